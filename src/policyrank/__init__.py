@@ -1,0 +1,1 @@
+"""Rank policies, train policies that rank, train policies from rankings."""

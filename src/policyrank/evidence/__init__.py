@@ -1,0 +1,24 @@
+"""Evidence: what is known of the policies. Comparisons, scores and rankings, and how to read them."""
+
+from policyrank.evidence.base import EvidenceError, Labels
+from policyrank.evidence.comparisons import Comparisons
+from policyrank.evidence.ranking_readers import Evidence, detect, read, read_rankings
+from policyrank.evidence.rankings import Rankings
+from policyrank.evidence.readers import read_comparisons
+from policyrank.evidence.score_readers import read_lm_eval, read_scores
+from policyrank.evidence.scores import Scores
+
+__all__ = [
+    "Comparisons",
+    "Evidence",
+    "EvidenceError",
+    "Labels",
+    "Rankings",
+    "Scores",
+    "detect",
+    "read",
+    "read_comparisons",
+    "read_lm_eval",
+    "read_rankings",
+    "read_scores",
+]

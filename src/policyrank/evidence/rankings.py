@@ -1,0 +1,291 @@
+"""Ballots: orders of policies, with ties, missing policies and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from policyrank.evidence.base import (
+    EvidenceError,
+    Labels,
+    check_finite,
+    check_policies,
+    compact,
+    freeze,
+    merge_labels,
+    positions,
+    write_frame,
+)
+
+if TYPE_CHECKING:
+    from policyrank.evidence.comparisons import Comparisons
+
+
+def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Whether each entry of a ballot stands above each other, ties half: (g, length) -> (g, length, length)."""
+    return 0.5 + 0.5 * np.sign(position[:, None, :] - position[:, :, None])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rankings:
+    """Ballots as one row an entry: ``policy`` stands at ``position`` on ``ballot``; immutable.
+
+    Attributes
+    ----------
+    policies : tuple of str
+    ballot, policy : int (entries,), sorted by ballot, then position
+    position : int (entries,), 1 is best; policies that tie share a position
+    weight : float (ballots,) >= 0: how many voters cast the ballot
+    group : Labels (ballots,) or None: for example the task that a ballot belongs to
+    notes : what a reader should know about how the data were read
+
+    A policy that a ballot does not hold is missing from it: it was not ranked, which says nothing about it.
+    :meth:`complete` places the missing policies last instead.
+
+    Examples
+    --------
+    >>> r = Rankings.of([["x", "y", "z"], [["y", "x"], "z"]])   # the second ballot ties y and x
+    >>> r
+    Rankings(2 ballots, 3 policies)
+    >>> r.preferences()
+    array([[0. , 1.5, 2. ],
+           [0.5, 0. , 2. ],
+           [0. , 0. , 0. ]])
+    """
+
+    policies: tuple[str, ...]
+    ballot: NDArray[np.int64]
+    policy: NDArray[np.int32]
+    position: NDArray[np.int32]
+    weight: NDArray[np.float64]
+    group: Labels | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field, dtype in (("ballot", np.int64), ("policy", np.int32), ("position", np.int32), ("weight", float)):
+            object.__setattr__(self, field, freeze(np.asarray(getattr(self, field), dtype=dtype)))
+        check_policies(self.policies)
+        if not len(self.ballot):
+            raise EvidenceError("no ballots: the input is empty. Give at least one ranking.")
+        check_finite(self.weight, "the weight")
+        if self.weight.min() < 0:
+            raise EvidenceError(f"ballot {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0.")
+        entry = self.ballot * len(self.policies) + self.policy
+        if len(np.unique(entry)) < len(entry):
+            row = int(np.flatnonzero(pl.Series(entry).is_duplicated().to_numpy())[0])
+            raise EvidenceError(
+                f"ballot {int(self.ballot[row]) + 1} names {self.policies[self.policy[row]]!r} twice. "
+                "A policy stands on a ballot once."
+            )
+
+    @classmethod
+    def of_positions(
+        cls,
+        ballot: ArrayLike,
+        policy: ArrayLike,
+        position: ArrayLike,
+        policies: Sequence[str],
+        *,
+        weight: ArrayLike | None = None,
+        group: Labels | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Rankings:
+        """Build from codes; positions may be any numbers, smaller is better, equal is a tie."""
+        ballot, policy = np.asarray(ballot, dtype=np.int64), np.asarray(policy, dtype=np.int32)
+        value = np.asarray(position, dtype=float)
+        check_finite(value, "the rank")
+        order = np.lexsort((policy, value, ballot))
+        ballot, policy, value = ballot[order], policy[order], value[order]
+        new_ballot = np.r_[True, ballot[1:] != ballot[:-1]] if len(ballot) else np.zeros(0, bool)
+        step = new_ballot | np.r_[True, value[1:] != value[:-1]] if len(ballot) else new_ballot
+        count = np.cumsum(step)
+        dense = count - np.repeat(count[new_ballot], np.diff(np.r_[np.flatnonzero(new_ballot), len(ballot)])) + 1
+        total = int(ballot.max()) + 1 if len(ballot) else 0
+        w = np.ones(total) if weight is None else np.asarray(weight, dtype=float)
+        return cls(tuple(policies), ballot, policy, dense.astype(np.int32), w, group, notes)
+
+    @classmethod
+    def of_scores(cls, table: ArrayLike, policies: Sequence[str], **options: Any) -> Rankings:
+        """Build from (ballots, policies) scores, higher is better; NaN: missing from the ballot."""
+        values = np.asarray(table, dtype=float)
+        ballot, policy = np.nonzero(~np.isnan(values))
+        options.setdefault("weight", np.ones(len(values)))
+        return cls.of_positions(ballot, policy, -values[ballot, policy], policies, **options)
+
+    @classmethod
+    def of(
+        cls,
+        ballots: Iterable[Sequence[Any]],
+        *,
+        weight: ArrayLike | None = None,
+        policies: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Rankings:
+        """Build from lists, best first; a list (or tuple, set) inside a list is a group of ties."""
+        rows = [
+            (i, str(name), place)
+            for i, ballot in enumerate(ballots)
+            for place, item in enumerate(ballot)
+            for name in (item if isinstance(item, (list, tuple, set, frozenset)) else (item,))
+        ]
+        labels = Labels.of([r[1] for r in rows])
+        names, codes = labels.names, labels.codes
+        if policies is not None:
+            codes, names = positions(policies, names, "policy").astype(np.int32)[codes], tuple(policies)
+        return cls.of_positions([r[0] for r in rows], codes, [r[2] for r in rows], names, weight=weight, **options)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def __repr__(self) -> str:
+        return f"Rankings({len(self):,} ballots, {len(self.policies)} policies)"
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many policies each ballot ranks: (ballots,)."""
+        return np.bincount(self.ballot, minlength=len(self))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every ballot ranks every policy."""
+        return bool((self.lengths == len(self.policies)).all())
+
+    def seen(self) -> NDArray[np.int64]:
+        """How many ballots rank each policy (by weight): (policies,)."""
+        return np.round(np.bincount(self.policy, self.weight[self.ballot], len(self.policies))).astype(np.int64)
+
+    def matrix(self) -> NDArray[np.int32]:
+        """Positions as (ballots, policies); 0 where a policy is missing."""
+        out = np.zeros((len(self), len(self.policies)), dtype=np.int32)
+        out[self.ballot, self.policy] = self.position
+        return out
+
+    def blocks(self, cells: int = 20_000_000) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]]:
+        """Ballots of one length at a time: (ballot (g,), policy (g, length), position (g, length)).
+
+        A block has at most ``cells`` / length**2 ballots, so that pairwise tables of it stay small.
+        """
+        lengths = self.lengths
+        start = np.r_[0, np.cumsum(lengths)[:-1]]
+        for length in np.unique(lengths[lengths > 0]):
+            which = np.flatnonzero(lengths == length)
+            for part in np.array_split(which, max(1, int(np.ceil(len(which) * length**2 / cells)))):
+                index = start[part][:, None] + np.arange(length)
+                yield part, self.policy[index], self.position[index]
+
+    def preferences(self, weight: NDArray[np.float64] | None = None, *, ties: float = 0.5) -> NDArray[np.float64]:
+        """Weighted number of ballots that place i above j, a tie as ``ties`` of one: (policies, policies)."""
+        k = len(self.policies)
+        w = self.weight if weight is None else weight
+        wins = np.zeros(k * k)
+        for part, policy, position in self.blocks():
+            above = placed_above(position)
+            above[above == 0.5] = ties
+            cell = policy[:, :, None].astype(np.int64) * k + policy[:, None, :]
+            wins += np.bincount(cell.ravel(), (above * w[part, None, None]).ravel(), k * k)
+        wins = wins.reshape(k, k)
+        np.fill_diagonal(wins, 0)
+        return wins
+
+    def take(self, ballots: NDArray[Any]) -> Rankings:
+        """The ballots at ``ballots`` (mask or indices), among the policies that are left on them."""
+        chosen = np.flatnonzero(ballots) if np.asarray(ballots).dtype == bool else np.asarray(ballots)
+        new = np.full(len(self), -1)
+        new[chosen] = np.arange(len(chosen))
+        entry = new[self.ballot] >= 0
+        left = compact(Labels(self.policy[entry], self.policies))
+        return Rankings.of_positions(
+            new[self.ballot[entry]],
+            left.codes,
+            self.position[entry],
+            left.names,
+            weight=self.weight[chosen],
+            group=None if self.group is None else self.group.take(chosen),
+            notes=self.notes,
+        )
+
+    def filter(
+        self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None
+    ) -> Rankings:
+        """Ballots of ``groups``, cut down to ``policies``; ballots left with no policy are dropped."""
+        out = self
+        if groups is not None:
+            if self.group is None:
+                raise EvidenceError("these ballots have no groups. Name a group column when reading them.")
+            out = out.take(self.group.mask(groups, "group"))
+        if policies is not None:
+            entry = np.isin(out.policy, positions(out.policies, policies, "policy"))
+            left = compact(Labels(out.policy[entry], out.policies))
+            out = Rankings.of_positions(
+                out.ballot[entry], left.codes, out.position[entry], left.names,
+                weight=out.weight, group=out.group, notes=out.notes,
+            )  # fmt: skip
+            kept = out.lengths > 0
+            out = out if kept.all() else out.take(kept)
+        return out
+
+    def complete(self) -> Rankings:
+        """The ballots with every missing policy tied for last: unranked means worse than ranked."""
+        table = self.matrix().astype(float)
+        table[table == 0] = len(self.policies) + 1
+        return replace(Rankings.of_scores(-table, self.policies, weight=self.weight, group=self.group), notes=self.notes)
+
+    def merge(self, other: Rankings) -> Rankings:
+        """Both sets of ballots, one after the other."""
+        names = merge_labels(Labels(self.policy, self.policies), Labels(other.policy, other.policies), "policy")
+        assert names is not None
+        return Rankings.of_positions(
+            np.concatenate([self.ballot, other.ballot + len(self)]),
+            names.codes,
+            np.concatenate([self.position, other.position]),
+            names.names,
+            weight=np.concatenate([self.weight, other.weight]),
+            group=merge_labels(self.group, other.group, "group"),
+            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+        )
+
+    def to_comparisons(self) -> Comparisons:
+        """Each pair of policies on each ballot as a comparison (higher wins, tie 0.5); groups become tasks."""
+        from policyrank.evidence.comparisons import Comparisons
+
+        parts = []
+        for part, policy, position in self.blocks():
+            i, j = np.triu_indices(policy.shape[1], 1)
+            outcome = 0.5 + 0.5 * np.sign(position[:, j] - position[:, i])
+            parts.append((policy[:, i].ravel(), policy[:, j].ravel(), outcome.ravel(), np.repeat(part, len(i))))
+        a, b, outcome, ballot = (np.concatenate(column) for column in zip(*parts, strict=True))
+        group = self.group or Labels(np.arange(len(self), dtype=np.int32), tuple(f"ballot {i + 1}" for i in range(len(self))))
+        weighted = not (self.weight == 1).all()
+        return Comparisons(
+            self.policies,
+            a,
+            b,
+            outcome,
+            weight=self.weight[ballot] if weighted else None,
+            task=group.take(ballot),
+            notes=self.notes,
+        )
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row an entry: ballot, policy, rank, weight and perhaps group."""
+        frame = pl.DataFrame(
+            {
+                "ballot": self.ballot,
+                "policy": pl.Series(self.policies, dtype=pl.String).gather(self.policy),
+                "rank": self.position,
+                "weight": self.weight[self.ballot],
+            }
+        )
+        if self.group is not None:
+            frame = frame.with_columns(self.group.values().gather(self.ballot).alias("group"))
+        return frame
+
+    def write(self, path: str | Path) -> None:
+        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; :func:`read_rankings` reads it back."""
+        write_frame(self.to_frame(), path)
