@@ -101,7 +101,7 @@ def _atari(name: str) -> Scores:
     policies = lines[1].removeprefix("# game").split()
     rows = [line.split() for line in lines[2:] if line.strip()]
     table = np.array([[float(x.split("±")[0].replace(",", "")) for x in r[1:]] for r in rows])
-    return Scores.from_table(table, [r[0] for r in rows], policies, notes=(lines[0].lstrip("# "),))
+    return Scores.from_table(table, [r[0] for r in rows], policies, notes=("scores published in " + lines[0].lstrip("# "),))
 
 
 def _systems(name: str) -> Scores:

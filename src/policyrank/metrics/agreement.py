@@ -1,0 +1,133 @@
+"""How far two orders of the same policies agree."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+
+
+def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"two vectors of one length are needed, not {a.shape} and {b.shape}")
+    return a, b
+
+
+def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
+    """Kendall's tau-b between two vectors of scores (n,), in [-1, 1]; NaN when one of them is constant.
+
+    References
+    ----------
+    Kendall (1945), "The treatment of ties in ranking problems".
+
+    Examples
+    --------
+    >>> round(kendall_tau([1, 2, 3], [1, 3, 2]), 6)
+    0.333333
+    """
+    a, b = _pair(x, y)
+    i, j = np.triu_indices(len(a), 1)
+    s, t = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
+    norm = np.sqrt(np.abs(s).sum() * np.abs(t).sum())
+    return float((s * t).sum() / norm) if norm > 0 else float("nan")
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rank correlation (average ranks for ties), in [-1, 1]."""
+    a, b = _pair(x, y)
+
+    def ranks(v: Float) -> Float:
+        return (v[:, None] > v).sum(axis=1) + 0.5 * (v[:, None] == v).sum(axis=1)
+
+    return pearson(ranks(a), ranks(b))
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation, in [-1, 1]; NaN when one of them is constant."""
+    a, b = _pair(x, y)
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / norm) if norm > 0 else float("nan")
+
+
+def mmrv(real: ArrayLike, estimate: ArrayLike) -> float:
+    """Mean maximum rank violation: mean over i of max over j of |R_i - R_j| where the two order i and j differently.
+
+    In the unit of ``real``; 0 is perfect.
+
+    References
+    ----------
+    Li et al. (2024), "Evaluating Real-World Robot Manipulation Policies in Simulation", arXiv 2405.05941.
+
+    Examples
+    --------
+    >>> round(mmrv([1, 2, 3], [1, 3, 2]), 6)
+    0.666667
+    """
+    r, s = _pair(real, estimate)
+    wrong = (s[:, None] < s) != (r[:, None] < r)
+    return float((np.abs(r[:, None] - r) * wrong).max(axis=1).mean())
+
+
+def regret_at_1(real: ArrayLike, estimate: ArrayLike) -> float:
+    """What is lost in ``real`` by taking the policy that ``estimate`` puts first."""
+    r, s = _pair(real, estimate)
+    return float(r.max() - r[int(np.argmax(s))])
+
+
+def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.int64]:
+    where = {item: k for k, item in enumerate(ranking)}
+    if len(where) != len(ranking) or set(where) != set(truth) or len(set(truth)) != len(truth):
+        raise ValueError("the two rankings must hold the same items, each once")
+    return np.array([where[item] for item in truth])
+
+
+def kendall_distance(ranking: Sequence[Hashable], truth: Sequence[Hashable], *, normalised: bool = False) -> float:
+    """Number of pairs that two orders (best first) place oppositely; ``normalised``: as a share of all pairs."""
+    place = _places(ranking, truth)
+    i, j = np.triu_indices(len(place), 1)
+    wrong = float((place[i] > place[j]).sum())
+    return wrong / max(len(i), 1) if normalised else wrong
+
+
+def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int) -> float:
+    """Share of the true top k that the ranking's top k misses, in [0, 1]."""
+    if not 1 <= k <= len(truth):
+        raise ValueError(f"k is {k}; it lies between 1 and {len(truth)}")
+    return float((_places(ranking, truth)[:k] >= k).mean())
+
+
+def generalised_ranking_error(ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int) -> float:
+    """GRE(k) = a IDE(k) + (1 - a) K(k), a = (m - k) / (m - 1), K: normalised Kendall distance among the true top k.
+
+    GRE(1) is the top-1 error, GRE(m) the normalised Kendall distance.
+
+    References
+    ----------
+    Lanctot et al. (2026), "Active Evaluation of General Agents", arXiv 2601.07651.
+
+    Examples
+    --------
+    >>> [round(generalised_ranking_error([0, 2, 1], [0, 1, 2], k), 4) for k in (1, 2, 3)]
+    [0.0, 0.25, 0.3333]
+    """
+    m = len(truth)
+    share = (m - k) / (m - 1) if m > 1 else 0.0
+    top = set(truth[:k])
+    inside = kendall_distance([x for x in ranking if x in top], list(truth[:k]), normalised=True)
+    return share * identification_error(ranking, truth, k) + (1 - share) * inside
+
+
+def agre(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> float:
+    """Average generalised ranking error: the mean of GRE(k) over k = 1..m.
+
+    Examples
+    --------
+    >>> round(agre([2, 1, 0], [0, 1, 2]), 6)
+    0.916667
+    """
+    return float(np.mean([generalised_ranking_error(ranking, truth, k) for k in range(1, len(truth) + 1)]))

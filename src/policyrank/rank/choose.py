@@ -1,0 +1,168 @@
+"""Which method for which evidence: the default and why, and all applicable methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from policyrank.evidence import Comparisons, Evidence, EvidenceError, Rankings, Scores, read
+from policyrank.metrics import kendall_tau
+from policyrank.rank.leaderboard import Leaderboard, Note
+from policyrank.rank.methods import METHODS
+
+_SLOW_BEYOND = 60
+
+
+def default_method(evidence: Evidence) -> tuple[str, str]:
+    """The method that suits the evidence, and the reason in a sentence."""
+    if isinstance(evidence, Comparisons):
+        return "bradley-terry", "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met."
+    if isinstance(evidence, Rankings):
+        if evidence.is_complete:
+            return "borda", "Borda: every ballot ranks every policy, so mean places are fair, and their intervals are exact."
+        return "plackett-luce", "Plackett-Luce: ballots rank different policies, so it corrects for whom each policy met."
+    if len(evidence.columns) == 1:
+        return "mean", "Mean score: there is one task, so scores share a scale."
+    if np.isnan(evidence.table()).any():
+        return "plackett-luce", "Plackett-Luce over tasks: some scores are missing, so means would be over different tasks."
+    return "borda", "Borda over tasks (each task a voter): tasks have their own scales, and means would let the widest decide."
+
+
+def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
+    """Rank policies from any evidence.
+
+    Parameters
+    ----------
+    evidence : Comparisons, Scores or Rankings, or anything that :func:`policyrank.read` reads (a path, a frame)
+    method : a name in ``METHODS``; ``"auto"`` picks one, and the board's notes say which and why
+    options : of the method; ``level``, ``seed``, ``interval`` and ``simultaneous`` are common to nearly all
+
+    Returns
+    -------
+    Leaderboard
+
+    Raises
+    ------
+    EvidenceError
+        For evidence that cannot be read or a method that does not take it.
+
+    Examples
+    --------
+    >>> battles = Comparisons.of(["x", "x", "y", "x"], ["y", "z", "z", "y"], [1, 1, 1, 0])
+    >>> rank(battles).policies
+    ('x', 'y', 'z')
+    """
+    if not isinstance(evidence, (Comparisons, Scores, Rankings)):
+        evidence = read(evidence)
+    name, why = (method, None) if method != "auto" else default_method(evidence)
+    if name not in METHODS:
+        raise EvidenceError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
+    used, converted = convert(evidence, name)
+    try:
+        board = METHODS[name](used, **options)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        raise EvidenceError(f"{name} has no option {str(error).split()[-1]}. See: help(policyrank.rank.METHODS[{name!r}].function).") from None
+    notes = [Note("method", why)] if why else []
+    if converted:
+        notes.append(Note("conversion", converted))
+    return replace(board.with_notes(*notes, first=True), method=name, source=repr(evidence))
+
+
+def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
+    """Evidence in the form that a method takes, and a sentence about the conversion."""
+    takes = METHODS[name].takes
+    if isinstance(evidence, takes):
+        return evidence, None
+    if isinstance(evidence, Scores) and Rankings in takes:
+        return evidence.to_rankings(), "Each task became a ballot that ranks the policies by their score on it."
+    if isinstance(evidence, (Scores, Rankings)) and Comparisons in takes:
+        what = "task" if isinstance(evidence, Scores) else "ballot"
+        return evidence.to_comparisons(), f"Each pair of policies on each {what} became a comparison."
+    if isinstance(evidence, Comparisons) and Rankings in takes and np.isin(evidence.outcome, (0, 0.5, 1)).all():
+        return evidence.to_rankings(), "Each comparison became a ballot over two policies."
+    wanted = " or ".join(t.__name__ for t in takes)
+    raise EvidenceError(f"{name} needs {wanted}, and {type(evidence).__name__} cannot be turned into that.")
+
+
+@dataclass(frozen=True, eq=False)
+class MethodComparison:
+    """Boards of several methods on the same evidence.
+
+    Attributes
+    ----------
+    boards : the boards, the default method first
+    policies : in the order of the first board
+    ranks : int (policies, methods)
+    agreement : (methods, methods), Kendall's tau-b between ratings
+    failed : why a method has no board, by name
+    """
+
+    boards: tuple[Leaderboard, ...]
+    policies: tuple[str, ...]
+    ranks: NDArray[np.int64]
+    agreement: NDArray[np.float64]
+    failed: dict[str, str]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(b.method for b in self.boards)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """policy, then the rank by each method."""
+        return pl.DataFrame({"policy": list(self.policies), **{m: self.ranks[:, k] for k, m in enumerate(self.methods)}})
+
+
+def applicable(evidence: Evidence) -> list[str]:
+    """Methods that can rank this evidence, the default first; those that need tasks, times or groups only with them."""
+    first = default_method(evidence)[0]
+    names = [first]
+    for name, method in METHODS.items():
+        if name == first or not method.compare:
+            continue
+        if not isinstance(evidence, method.takes):
+            if isinstance(evidence, Comparisons) or (isinstance(evidence, (Scores, Rankings)) and not {Rankings, Comparisons} & set(method.takes)):
+                continue
+        if name == "bradley-terry-by-task" and (not isinstance(evidence, Comparisons) or evidence.task is None or len(evidence.task.names) > 200):
+            continue
+        names.append(name)
+    return names
+
+
+def compare(evidence: Any, *, methods: Iterable[str] | None = None, interval: str = "none", **options: Any) -> MethodComparison:
+    """Rank by several methods side by side.
+
+    Parameters
+    ----------
+    evidence : as for :func:`rank`
+    methods : names; None: all that apply
+    interval : ``"none"``: ranks only (fast); ``"default"``: each method's own intervals
+    """
+    if not isinstance(evidence, (Comparisons, Scores, Rankings)):
+        evidence = read(evidence)
+    boards, failed = [], {}
+    for name in methods or applicable(evidence):
+        extra: dict[str, Any] = {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
+        if name == "kemeny" and len(evidence.policies) > _SLOW_BEYOND:
+            extra["time_limit"] = 10.0
+        try:
+            boards.append(rank(evidence, method=name, **extra, **options))
+        except EvidenceError as error:
+            if methods is not None:
+                raise
+            failed[name] = str(error)
+    if not boards:
+        raise EvidenceError("no method applies: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
+    policies = boards[0].policies
+    where = [[b.position(p) for p in policies] for b in boards]
+    ranks = np.column_stack([b.rank[w] for b, w in zip(boards, where, strict=True)])
+    ratings = [b.rating[w] for b, w in zip(boards, where, strict=True)]
+    agreement = np.array([[kendall_tau(x, y) for y in ratings] for x in ratings])
+    return MethodComparison(tuple(boards), policies, ranks, agreement, failed)

@@ -1,0 +1,353 @@
+"""Ranking as a game: alpha-Rank, Nash averaging, maximal lotteries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.optimize import linprog, minimize
+from scipy.special import logsumexp, softmax
+
+from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores
+from policyrank.rank.bradley_terry import need
+from policyrank.rank.diagnostics import input_notes
+from policyrank.rank.intervals import Seed
+from policyrank.rank.leaderboard import Leaderboard, leaderboard
+from policyrank.rank.rules import Preferences, rule_board
+
+Float = NDArray[np.float64]
+GTH_LIMIT = 600
+
+
+@dataclass(frozen=True, eq=False)
+class AlphaRank:
+    """Stationary distribution of alpha-Rank's evolutionary chain.
+
+    Attributes
+    ----------
+    mass : probability of each profile; shape (strategies,) for one population, else (strategies of 1, ..., of K)
+    alpha, epsilon, population : the settings; alpha is infinite when the response graph was used
+    """
+
+    mass: Float
+    alpha: float
+    epsilon: float
+    population: int
+
+    def strategies(self, player: int = 0) -> Float:
+        """Mass of each strategy of one player."""
+        return self.mass.sum(axis=tuple(a for a in range(self.mass.ndim) if a != player))
+
+
+def alpharank(
+    payoffs: ArrayLike | Sequence[ArrayLike],
+    *,
+    alpha: float = np.inf,
+    population: int = 50,
+    epsilon: float = 0.01,
+    selection: Literal["local", "constant-sum", "general-sum"] = "local",
+    total: float = 0.0,
+) -> AlphaRank:
+    """alpha-Rank of a meta-game.
+
+    Parameters
+    ----------
+    payoffs : (n, n), row's payoff against column: one population of a symmetric game; or K arrays of shape (S_1, ..., S_K),
+        one a player: K populations. Games with 100,000 profiles are solved sparsely.
+    alpha : selection intensity > 0; infinite: the response graph, in which a gain is taken with probability 1 - epsilon
+    population : m >= 2, individuals (finite alpha)
+    epsilon : in (0, 1/2), chance of a losing deviation (infinite alpha)
+    selection : for one population and finite alpha: compare M[r, s] with M[s, r] (``"local"``), with ``total`` / 2
+        (``"constant-sum"``), or play in the whole population (``"general-sum"``)
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, values that are not finite, or an alpha so large that the chain falls apart.
+
+    References
+    ----------
+    Omidshafiei et al. (2019), "alpha-Rank: Multi-Agent Evaluation by Evolution", arXiv 1903.01373.
+
+    Examples
+    --------
+    >>> alpharank([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]).mass.round(4)
+    array([0.3333, 0.3333, 0.3333])
+    """
+    if not (alpha > 0 and 0 < epsilon < 0.5 and population >= 2):
+        raise ValueError("alpha must be > 0, epsilon between 0 and 1/2, population at least 2")
+    tables = [np.asarray(p, dtype=float) for p in payoffs]
+    single = np.ndim(tables[0]) == 1
+    if single:
+        matrix = np.array(tables)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"one population needs a square matrix, not {matrix.shape}; give a list of arrays for several players")
+        tables = [matrix]
+    elif any(t.shape != tables[0].shape for t in tables) or tables[0].ndim != len(tables):
+        raise ValueError(f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes")
+    if not all(np.isfinite(t).all() for t in tables):
+        raise ValueError("a payoff is not finite")
+    if single:
+        chain = _single_population(matrix, alpha, population, epsilon, selection, total)
+    else:
+        chain = _several_populations(tables, alpha, population, epsilon)
+    mass = stationary(chain)
+    return AlphaRank(mass if single else mass.reshape(tables[0].shape), alpha, epsilon, population)
+
+
+def _fixation(u: Float, alpha: float, m: int, epsilon: float, equal: float) -> Float:
+    """Probability that a deviation with (scaled) gain u takes over."""
+    if np.isinf(alpha):
+        return np.where(u > 0, 1 - epsilon, np.where(u < 0, epsilon, 0.5))
+    v = np.abs(u)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = -np.expm1(-v) / -np.expm1(-m * v)
+        return np.where(v < 1e-14, equal, np.where(u > 0, gain, gain * np.exp(-(m - 1) * v)))
+
+
+def _single_population(matrix: Float, alpha: float, m: int, epsilon: float, selection: str, total: float) -> sparse.csr_matrix:
+    n = len(matrix)
+    gain = matrix.T - matrix  # [s, r]: what r earns against s, minus what s earns against r
+    if np.isinf(alpha) or selection == "local":
+        rho = _fixation(gain if np.isinf(alpha) else alpha * gain, alpha, m, epsilon, 1 / m)
+    elif selection == "constant-sum":
+        rho = _fixation(alpha * m / (m - 1) * (matrix.T - total / 2), alpha, m, epsilon, 1 / m)
+    elif selection == "general-sum":
+        p = np.arange(1, m)[:, None, None]
+        own, other = np.diag(matrix), matrix.T
+        mutant = (p - 1) / (m - 1) * own[None, None, :] + (m - p) / (m - 1) * other
+        resident = p / (m - 1) * matrix[None] + (m - p - 1) / (m - 1) * own[None, :, None]
+        log_odds = np.cumsum(-alpha * (mutant - resident), axis=0)
+        rho = np.exp(-logsumexp(np.concatenate([np.zeros((1, n, n)), log_odds]), axis=0))
+    else:
+        raise ValueError(f"selection={selection!r}: use 'local', 'constant-sum' or 'general-sum'")
+    np.fill_diagonal(rho, 0)
+    return sparse.csr_matrix(rho / max(n - 1, 1))
+
+
+def _several_populations(tables: list[Float], alpha: float, m: int, epsilon: float) -> sparse.csr_matrix:
+    shape = tables[0].shape
+    size, eta = tables[0].size, 1 / max(sum(s - 1 for s in shape), 1)
+    profile = np.arange(size).reshape(shape)
+    rows, columns, values = [], [], []
+    for player, table in enumerate(tables):
+        payoff, index = (np.moveaxis(x, player, -1).reshape(-1, shape[player]) for x in (table, profile))
+        for shift in range(1, shape[player]):
+            u = np.roll(payoff, -shift, axis=1) - payoff
+            rho = _fixation(u if np.isinf(alpha) else alpha * u, alpha, m, epsilon, 1 / m)
+            rows.append(index.ravel())
+            columns.append(np.roll(index, -shift, axis=1).ravel())
+            values.append(eta * rho.ravel())
+    if not rows:
+        return sparse.csr_matrix((size, size))
+    return sparse.csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size))
+
+
+def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int = 20_000) -> Float:
+    """Stationary distribution of a chain from its transition probabilities between different states.
+
+    Small chains by Grassmann, Taksar and Heyman's elimination, which never subtracts. Large ones by iterating the jump
+    chain, with the masses of its closed classes (and of the rest) solved exactly every few steps (Koury, McAllister and
+    Stewart 1984), so that rarely left classes cost nothing.
+
+    Raises
+    ------
+    ValueError
+        When several states are never left, or it does not settle.
+    """
+    n = chain.shape[0]
+    if n == 1:
+        return np.ones(1)
+    leave = np.asarray(chain.sum(axis=1)).ravel()
+    if (leave <= 0).sum() > 1:
+        raise ValueError("several profiles are never left at this alpha: take alpha=inf with an epsilon, or a smaller alpha")
+    if n <= GTH_LIMIT:
+        return gth(chain.toarray())
+    jump = sparse.diags(1 / np.maximum(leave, 1e-300)) @ chain
+    # Moves much rarer than a state's likeliest one do not make a class.
+    top = np.repeat(np.asarray(jump.max(axis=1).todense()).ravel(), np.diff(jump.indptr))
+    strong = sparse.csr_matrix((jump.data * (jump.data > 0.05 * top), jump.indices, jump.indptr), shape=jump.shape, copy=True)
+    strong.eliminate_zeros()
+    count, part = sparse.csgraph.connected_components(strong, directed=True, connection="strong")
+    links = strong.tocoo()
+    open_class = np.zeros(count, bool)
+    open_class[part[links.row[part[links.row] != part[links.col]]]] = True
+    closed = np.flatnonzero(~open_class)
+    closed = closed[np.argsort(-np.bincount(part)[closed], kind="stable")][:GTH_LIMIT]
+    block = np.full(count, len(closed))
+    block[closed] = np.arange(len(closed))
+    group = block[part]
+    sums = sparse.csr_matrix((np.ones(n), (group, np.arange(n))), shape=(len(closed) + 1, n))
+    back, x = jump.T.tocsr(), np.full(n, 1 / n)
+    for step in range(1, most + 1):
+        new = 0.5 * (x + back @ x)
+        change = float(np.abs(new - x).sum())
+        x = new / new.sum()
+        if change < tolerance:
+            mass = x / np.maximum(leave, 1e-300)
+            return mass / mass.sum()
+        if step % 10 == 0 and len(closed) > 1:
+            weight = np.asarray(sums @ x).ravel()
+            flow = (sums @ sparse.diags(x) @ jump @ sums.T).toarray() / np.maximum(weight, 1e-300)[:, None]
+            np.fill_diagonal(flow, 0)
+            live = (weight > 1e-250) & (flow.sum(axis=1) > 0)
+            target = weight.copy()
+            target[live] = gth(flow[np.ix_(live, live)]) * weight[live].sum()
+            x = x * (target / np.maximum(weight, 1e-300))[group]
+            x /= x.sum()
+    raise ValueError(f"the stationary distribution has not settled after {most} steps (last change {change:.1e}): take a larger epsilon")
+
+
+def gth(chain: Float) -> Float:
+    """Stationary distribution by Grassmann-Taksar-Heyman elimination; the diagonal is not read.
+
+    Examples
+    --------
+    >>> gth(np.array([[0, 0.1], [0.3, 0]]))
+    array([0.75, 0.25])
+    """
+    a = np.array(chain, dtype=float)
+    n = len(a)
+    out = np.zeros(n)
+    for k in range(n - 1, 0, -1):
+        out[k] = a[k, :k].sum()
+        if out[k] > 0:
+            a[:k, k] /= out[k]
+            a[:k, :k] += np.outer(a[:k, k], a[k, :k])
+    x = np.zeros(n)
+    x[0] = 1.0
+    for k in range(1, n):
+        x[k] = x[:k] @ a[:k, k] if out[k] > 0 else 0.0
+        if out[k] <= 0 and a[:k, k].any():
+            x[:k], x[k] = 0.0, 1.0
+    return x / x.sum()
+
+
+def alpha_rank(
+    evidence: Preferences,
+    *,
+    alpha: float = np.inf,
+    population: int = 50,
+    epsilon: float = 0.01,
+    resamples: int = 200,
+    **options: Any,
+) -> Leaderboard:
+    """alpha-Rank of policies by their win rates against each other, as one population.
+
+    Parameters are those of :func:`alpharank`; the payoff of i against j is its win rate (ties half; 1/2 for pairs that never
+    met). The rating is the share of time that evolution spends at a policy. Intervals: bootstrap.
+    """
+
+    def rule(wins: Float) -> Float:
+        return alpharank(win_rates(wins), alpha=alpha, population=population, epsilon=epsilon).mass
+
+    settings = {"alpha": alpha, "population": population, "epsilon": epsilon}
+    return rule_board(evidence, rule, method="alpha-rank", unit="share of time", batched=False, resamples=resamples, settings=settings, **options)
+
+
+def win_rates(wins: Float) -> Float:
+    """Win rate of row against column, ties half, 1/2 where they never met."""
+    total = wins + wins.T
+    rate = np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0)
+    np.fill_diagonal(rate, 0.5)
+    return rate
+
+
+def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
+    """The row player's optimal strategy of largest entropy in a zero-sum game, and the game's value.
+
+    One linear program gives the value, a second the largest support of an optimal strategy and the columns that may be
+    slack; the entropy is then maximised over the rest by its dual.
+
+    Parameters
+    ----------
+    payoffs : (rows, columns), what the column player pays to the row player
+
+    Examples
+    --------
+    >>> p, value = max_entropy_equilibrium([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    >>> p.round(4), round(value, 6) + 0.0
+    (array([0.3333, 0.3333, 0.3333]), 0.0)
+    """
+    a = np.asarray(payoffs, dtype=float)
+    rows, columns = a.shape
+    size = max(float(np.abs(a).max()), 1e-300)
+    a = a / size
+    best = linprog(np.r_[np.zeros(rows), -1.0], A_ub=np.c_[-a.T, np.ones(columns)], b_ub=np.zeros(columns),
+                   A_eq=np.r_[np.ones(rows), 0.0][None], b_eq=[1.0], bounds=[(0, None)] * rows + [(None, None)])  # fmt: skip
+    value = float(best.x[-1])
+    off = a - value
+    # p may be scaled up at will, so every row that can be positive and every column that can be slack reaches 1 at once.
+    wide = linprog(
+        np.r_[np.zeros(rows), -np.ones(rows + columns)],
+        A_ub=np.block([[-np.eye(rows), np.eye(rows), np.zeros((rows, columns))], [-off.T - 1e-10, np.zeros((columns, rows)), np.eye(columns)]]),
+        b_ub=np.zeros(rows + columns),
+        bounds=[(0, 1e7)] * rows + [(0, 1)] * (rows + columns),
+    )
+    support, slack = wide.x[rows : 2 * rows] > 0.5, wide.x[2 * rows :] > 0.5
+    inner = off[support]
+
+    def dual(lam: Float) -> tuple[float, Float]:
+        score = inner @ lam
+        return float(logsumexp(score)), softmax(score) @ inner
+
+    bounds = [(0, None) if s else (None, None) for s in slack]
+    found = minimize(dual, np.zeros(columns), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10})
+    p = np.zeros(rows)
+    p[support] = softmax(inner @ found.x)
+    p[p < 1e-9] = 0.0
+    return p / p.sum(), value * size
+
+
+def maximal_lotteries(evidence: Preferences, *, resamples: int = 200, **options: Any) -> Leaderboard:
+    """Maximal lotteries: the optimal mixed strategy of the game whose payoffs are majority margins (of largest entropy).
+
+    The rating is the probability with which the lottery picks a policy.
+
+    References
+    ----------
+    Fishburn (1984); Brandl, Brandt and Seedig (2016).
+    """
+
+    def rule(wins: Float) -> Float:
+        return max_entropy_equilibrium(wins - wins.T)[0]
+
+    return rule_board(evidence, rule, method="maximal-lotteries", unit="probability", batched=False, resamples=resamples, **options)
+
+
+def nash_averaging(evidence: Preferences | Scores, *, resamples: int = 200, **options: Any) -> Leaderboard:
+    """Nash averaging: expected result against the maximum-entropy equilibrium.
+
+    Comparisons or Rankings: payoffs are win rates minus 1/2, and the rating is a policy's mean result against the
+    equilibrium of policies: redundant opponents do not count twice. Scores: each task is scaled to [0, 1], policies play
+    against tasks, and the rating is the mean over the equilibrium of tasks (the hardest mixture; no intervals).
+
+    References
+    ----------
+    Balduzzi, Tuyls, Perolat and Graepel (2018), "Re-evaluating Evaluation", arXiv 1806.02643.
+    """
+    need(evidence, (Comparisons, Rankings, Scores), "nash-averaging")
+    if not isinstance(evidence, Scores):
+
+        def rule(wins: Float) -> Float:
+            payoff = win_rates(wins) - 0.5
+            # Members of the equilibrium are exactly level; rounding keeps the solver's error from ordering them.
+            return np.round(payoff @ max_entropy_equilibrium(payoff)[0], 7)
+
+        return rule_board(evidence, rule, method="nash-averaging", unit="mean result against the equilibrium", batched=False, resamples=resamples, **options)
+    table = evidence.table()
+    if np.isnan(table).any():
+        raise EvidenceError("nash-averaging of scores needs a score of every policy on every task. Filter, or use comparisons.")
+    low, high = table.min(axis=1, keepdims=True), table.max(axis=1, keepdims=True)
+    scaled = np.divide(table - low, high - low, out=np.full_like(table, 0.5), where=high > low)
+    tasks, _ = max_entropy_equilibrium(-scaled)
+    return leaderboard(
+        evidence.policies, np.round(tasks @ scaled, 7), method="nash-averaging", n=evidence.seen(), notes=input_notes(evidence.notes),
+        unit="mean scaled score over the equilibrium of tasks", source=repr(evidence), settings={"scaling": "min-max"},
+        extras={"tasks": dict(zip(evidence.columns, tasks.tolist(), strict=True))},
+        **{k: v for k, v in options.items() if k not in ("interval", "seed")},
+    )  # fmt: skip
