@@ -61,7 +61,7 @@ _RANK = ("METHODS", "Leaderboard", "aggregate", "alpha_rank", "alpharank", "appr
          "nash_averaging", "plackett_luce", "plurality", "rank_confidence_sets", "ranked_pairs", "schulze", "soft_condorcet",
          "task_mixture", "thurstone")  # fmt: skip
 
-__all__ = [*_ROOMS, *_EVIDENCE, *_RANK, "__version__"]  # noqa: PLE0604
+__all__ = [*_ROOMS, *_EVIDENCE, *_RANK, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,69 @@
-"""The command line."""
+"""The command line: one file a verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from policyrank.evidence import EvidenceError
+
+app = typer.Typer(
+    name="policyrank",
+    help="Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from policyrank import __version__
+
+        print(f"policyrank {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def _commands() -> None:
+    from policyrank.cli.compare import compare, methods
+    from policyrank.cli.demo import demo
+    from policyrank.cli.rank import rank
+    from policyrank.cli.study import study
+
+    for verb in (rank, compare, methods, demo):
+        app.command()(verb)
+    app.add_typer(study, name="study")
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 the evidence cannot be used, 2 wrong usage, 130 interrupted."""
+    _commands()
+    try:
+        app()
+    except EvidenceError as error:
+        print(f"policyrank: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        print(f"policyrank: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    except MemoryError:
+        print(
+            "policyrank: not enough memory. Count the comparisons first (a, b, wins, losses, ties), for example in SQL.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

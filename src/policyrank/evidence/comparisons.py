@@ -67,7 +67,13 @@ class Comparisons:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "policies", tuple(self.policies))
-        for field, dtype in (("a", np.int32), ("b", np.int32), ("outcome", None), ("count", np.int64), ("weight", float)):
+        for field, dtype in (
+            ("a", np.int32),
+            ("b", np.int32),
+            ("outcome", None),
+            ("count", np.int64),
+            ("weight", float),
+        ):
             value = getattr(self, field)
             if value is not None:
                 value = np.asarray(value, dtype=dtype)
@@ -99,7 +105,9 @@ class Comparisons:
             )
         for codes in (self.a, self.b):
             if codes.min() < 0 or codes.max() >= len(self.policies):
-                raise EvidenceError("a policy code lies outside the list of names. Build with Comparisons.of(names, ...).")
+                raise EvidenceError(
+                    "a policy code lies outside the list of names. Build with Comparisons.of(names, ...)."
+                )
         same = self.a == self.b
         if same.any():
             row = int(np.argmax(same))
@@ -154,8 +162,13 @@ class Comparisons:
         return len(self.a)
 
     def __repr__(self) -> str:
+        return f"Comparisons({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """What it holds, in a few words."""
         extra = "".join(f", {len(v.names)} {k}s" for k, v in (("task", self.task), ("rater", self.rater)) if v)
-        return f"Comparisons({self.total:,} comparisons, {len(self.policies)} policies{extra})"
+        return f"{self.total:,} comparisons, {len(self.policies)} policies{extra}"
 
     @property
     def total(self) -> int:
@@ -266,7 +279,9 @@ class Comparisons:
         keys = frame.columns
         frame = frame.with_columns(count=pl.lit(1, pl.Int64) if self.count is None else pl.Series(self.count))
         frame = frame.group_by(keys).agg(pl.col("count").sum()).sort(keys)
-        kept = {n: Labels(frame[n].to_numpy(), getattr(self, n).names) for n in by if n in frame.columns}
+        kept: dict[str, Any] = {
+            n: Labels(frame[n].to_numpy(), getattr(self, n).names) for n in by if n in frame.columns
+        }
         return Comparisons(
             self.policies,
             frame["a"].to_numpy(),
@@ -283,9 +298,9 @@ class Comparisons:
         k, mass = len(self.policies), self.mass
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5
-        wins = np.bincount(self.a.astype(np.int64) * k + self.b, mass * np.where(tied, ties, y), k * k)
-        wins += np.bincount(self.b.astype(np.int64) * k + self.a, mass * np.where(tied, ties, 1 - y), k * k)
-        return wins.reshape(k, k)
+        first = np.bincount(self.a.astype(np.int64) * k + self.b, mass * np.where(tied, ties, y), k * k)
+        wins = first + np.bincount(self.b.astype(np.int64) * k + self.a, mass * np.where(tied, ties, 1 - y), k * k)
+        return np.asarray(wins, dtype=float).reshape(k, k)
 
     def to_rankings(self) -> Rankings:
         """Each comparison as a ballot over two policies (outcomes must be 0, 0.5 or 1)."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -68,7 +69,9 @@ class DataFile:
     def _checked(self, place: Path) -> Path:
         found = hashlib.sha256(place.read_bytes()).hexdigest()
         if found != self.sha256:
-            raise EvidenceError(f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the file and fetch it again.")
+            raise EvidenceError(
+                f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the file and fetch it again."
+            )
         return place
 
 
@@ -76,21 +79,96 @@ _NO_LICENCE = "no licence file; public leaderboard numbers, cite arXiv 2202.0379
 FILES: dict[str, DataFile] = {
     path.split("/")[-1]: DataFile(path, url, licence, sha)
     for path, url, licence, sha in (
-        ("active-evaluation/atari_agent57_table.txt", _SPIEL + "python/voting/examples/atari_agent57_table.txt", "Apache-2.0", "965110184d9f66c75928540ff14ed3b79453bd4c1368b5e8d917040ed6bb364c"),
-        ("active-evaluation/atari_muesli_table11.txt", _SPIEL + "python/voting/examples/atari_muesli_table11.txt", "Apache-2.0", "c838c03aac5f88cf948c90900765cc92de343a38b48f70f0b00e2c4d8809c001"),
-        ("active-evaluation/atari_rainbow_table5.txt", _SPIEL + "python/voting/examples/atari_rainbow_table5.txt", "Apache-2.0", "0be22ff1997a51a9ebd9264e3b138eee6bacadac329595dd83ea2b1583d12ad3"),
-        ("best-systems/glue.csv", _SYSTEMS + "sample_df/glue.csv", _NO_LICENCE, "fffc792c7dfaace5097286a83f874ebdabef742a9c344ccfbce476641edab1ce"),
-        ("best-systems/superglue.data", _SYSTEMS + "data/superglue.data", _NO_LICENCE, "5d054fb6ea2e3d2056e3560e9be5749f1a502aed88436518746cf4871cb8d2c4"),
-        ("best-systems/xtrem.data", _SYSTEMS + "data/xtrem.data", _NO_LICENCE, "e0376287bedcec878dbd88438457bf7dfc1752bc60fd544d009a8e5fa0c8ed23"),
-        ("best-systems/TAC_08.csv", _SYSTEMS + "final_df/TAC_08.csv", _NO_LICENCE, "e487b0221548c453a2b61d7c53e68ab942a1d4cdf524129f5913ebe3087c9d89"),
-        ("best-systems/TAC_09.csv", _SYSTEMS + "final_df/TAC_09.csv", _NO_LICENCE, "a60e6859b753f78f0b94b7c6b92bac48a666aa4ad1eca87edcd402a4fbd6ca84"),
-        ("best-systems/TAC_11.csv", _SYSTEMS + "final_df/TAC_11.csv", _NO_LICENCE, "ee91f8f77e99d957f42816bc2dfd8a776373ea6d753b8867db3e15988d60cea7"),
-        ("best-systems/REAL_SUM.csv", _SYSTEMS + "final_df/REAL_SUM.csv", _NO_LICENCE, "2541b4456247519b3c28a01bcba6b7c57302411182898dc278cb367f9fd3a8f3"),
-        ("best-systems/SUM_EVAL.csv", _SYSTEMS + "final_df/SUM_EVAL.csv", _NO_LICENCE, "7be22f21969ef6de45f5bff79ec45dd11ae218bf12f3227ce3acb8c0d52307cb"),
-        ("roboarena/policy_preferences.csv", _ANYRANK + "policy_preferences.csv", "MIT", "46be8ea096ef6bcb546ffced65908e7c187b421be7e8f0392c2fa739179b08b6"),
-        ("roboarena/per_trial_progress_data.csv", _ANYRANK + "per_trial_progress_data.csv", "MIT", "a1a76e18ce8dd8ce73dcf19d965e4fcddd22481936ad53dd88fe76be22926065"),
-        ("leaderboard-illusion/crowd-comparisons.csv", _LLMFAO + "crowd-comparisons.csv", "CC BY 4.0", "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1"),
-        ("multiagent-incomplete-information/soccer.txt", _SPIEL + "data/paper_data/response_graph_ucb/soccer.txt", "Apache-2.0", "b8e24989add98f4e494fb383d2e4ffaeac7db5f43324b290497395f7cdf66726"),
+        (
+            "active-evaluation/atari_agent57_table.txt",
+            _SPIEL + "python/voting/examples/atari_agent57_table.txt",
+            "Apache-2.0",
+            "965110184d9f66c75928540ff14ed3b79453bd4c1368b5e8d917040ed6bb364c",
+        ),
+        (
+            "active-evaluation/atari_muesli_table11.txt",
+            _SPIEL + "python/voting/examples/atari_muesli_table11.txt",
+            "Apache-2.0",
+            "c838c03aac5f88cf948c90900765cc92de343a38b48f70f0b00e2c4d8809c001",
+        ),
+        (
+            "active-evaluation/atari_rainbow_table5.txt",
+            _SPIEL + "python/voting/examples/atari_rainbow_table5.txt",
+            "Apache-2.0",
+            "0be22ff1997a51a9ebd9264e3b138eee6bacadac329595dd83ea2b1583d12ad3",
+        ),
+        (
+            "best-systems/glue.csv",
+            _SYSTEMS + "sample_df/glue.csv",
+            _NO_LICENCE,
+            "fffc792c7dfaace5097286a83f874ebdabef742a9c344ccfbce476641edab1ce",
+        ),
+        (
+            "best-systems/superglue.data",
+            _SYSTEMS + "data/superglue.data",
+            _NO_LICENCE,
+            "5d054fb6ea2e3d2056e3560e9be5749f1a502aed88436518746cf4871cb8d2c4",
+        ),
+        (
+            "best-systems/xtrem.data",
+            _SYSTEMS + "data/xtrem.data",
+            _NO_LICENCE,
+            "e0376287bedcec878dbd88438457bf7dfc1752bc60fd544d009a8e5fa0c8ed23",
+        ),
+        (
+            "best-systems/TAC_08.csv",
+            _SYSTEMS + "final_df/TAC_08.csv",
+            _NO_LICENCE,
+            "e487b0221548c453a2b61d7c53e68ab942a1d4cdf524129f5913ebe3087c9d89",
+        ),
+        (
+            "best-systems/TAC_09.csv",
+            _SYSTEMS + "final_df/TAC_09.csv",
+            _NO_LICENCE,
+            "a60e6859b753f78f0b94b7c6b92bac48a666aa4ad1eca87edcd402a4fbd6ca84",
+        ),
+        (
+            "best-systems/TAC_11.csv",
+            _SYSTEMS + "final_df/TAC_11.csv",
+            _NO_LICENCE,
+            "ee91f8f77e99d957f42816bc2dfd8a776373ea6d753b8867db3e15988d60cea7",
+        ),
+        (
+            "best-systems/REAL_SUM.csv",
+            _SYSTEMS + "final_df/REAL_SUM.csv",
+            _NO_LICENCE,
+            "2541b4456247519b3c28a01bcba6b7c57302411182898dc278cb367f9fd3a8f3",
+        ),
+        (
+            "best-systems/SUM_EVAL.csv",
+            _SYSTEMS + "final_df/SUM_EVAL.csv",
+            _NO_LICENCE,
+            "7be22f21969ef6de45f5bff79ec45dd11ae218bf12f3227ce3acb8c0d52307cb",
+        ),
+        (
+            "roboarena/policy_preferences.csv",
+            _ANYRANK + "policy_preferences.csv",
+            "MIT",
+            "46be8ea096ef6bcb546ffced65908e7c187b421be7e8f0392c2fa739179b08b6",
+        ),
+        (
+            "roboarena/per_trial_progress_data.csv",
+            _ANYRANK + "per_trial_progress_data.csv",
+            "MIT",
+            "a1a76e18ce8dd8ce73dcf19d965e4fcddd22481936ad53dd88fe76be22926065",
+        ),
+        (
+            "leaderboard-illusion/crowd-comparisons.csv",
+            _LLMFAO + "crowd-comparisons.csv",
+            "CC BY 4.0",
+            "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1",
+        ),
+        (
+            "multiagent-incomplete-information/soccer.txt",
+            _SPIEL + "data/paper_data/response_graph_ucb/soccer.txt",
+            "Apache-2.0",
+            "b8e24989add98f4e494fb383d2e4ffaeac7db5f43324b290497395f7cdf66726",
+        ),
     )
 }
 
@@ -101,12 +179,18 @@ def _atari(name: str) -> Scores:
     policies = lines[1].removeprefix("# game").split()
     rows = [line.split() for line in lines[2:] if line.strip()]
     table = np.array([[float(x.split("±")[0].replace(",", "")) for x in r[1:]] for r in rows])
-    return Scores.from_table(table, [r[0] for r in rows], policies, notes=("scores published in " + lines[0].lstrip("# "),))
+    return Scores.from_table(
+        table, [r[0] for r in rows], policies, notes=("scores published in " + lines[0].lstrip("# "),)
+    )
 
 
 def _systems(name: str) -> Scores:
     """Task-level scores of NLP systems; the column Score (the leaderboard's own mean) is no task."""
-    rows = [[c.strip() for c in line.split(",")] for line in FILES[name].fetch().read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [
+        [c.strip() for c in line.split(",")]
+        for line in FILES[name].fetch().read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
     tasks = rows[0][2:]
     names = [" ".join(r[0].replace("\t", " ").replace('"', "").split()) for r in rows[1:]]
     table = np.array([[float(x) for x in r[-len(tasks) :]] for r in rows[1:]])
@@ -126,7 +210,12 @@ def _instances(name: str) -> Scores:
     metrics = [c for c in table.columns if c not in ("System", "Utterance")]
     long = table.unpivot(metrics, index=["System", "Utterance"], variable_name="metric", value_name="score")
     long = long.with_columns(pl.col("score").cast(pl.Float64, strict=False)).filter(pl.col("score").is_finite())
-    return Scores(Labels.of(long["Utterance"]), Labels.of(long["metric"]), long["score"].to_numpy(), replicate=Labels.of(long["System"]))
+    return Scores(
+        Labels.of(long["Utterance"]),
+        Labels.of(long["metric"]),
+        long["score"].to_numpy(),
+        replicate=Labels.of(long["System"]),
+    )
 
 
 def _roboarena() -> Comparisons:
@@ -143,7 +232,9 @@ def _roboarena_progress() -> Scores:
 
 def _llmfao() -> Comparisons:
     """Crowd votes on language-model answers: 59 models, 124 workers, 13 prompts."""
-    return read_comparisons(FILES["crowd-comparisons.csv"].fetch(), a="left", b="right", outcome="winner", task="prompt", rater="worker")
+    return read_comparisons(
+        FILES["crowd-comparisons.csv"].fetch(), a="left", b="right", outcome="winner", task="prompt", rater="worker"
+    )
 
 
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -170,7 +261,7 @@ DATASETS: dict[str, Callable[[], object]] = {
 }
 
 
-def load(name: str) -> object:
+def load(name: str) -> Any:
     """A named data set: ``Comparisons``, ``Scores``, or an array of payoffs.
 
     Raises

@@ -65,7 +65,9 @@ def read_rankings(
     if policy_column is not None and rank_column is not None and order is None:
         ballot_column = t.given(columns, ballot, t.BALLOT, "the ballot", name)
         if ballot_column is None:
-            raise EvidenceError(f"{name}: no column says which ballot a row belongs to. Name it with ballot=... (--ballot).")
+            raise EvidenceError(
+                f"{name}: no column says which ballot a row belongs to. Name it with ballot=... (--ballot)."
+            )
         return _long(table, name, ballot_column, policy_column, rank_column, weight_column, group_column, bad)
     if order_column is None:
         raise EvidenceError(
@@ -100,7 +102,9 @@ def _items(value: Any, place: str) -> list[Any]:
 def _long(
     table: pl.DataFrame, name: str, ballot: str, policy: str, rank: str, weight: str | None, group: str | None, bad: Bad
 ) -> Rankings:
-    rank_value = table[rank].cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    rank_value = (
+        table[rank].cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    )
     names = table[policy].cast(pl.String).fill_null("").str.strip_chars()
     good = np.isfinite(rank_value) & (names != "").to_numpy() & table[ballot].is_not_null().to_numpy()
     notes = [f"read from {name}, columns {ballot}, {policy}, {rank}"]
@@ -141,7 +145,11 @@ def _lines(path: Path) -> Rankings:
         weight, body = (float(counted.group(1)), counted.group(2)) if counted else (1.0, line)
         if path.suffix.lower() in _PREFLIB:
             parts = re.findall(r"\{([^}]*)\}|([^,{}\s]+)", body)
-            items = [[names.get(x.strip(), x.strip()) for x in (many or one).split(",")] for many, one in parts if many or one]
+            items = [
+                [names.get(x.strip(), x.strip()) for x in (many or one).split(",")]
+                for many, one in parts
+                if many or one
+            ]
         else:
             items = _items(body, f"{path.name}, line {number}")
         ballots.append(items)
@@ -157,8 +165,8 @@ def read(source: Any, *, kind: str | None = None, **options: Any) -> Evidence:
     if kind is not None:
         if kind not in readers:
             raise EvidenceError(f"kind={kind!r}: use one of {', '.join(readers)}.")
-        return readers[kind](source, **options)  # type: ignore[operator,no-any-return]
-    return readers[detect(source)](source, **options)  # type: ignore[operator,no-any-return]
+        return readers[kind](source, **options)  # type: ignore[operator]
+    return readers[detect(source)](source, **options)  # type: ignore[operator]
 
 
 def detect(source: Any) -> str:
@@ -167,7 +175,9 @@ def detect(source: Any) -> str:
         path = Path(source)
         if path.is_dir():
             return "scores"
-        if path.suffix.lower() in _PREFLIB or (path.suffix.lower() == ".txt" and " > " in path.read_text(errors="replace")[:4000]):
+        if path.suffix.lower() in _PREFLIB or (
+            path.suffix.lower() == ".txt" and " > " in path.read_text(errors="replace")[:4000]
+        ):
             return "rankings"
     columns = t.open_table(source)[0].collect_schema().names()
     pairs = [p for p in t.PAIRS if all(t.find(columns, (x,)) for x in p)]

@@ -97,18 +97,19 @@ class Rankings:
         notes: tuple[str, ...] = (),
     ) -> Rankings:
         """Build from codes; positions may be any numbers, smaller is better, equal is a tie."""
-        ballot, policy = np.asarray(ballot, dtype=np.int64), np.asarray(policy, dtype=np.int32)
         value = np.asarray(position, dtype=float)
         check_finite(value, "the rank")
-        order = np.lexsort((policy, value, ballot))
-        ballot, policy, value = ballot[order], policy[order], value[order]
-        new_ballot = np.r_[True, ballot[1:] != ballot[:-1]] if len(ballot) else np.zeros(0, bool)
-        step = new_ballot | np.r_[True, value[1:] != value[:-1]] if len(ballot) else new_ballot
-        count = np.cumsum(step)
-        dense = count - np.repeat(count[new_ballot], np.diff(np.r_[np.flatnonzero(new_ballot), len(ballot)])) + 1
-        total = int(ballot.max()) + 1 if len(ballot) else 0
-        w = np.ones(total) if weight is None else np.asarray(weight, dtype=float)
-        return cls(tuple(policies), ballot, policy, dense.astype(np.int32), w, group, notes)
+        ballots, codes = np.asarray(ballot, dtype=np.int64), np.asarray(policy, dtype=np.int32)
+        order = np.lexsort((codes, value, ballots))
+        ballots, codes, value = ballots[order], codes[order], value[order]
+        if not len(ballots):
+            raise EvidenceError("no ballots: the input is empty. Give at least one ranking.")
+        new_ballot = np.r_[True, ballots[1:] != ballots[:-1]]
+        count = np.cumsum(new_ballot | np.r_[True, value[1:] != value[:-1]])
+        first = np.flatnonzero(new_ballot)
+        dense = count - np.repeat(count[first], np.diff(np.r_[first, len(ballots)])) + 1
+        w = np.ones(int(ballots.max()) + 1) if weight is None else np.asarray(weight, dtype=float)
+        return cls(tuple(policies), ballots, codes, dense.astype(np.int32), w, group, notes)
 
     @classmethod
     def of_scores(cls, table: ArrayLike, policies: Sequence[str], **options: Any) -> Rankings:
@@ -144,7 +145,12 @@ class Rankings:
         return len(self.weight)
 
     def __repr__(self) -> str:
-        return f"Rankings({len(self):,} ballots, {len(self.policies)} policies)"
+        return f"Rankings({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """What it holds, in a few words."""
+        return f"{len(self):,} ballots, {len(self.policies)} policies"
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -166,7 +172,9 @@ class Rankings:
         out[self.ballot, self.policy] = self.position
         return out
 
-    def blocks(self, cells: int = 20_000_000) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]]:
+    def blocks(
+        self, cells: int = 20_000_000
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]]:
         """Ballots of one length at a time: (ballot (g,), policy (g, length), position (g, length)).
 
         A block has at most ``cells`` / length**2 ballots, so that pairwise tables of it stay small.
@@ -183,13 +191,13 @@ class Rankings:
         """Weighted number of ballots that place i above j, a tie as ``ties`` of one: (policies, policies)."""
         k = len(self.policies)
         w = self.weight if weight is None else weight
-        wins = np.zeros(k * k)
+        total = np.zeros(k * k)
         for part, policy, position in self.blocks():
             above = placed_above(position)
             above[above == 0.5] = ties
             cell = policy[:, :, None].astype(np.int64) * k + policy[:, None, :]
-            wins += np.bincount(cell.ravel(), (above * w[part, None, None]).ravel(), k * k)
-        wins = wins.reshape(k, k)
+            total += np.bincount(cell.ravel(), (above * w[part, None, None]).ravel(), k * k)
+        wins = total.reshape(k, k)
         np.fill_diagonal(wins, 0)
         return wins
 
@@ -210,9 +218,7 @@ class Rankings:
             notes=self.notes,
         )
 
-    def filter(
-        self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None
-    ) -> Rankings:
+    def filter(self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None) -> Rankings:
         """Ballots of ``groups``, cut down to ``policies``; ballots left with no policy are dropped."""
         out = self
         if groups is not None:
@@ -234,7 +240,9 @@ class Rankings:
         """The ballots with every missing policy tied for last: unranked means worse than ranked."""
         table = self.matrix().astype(float)
         table[table == 0] = len(self.policies) + 1
-        return replace(Rankings.of_scores(-table, self.policies, weight=self.weight, group=self.group), notes=self.notes)
+        return replace(
+            Rankings.of_scores(-table, self.policies, weight=self.weight, group=self.group), notes=self.notes
+        )
 
     def merge(self, other: Rankings) -> Rankings:
         """Both sets of ballots, one after the other."""
@@ -260,7 +268,9 @@ class Rankings:
             outcome = 0.5 + 0.5 * np.sign(position[:, j] - position[:, i])
             parts.append((policy[:, i].ravel(), policy[:, j].ravel(), outcome.ravel(), np.repeat(part, len(i))))
         a, b, outcome, ballot = (np.concatenate(column) for column in zip(*parts, strict=True))
-        group = self.group or Labels(np.arange(len(self), dtype=np.int32), tuple(f"ballot {i + 1}" for i in range(len(self))))
+        group = self.group or Labels(
+            np.arange(len(self), dtype=np.int32), tuple(f"ballot {i + 1}" for i in range(len(self)))
+        )
         weighted = not (self.weight == 1).all()
         return Comparisons(
             self.policies,

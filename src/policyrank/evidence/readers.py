@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +19,9 @@ from policyrank.evidence.comparisons import COVARIATE, Comparisons
 Bad = Literal["raise", "skip"]
 
 _A = {"a", "modela", "policya", "left", "first", "player1", "playera", "p1", "win", "wins", "won", "w", "white", "home",
-      "awins", "x", "modelx", "model1", "assistanta", "responsea", "agenta", "1st", "chosen"}  # fmt: skip
+      "awins", "model1", "assistanta", "responsea", "agenta", "1st", "chosen"}  # fmt: skip
 _B = {"b", "modelb", "policyb", "right", "second", "player2", "playerb", "p2", "loss", "lose", "loses", "lost", "l",
-      "black", "away", "bwins", "y", "modely", "model2", "assistantb", "responseb", "agentb", "2nd", "rejected"}  # fmt: skip
+      "black", "away", "bwins", "model2", "assistantb", "responseb", "agentb", "2nd", "rejected"}  # fmt: skip
 _TIE = {"tie", "ties", "draw", "drawn", "d", "equal", "both", "bothbad", "bothgood", "tiebothbad", "tiebothgood", "same",
         "neither", "1212"}  # fmt: skip
 _AMBIGUOUS = {"winner", "preference", "vote", "choice", "label", "verdict"}
@@ -71,7 +72,9 @@ def read_comparisons(
     wins = t.find(columns, ("wins", "wins_a", "a_wins", "win_a", "wins1"))
     out = t.given(columns, outcome, () if paired else t.OUTCOME, "the outcome", name)
     if out is None and not paired and wins is None:
-        raise EvidenceError(f"{name}: no column with the outcome. It has: {t.listing(columns)}. Name it with outcome=... (--outcome).")
+        raise EvidenceError(
+            f"{name}: no column with the outcome. It has: {t.listing(columns)}. Name it with outcome=... (--outcome)."
+        )
     roles: dict[str, str] = {"a": found_a, "b": found_b}
     if out in (found_a, found_b):
         raise EvidenceError(f"{name}: column {out!r} cannot be both a policy and the outcome. Name the columns.")
@@ -95,7 +98,7 @@ def read_comparisons(
         roles["outcome"] = out
     query = frame.select(*(pl.col(c).alias(r) for r, c in roles.items()), *(pl.col(c) for c in extra))
     schema = query.collect_schema()
-    text = [c for c in ("a", "b", "task", "rater") if c in roles]
+    text: list[str] = [c for c in ("a", "b", "task", "rater") if c in roles]
     numeric_outcome = "outcome" in roles and schema["outcome"].is_numeric()
     if "outcome" in roles and not numeric_outcome:
         text.append("outcome")
@@ -131,6 +134,18 @@ def _numbers(series: pl.Series) -> NDArray[np.float64]:
     return values.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
 
 
+def _no_count(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return ~((values >= 0) & (values == np.round(values)))
+
+
+def _negative(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return ~(np.isfinite(values) & (values >= 0))
+
+
+def _not_finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(~np.isfinite(values).all(axis=1))
+
+
 @dataclass
 class _Rows:
     """The collected rows of a table of comparisons, on the way to be checked and encoded."""
@@ -162,14 +177,14 @@ class _Rows:
             "an outcome outside [0, 1]": lambda: (y < 0) | (y > 1),
         }
         if count is not None:
-            problems["a count that is no whole number >= 0"] = lambda: ~((count >= 0) & (count == np.round(count)))
+            problems["a count that is no whole number >= 0"] = partial(_no_count, count)
         for role in ("task", "rater"):
             if role in table.columns and table[role].null_count():
                 problems[f"a missing {role}"] = lambda role=role: table[role].is_null().to_numpy()  # type: ignore[misc]
         if weight is not None:
-            problems["a weight that is no number >= 0"] = lambda: ~(np.isfinite(weight) & (weight >= 0))
+            problems["a weight that is no number >= 0"] = partial(_negative, weight)
         if x is not None:
-            problems["a covariate that is no number"] = lambda: ~np.isfinite(x).all(axis=1)
+            problems["a covariate that is no number"] = partial(_not_finite, x)
         good, notes = self._judge(problems, count)
         if not good.all():
             table, a, b, y = table.filter(good), a[good], b[good], y[good]
@@ -178,7 +193,9 @@ class _Rows:
             x = None if x is None else x[good]
         both = compact(Labels(np.concatenate([a, b]), tuple(names)))
         check_policies(both.names)
-        used = [self.roles[r] for r in ("a", "b", "outcome", "task", "rater", "time", "weight", "count") if r in self.roles]
+        used = [
+            self.roles[r] for r in ("a", "b", "outcome", "task", "rater", "time", "weight", "count") if r in self.roles
+        ]
         used = list(dict.fromkeys(used))
         return Comparisons(
             both.names,
@@ -205,7 +222,8 @@ class _Rows:
         codes, labels = _encode(series)
         if labels and all(_is_number(label) for label in labels):
             return self._numeric(np.array([*map(float, labels), np.nan])[codes], column)
-        by_label = np.array([*(_label_value(label) for label in labels), np.nan], dtype=np.float32)[codes]
+        sides = t.key(self.roles["a"]), t.key(self.roles["b"])
+        by_label = np.array([*(_label_value(label, *sides) for label in labels), np.nan], dtype=np.float32)[codes]
         named = np.array([*(index.get(label, -2) for label in labels), -2], dtype=np.int32)[codes]
         by_name = np.full(len(a), np.nan, dtype=np.float32)
         by_name[named == a], by_name[named == b] = 1, 0
@@ -251,8 +269,13 @@ class _Rows:
         values = {r: self.table[r][row] for r in ("a", "b", "outcome") if r in self.table.columns}
         shown = ", ".join(f"{self.roles[r]} = {v!r}" for r, v in values.items())
         if self.counted:
-            same = [pl.col(self.roles[r]).cast(pl.String).eq_missing(pl.lit(None if v is None else str(v), pl.String)) for r, v in values.items()]
-            hit = t.collect(self.frame.with_row_index("policyrank.row").filter(*same).select("policyrank.row").head(1), self.name)
+            same = [
+                pl.col(self.roles[r]).cast(pl.String).eq_missing(pl.lit(None if v is None else str(v), pl.String))
+                for r, v in values.items()
+            ]
+            hit = t.collect(
+                self.frame.with_row_index("policyrank.row").filter(*same).select("policyrank.row").head(1), self.name
+            )
             row = int(hit.item()) if hit.height else row
         return f", row {row + 1:,} ({shown})"
 
@@ -286,7 +309,9 @@ def _times(series: pl.Series, source: str) -> NDArray[Any]:
         return series.cast(pl.String).str.to_datetime(time_unit="us").to_numpy()
     except pl.exceptions.PolarsError:
         row = int(np.argmax(np.isnan(numbers)))
-        raise EvidenceError(f"{source}, row {row + 1}: {series[row]!r} is neither a number nor a date. Mend it, or leave the time column out.") from None
+        raise EvidenceError(
+            f"{source}, row {row + 1}: {series[row]!r} is neither a number nor a date. Mend it, or leave the time column out."
+        ) from None
 
 
 def _is_number(text: str) -> bool:
@@ -296,15 +321,17 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _label_value(label: str) -> float:
-    """1, 0.5 or 0 for the usual labels; NaN otherwise."""
+def _label_value(label: str, first: str, second: str) -> float:
+    """1, 0.5 or 0 for the usual labels and for the names of the two columns (or their last letters); NaN otherwise."""
     if score := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[-–:]\s*(\d+(?:\.\d+)?)\s*", label):
         x, y = map(float, score.groups())
         return 0.5 + 0.5 * np.sign(x - y)
     if label.replace(" ", "") in ("1/2-1/2", "½-½"):
         return 0.5
     word = t.key(label)
-    return 1.0 if word in _A else 0.0 if word in _B else 0.5 if word in _TIE else np.nan
+    if word in _A or word in (first, first[-1:]):
+        return 1.0
+    return 0.0 if word in _B or word in (second, second[-1:]) else 0.5 if word in _TIE else np.nan
 
 
 def _from_counts(
@@ -320,7 +347,9 @@ def _from_counts(
     table = t.collect(frame.select(*(pl.col(c).alias(r) for r, c in roles.items()),
                                    *(pl.col(c).alias(str(y)) for y, c in parts.items() if c)), name)  # fmt: skip
     rows = [
-        table.select(*roles, pl.col(str(y)).alias("count")).with_columns(outcome=pl.lit(y)) for y, c in parts.items() if c
+        table.select(*roles, pl.col(str(y)).alias("count")).with_columns(outcome=pl.lit(y))
+        for y, c in parts.items()
+        if c
     ]
     stacked = pl.concat(rows)
     counts = _numbers(stacked["count"])

@@ -72,8 +72,14 @@ def read_scores(
     table = t.collect(frame, name)
     if not table.height:
         raise EvidenceError(f"{name}: it has columns but no rows.")
-    long = found["policy"] and found["score"] and (found["task"] or len(columns) <= 3) and rows is None and tasks is None
-    scores = _long(table, name, {k: v for k, v in found.items() if v}, bad) if long else _wide(table, name, found, tasks, rows)
+    long = (
+        found["policy"] and found["score"] and (found["task"] or len(columns) <= 3) and rows is None and tasks is None
+    )
+    scores = (
+        _long(table, name, {k: v for k, v in found.items() if v}, bad)
+        if long
+        else _wide(table, name, found, tasks, rows)
+    )
     if lower_is_better is None and "lower_is_better" in table.columns and long:
         lower = table.filter(pl.col("lower_is_better").cast(pl.String).str.to_lowercase() == "true")
         role = found["metric"] or found["task"]
@@ -106,7 +112,9 @@ def _parse(series: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_], i
     values = text.cast(pl.Float64, strict=False)
     grouped = values.is_null() & text.str.contains(f"^{_GROUPED.pattern}$")
     if grouped.any():
-        values = pl.select(pl.when(grouped).then(text.str.replace_all(",", "").cast(pl.Float64, strict=False)).otherwise(values)).to_series()
+        values = pl.select(
+            pl.when(grouped).then(text.str.replace_all(",", "").cast(pl.Float64, strict=False)).otherwise(values)
+        ).to_series()
     missing = text.str.to_lowercase().is_in(list(_MISSING))
     return values.fill_null(np.nan).to_numpy(), (values.is_null() & ~missing).to_numpy(), int(spread.sum())
 
@@ -159,7 +167,9 @@ def _wide(
         rows = "tasks" if t.find([label], t.TASK) and not t.find([label], t.POLICY) else "policies"
     names = _names(table[label])
     if (names == "").any():
-        raise EvidenceError(f"{name}, row {int((names == '').arg_true()[0]) + 1}: column {label!r} is empty. Every row needs a name.")
+        raise EvidenceError(
+            f"{name}, row {int((names == '').arg_true()[0]) + 1}: column {label!r} is empty. Every row needs a name."
+        )
     if names.is_duplicated().any():
         row = int(names.is_duplicated().arg_true()[-1])
         raise EvidenceError(
@@ -183,7 +193,9 @@ def _wide(
                 "(not measured), or choose other columns with tasks=[...] (--tasks)."
             )
         elif np.isinf(values).any():
-            raise EvidenceError(f"{name}, row {int(np.argmax(np.isinf(values))) + 1}, column {column!r}: an infinite score. Mend it.")
+            raise EvidenceError(
+                f"{name}, row {int(np.argmax(np.isinf(values))) + 1}, column {column!r}: an infinite score. Mend it."
+            )
         elif np.isnan(values).all():
             notes.append(f"column {column!r} left out: it is empty")
         else:
@@ -227,7 +239,9 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
     folder = Path(folder)
     files = sorted(p for p in folder.rglob("*.json") if p.name.startswith("results"))
     if not files:
-        raise EvidenceError(f"{folder}: no results*.json of lm-evaluation-harness in this folder. Give the folder that --output_path named.")
+        raise EvidenceError(
+            f"{folder}: no results*.json of lm-evaluation-harness in this folder. Give the folder that --output_path named."
+        )
     latest: dict[tuple[str, str], tuple[float, str, float, bool]] = {}
     notes, replaced, groups = [], 0, set()
     for path in files:
@@ -235,7 +249,9 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
             data = json.loads(path.read_text(encoding="utf-8"))
             results = data["results"]
         except (ValueError, KeyError, TypeError) as error:
-            raise EvidenceError(f"{path}: not a results file of lm-evaluation-harness ({type(error).__name__}: {error}). Remove it.") from None
+            raise EvidenceError(
+                f"{path}: not a results file of lm-evaluation-harness ({type(error).__name__}: {error}). Remove it."
+            ) from None
         model, date = _model(data, path), float(data.get("date") or 0)
         subtasks = data.get("group_subtasks") or {}
         for task, values in results.items():
@@ -245,7 +261,9 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
             found = _metric(values, metric)
             if found is None:
                 if metric is not None:
-                    raise EvidenceError(f"{path.name}: task {task!r} has no metric {metric!r}. It has: {t.listing([k for k in values if 'stderr' not in k])}.")
+                    raise EvidenceError(
+                        f"{path.name}: task {task!r} has no metric {metric!r}. It has: {t.listing([k for k in values if 'stderr' not in k])}."
+                    )
                 continue
             short, value = found
             higher = (data.get("higher_is_better") or {}).get(task, {}).get(short)
@@ -260,10 +278,10 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
     if not latest:
         raise EvidenceError(f"{folder}: the results hold no numeric metric.")
     rows = [(m, task, short, value, lower) for (m, task), (_, short, value, lower) in latest.items()]
-    policies, tasks, metrics, values, lower = zip(*rows, strict=True)
+    policies, tasks, metrics, numbers, lowers = zip(*rows, strict=True)
     return Scores(
-        Labels.of(policies), Labels.of(tasks), np.array(values), metric=Labels.of(metrics),
-        lower_is_better=frozenset(m for m, low in zip(metrics, lower, strict=True) if low),
+        Labels.of(policies), Labels.of(tasks), np.array(numbers), metric=Labels.of(metrics),
+        lower_is_better=frozenset(m for m, low in zip(metrics, lowers, strict=True) if low),
         notes=(f"read from {len(files)} result files in {folder.name}, metrics {', '.join(sorted(set(metrics)))}", *notes),
     )  # fmt: skip
 
@@ -277,7 +295,9 @@ def _model(data: dict[str, Any], path: Path) -> str:
 
 
 def _metric(values: dict[str, Any], wanted: str | None) -> tuple[str, float] | None:
-    numbers = {k: v for k, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and "stderr" not in k}
+    numbers = {
+        k: v for k, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and "stderr" not in k
+    }
     short = {k.split(",")[0]: float(v) for k, v in reversed(numbers.items())}
     short.pop("sample_len", None)
     if wanted is not None:

@@ -17,7 +17,6 @@ from policyrank.evidence.base import (
     Labels,
     check_finite,
     check_policies,
-
     freeze,
     merge_labels,
     positions,
@@ -112,7 +111,7 @@ class Scores:
     @classmethod
     def from_frame(cls, frame: Any, **columns: Any) -> Scores:
         """Build from a polars or pandas frame, long or wide; see :func:`read_scores` for the options."""
-        from policyrank.evidence.readers import read_scores
+        from policyrank.evidence.score_readers import read_scores
 
         return read_scores(frame, **columns)
 
@@ -120,7 +119,12 @@ class Scores:
         return len(self.score)
 
     def __repr__(self) -> str:
-        return f"Scores({len(self):,} scores, {len(self.policies)} policies, {len(self.columns)} tasks)"
+        return f"Scores({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """What it holds, in a few words."""
+        return f"{len(self):,} scores, {len(self.policies)} policies, {len(self.columns)} tasks"
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -244,7 +248,9 @@ class Scores:
         weight = None
         if self.weight is not None or other.weight is not None:
             weight = np.concatenate([np.ones(len(s)) if s.weight is None else s.weight for s in (self, other)])
-        columns = {f: merge_labels(getattr(self, f), getattr(other, f), f) for f in ("policy", "task", "metric", "replicate")}
+        columns = {
+            f: merge_labels(getattr(self, f), getattr(other, f), f) for f in ("policy", "task", "metric", "replicate")
+        }
         return Scores(
             **columns,  # type: ignore[arg-type]
             score=np.concatenate([self.score, other.score]),
@@ -263,14 +269,14 @@ class Scores:
         if by not in ("task", "replicate"):
             raise EvidenceError(f"by={by!r}: use 'task' or 'replicate'.")
         if by == "task":
-            values, group = self.table(), None
-        else:
-            cube = self.cube()
-            values = cube.transpose(0, 2, 1).reshape(-1, len(self.policies))
-            group = np.repeat(np.arange(cube.shape[0]), cube.shape[2])
-            some = (~np.isnan(values)).sum(axis=1) > 0
-            values, group = values[some], Labels(group[some].astype(np.int32), self.columns)
-        return Rankings.of_scores(values, self.policies, group=group, notes=self.notes)
+            return Rankings.of_scores(self.table(), self.policies, notes=self.notes)
+        cube = self.cube()
+        values = cube.transpose(0, 2, 1).reshape(-1, len(self.policies))
+        column = np.repeat(np.arange(cube.shape[0], dtype=np.int32), cube.shape[2])
+        some = (~np.isnan(values)).any(axis=1)
+        return Rankings.of_scores(
+            values[some], self.policies, group=Labels(column[some], self.columns), notes=self.notes
+        )
 
     def to_comparisons(self) -> Comparisons:
         """Each pair of policies on each task as a comparison: higher wins, equal ties."""
@@ -292,5 +298,3 @@ class Scores:
     def write(self, path: str | Path) -> None:
         """Write to .parquet, .csv, .tsv, .jsonl or .arrow; :func:`read_scores` reads it back."""
         write_frame(self.to_frame(), path)
-
-

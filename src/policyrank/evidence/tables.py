@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,13 @@ def collect(frame: pl.LazyFrame, source: str) -> pl.DataFrame:
 
 def broken(source: str, error: BaseException) -> EvidenceError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return EvidenceError(f"{source}: cannot be read as a table ({first[:200]}). Check that the file is whole and its ending true.")
+    return EvidenceError(
+        f"{source}: cannot be read as a table ({first[:200]}). Check that the file is whole and its ending true."
+    )
 
 
 def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
-    """A lazy table and its name, from a path, ``"-"`` (standard input), a frame, or a mapping of columns.
+    """A lazy table and its name, from a path, ``"-"`` (standard input), the bytes of a file, a frame, or a mapping of columns.
 
     CSV and TSV are read as text, so that no column's type is guessed from its first rows.
     """
@@ -100,37 +103,43 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
             raise EvidenceError("reading pandas frames needs: pip install 'policyrank[pandas]'") from None
     if type(source).__module__.split(".")[0] == "pyarrow":
         return pl.DataFrame(source).lazy(), "the table"
+    if isinstance(source, bytes):
+        return _scan(source, _sniff(_filled(source, "standard input")), "standard input"), "standard input"
     if isinstance(source, (str, Path)):
         return _open_path(source)
-    raise EvidenceError(f"cannot read evidence from a {type(source).__name__}. Give a path, a frame or a dict of columns.")
+    raise EvidenceError(
+        f"cannot read evidence from a {type(source).__name__}. Give a path, a frame or a dict of columns."
+    )
 
 
 def _open_path(source: str | Path) -> tuple[pl.LazyFrame, str]:
-    name = "standard input" if str(source) == "-" else Path(source).name
     if str(source) == "-":
-        data, kind = sys.stdin.buffer.read(), ""
-    else:
-        path = Path(source)
-        if not path.exists():
-            raise EvidenceError(f"{source}: no such file. Check the path.")
-        if path.is_dir():
-            raise EvidenceError(f"{source}: a folder. Give a file, or a folder of lm-evaluation-harness results.")
-        kind = path.suffix.lower()
-        if path.stat().st_size == 0:
-            raise EvidenceError(f"{name}: the file is empty.")
-        if kind in (".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson"):
-            return _scan(path, kind, name), name
-        data = path.read_bytes()
-        if kind == ".gz":
-            try:
-                data, kind = gzip.decompress(data), Path(path.stem).suffix.lower()
-            except (OSError, EOFError) as error:
-                raise broken(name, error) from None
+        return open_table(sys.stdin.buffer.read())
+    path = Path(source)
+    if not path.exists():
+        raise EvidenceError(f"{source}: no such file. Check the path.")
+    if path.is_dir():
+        raise EvidenceError(f"{source}: a folder. Give a file, or a folder of lm-evaluation-harness results.")
+    kind, name = path.suffix.lower(), path.name
+    if path.stat().st_size == 0:
+        raise EvidenceError(f"{name}: the file is empty.")
+    if kind in (".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson"):
+        return _scan(path, kind, name), name
+    data = path.read_bytes()
+    if kind == ".gz":
+        try:
+            data, kind = gzip.decompress(data), Path(path.stem).suffix.lower()
+        except (OSError, EOFError, zlib.error) as error:
+            raise broken(name, error) from None
+    if kind not in (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"):
+        kind = _sniff(data)
+    return _scan(_filled(data, name), kind, name), name
+
+
+def _filled(data: bytes, name: str) -> bytes:
     if not data.strip():
         raise EvidenceError(f"{name}: it is empty.")
-    if not kind or kind not in (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"):
-        kind = _sniff(data)
-    return _scan(data, kind, name), name
+    return data
 
 
 def _sniff(data: bytes) -> str:
@@ -161,7 +170,9 @@ def _scan(source: Path | bytes, kind: str, name: str) -> pl.LazyFrame:
         else:
             head = source[:65536] if isinstance(source, bytes) else source.open("rb").read(65536)
             if b"\x00" in head:
-                raise EvidenceError(f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet or Arrow.")
+                raise EvidenceError(
+                    f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet or Arrow."
+                )
             separator = "\t" if kind == ".tsv" else _separator(head)
             frame = pl.scan_csv(buffer, separator=separator, infer_schema=False)
         frame.collect_schema()

@@ -2,14 +2,21 @@
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from policyrank.rank.aggregates import aggregate
 from policyrank.rank.bradley_terry import bradley_terry, thurstone
 from policyrank.rank.choose import MethodComparison, applicable, compare, default_method, rank
 from policyrank.rank.condorcet import soft_condorcet
 from policyrank.rank.diagnostics import connectivity, cyclicity
-from policyrank.rank.games import AlphaRank, alpha_rank, alpharank, max_entropy_equilibrium, maximal_lotteries, nash_averaging
+from policyrank.rank.games import (
+    AlphaRank,
+    alpha_rank,
+    alpharank,
+    max_entropy_equilibrium,
+    maximal_lotteries,
+    nash_averaging,
+)
 from policyrank.rank.intervals import RankSets, rank_confidence_sets, rank_probabilities
 from policyrank.rank.leaderboard import Leaderboard, Note
 from policyrank.rank.methods import METHODS, Method, Ranker
@@ -17,6 +24,10 @@ from policyrank.rank.plackett_luce import plackett_luce
 from policyrank.rank.tasks import bradley_terry_by_task, task_mixture
 from policyrank.rank.tournament import copeland, minimax, ranked_pairs, schulze
 from policyrank.rank.voting import approval, borda, instant_runoff, plurality
+
+if TYPE_CHECKING:
+    from policyrank.rank.consensus import kemeny, kemeny_order
+    from policyrank.rank.online import elo
 
 __all__ = [
     "METHODS",

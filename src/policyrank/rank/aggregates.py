@@ -40,7 +40,9 @@ def _interquartile_mean(cube: Float) -> Float:
 
 def _mean_rank(cube: Float) -> Float:
     table = np.nanmean(cube, axis=-1)
-    above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (table[..., None, :] == table[..., None]).sum(axis=-1)
+    above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (table[..., None, :] == table[..., None]).sum(
+        axis=-1
+    )
     return -np.nanmean(np.where(np.isnan(table), np.nan, above + 0.5), axis=-2)
 
 
@@ -126,11 +128,11 @@ def aggregate(
         raise EvidenceError("aggregates of scores take no weights. Drop them, or use borda on scores.to_rankings().")
     function, unit = STATISTICS[statistic]
     cube = evidence.cube()
-    tasks, n, runs = cube.shape
+    tasks, _, runs = cube.shape
     notes = input_notes(evidence.notes)
-    holes = np.isnan(cube).all(axis=2)
+    holes = np.asarray(np.isnan(cube).all(axis=2))
     if holes.any():
-        few = [p for p, h in zip(evidence.policies, holes.any(axis=0), strict=True) if h]
+        few = [evidence.policies[k] for k in np.flatnonzero(holes.any(axis=0))]
         notes.append(Note(
             "incomplete",
             f"{len(few)} policies lack scores on some tasks ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} "
@@ -151,7 +153,9 @@ def aggregate(
         raise EvidenceError(f"resample={resample!r}: use 'auto', 'replicates', 'tasks' or 'both'.")
     draw = resample if resample != "auto" else "replicates" if runs > 1 else "tasks"
     if draw in ("replicates", "both") and runs < 2:
-        raise EvidenceError(f"resample={draw!r} needs several scores a task and policy; there is one. Use resample='tasks'.")
+        raise EvidenceError(
+            f"resample={draw!r} needs several scores a task and policy; there is one. Use resample='tasks'."
+        )
     draws = None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning)
@@ -163,7 +167,7 @@ def aggregate(
     elif interval not in ("bootstrap", "none"):
         raise EvidenceError(f"interval={interval!r}: {statistic} has 'bootstrap' or 'none'.")
     return leaderboard(
-        evidence.policies, rating, method=statistic, n=evidence.seen(), draws=draws, notes=notes, unit=unit, source=repr(evidence),
+        evidence.policies, rating, method=statistic, n=evidence.seen(), draws=draws, notes=notes, unit=unit, source=evidence.summary,
         settings={"resample": draw, "interval": interval, "resamples": resamples, "seed": seed}, **options,
     )  # fmt: skip
 
@@ -183,7 +187,9 @@ def _bootstrap(
         runs_drawn = (rng.random((batch, *cube.shape)) * np.maximum(number, 1)[..., None]).astype(np.int64)
         tasks_drawn = rng.integers(tasks, size=(batch, tasks))
         if function is _win_rate:
-            weight = np.broadcast_to((np.arange(runs) < number[..., None]).astype(float), (1 if draw == "tasks" else batch, *cube.shape))
+            weight = np.broadcast_to(
+                (np.arange(runs) < number[..., None]).astype(float), (1 if draw == "tasks" else batch, *cube.shape)
+            )
             if draw != "tasks":
                 cell = np.arange(batch * tasks * n).reshape(batch, tasks, n, 1) * runs + runs_drawn
                 live = np.broadcast_to(weight, runs_drawn.shape).ravel()
@@ -194,7 +200,9 @@ def _bootstrap(
             continue
         sample = np.broadcast_to(packed, (batch, *packed.shape))
         if draw != "tasks":
-            sample = np.where(np.arange(runs) < number[..., None], np.take_along_axis(sample, runs_drawn, axis=3), np.nan)
+            sample = np.where(
+                np.arange(runs) < number[..., None], np.take_along_axis(sample, runs_drawn, axis=3), np.nan
+            )
         if draw != "replicates":
             sample = sample[np.arange(batch)[:, None], tasks_drawn]
         out.append(function(sample))

@@ -71,7 +71,7 @@ def bradley_terry(
     --------
     >>> battles = Comparisons.of(["x"] * 4, ["y"] * 4, [1, 1, 1, 0])
     >>> board = bradley_terry(battles, scale="natural")
-    >>> round(board.rating[0] - board.rating[1], 6)    # log 3
+    >>> round(float(board.rating[0] - board.rating[1]), 6)    # log 3
     1.098612
     """
     if ties not in ("half", "davidson", "rao-kupper"):
@@ -80,9 +80,7 @@ def bradley_terry(
     return _rate(evidence, LINKS[ties], "bradley-terry", {"ties": ties}, **options)
 
 
-def thurstone(
-    evidence: Comparisons, *, ties: Literal["half", "glenn-david"] = "half", **options: Any
-) -> Leaderboard:
+def thurstone(evidence: Comparisons, *, ties: Literal["half", "glenn-david"] = "half", **options: Any) -> Leaderboard:
     """Thurstone's case V: P(i beats j) = Phi(theta_i - theta_j), by maximum likelihood.
 
     Options are those of :func:`bradley_terry`; ``ties="glenn-david"`` gives ties a margin on the normal scale. On the Elo
@@ -96,7 +94,7 @@ def thurstone(
     --------
     >>> battles = Comparisons.of(["x"] * 4, ["y"] * 4, [1, 1, 1, 0])
     >>> board = thurstone(battles, scale="natural")
-    >>> round(board.rating[0] - board.rating[1], 6)    # the normal quantile of 3/4
+    >>> round(float(board.rating[0] - board.rating[1]), 6)    # the normal quantile of 3/4
     0.67449
     """
     if ties not in ("half", "glenn-david"):
@@ -129,12 +127,14 @@ def _rate(
     cells = Cells.of(evidence, order_effect=order_effect, cluster=cluster)
     notes = input_notes(evidence.notes)
     if not link.linear and not np.isin(cells.y, (0.0, 0.5, 1.0)).all():
-        raise EvidenceError(f"ties={settings['ties']!r} needs outcomes 0, 0.5 and 1; these have others. Use ties='half'.")
+        raise EvidenceError(
+            f"ties={settings['ties']!r} needs outcomes 0, 0.5 and 1; these have others. Use ties='half'."
+        )
     if not link.linear and not (cells.y == 0.5).any():
         notes.append(Note("no ties", "No ties were seen: the tie parameter was left out."))
     precision, sd = None, prior
     if prior == "auto":
-        sd = None if is_strong(cells) else WEAK_PRIOR
+        sd = None if is_strong(cells, link) else WEAK_PRIOR
         if sd is not None:
             notes.append(Note(
                 "prior",
@@ -146,7 +146,7 @@ def _rate(
         if not isinstance(sd, (int, float)) or not sd > 0:
             raise EvidenceError(f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'.")
         precision = np.full(cells.size, float(sd) ** -2)
-    elif not is_strong(cells):
+    elif not is_strong(cells, link):
         raise EvidenceError(
             "no finite maximum: some policies never lost, never won, or never met the others. Keep prior='auto', give prior=2.0, "
             "or leave these policies out."
@@ -170,7 +170,13 @@ def _rate(
         draws = (refits[:, :n] - fit.theta) @ centre * unit
         parameter_cov = np.cov(refits, rowvar=False)
         if weak:
-            notes.append(Note("weak resamples", f"{weak} of {resamples} resamples had no finite maximum and got the weak prior.", "warning"))
+            notes.append(
+                Note(
+                    "weak resamples",
+                    f"{weak} of {resamples} resamples had no finite maximum and got the weak prior.",
+                    "warning",
+                )
+            )
     elif interval != "none":
         assert fit.inverse is not None
         parameter_cov, df = sandwich(cells, link, fit) if interval == "sandwich" else (fit.inverse, None)
@@ -199,17 +205,16 @@ def _rate(
         notes=notes,
         settings=used,
         unit="Elo points" if scale == "elo" else "log-odds" if link.slope == 1 else "normal deviates",
-        source=repr(evidence),
+        source=evidence.summary,
         extras=_extras(fit, evidence, order_effect, parameter_cov, settings["ties"], n, k),
     )
 
 
-def _extras(
-    fit: Fit, evidence: Comparisons, order_effect: bool, cov: Any, ties: str, n: int, k: int
-) -> dict[str, Any]:
+def _extras(fit: Fit, evidence: Comparisons, order_effect: bool, cov: Any, ties: str, n: int, k: int) -> dict[str, Any]:
     out: dict[str, Any] = {"loglik": fit.loglik, "iterations": fit.iterations}
     if fit.free[-1]:
-        out["tie_parameter"] = {"davidson": lambda p: np.exp(p) / 2, "rao-kupper": np.exp}.get(ties, float)(fit.phi)
+        natural = {"davidson": np.exp(fit.phi) / 2, "rao-kupper": np.exp(fit.phi)}
+        out["tie_parameter"] = float(natural.get(ties, fit.phi))
     names = (["listed first"] if order_effect else []) + list(evidence.covariate_names)
     if names:
         se = [None] * k if cov is None else np.sqrt(cov.diagonal()[n : n + k])

@@ -24,13 +24,25 @@ def default_method(evidence: Evidence) -> tuple[str, str]:
         return "bradley-terry", "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met."
     if isinstance(evidence, Rankings):
         if evidence.is_complete:
-            return "borda", "Borda: every ballot ranks every policy, so mean places are fair, and their intervals are exact."
-        return "plackett-luce", "Plackett-Luce: ballots rank different policies, so it corrects for whom each policy met."
+            return (
+                "borda",
+                "Borda: every ballot ranks every policy, so mean places are fair, and their intervals are exact.",
+            )
+        return (
+            "plackett-luce",
+            "Plackett-Luce: ballots rank different policies, so it corrects for whom each policy met.",
+        )
     if len(evidence.columns) == 1:
         return "mean", "Mean score: there is one task, so scores share a scale."
     if np.isnan(evidence.table()).any():
-        return "plackett-luce", "Plackett-Luce over tasks: some scores are missing, so means would be over different tasks."
-    return "borda", "Borda over tasks (each task a voter): tasks have their own scales, and means would let the widest decide."
+        return (
+            "plackett-luce",
+            "Plackett-Luce over tasks: some scores are missing, so means would be over different tasks.",
+        )
+    return (
+        "borda",
+        "Borda over tasks (each task a voter): tasks have their own scales, and means would let the widest decide.",
+    )
 
 
 def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
@@ -68,11 +80,13 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
-        raise EvidenceError(f"{name} has no option {str(error).split()[-1]}. See: help(policyrank.rank.METHODS[{name!r}].function).") from None
+        raise EvidenceError(
+            f"{name} has no option {str(error).split()[-1]}. See: help(policyrank.rank.METHODS[{name!r}].function)."
+        ) from None
     notes = [Note("method", why)] if why else []
     if converted:
         notes.append(Note("conversion", converted))
-    return replace(board.with_notes(*notes, first=True), method=name, source=repr(evidence))
+    return replace(board.with_notes(*notes, first=True), method=name, source=evidence.summary)
 
 
 def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
@@ -117,7 +131,9 @@ class MethodComparison:
     @property
     def frame(self) -> pl.DataFrame:
         """policy, then the rank by each method."""
-        return pl.DataFrame({"policy": list(self.policies), **{m: self.ranks[:, k] for k, m in enumerate(self.methods)}})
+        return pl.DataFrame(
+            {"policy": list(self.policies), **{m: self.ranks[:, k] for k, m in enumerate(self.methods)}}
+        )
 
 
 def applicable(evidence: Evidence) -> list[str]:
@@ -127,16 +143,21 @@ def applicable(evidence: Evidence) -> list[str]:
     for name, method in METHODS.items():
         if name == first or not method.compare:
             continue
-        if not isinstance(evidence, method.takes):
-            if isinstance(evidence, Comparisons) or (isinstance(evidence, (Scores, Rankings)) and not {Rankings, Comparisons} & set(method.takes)):
-                continue
-        if name == "bradley-terry-by-task" and (not isinstance(evidence, Comparisons) or evidence.task is None or len(evidence.task.names) > 200):
+        if not isinstance(evidence, method.takes) and (
+            isinstance(evidence, Comparisons) or not {Rankings, Comparisons} & set(method.takes)
+        ):
+            continue
+        if name == "bradley-terry-by-task" and (
+            not isinstance(evidence, Comparisons) or evidence.task is None or len(evidence.task.names) > 200
+        ):
             continue
         names.append(name)
     return names
 
 
-def compare(evidence: Any, *, methods: Iterable[str] | None = None, interval: str = "none", **options: Any) -> MethodComparison:
+def compare(
+    evidence: Any, *, methods: Iterable[str] | None = None, interval: str = "none", **options: Any
+) -> MethodComparison:
     """Rank by several methods side by side.
 
     Parameters
@@ -151,7 +172,7 @@ def compare(evidence: Any, *, methods: Iterable[str] | None = None, interval: st
     for name in methods or applicable(evidence):
         extra: dict[str, Any] = {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
         if name == "kemeny" and len(evidence.policies) > _SLOW_BEYOND:
-            extra["time_limit"] = 10.0
+            extra["solver"] = "local"
         try:
             boards.append(rank(evidence, method=name, **extra, **options))
         except EvidenceError as error:

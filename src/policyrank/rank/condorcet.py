@@ -61,7 +61,9 @@ def soft_condorcet(
             return np.clip(temperature * _bradley_terry(wins, bound / temperature), -bound, bound)
 
         again = rule
-        notes = (Note("equivalence", "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion."),)
+        notes = (
+            Note("equivalence", "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion."),
+        )
     else:
         rng = generator(seed)
 

@@ -48,7 +48,12 @@ def kemeny_cost(wins: Float, order: Order) -> float:
 
 
 def kemeny_order(
-    wins: Float, *, exact: bool = True, time_limit: float = 60.0, seed: Seed = 0, report: Callable[[str], None] | None = None
+    wins: Float,
+    *,
+    exact: bool = True,
+    time_limit: float = 60.0,
+    seed: Seed = 0,
+    report: Callable[[str], None] | None = None,
 ) -> KemenyOrder:
     """The Kemeny order of a preference matrix.
 
@@ -94,7 +99,9 @@ def kemeny_order(
         bound += low
     final = np.array(order, dtype=np.int64)
     across = kemeny_cost(wins, final) - sum(
-        kemeny_cost(wins[np.ix_(x, x)], np.arange(len(x))) for c in range(count) if len(x := final[part[final] == c]) > 1
+        kemeny_cost(wins[np.ix_(x, x)], np.arange(len(x)))
+        for c in range(count)
+        if len(x := final[part[final] == c]) > 1
     )
     return KemenyOrder(final, kemeny_cost(wins, final), bound + across)
 
@@ -119,7 +126,9 @@ def local_search(wins: Float, *, starts: int = 8, seed: Seed = 0) -> Order:
     return best
 
 
-def _cutting_planes(wins: Float, start: Order, until: float, report: Callable[[str], None] | None) -> tuple[Order, float]:
+def _cutting_planes(
+    wins: Float, start: Order, until: float, report: Callable[[str], None] | None
+) -> tuple[Order, float]:
     n = len(wins)
     i, j = np.triu_indices(n, 1)
     index = np.zeros((n, n), dtype=np.int64)
@@ -245,11 +254,19 @@ def kemeny(
     need(evidence, (Comparisons, Rankings), "kemeny")
     if solver not in ("exact", "local"):
         raise EvidenceError(f"solver={solver!r}: use 'exact' or 'local'.")
-    found = kemeny_order(evidence.preferences(ties=0.0), exact=solver == "exact", time_limit=time_limit, seed=seed, report=report)
+    found = kemeny_order(
+        evidence.preferences(ties=0.0), exact=solver == "exact", time_limit=time_limit, seed=seed, report=report
+    )
     notes: tuple[Note, ...] = ()
     if not found.optimal:
         gap = (found.cost - found.bound) / max(found.cost, 1e-9)
-        notes = (Note("gap", f"The order costs {found.cost:g}; no order costs less than {found.bound:g} (gap {gap:.2%}).", "warning"),)
+        notes = (
+            Note(
+                "gap",
+                f"The order costs {found.cost:g}; no order costs less than {found.bound:g} (gap {gap:.2%}).",
+                "warning",
+            ),
+        )
     n = len(found.order)
 
     def rule(_: Float) -> Float:

@@ -140,7 +140,10 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
 
 def input_notes(notes: tuple[str, ...]) -> list[Note]:
     """What the reader noted while reading."""
-    return [Note("input", n[0].upper() + n[1:] + ".", "warning" if "left out" in n and "row" in n else "info") for n in notes]
+    return [
+        Note("input", n[0].upper() + n[1:] + ".", "warning" if "left out" in n and "row" in n else "info")
+        for n in notes
+    ]
 
 
 def _list(names: tuple[str, ...] | list[str], most: int = 6) -> str:

@@ -15,7 +15,6 @@ from scipy.special import logsumexp, softmax
 from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores
 from policyrank.rank.bradley_terry import need
 from policyrank.rank.diagnostics import input_notes
-from policyrank.rank.intervals import Seed
 from policyrank.rank.leaderboard import Leaderboard, leaderboard
 from policyrank.rank.rules import Preferences, rule_board
 
@@ -80,12 +79,14 @@ def alpharank(
     """
     if not (alpha > 0 and 0 < epsilon < 0.5 and population >= 2):
         raise ValueError("alpha must be > 0, epsilon between 0 and 1/2, population at least 2")
-    tables = [np.asarray(p, dtype=float) for p in payoffs]
+    tables = [np.asarray(p, dtype=float) for p in payoffs]  # type: ignore[union-attr]
     single = np.ndim(tables[0]) == 1
     if single:
         matrix = np.array(tables)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"one population needs a square matrix, not {matrix.shape}; give a list of arrays for several players")
+            raise ValueError(
+                f"one population needs a square matrix, not {matrix.shape}; give a list of arrays for several players"
+            )
         tables = [matrix]
     elif any(t.shape != tables[0].shape for t in tables) or tables[0].ndim != len(tables):
         raise ValueError(f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes")
@@ -109,7 +110,9 @@ def _fixation(u: Float, alpha: float, m: int, epsilon: float, equal: float) -> F
         return np.where(v < 1e-14, equal, np.where(u > 0, gain, gain * np.exp(-(m - 1) * v)))
 
 
-def _single_population(matrix: Float, alpha: float, m: int, epsilon: float, selection: str, total: float) -> sparse.csr_matrix:
+def _single_population(
+    matrix: Float, alpha: float, m: int, epsilon: float, selection: str, total: float
+) -> sparse.csr_matrix:
     n = len(matrix)
     gain = matrix.T - matrix  # [s, r]: what r earns against s, minus what s earns against r
     if np.isinf(alpha) or selection == "local":
@@ -144,7 +147,9 @@ def _several_populations(tables: list[Float], alpha: float, m: int, epsilon: flo
             values.append(eta * rho.ravel())
     if not rows:
         return sparse.csr_matrix((size, size))
-    return sparse.csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size))
+    return sparse.csr_matrix(
+        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size)
+    )
 
 
 def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int = 20_000) -> Float:
@@ -164,13 +169,17 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
         return np.ones(1)
     leave = np.asarray(chain.sum(axis=1)).ravel()
     if (leave <= 0).sum() > 1:
-        raise ValueError("several profiles are never left at this alpha: take alpha=inf with an epsilon, or a smaller alpha")
+        raise ValueError(
+            "several profiles are never left at this alpha: take alpha=inf with an epsilon, or a smaller alpha"
+        )
     if n <= GTH_LIMIT:
         return gth(chain.toarray())
     jump = sparse.diags(1 / np.maximum(leave, 1e-300)) @ chain
     # Moves much rarer than a state's likeliest one do not make a class.
     top = np.repeat(np.asarray(jump.max(axis=1).todense()).ravel(), np.diff(jump.indptr))
-    strong = sparse.csr_matrix((jump.data * (jump.data > 0.05 * top), jump.indices, jump.indptr), shape=jump.shape, copy=True)
+    strong = sparse.csr_matrix(
+        (jump.data * (jump.data > 0.05 * top), jump.indices, jump.indptr), shape=jump.shape, copy=True
+    )
     strong.eliminate_zeros()
     count, part = sparse.csgraph.connected_components(strong, directed=True, connection="strong")
     links = strong.tocoo()
@@ -199,7 +208,9 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
             target[live] = gth(flow[np.ix_(live, live)]) * weight[live].sum()
             x = x * (target / np.maximum(weight, 1e-300))[group]
             x /= x.sum()
-    raise ValueError(f"the stationary distribution has not settled after {most} steps (last change {change:.1e}): take a larger epsilon")
+    raise ValueError(
+        f"the stationary distribution has not settled after {most} steps (last change {change:.1e}): take a larger epsilon"
+    )
 
 
 def gth(chain: Float) -> Float:
@@ -246,7 +257,16 @@ def alpha_rank(
         return alpharank(win_rates(wins), alpha=alpha, population=population, epsilon=epsilon).mass
 
     settings = {"alpha": alpha, "population": population, "epsilon": epsilon}
-    return rule_board(evidence, rule, method="alpha-rank", unit="share of time", batched=False, resamples=resamples, settings=settings, **options)
+    return rule_board(
+        evidence,
+        rule,
+        method="alpha-rank",
+        unit="share of time",
+        batched=False,
+        resamples=resamples,
+        settings=settings,
+        **options,
+    )
 
 
 def win_rates(wins: Float) -> Float:
@@ -284,7 +304,12 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
     # p may be scaled up at will, so every row that can be positive and every column that can be slack reaches 1 at once.
     wide = linprog(
         np.r_[np.zeros(rows), -np.ones(rows + columns)],
-        A_ub=np.block([[-np.eye(rows), np.eye(rows), np.zeros((rows, columns))], [-off.T - 1e-10, np.zeros((columns, rows)), np.eye(columns)]]),
+        A_ub=np.block(
+            [
+                [-np.eye(rows), np.eye(rows), np.zeros((rows, columns))],
+                [-off.T - 1e-10, np.zeros((columns, rows)), np.eye(columns)],
+            ]
+        ),
         b_ub=np.zeros(rows + columns),
         bounds=[(0, 1e7)] * rows + [(0, 1)] * (rows + columns),
     )
@@ -296,7 +321,14 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
         return float(logsumexp(score)), softmax(score) @ inner
 
     bounds = [(0, None) if s else (None, None) for s in slack]
-    found = minimize(dual, np.zeros(columns), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10})
+    found = minimize(
+        dual,
+        np.zeros(columns),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10},
+    )
     p = np.zeros(rows)
     p[support] = softmax(inner @ found.x)
     p[p < 1e-9] = 0.0
@@ -316,7 +348,9 @@ def maximal_lotteries(evidence: Preferences, *, resamples: int = 200, **options:
     def rule(wins: Float) -> Float:
         return max_entropy_equilibrium(wins - wins.T)[0]
 
-    return rule_board(evidence, rule, method="maximal-lotteries", unit="probability", batched=False, resamples=resamples, **options)
+    return rule_board(
+        evidence, rule, method="maximal-lotteries", unit="probability", batched=False, resamples=resamples, **options
+    )
 
 
 def nash_averaging(evidence: Preferences | Scores, *, resamples: int = 200, **options: Any) -> Leaderboard:
@@ -338,16 +372,26 @@ def nash_averaging(evidence: Preferences | Scores, *, resamples: int = 200, **op
             # Members of the equilibrium are exactly level; rounding keeps the solver's error from ordering them.
             return np.round(payoff @ max_entropy_equilibrium(payoff)[0], 7)
 
-        return rule_board(evidence, rule, method="nash-averaging", unit="mean result against the equilibrium", batched=False, resamples=resamples, **options)
+        return rule_board(
+            evidence,
+            rule,
+            method="nash-averaging",
+            unit="mean result against the equilibrium",
+            batched=False,
+            resamples=resamples,
+            **options,
+        )
     table = evidence.table()
     if np.isnan(table).any():
-        raise EvidenceError("nash-averaging of scores needs a score of every policy on every task. Filter, or use comparisons.")
+        raise EvidenceError(
+            "nash-averaging of scores needs a score of every policy on every task. Filter, or use comparisons."
+        )
     low, high = table.min(axis=1, keepdims=True), table.max(axis=1, keepdims=True)
     scaled = np.divide(table - low, high - low, out=np.full_like(table, 0.5), where=high > low)
     tasks, _ = max_entropy_equilibrium(-scaled)
     return leaderboard(
         evidence.policies, np.round(tasks @ scaled, 7), method="nash-averaging", n=evidence.seen(), notes=input_notes(evidence.notes),
-        unit="mean scaled score over the equilibrium of tasks", source=repr(evidence), settings={"scaling": "min-max"},
+        unit="mean scaled score over the equilibrium of tasks", source=evidence.summary, settings={"scaling": "min-max"},
         extras={"tasks": dict(zip(evidence.columns, tasks.tolist(), strict=True))},
         **{k: v for k, v in options.items() if k not in ("interval", "seed")},
     )  # fmt: skip

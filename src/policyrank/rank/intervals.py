@@ -114,7 +114,7 @@ def rank_confidence_sets(
         largest[:, j] = np.abs((z32[:, j, None] - z32) * scale[j]).max(axis=1)
     if not simultaneous:
         own = np.quantile(largest, level, axis=0)
-        return _sets(stat > own[:, None], stat.T > own[:, None])
+        return _sets(stat > own[:, None], own[:, None] < stat.T)
     critical = float(np.quantile(largest.max(axis=1), level))
     better = stat > critical
     while stepdown:

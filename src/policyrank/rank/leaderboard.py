@@ -211,7 +211,7 @@ def leaderboard(
     notes = list(notes)
     if draws is not None:
         z = np.asarray(draws, dtype=float)[:, order]
-        covariance = np.cov(draws, rowvar=False).reshape(len(x), len(x))
+        covariance = np.asarray(np.cov(draws, rowvar=False), dtype=float).reshape(len(x), len(x))
         lower, upper = x + np.quantile(z, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if covariance is not None:
         covariance = covariance[np.ix_(order, order)]

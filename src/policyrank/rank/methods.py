@@ -31,7 +31,7 @@ class Method:
     def function(self) -> Ranker:
         """The function itself (its module is imported when first needed)."""
         module, name = self.path.split(":")
-        return getattr(import_module(f"policyrank.rank.{module}"), name)  # type: ignore[no-any-return]
+        return getattr(import_module(f"policyrank.rank.{module}"), name)
 
     def __call__(self, evidence: Any, **options: Any) -> Leaderboard:
         return self.function(evidence, **{**dict(self.defaults), **options})
@@ -43,12 +43,22 @@ _EITHER: tuple[type, ...] = (Rankings, Comparisons)
 _SCORES: tuple[type, ...] = (Scores,)
 
 METHODS: dict[str, Method] = {
-    "bradley-terry": Method("bradley_terry:bradley_terry", _PAIRS, "win probability by rating difference, ties as half"),
-    "davidson": Method("bradley_terry:bradley_terry", _PAIRS, "Bradley-Terry with Davidson's ties", (("ties", "davidson"),)),
-    "rao-kupper": Method("bradley_terry:bradley_terry", _PAIRS, "Bradley-Terry with Rao and Kupper's ties", (("ties", "rao-kupper"),)),
+    "bradley-terry": Method(
+        "bradley_terry:bradley_terry", _PAIRS, "win probability by rating difference, ties as half"
+    ),
+    "davidson": Method(
+        "bradley_terry:bradley_terry", _PAIRS, "Bradley-Terry with Davidson's ties", (("ties", "davidson"),)
+    ),
+    "rao-kupper": Method(
+        "bradley_terry:bradley_terry", _PAIRS, "Bradley-Terry with Rao and Kupper's ties", (("ties", "rao-kupper"),)
+    ),
     "thurstone": Method("bradley_terry:thurstone", _PAIRS, "normal instead of logistic"),
-    "bradley-terry-by-task": Method("tasks:bradley_terry_by_task", _PAIRS, "a rating in each task, pooled", has_interval=False),
-    "task-mixture": Method("tasks:task_mixture", _PAIRS, "hidden task buckets (RoboArena)", has_interval=False, compare=False),
+    "bradley-terry-by-task": Method(
+        "tasks:bradley_terry_by_task", _PAIRS, "a rating in each task, pooled", has_interval=False
+    ),
+    "task-mixture": Method(
+        "tasks:task_mixture", _PAIRS, "hidden task buckets (RoboArena)", has_interval=False, compare=False
+    ),
     "elo": Method("online:elo", _PAIRS, "updated after each comparison, averaged over orders"),
     "plackett-luce": Method("plackett_luce:plackett_luce", _BALLOTS, "rankings of any length as repeated choice"),
     "soft-condorcet": Method("condorcet:soft_condorcet", _EITHER, "smooth count of disagreements"),

@@ -33,7 +33,9 @@ def _in_order(a: Any, b: Any, y: Any, n: int, k: float, start: float) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _in_random_order(a: Any, b: Any, y: Any, index: Any, seed: int, replace: bool, n: int, k: float, start: float) -> Any:
+def _in_random_order(
+    a: Any, b: Any, y: Any, index: Any, seed: int, replace: bool, n: int, k: float, start: float
+) -> Any:
     """One pass over the comparisons that ``index`` lists, shuffled, or drawn from it with replacement."""
     np.random.seed(seed)
     rating = np.full(n, start)
@@ -109,7 +111,10 @@ def elo(
         outcome = np.asarray(cells.outcome, dtype=float)
         seeds = rng.integers(2**31 - 1, size=size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            passes = pool.map(lambda s: _in_random_order(cells.a, cells.b, outcome, index, s, replace, n, float(k), float(start)), seeds)
+            passes = pool.map(
+                lambda s: _in_random_order(cells.a, cells.b, outcome, index, s, replace, n, float(k), float(start)),
+                seeds,
+            )
             return np.array(list(passes))
 
     if orders == 0:
@@ -132,6 +137,6 @@ def elo(
     notes += comparison_notes(evidence, evidence.preferences(), None)
     return leaderboard(
         evidence.policies, rating, method="elo", n=evidence.seen(), draws=draws, level=level, simultaneous=simultaneous,
-        notes=notes, unit="Elo points", source=repr(evidence),
+        notes=notes, unit="Elo points", source=evidence.summary,
         settings={"k": k, "start": start, "orders": orders, "interval": interval, "resamples": resamples, "seed": seed},
     )  # fmt: skip

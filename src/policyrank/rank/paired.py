@@ -102,7 +102,9 @@ def _glenn_david(d: Float, y: Float, phi: Any) -> Terms:
     """A win needs a margin of phi > 0 on the normal scale (Glenn and David 1960)."""
     a, b = phi - d, -phi - d
     far = np.abs(d) - phi
-    log_tie = log_ndtr(phi - np.abs(d)) + np.log1p(-np.exp(np.minimum(log_ndtr(-phi - np.abs(d)) - log_ndtr(-far), -1e-300)))
+    log_tie = log_ndtr(phi - np.abs(d)) + np.log1p(
+        -np.exp(np.minimum(log_ndtr(-phi - np.abs(d)) - log_ndtr(-far), -1e-300))
+    )
     base = -0.5 * np.log(2 * np.pi) - log_tie
     ra, rb = np.exp(-0.5 * a**2 + base), np.exp(-0.5 * b**2 + base)
     td, tp = rb - ra, ra + rb
@@ -151,7 +153,9 @@ class Cells:
     def of(cls, c: Comparisons, *, order_effect: bool = False, cluster: str | None = None) -> Cells:
         """Count a set of comparisons; the order of a and b is kept only where an order effect needs it."""
         if cluster is not None and getattr(c, cluster, None) is None:
-            raise EvidenceError(f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when reading them.")
+            raise EvidenceError(
+                f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when reading them."
+            )
         if c.covariates is None:
             c = c.counted(by=() if cluster is None else (cluster,))
         a, b, y = c.a.astype(np.int64), c.b.astype(np.int64), np.asarray(c.outcome, dtype=float)
@@ -217,12 +221,21 @@ def components(cells: Cells) -> NDArray[np.int64]:
     return np.asarray(sparse.csgraph.connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def is_strong(cells: Cells) -> bool:
-    """Ford's condition: every policy reaches every other along wins (or ties), so a finite maximum exists."""
+def is_strong(cells: Cells, link: Link) -> bool:
+    """Whether a finite maximum exists: Ford's condition, that every policy reaches every other along wins or ties.
+
+    A tie parameter can also run off together with the ratings, unless some strict wins form a cycle.
+    """
     i, j, y = cells.i, cells.j, cells.y
-    beats = np.r_[i[y > 0], j[y < 1]], np.r_[j[y > 0], i[y < 1]]
-    graph = sparse.coo_matrix((np.ones(len(beats[0])), beats), shape=(cells.size,) * 2)
-    return int(sparse.csgraph.connected_components(graph, directed=True, connection="strong")[0]) == 1
+
+    def strong_components(won: NDArray[np.bool_], lost: NDArray[np.bool_]) -> int:
+        winner, loser = np.r_[i[won], j[lost]], np.r_[j[won], i[lost]]
+        graph = sparse.coo_matrix((np.ones(len(winner)), (winner, loser)), shape=(cells.size,) * 2)
+        return int(sparse.csgraph.connected_components(graph, directed=True, connection="strong")[0])
+
+    if strong_components(y > 0, y < 1) > 1:
+        return False
+    return link.start is None or not (y == 0.5).any() or strong_components(y > 0.5, y < 0.5) < cells.size
 
 
 def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
@@ -270,7 +283,7 @@ def newton(
     has_phi = link.start is not None
     ties = (cells.y == 0.5).any()
     lam = np.zeros(n) if precision is None else precision
-    full_lam = np.r_[lam, np.full(k, 1e-9 * max(cells.mass.sum(), 1)), 0.0]
+    full_lam = np.r_[lam, np.full(k, 1e-9 * max(cells.mass.sum(), 1)), 1e-6 if has_phi else 0.0]
     p = np.zeros(n + k + 1) if start is None else start.copy()
     if has_phi and start is None:
         p[-1] = link.start
@@ -297,7 +310,13 @@ def newton(
     value, terms, gradient = evaluate(p)
     scale = max(cells.mass.sum(), 1.0)
     information = inverse = None
-    for iteration in range(1, most + 1):
+    iteration = 0
+    while True:
+        iteration += 1
+        if iteration > most:
+            raise EvidenceError(
+                f"the fit has not converged after {most} steps. Give a prior (prior=2.0), or look for degenerate counts."
+            )
         w = cells.mass
         if n <= DENSE_LIMIT:
             information = assemble(cells, w * terms.dd, w * terms.dphi, w * terms.phiphi)
@@ -324,8 +343,6 @@ def newton(
         p, value, terms, gradient = trial, new_value, new_terms, new_gradient
         if decrement <= tolerance * 1e-6 * scale**0.5 or np.abs(length * step).max() < tolerance:
             break
-    else:
-        raise EvidenceError(f"the fit has not converged after {most} steps. Give a prior (prior=2.0), or look for degenerate counts.")
     if n <= DENSE_LIMIT:
         w = cells.mass
         information = assemble(cells, w * terms.dd, w * terms.dphi, w * terms.phiphi)
@@ -339,7 +356,9 @@ def newton(
 def _sparse_step(cells: Cells, h: Float, lam: Float, gradient: Float, free: NDArray[np.bool_]) -> Float:
     """The Newton step by conjugate gradients, for very many policies (theta only)."""
     if cells.x.shape[1] or free[-1]:
-        raise EvidenceError(f"covariates and tie parameters are fitted for up to {DENSE_LIMIT} policies. Use ties='half', or fewer policies.")
+        raise EvidenceError(
+            f"covariates and tie parameters are fitted for up to {DENSE_LIMIT} policies. Use ties='half', or fewer policies."
+        )
     n, i, j = cells.size, cells.i, cells.j
     diagonal = np.bincount(i, h, n) + np.bincount(j, h, n) + lam[:n]
     diagonal = np.where(diagonal > 0, diagonal, 1.0)

@@ -47,7 +47,7 @@ def plackett_luce(
     Examples
     --------
     >>> board = plackett_luce(Rankings.of([["x", "y"]] * 3 + [["y", "x"]]), scale="natural")
-    >>> round(board.rating[0] - board.rating[1], 6)    # log 3
+    >>> round(float(board.rating[0] - board.rating[1]), 6)    # log 3
     1.098612
     """
     need(evidence, Rankings, "plackett-luce")
@@ -73,7 +73,9 @@ def plackett_luce(
             raise EvidenceError(f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'.")
         sd = float(prior)
     elif not found.strongly_connected:
-        raise EvidenceError("no finite maximum: some policies always come first or last. Keep prior='auto', or give prior=2.0.")
+        raise EvidenceError(
+            "no finite maximum: some policies always come first or last. Keep prior='auto', or give prior=2.0."
+        )
     lam = 0.0 if sd is None else sd**-2
     theta = np.zeros(n)
     value, gradient, hessian, scores = _derivatives(ballots, places, theta)
@@ -110,15 +112,23 @@ def plackett_luce(
             inverse, df = inverse @ meat @ inverse * units / (units - 1), units - 1
         covariance = centre @ inverse @ centre * unit**2
     if not found.connected:
-        notes.append(Note("disconnected", "The ballots fall into groups of policies that never meet: ratings across groups cannot be compared.", "warning"))
+        notes.append(
+            Note(
+                "disconnected",
+                "The ballots fall into groups of policies that never meet: ratings across groups cannot be compared.",
+                "warning",
+            )
+        )
     return leaderboard(
         ballots.policies, (theta - theta.mean()) * unit + base, method="plackett-luce", n=evidence.seen(), covariance=covariance, df=df,
-        notes=notes, unit="Elo points" if scale == "elo" else "log-odds", source=repr(evidence),
+        notes=notes, unit="Elo points" if scale == "elo" else "log-odds", source=evidence.summary,
         settings={"scale": scale, "unranked": unranked, "prior": sd, "interval": interval}, extras={"loglik": value}, **options,
     )  # fmt: skip
 
 
-def _derivatives(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> tuple[float, Float, Float, sparse.csr_matrix]:
+def _derivatives(
+    ballots: Rankings, places: NDArray[np.int64], theta: Float
+) -> tuple[float, Float, Float, sparse.csr_matrix]:
     """Log-likelihood, gradient, negative Hessian, and each ballot's own score (ballots, n).
 
     ``places``: how many of a ballot's entries were really ranked; the rest only make up the last group.
@@ -140,7 +150,9 @@ def _derivatives(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> 
         w = ballots.weight[part]
         value += float((w[:, None] * stage * (theta[policy] - theta.max() - np.log(total))).sum())
         score = stage - p.sum(axis=1)
-        parts.append(sparse.coo_matrix((score.ravel(), (np.repeat(part, length), policy.ravel())), shape=(len(ballots), n)))
+        parts.append(
+            sparse.coo_matrix((score.ravel(), (np.repeat(part, length), policy.ravel())), shape=(len(ballots), n))
+        )
         square = np.einsum("gtu,gtv->guv", p, p, optimize=True)
         cells = policy[:, :, None].astype(np.int64) * n + policy[:, None, :]
         hessian -= np.bincount(cells.ravel(), (w[:, None, None] * square).ravel(), n * n)

@@ -27,11 +27,13 @@ def bootstrap_fits(
     sizes = [min(size, resamples - start) for start in range(0, resamples, size)]
     rngs = generator(seed).spawn(len(sizes))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(lambda a: _batch(cells, link, fit, *a, weak_prior), zip(sizes, rngs, strict=True)))
+        parts = list(pool.map(lambda size, rng: _batch(cells, link, fit, size, rng, weak_prior), sizes, rngs))
     return np.concatenate([p for p, _ in parts]), sum(w for _, w in parts)
 
 
-def _batch(cells: Cells, link: Link, fit: Fit, size: int, rng: np.random.Generator, weak_prior: float) -> tuple[Float, int]:
+def _batch(
+    cells: Cells, link: Link, fit: Fit, size: int, rng: np.random.Generator, weak_prior: float
+) -> tuple[Float, int]:
     n, k = cells.size, cells.x.shape[1]
     if cells.cluster is None:
         total = int(cells.count.sum())
@@ -58,7 +60,9 @@ def _batch(cells: Cells, link: Link, fit: Fit, size: int, rng: np.random.Generat
         d = q[:, i] - q[:, j] + (q[:, n : n + k] @ cells.x.T if k else 0.0)
         gd, gphi = link.gradient(d, y if y.ndim == 1 else y[live], q[:, -1:])
         g = mass[live] * gd
-        gradient = np.column_stack([(incidence @ g.T).T, g @ cells.x if k else g[:, :0], (mass[live] * gphi).sum(axis=1)])
+        gradient = np.column_stack(
+            [(incidence @ g.T).T, g @ cells.x if k else g[:, :0], (mass[live] * gphi).sum(axis=1)]
+        )
         step = (gradient - full_lam * q) @ fit.inverse
         size_of = np.abs(step).max(axis=1)
         usable = np.isfinite(size_of) & (size_of < 5)
@@ -73,7 +77,7 @@ def _batch(cells: Cells, link: Link, fit: Fit, size: int, rng: np.random.Generat
     for r in np.flatnonzero(~done):
         resampled = replace(cells, count=counts[r]).take(counts[r] > 0)
         precision = fit.precision if fit.precision.any() else None
-        if precision is None and not is_strong(resampled):
+        if precision is None and not is_strong(resampled, link):
             precision = np.full(n, weak_prior**-2)
             weak += 1
         fixed = {int(f): float(fit.theta[f]) for f in np.flatnonzero(~fit.free[:n])}

@@ -38,7 +38,9 @@ def resampled_preferences(evidence: Preferences, resamples: int, seed: Seed) -> 
         counts = np.ones(len(c.a)) if c.count is None else c.count.astype(float)
         weight = np.ones(len(c.a)) if c.weight is None else c.weight
         cell = np.r_[c.a.astype(np.int64) * k + c.b, c.b.astype(np.int64) * k + c.a]
-        table = sparse.csr_matrix((np.r_[weight * y, weight * (1 - y)], (np.tile(rows, 2), cell)), shape=(len(rows), k * k))
+        table = sparse.csr_matrix(
+            (np.r_[weight * y, weight * (1 - y)], (np.tile(rows, 2), cell)), shape=(len(rows), k * k)
+        )
     else:
         counts = evidence.weight
         if float((evidence.lengths.astype(float) ** 2).sum()) > 2e7:
@@ -98,10 +100,16 @@ def rule_board(
     extra = [*input_notes(evidence.notes), *notes]
     if unmet:
         pairs = len(wins) * (len(wins) - 1) // 2
-        extra.append(Note("unmet pairs", f"{unmet:,} of {pairs:,} pairs were never compared; the rule takes them as ties.", "warning"))
+        extra.append(
+            Note(
+                "unmet pairs",
+                f"{unmet:,} of {pairs:,} pairs were never compared; the rule takes them as ties.",
+                "warning",
+            )
+        )
     return leaderboard(
         evidence.policies, rating, method=method, n=evidence.seen(), draws=draws, notes=extra, unit=unit,
-        source=repr(evidence), settings={**(settings or {}), "interval": interval,
+        source=evidence.summary, settings={**(settings or {}), "interval": interval,
                                          **({"resamples": resamples, "seed": seed} if draws is not None else {})},
         **options,
     )  # fmt: skip

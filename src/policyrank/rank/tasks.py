@@ -52,7 +52,9 @@ def bradley_terry_by_task(
     c = evidence.counted(by=("task",))
     assert c.task is not None
     n = len(c.policies)
-    nodes, inverse = np.unique(np.r_[c.task.codes.astype(np.int64) * n + c.a, c.task.codes.astype(np.int64) * n + c.b], return_inverse=True)
+    nodes, inverse = np.unique(
+        np.r_[c.task.codes.astype(np.int64) * n + c.a, c.task.codes.astype(np.int64) * n + c.b], return_inverse=True
+    )
     i, j = np.split(inverse, 2)
     policy = nodes % n
     cells = Cells(len(nodes), i, j, np.asarray(c.outcome, float), np.ones(len(i)), c.mass, np.zeros((len(i), 0)))
@@ -71,17 +73,28 @@ def bradley_terry_by_task(
             slope = np.bincount(i, g, len(nodes)) - np.bincount(j, g, len(nodes))
             laplacian = assemble(cells, w * p * (1 - p), np.zeros(len(i)), np.zeros(len(i)))[:-1, :-1]
             cross = laplacian @ of_policy
-            hessian = np.block([[of_policy.T @ cross + weak * np.eye(n), cross.T], [cross, laplacian + lam * np.eye(len(nodes))]])
+            hessian = np.block(
+                [[of_policy.T @ cross + weak * np.eye(n), cross.T], [cross, laplacian + lam * np.eye(len(nodes))]]
+            )
             step = np.linalg.solve(hessian, np.r_[of_policy.T @ slope - weak * theta, slope - lam * psi])
             step *= min(1.0, 4 / max(np.abs(step).max(), 1e-12))
             theta, psi = theta + step[:n], psi + step[n:]
             if np.abs(step).max() < 1e-9:
                 break
-        value = float(w @ (cells.y * log_expit(d) + (1 - cells.y) * log_expit(-d))) - 0.5 * lam * psi @ psi - 0.5 * weak * theta @ theta
+        value = (
+            float(w @ (cells.y * log_expit(d) + (1 - cells.y) * log_expit(-d)))
+            - 0.5 * lam * psi @ psi
+            - 0.5 * weak * theta @ theta
+        )
         return theta, psi, hessian, value + 0.5 * len(nodes) * np.log(lam) - 0.5 * float(np.linalg.slogdet(hessian)[1])
 
     if pooling == "auto":
-        found = minimize_scalar(lambda s: -fit(float(np.exp(s)))[3], bounds=(np.log(0.01), np.log(5.0)), method="bounded", options={"xatol": 1e-3})
+        found = minimize_scalar(
+            lambda s: -fit(float(np.exp(s)))[3],
+            bounds=(np.log(0.01), np.log(5.0)),
+            method="bounded",
+            options={"xatol": 1e-3},
+        )
         sd = float(np.exp(found.x))
     elif isinstance(pooling, (int, float)) and pooling > 0:
         sd = float(pooling)
@@ -106,7 +119,7 @@ def bradley_terry_by_task(
     return leaderboard(
         evidence.policies, (theta - theta.mean()) * unit + base, method="bradley-terry-by-task", n=evidence.seen(),
         covariance=centre @ covariance[:n, :n] @ centre * unit**2, level=level, simultaneous=simultaneous, seed=seed, notes=notes,
-        unit="Elo points" if scale == "elo" else "log-odds", source=repr(evidence), settings={"pooling": sd, "scale": scale},
+        unit="Elo points" if scale == "elo" else "log-odds", source=evidence.summary, settings={"pooling": sd, "scale": scale},
         extras={"between_task_sd": sd, "by_task": by_task, "log_marginal": marginal},
     )  # fmt: skip
 
@@ -156,10 +169,19 @@ def task_mixture(
     n, rng = cells.size, generator(seed)
     ratings, best = [], None
     for _ in range(restarts):
-        start = np.r_[rng.normal(0, 0.1, n), np.zeros(n * buckets), rng.normal(0, 0.1, buckets), np.zeros(buckets), np.log(0.5)]
+        start = np.r_[
+            rng.normal(0, 0.1, n), np.zeros(n * buckets), rng.normal(0, 0.1, buckets), np.zeros(buckets), np.log(0.5)
+        ]
         if buckets > 1:
             start[n : n + n * buckets] = rng.normal(0, 0.1, n * buckets)
-        found = minimize(_mixture_loss, start, args=(cells, buckets, normalise, l2), jac=True, method="L-BFGS-B", options={"maxiter": 2000, "maxcor": 20})
+        found = minimize(
+            _mixture_loss,
+            start,
+            args=(cells, buckets, normalise, l2),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 2000, "maxcor": 20},
+        )
         theta, psi, _, log_pi, log_nu = _unpack(found.x, n, buckets)
         weights = softmax(log_pi)
         rating = theta + psi @ weights
@@ -172,7 +194,7 @@ def task_mixture(
                                                 f"Over {restarts} starts the ratings vary by {table.std(axis=0).max() * unit:.2g}.")]  # fmt: skip
     return leaderboard(
         evidence.policies, table.mean(axis=0) * unit + base, method="task-mixture", n=evidence.seen(), notes=notes,
-        unit="Elo points" if scale == "elo" else "log-odds", source=repr(evidence),
+        unit="Elo points" if scale == "elo" else "log-odds", source=evidence.summary,
         settings={"buckets": buckets, "normalise": normalise, "l2": l2, "restarts": restarts, "scale": scale, "seed": seed},
         extras={"objective": -best[0], "nu": best[2] if normalise else None, "weights": best[1], "restart_sd": table.std(axis=0)},
     )  # fmt: skip

@@ -75,7 +75,15 @@ def ranked_pairs(evidence: Preferences, *, resamples: int = 200, **options: Any)
 
     Equal margins are locked in the order of the names. The rating is how many policies are locked below.
     """
-    return rule_board(evidence, _locked, method="ranked-pairs", unit="others locked below", resamples=resamples, batched=False, **options)
+    return rule_board(
+        evidence,
+        _locked,
+        method="ranked-pairs",
+        unit="others locked below",
+        resamples=resamples,
+        batched=False,
+        **options,
+    )
 
 
 def _locked(wins: Float) -> Float:

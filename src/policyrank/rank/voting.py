@@ -49,7 +49,12 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
         if not isinstance(evidence, Rankings) or evidence.group is None:
             raise EvidenceError("two levels need Rankings with groups, for example scores.to_rankings(by='replicate').")
         used = Rankings.of_scores(group_points(evidence), evidence.policies)
-        notes.append(Note("two levels", f"Each of the {len(evidence.group.names)} groups has one vote: the order of its own Borda count."))
+        notes.append(
+            Note(
+                "two levels",
+                f"Each of the {len(evidence.group.names)} groups has one vote: the order of its own Borda count.",
+            )
+        )
     elif levels != 1:
         raise EvidenceError(f"levels={levels}: use 1 or 2.")
     wins = used.preferences()
@@ -58,14 +63,16 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
     np.fill_diagonal(rate, 0)
     unmet = int(((total == 0).sum() - len(total)) / 2)
     if unmet:
-        notes.append(Note("unmet pairs", f"{unmet:,} pairs were never ranked together; they count half to each side.", "warning"))
+        notes.append(
+            Note("unmet pairs", f"{unmet:,} pairs were never ranked together; they count half to each side.", "warning")
+        )
     interval = options.pop("interval", "closed")
     covariance, df = _borda_covariance(used, rate, total) if interval != "none" else (None, None)
     if interval != "none" and covariance is None:
         notes.append(Note("no intervals", "A single ballot shows no variation: there are no intervals.", "warning"))
     return leaderboard(
         evidence.policies, rate.sum(axis=1), method="borda", n=evidence.seen(), covariance=covariance, df=df, notes=notes,
-        unit="others beaten, mean over ballots", source=repr(evidence), settings={"levels": levels, "interval": interval}, **options,
+        unit="others beaten, mean over ballots", source=evidence.summary, settings={"levels": levels, "interval": interval}, **options,
     )  # fmt: skip
 
 
@@ -94,10 +101,14 @@ def _borda_covariance(evidence: Rankings | Comparisons, rate: Float, total: Floa
         residual = np.asarray(c.outcome, dtype=float) - rate[c.a, c.b]
         flat = np.isin(rate[c.a, c.b], (0.0, 1.0))
         square = np.where(flat, (smooth * (1 - smooth))[c.a, c.b], residual**2)
-        spread = np.bincount(c.a.astype(np.int64) * k + c.b, count * (weight * inverse[c.a, c.b]) ** 2 * square, k * k).reshape(k, k)
+        spread = np.bincount(
+            c.a.astype(np.int64) * k + c.b, count * (weight * inverse[c.a, c.b]) ** 2 * square, k * k
+        ).reshape(k, k)
         spread = spread + spread.T
         return np.diag(spread.sum(axis=1)) - spread, None
-    voters = float(evidence.weight.sum()) if (evidence.weight == np.round(evidence.weight)).all() else float(len(evidence))
+    voters = (
+        float(evidence.weight.sum()) if (evidence.weight == np.round(evidence.weight)).all() else float(len(evidence))
+    )
     if voters < 2:
         return None, None
     out = np.zeros((k, k))
@@ -105,14 +116,21 @@ def _borda_covariance(evidence: Rankings | Comparisons, rate: Float, total: Floa
         above = placed_above(position)
         pair = policy[:, :, None], policy[:, None, :]
         influence = np.zeros((len(part), k))
-        np.put_along_axis(influence, policy.astype(np.int64), ((above - rate[pair]) * inverse[pair] * (pair[0] != pair[1])).sum(axis=2), axis=1)
+        np.put_along_axis(
+            influence,
+            policy.astype(np.int64),
+            ((above - rate[pair]) * inverse[pair] * (pair[0] != pair[1])).sum(axis=2),
+            axis=1,
+        )
         w = evidence.weight[part]
         scale = w if (evidence.weight == np.round(evidence.weight)).all() else w**2
         out += influence.T @ (influence * scale[:, None])
     return out * voters / (voters - 1), voters - 1
 
 
-def _shares(evidence: Rankings, points: Float, method: str, unit: str, notes: list[Note], options: dict[str, Any]) -> Leaderboard:
+def _shares(
+    evidence: Rankings, points: Float, method: str, unit: str, notes: list[Note], options: dict[str, Any]
+) -> Leaderboard:
     """The board of mean points a ballot (ballots, n), with intervals of a mean."""
     w, voters = evidence.weight, float(evidence.weight.sum())
     mean = w @ points / voters
@@ -125,7 +143,7 @@ def _shares(evidence: Rankings, points: Float, method: str, unit: str, notes: li
         covariance = (off.T @ (off * (w if whole else w**2)[:, None])) / voters**2 * units / (units - 1)
     return leaderboard(
         evidence.policies, mean, method=method, n=evidence.seen(), covariance=covariance, df=None if covariance is None else units - 1,
-        notes=[*input_notes(evidence.notes), *notes], unit=unit, source=repr(evidence),
+        notes=[*input_notes(evidence.notes), *notes], unit=unit, source=evidence.summary,
         settings={"interval": interval, **options.pop("settings", {})}, **options,
     )  # fmt: skip
 
@@ -140,7 +158,9 @@ def plurality(evidence: Rankings, **options: Any) -> Leaderboard:
     """
     need(evidence, Rankings, "plurality")
     top = (evidence.matrix() == 1).astype(float)
-    return _shares(evidence, top / np.maximum(top.sum(axis=1, keepdims=True), 1), "plurality", "share of first places", [], options)
+    return _shares(
+        evidence, top / np.maximum(top.sum(axis=1, keepdims=True), 1), "plurality", "share of first places", [], options
+    )
 
 
 def approval(evidence: Rankings, *, k: int = 3, **options: Any) -> Leaderboard:
@@ -175,12 +195,12 @@ def instant_runoff(
         draws = np.array([_eliminate(position, w) for w in weights]) - rating
     return leaderboard(
         evidence.policies, rating, method="instant-runoff", n=evidence.seen(), draws=draws, notes=input_notes(evidence.notes),
-        unit="eliminated before", source=repr(evidence), settings={"interval": interval, "resamples": resamples, "seed": seed}, **options,
+        unit="eliminated before", source=evidence.summary, settings={"interval": interval, "resamples": resamples, "seed": seed}, **options,
     )  # fmt: skip
 
 
 def _eliminate(position: NDArray[np.int32], weight: Float) -> Float:
-    ballots, n = position.shape
+    n = position.shape[1]
     place = np.where(position > 0, position, n + 1).astype(float)
     rating, alive, first = np.zeros(n), np.ones(n, bool), None
     for gone in range(n):

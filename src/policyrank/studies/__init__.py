@@ -1,1 +1,11 @@
-"""."""
+"""Studies: one file a paper - its claim, measured small, against its baselines."""
+
+from policyrank.studies.frame import Claim, Scale, Study, Verdict, judge, page, run_study, table
+
+STUDIES: dict[str, str] = {
+    "best-systems": "rank aggregation against the mean score on NLP benchmarks (arXiv 2202.03799)",
+    "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
+    "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
+}
+
+__all__ = ["STUDIES", "Claim", "Scale", "Study", "Verdict", "judge", "page", "run_study", "table"]

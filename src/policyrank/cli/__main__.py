@@ -1,0 +1,3 @@
+from policyrank.cli import main
+
+main()
