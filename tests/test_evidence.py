@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores, read_comparisons, read_rankings, read_scores
+from policyrank.evidence import (
+    Comparisons,
+    EvidenceError,
+    Rankings,
+    Scores,
+    read_comparisons,
+    read_rankings,
+    read_scores,
+)
 
-NASTY = ['a,b', 'say "hi"', "two\nlines", "<b>bold</b>", "שלום", "مرحبا", "émile", "x|y", "  spaced"]
+NASTY = ["a,b", 'say "hi"', "two\nlines", "<b>bold</b>", "שלום", "مرحبا", "émile", "x|y", "  spaced"]
 FORMATS = [".csv", ".tsv", ".parquet", ".jsonl", ".arrow"]
 
 
@@ -101,7 +109,13 @@ def test_merge_keeps_names_apart():
 
 
 def test_scores_table_direction_and_cube():
-    s = Scores.of(["x", "y", "x", "y", "x"], ["a", "a", "b", "b", "b"], [1, 2, 3, 4, 5], lower_is_better={"b"}, replicate=list("11112"))
+    s = Scores.of(
+        ["x", "y", "x", "y", "x"],
+        ["a", "a", "b", "b", "b"],
+        [1, 2, 3, 4, 5],
+        lower_is_better={"b"},
+        replicate=list("11112"),
+    )
     assert s.table().tolist() == [[1, 2], [-4, -4]]
     assert s.table(oriented=False).tolist() == [[1, 2], [4, 4]]
     assert s.cube().shape == (2, 2, 2)
@@ -178,7 +192,9 @@ def test_ten_million_rows_are_counted_in_little_memory(tmp_path):
         "import resource, sys; from policyrank.evidence import read_comparisons; c = read_comparisons(sys.argv[1], counted=True, keep=());"
         "print(c.total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "big.parquet")], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "big.parquet")], capture_output=True, text=True, check=True
+    ).stdout
     total, peak = map(int, out.split())
     assert total == size
     assert peak < 500 * 1024

@@ -104,7 +104,18 @@ def test_named_columns_and_unknown_ones():
         rows("a,b,winner\nx,y,a\n", a="a")
 
 
-@pytest.mark.parametrize("content", [b"", b"   \n", b"PAR1 broken parquet file", b"\x00\x01\x02\x03" * 50, b"ARROW1 nonsense", b"\xff\xfe\x00a", b"{broken json\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"   \n",
+        b"PAR1 broken parquet file",
+        b"\x00\x01\x02\x03" * 50,
+        b"ARROW1 nonsense",
+        b"\xff\xfe\x00a",
+        b"{broken json\n",
+    ],
+)
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl", ".arrow", ".json", ".txt", ""])
 def test_broken_files_give_one_error(tmp_path, content, ending):
     path = tmp_path / f"file{ending}"
@@ -130,7 +141,7 @@ def test_gzip(tmp_path):
 
 
 def test_wide_scores_both_ways_round():
-    by_policy = read_scores(b"model,Average,go,chess\nx,9.9,1,\"1,000\"\ny,9.9,2.5\xc2\xb10.1,3\n")
+    by_policy = read_scores(b'model,Average,go,chess\nx,9.9,1,"1,000"\ny,9.9,2.5\xc2\xb10.1,3\n')
     assert by_policy.columns == ("chess", "go")
     assert by_policy.table().tolist() == [[1000, 3], [1, 2.5]]
     assert any("summaries" in n for n in by_policy.notes)
@@ -174,7 +185,9 @@ def test_ballots_in_all_their_forms(tmp_path):
     assert detect(lines) == "rankings"
     assert np.array_equal(read(lines).preferences(), prefs)
     preflib = tmp_path / "votes.toi"
-    preflib.write_text("# ALTERNATIVE NAME 1: x\n# ALTERNATIVE NAME 2: y\n# ALTERNATIVE NAME 3: z\n3: 1,{2,3}\n1: 3,1\n")
+    preflib.write_text(
+        "# ALTERNATIVE NAME 1: x\n# ALTERNATIVE NAME 2: y\n# ALTERNATIVE NAME 3: z\n3: 1,{2,3}\n1: 3,1\n"
+    )
     assert np.array_equal(read(preflib).preferences(), prefs)
     long = b"ballot,policy,rank,weight\n1,x,1,3\n1,y,2,3\n1,z,2,3\n2,z,1,1\n2,x,2,1\n"
     assert detect(long) == "rankings"
@@ -226,11 +239,18 @@ text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_siz
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(text, text, st.one_of(text, st.sampled_from(["model_a", "model_b", "tie"]))), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(text, text, st.one_of(text, st.sampled_from(["model_a", "model_b", "tie"]))), min_size=1, max_size=6
+    )
+)
 def test_fuzz_names_in_tables(table):
     """Whatever the cells hold: a board's evidence that counts every row, or one clear error."""
     a, b, winner = zip(*table, strict=True)
-    frame = pl.DataFrame({"model_a": a, "model_b": b, "winner": winner}, schema=dict.fromkeys(["model_a", "model_b", "winner"], pl.String))
+    frame = pl.DataFrame(
+        {"model_a": a, "model_b": b, "winner": winner},
+        schema=dict.fromkeys(["model_a", "model_b", "winner"], pl.String),
+    )
     try:
         c = read_comparisons(frame, bad="skip")
     except EvidenceError as error:
@@ -255,7 +275,14 @@ def test_fuzz_bytes(tmp_path_factory, content):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from(["model", "task", "score", "x", ",", "\n", '"', "1", "-", "nan", "1e5", "±", "a,b,winner\n", " "]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["model", "task", "score", "x", ",", "\n", '"', "1", "-", "nan", "1e5", "±", "a,b,winner\n", " "]
+        ),
+        max_size=40,
+    )
+)
 def test_fuzz_csv_like(parts):
     try:
         read("".join(parts).encode(), bad="skip")

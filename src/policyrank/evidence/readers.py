@@ -329,9 +329,12 @@ def _label_value(label: str, first: str, second: str) -> float:
     if label.replace(" ", "") in ("1/2-1/2", "½-½"):
         return 0.5
     word = t.key(label)
-    if word in _A or word in (first, first[-1:]):
+    tail = (first[-1:], second[-1:]) if first[:-1] == second[:-1] else ("", "")
+    if word in _A or (word and word in (first, tail[0])):
         return 1.0
-    return 0.0 if word in _B or word in (second, second[-1:]) else 0.5 if word in _TIE else np.nan
+    if word in _B or (word and word in (second, tail[1])):
+        return 0.0
+    return 0.5 if word in _TIE else np.nan
 
 
 def _from_counts(

@@ -132,6 +132,7 @@ def _rate(
         )
     if not link.linear and not (cells.y == 0.5).any():
         notes.append(Note("no ties", "No ties were seen: the tie parameter was left out."))
+        link = LINKS[link.tieless or "half"]
     precision, sd = None, prior
     if prior == "auto":
         sd = None if is_strong(cells, link) else WEAK_PRIOR

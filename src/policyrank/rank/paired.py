@@ -38,7 +38,8 @@ class Link(NamedTuple):
     """A model of one comparison; ``start`` is the first value of the tie parameter (None: it has none).
 
     ``linear`` links have a log-likelihood that is linear in the outcome, so outcomes of a pair may be summed.
-    ``slope``: how steep the win probability is at d = 0, relative to the logistic.
+    ``slope``: how steep the win probability is at d = 0, relative to the logistic. ``tieless``: the link that is left when
+    there are no ties.
     """
 
     terms: Callable[[Float, Float, Any], Terms]
@@ -46,6 +47,7 @@ class Link(NamedTuple):
     positive: bool = False
     linear: bool = False
     slope: float = 1.0
+    tieless: str | None = None
     score: Callable[[Float, Float, Any], tuple[Float, Float | float]] | None = None
 
     def gradient(self, d: Float, y: Float, phi: Any) -> tuple[Float, Float | float]:
@@ -125,10 +127,10 @@ _PROBIT_SLOPE = 4 / np.sqrt(2 * np.pi)
 
 LINKS: dict[str, Link] = {
     "half": Link(_logistic, linear=True, score=lambda d, y, phi: (y - expit(d), 0.0)),
-    "davidson": Link(_davidson, start=0.0),
-    "rao-kupper": Link(_rao_kupper, start=0.5, positive=True),
+    "davidson": Link(_davidson, start=0.0, tieless="half"),
+    "rao-kupper": Link(_rao_kupper, start=0.5, positive=True, tieless="half"),
     "probit": Link(_probit, linear=True, slope=_PROBIT_SLOPE),
-    "glenn-david": Link(_glenn_david, start=0.3, positive=True, slope=_PROBIT_SLOPE),
+    "glenn-david": Link(_glenn_david, start=0.3, positive=True, slope=_PROBIT_SLOPE, tieless="probit"),
 }
 
 
@@ -280,15 +282,16 @@ def newton(
         When it has not converged after ``most`` steps.
     """
     n, k = cells.size, cells.x.shape[1]
+    if link.tieless is not None and not (cells.y == 0.5).any():
+        link = LINKS[link.tieless]
     has_phi = link.start is not None
-    ties = (cells.y == 0.5).any()
     lam = np.zeros(n) if precision is None else precision
     full_lam = np.r_[lam, np.full(k, 1e-9 * max(cells.mass.sum(), 1)), 1e-6 if has_phi else 0.0]
     p = np.zeros(n + k + 1) if start is None else start.copy()
     if has_phi and start is None:
         p[-1] = link.start
     free = np.ones(n + k + 1, bool)
-    free[-1] = has_phi and bool(ties)
+    free[-1] = has_phi
     for policy, value in (fixed or {}).items():
         p[policy], free[policy] = value, False
     # Where nothing else pins a component's level, a rank-one term does; it never moves the fitted differences.
@@ -361,6 +364,8 @@ def _sparse_step(cells: Cells, h: Float, lam: Float, gradient: Float, free: NDAr
         )
     n, i, j = cells.size, cells.i, cells.j
     diagonal = np.bincount(i, h, n) + np.bincount(j, h, n) + lam[:n]
+    # Conjugate gradients break down on the null space that is left without a prior.
+    lam = lam + 1e-9 * diagonal.mean()
     diagonal = np.where(diagonal > 0, diagonal, 1.0)
     mask = free[:n]
 

@@ -54,7 +54,7 @@ def strongest_paths(wins: Float) -> Float:
 
 
 def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
-    """Schulze (beat paths, by margins): how many others a policy beats by the strongest path, ties half.
+    """Schulze (beat paths, by margins): how many others do not beat a policy by the strongest path.
 
     References
     ----------
@@ -65,9 +65,11 @@ def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
         path = strongest_paths(wins)
         n = wins.shape[-1]
         path[..., np.arange(n), np.arange(n)] = 0
-        return (0.5 + 0.5 * np.sign(path - np.swapaxes(path, -1, -2))).sum(axis=-1) - 0.5
+        return (path >= np.swapaxes(path, -1, -2)).sum(axis=-1) - 1.0
 
-    return rule_board(evidence, rule, method="schulze", unit="others beaten by strongest path", **options)
+    return rule_board(
+        evidence, rule, method="schulze", unit="others that do not beat it by the strongest path", **options
+    )
 
 
 def ranked_pairs(evidence: Preferences, *, resamples: int = 200, **options: Any) -> Leaderboard:
