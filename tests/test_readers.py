@@ -253,8 +253,7 @@ def test_fuzz_names_in_tables(table):
     )
     try:
         c = read_comparisons(frame, bad="skip")
-    except EvidenceError as error:
-        assert str(error)
+    except EvidenceError:
         return
     skipped = sum(int(n.split(" row")[0].replace(",", "")) for n in c.notes if "left out" in n)
     assert c.total + skipped == len(table)

@@ -21,7 +21,8 @@ METHOD = "Method"
 File = Annotated[
     str,
     typer.Argument(
-        help="CSV, TSV, parquet, JSONL, Arrow or PrefLib file, a folder of lm-evaluation-harness results, or - for standard input."
+        metavar="FILE",
+        help="CSV, TSV, parquet, JSONL, Arrow or PrefLib file, a folder of lm-evaluation-harness results, or - for standard input.",
     ),
 ]
 Kind = Annotated[

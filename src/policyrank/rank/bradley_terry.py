@@ -49,7 +49,7 @@ def bradley_terry(
     anchors : ratings (on ``scale``) that are fixed; the board then keeps their level instead of being centred
     order_effect : whether to fit the advantage of the policy that is listed first
     interval : ``"sandwich"``: robust to ties and misfit (HC3, or by clusters); ``"fisher"``: trusts the model;
-        ``"bootstrap"``: resampled comparisons, or clusters; ``"none"``; ``"auto"``: sandwich, but fisher under a prior
+        ``"bootstrap"``: covariance over resampled comparisons, or clusters; ``"none"``; ``"auto"``: sandwich, but fisher under a prior
     cluster : resample or sum over raters or tasks: comparisons of one rater are not independent
     level, simultaneous, resamples, seed : of the intervals and rank sets
 
@@ -169,6 +169,8 @@ def _rate(
     if interval == "bootstrap":
         refits, weak = bootstrap_fits(cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR)
         draws = (refits[:, :n] - fit.theta) @ centre * unit
+        # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover too rarely.
+        covariance = np.asarray(np.cov(draws, rowvar=False))
         parameter_cov = np.cov(refits, rowvar=False)
         if weak:
             notes.append(

@@ -65,7 +65,7 @@ def alpharank(
 
     Raises
     ------
-    ValueError
+    EvidenceError
         For shapes that do not fit, values that are not finite, or an alpha so large that the chain falls apart.
 
     References
@@ -78,20 +78,20 @@ def alpharank(
     array([0.3333, 0.3333, 0.3333])
     """
     if not (alpha > 0 and 0 < epsilon < 0.5 and population >= 2):
-        raise ValueError("alpha must be > 0, epsilon between 0 and 1/2, population at least 2")
+        raise EvidenceError("alpha must be > 0, epsilon between 0 and 1/2, population at least 2")
     tables = [np.asarray(p, dtype=float) for p in payoffs]  # type: ignore[union-attr]
     single = np.ndim(tables[0]) == 1
     if single:
         matrix = np.array(tables)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(
+            raise EvidenceError(
                 f"one population needs a square matrix, not {matrix.shape}; give a list of arrays for several players"
             )
         tables = [matrix]
     elif any(t.shape != tables[0].shape for t in tables) or tables[0].ndim != len(tables):
-        raise ValueError(f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes")
+        raise EvidenceError(f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes")
     if not all(np.isfinite(t).all() for t in tables):
-        raise ValueError("a payoff is not finite")
+        raise EvidenceError("a payoff is not finite")
     if single:
         chain = _single_population(matrix, alpha, population, epsilon, selection, total)
     else:
@@ -127,7 +127,7 @@ def _single_population(
         log_odds = np.cumsum(-alpha * (mutant - resident), axis=0)
         rho = np.exp(-logsumexp(np.concatenate([np.zeros((1, n, n)), log_odds]), axis=0))
     else:
-        raise ValueError(f"selection={selection!r}: use 'local', 'constant-sum' or 'general-sum'")
+        raise EvidenceError(f"selection={selection!r}: use 'local', 'constant-sum' or 'general-sum'")
     np.fill_diagonal(rho, 0)
     return sparse.csr_matrix(rho / max(n - 1, 1))
 
@@ -161,7 +161,7 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
 
     Raises
     ------
-    ValueError
+    EvidenceError
         When several states are never left, or it does not settle.
     """
     n = chain.shape[0]
@@ -169,7 +169,7 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
         return np.ones(1)
     leave = np.asarray(chain.sum(axis=1)).ravel()
     if (leave <= 0).sum() > 1:
-        raise ValueError(
+        raise EvidenceError(
             "several profiles are never left at this alpha: take alpha=inf with an epsilon, or a smaller alpha"
         )
     if n <= GTH_LIMIT:
@@ -208,7 +208,7 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
             target[live] = gth(flow[np.ix_(live, live)]) * weight[live].sum()
             x = x * (target / np.maximum(weight, 1e-300))[group]
             x /= x.sum()
-    raise ValueError(
+    raise EvidenceError(
         f"the stationary distribution has not settled after {most} steps (last change {change:.1e}): take a larger epsilon"
     )
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
+from policyrank.evidence import EvidenceError
+
 Seed = int | np.random.Generator
 
 
@@ -91,10 +93,10 @@ def rank_confidence_sets(
     x = np.asarray(rating, dtype=float)
     n = len(x)
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it lies between 0 and 1, for example 0.95")
+        raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
     if draws is None:
         if covariance is None:
-            raise ValueError("give a covariance or draws")
+            raise EvidenceError("give a covariance or draws")
         cov = np.asarray(covariance, dtype=float)
         z = error_draws(cov, size, df=df, seed=seed)
     else:

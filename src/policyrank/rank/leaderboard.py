@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from policyrank.evidence import EvidenceError
 from policyrank.rank.intervals import Seed, error_draws, generator, quantile, rank_confidence_sets, rank_probabilities
 
 Severity = Literal["info", "warning"]
@@ -197,11 +198,12 @@ def leaderboard(
     ----------
     policies, rating, n : in any one order
     covariance : (policies, policies) of the ratings; ``df``: its degrees of freedom
-    draws : (size, policies), bootstrap replicates minus the rating; marginal intervals are then their percentiles
+    draws : (size, policies), bootstrap replicates minus the rating; without a covariance the marginal intervals are their
+        percentiles, with one they are normal and the draws serve the rank sets
     level, simultaneous, seed : of the intervals and rank sets
     """
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it lies between 0 and 1, for example 0.95")
+        raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
     rating = np.asarray(rating, dtype=float)
     rank = competition_rank(rating)
     order = np.lexsort((np.asarray(policies), rank))
@@ -209,15 +211,16 @@ def leaderboard(
     lower = upper = np.full(len(x), np.nan)
     sets = probability = None
     notes = list(notes)
-    if draws is not None:
-        z = np.asarray(draws, dtype=float)[:, order]
-        covariance = np.asarray(np.cov(draws, rowvar=False), dtype=float).reshape(len(x), len(x))
+    z = None if draws is None else np.asarray(draws, dtype=float)[:, order]
+    if z is not None and covariance is None:
+        covariance = np.cov(z, rowvar=False).reshape(len(x), len(x))[np.ix_(np.argsort(order), np.argsort(order))]
         lower, upper = x + np.quantile(z, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    elif covariance is not None:
+        half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(covariance.diagonal(), 0, None))[order]
+        lower, upper = x - half, x + half
     if covariance is not None:
         covariance = covariance[np.ix_(order, order)]
-        if draws is None:
-            half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(covariance.diagonal(), 0, None))
-            lower, upper = x - half, x + half
+        if z is None:
             z = error_draws(covariance, 1000, df=df, seed=generator(seed))
         sets = rank_confidence_sets(x, covariance, draws=z, level=level, simultaneous=simultaneous)
         probability = rank_probabilities(x, z)

@@ -128,15 +128,16 @@ def elo(
         notes.append(Note("order", "Ratings after one pass in the given order; another order gives others."))
     else:
         rating = many(orders, False).mean(axis=0)
-    draws = None
+    draws = covariance = None
     if interval == "bootstrap":
         replicates = many(resamples, True)
         draws = replicates - replicates.mean(axis=0)
+        covariance = np.asarray(np.cov(draws, rowvar=False)).reshape(n, n)
     elif interval != "none":
         raise EvidenceError(f"interval={interval!r}: elo has 'bootstrap' or 'none'.")
     notes += comparison_notes(evidence, evidence.preferences(), None)
     return leaderboard(
-        evidence.policies, rating, method="elo", n=evidence.seen(), draws=draws, level=level, simultaneous=simultaneous,
+        evidence.policies, rating, method="elo", n=evidence.seen(), draws=draws, covariance=covariance, level=level, simultaneous=simultaneous,
         notes=notes, unit="Elo points", source=evidence.summary,
         settings={"k": k, "start": start, "orders": orders, "interval": interval, "resamples": resamples, "seed": seed},
     )  # fmt: skip

@@ -93,7 +93,10 @@ def html(
             if isinstance(v, (int, float, str)) or (np.ndim(v) == 0 and not isinstance(v, dict))
         ],
         coefficients=board.extras.get("coefficients"),
-        notes=sorted(board.notes, key=lambda n: n.severity != "warning"),
+        notes=[
+            {"text": _clean(n.text), "severity": n.severity}
+            for n in sorted(board.notes, key=lambda n: n.severity != "warning")
+        ],
         command=command,
         version=metadata.version("policyrank"),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -86,7 +86,7 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     half = quantile((1 + level) / 2, n - 1) * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else np.inf
     low, high = effect - half, effect + half
     verdict = "holds" if low > claim.smallest else "contradicted" if high < min(claim.smallest, 0.0) else "not shown"
-    return Verdict(claim, effect, low, high, n, "seeds" if over_seeds else "tasks", verdict)  # type: ignore[arg-type]
+    return Verdict(claim, effect, low, high, n, "replicates" if over_seeds else "tasks", verdict)  # type: ignore[arg-type]
 
 
 def run_study(slug: str, scale: Scale = "small", seed: int = 0, report: Callable[[str], None] | None = None) -> Study:

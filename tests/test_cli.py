@@ -1,0 +1,206 @@
+"""The command line as a user types it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+BATTLES = "model_a,model_b,winner,judge,task\n" + "".join(
+    f"{a},{b},{w},j{k % 5},t{k % 3}\n"
+    for k in range(30)
+    for a, b, w in (
+        ("one", "two", ["model_a", "model_a", "model_b", "tie"][k % 4]),
+        ("two", "three", ["model_a", "model_b"][k % 4 == 0]),
+        ("one", "three", ["model_a", "tie", "model_a", "model_b"][k % 4]),
+    )
+)
+
+
+def run(*args, stdin=None, cwd=None, check=True):
+    done = subprocess.run([sys.executable, "-m", "policyrank", *map(str, args)], input=stdin, capture_output=True, text=True, cwd=cwd,
+                          env={**os.environ, "COLUMNS": "100"})  # fmt: skip
+    assert "Traceback" not in done.stderr
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "battles.csv"
+    path.write_text(BATTLES)
+    return path
+
+
+def test_rank_prints_a_board(file):
+    out = run("rank", file).stdout
+    assert out.index("one") < out.index("two") < out.index("three")
+    assert "Bradley-Terry" in out
+    assert "●" in out
+
+
+def test_rank_writes_everything_and_pipes(file, tmp_path):
+    html, plot = tmp_path / "b.html", tmp_path / "b.png"
+    done = run(
+        "rank",
+        file,
+        "--html",
+        html,
+        "--plot",
+        plot,
+        "--cluster",
+        "rater",
+        "--rater",
+        "judge",
+        "--json",
+        "--title",
+        "T&T",
+    )
+    board = json.loads(done.stdout)
+    assert board["settings"]["cluster"] == "rater"
+    assert "T&amp;T" in html.read_text()
+    assert "maximal-lotteries" in html.read_text()
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    csv = run("rank", file, "--csv", "--interval", "bootstrap", "--seed", "3").stdout
+    assert pl.read_csv(csv.encode())["policy"].to_list() == ["one", "two", "three"]
+    assert run("rank", file, "--markdown").stdout.startswith("| rank |")
+    assert (
+        json.loads(run("rank", "-", "--json", stdin=BATTLES).stdout)["policies"]
+        == json.loads(run("rank", file, "--json").stdout)["policies"]
+    )
+
+
+@pytest.mark.parametrize(
+    "method", ["davidson", "thurstone", "elo", "kemeny", "schulze", "alpha-rank", "bradley-terry-by-task"]
+)
+def test_rank_by_method(file, method):
+    assert json.loads(run("rank", file, "-m", method, "--json").stdout)["policies"][0]["policy"] == "one"
+
+
+def test_options_reach_the_method(file):
+    board = json.loads(
+        run(
+            "rank",
+            file,
+            "--anchor",
+            "two=1000",
+            "--prior",
+            "3",
+            "--level",
+            "0.9",
+            "--order-effect",
+            "--scale",
+            "elo",
+            "--json",
+        ).stdout
+    )
+    assert [p["rating"] for p in board["policies"] if p["policy"] == "two"] == [1000]
+    assert board["level"] == 0.9
+    assert board["settings"]["prior"] == 3
+    assert board["extras"]["coefficients"][0]["name"] == "listed first"
+    board = json.loads(run("rank", file, "-m", "approval", "-o", "k=1", "--json").stdout)
+    assert board["settings"]["k"] == 1
+    board = json.loads(
+        run("rank", file, "--only", "one", "--only", "two", "--on", "t1", "--task", "task", "--json").stdout
+    )
+    assert len(board["policies"]) == 2
+
+
+def test_compare_and_methods(file, tmp_path):
+    out = run("compare", file, "--html", tmp_path / "c.html").stdout
+    assert "kemeny" in out
+    assert "tau" in out
+    assert "kemeny" in (tmp_path / "c.html").read_text()
+    found = json.loads(run("compare", file, "--methods", "borda,schulze", "--json").stdout)
+    assert found["methods"] == ["borda", "schulze"]
+    assert len(run("methods").stdout.splitlines()) > 20
+
+
+def test_demo_needs_nothing(tmp_path):
+    out = run("demo", cwd=tmp_path).stdout
+    assert "r2d2(bandit)" in out
+    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == ["atari.csv", "atari.html", "atari.png"]
+    again = json.loads(run("rank", tmp_path / "demo" / "atari.csv", "--json").stdout)
+    assert again["policies"][0]["policy"] == "r2d2(bandit)"
+
+
+@pytest.mark.parametrize(
+    ("args", "content", "code", "message"),
+    [
+        (["rank", "FILE"], "", 1, "empty"),
+        (["rank", "FILE"], "a,b,winner\nx,y,huh\n", 1, "row 1"),
+        (["rank", "FILE"], "a,b,winner\nx,x,a\n", 1, "itself"),
+        (["rank", "FILE", "--method", "magic"], BATTLES, 1, "no method is called"),
+        (["rank", "FILE", "--outcome", "nope"], BATTLES, 1, "no column 'nope'"),
+        (["rank", "FILE", "--score", "judge"], BATTLES, 1, "--score"),
+        (["rank", "FILE", "--html", "/no/such/folder/x.html"], BATTLES, 1, "folder"),
+        (["rank", "FILE", "--plot", "x.gif"], BATTLES, 1, "png"),
+        (["rank", "FILE", "-o", "colour=blue"], BATTLES, 1, "no option"),
+        (["rank", "FILE", "--level", "95"], BATTLES, 1, "level"),
+        (["rank", "FILE", "--json", "--csv"], BATTLES, 2, "one of"),
+        (["rank", "FILE", "--anchor", "two"], BATTLES, 2, "NAME=VALUE"),
+        (["rank", "no-such-file.csv"], "", 1, "no such file"),
+        (["rank"], "", 2, "FILE"),
+        (["study", "run", "nothing"], "", 1, "no study"),
+    ],
+)
+def test_errors_are_one_line_with_a_remedy(tmp_path, args, content, code, message):
+    path = tmp_path / "f.csv"
+    path.write_text(content)
+    done = run(*[path if a == "FILE" else a for a in args], cwd=tmp_path, check=False)
+    assert done.returncode == code
+    assert message in done.stderr
+    if code == 1:
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert done.stderr.startswith("policyrank: ")
+
+
+def test_skip_bad_is_counted(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text(BATTLES + "one,one,model_a,j,t\none,two,,j,t\n")
+    board = json.loads(run("rank", path, "--skip-bad", "--json").stdout)
+    assert sum("left out" in n["text"] for n in board["notes"]) == 2
+
+
+def test_closed_pipe_is_quiet(file):
+    code = f"{sys.executable} -m policyrank rank {file} --json | head -1"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_names_that_look_like_trouble(tmp_path):
+    names = ["a,b", 'q"uote', "line\nbreak", "<b>x</b>", "שלום", "--html"]
+    rng = np.random.default_rng(0)
+    i = rng.integers(6, size=300)
+    j = (i + rng.integers(1, 6, size=300)) % 6
+    path = tmp_path / "t.csv"
+    pl.DataFrame(
+        {
+            "left": pl.Series(names)[i],
+            "right": pl.Series(names)[j],
+            "winner": pl.Series(["left", "right", "tie"])[rng.integers(3, size=300)],
+        }
+    ).write_csv(path)
+    board = json.loads(run("rank", path, "--json").stdout)
+    assert sorted(p["policy"] for p in board["policies"]) == sorted(names)
+    assert run("rank", path).stdout.count("●") == 6
+
+
+def test_import_is_quick_and_light():
+    code = (
+        "import time, sys; t = time.perf_counter(); import policyrank; s = time.perf_counter() - t;"
+        "print(s, [m for m in ('torch', 'transformers', 'gymnasium', 'numba', 'matplotlib', 'polars') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    seconds, modules = out.split(" ", 1)
+    assert float(seconds) < 0.5
+    assert modules.strip() == "[]"
+    code = "import sys, policyrank as pr; pr.rank({'a': ['x', 'y'], 'b': ['y', 'x'], 'outcome': [1, 0.5]}); print('numba' in sys.modules or 'torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
