@@ -20,7 +20,7 @@ docs: .venv/.test
 	$(BIN)/mkdocs serve
 
 bench: .venv/.bench
-	$(BIN)/python benchmarks/run.py --out benchmarks/README.md
+	$(BIN)/python benchmarks/run.py --out docs/benchmarks.md
 
 studies: .venv/.demo
 	for s in best-systems roboarena rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done

@@ -212,17 +212,17 @@ def leaderboard(
     sets = probability = None
     notes = list(notes)
     z = None if draws is None else np.asarray(draws, dtype=float)[:, order]
-    if z is not None and covariance is None:
-        covariance = np.cov(z, rowvar=False).reshape(len(x), len(x))[np.ix_(np.argsort(order), np.argsort(order))]
+    cov = None if covariance is None else covariance[np.ix_(order, order)]
+    if z is not None and cov is None:
+        cov = np.cov(z, rowvar=False).reshape(len(x), len(x))
         lower, upper = x + np.quantile(z, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    elif covariance is not None:
-        half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(covariance.diagonal(), 0, None))[order]
+    elif cov is not None:
+        half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(cov.diagonal(), 0, None))
         lower, upper = x - half, x + half
-    if covariance is not None:
-        covariance = covariance[np.ix_(order, order)]
+    if cov is not None:
         if z is None:
-            z = error_draws(covariance, 1000, df=df, seed=generator(seed))
-        sets = rank_confidence_sets(x, covariance, draws=z, level=level, simultaneous=simultaneous)
+            z = error_draws(cov, 1000, df=df, seed=generator(seed))
+        sets = rank_confidence_sets(x, cov, draws=z, level=level, simultaneous=simultaneous)
         probability = rank_probabilities(x, z)
         notes += separability(tuple(np.asarray(policies, dtype=object)[order]), sets.lower, sets.better, level)
     return Leaderboard(
@@ -236,7 +236,7 @@ def leaderboard(
         n=np.asarray(n, dtype=np.int64)[order],
         method=method,
         level=level,
-        covariance=covariance,
+        covariance=cov,
         better=None if sets is None else sets.better,
         rank_probability=probability,
         notes=tuple(notes),
