@@ -63,7 +63,8 @@ def measure(code: str, *args: object, limit: int = LIMIT) -> tuple[float | None,
 
 POLICYRANK = "import sys; sys.argv[0] = 'policyrank'; from policyrank.cli import main; main()"
 ARENA_RANK = """
-import sys, pandas as pd
+import sys, multiprocessing, pandas as pd
+multiprocessing.set_start_method("spawn")  # its pool hangs when it forks a process in which JAX runs
 from arena_rank.utils.data_utils import PairDataset
 from arena_rank.models.bradley_terry import BradleyTerry
 data = PairDataset.from_pandas(pd.read_parquet(sys.argv[1]))
@@ -101,10 +102,13 @@ t = time.perf_counter(); pr.elo(c, orders=0, interval="none"); print(time.perf_c
 ELO_EVALICA = """
 import sys, time, pandas as pd, evalica
 d = pd.read_parquet(sys.argv[1])
-x, index = evalica.indexing(d.model_a, d.model_b)[0:2], None
 w = d.winner.map({"model_a": evalica.Winner.X, "model_b": evalica.Winner.Y, "tie": evalica.Winner.Draw}).tolist()
+from evalica import _brzo
 xs, ys, index = evalica.indexing(d.model_a, d.model_b)
-t = time.perf_counter(); evalica.elo(xs, ys, w, index=index); print(time.perf_counter() - t)
+ones = evalica._wrap_weights(None, len(xs))
+options = dict(initial=1500.0, base=10.0, scale=400.0, k=32.0, win_weight=1.0, tie_weight=0.5)
+t = time.perf_counter(); _brzo.elo(xs=xs, ys=ys, winners=w, weights=ones, total=len(index), **options); loop = time.perf_counter() - t
+t = time.perf_counter(); evalica.elo(d.model_a, d.model_b, w); print(loop, time.perf_counter() - t)
 """
 KEMENY_OURS = """
 import sys, time, numpy as np, policyrank as pr
@@ -157,7 +161,12 @@ def main() -> None:
     options.cache.mkdir(exist_ok=True)
     scale = 100 if options.quick else 1
     big = battles(options.cache / f"battles-{10_000_000 // scale}-200.parquet", 10_000_000 // scale, 200)
-    lines = ["# Benchmarks", "", "Made by `make bench` in one run: the peers and policyrank side by side on the same machine and file.", ""]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `make bench` in one run: the peers and policyrank side by side on the same machine and file.",
+        "",
+    ]
 
     def tell(line: str) -> None:
         print(line, flush=True)
@@ -170,11 +179,20 @@ def main() -> None:
     def row(*cells: object) -> None:
         tell("| " + " | ".join(map(str, cells)) + " |")
 
-    section(f"Whole command: {10_000_000 // scale:,} battles, 200 policies, from parquet", "what", "time", "peak memory", "against policyrank")
+    section(
+        f"Whole command: {10_000_000 // scale:,} battles, 200 policies, from parquet",
+        "what",
+        "time",
+        "peak memory",
+        "against policyrank",
+    )
     ours, memory, _ = measure(POLICYRANK, "rank", big, "--json")
     assert ours is not None
     row("policyrank, Bradley-Terry with intervals, rank sets, diagnostics", seconds(ours), f"{memory:,.0f} MB", "1")
-    for name, code in (("arena-rank, Bradley-Terry with intervals", ARENA_RANK), ("evalica, Bradley-Terry without intervals", EVALICA)):
+    for name, code in (
+        ("arena-rank, Bradley-Terry with intervals", ARENA_RANK),
+        ("evalica, Bradley-Terry without intervals", EVALICA),
+    ):
         took, memory, _ = measure(code, big)
         row(name, seconds(took), f"{memory:,.0f} MB", "" if took is None else f"{took / ours:.1f} times as long")
 
@@ -183,7 +201,11 @@ def main() -> None:
     assert ours is not None
     row("policyrank", seconds(ours), "1")
     took, _, _ = measure(NUMPY_BOOTSTRAP, big, 1000)
-    row("numpy: counts once, then a Newton fit a resample", seconds(took), "" if took is None else f"{took / ours:.1f} times as long")
+    row(
+        "numpy: counts once, then a Newton fit a resample",
+        seconds(took),
+        "" if took is None else f"{took / ours:.1f} times as long",
+    )
     few = 4 if not options.quick else 2
     base, _, _ = measure(ARENA_RANK, big)
     took, _, _ = measure(ARENA_RANK, big, few)
@@ -191,11 +213,17 @@ def main() -> None:
         row(f"arena-rank, {few} resamples only", seconds(took), "does not finish")
     else:
         whole = base + (took - base) / few * 1000
-        row(f"arena-rank, extrapolated from {few} resamples ({took:.0f} s)", f"about {whole:,.0f} s", f"about {whole / ours:,.0f} times as long")
+        row(
+            f"arena-rank, extrapolated from {few} resamples ({took:.0f} s)",
+            f"about {whole:,.0f} s",
+            f"about {whole / ours:,.0f} times as long",
+        )
 
     section(f"Online Elo, one pass over {10_000_000 // scale:,} battles (call)", "what", "time")
-    row("policyrank", seconds(said(measure(ELO_OURS, big)[2])))
-    row("evalica (Rust)", seconds(said(measure(ELO_EVALICA, big)[2])))
+    row("policyrank, on encoded inputs (Comparisons)", seconds(said(measure(ELO_OURS, big)[2])))
+    loop, whole = map(float, measure(ELO_EVALICA, big)[2].split())
+    row("evalica's Rust loop alone, on encoded inputs", seconds(loop))
+    row("evalica.elo, on names", seconds(whole))
 
     section("Kemeny, exact (call)", "what", "policies", "voters", "time", "proven optimal")
     for n, voters in ((8, 25), (50, 25), (100, 101), (100, 25)):
@@ -203,24 +231,55 @@ def main() -> None:
         row("policyrank", n, voters, seconds(float(text[0])), text[1])
     for n, voters in ((7, 25), (8, 25), (9, 25), (10, 25)):
         took, _, text = measure(KEMENY_SPIEL, n, voters, limit=120)
-        row("open_spiel (enumeration)", n, voters, "> 120 s" if took is None else seconds(said(text)), "" if took is None else "True")
+        row(
+            "open_spiel (enumeration)",
+            n,
+            voters,
+            "> 120 s" if took is None else seconds(said(text)),
+            "" if took is None else "True",
+        )
 
     section("alpha-Rank, infinite alpha, random games (call)", "what", "game", "profiles", "time")
     for shape in ("10x10", "30x30", "6x6x6x6x6", "10x10x10x10x10", "316x316"):
-        row("policyrank", shape, f"{np.prod(list(map(int, shape.split('x')))):,}", seconds(said(measure(ALPHA_OURS, shape)[2])))
+        row(
+            "policyrank",
+            shape,
+            f"{np.prod(list(map(int, shape.split('x')))):,}",
+            seconds(said(measure(ALPHA_OURS, shape)[2])),
+        )
     for shape in ("10x10", "20x20", "30x30", "10x10x10"):
         took, _, text = measure(ALPHA_SPIEL, shape, limit=120)
-        row("open_spiel", shape, f"{np.prod(list(map(int, shape.split('x')))):,}", "> 120 s" if took is None else seconds(said(text)))
+        row(
+            "open_spiel",
+            shape,
+            f"{np.prod(list(map(int, shape.split('x')))):,}",
+            "> 120 s" if took is None else seconds(said(text)),
+        )
 
-    section("policyrank's cost: whole command, Bradley-Terry with intervals", "battles", "policies", "time", "peak memory")
-    for size, policies in ((10_000, 200), (100_000, 200), (1_000_000, 200), (10_000_000, 200), (1_000_000, 20), (1_000_000, 1000), (1_000_000, 3000)):
+    section(
+        "policyrank's cost: whole command, Bradley-Terry with intervals", "battles", "policies", "time", "peak memory"
+    )
+    for size, policies in (
+        (10_000, 200),
+        (100_000, 200),
+        (1_000_000, 200),
+        (10_000_000, 200),
+        (1_000_000, 20),
+        (1_000_000, 1000),
+        (1_000_000, 3000),
+    ):
         path = battles(options.cache / f"battles-{size // scale}-{policies}.parquet", size // scale, policies)
         took, memory, _ = measure(POLICYRANK, "rank", path, "--json")
         row(f"{size // scale:,}", f"{policies:,}", seconds(took), f"{memory:,.0f} MB")
 
     packages = ("policyrank", "arena-rank", "evalica", "open_spiel", "numpy", "scipy", "polars", "highspy", "numba")
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
-    for line in ("", "## Where", "", f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {versions}."):
+    for line in (
+        "",
+        "## Where",
+        "",
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {versions}.",
+    ):
         tell(line)
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

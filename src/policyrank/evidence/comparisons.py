@@ -35,15 +35,24 @@ class Comparisons:
 
     Attributes
     ----------
-    policies : tuple of str, the names that ``a`` and ``b`` index
-    a, b : int (rows,), the first and the second policy
-    outcome : float (rows,) in [0, 1]: 1 when a wins, 0 when b wins, 0.5 for a tie
-    count : int (rows,) or None: how many equal comparisons the row stands for (None: one each)
-    weight : float (rows,) >= 0 or None: the importance of each of them (None: one)
-    task, rater : Labels or None
-    time : (rows,) numbers or datetime64, or None
-    covariates : float (rows, k) or None: differences between a and b (a minus b), for example in length
-    notes : what a reader should know about how the data were read
+    policies
+        tuple of str, the names that ``a`` and ``b`` index
+    a, b
+        int (rows,), the first and the second policy
+    outcome
+        float (rows,) in [0, 1]: 1 when a wins, 0 when b wins, 0.5 for a tie
+    count
+        int (rows,) or None: how many equal comparisons the row stands for (None: one each)
+    weight
+        float (rows,) >= 0 or None: the importance of each of them (None: one)
+    task, rater
+        Labels or None
+    time
+        (rows,) numbers or datetime64, or None
+    covariates
+        float (rows, k) or None: differences between a and b (a minus b), for example in length
+    notes
+        what a reader should know about how the data were read
 
     Examples
     --------
@@ -153,7 +162,7 @@ class Comparisons:
 
     @classmethod
     def from_frame(cls, frame: Any, **columns: Any) -> Comparisons:
-        """Build from a polars or pandas frame; see :func:`read_comparisons` for the options."""
+        """Build from a polars or pandas frame; see ``read_comparisons`` for the options."""
         from policyrank.evidence.readers import read_comparisons
 
         return read_comparisons(frame, **columns)
@@ -334,5 +343,5 @@ class Comparisons:
         return frame
 
     def write(self, path: str | Path) -> None:
-        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; :func:`read_comparisons` reads it back."""
+        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_comparisons`` reads it back."""
         write_frame(self.to_frame(), path)

@@ -36,12 +36,17 @@ def read_rankings(
 
     Parameters
     ----------
-    source : as for :func:`read_comparisons`; also text with a ballot a line (``A > B = C``, perhaps ``12: A > B``) and
+    source
+        as for ``read_comparisons``; also text with a ballot a line (``A > B = C``, perhaps ``12: A > B``) and
         PrefLib files (.soc, .soi, .toc, .toi)
-    ballot, policy, rank : columns of a long table, one row a policy on a ballot; rank 1 is best, equal ranks tie
-    order : the column of a table with a ballot a row: text ``A > B = C`` or a list, best first
-    weight, group : columns with the number of voters of a ballot, and with what it belongs to
-    bad : ``"skip"`` leaves out rows without a usable entry and counts them
+    ballot, policy, rank
+        columns of a long table, one row a policy on a ballot; rank 1 is best, equal ranks tie
+    order
+        the column of a table with a ballot a row: text ``A > B = C`` or a list, best first
+    weight, group
+        columns with the number of voters of a ballot, and with what it belongs to
+    bad
+        ``"skip"`` leaves out rows without a usable entry and counts them
 
     Raises
     ------

@@ -36,17 +36,23 @@ def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
 class Rankings:
     """Ballots as one row an entry: ``policy`` stands at ``position`` on ``ballot``; immutable.
 
+    A policy that a ballot does not hold is missing from it: it was not ranked, which says nothing about it.
+    ``complete`` places the missing policies last instead.
+
     Attributes
     ----------
-    policies : tuple of str
-    ballot, policy : int (entries,), sorted by ballot, then position
-    position : int (entries,), 1 is best; policies that tie share a position
-    weight : float (ballots,) >= 0: how many voters cast the ballot
-    group : Labels (ballots,) or None: for example the task that a ballot belongs to
-    notes : what a reader should know about how the data were read
-
-    A policy that a ballot does not hold is missing from it: it was not ranked, which says nothing about it.
-    :meth:`complete` places the missing policies last instead.
+    policies
+        tuple of str
+    ballot, policy
+        int (entries,), sorted by ballot, then position
+    position
+        int (entries,), 1 is best; policies that tie share a position
+    weight
+        float (ballots,) >= 0: how many voters cast the ballot
+    group
+        Labels (ballots,) or None: for example the task that a ballot belongs to
+    notes
+        what a reader should know about how the data were read
 
     Examples
     --------
@@ -297,5 +303,5 @@ class Rankings:
         return frame
 
     def write(self, path: str | Path) -> None:
-        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; :func:`read_rankings` reads it back."""
+        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_rankings`` reads it back."""
         write_frame(self.to_frame(), path)

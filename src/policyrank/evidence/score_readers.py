@@ -41,14 +41,20 @@ def read_scores(
 
     Parameters
     ----------
-    source : as for :func:`read_comparisons`, or a folder of lm-evaluation-harness results
-    policy, task, score, metric, replicate, weight : columns of a long table, found by their usual names when not given
-    tasks : columns of a wide table to use as tasks (or, with tasks as rows, the policies); all numeric ones when not
+    source
+        as for ``read_comparisons``, or a folder of lm-evaluation-harness results
+    policy, task, score, metric, replicate, weight
+        columns of a long table, found by their usual names when not given
+    tasks
+        columns of a wide table to use as tasks (or, with tasks as rows, the policies); all numeric ones when not
         given. Columns such as "Average" or "Score" that sum up the others are left out, and the notes say so.
-    rows : what the rows of a wide table are; policies, unless its first column is called task, game, dataset, ...
-    lower_is_better : names of metrics or tasks whose smaller values are better, or True for all; when not given, those
+    rows
+        what the rows of a wide table are; policies, unless its first column is called task, game, dataset, ...
+    lower_is_better
+        names of metrics or tasks whose smaller values are better, or True for all; when not given, those
         called loss, error, perplexity, wer, ... are taken so, and the notes say so
-    bad : ``"skip"`` leaves out rows without a usable score and counts them. Empty cells of a wide table are simply
+    bad
+        ``"skip"`` leaves out rows without a usable score and counts them. Empty cells of a wide table are simply
         not measured.
 
     Raises

@@ -36,13 +36,20 @@ class Scores:
 
     Attributes
     ----------
-    policy, task : Labels (rows,)
-    score : float (rows,), in the metric's own unit
-    metric : Labels or None; a task measured by two metrics counts as two columns
-    replicate : Labels or None: the seed, run or instance inside the task
-    weight : float (rows,) >= 0 or None
-    lower_is_better : names of the metrics (or tasks) whose smaller values are better; ``{"*"}``: all of them
-    notes : what a reader should know about how the data were read
+    policy, task
+        Labels (rows,)
+    score
+        float (rows,), in the metric's own unit
+    metric
+        Labels or None; a task measured by two metrics counts as two columns
+    replicate
+        Labels or None: the seed, run or instance inside the task
+    weight
+        float (rows,) >= 0 or None
+    lower_is_better
+        names of the metrics (or tasks) whose smaller values are better; ``{"*"}``: all of them
+    notes
+        what a reader should know about how the data were read
 
     Examples
     --------
@@ -110,7 +117,7 @@ class Scores:
 
     @classmethod
     def from_frame(cls, frame: Any, **columns: Any) -> Scores:
-        """Build from a polars or pandas frame, long or wide; see :func:`read_scores` for the options."""
+        """Build from a polars or pandas frame, long or wide; see ``read_scores`` for the options."""
         from policyrank.evidence.score_readers import read_scores
 
         return read_scores(frame, **columns)
@@ -296,5 +303,5 @@ class Scores:
         return pl.DataFrame(columns)
 
     def write(self, path: str | Path) -> None:
-        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; :func:`read_scores` reads it back."""
+        """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_scores`` reads it back."""
         write_frame(self.to_frame(), path)

@@ -102,14 +102,18 @@ def aggregate(
 
     Parameters
     ----------
-    evidence : Scores
-    statistic : ``"mean"``, ``"median"`` (over tasks, of the mean over replicates), ``"interquartile-mean"``
+    evidence
+        Scores
+    statistic
+        ``"mean"``, ``"median"`` (over tasks, of the mean over replicates), ``"interquartile-mean"``
         (middle half of all runs), ``"mean-rank"``, ``"win-rate"`` (probability of improvement, mean over opponents),
         ``"z-score"``
-    resample : what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the tasks are all there
+    resample
+        what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the tasks are all there
         is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``; ``"auto"``: replicates where there are
         any, else tasks. Draws over few tasks or replicates are widened by Student's t.
-    interval, resamples, seed, options : of the intervals and rank sets
+    interval, resamples, seed, options
+        of the intervals and rank sets
 
     References
     ----------
@@ -216,13 +220,13 @@ def _bootstrap(
 
 
 def _statistic(name: str) -> Callable[..., Leaderboard]:
-    """:func:`aggregate` with one statistic, as a method of its own."""
+    """``aggregate`` with one statistic, as a method of its own."""
 
     def method(evidence: Scores, **options: Any) -> Leaderboard:
         return aggregate(evidence, statistic=name, **options)
 
     method.__name__ = name.replace("-", "_")
-    method.__doc__ = f"Rank scores by their {name}; see :func:`aggregate` for the options."
+    method.__doc__ = f"Rank scores by their {name}; see ``aggregate`` for the options."
     return method
 
 

@@ -40,18 +40,27 @@ def bradley_terry(
 
     Parameters
     ----------
-    evidence : Comparisons; covariates, where it has them, are fitted along (style control)
-    ties : ``"half"``: half a win to each; ``"davidson"``: P(tie) proportional to 2 nu sqrt(p_i p_j);
+    evidence
+        Comparisons; covariates, where it has them, are fitted along (style control)
+    ties
+        ``"half"``: half a win to each; ``"davidson"``: P(tie) proportional to 2 nu sqrt(p_i p_j);
         ``"rao-kupper"``: a win needs a margin log eta
-    scale : ``"elo"``: 400 points a factor of ten in odds, mean 1500; ``"natural"``: log-odds, mean 0
-    prior : sd (log-odds) of a Gaussian prior around the mean; None: none; ``"auto"``: 2 where the maximum does not exist
+    scale
+        ``"elo"``: 400 points a factor of ten in odds, mean 1500; ``"natural"``: log-odds, mean 0
+    prior
+        sd (log-odds) of a Gaussian prior around the mean; None: none; ``"auto"``: 2 where the maximum does not exist
         (Ford's condition fails: someone never lost, never won, or groups never met), otherwise none. The notes say so.
-    anchors : ratings (on ``scale``) that are fixed; the board then keeps their level instead of being centred
-    order_effect : whether to fit the advantage of the policy that is listed first
-    interval : ``"sandwich"``: robust to ties and misfit (HC3, or by clusters); ``"fisher"``: trusts the model;
+    anchors
+        ratings (on ``scale``) that are fixed; the board then keeps their level instead of being centred
+    order_effect
+        whether to fit the advantage of the policy that is listed first
+    interval
+        ``"sandwich"``: robust to ties and misfit (HC3, or by clusters); ``"fisher"``: trusts the model;
         ``"bootstrap"``: covariance over resampled comparisons, or clusters; ``"none"``; ``"auto"``: sandwich, but fisher under a prior
-    cluster : resample or sum over raters or tasks: comparisons of one rater are not independent
-    level, simultaneous, resamples, seed : of the intervals and rank sets
+    cluster
+        resample or sum over raters or tasks: comparisons of one rater are not independent
+    level, simultaneous, resamples, seed
+        of the intervals and rank sets
 
     Returns
     -------
@@ -83,7 +92,7 @@ def bradley_terry(
 def thurstone(evidence: Comparisons, *, ties: Literal["half", "glenn-david"] = "half", **options: Any) -> Leaderboard:
     """Thurstone's case V: P(i beats j) = Phi(theta_i - theta_j), by maximum likelihood.
 
-    Options are those of :func:`bradley_terry`; ``ties="glenn-david"`` gives ties a margin on the normal scale. On the Elo
+    Options are those of ``bradley_terry``; ``ties="glenn-david"`` gives ties a margin on the normal scale. On the Elo
     scale, points are such that small differences mean the same win probability as Bradley-Terry's.
 
     References

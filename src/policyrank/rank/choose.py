@@ -50,9 +50,12 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
 
     Parameters
     ----------
-    evidence : Comparisons, Scores or Rankings, or anything that :func:`policyrank.read` reads (a path, a frame)
-    method : a name in ``METHODS``; ``"auto"`` picks one, and the board's notes say which and why
-    options : of the method; ``level``, ``seed``, ``interval`` and ``simultaneous`` are common to nearly all
+    evidence
+        Comparisons, Scores or Rankings, or anything that ``policyrank.read`` reads (a path, a frame)
+    method
+        a name in ``METHODS``; ``"auto"`` picks one, and the board's notes say which and why
+    options
+        of the method; ``level``, ``seed``, ``interval`` and ``simultaneous`` are common to nearly all
 
     Returns
     -------
@@ -111,11 +114,16 @@ class MethodComparison:
 
     Attributes
     ----------
-    boards : the boards, the default method first
-    policies : in the order of the first board
-    ranks : int (policies, methods)
-    agreement : (methods, methods), Kendall's tau-b between ratings
-    failed : why a method has no board, by name
+    boards
+        the boards, the default method first
+    policies
+        in the order of the first board
+    ranks
+        int (policies, methods)
+    agreement
+        (methods, methods), Kendall's tau-b between ratings
+    failed
+        why a method has no board, by name
     """
 
     boards: tuple[Leaderboard, ...]
@@ -162,9 +170,12 @@ def compare(
 
     Parameters
     ----------
-    evidence : as for :func:`rank`
-    methods : names; None: all that apply
-    interval : ``"none"``: ranks only (fast); ``"default"``: each method's own intervals
+    evidence
+        as for ``rank``
+    methods
+        names; None: all that apply
+    interval
+        ``"none"``: ranks only (fast); ``"default"``: each method's own intervals
     """
     if not isinstance(evidence, (Comparisons, Scores, Rankings)):
         evidence = read(evidence)

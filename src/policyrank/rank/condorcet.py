@@ -39,12 +39,17 @@ def soft_condorcet(
 
     Parameters
     ----------
-    evidence : Comparisons or Rankings; the loss needs only their preference matrix
-    temperature : > 0, in rating units
-    bound : ratings stay within [-bound, bound]
-    restarts : the sigmoid loss is not convex: starts from equal ratings and from shuffles, each annealed from a high
+    evidence
+        Comparisons or Rankings; the loss needs only their preference matrix
+    temperature
+        > 0, in rating units
+    bound
+        ratings stay within [-bound, bound]
+    restarts
+        the sigmoid loss is not convex: starts from equal ratings and from shuffles, each annealed from a high
         temperature down to ``temperature``; the best is kept
-    interval, resamples, seed, options : as for the voting rules; each resample is annealed from its Borda order
+    interval, resamples, seed, options
+        as for the voting rules; each resample is annealed from its Borda order
 
     References
     ----------

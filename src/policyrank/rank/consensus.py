@@ -28,9 +28,12 @@ class KemenyOrder:
 
     Attributes
     ----------
-    order : int (n,), best first
-    cost : votes that disagree, summed over pairs
-    bound : no order costs less
+    order
+        int (n,), best first
+    cost
+        votes that disagree, summed over pairs
+    bound
+        no order costs less
     """
 
     order: Order
@@ -63,10 +66,14 @@ def kemeny_order(
 
     Parameters
     ----------
-    wins : (n, n) votes for row over column
-    exact : False: local search only, with the pairwise bound
-    time_limit : seconds, then the best order so far and its bound
-    report : called with a line about progress
+    wins
+        (n, n) votes for row over column
+    exact
+        False: local search only, with the pairwise bound
+    time_limit
+        seconds, then the best order so far and its bound
+    report
+        called with a line about progress
 
     References
     ----------
@@ -237,10 +244,13 @@ def kemeny(
 
     Parameters
     ----------
-    solver : ``"exact"``: integer programming (100 and more policies; stops at ``time_limit`` with a proven gap);
+    solver
+        ``"exact"``: integer programming (100 and more policies; stops at ``time_limit`` with a proven gap);
         ``"local"``: local search with the pairwise lower bound
-    time_limit : seconds
-    interval, resamples, seed : the bootstrap ranks each resample by local search
+    time_limit
+        seconds
+    interval, resamples, seed
+        the bootstrap ranks each resample by local search
 
     Returns
     -------

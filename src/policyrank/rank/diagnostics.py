@@ -21,9 +21,12 @@ class Connectivity:
 
     Attributes
     ----------
-    component : int (n,), connected component of each policy in the graph of comparisons
-    strong : int (n,), strong component in the graph of wins (ties count both ways)
-    undefeated, winless : policies that never lost (or tied), never won (or tied)
+    component
+        int (n,), connected component of each policy in the graph of comparisons
+    strong
+        int (n,), strong component in the graph of wins (ties count both ways)
+    undefeated, winless
+        policies that never lost (or tied), never won (or tied)
     """
 
     component: NDArray[np.int64]
@@ -62,9 +65,12 @@ class Cyclicity:
 
     Attributes
     ----------
-    share : in [0, 1], the part of the variance of the win rates around 1/2 that the ratings leave, beyond sampling noise
-    p_value : of the goodness-of-fit test (Pearson's X2 over pairs)
-    triples : share of compared triples whose majorities form a cycle
+    share
+        in [0, 1], the part of the variance of the win rates around 1/2 that the ratings leave, beyond sampling noise
+    p_value
+        of the goodness-of-fit test (Pearson's X2 over pairs)
+    triples
+        share of compared triples whose majorities form a cycle
     """
 
     share: float
@@ -77,8 +83,10 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
 
     Parameters
     ----------
-    wins : (n, n) wins of row over column, ties as half
-    expected : (n, n) expected win rate of row over column
+    wins
+        (n, n) wins of row over column, ties as half
+    expected
+        (n, n) expected win rate of row over column
     """
     i, j = np.nonzero(np.triu(wins + wins.T, 1))
     total = wins[i, j] + wins[j, i]

@@ -28,8 +28,10 @@ class AlphaRank:
 
     Attributes
     ----------
-    mass : probability of each profile; shape (strategies,) for one population, else (strategies of 1, ..., of K)
-    alpha, epsilon, population : the settings; alpha is infinite when the response graph was used
+    mass
+        probability of each profile; shape (strategies,) for one population, else (strategies of 1, ..., of K)
+    alpha, epsilon, population
+        the settings; alpha is infinite when the response graph was used
     """
 
     mass: Float
@@ -55,12 +57,17 @@ def alpharank(
 
     Parameters
     ----------
-    payoffs : (n, n), row's payoff against column: one population of a symmetric game; or K arrays of shape (S_1, ..., S_K),
+    payoffs
+        (n, n), row's payoff against column: one population of a symmetric game; or K arrays of shape (S_1, ..., S_K),
         one a player: K populations. Games with 100,000 profiles are solved sparsely.
-    alpha : selection intensity > 0; infinite: the response graph, in which a gain is taken with probability 1 - epsilon
-    population : m >= 2, individuals (finite alpha)
-    epsilon : in (0, 1/2), chance of a losing deviation (infinite alpha)
-    selection : for one population and finite alpha: compare M[r, s] with M[s, r] (``"local"``), with ``total`` / 2
+    alpha
+        selection intensity > 0; infinite: the response graph, in which a gain is taken with probability 1 - epsilon
+    population
+        m >= 2, individuals (finite alpha)
+    epsilon
+        in (0, 1/2), chance of a losing deviation (infinite alpha)
+    selection
+        for one population and finite alpha: compare M[r, s] with M[s, r] (``"local"``), with ``total`` / 2
         (``"constant-sum"``), or play in the whole population (``"general-sum"``)
 
     Raises
@@ -249,7 +256,7 @@ def alpha_rank(
 ) -> Leaderboard:
     """alpha-Rank of policies by their win rates against each other, as one population.
 
-    Parameters are those of :func:`alpharank`; the payoff of i against j is its win rate (ties half; 1/2 for pairs that never
+    Parameters are those of ``alpharank``; the payoff of i against j is its win rate (ties half; 1/2 for pairs that never
     met). The rating is the share of time that evolution spends at a policy. Intervals: bootstrap.
     """
 
@@ -285,7 +292,8 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
 
     Parameters
     ----------
-    payoffs : (rows, columns), what the column player pays to the row player
+    payoffs
+        (rows, columns), what the column player pays to the row player
 
     Examples
     --------

@@ -37,8 +37,10 @@ class RankSets:
 
     Attributes
     ----------
-    lower, upper : int (n,), the best and the worst rank in the set of each policy
-    better : bool (n, n): row is better than column, at this level
+    lower, upper
+        int (n,), the best and the worst rank in the set of each policy
+    better
+        bool (n, n): row is better than column, at this level
     """
 
     lower: NDArray[np.int64]
@@ -65,15 +67,24 @@ def rank_confidence_sets(
 
     Parameters
     ----------
-    rating : float (n,), estimates, higher is better
-    covariance : float (n, n), of the estimates; or
-    draws : float (size, n), of the estimates' errors (bootstrap replicates minus the estimate)
-    level : coverage in (0, 1)
-    simultaneous : whether all sets cover together (with probability ``level``), or each on its own
-    stepdown : sharpen the simultaneous sets by testing again without the hypotheses already rejected
-    size : how many draws from ``covariance``
-    df : degrees of freedom of the covariance estimate; None: normal
-    seed : int or Generator
+    rating
+        float (n,), estimates, higher is better
+    covariance
+        float (n, n), of the estimates; or
+    draws
+        float (size, n), of the estimates' errors (bootstrap replicates minus the estimate)
+    level
+        coverage in (0, 1)
+    simultaneous
+        whether all sets cover together (with probability ``level``), or each on its own
+    stepdown
+        sharpen the simultaneous sets by testing again without the hypotheses already rejected
+    size
+        how many draws from ``covariance``
+    df
+        degrees of freedom of the covariance estimate; None: normal
+    seed
+        int or Generator
 
     Returns
     -------

@@ -37,20 +37,34 @@ class Leaderboard:
 
     Attributes
     ----------
-    policies : tuple of str
-    rating, lower, upper : float (n,), the rating and its marginal interval in the board's own centring (NaN: none)
-    rank : int (n,), 1 is best, ties share the better rank
-    rank_lower, rank_upper : int (n,) or None, best and worst rank in the confidence set
-    n : int (n,), evaluations seen of each policy
-    method : str, and ``settings``, the options it ran with
-    level : coverage of the intervals
-    unit : what the rating counts
-    source : what it was computed from
-    covariance : (n, n) or None, of the ratings
-    better : bool (n, n) or None: row is better than column, all such statements together at ``level``
-    rank_probability : (n, n) or None: how often each policy (row) takes each rank in draws of the ratings' errors
-    notes : what a careful reader should know
-    extras : further results of the method (tie parameter, coefficients, ratings by task, ...)
+    policies
+        tuple of str
+    rating, lower, upper
+        float (n,), the rating and its marginal interval in the board's own centring (NaN: none)
+    rank
+        int (n,), 1 is best, ties share the better rank
+    rank_lower, rank_upper
+        int (n,) or None, best and worst rank in the confidence set
+    n
+        int (n,), evaluations seen of each policy
+    method
+        str, and ``settings``, the options it ran with
+    level
+        coverage of the intervals
+    unit
+        what the rating counts
+    source
+        what it was computed from
+    covariance
+        (n, n) or None, of the ratings
+    better
+        bool (n, n) or None: row is better than column, all such statements together at ``level``
+    rank_probability
+        (n, n) or None: how often each policy (row) takes each rank in draws of the ratings' errors
+    notes
+        what a careful reader should know
+    extras
+        further results of the method (tie parameter, coefficients, ratings by task, ...)
     """
 
     policies: tuple[str, ...]
@@ -196,11 +210,15 @@ def leaderboard(
 
     Parameters
     ----------
-    policies, rating, n : in any one order
-    covariance : (policies, policies) of the ratings; ``df``: its degrees of freedom
-    draws : (size, policies), bootstrap replicates minus the rating; without a covariance the marginal intervals are their
+    policies, rating, n
+        in any one order
+    covariance
+        (policies, policies) of the ratings; ``df``: its degrees of freedom
+    draws
+        (size, policies), bootstrap replicates minus the rating; without a covariance the marginal intervals are their
         percentiles, with one they are normal and the draws serve the rank sets
-    level, simultaneous, seed : of the intervals and rank sets
+    level, simultaneous, seed
+        of the intervals and rank sets
     """
     if not 0 < level < 1:
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")

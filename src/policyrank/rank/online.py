@@ -67,20 +67,27 @@ def elo(
 
     Parameters
     ----------
-    evidence : Comparisons; with times, they are played in the order of time, otherwise in the order of the rows
-    k : step, in points
-    start : first rating of everyone
-    orders : 0: one pass in the given order, the rating after the last comparison; m > 0: the mean over m random orders
+    evidence
+        Comparisons; with times, they are played in the order of time, otherwise in the order of the rows
+    k
+        step, in points
+    start
+        first rating of everyone
+    orders
+        0: one pass in the given order, the rating after the last comparison; m > 0: the mean over m random orders
         (policies do not change, so the order is noise); None: 0 when the comparisons have times, else 50, or fewer
         (at least 4) beyond a million comparisons
-    interval : ``"bootstrap"`` (resampled comparisons in random orders) or ``"none"``
-    resamples : 100, or fewer (at least 20) beyond a million comparisons
-    level, simultaneous, seed : of the intervals and rank sets
+    interval
+        ``"bootstrap"`` (resampled comparisons in random orders) or ``"none"``
+    resamples
+        100, or fewer (at least 20) beyond a million comparisons
+    level, simultaneous, seed
+        of the intervals and rank sets
 
     Notes
     -----
     The rating of one pass never settles: its noise stays about sqrt(k). For policies that do not change prefer
-    :func:`bradley_terry`, whose maximum is what averaged Elo approaches for small k.
+    ``bradley_terry``, whose maximum is what averaged Elo approaches for small k.
 
     References
     ----------

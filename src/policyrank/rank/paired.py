@@ -272,9 +272,12 @@ def newton(
 
     Parameters
     ----------
-    precision : (n,) Gaussian prior precision of each theta around 0; None: none
-    fixed : policies whose theta is given
-    start : parameters to start from
+    precision
+        (n,) Gaussian prior precision of each theta around 0; None: none
+    fixed
+        policies whose theta is given
+    start
+        parameters to start from
 
     Raises
     ------

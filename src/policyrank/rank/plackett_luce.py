@@ -32,13 +32,18 @@ def plackett_luce(
 
     Parameters
     ----------
-    evidence : Rankings
-    scale, prior : as for :func:`bradley_terry`
-    unranked : ``"missing"``: a policy that a ballot does not hold was not there; ``"last"``: it was there and lost to
+    evidence
+        Rankings
+    scale, prior
+        as for ``bradley_terry``
+    unranked
+        ``"missing"``: a policy that a ballot does not hold was not there; ``"last"``: it was there and lost to
         all that are ranked (top-k ballots)
-    interval : ``"sandwich"`` (ballots independent), ``"fisher"``, ``"none"``; ``"auto"``: sandwich, but fisher under a
+    interval
+        ``"sandwich"`` (ballots independent), ``"fisher"``, ``"none"``; ``"auto"``: sandwich, but fisher under a
         prior or with fewer than five ballots a policy
-    options : level, simultaneous, seed
+    options
+        level, simultaneous, seed
 
     References
     ----------

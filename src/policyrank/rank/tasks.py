@@ -36,9 +36,12 @@ def bradley_terry_by_task(
 
     Parameters
     ----------
-    evidence : Comparisons with tasks
-    pooling : sd of the deviations in log-odds, > 0; ``"auto"``: the maximum of the Laplace marginal likelihood
-    scale, level, simultaneous, seed : as for :func:`bradley_terry`
+    evidence
+        Comparisons with tasks
+    pooling
+        sd of the deviations in log-odds, > 0; ``"auto"``: the maximum of the Laplace marginal likelihood
+    scale, level, simultaneous, seed
+        as for ``bradley_terry``
 
     Returns
     -------
@@ -142,18 +145,23 @@ def task_mixture(
 
     Parameters
     ----------
-    evidence : Comparisons with outcomes 0, 0.5, 1
-    buckets : how many hidden tasks, >= 1
-    normalise : divide the three probabilities by their sum; with one bucket this is Davidson's model exactly. False: as
+    evidence
+        Comparisons with outcomes 0, 0.5, 1
+    buckets
+        how many hidden tasks, >= 1
+    normalise
+        divide the three probabilities by their sum; with one bucket this is Davidson's model exactly. False: as
         published; with one bucket each rating then depends only on the policy's own wins and ties, and nu on nothing.
-    l2 : ridge on theta and psi, >= 0
-    restarts : random starts, >= 1
+    l2
+        ridge on theta and psi, >= 0
+    restarts
+        random starts, >= 1
 
     Returns
     -------
     Leaderboard
         Rating: theta_p + sum_t pi_t psi_pt. ``extras``: loglik, nu, weights pi, spread over restarts. No intervals:
-        hidden buckets with one comparison a trial are not identified; prefer :func:`bradley_terry_by_task` where tasks are known.
+        hidden buckets with one comparison a trial are not identified; prefer ``bradley_terry_by_task`` where tasks are known.
 
     References
     ----------

@@ -27,10 +27,13 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
 
     Parameters
     ----------
-    evidence : Rankings or Comparisons (a comparison is a ballot over two)
-    levels : 1: all ballots alike; 2: first inside each group (task), then over the groups' rankings, so that a task with
+    evidence
+        Rankings or Comparisons (a comparison is a ballot over two)
+    levels
+        1: all ballots alike; 2: first inside each group (task), then over the groups' rankings, so that a task with
         many ballots does not outvote the others
-    options : level, simultaneous, seed, interval ("closed" or "none")
+    options
+        level, simultaneous, seed, interval ("closed" or "none")
 
     References
     ----------
@@ -168,7 +171,8 @@ def approval(evidence: Rankings, *, k: int = 3, **options: Any) -> Leaderboard:
 
     Parameters
     ----------
-    k : positions that count as approved, >= 1
+    k
+        positions that count as approved, >= 1
     """
     need(evidence, Rankings, "approval")
     if k < 1:

@@ -35,10 +35,14 @@ def html(
 
     Parameters
     ----------
-    title : headline
-    evidence : for the win matrix (Comparisons or Rankings, or Scores, whose tasks then vote)
-    compared : for the agreement of methods
-    command : the command line that made it, for the reader who wants to make it again
+    title
+        headline
+    evidence
+        for the win matrix (Comparisons or Rankings, or Scores, whose tasks then vote)
+    compared
+        for the agreement of methods
+    command
+        the command line that made it, for the reader who wants to make it again
     """
     environment = Environment(loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True))
     step = resolution(board)

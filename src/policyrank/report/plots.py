@@ -24,8 +24,10 @@ def ratings(
 
     Parameters
     ----------
-    path : .png, .svg or .pdf to write
-    top : how many policies to show; None: all
+    path
+        .png, .svg or .pdf to write
+    top
+        how many policies to show; None: all
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
