@@ -366,3 +366,42 @@ def test_roboarena_agreement_of_the_card(data):
     assert kendall_tau(oracle, theta) == pytest.approx(0.429, abs=5e-4)
     assert spearman(oracle, theta) == pytest.approx(0.536, abs=5e-4)
     assert mmrv(oracle, theta) == pytest.approx(0.0360, abs=5e-5)
+
+
+def test_tiers_start_where_the_first_of_a_tier_is_left_behind():
+    theta = np.array([2.0, 1.9, 0.5, 0.45, -5])
+    board = pr.rank(Scores.from_table([[1.0, 2, 3]], ["t"], list("xyz")), interval="none")
+    assert board.tiers is None
+    from policyrank.rank.leaderboard import leaderboard
+
+    board = leaderboard(list("abcde"), theta, method="given", n=np.ones(5), covariance=np.eye(5) * 0.01)
+    assert board.tiers.tolist() == [1, 1, 2, 2, 3]
+    assert board.to_dict()["tiers"] == [1, 1, 2, 2, 3]
+
+
+def test_notes_on_thin_pairs_and_disagreement(battles):
+    ring = [(k, (k + 1) % 12) for k in range(12) for _ in range(20)]
+    i, j = np.array(ring).T
+    y = np.tile([1, 1, 1, 0], 60)
+    c = Comparisons([f"p{k:02d}" for k in range(12)], i, j, y)
+    assert "thin pairs" in {n.kind for n in pr.rank(c).notes}
+    assert not {"thin pairs", "method disagreement"} & {n.kind for n in pr.rank(battles(ties=0.0, size=4000)).notes}
+    # x beats only the weak, often; y loses to the strong, but holds its own: counting wins puts x first.
+    wins = {("x", "w"): (95, 5), ("y", "s"): (45, 55), ("s", "x"): (90, 10), ("s", "w"): (99, 1), ("y", "x"): (8, 2)}
+    rows = [(a, b, 1.0) for (a, b), (won, _) in wins.items() for _ in range(won)]
+    rows += [(a, b, 0.0) for (a, b), (_, lost) in wins.items() for _ in range(lost)]
+    a, b, y = zip(*rows, strict=True)
+    assert pr.rank(Comparisons.of(a, b, y)).policies[:2] == ("s", "y")
+
+
+def test_method_disagreement_is_said():
+    scores = Scores.from_table([[10, 9, 1.0], [10, 9, 1], [0, 9, 100]], list("stu"), list("abc"))
+    board = pr.rank(scores, method="mean")
+    assert board.policies[0] == "c"
+    assert any("puts a first" in n.text for n in board.notes if n.kind == "method disagreement")
+
+
+def test_repeated_scores_are_said_to_be_replicates():
+    s = pr.read_scores(b"model,task,score\nx,a,1\nx,a,2\ny,a,3\n")
+    assert any("taken as replicates" in n for n in s.notes)
+    assert s.cube().shape == (1, 2, 2)

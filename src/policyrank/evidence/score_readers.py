@@ -155,6 +155,10 @@ def _long(table: pl.DataFrame, name: str, found: dict[str, str], bad: Bad) -> Sc
     if spread:
         notes.append(f"the spread after ± was cut from {spread:,} scores")
     kept = {r: Labels.of(s.filter(good)) for r, s in labels.items()}
+    if "replicate" not in kept:
+        cells = pl.DataFrame({r: s.codes for r, s in kept.items()})
+        if repeated := cells.height - cells.unique().height:
+            notes.append(f"{repeated:,} scores repeat a policy on the same task: taken as replicates")
     weight = _parse(table[found["weight"]])[0][good] if "weight" in found else None
     return Scores(
         kept["policy"], kept["task"], values[good], metric=kept.get("metric"), replicate=kept.get("replicate"),

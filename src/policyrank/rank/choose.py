@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from policyrank.evidence import Comparisons, Evidence, EvidenceError, Rankings, Scores, read
 from policyrank.metrics import kendall_tau
+from policyrank.rank.games import win_rates
 from policyrank.rank.leaderboard import Leaderboard, Note
 from policyrank.rank.methods import METHODS
 
@@ -87,9 +88,37 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
             f"{name} has no option {str(error).split()[-1]}. See: help(policyrank.rank.METHODS[{name!r}].function)."
         ) from None
     notes = [Note("method", why)] if why else []
+    notes += _disagreement(board, used)
     if converted:
         notes.append(Note("conversion", converted))
     return replace(board.with_notes(*notes, first=True), method=name, source=evidence.summary)
+
+
+def _disagreement(board: Leaderboard, evidence: Evidence) -> list[Note]:
+    """Whether plain counting (wins by pair, and majorities) would order the policies otherwise."""
+    if len(board) < 3 or len(board) > 2000:
+        return []
+    votes = evidence.to_rankings() if isinstance(evidence, Scores) else evidence
+    wins = votes.preferences()
+    where = [votes.policies.index(p) for p in board.policies]
+    rate = win_rates(wins)[np.ix_(where, where)]
+    np.fill_diagonal(rate, 0)
+    others = {
+        "the mean win rate over opponents": rate.sum(axis=1),
+        "majorities (Copeland)": np.sign(rate - rate.T).sum(axis=1),
+    }
+    notes = []
+    for name, rating in others.items():
+        tau, first = kendall_tau(board.rating, rating), board.policies[int(np.argmax(rating))]
+        if np.isfinite(tau) and (tau < 0.8 or rating[0] < rating.max()):
+            ahead = f" and puts {first} first" if rating[0] < rating.max() else ""
+            notes.append(
+                Note(
+                    "method disagreement",
+                    f"The order by {name} agrees only to a Kendall's tau of {tau:.2f}{ahead}. See: policyrank compare.",
+                )
+            )
+    return notes
 
 
 def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:

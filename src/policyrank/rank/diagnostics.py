@@ -131,6 +131,15 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
             "are apart cannot be told from the data. Compare neighbours of different tiers more often.", "warning",
         ))  # fmt: skip
     seen = evidence.seen()
+    met = (wins + wins.T)[np.triu_indices(len(wins), 1)]
+    if len(wins) > 2 and found.connected and (met > 0).mean() < 0.5:
+        notes.append(
+            Note(
+                "thin pairs",
+                f"{(met == 0).mean():.0%} of the pairs never met; those that did have a median of {np.median(met[met > 0]):g} "
+                "comparisons. Their order rests on the model.",
+            )
+        )
     thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]
     if thin:
         notes.append(Note("thin", f"Fewer than 10 comparisons each: {_list(thin)}.", "warning", tuple(thin)))

@@ -127,6 +127,18 @@ class Leaderboard:
         return None if self.better is None else self.better.diagonal(1)
 
     @property
+    def tiers(self) -> NDArray[np.int64] | None:
+        """Groups from the top: a tier ends before the first policy that is significantly worse than the tier's first."""
+        if self.better is None:
+            return None
+        tier, head = np.ones(len(self), dtype=np.int64), 0
+        for i in range(1, len(self)):
+            if self.better[head, i]:
+                head = i
+            tier[i] = tier[i - 1] + (head == i)
+        return tier
+
+    @property
     def probability_best(self) -> NDArray[np.float64] | None:
         """How often each policy comes first in draws of the ratings' errors: (n,)."""
         return None if self.rank_probability is None else self.rank_probability[:, 0]
@@ -151,6 +163,7 @@ class Leaderboard:
             "source": self.source,
             "policies": self.frame.to_dicts(),
             "may_be_best": list(self.may_be_best),
+            "tiers": None if self.tiers is None else self.tiers.tolist(),
             "separable_from_next": None if self.separable is None else self.separable.tolist(),
             "probability_best": None if self.probability_best is None else self.probability_best.tolist(),
             "notes": [{"kind": n.kind, "text": n.text, "severity": n.severity, "policies": list(n.policies)} for n in self.notes],
@@ -238,9 +251,11 @@ def leaderboard(
         half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(cov.diagonal(), 0, None))
         lower, upper = x - half, x + half
     if cov is not None:
+        few = len(x) <= 1000
         if z is None:
-            z = error_draws(cov, 1000, df=df, seed=generator(seed))
-        sets = rank_confidence_sets(x, cov, draws=z, level=level, simultaneous=simultaneous)
+            z = error_draws(cov, 1000 if few else 500, df=df, seed=generator(seed))
+        # Beyond a thousand policies step-down would cost minutes and sharpen next to nothing.
+        sets = rank_confidence_sets(x, cov, draws=z, level=level, simultaneous=simultaneous, stepdown=few)
         probability = rank_probabilities(x, z)
         notes += separability(tuple(np.asarray(policies, dtype=object)[order]), sets.lower, sets.better, level)
     return Leaderboard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ def ratings(
     axes.set_yticks(y, [_short(_clean(p)) for p in board.policies[:n]])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
+        label.set_fontfamily(_fonts())
     axes.set_ylim(n - 0.4, -0.6)
     axes.set_xlabel(f"{board.unit}, {board.level:.0%} intervals" if np.isfinite(board.lower).any() else board.unit)
     axes.set_title(title or f"{board.method}: {board.source}", loc="left", fontsize=10, color=INK, parse_math=False)
@@ -65,11 +67,30 @@ def ratings(
     return figure
 
 
+def _fonts() -> list[str]:
+    """The default font, then those on this machine that know other scripts."""
+    from matplotlib import font_manager
+
+    wide = (
+        "Noto Sans CJK JP",
+        "Noto Sans Hebrew",
+        "Noto Sans Arabic",
+        "Arial Unicode MS",
+        "Microsoft YaHei",
+        "PingFang SC",
+    )
+    known = {f.name for f in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in wide if name in known)]
+
+
 def save(figure: Figure, path: str | Path, **options: Any) -> None:
     """Write a figure; the ending names the format."""
     if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise EvidenceError(f"{path}: a plot is written to .png, .svg or .pdf.")
-    figure.savefig(path, facecolor="white", **options)
+    with warnings.catch_warnings():
+        # A name in a script that no font on this machine has is drawn as boxes; a warning a letter helps nobody.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, facecolor="white", **options)
 
 
 def _short(name: str, most: int = 34) -> str:
