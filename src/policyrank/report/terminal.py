@@ -75,31 +75,54 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     has = bool(np.isfinite(board.lower).any())
     left = float(np.nanmin(np.r_[board.lower[:shown], board.rating[:shown]]))
     right = float(np.nanmax(np.r_[board.upper[:shown], board.rating[:shown]]))
-    longest = max([cell_len(_clean(p)) for p in board.policies[:shown]] + [6])
-    name_width = min(longest, max(14, width - 66))
-    bar = max(10, min(36, width - name_width - (56 if has else 30)))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("policy", no_wrap=True, width=name_width)
-    table.add_column("rating", justify="right", no_wrap=True)
+    columns: dict[str, list[str]] = {
+        "rank": [str(r) for r in board.rank[:shown]],
+        "rating": [number(v, step) for v in board.rating[:shown]],
+    }
     if has:
-        table.add_column(f"{board.level:.0%} interval", justify="right", no_wrap=True)
-        table.add_column("ranks", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, width=bar)
+        columns[f"{board.level:.0%} interval"] = [
+            f"{number(low, step)} … {number(high, step)}"
+            for low, high in zip(board.lower[:shown], board.upper[:shown], strict=True)
+        ]
+        columns["ranks"] = [rank_set(board, i) for i in range(shown)]
     if board.probability_best is not None:
-        table.add_column("best", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
+        columns["best"] = [share(float(p)) for p in board.probability_best[:shown]]
+    columns["n"] = [f"{n:,}" for n in board.n[:shown]]
+
+    def left_over() -> int:
+        return width - 4 - sum(max(cell_len(c) for c in [head, *cells]) + 3 for head, cells in columns.items())
+
+    if left_over() < 18:
+        columns.pop("best", None)
+    # The names and the bars share what the numbers leave.
+    room = left_over()
+    names = [_clean(p) for p in board.policies[:shown]]
+    longest = max([cell_len(n) for n in names] + [6])
+    bar = int(np.clip(room - longest, min(12, max(room // 3, 4)), 36))
+    name_width = max(6, min(longest, room - bar))
+    order = [
+        "rank",
+        "policy",
+        "rating",
+        *([c for c in columns if "interval" in c or c == "ranks"]),
+        "",
+        *([c for c in ("best",) if c in columns]),
+        "n",
+    ]
+    columns["policy"] = [_fit(n, name_width) for n in names]
+    columns[""] = [
+        interval_bar(low, mid, high, left, right, bar)
+        for low, mid, high in zip(board.lower[:shown], board.rating[:shown], board.upper[:shown], strict=True)
+    ]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
+    for head in order:
+        table.add_column(head, justify="left" if head in ("policy", "") else "right", no_wrap=True)
     best = set(board.may_be_best) if has else set()
     for i in range(shown):
-        row = [str(board.rank[i]), _fit(_clean(board.policies[i]), name_width), number(board.rating[i], step)]
-        if has:
-            row += [f"{number(board.lower[i], step)} … {number(board.upper[i], step)}", rank_set(board, i)]
-        row.append(interval_bar(board.lower[i], board.rating[i], board.upper[i], left, right, bar))
-        if board.probability_best is not None:
-            row.append(share(float(board.probability_best[i])))
-        row.append(f"{board.n[i]:,}")
         line = board.separable is not None and i < shown - 1 and bool(board.separable[i])
-        table.add_row(*(Text(c) for c in row), style="bold" if board.policies[i] in best else "", end_section=line)
+        table.add_row(
+            *(Text(columns[c][i]) for c in order), style="bold" if board.policies[i] in best else "", end_section=line
+        )
     title = Text.assemble((board.method, "bold"), f"  {board.source}  ({board.unit})")
     parts: list[RenderableType] = [title, table]
     if shown < len(board):
