@@ -120,6 +120,22 @@ def test_compare_and_methods(file, tmp_path):
     assert len(run("methods").stdout.splitlines()) > 20
 
 
+def test_audit(file, tmp_path):
+    owners = tmp_path / "owners.csv"
+    owners.write_text("policy,owner\none,me\ntwo,you\n")
+    done = run("audit", file, "--html", tmp_path / "a.html", "--owners", owners)
+    assert "! near ties" in done.stdout or "near ties" in done.stdout
+    assert "(no owner named)" in done.stdout
+    assert "What to do:" in (tmp_path / "a.html").read_text()
+    found = json.loads(run("audit", file, "--json").stdout)
+    assert {"raters", "without one task", "order"} <= {f["check"] for f in found["findings"]}
+    verdicts = {f["verdict"] for f in found["findings"]}
+    assert run("audit", file, "--strict", check=False).returncode == (3 if "concern" in verdicts else 0)
+    scores = tmp_path / "scores.csv"
+    scores.write_text("model,go,chess,shogi\nx,1,2,3000\ny,2,1,1000\nz,0,0,2000\n")
+    assert "scale" in run("audit", scores).stdout
+
+
 def test_demo_needs_nothing(tmp_path):
     out = run("demo", cwd=tmp_path).stdout
     assert "r2d2(bandit)" in out

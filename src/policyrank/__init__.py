@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from policyrank import evidence, metrics, rank, report
+    from policyrank import audit, evidence, metrics, rank, report
     from policyrank.evidence import (
         Comparisons,
         EvidenceError,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         rank_confidence_sets,
         ranked_pairs,
         schulze,
+        select,
         soft_condorcet,
         task_mixture,
         thurstone,
@@ -53,12 +54,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = ("evidence", "metrics", "rank", "report", "studies", "cli")
+_ROOMS = ("audit", "evidence", "metrics", "rank", "report", "studies", "cli")
 _EVIDENCE = ("Comparisons", "EvidenceError", "Rankings", "Scores", "read", "read_comparisons", "read_lm_eval", "read_rankings",
              "read_scores")  # fmt: skip
 _RANK = ("METHODS", "Leaderboard", "aggregate", "alpha_rank", "alpharank", "approval", "borda", "bradley_terry",
          "bradley_terry_by_task", "compare", "copeland", "elo", "instant_runoff", "kemeny", "maximal_lotteries", "minimax",
-         "nash_averaging", "plackett_luce", "plurality", "rank_confidence_sets", "ranked_pairs", "schulze", "soft_condorcet",
+         "nash_averaging", "plackett_luce", "plurality", "rank_confidence_sets", "ranked_pairs", "schulze", "select", "soft_condorcet",
          "task_mixture", "thurstone")  # fmt: skip
 
 __all__ = [*_ROOMS, *_EVIDENCE, *_RANK, "__version__"]

@@ -35,12 +35,13 @@ def _root(
 
 
 def _commands() -> None:
+    from policyrank.cli.audit import audit
     from policyrank.cli.compare import compare, methods
     from policyrank.cli.demo import demo
     from policyrank.cli.rank import rank
     from policyrank.cli.study import study
 
-    for verb in (rank, compare, methods, demo):
+    for verb in (rank, compare, audit, methods, demo):
         app.command()(verb)
     app.add_typer(study, name="study")
 

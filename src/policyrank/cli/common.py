@@ -105,7 +105,7 @@ class Reading:
         source = sys.stdin.buffer.read() if file == "-" else file
         kind = self.kind or detect(source)
         takes = {
-            "comparisons": {"a", "b", "outcome", "first_wins", "task", "rater", "covariates"},
+            "comparisons": {"a", "b", "outcome", "first_wins", "task", "rater", "time", "covariates"},
             "scores": {"policy", "task", "score", "metric", "replicate", "rows", "lower_is_better"},
             "rankings": {"policy", "ballot", "order"},
         }.get(kind, set())

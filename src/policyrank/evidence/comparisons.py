@@ -89,6 +89,8 @@ class Comparisons:
                 if field == "outcome" and value.dtype != np.float32:
                     value = value.astype(np.float64, copy=False)
                 put(self, field, freeze(value))
+        if self.time is not None:
+            put(self, "time", freeze(np.asarray(self.time)))
         check_policies(self.policies)
         if not len(self.a):
             raise EvidenceError("no comparisons: the input is empty. Give at least one row.")

@@ -1,4 +1,4 @@
-"""Numbers about orders."""
+"""Numbers about orders and preferences."""
 
 from policyrank.metrics.agreement import (
     agre,
@@ -11,15 +11,31 @@ from policyrank.metrics.agreement import (
     regret_at_1,
     spearman,
 )
+from policyrank.metrics.preference import (
+    dpo_flip_threshold,
+    flip_table,
+    idealized_log_ratio,
+    idealized_ranking_accuracy,
+    listwise_ranking_accuracy,
+    ranking_accuracy,
+    reward_accuracy,
+)
 
 __all__ = [
     "agre",
+    "dpo_flip_threshold",
+    "flip_table",
     "generalised_ranking_error",
+    "idealized_log_ratio",
+    "idealized_ranking_accuracy",
     "identification_error",
     "kendall_distance",
     "kendall_tau",
+    "listwise_ranking_accuracy",
     "mmrv",
     "pearson",
+    "ranking_accuracy",
     "regret_at_1",
+    "reward_accuracy",
     "spearman",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from policyrank.rank.aggregates import aggregate
 from policyrank.rank.bradley_terry import bradley_terry, thurstone
 from policyrank.rank.choose import MethodComparison, applicable, compare, default_method, rank
+from policyrank.rank.committees import COMMITTEE_RULES, Committee, committee_score, required_rankings, select
 from policyrank.rank.condorcet import soft_condorcet
 from policyrank.rank.diagnostics import connectivity, cyclicity
 from policyrank.rank.games import (
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from policyrank.rank.online import elo
 
 __all__ = [
+    "COMMITTEE_RULES",
     "METHODS",
     "AlphaRank",
+    "Committee",
     "Leaderboard",
     "Method",
     "MethodComparison",
@@ -46,6 +49,7 @@ __all__ = [
     "borda",
     "bradley_terry",
     "bradley_terry_by_task",
+    "committee_score",
     "compare",
     "connectivity",
     "copeland",
@@ -65,7 +69,9 @@ __all__ = [
     "rank_confidence_sets",
     "rank_probabilities",
     "ranked_pairs",
+    "required_rankings",
     "schulze",
+    "select",
     "soft_condorcet",
     "task_mixture",
     "thurstone",

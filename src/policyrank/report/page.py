@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -101,6 +102,25 @@ def html(
             {"text": _clean(n.text), "severity": n.severity}
             for n in sorted(board.notes, key=lambda n: n.severity != "warning")
         ],
+        command=command,
+        version=metadata.version("policyrank"),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    if path is not None:
+        Path(path).write_text(page, encoding="utf-8")
+    return page
+
+
+def audit_html(
+    audit: Mapping[str, Any], path: str | Path | None = None, *, title: str = "Audit", command: str | None = None
+) -> str:
+    """An audit (as its ``to_dict()`` gives it) as one self-contained page; written to ``path`` when given."""
+    environment = Environment(loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True))
+    findings = [{**f, "what": _clean(f["what"]), "remedy": _clean(f["remedy"])} for f in audit["findings"]]
+    page = environment.get_template("audit.html").render(
+        title=title,
+        source=audit["source"],
+        groups=[(v, [f for f in findings if f["verdict"] == v]) for v in ("concern", "note", "fine", "unchecked")],
         command=command,
         version=metadata.version("policyrank"),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

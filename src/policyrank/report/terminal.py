@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -225,3 +227,37 @@ def comparison_text(
     parts += [Text(""), Text("Methods; tau: Kendall's agreement with the first", style="dim"), legend]
     parts += [Text(f"! {name}: {why}") for name, why in compared.failed.items()]
     return _print(Group(*parts), size, colour)
+
+
+VERDICT_MARKS = {
+    "concern": ("!", "yellow bold"),
+    "note": ("·", "bold"),
+    "fine": ("✓", "green"),
+    "unchecked": ("?", "dim"),
+}
+
+
+def findings_text(audit: Mapping[str, Any], *, width: int | None = None, colour: bool = False) -> str:
+    """An audit (as its ``to_dict()`` gives it) for a terminal: concerns first, each with how sure and what to do."""
+    size = width or min(shutil.get_terminal_size((100, 40)).columns, 110)
+    counts = Counter(f["verdict"] for f in audit["findings"])
+    parts: list[RenderableType] = [
+        Text.assemble(
+            ("audit", "bold"),
+            f"  {audit['source']}: " + ", ".join(f"{counts[v]} {v}" for v in VERDICT_MARKS if counts[v]),
+        ),
+        Text(""),
+    ]
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for f in audit["findings"]:
+        mark, style = VERDICT_MARKS[f["verdict"]]
+        body = Text(_clean(f["what"]))
+        if f["how_sure"]:
+            body.append(f" [{f['how_sure']}]", style="dim")
+        if f["remedy"]:
+            body.append(f"\n→ {_clean(f['remedy'])}")
+        grid.add_row(Text(mark, style=style), Text(f["check"], style="bold" if f["verdict"] == "concern" else ""), body)
+    return _print(Group(*parts, grid), size, colour)

@@ -1,0 +1,175 @@
+"""Committees: exact values, brute force, abcvoting, bounds, the bias experiment; preference-ranking accuracy."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from abcvoting import abcrules
+from abcvoting.preferences import Profile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policyrank.evidence import EvidenceError, Rankings
+from policyrank.metrics import (
+    dpo_flip_threshold,
+    flip_table,
+    idealized_log_ratio,
+    idealized_ranking_accuracy,
+    listwise_ranking_accuracy,
+    ranking_accuracy,
+    reward_accuracy,
+)
+from policyrank.rank import COMMITTEE_RULES, committee_score, required_rankings, select
+
+VOTES = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
+
+
+def test_card_values():
+    assert committee_score(VOTES, ["a", "d"], "sntv") == 3
+    assert committee_score(VOTES, ["a", "b"], "sntv") == 2
+    assert [committee_score(VOTES, [x], "borda") for x in "abcd"] == [6, 5, 4, 3]
+    assert committee_score(VOTES, ["a", "d"], "chamberlin-courant") == 9
+    assert committee_score(VOTES, ["a", "b"], "chamberlin-courant") == 7
+    assert committee_score(VOTES, ["a", "b"], "bloc") == 4
+    assert committee_score(VOTES, ["a", "b"], "pav") == 3
+    assert committee_score(VOTES, ["a", "c"], "pav") == 3
+    assert select(VOTES, 2, rule="borda", groups={"c": "late", "d": "late"}, at_least={"late": 1}).members == ("a", "c")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(sorted(COMMITTEE_RULES)), st.booleans())
+def test_exact_and_greedy_against_brute_force(seed, rule, grouped):
+    rng = np.random.default_rng(seed)
+    n, m, k = int(rng.integers(1, 8)), 6, int(rng.integers(1, 5))
+    votes = Rankings.of(
+        [[f"p{i}" for i in rng.permutation(m)[: rng.integers(1, m + 1)]] for _ in range(n)]
+        + [[f"p{i}" for i in range(m)]]
+    )
+    groups = {f"p{i}": "low" if i < 3 else "high" for i in range(m)} if grouped else None
+    low = {"low": min(1, k)} if grouped else None
+    high = {"high": max(k - 1, 0)} if grouped else None
+    allowed = [c for c in combinations(votes.policies, k) if not grouped or sum(groups[p] == "low" for p in c) >= 1]
+    scores = {c: committee_score(votes, list(c), rule, k) for c in allowed}
+    best = max(scores.values())
+    exact = select(votes, k, rule=rule, groups=groups, at_least=low, at_most=high)
+    assert exact.score == pytest.approx(best)
+    assert exact.optimal
+    assert scores[exact.members] == pytest.approx(exact.score)
+    greedy = select(votes, k, rule=rule, groups=groups, at_least=low, at_most=high, method="greedy")
+    assert greedy.members in scores
+    assert greedy.guarantee * best - 1e-9 <= greedy.score <= best + 1e-9
+    if COMMITTEE_RULES[rule].modular and not grouped:
+        assert greedy.score == pytest.approx(best)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("ours", "theirs"), [("pav", "pav"), ("approval-chamberlin-courant", "cc"), ("bloc", "av")])
+def test_agrees_with_abcvoting(ours, theirs, seed):
+    rng = np.random.default_rng(seed)
+    orders, k = [rng.permutation(6) for _ in range(9)], 3
+    profile = Profile(6)
+    profile.add_voters([set(o[:k].tolist()) for o in orders])
+    winners = [tuple(f"p{i}" for i in sorted(c)) for c in abcrules.compute(theirs, profile, k, algorithm="fastest")]
+    assert select(Rankings.of([[f"p{i}" for i in o] for o in orders]), k, rule=ours).members in winners
+
+
+def test_bounds_are_kept_or_refused():
+    groups = {"a": "x", "b": "x", "c": "y", "d": "y"}
+    assert select(VOTES, 2, rule="borda", groups=groups, at_least="proportional").groups == {"x": 1, "y": 1}
+    assert select(VOTES, 3, rule="pav", groups=groups, at_most={"x": 1}).groups == {"x": 1, "y": 2}
+    for options, message in [
+        ({"at_least": {"x": 3}}, "no committee"), ({"at_most": {"x": 0, "y": 1}}, "no committee"), ({"at_least": {"z": 1}}, "no group"),
+    ]:  # fmt: skip
+        with pytest.raises(EvidenceError, match=message):
+            select(VOTES, 2, groups=groups, **options)
+    for bad, message in [
+        ({"k": 5}, "between 1 and 4"),
+        ({"k": 2, "rule": "best"}, "use one of"),
+        ({"k": 2, "method": "magic"}, "method"),
+        ({"k": 2, "at_least": {"x": 1}}, "need groups"),
+    ]:
+        with pytest.raises(EvidenceError, match=message):
+            select(VOTES, **bad)
+
+
+def test_forty_policies_and_a_thousand_ballots():
+    rng = np.random.default_rng(0)
+    votes = Rankings.of_scores(rng.normal(size=(300, 40)) + np.linspace(1, 0, 40), [f"p{i:02d}" for i in range(40)])
+    for rule in ("bloc", "borda", "pav"):
+        greedy, exact = select(votes, 8, rule=rule, method="greedy"), select(votes, 8, rule=rule, time_limit=20)
+        assert exact.score >= greedy.score - 1e-6
+        assert greedy.score >= 0.9 * exact.bound
+
+
+def test_quota_undoes_bias_and_sntv_needs_far_more_rankings():
+    """The card's simulation, smaller: quality on unbiased rankings with and without the quota."""
+    m, k, rng = 40, 10, np.random.default_rng(0)
+    names = [f"p{i:02d}" for i in range(m)]
+    groups = {p: "two" if i >= 20 else "one" for i, p in enumerate(names)}
+    quality = {}
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        w = rng.random(m)
+        fresh = Rankings.of_scores(w + 0.3 * rng.normal(size=(800, m)), names)
+        seen = w + 0.3 * rng.normal(size=(200, m))
+        factor = np.where(np.arange(m) >= 20, 0.5, 1.0)
+        biased = Rankings.of_scores(np.where(seen > 0, seen * factor, seen / factor), names)
+        for rule in ("sntv", "bloc", "borda"):
+            best = select(fresh, k, rule=rule).score
+            for quota in (False, True):
+                chosen = select(biased, k, rule=rule, **({"groups": groups, "at_least": {"two": 5}} if quota else {}))
+                quality.setdefault((rule, quota), []).append(
+                    committee_score(fresh, list(chosen.members), rule, k) / best
+                )
+    mean = {key: np.mean(v) for key, v in quality.items()}
+    for rule in ("bloc", "borda"):
+        assert mean[rule, False] < 0.96
+        assert mean[rule, True] > 0.95
+        assert mean[rule, True] > mean[rule, False]
+    assert mean["sntv", True] < 0.8
+    need = {
+        rule: max(required_rankings(biased, k, rule=rule, groups=groups, quota={"one": 5, "two": 5}).values())
+        for rule in ("sntv", "borda")
+    }
+    assert need["borda"] < need["sntv"]
+    with pytest.raises(EvidenceError, match="modular"):
+        required_rankings(biased, k, rule="pav", groups=groups, quota={"one": 5})
+
+
+def test_preference_accuracy_card_values():
+    assert dpo_flip_threshold([0, 10, -10], 0.1) == pytest.approx([0.6931, 0.3133, 1.3133], abs=5e-5)
+    assert dpo_flip_threshold(100.0, 0.1) == pytest.approx(4.54e-5, abs=1e-7)
+    assert idealized_log_ratio(-5, 0.75, 0.1) == pytest.approx(5.986, abs=5e-4)
+    assert idealized_log_ratio(0, 1.0, 1.0) == pytest.approx(6.9068, abs=5e-5)
+    assert idealized_log_ratio(0, 1.0, 10.0) == pytest.approx(0.6907, abs=5e-5)
+    assert ranking_accuracy([-10, -30], [-12, -20]) == 0.5
+    assert ranking_accuracy([-10, -30], [-12, -20], chosen_length=[5, 30], rejected_length=[12, 10]) == 0.5
+    assert ranking_accuracy([np.log(0.5)], [np.log(0.505)], alpha=[0.5]) == 1
+    assert ranking_accuracy([np.log(0.5)], [np.log(0.6)], alpha=[0.5]) == 0
+    assert reward_accuracy([-10], [-5], [-12], [-6]) == 1
+    assert listwise_ranking_accuracy([[-1, -2, -3], [-1, -3, -2]], [[1, 2, 3], [1, 2, 3]]) == 0.5
+    with pytest.raises(ValueError, match="no tokens"):
+        ranking_accuracy([-1.0], [-2.0], chosen_length=[0])
+
+
+def test_every_pair_flips_at_its_threshold():
+    """Tabular DPO: reward accuracy is full at once, a pair ranks rightly exactly when its loss falls to its threshold."""
+    rng, beta = np.random.default_rng(0), 0.1
+    reference = rng.normal(0, 30, size=2000)
+    h = np.zeros(2000)
+    for step in range(4000):
+        h += 5.0 * beta / (1 + np.exp(beta * h))
+        if step % 500 == 0:
+            loss, ratio = np.logaddexp(0, -beta * h), reference + h
+            assert ((ratio >= 0) == (loss <= dpo_flip_threshold(-reference, beta) + 1e-12)).all()
+            assert reward_accuracy(h, np.zeros(2000), np.zeros(2000), np.zeros(2000)) == 1
+    table = flip_table(reference, reference + h)
+    assert sum(table.values()) == pytest.approx(1)
+    assert table["right -> wrong"] == 0
+    accuracies = [
+        idealized_ranking_accuracy(reference, np.where(np.arange(2000) < 1000, 0.75, 1.0), b)
+        for b in (0.01, 0.1, 1, 5, 10)
+    ]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] == pytest.approx(1.0, abs=0.01)
+    assert accuracies[-1] == pytest.approx((reference > 0).mean(), abs=0.02)
