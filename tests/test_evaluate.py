@@ -1,0 +1,365 @@
+"""The runner, its store and workers, sampling rules, stopping rules, plans."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+import policyrank as pr
+from policyrank.evaluate import (
+    RULES,
+    STOPS,
+    State,
+    Store,
+    best_known,
+    evaluate,
+    log_evidence,
+    order_known,
+    plan,
+    top_k_known,
+)
+from policyrank.evaluate.rules import _worth, criterion, response_graph_ucb, shrink, unresolved
+from policyrank.evaluate.runner import seed_of
+from policyrank.evidence import Comparisons, EvidenceError, Scores
+
+
+def gaussian(mean):
+    return lambda task, seed: mean + np.random.default_rng(seed).normal()
+
+
+POLICIES = {f"p{k}": gaussian(1.0 - 0.5 * k) for k in range(4)}
+TASKS = ["a", "b", "c"]
+
+
+def test_scores_are_evaluated_and_ranked():
+    found = evaluate(POLICIES, TASKS, budget=400, workers=0)
+    assert isinstance(found.evidence, Scores)
+    assert found.board.policies[0] == "p0"
+    assert len(found.results) == 400
+    assert "budget" in found.reason
+    assert not found.failures
+    again = evaluate(POLICIES, TASKS, budget=400, workers=0)
+    assert [(r.policy, r.task, r.value) for r in again.results] == [(r.policy, r.task, r.value) for r in found.results]
+
+
+def test_common_random_numbers():
+    seen = {}
+    for shared in (True, False):
+        found = evaluate(POLICIES, ["a"], budget=200, workers=0, common_random_numbers=shared)
+        seeds = {}
+        for r in found.results:
+            seeds.setdefault((r.task, r.replicate), set()).add(r.seed)
+        seen[shared] = max(len(s) for s in seeds.values())
+    assert seen == {True: 1, False: 4}
+
+
+def test_outcomes_and_stopping():
+    def play(a, b, task, seed):
+        return float(np.random.default_rng(seed).random() < 1 / (1 + np.exp(b - a)))
+
+    found = evaluate(
+        {"x": 1.5, "y": 0.0, "z": -1.0},
+        ["t"],
+        play=play,
+        sampler="top-two",
+        budget=2000,
+        stop=best_known(0.05),
+        workers=0,
+    )
+    assert isinstance(found.evidence, Comparisons)
+    assert "x is the best" in found.reason
+    assert len(found.results) < 2000
+    assert found.board.policies[0] == "x"
+
+
+def test_workers_failures_hangs_and_crashes():
+    def fails(task, seed):
+        raise RuntimeError("no luck")
+
+    def hangs(task, seed):
+        time.sleep(60)
+
+    def dies(task, seed):
+        os._exit(3)
+
+    policies = {"good": lambda t, s: 1.0, "fine": lambda t, s: 0.5, "fails": fails, "nan": lambda t, s: float("nan"),
+                "none": lambda t, s: None, "hangs": hangs, "dies": dies}  # fmt: skip
+    start = time.monotonic()
+    found = evaluate(policies, ["t"], sampler="round-robin", budget=42, workers=4, timeout=0.3, retries=0)
+    assert time.monotonic() - start < 30
+    errors = {r.policy: r.error for r in found.failures}
+    assert set(errors) == {"fails", "nan", "none", "hangs", "dies"}
+    assert "no luck" in errors["fails"]
+    assert "nan" in errors["nan"]
+    assert "longer than" in errors["hangs"]
+    assert "died" in errors["dies"]
+    assert len(found.results) == 42
+    assert set(found.evidence.policies) == {"good", "fine"}
+    assert all(r.value is None for r in found.failures)
+
+
+def test_retries():
+    calls = {"n": 0}
+
+    def flaky(task, seed):
+        calls["n"] += 1
+        if calls["n"] % 2:
+            raise OSError("try again")
+        return 1.0
+
+    found = evaluate({"flaky": flaky, "ok": lambda t, s: 0.0}, ["t"], budget=20, workers=0, retries=1)
+    assert not found.failures
+    assert {r.attempts for r in found.results if r.policy == "flaky"} == {2}
+
+
+SCRIPT = """
+import sys, time
+import numpy as np
+from policyrank.evaluate import evaluate
+def policy(mean):
+    def run(task, seed):
+        time.sleep(0.002)
+        return mean + np.random.default_rng(seed).normal()
+    return run
+found = evaluate({f"p{k}": policy(-k / 2) for k in range(4)}, ["a", "b"], sampler=sys.argv[3], budget=300, workers=int(sys.argv[2]), store=sys.argv[1], seed=7)
+print(len(found.results), found.reason)
+"""
+
+
+@pytest.mark.parametrize(("workers", "sampler"), [(1, "rank-uncertainty"), (2, "uniform")])
+def test_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path, workers, sampler):
+    """kill -9 many times at random moments, then to the end: every result once; one worker: the very same results."""
+    rng = np.random.default_rng(0)
+    path, whole = tmp_path / "store.db", tmp_path / "whole.db"
+    kills, seen = 0, []
+    for _ in range(40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(path), str(workers), sampler],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            out, _ = process.communicate(timeout=1.2 + 0.5 * rng.random())
+            assert out.startswith("300 ")
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            now = rows(path)
+            assert now[: len(seen)] == seen  # what was kept stays, in its order
+            seen = now
+    assert kills >= 1
+    kept = rows(path)
+    assert len(kept) == 300
+    assert len({r[:4] for r in kept}) == 300
+    if workers == 1:
+        subprocess.run([sys.executable, "-c", SCRIPT, str(whole), "1", sampler], check=True, capture_output=True)
+        assert rows(whole) == kept
+
+
+def rows(path):
+    if not path.exists():
+        return []
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as db:
+        if not sa.inspect(engine).has_table("policyrank_results"):
+            return []
+        return [
+            tuple(r)
+            for r in db.execute(
+                sa.text(
+                    "select policy, opponent, task, replicate, proposal, value, seed from policyrank_results order by id"
+                )
+            )
+        ]
+
+
+def test_store_refuses_other_settings_and_second_runners(tmp_path):
+    path = tmp_path / "s.db"
+    evaluate(POLICIES, TASKS, budget=10, workers=0, store=path)
+    more = evaluate(POLICIES, TASKS, budget=30, workers=0, store=path)
+    assert len(more.results) == 30
+    with pytest.raises(EvidenceError, match=r"other settings \(seed\)"):
+        evaluate(POLICIES, TASKS, budget=30, workers=0, store=path, seed=1)
+    evaluate(POLICIES, TASKS, budget=10, workers=0, store=path, seed=1, run="another")
+    with sa.create_engine(f"sqlite:///{path}").begin() as db:
+        db.execute(sa.text("update policyrank_runs set pid = 1 where run = 'run'"))  # a process that lives
+    with pytest.raises(EvidenceError, match="process 1 on"):
+        evaluate(POLICIES, TASKS, budget=40, workers=0, store=path)
+    with pytest.raises(EvidenceError, match="cannot be used"):
+        evaluate(POLICIES, TASKS, budget=10, workers=0, store=tmp_path / "no" / "folder" / "s.db")
+    with pytest.raises(EvidenceError, match=r"cannot be used|driver"):
+        evaluate(POLICIES, TASKS, budget=10, workers=0, store="nonsense://x")
+
+
+def test_a_result_is_kept_once(tmp_path):
+    found = evaluate(POLICIES, TASKS, budget=2, workers=0)
+    store = Store(tmp_path / "s.db", "r", {})
+    for _ in range(2):
+        store.add(found.results[0])
+    assert len(store.results()) == 1
+
+
+def test_runner_overhead():
+    """Not a timing contest: a thousand evaluations that cost nothing end within seconds, store included."""
+    start = time.monotonic()
+    evaluate({"a": lambda t, s: 1.0, "b": lambda t, s: 0.0}, ["t"], budget=1000, workers=0)
+    assert time.monotonic() - start < 10
+
+
+def test_bad_arguments():
+    with pytest.raises(EvidenceError, match="sampler"):
+        evaluate(POLICIES, TASKS, sampler="magic")
+    with pytest.raises(EvidenceError, match="two policies"):
+        evaluate({"a": None}, TASKS)
+    with pytest.raises(EvidenceError, match="one task"):
+        evaluate(POLICIES, [])
+    with pytest.raises(EvidenceError, match="budget"):
+        evaluate(POLICIES, TASKS, budget=0)
+    with pytest.raises(EvidenceError, match="delta"):
+        best_known(5)
+    assert seed_of(0, "a", 1) != seed_of(0, "a", 2)
+
+
+def random_state(seed=0, n=6, games=200):
+    rng = np.random.default_rng(seed)
+    state = State(tuple(f"p{k}" for k in range(n)), ("s", "t"))
+    theta = np.linspace(1, -1, n)
+    for _ in range(games):
+        i, j = rng.choice(n, 2, replace=False)
+        state.observe_outcome(i, j, float(rng.random() < 1 / (1 + np.exp(theta[j] - theta[i]))))
+        for k in (i, j):
+            state.observe_score(int(rng.integers(2)), k, theta[k] + rng.normal())
+    return state
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("state", [State(("a", "b", "c"), ("t", "u")), random_state()])
+def test_every_rule_keeps_the_contract(name, state):
+    n, tasks = len(state.policies), len(state.tasks)
+    before = state.games.copy()
+    out = RULES[name](state, 7, np.random.default_rng(1))
+    assert out.shape == (7, 3)
+    assert ((out[:, 0] >= 0) & (out[:, 0] < tasks)).all()
+    assert (out[:, 1] != out[:, 2]).all()
+    assert ((out[:, 1:] >= 0) & (out[:, 1:] < n)).all()
+    assert np.array_equal(RULES[name](state, 7, np.random.default_rng(1)), out)
+    assert np.array_equal(state.games, before)
+
+
+def test_worth_of_a_comparison_by_hand():
+    """Against the definition: update the covariance by one comparison and measure what is gained."""
+    state = random_state(n=5)
+    theta, cov = state.posterior()
+    for goal in ("d-optimal", "a-optimal"):
+        worth, information = _worth(theta, cov, goal)
+        for i, j in ((0, 1), (2, 4), (1, 3)):
+            after = shrink(cov, i, j, information[i, j])
+            exact = np.linalg.inv(
+                np.linalg.inv(cov)
+                + information[i, j] * np.outer(np.eye(5)[i] - np.eye(5)[j], np.eye(5)[i] - np.eye(5)[j])
+            )
+            assert after == pytest.approx(exact, abs=1e-10)
+            if goal == "a-optimal":
+                centre = np.eye(5) - 1 / 5
+                assert worth[i, j] == pytest.approx(np.trace(centre @ (cov - after) @ centre), rel=1e-9)
+            else:
+                gain = np.linalg.slogdet(cov)[1] - np.linalg.slogdet(after)[1]
+                assert worth[i, j] == pytest.approx(1 - np.exp(-gain), rel=1e-9)
+    assert (np.linalg.eigvalsh(criterion(theta, cov, "rank-uncertainty")) > -1e-9).all()
+
+
+def test_unresolved_pairs_shrink_and_relaxation_gives_up_close_ones():
+    state = State(("a", "b", "c"), ("t",))
+    assert unresolved(state).sum() == 6
+    state.wins[0, 1], state.wins[1, 0] = 95, 5
+    state.wins[0, 2], state.wins[2, 0] = 52, 48
+    left = unresolved(state)
+    assert not left[0, 1]
+    assert left[0, 2]
+    state.wins[0, 2], state.wins[2, 0] = 520, 480
+    assert unresolved(state)[0, 2]
+    assert not unresolved(state, relaxed=0.1)[0, 2]
+    for selection in ("uniform", "uniform-exhaustive", "valence-weighted", "count-weighted"):
+        out = response_graph_ucb(state, 20, np.random.default_rng(0), selection=selection)
+        assert all({i, j} != {0, 1} for _, i, j in out)
+
+
+def test_evidence_is_a_supermartingale():
+    """E[e-value] <= 1 at win rate 1/2, exactly, by summing over all sequences; ties too."""
+    from math import comb
+
+    for n in (1, 5, 20):
+        mean = sum(
+            comb(n, w) * 0.5**n * np.exp(log_evidence(np.array(float(w)), np.array(float(n - w)))) for w in range(n + 1)
+        )
+        assert mean == pytest.approx(1.0, abs=1e-9)
+    assert np.exp(log_evidence(np.array(5.0), np.array(5.0))) < 1
+
+
+@pytest.mark.parametrize("kind", ["best", "top", "order"])
+def test_stopping_rules_err_rarely(kind):
+    """1,000 runs looked at after every game: wrong answers in at most 5%."""
+    wrong = stopped = 0
+    theta = {"best": [0.35, 0, -0.1, -0.2], "top": [0.4, 0.3, -0.1, -0.2], "order": [0.8, 0, -0.8]}[kind]
+    n = len(theta)
+    rate = 1 / (1 + np.exp(np.array(theta)[None] - np.array(theta)[:, None]))
+    stop = {"best": best_known(0.05), "top": top_k_known(2, 0.05), "order": order_known(0.05)}[kind]
+    for seed in range(1000):
+        rng = np.random.default_rng(seed)
+        state = State(tuple(f"p{k}" for k in range(n)), ("t",))
+        i, j = np.triu_indices(n, 1)
+        for _ in range(12):
+            w = rng.binomial(25, rate[i, j])
+            state.wins[i, j] += w
+            state.wins[j, i] += 25 - w
+            reason = stop(state)
+            if reason:
+                stopped += 1
+                truth = {"best": "p0 is", "top": "p0, p1", "order": "every pair"}[kind]
+                right = truth in reason
+                if kind == "order":
+                    right = bool((np.triu(state.wins) >= np.tril(state.wins).T)[i, j].all())
+                wrong += not right
+                break
+    assert wrong / 1000 <= 0.05
+    assert stopped > 100
+    assert set(STOPS) == {"best", "top", "order"}
+
+
+def test_plan_spends_where_the_order_is_open(battles):
+    c = battles(n=6, size=300, ties=0.0)
+    p = plan(c, 50)
+    assert p.frame["comparisons"].sum() == 50
+    assert p.misordered_after < p.misordered_now
+    assert (p.frame["sd_after"] < p.frame["sd_now"]).all()
+    best = plan(c, 30, goal="best")
+    leader = pr.bradley_terry(c).policies[0]
+    assert all(leader in (r["a"], r["b"]) for r in best.frame.iter_rows(named=True))
+    assert leader in str(best)
+    with pytest.raises(EvidenceError, match="budget"):
+        plan(c, 0)
+
+
+def test_information_gain_beats_uniform():
+    """Half of the budget for the same error: rank uncertainty against uniform pairs, both ranked by the same posterior."""
+    from policyrank.metrics import kendall_distance
+
+    errors = {"uniform": [], "rank-uncertainty": []}
+    theta = np.array([2.0, 1.9, 1.0, 0.9, 0.0, -0.1, -1.0, -1.1])
+    for name, out in errors.items():
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            state = State(tuple(f"p{k}" for k in range(8)), ("t",))
+            for _ in range(400):
+                _, i, j = RULES[name](state, 1, rng)[0]
+                state.observe_outcome(i, j, float(rng.random() < 1 / (1 + np.exp(theta[j] - theta[i]))))
+            out.append(kendall_distance(state.ranking(), list(range(8))))
+    assert np.mean(errors["rank-uncertainty"]) < np.mean(errors["uniform"])
