@@ -136,6 +136,71 @@ def test_audit(file, tmp_path):
     assert "scale" in run("audit", scores).stdout
 
 
+def test_plan(file):
+    out = run("plan", file, "--budget", "20").stdout
+    assert "20 comparisons" in out
+    assert "against" in out
+    made = json.loads(run("plan", file, "--budget", "20", "--goal", "best", "--json").stdout)
+    assert sum(r["comparisons"] for r in made["plan"]) == 20
+    assert "comparisons" in run("plan", file, "--csv").stdout.splitlines()[0]
+    assert "goal" in run("plan", file, "--goal", "luck", check=False).stderr
+
+
+SPEC = """
+import numpy as np
+def policy(mean):
+    return lambda task, seed: mean + np.random.default_rng(seed).normal()
+def broken(task, seed):
+    raise ValueError("out of order")
+POLICIES = {"strong": policy(1.5), "weak": policy(0.0), "broken": broken}
+TASKS = ["a", "b"]
+"""
+
+
+def test_evaluate(tmp_path):
+    spec = tmp_path / "spec.py"
+    spec.write_text(SPEC)
+    done = run(
+        "evaluate",
+        spec,
+        "--budget",
+        "120",
+        "--workers",
+        "2",
+        "--store",
+        tmp_path / "s.db",
+        "--out",
+        tmp_path / "r.csv",
+        "--html",
+        tmp_path / "b.html",
+        "--json",
+    )
+    assert json.loads(done.stdout)["policies"][0]["policy"] == "strong"
+    assert "out of order" in done.stderr
+    assert "set aside" in done.stderr
+    again = run("evaluate", spec, "--budget", "150", "--workers", "0", "--store", tmp_path / "s.db")
+    assert "150 evaluations" in again.stderr
+    assert json.loads(run("rank", tmp_path / "r.csv", "--json").stdout)["policies"][0]["policy"] == "strong"
+    (tmp_path / "players.py").write_text(
+        "def play(a, b, task, seed):\n    return float(a() > b())\ndef one():\n    return 1\ndef two():\n    return 2\n"
+    )
+    toml = tmp_path / "spec.toml"
+    toml.write_text('tasks = ["t"]\nplay = "players:play"\n[policies]\none = "players:one"\ntwo = "players:two"\n')
+    done = run("evaluate", toml, "--stop", "best", "--budget", "500", "--workers", "0")
+    assert "two is the best" in done.stderr
+    for text, message in [
+        ("x = (", "cannot be run"),
+        ("TASKS = ['a']", "no policies"),
+        ("POLICIES = {'a': 1, 'b': 2}\nTASKS = ['t']", "callable"),
+        ("POLICIES = {'a': print}", "no tasks"),
+    ]:
+        spec.write_text(text)
+        failed = run("evaluate", spec, check=False)
+        assert failed.returncode == 1
+        assert message in failed.stderr
+    assert run("evaluate", toml, "--stop", "luck", check=False).returncode == 2
+
+
 def test_demo_needs_nothing(tmp_path):
     out = run("demo", cwd=tmp_path).stdout
     assert "r2d2(bandit)" in out

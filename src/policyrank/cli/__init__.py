@@ -38,10 +38,12 @@ def _commands() -> None:
     from policyrank.cli.audit import audit
     from policyrank.cli.compare import compare, methods
     from policyrank.cli.demo import demo
+    from policyrank.cli.evaluate import evaluate
+    from policyrank.cli.plan import plan
     from policyrank.cli.rank import rank
     from policyrank.cli.study import study
 
-    for verb in (rank, compare, audit, methods, demo):
+    for verb in (rank, compare, audit, plan, evaluate, methods, demo):
         app.command()(verb)
     app.add_typer(study, name="study")
 

@@ -7,7 +7,9 @@ d = theta_i - theta_j + x . beta, and a link says how likely each outcome is giv
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.special import expit, log_expit, log_ndtr
+from threadpoolctl import ThreadpoolController
 
 from policyrank.evidence import Comparisons, EvidenceError, Labels
 
@@ -258,7 +261,23 @@ def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
     return out
 
 
-def newton(
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def single_threaded(size: int) -> AbstractContextManager[Any]:
+    """One BLAS thread for small systems: on a few hundred policies the threads cost ten times what they save."""
+    return _blas().limit(limits=1, user_api="blas") if size <= 1000 else nullcontext()
+
+
+def newton(cells: Cells, link: Link, **options: Any) -> Fit:
+    """``_newton`` with as many BLAS threads as pay; see there for the options."""
+    with single_threaded(cells.size):
+        return _newton(cells, link, **options)
+
+
+def _newton(
     cells: Cells,
     link: Link,
     *,

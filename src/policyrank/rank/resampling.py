@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from policyrank.rank.intervals import Seed, generator
-from policyrank.rank.paired import Cells, Fit, Float, Link, is_strong, newton
+from policyrank.rank.paired import Cells, Fit, Float, Link, is_strong, newton, single_threaded
 
 
 def bootstrap_fits(
@@ -26,7 +26,7 @@ def bootstrap_fits(
     size = int(np.clip(3_000_000 // max(len(cells.i), 1), 1, 250))
     sizes = [min(size, resamples - start) for start in range(0, resamples, size)]
     rngs = generator(seed).spawn(len(sizes))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single_threaded(cells.size), ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(lambda size, rng: _batch(cells, link, fit, size, rng, weak_prior), sizes, rngs))
     return np.concatenate([p for p, _ in parts]), sum(w for _, w in parts)
 
