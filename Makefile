@@ -23,7 +23,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py --out docs/benchmarks.md
 
 studies: .venv/.demo
-	for s in best-systems roboarena rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
+	for s in best-systems roboarena active-evaluation leaderboard-illusion rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix .

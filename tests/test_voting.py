@@ -382,3 +382,28 @@ def test_every_method_keeps_the_contract(battles, name):
         assert again.frame.equals(board.frame)
         assert rank(evidence, method=name, interval="none").rating == pytest.approx(board.rating)
         assert board.method == name
+
+
+def test_alpha_rank_bounds(data):
+    """The card's example; enumeration against alpharank itself; sampling stays inside and comes close."""
+    from policyrank.evaluate import clopper_pearson_interval
+    from policyrank.rank import alpha_rank_bounds
+
+    rates = data("soccer")
+    games = np.full_like(rates, 400.0)
+    low, high = clopper_pearson_interval(np.round(rates * games), games, 0.05)
+    exact = alpha_rank_bounds(low, high, enumerate_up_to=20)
+    truth = alpharank(rates, epsilon=1e-4).mass
+    assert 0 < len(exact.open_pairs) <= 20
+    assert (exact.lower <= truth + 1e-9).all()
+    assert (truth <= exact.upper + 1e-9).all()
+    sampled = alpha_rank_bounds(low, high, enumerate_up_to=0, samples=300)
+    assert not sampled.exact
+    assert (sampled.lower >= exact.lower - 1e-9).all()
+    assert (sampled.upper <= exact.upper + 1e-9).all()
+    assert np.abs(sampled.upper - exact.upper).max() < 0.05
+    settled = alpha_rank_bounds(rates, rates)
+    assert settled.open_pairs == ()
+    assert settled.lower == pytest.approx(truth, abs=1e-9)
+    with pytest.raises(EvidenceError, match="square"):
+        alpha_rank_bounds([[0.5, 0.7]], [[0.5, 0.6]])

@@ -34,6 +34,18 @@ def _tasks(state: State, size: int, rng: np.random.Generator) -> NDArray[np.int6
     return rng.integers(len(state.tasks), size=size)
 
 
+def _balanced(state: State, i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """For each pair a task on which its policies were evaluated least: tasks are then covered evenly, which averages out
+    how much they differ."""
+    load, out = state.proposed.copy(), []
+    for a, b in zip(i, j, strict=True):
+        both = load[:, a] + load[:, b]
+        t = int(rng.choice(np.flatnonzero(both == both.min())))
+        load[t, [a, b]] += 1
+        out.append(t)
+    return np.array(out, dtype=np.int64)
+
+
 def uniform(state: State, size: int, rng: np.random.Generator) -> Rows:
     """A random task and a random pair."""
     i, j = pairs(len(state.policies))
@@ -153,7 +165,8 @@ def information_gain(
     *,
     goal: Literal["d-optimal", "a-optimal", "rank-uncertainty"] = "rank-uncertainty",
 ) -> Rows:
-    """The pairs whose comparison is worth most under the Bradley-Terry posterior, one after the other, on random tasks."""
+    """The pairs whose comparison is worth most under the Bradley-Terry posterior, one after the other, on the tasks that
+    they were evaluated on least."""
     theta, covariance = state.posterior()
     i, j = pairs(len(state.policies))
     picked = []
@@ -163,7 +176,7 @@ def information_gain(
         k = int(rng.choice(np.flatnonzero(value >= value.max() * (1 - 1e-9))))
         picked.append(k)
         covariance = shrink(covariance, i[k], j[k], information[i[k], j[k]])
-    return _rows(_tasks(state, size, rng), i[picked], j[picked], rng)
+    return _rows(_balanced(state, i[picked], j[picked], rng), i[picked], j[picked], rng)
 
 
 def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
@@ -179,7 +192,7 @@ def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
         rival = best[others[0]] if len(others) else int(np.argsort(-draws[0])[1])
         out.append((best[0], rival))
     rows = np.array(out, dtype=np.int64)
-    return _rows(_tasks(state, size, rng), rows[:, 0], rows[:, 1], rng)
+    return _rows(_balanced(state, rows[:, 0], rows[:, 1], rng), rows[:, 0], rows[:, 1], rng)
 
 
 def matchmaking_weights(evaluations: Float, *, threshold: float = 10.0, power: float = 0.8) -> Float:

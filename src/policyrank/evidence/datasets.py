@@ -184,6 +184,15 @@ def _atari(name: str) -> Scores:
     )
 
 
+def atari_spread(name: str = "atari_agent57_table.txt") -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Published standard deviations of the Atari scores, (games, agents) in the order of ``load("atari-agent57").table()``; 0 where there is none."""
+    lines = FILES[name].fetch().read_text(encoding="utf-8").splitlines()
+    agents = lines[1].removeprefix("# game").split()
+    rows = sorted((line.split() for line in lines[2:] if line.strip()), key=lambda r: r[0])
+    spread = np.array([[float(x.split("±")[1].replace(",", "")) if "±" in x else 0.0 for x in r[1:]] for r in rows])
+    return spread[:, np.argsort(agents, kind="stable")]
+
+
 def _systems(name: str) -> Scores:
     """Task-level scores of NLP systems; the column Score (the leaderboard's own mean) is no task."""
     rows = [

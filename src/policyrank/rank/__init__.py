@@ -12,7 +12,9 @@ from policyrank.rank.condorcet import soft_condorcet
 from policyrank.rank.diagnostics import connectivity, cyclicity
 from policyrank.rank.games import (
     AlphaRank,
+    AlphaRankBounds,
     alpha_rank,
+    alpha_rank_bounds,
     alpharank,
     max_entropy_equilibrium,
     maximal_lotteries,
@@ -34,6 +36,7 @@ __all__ = [
     "COMMITTEE_RULES",
     "METHODS",
     "AlphaRank",
+    "AlphaRankBounds",
     "Committee",
     "Leaderboard",
     "Method",
@@ -43,6 +46,7 @@ __all__ = [
     "Ranker",
     "aggregate",
     "alpha_rank",
+    "alpha_rank_bounds",
     "alpharank",
     "applicable",
     "approval",

@@ -15,6 +15,7 @@ from scipy.special import logsumexp, softmax
 from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores
 from policyrank.rank.bradley_terry import need
 from policyrank.rank.diagnostics import input_notes
+from policyrank.rank.intervals import Seed, generator
 from policyrank.rank.leaderboard import Leaderboard, leaderboard
 from policyrank.rank.rules import Preferences, rule_board
 
@@ -243,6 +244,114 @@ def gth(chain: Float) -> Float:
         if out[k] <= 0 and a[:k, k].any():
             x[:k], x[k] = 0.0, 1.0
     return x / x.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class AlphaRankBounds:
+    """What is known of alpha-Rank's masses when payoffs are known only within intervals.
+
+    Attributes
+    ----------
+    lower, upper
+        (n,), smallest and largest mass of each strategy over the directions that open pairs may have
+    open_pairs
+        pairs whose direction the intervals leave open
+    exact
+        whether all directions were tried; otherwise the true bounds may be wider (inner bounds)
+    """
+
+    lower: Float
+    upper: Float
+    open_pairs: tuple[tuple[int, int], ...]
+    exact: bool
+
+
+def alpha_rank_bounds(
+    lower: ArrayLike,
+    upper: ArrayLike,
+    *,
+    epsilon: float = 1e-4,
+    enumerate_up_to: int = 12,
+    samples: int = 2000,
+    seed: Seed = 0,
+) -> AlphaRankBounds:
+    """Bounds on alpha-Rank (one population, infinite alpha) from intervals of win rates.
+
+    Pairs whose interval excludes 1/2 have a fixed direction, each other pair may point either way. Up to ``enumerate_up_to``
+    open pairs all directions are tried; beyond, random ones, each improved by flipping single pairs while that widens a bound.
+
+    Parameters
+    ----------
+    lower, upper
+        (n, n) bounds of the win rate of row against column, lower_ij = 1 - upper_ji
+    epsilon
+        chance of a losing deviation
+
+    References
+    ----------
+    Rowland et al. (2019), "Multiagent Evaluation under Incomplete Information", arXiv 1909.09849.
+
+    Examples
+    --------
+    >>> low = np.array([[0.5, 0.6, 0.3], [0.2, 0.5, 0.6], [0.3, 0.2, 0.5]])
+    >>> found = alpha_rank_bounds(low, 1 - low.T)
+    >>> found.lower.round(2), found.upper.round(2), found.open_pairs
+    (array([0.33, 0.  , 0.  ]), array([1.  , 0.33, 0.33]), ((0, 2),))
+    """
+    low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
+    n = len(low)
+    if low.shape != (n, n) or high.shape != (n, n) or (low > high + 1e-12).any():
+        raise EvidenceError("lower and upper must be square matrices of one shape with lower <= upper.")
+    i, j = np.triu_indices(n, 1)
+    open_ = (low[i, j] <= 0.5) & (high[i, j] >= 0.5)
+    base = np.where((low[i, j] + high[i, j]) / 2 > 0.5, 1, 0)
+    which = np.flatnonzero(open_)
+    pairs = tuple((int(a), int(b)) for a, b in zip(i[which], j[which], strict=True))
+
+    def masses(directions: NDArray[np.int64]) -> Float:
+        beats = np.zeros((len(directions), n, n))
+        beats[:, i, j], beats[:, j, i] = directions, 1 - directions
+        # s moves to r where r beats s.
+        return _gth_batch(np.where(np.swapaxes(beats, 1, 2) > 0, 1 - epsilon, epsilon) / max(n - 1, 1))
+
+    exact = len(which) <= enumerate_up_to
+    if exact:
+        tries = np.tile(base, (2 ** len(which), 1))
+        tries[:, which] = np.arange(2 ** len(which))[:, None] >> np.arange(len(which)) & 1
+        found = masses(tries)
+        return AlphaRankBounds(found.min(axis=0), found.max(axis=0), pairs, True)
+    rng = generator(seed)
+    tries = np.tile(base, (samples, 1))
+    tries[:, which] = rng.integers(2, size=(samples, len(which)))
+    found = masses(tries)
+    bounds = found.min(axis=0), found.max(axis=0)
+    for strategy in range(n):
+        for sign, start in ((-1, int(np.argmin(found[:, strategy]))), (1, int(np.argmax(found[:, strategy])))):
+            at, value = tries[start].copy(), sign * found[start, strategy]
+            while True:
+                flips = np.tile(at, (len(which), 1))
+                flips[np.arange(len(which)), which] ^= 1
+                near = sign * masses(flips)[:, strategy]
+                if near.max() <= value + 1e-12:
+                    break
+                at, value = flips[int(np.argmax(near))], float(near.max())
+            side = bounds[0] if sign < 0 else bounds[1]
+            side[strategy] = sign * value
+    return AlphaRankBounds(bounds[0], bounds[1], pairs, False)
+
+
+def _gth_batch(chains: Float) -> Float:
+    """``gth`` of many chains at once: (batch, n, n) -> (batch, n); every state must reach every other."""
+    a = np.array(chains)
+    n = a.shape[1]
+    for k in range(n - 1, 0, -1):
+        a[:, :k, k] /= a[:, k, :k].sum(axis=1)[:, None]
+        a[:, :k, :k] += a[:, :k, k, None] * a[:, k, None, :k]
+    x = np.zeros((len(a), n))
+    x[:, 0] = 1.0
+    for k in range(1, n):
+        x[:, k] = np.einsum("bi,bi->b", x[:, :k], a[:, :k, k])
+    return x / x.sum(axis=1, keepdims=True)
 
 
 def alpha_rank(

@@ -3,7 +3,9 @@
 from policyrank.studies.frame import Claim, Scale, Study, Verdict, judge, page, run_study, table
 
 STUDIES: dict[str, str] = {
+    "active-evaluation": "samplers and estimators for few evaluations (arXiv 2601.07651)",
     "best-systems": "rank aggregation against the mean score on NLP benchmarks (arXiv 2202.03799)",
+    "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
 }

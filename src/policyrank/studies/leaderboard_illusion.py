@@ -1,0 +1,116 @@
+"""The leaderboard illusion: private best-of-N testing, unequal sampling and silent removal.
+
+Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879.
+
+**The claim**: testing many variants in private and publishing the best raises a provider's rating; removing policies silently while
+the mix of prompts changes makes a Bradley-Terry board unreliable; and sparse sampling leaves parts of a board incomparable.
+
+**What is done here**: (1) N identical variants are tested against the pool of 59 real models rated from 8,931 crowd votes; the score is how
+far the published estimate lies above the truth, in Elo points. (2) Ten policies with independent skills on two kinds of prompt meet
+20,000 times while the mix turns from 90/10 to 10/90, and r of them are removed half-way; the score is the distance (1 - tau) / 2 of the
+board's order from the truth. (3) Ten policies meet 900 times: all pairs, or two halves that meet in three pairs, one pair, or never.
+(4) The first 2,000 real votes of each of many resamples are drawn uniformly over pairs or as the crowd's log has them; the score is the
+distance from the order of all votes. Differences from the paper: its two million votes are not public, so sizes differ; the
+operator's reply (about 11 points for ten variants) and the paper's (about 100) are both met by the formula, at about 3,000 and 30
+votes a variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from policyrank.audit import simulate_drift_with_removal, simulate_private_testing
+from policyrank.audit.illusion import simulate_battles
+from policyrank.evidence import Comparisons, Scores, datasets
+from policyrank.metrics import kendall_tau
+from policyrank.rank import bradley_terry
+from policyrank.studies.frame import Claim, Scale
+
+report: Callable[[str], None] = print
+EXCESS, DISTANCE = "published above true rating (Elo points)", "distance from the true order"
+BATTLES = (30, 100, 300, 1000, 3000)
+TESTED = tuple(f"{n:,} votes a variant" for n in BATTLES)
+DRIFT, GRAPH, REAL = "drift and removal", "ten policies, 900 battles", "2,000 real votes"
+
+CLAIMS = (
+    Claim("Publishing the best of 10 identical variants is overrated against publishing the only one", "one variant", "best of 10", EXCESS, tasks=TESTED),
+    Claim("The best of 27 is overrated more than the best of 10", "best of 10", "best of 27", EXCESS, tasks=TESTED),
+    Claim("Ten variants gain about the 100 points of the paper (more than 85) with 30 votes each", "one variant", "best of 10", EXCESS, 85.0, TESTED[:1]),
+    Claim("Ten variants gain about the 100 points of the paper (more than 85) with 3,000 votes each", "one variant", "best of 10", EXCESS, 85.0, TESTED[-1:]),
+    Claim("Keeping all policies gives a better order than removing two under drift", "none removed", "two removed", DISTANCE, tasks=(DRIFT,)),
+    Claim("Removing six is worse than removing two", "two removed", "six removed", DISTANCE, tasks=(DRIFT,)),
+    Claim("A complete graph of pairs gives a better order than halves that never meet", "all pairs", "never meet", DISTANCE, tasks=(GRAPH,)),
+    Claim("One bridge mends most of it", "one bridge", "never meet", DISTANCE, 0.1, (GRAPH,)),
+    Claim("Votes spread evenly over pairs order better than the crowd's own sampling", "even over pairs", "as logged", DISTANCE, tasks=(REAL,)),
+)  # fmt: skip
+
+
+def distance(evidence: Comparisons, truth: dict[str, float]) -> float:
+    """(1 - tau) / 2 between the board's order and the truth; policies that were not drawn get the mean rating."""
+    board = bradley_terry(evidence, scale="natural", interval="none")
+    rating = dict(zip(board.policies, board.rating, strict=True))
+    return (1 - kendall_tau(list(truth.values()), [rating.get(p, 0.0) for p in truth])) / 2
+
+
+def run(scale: Scale, seed: int) -> Scores:
+    """Measure; a replicate is one simulated submission, history, graph or resample."""
+    trials, repeats = {"smoke": (5, 2), "small": (300, 50), "full": (2000, 500)}[scale]
+    votes = datasets.load("llmfao")
+    whole = bradley_terry(votes, scale="natural", interval="none")
+    rows: list[tuple[str, str, str, int, float]] = []
+    for n, setting in zip(BATTLES, TESTED, strict=True):
+        report(f"private testing: {setting}")
+        for variants, method in ((1, "one variant"), (3, "best of 3"), (10, "best of 10"), (27, "best of 27")):
+            excess = simulate_private_testing(
+                whole.rating, 0.0, n, variants, trials=trials, seed=np.random.default_rng([seed, n, variants])
+            ).excess
+            rows += [(method, setting, EXCESS, r, float(e)) for r, e in enumerate(excess)]
+    for r in range(repeats):
+        report(f"histories, graphs and resamples: {r + 1} of {repeats}")
+        for removed, method in ((0, "none removed"), (2, "two removed"), (4, "four removed"), (6, "six removed")):
+            tau = simulate_drift_with_removal(removed, seed=np.random.default_rng([seed, r]))
+            rows.append((method, DRIFT, DISTANCE, r, (1 - tau) / 2))
+        rows += [
+            (method, GRAPH, DISTANCE, r, value)
+            for method, value in _graphs(np.random.default_rng([seed, r, 1])).items()
+        ]
+        rows += [
+            (method, REAL, DISTANCE, r, value)
+            for method, value in _resampled(votes, whole, np.random.default_rng([seed, r, 2])).items()
+        ]
+    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=frozenset({EXCESS, DISTANCE})
+    )
+
+
+def _graphs(rng: np.random.Generator) -> dict[str, float]:
+    theta = rng.uniform(-1, 1, size=10)
+    theta = np.sort(theta)[::-1]
+    everyone = [(a, b) for a in range(10) for b in range(a)]
+    inside = [(a, b) for a, b in everyone if (a < 5) == (b < 5)]
+    truth = {f"policy {k + 1:02d}": float(t) for k, t in enumerate(theta)}
+    out = {}
+    for method, pool, bridges in (
+        ("all pairs", everyone, []), ("three bridges", inside, [(9, 0), (4, 5), (2, 7)]), ("one bridge", inside, [(9, 0)]), ("never meet", inside, []),
+    ):  # fmt: skip
+        crossing = 60 if bridges else 0
+        chosen = [pool[k] for k in rng.integers(len(pool), size=900 - crossing)] + [
+            bridges[k % len(bridges)] for k in range(crossing)
+        ]
+        a, b = np.array(chosen).T
+        out[method] = distance(simulate_battles(theta, a, b, seed=rng), truth)
+    return out
+
+
+def _resampled(votes: Comparisons, whole: object, rng: np.random.Generator) -> dict[str, float]:
+    truth = dict(zip(whole.policies, whole.rating, strict=True))  # type: ignore[attr-defined]
+    pair = np.minimum(votes.a, votes.b).astype(np.int64) * len(votes.policies) + np.maximum(votes.a, votes.b)
+    _, inverse, count = np.unique(pair, return_inverse=True, return_counts=True)
+    even = 1 / count[inverse]
+    return {
+        "as logged": distance(votes.take(rng.integers(len(votes), size=2000)), truth),
+        "even over pairs": distance(votes.take(rng.choice(len(votes), size=2000, p=even / even.sum())), truth),
+    }
