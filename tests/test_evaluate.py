@@ -14,11 +14,13 @@ import policyrank as pr
 from policyrank.evaluate import (
     RULES,
     STOPS,
+    Ledger,
     State,
     Store,
     best_known,
     evaluate,
     log_evidence,
+    matchmaking_with_credits,
     order_known,
     plan,
     top_k_known,
@@ -361,3 +363,58 @@ def test_information_gain_beats_uniform():
                 state.observe_outcome(i, j, float(rng.random() < 1 / (1 + np.exp(theta[j] - theta[i]))))
             out.append(kendall_distance(state.ranking(), list(range(8))))
     assert np.mean(errors["rank-uncertainty"]) < np.mean(errors["uniform"])
+
+
+def test_credits():
+    ledger = Ledger(increment=3)
+    owners = {"a": "x", "b": "x", "c": "y"}
+    for owner in "xy":
+        ledger.join(owner)
+    state = State(("a", "b", "c"), ("t",))
+    out = matchmaking_with_credits(state, 6, np.random.default_rng(0), ledger=ledger, owners=owners)
+    first = [owners[state.policies[i]] for i in out[:, 1]]
+    assert first.count("x") == first.count("y") == 3
+    with pytest.raises(EvidenceError, match="no owner has credit"):
+        matchmaking_with_credits(state, 7, np.random.default_rng(0), ledger=ledger, owners=owners)
+    for _ in range(3):
+        ledger.settle(owner="x", evaluator="y")
+    assert ledger.balance == {"x": 0, "y": 6}
+    with pytest.raises(EvidenceError, match="no credit left"):
+        ledger.settle(owner="x", evaluator="y")
+    ledger.settle(owner="x", evaluator="y", valid=False)
+    ledger.top_up()
+    assert ledger.balance == {"x": 3, "y": 6}
+    with pytest.raises(EvidenceError, match="increment"):
+        Ledger(increment=0)
+
+
+def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
+    """A database that may not grow, and one that another process holds: one clear error, all results before it kept."""
+    from dataclasses import replace
+
+    results = evaluate(POLICIES, TASKS, budget=400, workers=0).results
+    store = Store(tmp_path / "full.db", "r", {})
+    with store.engine.connect() as db:
+        pages = db.execute(sa.text("PRAGMA page_count")).scalar()
+    sa.event.listen(store.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages + 8}"))
+    store.engine.dispose()
+    kept, said = 0, ""
+    for r in results:
+        try:
+            store.add(replace(r, error="x" * 500))
+        except EvidenceError as error:
+            said = str(error)
+            break
+        kept += 1
+    assert "could not be written" in said
+    assert "full" in said
+    assert 0 < kept < 400
+    assert len(rows(tmp_path / "full.db")) == kept
+    locked = Store(tmp_path / "locked.db", "r", {})
+    locked.engine = sa.create_engine(f"sqlite:///{tmp_path / 'locked.db'}", connect_args={"timeout": 0.1})
+    with sa.create_engine(f"sqlite:///{tmp_path / 'locked.db'}").connect() as other:
+        other.exec_driver_sql("BEGIN EXCLUSIVE")
+        with pytest.raises(EvidenceError, match="locked"):
+            locked.add(results[0])
+    locked.add(results[0])
+    assert len(locked.results()) == 1

@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from policyrank.evaluate.ledger import Ledger, matchmaking_with_credits
 from policyrank.evaluate.plan import Plan, plan
 from policyrank.evaluate.rules import (
     RULES,
@@ -21,6 +22,7 @@ __all__ = [
     "RULES",
     "STOPS",
     "Evaluation",
+    "Ledger",
     "Plan",
     "Progress",
     "Result",
@@ -33,6 +35,7 @@ __all__ = [
     "hoeffding_interval",
     "log_evidence",
     "matchmaking_weights",
+    "matchmaking_with_credits",
     "order_known",
     "plan",
     "top_k_known",
