@@ -213,6 +213,7 @@ class _Runner:
         self.state, self.rule, self.store, self.seed, self.pairs = state, rule, store, seed, pairs
         self.shared_seeds, self.retries = shared_seeds, retries
         self.results: list[Result] = []
+        self.placed: set[int] = set()
         self.failed: dict[str, int] = {}
         self.worked: dict[str, int] = {}
         self.halves: dict[int, tuple[Result, float | None]] = {}
@@ -240,6 +241,7 @@ class _Runner:
 
     def place(self, number: int, task_code: int, i: int, j: int) -> None:
         self.state.propose(task_code, i, j)
+        self.placed.add(number)
         task, first, second = self.state.tasks[task_code], self.state.policies[i], self.state.policies[j]
         if self.pairs:
             self.enqueue(number, first, second, task, "")
@@ -262,6 +264,10 @@ class _Runner:
         slot = (result.policy, result.opponent, result.task)
         self.replicates[slot] = max(self.replicates.get(slot, 0), result.replicate + 1)
         i, value = self.state.policies.index(result.policy), result.value if result.status == "done" else None
+        if result.proposal not in self.placed:  # read from the store
+            self.placed.add(result.proposal)
+            mate = self.state.policies.index(result.mate or result.opponent)
+            self.state.propose(self.state.tasks.index(result.task), i, mate)
         tally = self.failed if value is None else self.worked
         for policy in filter(None, (result.policy, result.opponent)):
             tally[policy] = tally.get(policy, 0) + 1

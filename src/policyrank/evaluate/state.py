@@ -41,7 +41,6 @@ class State:
     wins: Float = field(init=False)
     proposed: Float = field(init=False)
     asked: Float = field(init=False)
-    _last: Float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.policies) < 2 or len(set(self.policies)) < len(self.policies):
@@ -91,9 +90,7 @@ class State:
         i, j = np.nonzero(np.triu(games, 1))
         y = self.wins[i, j] / games[i, j]
         cells = Cells(n, i, j, y, games[i, j], np.ones(len(i)), np.zeros((len(i), 0)))
-        fit = newton(cells, LINKS["half"], precision=np.full(n, prior**-2), start=self._last)
-        self._last = fit.parameters
-        return fit
+        return newton(cells, LINKS["half"], precision=np.full(n, prior**-2))
 
     def ranking(self, by: Order = "bradley-terry") -> list[int]:
         """Policies, best first; ties in the order of their names' positions."""

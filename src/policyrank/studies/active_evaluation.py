@@ -10,10 +10,11 @@ fail where tasks have scales of their own, and soft Condorcet optimisation is ab
 mean over k of the generalised top-k ranking error) is recorded at several numbers of steps (a step is two samples). Atari: scores
 are drawn from a normal with the published mean and standard deviation of the Agent57 table (57 games, 8 agents; no spread: the
 mean), the truth is Kemeny's order of the full table. Synthetic: 50 tasks rank 8 agents by Mallows' model (phi 0.3 and 0.7), a score
-is minus the position plus standard normal noise. Ours is the sampler by rank uncertainty, which also spreads each pair over the
-tasks; it must need at most half of the samples of uniform sampling with the same estimator. Differences from the paper: its
-baselines' constants are not public, so Elo has K = 32, soft Condorcet temperature 1 with annealing, UCB c = 1; proportional task
-selection is our reading.
+is minus the position plus standard normal noise. Ours are the samplers by rank uncertainty and D-optimality, which also spread each
+policy over the tasks; they must need at most half of the steps of uniform sampling with the same estimator. The claims on
+D-optimality were added after a first run with seed 0 had shown it ahead; the committed table is a fresh run with seed 1. Differences from
+the paper: its baselines' constants are not public, so Elo has K = 32, soft Condorcet temperature 1 with annealing, UCB c = 1;
+proportional task selection is our reading.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ CLAIMS = (
           tasks=tuple(f"Mallows 0.7, {t} steps" for t in STEPS)),
     Claim("On Atari, rank uncertainty beats uniform sampling with the same estimator", "rank uncertainty", "Bradley-Terry", ERROR, tasks=ATARI),
     Claim("On Atari, rank uncertainty is no worse at half of the steps", "rank uncertainty", "Bradley-Terry", ERROR, -0.005, HALF),
+    Claim("On Atari, D-optimal sampling beats uniform sampling with the same estimator", "D-optimal", "Bradley-Terry", ERROR, tasks=ATARI),
+    Claim("On Atari, D-optimal sampling is no worse at half of the steps", "D-optimal", "Bradley-Terry", ERROR, -0.005, HALF),
 )  # fmt: skip
 
 
@@ -105,10 +108,10 @@ def run(scale: Scale, seed: int) -> Scores:
                     mean, spread, truth, sampler, estimator, steps, np.random.default_rng([seed, r, len(method)])
                 )
                 rows += [(method, f"{name}, {t} steps", ERROR, r, e) for t, e in errors.items()]
-                if name == "Atari" and method in ("rank uncertainty", "Bradley-Terry"):
+                if name == "Atari" and method in ("rank uncertainty", "D-optimal", "Bradley-Terry"):
                     for t in (50, 100, 500, 1000):
                         if 2 * t in errors:
-                            error = errors[t if method == "rank uncertainty" else 2 * t]
+                            error = errors[2 * t if method == "Bradley-Terry" else t]
                             rows.append((method, f"Atari, {t} steps against {2 * t}", ERROR, r, error))
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=frozenset({ERROR}))
