@@ -216,8 +216,8 @@ def test_audit_of_scores_and_rankings(data):
     assert found.finding("completeness").verdict == "fine"
     holes = Scores.from_table([[1.0, 2, np.nan], [3, 2, 1], [1, 5, 2]], list("stu"), list("xyz"))
     assert audit(holes).finding("completeness").policies == ("z",)
-    votes = Rankings.of([list("ab"), list("ab"), list("ba"), list("ba"), list("ab")])
-    assert audit(votes).finding("without one ballot").numbers["changes"] is not None
+    votes = Rankings.of([list("ab"), list("ab"), list("ba"), list("ab"), list("ab")])
+    assert audit(votes).finding("without one ballot").verdict == "fine"
     real = audit(data("llmfao"))
     assert real.finding("connection").numbers["pair density"] == pytest.approx(0.54, abs=0.005)
     assert real.finding("connection").numbers["components"] == 1

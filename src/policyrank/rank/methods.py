@@ -68,12 +68,14 @@ METHODS: dict[str, Method] = {
     "schulze": Method("tournament:schulze", _EITHER, "strongest paths of majorities"),
     "ranked-pairs": Method("tournament:ranked_pairs", _EITHER, "largest majorities locked first"),
     "minimax": Method("tournament:minimax", _EITHER, "smallest worst defeat"),
-    "maximal-lotteries": Method("games:maximal_lotteries", _EITHER, "optimal lottery over majority margins"),
+    "maximal-lotteries": Method("equilibria:maximal_lotteries", _EITHER, "optimal lottery over majority margins"),
     "instant-runoff": Method("voting:instant_runoff", _BALLOTS, "fewest first places eliminated"),
     "plurality": Method("voting:plurality", _BALLOTS, "first places"),
     "approval": Method("voting:approval", _BALLOTS, "places among the first k"),
     "alpha-rank": Method("games:alpha_rank", _EITHER, "time that evolution spends at a policy"),
-    "nash-averaging": Method("games:nash_averaging", (Rankings, Comparisons, Scores), "result against the equilibrium"),
+    "nash-averaging": Method(
+        "equilibria:nash_averaging", (Rankings, Comparisons, Scores), "result against the equilibrium"
+    ),
     "mean": Method("aggregates:mean", _SCORES, "mean score over tasks"),
     "median": Method("aggregates:median", _SCORES, "median score over tasks"),
     "interquartile-mean": Method("aggregates:interquartile_mean", _SCORES, "mean of the middle half of runs"),
