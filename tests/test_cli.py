@@ -221,6 +221,8 @@ def test_demo_needs_nothing(tmp_path):
         (["rank", "FILE", "--html", "/no/such/folder/x.html"], BATTLES, 1, "folder"),
         (["rank", "FILE", "--plot", "x.gif"], BATTLES, 1, "png"),
         (["rank", "FILE", "-o", "colour=blue"], BATTLES, 1, "no option"),
+        (["rank", "FILE", "-m", "approval", "-o", "k=many"], BATTLES, 1, "cannot use"),
+        (["compare", "FILE", "--methods", "magic"], BATTLES, 1, "no method is called"),
         (["rank", "FILE", "--level", "95"], BATTLES, 1, "level"),
         (["rank", "FILE", "--json", "--csv"], BATTLES, 2, "one of"),
         (["rank", "FILE", "--anchor", "two"], BATTLES, 2, "NAME=VALUE"),

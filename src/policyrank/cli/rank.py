@@ -11,7 +11,7 @@ import typer
 
 from policyrank.cli import common as c
 from policyrank.evidence import Evidence, EvidenceError
-from policyrank.rank import METHODS, Leaderboard, applicable
+from policyrank.rank import Leaderboard
 from policyrank.rank.choose import compare as compare_methods
 from policyrank.rank.choose import rank as rank_evidence
 
@@ -141,7 +141,14 @@ def rank(
         update(f"Ranking {len(evidence.policies)} policies …")
         if method == "kemeny":
             options["report"] = update
-        board = rank_evidence(evidence, method=method, **options)
+        try:
+            board = rank_evidence(evidence, method=method, **options)
+        except EvidenceError:
+            raise
+        except (TypeError, ValueError) as error:
+            if not option:
+                raise
+            raise EvidenceError(f"{method}: an --option has a value that it cannot use ({error}).") from None
         if html is not None:
             update("Comparing with other methods …")
             _page(board, evidence, html, title or ("Leaderboard" if file == "-" else Path(file).name))
@@ -152,23 +159,10 @@ def rank(
 
 
 def _page(board: Leaderboard, evidence: Evidence, path: Path, title: str) -> None:
-    names = [m for m in applicable(evidence) if m != board.method]
-    names = [board.method, *names] if METHODS[board.method].compare else names
-    board.to_html(path, evidence=evidence, compared=compare_methods(evidence, methods=_usable(evidence, names)), title=title,
-                  command="policyrank " + " ".join(shlex.quote(x) for x in sys.argv[1:]))  # fmt: skip
+    compared = compare_methods(evidence, first=board.method)
+    command = "policyrank " + " ".join(shlex.quote(x) for x in sys.argv[1:])
+    board.to_html(path, evidence=evidence, compared=compared, title=title, command=command)
     c.written(path)
-
-
-def _usable(evidence: Evidence, names: list[str]) -> list[str]:
-    """Methods that accept this evidence when tried without intervals; the page leaves the others out."""
-    out = []
-    for name in names:
-        try:
-            compare_methods(evidence, methods=[name])
-        except EvidenceError:
-            continue
-        out.append(name)
-    return out
 
 
 def emit(board: Leaderboard, *, json: bool, csv: bool, markdown: bool, top: int | None) -> None:

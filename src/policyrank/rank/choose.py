@@ -193,7 +193,12 @@ def applicable(evidence: Evidence) -> list[str]:
 
 
 def compare(
-    evidence: Any, *, methods: Iterable[str] | None = None, interval: str = "none", **options: Any
+    evidence: Any,
+    *,
+    methods: Iterable[str] | None = None,
+    first: str | None = None,
+    interval: str = "none",
+    **options: Any,
 ) -> MethodComparison:
     """Rank by several methods side by side.
 
@@ -202,14 +207,21 @@ def compare(
     evidence
         as for ``rank``
     methods
-        names; None: all that apply
+        names; None: all that apply, those that fail are listed in ``failed``
+    first
+        the method that the others are compared with; None: the default one, or the first of ``methods``
     interval
         ``"none"``: ranks only (fast); ``"default"``: each method's own intervals
     """
     if not isinstance(evidence, (Comparisons, Scores, Rankings)):
         evidence = read(evidence)
     boards, failed = [], {}
-    for name in methods or applicable(evidence):
+    names = list(methods) if methods is not None else applicable(evidence)
+    if first is not None:
+        names = [first, *(n for n in names if n != first)]
+    for name in names:
+        if name not in METHODS:
+            raise EvidenceError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
         extra: dict[str, Any] = {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
         if name == "kemeny" and len(evidence.policies) > _SLOW_BEYOND:
             extra["solver"] = "local"

@@ -25,7 +25,7 @@ from policyrank.audit import simulate_drift_with_removal, simulate_private_testi
 from policyrank.audit.illusion import simulate_battles
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
-from policyrank.rank import bradley_terry
+from policyrank.rank import Leaderboard, bradley_terry
 from policyrank.studies.frame import Claim, Scale
 
 report: Callable[[str], None] = print
@@ -105,8 +105,8 @@ def _graphs(rng: np.random.Generator) -> dict[str, float]:
     return out
 
 
-def _resampled(votes: Comparisons, whole: object, rng: np.random.Generator) -> dict[str, float]:
-    truth = dict(zip(whole.policies, whole.rating, strict=True))  # type: ignore[attr-defined]
+def _resampled(votes: Comparisons, whole: Leaderboard, rng: np.random.Generator) -> dict[str, float]:
+    truth = dict(zip(whole.policies, whole.rating, strict=True))
     pair = np.minimum(votes.a, votes.b).astype(np.int64) * len(votes.policies) + np.maximum(votes.a, votes.b)
     _, inverse, count = np.unique(pair, return_inverse=True, return_counts=True)
     even = 1 / count[inverse]
