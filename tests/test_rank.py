@@ -399,3 +399,21 @@ def test_repeated_scores_are_said_to_be_replicates():
     s = pr.read_scores(b"model,task,score\nx,a,1\nx,a,2\ny,a,3\n")
     assert any("taken as replicates" in n for n in s.notes)
     assert s.cube().shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize("method", ["borda", "kemeny", "copeland", "ranked-pairs", "instant-runoff", "plurality"])
+def test_few_unanimous_ballots_are_no_certainty(method):
+    """One ballot has no intervals; three that agree settle nothing (a sign test over three pairs needs six); twenty do."""
+    for ballots, settled in ((1, None), (3, False), (20, True)):
+        board = pr.rank(Rankings.of([list("abc")] * ballots), method=method)
+        assert board.policies[0] == "a"
+        if settled is None:
+            assert board.rank_lower is None
+            assert any(n.kind == "no intervals" for n in board.notes)
+        else:
+            assert (board.may_be_best == ("a",)) is settled
+
+
+def test_two_resamples_are_refused(battles):
+    with pytest.raises(EvidenceError, match="at least 20"):
+        pr.bradley_terry(battles(), interval="bootstrap", resamples=2)

@@ -61,7 +61,9 @@ def rank(
             rich_help_panel=c.UNSURE,
         ),
     ] = False,
-    resamples: Annotated[int | None, typer.Option(help="Bootstrap resamples.", min=2, rich_help_panel=c.UNSURE)] = None,
+    resamples: Annotated[
+        int | None, typer.Option(help="Bootstrap resamples.", min=20, rich_help_panel=c.UNSURE)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=c.UNSURE)] = 0,
     html: c.Html = None,
     plot: Annotated[Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.", rich_help_panel=c.OUT)] = None,

@@ -170,8 +170,9 @@ def aggregate(
         notes.append(Note("no intervals", "One score a policy shows no variation: there are no intervals.", "warning"))
     elif interval not in ("bootstrap", "none"):
         raise EvidenceError(f"interval={interval!r}: {statistic} has 'bootstrap' or 'none'.")
+    units = float(tasks) if draw != "replicates" else float((~np.isnan(cube)).sum(axis=(0, 2)).min())
     return leaderboard(
-        evidence.policies, rating, method=statistic, n=evidence.seen(), draws=draws, notes=notes, unit=unit, source=evidence.summary,
+        evidence.policies, rating, method=statistic, n=evidence.seen(), draws=draws, units=units, notes=notes, unit=unit, source=evidence.summary,
         settings={"resample": draw, "interval": interval, "resamples": resamples, "seed": seed}, **options,
     )  # fmt: skip
 

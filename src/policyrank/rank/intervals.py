@@ -23,6 +23,11 @@ def quantile(p: float, df: float | None) -> float:
     return float(ndtri(p)) if df is None else float(stdtrit(df, p))
 
 
+def few_units(units: float) -> float:
+    """By how much the spread of resamples of few units is widened: sqrt(n / (n - 1)) and Student's t in place of the normal."""
+    return float(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975) / ndtri(0.975)) if units > 1 else 1.0
+
+
 def error_draws(covariance: ArrayLike, size: int, *, df: float | None = None, seed: Seed = 0) -> NDArray[np.float64]:
     """Draws (size, n) of a centred normal (or, with ``df``, multivariate t) with this covariance."""
     rng = generator(seed)
@@ -58,6 +63,7 @@ def rank_confidence_sets(
     stepdown: bool = True,
     size: int = 1000,
     df: float | None = None,
+    units: float | None = None,
     seed: Seed = 0,
 ) -> RankSets:
     """Confidence sets for the ranks of policies whose ratings were estimated with error.
@@ -83,6 +89,9 @@ def rank_confidence_sets(
         how many draws from ``covariance``
     df
         degrees of freedom of the covariance estimate; None: normal
+    units
+        how many independent units (ballots, tasks, comparisons) the estimates rest on. A difference that never varied is
+        then taken as certain only when that many agreeing units would pass a sign test over all pairs; None: always
     seed
         int or Generator
 
@@ -118,7 +127,8 @@ def rank_confidence_sets(
     known = variance > floor
     sd = np.sqrt(np.where(known, variance, 1.0))
     gap = x[:, None] - x
-    certain = np.where(gap > 0, np.inf, -np.inf)
+    enough = units is None or 0.5**units * n * (n - 1) / 2 <= 1 - level
+    certain = np.where(gap > 0, np.inf, -np.inf) if enough else np.zeros_like(gap)
     stat = np.where(known, gap / sd, np.where(np.abs(gap) > np.sqrt(floor), certain, 0.0))
     scale = np.where(known, 1 / sd, 0.0).astype(np.float32)
     z32 = z.astype(np.float32)

@@ -213,6 +213,7 @@ def leaderboard(
     covariance: NDArray[np.float64] | None = None,
     draws: NDArray[np.float64] | None = None,
     df: float | None = None,
+    units: float | None = None,
     level: float = 0.95,
     simultaneous: bool = True,
     seed: Seed = 0,
@@ -230,11 +231,17 @@ def leaderboard(
     draws
         (size, policies), bootstrap replicates minus the rating; without a covariance the marginal intervals are their
         percentiles, with one they are normal and the draws serve the rank sets
+    units
+        how many independent units the estimates rest on, see ``rank_confidence_sets``
     level, simultaneous, seed
         of the intervals and rank sets
     """
     if not 0 < level < 1:
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
+    if draws is not None and len(draws) < 20:
+        raise EvidenceError(
+            f"{len(draws)} resamples say nothing about intervals: take at least 20, better several hundred."
+        )
     rating = np.asarray(rating, dtype=float)
     rank = competition_rank(rating)
     order = np.lexsort((np.asarray(policies), rank))
@@ -255,7 +262,9 @@ def leaderboard(
         if z is None:
             z = error_draws(cov, 1000 if few else 500, df=df, seed=generator(seed))
         # Beyond a thousand policies step-down would cost minutes and sharpen next to nothing.
-        sets = rank_confidence_sets(x, cov, draws=z, level=level, simultaneous=simultaneous, stepdown=few)
+        sets = rank_confidence_sets(
+            x, cov, draws=z, level=level, simultaneous=simultaneous, stepdown=few, units=units if df is None else df + 1
+        )
         probability = rank_probabilities(x, z)
         notes += separability(tuple(np.asarray(policies, dtype=object)[order]), sets.lower, sets.better, level)
     return Leaderboard(

@@ -144,7 +144,7 @@ def elo(
         raise EvidenceError(f"interval={interval!r}: elo has 'bootstrap' or 'none'.")
     notes += comparison_notes(evidence, evidence.preferences(), None)
     return leaderboard(
-        evidence.policies, rating, method="elo", n=evidence.seen(), draws=draws, covariance=covariance, level=level, simultaneous=simultaneous,
+        evidence.policies, rating, method="elo", n=evidence.seen(), draws=draws, covariance=covariance, units=float(total), level=level, simultaneous=simultaneous,
         notes=notes, unit="Elo points", source=evidence.summary,
         settings={"k": k, "start": start, "orders": orders, "interval": interval, "resamples": resamples, "seed": seed},
     )  # fmt: skip

@@ -13,12 +13,20 @@ from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.rankings import placed_above
 from policyrank.rank.bradley_terry import need
 from policyrank.rank.diagnostics import input_notes
-from policyrank.rank.intervals import Seed, generator
+from policyrank.rank.intervals import Seed, few_units, generator
 from policyrank.rank.leaderboard import Leaderboard, Note, leaderboard
 
 Float = NDArray[np.float64]
 Preferences = Comparisons | Rankings
 Rule = Callable[[Float], Float]
+
+
+def voters(evidence: Preferences) -> float:
+    """How many independent votes there are: comparisons, or ballots by their whole-numbered weights."""
+    if isinstance(evidence, Comparisons):
+        return float(evidence.total)
+    whole = (evidence.weight == np.round(evidence.weight)).all()
+    return float(evidence.weight.sum()) if whole else float(len(evidence))
 
 
 def resampled_weights(counts: Float, resamples: int, rng: np.random.Generator) -> Float:
@@ -85,6 +93,15 @@ def rule_board(
     wins = evidence.preferences()
     rating = rule(wins)
     draws = None
+    units = voters(evidence)
+    if interval == "bootstrap" and units < 2:
+        interval = "none"
+        notes = (
+            *notes,
+            Note(
+                "no intervals", "A single ballot or comparison shows no variation: there are no intervals.", "warning"
+            ),
+        )
     if interval not in ("bootstrap", "none"):
         from policyrank.evidence import EvidenceError
 
@@ -95,7 +112,7 @@ def rule_board(
             again(batch) if batched else np.array([again(one) for one in batch])
             for batch in resampled_preferences(evidence, resamples, seed)
         ]
-        draws = np.concatenate(rows) - rating
+        draws = (np.concatenate(rows) - rating) * few_units(units)
     unmet = int(((wins + wins.T == 0).sum() - len(wins)) / 2)
     extra = [*input_notes(evidence.notes), *notes]
     if unmet:
@@ -108,7 +125,7 @@ def rule_board(
             )
         )
     return leaderboard(
-        evidence.policies, rating, method=method, n=evidence.seen(), draws=draws, notes=extra, unit=unit,
+        evidence.policies, rating, method=method, n=evidence.seen(), draws=draws, units=units, notes=extra, unit=unit,
         source=evidence.summary, settings={**(settings or {}), "interval": interval,
                                          **({"resamples": resamples, "seed": seed} if draws is not None else {})},
         **options,

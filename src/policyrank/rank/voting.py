@@ -11,9 +11,9 @@ from policyrank.evidence import Comparisons, EvidenceError, Rankings
 from policyrank.evidence.rankings import placed_above
 from policyrank.rank.bradley_terry import need
 from policyrank.rank.diagnostics import input_notes
-from policyrank.rank.intervals import Seed, generator
+from policyrank.rank.intervals import Seed, few_units, generator
 from policyrank.rank.leaderboard import Leaderboard, Note, leaderboard
-from policyrank.rank.rules import resampled_weights
+from policyrank.rank.rules import resampled_weights, voters
 
 Float = NDArray[np.float64]
 
@@ -141,7 +141,9 @@ def _shares(
     units = voters if whole else float(len(w))
     interval = options.pop("interval", "closed")
     covariance = None
-    if interval != "none" and units >= 2:
+    if interval != "none" and units < 2:
+        notes = [*notes, Note("no intervals", "A single ballot shows no variation: there are no intervals.", "warning")]
+    elif interval != "none":
         off = points - mean
         covariance = (off.T @ (off * (w if whole else w**2)[:, None])) / voters**2 * units / (units - 1)
     return leaderboard(
@@ -193,12 +195,15 @@ def instant_runoff(
     need(evidence, Rankings, "instant-runoff")
     position = evidence.matrix()
     rating = _eliminate(position, evidence.weight)
-    draws = None
-    if interval == "bootstrap":
+    draws, units = None, voters(evidence)
+    notes = input_notes(evidence.notes)
+    if interval == "bootstrap" and units < 2:
+        notes.append(Note("no intervals", "A single ballot shows no variation: there are no intervals.", "warning"))
+    elif interval == "bootstrap":
         weights = resampled_weights(evidence.weight, resamples, generator(seed))
-        draws = np.array([_eliminate(position, w) for w in weights]) - rating
+        draws = (np.array([_eliminate(position, w) for w in weights]) - rating) * few_units(units)
     return leaderboard(
-        evidence.policies, rating, method="instant-runoff", n=evidence.seen(), draws=draws, notes=input_notes(evidence.notes),
+        evidence.policies, rating, method="instant-runoff", n=evidence.seen(), draws=draws, units=units, notes=notes,
         unit="eliminated before", source=evidence.summary, settings={"interval": interval, "resamples": resamples, "seed": seed}, **options,
     )  # fmt: skip
 
