@@ -418,3 +418,21 @@ def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
             locked.add(results[0])
     locked.add(results[0])
     assert len(locked.results()) == 1
+
+
+def test_proposals_under_way_are_planned_together():
+    """Five workers get five different pairs, those that one greedy batch would have."""
+    from policyrank.evaluate.rules import information_gain
+
+    state = random_state()
+    together = information_gain(state, 5, np.random.default_rng(0), goal="d-optimal")
+    one_by_one = []
+    for _ in range(5):
+        task, i, j = information_gain(state, 1, np.random.default_rng(0), goal="d-optimal")[0]
+        state.propose(task, i, j)
+        one_by_one.append(tuple(sorted((i, j))))
+    assert one_by_one == [tuple(sorted((i, j))) for _, i, j in together]
+    assert len(set(one_by_one)) > 1
+    for i, j in one_by_one:
+        state.ended(i, j)
+    assert not state.under_way.any()

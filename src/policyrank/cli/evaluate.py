@@ -50,6 +50,14 @@ def evaluate(
         int | None,
         typer.Option(help="Processes (one a core if not given; 0: this process).", min=0, rich_help_panel=c.METHOD),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Evaluate on this Ray cluster (auto: the one that runs on this machine).",
+            rich_help_panel=c.METHOD,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds an evaluation may take.", rich_help_panel=c.METHOD)
     ] = None,
@@ -87,6 +95,8 @@ def evaluate(
 
     c.check_writable(out, html)
     policies, tasks, play = _load(spec)
+    if ray is not None:
+        _carry(spec.parent.resolve())
     rule = None
     if stop is not None:
         kind, _, k = stop.partition(":")
@@ -95,7 +105,7 @@ def evaluate(
         rule = {"best": best_known, "order": order_known}[kind](delta) if kind != "top" else top_k_known(int(k), delta)
     with c.working(f"Evaluating {len(policies)} policies on {len(tasks)} tasks …") as update:
         found = go(
-            policies, tasks, play=play, sampler=sampler, budget=budget, stop=rule, store=store, run=run, workers=workers, timeout=timeout,
+            policies, tasks, play=play, sampler=sampler, budget=budget, stop=rule, store=store, run=run, workers=workers, ray=ray, timeout=timeout,
             retries=retries, common_random_numbers=not independent, seed=seed, report=lambda p: update(str(p)),
         )  # fmt: skip
     c.say(f"policyrank: {len(found.results):,} evaluations; stopped because {found.reason}")
@@ -143,6 +153,17 @@ def _load(spec: Path) -> tuple[dict[str, Any], Any, Any]:
     if play is None and (bad := [n for n, p in policies.items() if not callable(p)]):
         raise EvidenceError(f"{spec}: {bad[0]!r} is no callable(task, seed). Make it one, or define PLAY.")
     return policies, tasks, play
+
+
+def _carry(folder: Path) -> None:
+    """Send modules that lie beside the spec to the cluster, which may not have them."""
+    try:
+        from ray import cloudpickle
+    except ModuleNotFoundError:
+        return  # the runner says what to install
+    for module in list(sys.modules.values()):
+        if Path(getattr(module, "__file__", None) or "/").parent == folder and "." not in module.__name__:
+            cloudpickle.register_pickle_by_value(module)
 
 
 def _named(where: str) -> Any:

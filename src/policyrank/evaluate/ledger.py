@@ -96,7 +96,7 @@ def matchmaking_with_credits(
     threshold
         of the weight, see ``matchmaking_weights``
     """
-    seen, n, out = state.games.sum(axis=1).copy(), len(state.policies), []
+    seen, n, out = (state.games + state.under_way).sum(axis=1), len(state.policies), []
     credit = dict(ledger.balance)
     for task in rng.integers(len(state.tasks), size=size):
         able = np.array([credit.get(owners.get(p, ""), 0) > 0 for p in state.policies])

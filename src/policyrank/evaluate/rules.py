@@ -1,6 +1,7 @@
 """Sampling rules: what to evaluate next, given what is known.
 
 Each rule is a function of the state, how many proposals are wanted, and a generator; it returns rows (task, i, j) of codes.
+What is under way counts: parallel workers get proposals that were planned together.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) ->
     mean = state.means() if state.count.any() else np.divide(state.wins.sum(axis=1), np.maximum(seen, 1))
     known = mean[np.isfinite(mean)]
     scale = float(known.std()) if len(known) > 1 and known.std() > 0 else 1.0
-    seen = seen.astype(float).copy()
+    seen = seen + state.under_way.sum(axis=1)
     out = []
     for task in _tasks(state, size, rng):
         t = max(seen.sum(), 2.0)
@@ -168,6 +169,10 @@ def information_gain(
     """The pairs whose comparison is worth most under the Bradley-Terry posterior, one after the other, on the tasks that
     they were evaluated on least."""
     theta, covariance = state.posterior()
+    for a, b in zip(*np.nonzero(np.triu(state.under_way)), strict=True):
+        covariance = shrink(
+            covariance, a, b, state.under_way[a, b] * expit(theta[a] - theta[b]) * expit(theta[b] - theta[a])
+        )
     i, j = pairs(len(state.policies))
     picked = []
     for _ in range(size):
@@ -209,7 +214,7 @@ def matchmaking_weights(evaluations: Float, *, threshold: float = 10.0, power: f
 
 def matchmaking(state: State, size: int, rng: np.random.Generator, *, threshold: float = 10.0) -> Rows:
     """Arena matchmaking: the first policy by weight (new ones first), the second uniformly from the rest."""
-    seen = state.games.sum(axis=1).copy()
+    seen = (state.games + state.under_way).sum(axis=1)
     n, out = len(seen), []
     for task in _tasks(state, size, rng):
         weight = matchmaking_weights(seen, threshold=threshold)
@@ -293,7 +298,7 @@ def response_graph_ucb(
     i, j = np.nonzero(np.triu(open_))
     if not len(i):
         return uniform(state, size, rng)
-    seen = state.games.sum(axis=1).copy()
+    seen = (state.games + state.under_way).sum(axis=1)
     picked = []
     for _ in range(size):
         if selection == "uniform":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from policyrank.evaluate.cluster import RayPool
 from policyrank.evaluate.rules import RULES, SamplingRule
 from policyrank.evaluate.state import State
 from policyrank.evaluate.stopping import Stop
 from policyrank.evaluate.store import Result, Store
-from policyrank.evaluate.workers import Job, Pool
+from policyrank.evaluate.workers import Inline, Job, Pool, Workers
 from policyrank.evidence import Comparisons, EvidenceError, Labels, Scores
 from policyrank.rank import Leaderboard
 from policyrank.rank import rank as rank_evidence
@@ -95,7 +95,7 @@ def evaluate(
     store: str | Path | None = None,
     run: str = "run",
     workers: int | None = None,
-    batch: int | None = None,
+    ray: str | None = None,
     common_random_numbers: bool = True,
     timeout: float | None = None,
     retries: int = 1,
@@ -123,9 +123,9 @@ def evaluate(
     run
         name of the run in the store
     workers
-        processes; None: one a core; 0: in this process, without time limits
-    batch
-        proposals made at once; None: as many as workers are free
+        processes; None: one a core (of the cluster, with ``ray``); 0: in this process, without time limits
+    ray
+        address of a Ray cluster to evaluate on ("auto": the one that runs on this machine); needs the extra ``ray``
     common_random_numbers
         the same seed for every policy in the same replicate of a task; otherwise each has its own
     timeout, retries
@@ -163,7 +163,6 @@ def evaluate(
     if budget < 1:
         raise EvidenceError(f"budget={budget}: allow at least one evaluation.")
     state = State(names, task_names)
-    workers = (os.cpu_count() or 1) if workers is None else workers
     label = sampler if isinstance(sampler, str) else getattr(sampler, "__name__", type(sampler).__name__)
     settings = {
         "policies": names,
@@ -176,12 +175,15 @@ def evaluate(
     kept = Store(store, run, settings)
     call = partial(_call, dict(policies), task_of, play)
     runner = _Runner(state, rule, kept, seed, play is not None, common_random_numbers, retries)
-    pool: Pool | None = None
+    pool: Workers | None = None
     try:
         for result in kept.results():
             runner.take(result)
-        pool = Pool(call, workers, timeout)
-        reason = runner.go(pool, budget, batch or max(workers, 1), stop, report)
+        if ray is not None:
+            pool = RayPool(call, ray, workers or None, timeout)
+        else:
+            pool = Inline(call) if workers == 0 else Pool(call, workers or os.cpu_count() or 1, timeout)
+        reason = runner.go(pool, budget, stop, report)
     finally:
         if pool is not None:
             pool.close()
@@ -221,18 +223,16 @@ class _Runner:
         self.proposals = 0
         self.queue: list[Job] = []
         self.version = metadata.version("policyrank")
-        self.host = socket.gethostname()
 
-    def propose(self, size: int) -> None:
-        """Ask the rule, and turn its rows into jobs. Policies set aside are replaced by a random pair of the others."""
-        for _ in range(size):
-            rng = np.random.default_rng([self.seed, self.proposals])
-            task, i, j = (int(x) for x in self.rule(self.state, 1, rng)[0])
-            working = [k for k, p in enumerate(self.state.policies) if p not in self.set_aside]
-            if i not in working or j not in working:
-                i, j = (int(x) for x in rng.choice(working, size=2, replace=False))
-            self.place(self.proposals, task, i, j)
-            self.proposals += 1
+    def propose(self) -> None:
+        """Ask the rule, which sees what is under way. Policies set aside are replaced by a random pair of the others."""
+        rng = np.random.default_rng([self.seed, self.proposals])
+        task, i, j = (int(x) for x in self.rule(self.state, 1, rng)[0])
+        working = [k for k, p in enumerate(self.state.policies) if p not in self.set_aside]
+        if i not in working or j not in working:
+            i, j = (int(x) for x in rng.choice(working, size=2, replace=False))
+        self.place(self.proposals, task, i, j)
+        self.proposals += 1
 
     @property
     def set_aside(self) -> set[str]:
@@ -272,6 +272,7 @@ class _Runner:
         for policy in filter(None, (result.policy, result.opponent)):
             tally[policy] = tally.get(policy, 0) + 1
         if self.pairs:
+            self.state.ended(i, self.state.policies.index(result.opponent))
             if value is not None:
                 self.state.observe_outcome(i, self.state.policies.index(result.opponent), value)
             return
@@ -281,20 +282,19 @@ class _Runner:
             self.halves[result.proposal] = (result, value)
             return
         _, other = self.halves.pop(result.proposal)
+        self.state.ended(i, self.state.policies.index(result.mate))
         if value is not None and other is not None:
             self.state.observe_outcome(
                 i, self.state.policies.index(result.mate), 0.5 + 0.5 * float(np.sign(value - other))
             )
 
-    def go(
-        self, pool: Pool, budget: int, batch: int, stop: Stop | None, report: Callable[[Progress], None] | None
-    ) -> str:
+    def go(self, pool: Workers, budget: int, stop: Stop | None, report: Callable[[Progress], None] | None) -> str:
         start, before, said = time.monotonic(), len(self.results), 0.0
         self.finish_pairs()
         while True:
             if stop is not None and (reason := stop(self.state)) is not None:
                 return reason
-            under_way = len(pool.busy)
+            under_way = pool.under_way
             if len(self.state.policies) - len(self.set_aside) < 2 and not under_way:
                 return f"fewer than two policies work ({', '.join(sorted(self.set_aside))} always failed)"
             room = budget - len(self.results) - under_way
@@ -304,18 +304,19 @@ class _Runner:
                 if not self.queue and len(self.state.policies) - len(self.set_aside) < 2:
                     break
                 if not self.queue:
-                    self.propose(max(1, min(batch, pool.free) // (1 if self.pairs else 2)))
+                    self.propose()
                 job = self.queue.pop(0)
                 pool.submit(job)
                 room -= 1
-            for job, value, error, seconds in pool.collect():
+            for ended in pool.collect():
+                job, error = ended.job, ended.error
                 if error is not None and job.attempts <= self.retries:
                     self.queue.insert(0, job)
                     continue
                 number, policy, opponent, task, replicate, mate = job.key
                 result = Result(
-                    policy, opponent, task, replicate, number, mate, "done" if error is None else "failed", None if error else value, error,
-                    job.call[3], job.attempts, job.started, seconds, self.host, self.version,
+                    policy, opponent, task, replicate, number, mate, "done" if error is None else "failed", None if error else ended.value, error,
+                    job.call[3], job.attempts, job.started, ended.seconds, ended.host, self.version,
                 )  # fmt: skip
                 self.store.add(result)
                 self.take(result)

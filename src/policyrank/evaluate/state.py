@@ -32,6 +32,8 @@ class State:
         (tasks, policies), evaluations handed out, those under way and failed included
     asked
         (policies, policies), pairs handed out, likewise
+    under_way
+        (policies, policies), pairs handed out that have not ended
     """
 
     policies: tuple[str, ...]
@@ -41,6 +43,7 @@ class State:
     wins: Float = field(init=False)
     proposed: Float = field(init=False)
     asked: Float = field(init=False)
+    under_way: Float = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.policies) < 2 or len(set(self.policies)) < len(self.policies):
@@ -49,7 +52,7 @@ class State:
             raise EvidenceError("an evaluation needs at least one task, each with its own name.")
         t, p = len(self.tasks), len(self.policies)
         self.count, self.total, self.proposed = np.zeros((t, p)), np.zeros((t, p)), np.zeros((t, p))
-        self.wins, self.asked = np.zeros((p, p)), np.zeros((p, p))
+        self.wins, self.asked, self.under_way = np.zeros((p, p)), np.zeros((p, p)), np.zeros((p, p))
 
     def observe_outcome(self, i: int, j: int, outcome: float) -> None:
         """Policy i against policy j: 1 when i wins, 0.5 for a tie."""
@@ -65,6 +68,11 @@ class State:
         """Policies i and j were handed out for evaluation on a task."""
         self.proposed[task, [i, j]] += 1
         self.asked[[i, j], [j, i]] += 1
+        self.under_way[[i, j], [j, i]] += 1
+
+    def ended(self, i: int, j: int) -> None:
+        """The evaluation of policies i and j has ended, well or not."""
+        self.under_way[[i, j], [j, i]] -= 1
 
     @property
     def games(self) -> Float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import multiprocessing as mp
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass
@@ -22,46 +23,114 @@ class Job:
     deadline: float = math.inf
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt at a job ended: its value, or why there is none; how long it took, and where."""
+
+    job: Job
+    value: float
+    error: str | None
+    seconds: float
+    host: str
+
+
+class Workers(Protocol):
+    """What the runner needs: room for jobs, jobs in, ended jobs out."""
+
+    @property
+    def free(self) -> int:
+        """How many more jobs can start now."""
+        ...
+
+    @property
+    def under_way(self) -> int:
+        """How many jobs have not ended."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Start a job."""
+        ...
+
+    def collect(self) -> list[Ended]:
+        """Wait until a job has ended or a worker has become free."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...
+
+
+def attempt(function: Callable[..., Any], call: tuple[Any, ...]) -> tuple[float, str | None, float, str]:
+    """Call; value, error or None, seconds, host. A policy may raise anything, SystemExit included."""
+    start = time.perf_counter()
+    try:
+        value = float(function(*call))
+        error = None if math.isfinite(value) else f"returned {value}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        value, error = math.nan, f"{type(problem).__name__}: {problem}"[:1000]
+    return value, error, time.perf_counter() - start, socket.gethostname()
+
+
+class Inline:
+    """Evaluations in this process, one at a time, without time limits."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.done: list[Ended] = []
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self.done)
+
+    @property
+    def under_way(self) -> int:
+        return len(self.done)
+
+    def submit(self, job: Job) -> None:
+        job.attempts += 1
+        job.started = time.time()
+        self.done.append(Ended(job, *attempt(self.function, job.call)))
+
+    def collect(self) -> list[Ended]:
+        ended, self.done = self.done, []
+        return ended
+
+    def close(self) -> None:
+        pass
+
+
 def _serve(connection: Connection, function: Callable[..., Any]) -> None:
     while True:
         try:
             call = connection.recv()
+            if call is None:
+                return
+            connection.send(attempt(function, call))
         except (EOFError, KeyboardInterrupt):
             return
-        if call is None:
-            return
-        start = time.perf_counter()
-        try:
-            value = float(function(*call))
-            error = None if math.isfinite(value) else f"returned {value}"
-        except KeyboardInterrupt:
-            return
-        except BaseException as problem:  # a policy may raise anything, SystemExit included
-            value, error = math.nan, f"{type(problem).__name__}: {problem}"[:1000]
-        connection.send((value, error, time.perf_counter() - start))
 
 
 class Pool:
-    """A fixed number of worker processes; ``workers=0`` evaluates in this process (then without time limits).
+    """A fixed number of worker processes.
 
     Parameters
     ----------
     function
         called with a job's ``call``; returns a number
     workers
-        processes
+        processes, >= 1
     timeout
         seconds an evaluation may take; then its process is ended and a new one started
     """
 
     def __init__(self, function: Callable[..., Any], workers: int, timeout: float | None) -> None:
-        self.function, self.timeout = function, timeout
+        self.function, self.timeout, self.host = function, timeout, socket.gethostname()
         # Forked workers inherit the policies, so that these need not be picklable.
         self.context: Any = mp.get_context("fork" if "fork" in mp.get_all_start_methods() else "spawn")
-        self.inline = workers == 0
         self.idle: list[tuple[Any, Connection]] = []
         self.busy: dict[Connection, tuple[Any, Job]] = {}
-        self.done: list[tuple[Job, float, str | None, float]] = []
         for _ in range(workers):
             self._start()
 
@@ -74,32 +143,22 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """How many more jobs can start now."""
-        return 1 - len(self.done) if self.inline else len(self.idle)
+        return len(self.idle)
+
+    @property
+    def under_way(self) -> int:
+        return len(self.busy)
 
     def submit(self, job: Job) -> None:
         job.attempts += 1
         job.started = time.time()
-        if self.inline:
-            start = time.perf_counter()
-            try:
-                value = float(self.function(*job.call))
-                error = None if math.isfinite(value) else f"returned {value}"
-            except Exception as problem:
-                value, error = math.nan, f"{type(problem).__name__}: {problem}"[:1000]
-            self.done.append((job, value, error, time.perf_counter() - start))
-            return
         process, connection = self.idle.pop()
         job.deadline = time.monotonic() + self.timeout if self.timeout else math.inf
         self.busy[connection] = (process, job)
         connection.send(job.call)
 
-    def collect(self) -> list[tuple[Job, float, str | None, float]]:
-        """Wait for at least one job to end: (job, value, error or None, seconds)."""
-        if self.inline:
-            ended, self.done = self.done, []
-            return ended
-        out: list[tuple[Job, float, str | None, float]] = []
+    def collect(self) -> list[Ended]:
+        out: list[Ended] = []
         while not out and self.busy:
             nearest = min(job.deadline for _, job in self.busy.values())
             ready = wait(list(self.busy), timeout=None if nearest == math.inf else max(nearest - time.monotonic(), 0))
@@ -107,23 +166,20 @@ class Pool:
                 assert isinstance(connection, Connection)
                 process, job = self.busy.pop(connection)
                 try:
-                    value, error, seconds = connection.recv()
+                    out.append(Ended(job, *connection.recv()))
                     self.idle.append((process, connection))
                 except (EOFError, OSError):
                     process.join()
-                    value, error, seconds = (
-                        math.nan,
-                        f"the process died (exit code {process.exitcode})",
-                        time.time() - job.started,
-                    )
+                    error = f"the process died (exit code {process.exitcode})"
+                    out.append(Ended(job, math.nan, error, time.time() - job.started, self.host))
                     self._start()
-                out.append((job, value, error, seconds))
             for connection in [c for c, (_, job) in self.busy.items() if job.deadline <= time.monotonic()]:
                 process, job = self.busy.pop(connection)
                 process.kill()
                 process.join()
                 self._start()
-                out.append((job, math.nan, f"took longer than {self.timeout:g} s", float(self.timeout or 0)))
+                error = f"took longer than {self.timeout:g} s"
+                out.append(Ended(job, math.nan, error, float(self.timeout or 0), self.host))
         return out
 
     def close(self) -> None:

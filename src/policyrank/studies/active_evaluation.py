@@ -137,6 +137,7 @@ def _run(
         x, y = rng.normal(mean[task, [i, j]], spread[task, [i, j]])
         outcome = 0.5 + 0.5 * float(np.sign(x - y))
         state.propose(task, i, j)
+        state.ended(i, j)
         state.observe_score(task, i, x)
         state.observe_score(task, j, y)
         state.observe_outcome(i, j, outcome)
