@@ -15,6 +15,7 @@ from policyrank.audit.illusion import (
     rating_sd,
     simulate_drift_with_removal,
     simulate_private_testing,
+    simulate_sampling_asymmetry,
     variants_to_explain,
 )
 from policyrank.audit.run import audit
@@ -35,6 +36,7 @@ __all__ = [
     "rating_sd",
     "simulate_drift_with_removal",
     "simulate_private_testing",
+    "simulate_sampling_asymmetry",
     "variants_to_explain",
 ]
 

@@ -179,6 +179,63 @@ def simulate_battles(theta: ArrayLike, i: ArrayLike, j: ArrayLike, *, seed: Seed
     return Comparisons(tuple(names), a, b, (rng.random(len(a)) < expit(gap)).astype(float))
 
 
+@dataclass(frozen=True)
+class SamplingAsymmetry:
+    """What unequal sampling did to a board.
+
+    Attributes
+    ----------
+    tau
+        Kendall's tau of the board with the truth
+    share
+        of all appearances that the favoured policies had
+    error_favoured, error_others
+        root mean squared error of the ratings, Elo points
+    """
+
+    tau: float
+    share: float
+    error_favoured: float
+    error_others: float
+
+
+def simulate_sampling_asymmetry(
+    ratio: float, *, policies: int = 20, favoured: int = 4, battles: int = 3000, spread: float = 100.0, seed: Seed = 0
+) -> SamplingAsymmetry:
+    """A board on which some policies are drawn more often than the others.
+
+    Parameters
+    ----------
+    ratio
+        how many times as often each favoured policy is drawn
+    policies, favoured
+        how many there are, and how many (random ones) are favoured
+    battles
+        in all
+    spread
+        sd of the true ratings, Elo points
+
+    Examples
+    --------
+    >>> simulate_sampling_asymmetry(1.0).share > 0.1, simulate_sampling_asymmetry(16.0).share > 0.6
+    (True, True)
+    """
+    rng = generator(seed)
+    theta = rng.normal(0, spread / ELO, size=policies)
+    liked = np.zeros(policies, bool)
+    liked[rng.choice(policies, size=favoured, replace=False)] = True
+    weight = np.where(liked, ratio, 1.0)
+    i, j = np.triu_indices(policies, 1)
+    k = rng.choice(len(i), size=battles, p=weight[i] * weight[j] / (weight[i] * weight[j]).sum())
+    board = bradley_terry(simulate_battles(theta, i[k], j[k], seed=rng), scale="natural", interval="none")
+    rating = np.array([board.rating[board.position(f"policy {p + 1:02d}")] for p in range(policies)])
+    error = ((rating - rating.mean()) - (theta - theta.mean())) * ELO
+    share = float((liked[i[k]].mean() + liked[j[k]].mean()) / 2)
+    return SamplingAsymmetry(
+        kendall_tau(theta, rating), share, *(float(np.sqrt((error[who] ** 2).mean())) for who in (liked, ~liked))
+    )
+
+
 def simulate_drift_with_removal(
     removed: int, *, policies: int = 10, battles: int = 20_000, mix: tuple[float, float] = (0.9, 0.1), seed: Seed = 0
 ) -> float:

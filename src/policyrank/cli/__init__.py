@@ -40,10 +40,11 @@ def _commands() -> None:
     from policyrank.cli.demo import demo
     from policyrank.cli.evaluate import evaluate
     from policyrank.cli.plan import plan
+    from policyrank.cli.preferences import preferences
     from policyrank.cli.rank import rank
     from policyrank.cli.study import study
 
-    for verb in (rank, compare, audit, plan, evaluate, methods, demo):
+    for verb in (rank, compare, audit, plan, evaluate, preferences, methods, demo):
         app.command()(verb)
     app.add_typer(study, name="study")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from policyrank.evaluate.ledger import Ledger, matchmaking_with_credits
 from policyrank.evaluate.plan import Plan, plan
+from policyrank.evaluate.response_graph import ResponseGraph, plays_needed
 from policyrank.evaluate.rules import (
     RULES,
     SamplingRule,
@@ -25,6 +26,7 @@ __all__ = [
     "Ledger",
     "Plan",
     "Progress",
+    "ResponseGraph",
     "Result",
     "SamplingRule",
     "State",
@@ -38,6 +40,7 @@ __all__ = [
     "matchmaking_with_credits",
     "order_known",
     "plan",
+    "plays_needed",
     "top_k_known",
 ]
 

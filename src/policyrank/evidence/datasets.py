@@ -6,7 +6,9 @@ public address; its SHA-256 is always checked.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
 import os
 import urllib.request
 from collections.abc import Callable
@@ -164,10 +166,22 @@ FILES: dict[str, DataFile] = {
             "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1",
         ),
         (
+            "preference-ranking-accuracy/pairs-crowd.jsonl",
+            _LLMFAO + "pairs-crowd.jsonl",
+            "CC BY 4.0",
+            "83c32e02deeb657e2b6a4cad7391c9bbabbd4f108f78392859b09eeb911ff04b",
+        ),
+        (
             "multiagent-incomplete-information/soccer.txt",
             _SPIEL + "data/paper_data/response_graph_ucb/soccer.txt",
             "Apache-2.0",
             "b8e24989add98f4e494fb383d2e4ffaeac7db5f43324b290497395f7cdf66726",
+        ),
+        (
+            "multiagent-incomplete-information/rrps_bot_table.txt",
+            _SPIEL + "data/paper_data/pbe_rrps/bot_table_file.txt",
+            "Apache-2.0",
+            "9d51b0096ea2c64d1188c4853a5d40c0ea8af3f947adf041af538cb3e7887a39",
         ),
     )
 }
@@ -246,9 +260,44 @@ def _llmfao() -> Comparisons:
     )
 
 
+def _crowd_pairs() -> list[dict[str, Any]]:
+    """Pairs of answers of the crowd votes on which a majority decided: prompt, chosen, rejected, alpha (share of votes, ties half), slug."""
+    votes = pl.read_csv(FILES["crowd-comparisons.csv"].fetch())
+    share = votes.with_columns(left=pl.col("winner").replace_strict({"left": 1.0, "tie": 0.5, "right": 0.0}))
+    alpha = dict(share.group_by("id").agg(pl.col("left").mean()).iter_rows())
+    out = []
+    for line in FILES["pairs-crowd.jsonl"].fetch().read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        a = alpha.get(row["id"], 0.5)
+        if a != 0.5 and row["result_x"] != row["result_y"]:
+            chosen, rejected = ("result_x", "result_y") if a > 0.5 else ("result_y", "result_x")
+            out.append(
+                {
+                    "prompt": row["text"],
+                    "chosen": row[chosen],
+                    "rejected": row[rejected],
+                    "alpha": max(a, 1 - a),
+                    "slug": row["slug"],
+                }
+            )
+    return out
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
+
+
+def _rrps_bots() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Mean returns of 43 repeated rock-paper-scissors bots (1,000 throws), row against column, in the order of their names."""
+    rows = [
+        ast.literal_eval(line) for line in FILES["rrps_bot_table.txt"].fetch().read_text().splitlines() if line.strip()
+    ]
+    place = {name: k for k, name in enumerate(sorted({a for a, _, _ in rows}))}
+    table = np.zeros((len(place), len(place)))
+    for a, b, value in rows:
+        table[place[a], place[b]] = value
+    return table
 
 
 DATASETS: dict[str, Callable[[], object]] = {
@@ -266,12 +315,14 @@ DATASETS: dict[str, Callable[[], object]] = {
     "roboarena": _roboarena,
     "roboarena-progress": _roboarena_progress,
     "llmfao": _llmfao,
+    "crowd-pairs": _crowd_pairs,
     "soccer": _soccer,
+    "rrps-bots": _rrps_bots,
 }
 
 
 def load(name: str) -> Any:
-    """A named data set: ``Comparisons``, ``Scores``, or an array of payoffs.
+    """A named data set: ``Comparisons``, ``Scores``, an array of payoffs, or rows.
 
     Raises
     ------

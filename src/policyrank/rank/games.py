@@ -140,21 +140,12 @@ def _single_population(
 def _several_populations(tables: list[Float], alpha: float, m: int, epsilon: float) -> sparse.csr_matrix:
     shape = tables[0].shape
     size, eta = tables[0].size, 1 / max(sum(s - 1 for s in shape), 1)
-    profile = np.arange(size).reshape(shape)
-    rows, columns, values = [], [], []
-    for player, table in enumerate(tables):
-        payoff, index = (np.moveaxis(x, player, -1).reshape(-1, shape[player]) for x in (table, profile))
-        for shift in range(1, shape[player]):
-            u = np.roll(payoff, -shift, axis=1) - payoff
-            rho = _fixation(u if np.isinf(alpha) else alpha * u, alpha, m, epsilon, 1 / m)
-            rows.append(index.ravel())
-            columns.append(np.roll(index, -shift, axis=1).ravel())
-            values.append(eta * rho.ravel())
-    if not rows:
-        return sparse.csr_matrix((size, size))
-    return sparse.csr_matrix(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size)
-    )
+    player, first, second = deviations(shape)
+    payoff = np.stack([t.ravel() for t in tables])
+    u = payoff[player, second] - payoff[player, first]
+    there, back = (eta * _fixation(v if np.isinf(alpha) else alpha * v, alpha, m, epsilon, 1 / m) for v in (u, -u))
+    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+    return sparse.csr_matrix((np.concatenate([there, back]), (rows, columns)), shape=(size, size))
 
 
 def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int = 20_000) -> Float:
@@ -250,9 +241,9 @@ class AlphaRankBounds:
     Attributes
     ----------
     lower, upper
-        (n,), smallest and largest mass of each strategy over the directions that open pairs may have
+        (n,) or (S_1, ..., S_K), smallest and largest mass of each strategy or profile over the directions that open pairs may have
     open_pairs
-        pairs whose direction the intervals leave open
+        pairs of strategies, or of profiles (flat indices), whose direction the intervals leave open
     exact
         whether all directions were tried; otherwise the true bounds may be wider (inner bounds)
     """
@@ -263,24 +254,45 @@ class AlphaRankBounds:
     exact: bool
 
 
+def deviations(shape: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs of profiles that differ in one player's strategy: that player, first and second profile (flat indices).
+
+    Examples
+    --------
+    >>> deviations((2, 2))
+    (array([0, 0, 1, 1]), array([0, 1, 0, 2]), array([2, 3, 1, 3]))
+    """
+    profile = np.arange(int(np.prod(shape))).reshape(shape)
+    player, first, second = [], [], []
+    for k, strategies in enumerate(shape):
+        line = np.moveaxis(profile, k, -1).reshape(-1, strategies)
+        i, j = np.triu_indices(strategies, 1)
+        first.append(line[:, i].ravel())
+        second.append(line[:, j].ravel())
+        player.append(np.full(len(first[-1]), k))
+    return np.concatenate(player), np.concatenate(first), np.concatenate(second)
+
+
 def alpha_rank_bounds(
-    lower: ArrayLike,
-    upper: ArrayLike,
+    lower: ArrayLike | Sequence[ArrayLike],
+    upper: ArrayLike | Sequence[ArrayLike],
     *,
     epsilon: float = 1e-4,
     enumerate_up_to: int = 12,
     samples: int = 2000,
     seed: Seed = 0,
 ) -> AlphaRankBounds:
-    """Bounds on alpha-Rank (one population, infinite alpha) from intervals of win rates.
+    """Bounds on alpha-Rank (infinite alpha) from intervals of win rates or payoffs.
 
-    Pairs whose interval excludes 1/2 have a fixed direction, each other pair may point either way. Up to ``enumerate_up_to``
-    open pairs all directions are tried; beyond, random ones, each improved by flipping single pairs while that widens a bound.
+    Deviations whose intervals are disjoint have a fixed direction, each other one may point either way. Up to
+    ``enumerate_up_to`` open ones all directions are tried; beyond, random ones, each improved by flipping single deviations while
+    that widens a bound.
 
     Parameters
     ----------
     lower, upper
-        (n, n) bounds of the win rate of row against column, lower_ij = 1 - upper_ji
+        one population: (n, n) bounds of the win rate of row against column, lower_ij = 1 - upper_ji; K players: K arrays each of
+        shape (S_1, ..., S_K), bounds of their payoffs
     epsilon
         chance of a losing deviation
 
@@ -295,33 +307,52 @@ def alpha_rank_bounds(
     >>> found.lower.round(2), found.upper.round(2), found.open_pairs
     (array([0.33, 0.  , 0.  ]), array([1.  , 0.33, 0.33]), ((0, 2),))
     """
-    low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
-    n = len(low)
-    if low.shape != (n, n) or high.shape != (n, n) or (low > high + 1e-12).any():
-        raise EvidenceError("lower and upper must be square matrices of one shape with lower <= upper.")
-    i, j = np.triu_indices(n, 1)
-    open_ = (low[i, j] <= 0.5) & (high[i, j] >= 0.5)
-    base = np.where((low[i, j] + high[i, j]) / 2 > 0.5, 1, 0)
+    low, high = np.array(lower, dtype=float), np.array(upper, dtype=float)
+    if low.shape != high.shape or (low > high + 1e-12).any():
+        raise EvidenceError("lower and upper must have one shape, and lower <= upper.")
+    if low.ndim == 2:
+        n = len(low)
+        if low.shape != (n, n):
+            raise EvidenceError(f"one population needs square matrices, not {low.shape}.")
+        i, j = np.triu_indices(n, 1)
+        open_ = (low[i, j] <= 0.5) & (high[i, j] >= 0.5)
+        first_better = low[i, j] + high[i, j] > 1
+        moves, shape = max(n - 1, 1), (n,)
+    else:
+        shape = low.shape[1:]
+        if low.ndim != len(low) + 1:
+            raise EvidenceError(f"{len(low)} players need {len(low)} arrays with {len(low)} axes, not {low.shape}.")
+        low, high = low.reshape(len(low), -1), high.reshape(len(high), -1)
+        k, i, j = deviations(shape)
+        open_ = (low[k, i] <= high[k, j]) & (low[k, j] <= high[k, i])
+        first_better = low[k, i] > high[k, j]
+        n, moves = int(np.prod(shape)), sum(s - 1 for s in shape)
+    base = first_better.astype(np.int64)
     which = np.flatnonzero(open_)
     pairs = tuple((int(a), int(b)) for a, b in zip(i[which], j[which], strict=True))
 
     def masses(directions: NDArray[np.int64]) -> Float:
-        beats = np.zeros((len(directions), n, n))
-        beats[:, i, j], beats[:, j, i] = directions, 1 - directions
-        # s moves to r where r beats s.
-        return _gth_batch(np.where(np.swapaxes(beats, 1, 2) > 0, 1 - epsilon, epsilon) / max(n - 1, 1))
+        out = []
+        for part in np.array_split(directions, max(1, len(directions) * n * n // 4_000_000)):
+            chains = np.zeros((len(part), n, n))
+            chains[:, i, j] = np.where(part > 0, epsilon, 1 - epsilon) / moves
+            chains[:, j, i] = np.where(part > 0, 1 - epsilon, epsilon) / moves
+            out.append(_gth_batch(chains))
+        return np.concatenate(out)
 
-    exact = len(which) <= enumerate_up_to
-    if exact:
+    def bounds(small: Float, large: Float, exact: bool) -> AlphaRankBounds:
+        return AlphaRankBounds(small.reshape(shape), large.reshape(shape), pairs, exact)
+
+    if len(which) <= enumerate_up_to:
         tries = np.tile(base, (2 ** len(which), 1))
         tries[:, which] = np.arange(2 ** len(which))[:, None] >> np.arange(len(which)) & 1
         found = masses(tries)
-        return AlphaRankBounds(found.min(axis=0), found.max(axis=0), pairs, True)
+        return bounds(found.min(axis=0), found.max(axis=0), True)
     rng = generator(seed)
     tries = np.tile(base, (samples, 1))
     tries[:, which] = rng.integers(2, size=(samples, len(which)))
     found = masses(tries)
-    bounds = found.min(axis=0), found.max(axis=0)
+    ends = found.min(axis=0), found.max(axis=0)
     for strategy in range(n):
         for sign, start in ((-1, int(np.argmin(found[:, strategy]))), (1, int(np.argmax(found[:, strategy])))):
             at, value = tries[start].copy(), sign * found[start, strategy]
@@ -332,9 +363,8 @@ def alpha_rank_bounds(
                 if near.max() <= value + 1e-12:
                     break
                 at, value = flips[int(np.argmax(near))], float(near.max())
-            side = bounds[0] if sign < 0 else bounds[1]
-            side[strategy] = sign * value
-    return AlphaRankBounds(bounds[0], bounds[1], pairs, False)
+            (ends[0] if sign < 0 else ends[1])[strategy] = sign * value
+    return bounds(*ends, False)
 
 
 def _gth_batch(chains: Float) -> Float:

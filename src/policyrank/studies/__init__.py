@@ -5,7 +5,10 @@ from policyrank.studies.frame import Claim, Scale, Study, Verdict, judge, page, 
 STUDIES: dict[str, str] = {
     "active-evaluation": "samplers and estimators for few evaluations (arXiv 2601.07651)",
     "best-systems": "rank aggregation against the mean score on NLP benchmarks (arXiv 2202.03799)",
+    "fair-subset-selection": "committees from biased rankings, with and without quotas (arXiv 2306.09835)",
     "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
+    "multiagent-incomplete-information": "ResponseGraphUCB: alpha-Rank from sampled payoffs (arXiv 1909.09849)",
+    "preference-ranking-accuracy": "do language models rank answers as people do (arXiv 2405.19534)",
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
 }

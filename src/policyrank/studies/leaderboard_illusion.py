@@ -9,7 +9,7 @@ the mix of prompts changes makes a Bradley-Terry board unreliable; and sparse sa
 far the published estimate lies above the truth, in Elo points. (2) Ten policies with independent skills on two kinds of prompt meet
 20,000 times while the mix turns from 90/10 to 10/90, and r of them are removed half-way; the score is the distance (1 - tau) / 2 of the
 board's order from the truth. (3) Ten policies meet 900 times: all pairs, or two halves that meet in three pairs, one pair, or never.
-(4) The first 2,000 real votes of each of many resamples are drawn uniformly over pairs or as the crowd's log has them; the score is the
+(4) Twenty policies meet 3,000 times, four of them drawn three or ten times as often. (5) The first 2,000 real votes of each of many resamples are drawn uniformly over pairs or as the crowd's log has them; the score is the
 distance from the order of all votes. Differences from the paper: its two million votes are not public, so sizes differ; the
 operator's reply (about 11 points for ten variants) and the paper's (about 100) are both met by the formula, at about 3,000 and 30
 votes a variant.
@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policyrank.audit import simulate_drift_with_removal, simulate_private_testing
+from policyrank.audit import simulate_drift_with_removal, simulate_private_testing, simulate_sampling_asymmetry
 from policyrank.audit.illusion import simulate_battles
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
@@ -33,6 +33,7 @@ EXCESS, DISTANCE = "published above true rating (Elo points)", "distance from th
 BATTLES = (30, 100, 300, 1000, 3000)
 TESTED = tuple(f"{n:,} votes a variant" for n in BATTLES)
 DRIFT, GRAPH, REAL = "drift and removal", "ten policies, 900 battles", "2,000 real votes"
+ASYMMETRY = "20 policies, 3,000 battles, 4 favoured"
 
 CLAIMS = (
     Claim("Publishing the best of 10 identical variants is overrated against publishing the only one", "one variant", "best of 10", EXCESS, tasks=TESTED),
@@ -43,6 +44,7 @@ CLAIMS = (
     Claim("Removing six is worse than removing two", "two removed", "six removed", DISTANCE, tasks=(DRIFT,)),
     Claim("A complete graph of pairs gives a better order than halves that never meet", "all pairs", "never meet", DISTANCE, tasks=(GRAPH,)),
     Claim("One bridge mends most of it", "one bridge", "never meet", DISTANCE, 0.1, (GRAPH,)),
+    Claim("Drawing every policy equally often gives a better order than drawing four of 20 ten times as often", "equal rates", "10 times", DISTANCE, tasks=(ASYMMETRY,)),
     Claim("Votes spread evenly over pairs order better than the crowd's own sampling", "even over pairs", "as logged", DISTANCE, tasks=(REAL,)),
 )  # fmt: skip
 
@@ -72,6 +74,9 @@ def run(scale: Scale, seed: int) -> Scores:
         for removed, method in ((0, "none removed"), (2, "two removed"), (4, "four removed"), (6, "six removed")):
             tau = simulate_drift_with_removal(removed, seed=np.random.default_rng([seed, r]))
             rows.append((method, DRIFT, DISTANCE, r, (1 - tau) / 2))
+        for ratio, method in ((1.0, "equal rates"), (3.0, "3 times"), (10.0, "10 times")):
+            tau = simulate_sampling_asymmetry(ratio, seed=np.random.default_rng([seed, r, 3])).tau
+            rows.append((method, ASYMMETRY, DISTANCE, r, (1 - tau) / 2))
         rows += [
             (method, GRAPH, DISTANCE, r, value)
             for method, value in _graphs(np.random.default_rng([seed, r, 1])).items()
