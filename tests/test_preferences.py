@@ -1,0 +1,171 @@
+"""Log-probabilities of pairs under a small causal language model, and what is made of them."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from policyrank.audit.preferences import (
+    Cache,
+    LogProb,
+    Pair,
+    answer_logprobs,
+    encode,
+    load_causal_lm,
+    preference_audit,
+    read_pairs,
+    score_pairs,
+)
+from policyrank.evidence import EvidenceError
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+PAIRS = [Pair(f"say {a}", a * 3, b * 7, 0.75) for a, b in ("ab", "cd", "ef", "gh")] + [Pair("say x", "", "y", 1.0)]
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory):
+    """A random Llama of two layers over characters, saved and loaded as a user's would be."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    vocabulary = {c: i for i, c in enumerate(["<s>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz "])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def by_hand(model, tokenizer, prompt, answer, end):
+    head, tail, _ = encode(tokenizer, prompt, answer, 64, end=end)
+    with torch.no_grad():
+        rows = torch.log_softmax(model(torch.tensor([[*head, *tail]])).logits[0].double(), dim=-1)
+    return sum(float(rows[len(head) + k - 1, t]) for k, t in enumerate(tail))
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("batch_tokens", [1, 30, 4096])
+def test_sums_of_token_logprobs_whatever_the_batch(lm, end, batch_tokens):
+    model, tokenizer = load_causal_lm(str(lm), device="cpu")
+    texts = [(p.prompt, a) for p in PAIRS for a in (p.chosen, p.rejected)]
+    found = dict(
+        x for batch in answer_logprobs(model, tokenizer, texts, end=end, batch_tokens=batch_tokens) for x in batch
+    )
+    assert sorted(found) == list(range(len(texts)))
+    for k, (prompt, answer) in enumerate(texts):
+        assert found[k].logprob == pytest.approx(by_hand(model, tokenizer, prompt, answer, end), abs=1e-4)
+        assert found[k].tokens == len(answer) + end
+        assert not found[k].cut
+    cut = next(answer_logprobs(model, tokenizer, [("say a", "b" * 50)], max_length=10))[0][1]
+    assert cut.cut
+    assert cut.tokens == 5
+    with pytest.raises(EvidenceError, match="leaves no room"):
+        next(answer_logprobs(model, tokenizer, [("say a", "b")], max_length=5))
+
+
+def test_interrupted_runs_go_on(lm, tmp_path):
+    model, tokenizer = load_causal_lm(str(lm), device="cpu")
+    path, settings = tmp_path / "logprobs.jsonl", {"model": "m"}
+    whole = score_pairs(PAIRS, model, tokenizer, cache=Cache(path, settings))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]) + lines[3][:20])  # killed while writing
+    seen = []
+    again = score_pairs(
+        PAIRS, model, tokenizer, cache=Cache(path, settings), report=lambda done, of: seen.append((done, of))
+    )
+    assert again == whole
+    assert seen[-1] == (10, 10)
+    assert seen[0][0] > 3
+    assert score_pairs(PAIRS, None, tokenizer, cache=Cache(path, settings)) == whole  # nothing left to compute
+    assert not Cache(path, {"model": "other"}).kept.keys() & {
+        Cache(None, {"model": "other"}).key(p.prompt, p.chosen) for p in PAIRS
+    }
+    path.write_text("nonsense\n" + lines[0])
+    with pytest.raises(EvidenceError, match="line 1"):
+        Cache(path, settings)
+
+
+def test_what_the_audit_says():
+    pairs = [Pair(f"p{k % 4}", "x", "y", 1.0) for k in range(40)]
+    short, long = LogProb(-5.0, 5, False), LogProb(-50.0, 60, False)
+    found = preference_audit(pairs, [short] * 30 + [long] * 10, [long] * 30 + [short] * 10)
+    value = dict(found.frame.select("measure", "accuracy").iter_rows())
+    assert value["the model (log-probability)"] == 0.75
+    assert value["the model, per token"] == 0.25
+    assert value["length alone: the shorter answer"] == 0.75
+    assert value["ideal of preference training, beta 0.01"] == 1.0  # 6.9 / 0.01 outweighs 45 nats
+    assert value["ideal of preference training, beta 10"] == 0.75
+    assert any("no sign" in n for n in found.notes)
+    assert any("4 prompts" in n for n in found.notes)
+    assert found.difficulty.tolist() == [-45.0] * 30 + [45.0] * 10
+    # Pairs that repeat one prompt are one observation.
+    half = found.frame["upper"][0] - found.frame["accuracy"][0]
+    right = np.array([1.0] * 30 + [0.0] * 10)
+    sums = np.array([(right[k::4] - 0.75).sum() for k in range(4)])
+    assert half == pytest.approx(min(3.182446 * np.sqrt(4 / 3 * (sums**2).sum()) / 40, 0.25), abs=1e-6)
+
+
+def test_reading_pairs(tmp_path):
+    rows = [{"prompt": "p", "chosen": "a", "rejected": "b", "alpha": 0.8},
+            {"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+             "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}]  # fmt: skip
+    assert read_pairs(rows) == [Pair("p", "a", "b", 0.8), Pair("q", "a", "b")]
+    pl.DataFrame(rows[:1]).write_parquet(tmp_path / "x.parquet")
+    assert read_pairs(tmp_path / "x.parquet") == [Pair("p", "a", "b", 0.8)]
+    (tmp_path / "x.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n{bad\n')
+    for source, said in (
+        (tmp_path / "x.jsonl", "line 2"), (tmp_path / "no.jsonl", "no such file"), ([], "no pairs"), ([{"chosen": "a"}], "row 1: no rejected"),
+        ([{"chosen": "a", "rejected": "b"}], "no prompt"), ([rows[0] | {"rejected": "a"}], "the same answer"),
+        ([rows[0] | {"alpha": 0.3}], "more than half"),
+    ):  # fmt: skip
+        with pytest.raises(EvidenceError, match=said):
+            read_pairs(source)
+
+
+def test_command(lm, tmp_path, capsys, monkeypatch):
+    from policyrank.cli import main
+
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(
+        "\n".join(
+            json.dumps({"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected, "alpha": p.alpha})
+            for p in PAIRS
+        )
+    )
+    command = [
+        "policyrank",
+        "preferences",
+        str(pairs),
+        "--model",
+        str(lm),
+        "--store",
+        str(tmp_path / "s.jsonl"),
+        "--out",
+        str(tmp_path / "o.csv"),
+    ]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0
+    out = capsys.readouterr().out
+    assert "5 pairs" in out
+    assert "length alone" in out
+    table = pl.read_csv(tmp_path / "o.csv")
+    assert table.height == 5
+    assert table["difficulty"].to_list() == pytest.approx(
+        (table["logprob_rejected"] - table["logprob_chosen"]).to_list()
+    )
+    monkeypatch.setattr("sys.argv", [*command[:4], str(tmp_path / "nothing"), *command[5:]])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 1
+    assert "cannot be loaded" in capsys.readouterr().err
