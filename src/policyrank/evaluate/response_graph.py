@@ -55,9 +55,9 @@ class ResponseGraph:
     >>> rng, graph = np.random.default_rng(0), ResponseGraph((2, 2))
     >>> while not graph.settled:
     ...     row, column = profile = graph.propose(rng)
-    ...     won = float(rng.random() < (0.9 if row == 0 else 0.2 + 0.3 * column))
+    ...     won = float(rng.random() < [[0.9, 0.6], [0.5, 0.1]][row][column])
     ...     graph.observe(profile, [won, 1 - won])
-    >>> graph.ranking().mass.argmax()
+    >>> int(graph.ranking().mass.argmax())
     1
     """
 

@@ -147,6 +147,7 @@ def page(study: Study, command: str) -> str:
     frame = table(study)
     for metric in frame["metric"].unique(maintain_order=True):
         part = frame.filter(pl.col("metric") == metric).drop("metric")
+        part = part.select(c for c in part.columns if part[c].null_count() < part.height)
         lower = study.scores.lower_is_better & {metric, "*"}
         methods = part.columns[1:]
         lines += [
