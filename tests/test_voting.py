@@ -403,5 +403,5 @@ def test_alpha_rank_bounds(data):
     settled = alpha_rank_bounds(rates, rates)
     assert settled.open_pairs == ()
     assert settled.lower == pytest.approx(truth, abs=1e-9)
-    with pytest.raises(EvidenceError, match="square"):
+    with pytest.raises(EvidenceError, match="one shape"):
         alpha_rank_bounds([[0.5, 0.7]], [[0.5, 0.6]])
