@@ -1,0 +1,75 @@
+"""Losses of rankings: ``loss(scores, labels, *, where=None, reduce="mean")``, last axis the list, higher labels better.
+
+Masked entries may hold anything. Lists that say nothing (empty, no two different labels, no positive one) have loss 0 and do not count in
+the mean. NaN scores give a NaN loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from policyrank.learn.losses.listwise import (
+    approx_ndcg,
+    listmle,
+    listnet,
+    neural_ndcg,
+    p_listmle,
+    ranklist,
+    skip_schedule,
+    softmax_cross_entropy,
+)
+from policyrank.learn.losses.pairwise import LAMBDA_WEIGHTS, hinge, margin_mse, pair_softmax, ranknet
+from policyrank.learn.losses.pointwise import mse, ordinal, sigmoid_cross_entropy
+from policyrank.learn.losses.policy_gradient import pg_rank
+
+
+RankingLoss = Callable[..., Tensor]
+"""(scores, labels, *, where, reduce) -> a scalar, or one loss a list with ``reduce="none"``."""
+
+LOSSES: dict[str, RankingLoss] = {
+    "mse": mse,
+    "sigmoid": sigmoid_cross_entropy,
+    "ordinal": ordinal,
+    "ranknet": ranknet,
+    "hinge": hinge,
+    "pair-softmax": pair_softmax,
+    "margin-mse": margin_mse,
+    "lambdarank": partial(ranknet, lambda_weight="lambdarank", pairs="sum"),
+    "lambda-ndcg-1": partial(ranknet, lambda_weight="ndcg-1", pairs="sum"),
+    "lambda-ndcg-2": partial(ranknet, lambda_weight="ndcg-2", pairs="sum"),
+    "lambda-ndcg-2pp": partial(ranknet, lambda_weight="ndcg-2pp", pairs="sum"),
+    "softmax": softmax_cross_entropy,
+    "listnet": listnet,
+    "listmle": listmle,
+    "p-listmle": p_listmle,
+    "approx-ndcg": approx_ndcg,
+    "neural-ndcg": neural_ndcg,
+    "ranklist": ranklist,
+    "ranklist-lse": partial(ranklist, form="lse"),
+    "pg-rank": pg_rank,
+}
+
+__all__ = [
+    "LAMBDA_WEIGHTS",
+    "LOSSES",
+    "RankingLoss",
+    "approx_ndcg",
+    "hinge",
+    "listmle",
+    "listnet",
+    "margin_mse",
+    "mse",
+    "neural_ndcg",
+    "ordinal",
+    "p_listmle",
+    "pair_softmax",
+    "pg_rank",
+    "ranklist",
+    "ranknet",
+    "sigmoid_cross_entropy",
+    "skip_schedule",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,66 @@
+"""Losses of single items."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from policyrank.learn._lists import Reduce, masked_mean, prepare, reduce_lists, widen
+
+
+def mse(
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    where: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """Squared error of score and label, mean over the list."""
+    s, y, mask = prepare(scores, labels, where)
+    return _items((s - y) ** 2, mask, weights, reduce)
+
+
+def sigmoid_cross_entropy(
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    where: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """Binary cross-entropy of sigmoid(score) and a label in [0, 1], mean over the list."""
+    s, y, mask = prepare(scores, labels, where)
+    return _items(binary_cross_entropy_with_logits(s, y, reduction="none"), mask, weights, reduce)
+
+
+def ordinal(
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    cutoffs: Tensor,
+    where: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """Cumulative logit: for grades 0..K, the sum over k of the cross-entropy of "label > k" and sigmoid(score - cutoff_k).
+
+    Parameters
+    ----------
+    scores, labels
+        (..., list); labels are grades 0, 1, ..., K
+    cutoffs
+        (K,), rising; may be learned
+    """
+    s, y, mask = prepare(scores, labels, where)
+    cut = widen(cutoffs)
+    above = (y[..., None] > torch.arange(len(cut), device=s.device)).to(s.dtype)
+    loss = binary_cross_entropy_with_logits(s[..., None] - cut, above, reduction="none").sum(dim=-1)
+    return _items(loss, mask, weights, reduce)
+
+
+def _items(loss: Tensor, mask: Tensor, weights: Tensor | None, reduce: Reduce) -> Tensor:
+    if weights is not None:
+        loss = loss * widen(weights)
+    return reduce_lists(masked_mean(loss, mask), mask.any(dim=-1), reduce)
