@@ -38,6 +38,7 @@ def _commands() -> None:
     from policyrank.cli.audit import audit
     from policyrank.cli.compare import compare, methods
     from policyrank.cli.demo import demo
+    from policyrank.cli.eval_run import eval_run
     from policyrank.cli.evaluate import evaluate
     from policyrank.cli.plan import plan
     from policyrank.cli.preferences import preferences
@@ -46,6 +47,7 @@ def _commands() -> None:
 
     for verb in (rank, compare, audit, plan, evaluate, preferences, methods, demo):
         app.command()(verb)
+    app.command("eval-run")(eval_run)
     app.add_typer(study, name="study")
 
 

@@ -7,6 +7,7 @@ from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.score_readers import read_lm_eval, read_scores
 from policyrank.evidence.scores import Scores
+from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
     "Comparisons",
@@ -19,6 +20,10 @@ __all__ = [
     "read",
     "read_comparisons",
     "read_lm_eval",
+    "read_qrels",
     "read_rankings",
+    "read_run",
     "read_scores",
+    "write_qrels",
+    "write_run",
 ]

@@ -25,7 +25,6 @@ from policyrank.learn.losses.pairwise import LAMBDA_WEIGHTS, hinge, margin_mse, 
 from policyrank.learn.losses.pointwise import mse, ordinal, sigmoid_cross_entropy
 from policyrank.learn.losses.policy_gradient import pg_rank
 
-
 RankingLoss = Callable[..., Tensor]
 """(scores, labels, *, where, reduce) -> a scalar, or one loss a list with ``reduce="none"``."""
 

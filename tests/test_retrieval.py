@@ -1,0 +1,234 @@
+"""Retrieval metrics against trec_eval (through ir-measures), card values and scikit-learn; TREC files; runs ranked."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from policyrank.evidence import EvidenceError
+from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
+from policyrank.metrics.retrieval import (
+    MEASURES,
+    Judged,
+    measure,
+    ndcg,
+    normalised_ndcg,
+    random_ndcg,
+    rank_biased_overlap,
+    worst_ndcg,
+)
+from policyrank.rank.runs import judged, paired_tests, score_runs
+
+
+def world(seed=0, queries=30, documents=60, ties=True):
+    rng = np.random.default_rng(seed)
+    run, qrels = [], []
+    for q in range(queries):
+        names = [f"d{d:03d}" for d in rng.permutation(200)[:documents]]
+        score = rng.normal(size=documents)
+        score = np.round(score, 1) if ties else score
+        run += [(f"q{q:02d}", d, float(s)) for d, s in zip(names, score, strict=True)]
+        pool = rng.permutation(200)[:40]
+        qrels += [(f"q{q:02d}", f"d{d:03d}", float(g)) for d, g in zip(pool, rng.integers(0, 4, size=40), strict=True)]
+    return (pl.DataFrame(run, schema=["query", "document", "score"], orient="row"),
+            pl.DataFrame(qrels, schema=["query", "document", "grade"], orient="row"))  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_measures_equal_trec_eval(seed):
+    ir = pytest.importorskip("ir_measures")
+    run, qrels = world(seed)
+    peers = {"nDCG@10": ir.nDCG @ 10, "nDCG": ir.nDCG, "AP": ir.AP, "AP@20": ir.AP @ 20, "RR": ir.RR, "P@5": ir.P @ 5, "R@20": ir.R @ 20,
+             "AP(least=2)": ir.AP(rel=2), "P(least=3)@10": ir.P(rel=3) @ 10}  # fmt: skip
+    q = [ir.Qrel(a, b, int(g)) for a, b, g in qrels.iter_rows()]
+    r = [ir.ScoredDoc(*row) for row in run.iter_rows()]
+    want = {(m.measure, m.query_id): m.value for m in ir.iter_calc(list(peers.values()), q, r)}
+    names = sorted(qrels["query"].unique().to_list())
+    found = judged(run, qrels, names)
+    for name, peer in peers.items():
+        got = measure(name)(found)
+        assert got == pytest.approx([want[peer, n] for n in names], abs=1e-6), name
+
+
+def test_rbp_and_err_without_ties():
+    run, qrels = world(5, ties=False)
+    names = sorted(qrels["query"].unique().to_list())
+    found = judged(run, qrels, names)
+    rows = run.join(qrels, on=["query", "document"], how="left").sort("query", "score", descending=[False, True])
+    for k, name in enumerate(names):
+        grade = rows.filter(pl.col("query") == name)["grade"].fill_null(0).to_numpy()
+        stop = (2.0**grade - 1) / 8
+        err = sum(s * np.prod(1 - stop[:i]) / (i + 1) for i, s in enumerate(stop[:20]))
+        assert measure("ERR@20")(found)[k] == pytest.approx(err)
+        rbp = 0.2 * sum(0.8**i * (g >= 1) for i, g in enumerate(grade))
+        assert measure("RBP(p=0.8)")(found)[k] == pytest.approx(rbp)
+
+
+def test_card_values():
+    found = Judged.of([0] * 10, range(10, 0, -1), [1, 0, 1, 0, 0, 0, 0, 0, 0, 0])
+    values = {
+        "AP": 5 / 6,
+        "LastRelevant": 0.3,
+        "WSS@100": 0.7,
+        "WSS@95": 0.65,
+        "R%@10": 0.5,
+        "R%@20": 0.5,
+        "R%@30": 1.0,
+    }
+    for name, value in values.items():
+        assert measure(name)(found)[0] == pytest.approx(value), name
+    last = Judged.of([0] * 10, range(10, 0, -1), [0] * 8 + [1, 1])
+    assert measure("AP")(last)[0] == pytest.approx((1 / 9 + 2 / 10) / 2)
+    assert measure("WSS@100")(last)[0] == pytest.approx(0)
+    three = Judged.of([0] * 3, [1, 2, 3], [3, 2, 1])
+    assert ndcg(three)[0] == pytest.approx(0.789998, abs=1e-6)
+    assert random_ndcg(three)[0] == pytest.approx(0.894999, abs=1e-6)
+    assert normalised_ndcg(three)[0] == pytest.approx(-1, abs=1e-5)
+    assert worst_ndcg(three)[0] == pytest.approx(ndcg(three)[0])
+    two = Judged.of([0] * 2, [2, 1], [2, 1])
+    assert (random_ndcg(two)[0], worst_ndcg(two)[0]) == (pytest.approx(0.930, abs=1e-3), pytest.approx(0.860, abs=1e-3))
+    for n, value in ((5, (0.861, 0.722)), (20, (0.825, 0.650)), (81, (0.841, 0.682))):
+        many = Judged.of([0] * n, range(n), range(1, n + 1))
+        assert (random_ndcg(many)[0], worst_ndcg(many)[0]) == (
+            pytest.approx(value[0], abs=6e-4),
+            pytest.approx(value[1], abs=6e-4),
+        )
+    returns = 1 + np.linspace(-0.05, 0.05, 81)
+    assert random_ndcg(Judged.of([0] * 81, range(81), returns))[0] == pytest.approx(0.990, abs=6e-4)
+
+
+def test_random_ndcg_is_the_mean_over_orders():
+    rng, grade = np.random.default_rng(0), np.array([3.0, 0, 1, 2, 0, 1])
+    orders = np.concatenate([rng.permutation(6) for _ in range(20_000)])
+    found = Judged.of(np.repeat(np.arange(20_000), 6), orders, np.tile(grade, 20_000))
+    assert ndcg(found, 3).mean() == pytest.approx(random_ndcg(found, 3)[0], abs=0.003)
+
+
+def test_ndcg_is_scikit_learns():
+    from sklearn.metrics import ndcg_score
+
+    rng = np.random.default_rng(0)
+    grade, score = rng.integers(0, 4, size=(20, 15)).astype(float), rng.normal(size=(20, 15))
+    found = Judged.of(np.repeat(np.arange(20), 15), score.ravel(), grade.ravel())
+    assert ndcg(found, 7) == pytest.approx(
+        [ndcg_score(g[None], s[None], k=7) for g, s in zip(grade, score, strict=True)]
+    )
+    exp = [ndcg_score(2 ** g[None] - 1, s[None]) for g, s in zip(grade, score, strict=True)]
+    assert ndcg(found, gain="exp2") == pytest.approx(exp)
+
+
+def test_rank_biased_overlap():
+    assert rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False) == pytest.approx(0.552, abs=1e-3)
+    assert rank_biased_overlap([1, 2, 3], [1, 2, 3], 0.7, extrapolate=False) == pytest.approx(1 - 0.7**3)
+    assert rank_biased_overlap([1, 2, 3], [1, 2, 3], 0.7) == pytest.approx(1)
+    assert rank_biased_overlap("abc", "def", 0.9) == 0
+    assert rank_biased_overlap(list("ab"), list("abcde"), 0.9) == pytest.approx(
+        rank_biased_overlap(list("abcde"), list("ab"), 0.9)
+    )
+    assert rank_biased_overlap([], [1]) == 0
+
+
+def test_every_named_measure_reads():
+    found = Judged.of([0, 0, 1], [1.0, 2.0, 1.0], [1, 0, 0])
+    for name in MEASURES:
+        value = measure(name.replace("@k", "@2").replace("@p", "@50"))(found)
+        assert value.shape == (2,)
+        assert np.isfinite(value).all(), name
+    for bad in ("nope", "P@x", "nDCG(gain", "WSS", ""):
+        with pytest.raises(ValueError, match="measure"):
+            measure(bad)
+    with pytest.raises(ValueError, match="not finite"):
+        Judged.of([0], [np.nan], [1])
+    empty = Judged.of([], [], [], ideal=[[], [1.0]])
+    assert measure("nDCG@10")(empty).tolist() == [0, 0]
+
+
+def test_trec_files(tmp_path):
+    run, qrels = world()
+    write_run(run, tmp_path / "run.txt", "my system")
+    write_qrels(qrels, tmp_path / "qrels.txt")
+    assert read_run(tmp_path / "run.txt").sort("query", "document").equals(run.sort("query", "document"))
+    assert read_qrels(tmp_path / "qrels.txt").sort("query", "document").equals(qrels.sort("query", "document"))
+    (tmp_path / "tabs").write_text("q1\t0\td1\t2\n\nq1   0 d2   -1\n")
+    assert read_qrels(tmp_path / "tabs")["grade"].to_list() == [2, 0]
+    for name, text, said in (("a", "q1 Q0 d1 1 0.5\n", "line 1: 6 fields"), ("b", "q1 Q0 d1 1 0.5 t\nq1 Q0 d2 2 x t\n", "line 2: the score 'x'"),
+                             ("c", "q1 Q0 d1 1 nan t\n", "no finite number"), ("d", "q1 Q0 d1 1 0.5 t\nq1 Q0 d1 2 0.4 t\n", "stands twice"),
+                             ("e", "", "empty"), ("f", "q1 Q0 d1 1 0.5 t extra\n", "line 1")):  # fmt: skip
+        (tmp_path / name).write_text(text)
+        with pytest.raises(EvidenceError, match=said):
+            read_run(tmp_path / name)
+    with pytest.raises(EvidenceError, match="no such file"):
+        read_qrels(tmp_path / "nothing")
+
+
+def test_runs_become_scores():
+    run, qrels = world()
+    better = (
+        run.join(qrels, on=["query", "document"], how="left")
+        .with_columns(score=pl.col("score") + pl.col("grade").fill_null(0))
+        .drop("grade")
+    )
+    part = better.filter(pl.col("query") != "q03")
+    nothing = pl.concat([qrels, pl.DataFrame({"query": ["q99"], "document": ["d1"], "grade": [0.0]})])
+    scores = score_runs({"base": run, "better": better, "part": part}, nothing, ["nDCG@10", "LastRelevant"])
+    assert any("1 queries without" in n for n in scores.notes)
+    assert any("part lacks 1 of 30" in n for n in scores.notes)
+    assert scores.lower_is_better == {"LastRelevant"}
+    tests = paired_tests(scores.filter(metrics="nDCG@10"))
+    assert (tests[0].better, tests[0].than) == ("better", "base")
+    assert tests[0].p < 0.001
+    assert tests[0].p <= tests[0].p_holm <= 3 * tests[0].p
+    from scipy.stats import ttest_rel
+
+    table = scores.filter(metrics="nDCG@10").table()
+    t = paired_tests(scores.filter(metrics="nDCG@10"), method="t")[0]
+    peer = ttest_rel(table[:, 1], table[:, 0])
+    assert t.p == pytest.approx(peer.pvalue)
+    assert (t.lower, t.upper) == pytest.approx(tuple(peer.confidence_interval()))
+    with pytest.raises(EvidenceError, match="none of its queries"):
+        score_runs({"x": run.with_columns(query=pl.lit("other"))}, qrels)
+    with pytest.raises(EvidenceError, match="no relevant"):
+        score_runs({"x": run}, qrels.with_columns(grade=pl.lit(0.0)))
+    with pytest.raises(EvidenceError, match="measure"):
+        score_runs({"x": run}, qrels, ["foo"])
+
+
+def test_permutation_test_has_its_level():
+    from policyrank.evidence import Scores
+
+    rng, low = np.random.default_rng(0), 0
+    for _ in range(300):
+        gap = rng.standard_t(3, size=20)
+        scores = Scores.from_table(np.column_stack([gap, np.zeros(20)]), [str(k) for k in range(20)], ["a", "b"])
+        low += paired_tests(scores, draws=500, seed=rng)[0].p <= 0.05
+    assert 4 <= low <= 27
+
+
+def test_command(tmp_path, capsys, monkeypatch):
+    from policyrank.cli import main
+
+    run, qrels = world()
+    write_run(run, tmp_path / "base.run")
+    write_run(run.with_columns(score=-pl.col("score")), tmp_path / "other.run")
+    write_qrels(qrels, tmp_path / "qrels.txt")
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["policyrank", "eval-run", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr()
+
+    files = [tmp_path / "base.run", tmp_path / "other.run", tmp_path / "qrels.txt"]
+    code, said = call(*files, "--out", tmp_path / "scores.csv")
+    assert code == 0
+    for word in ("base", "other", "nDCG@10", "permutation"):
+        assert word in said.out
+    assert pl.read_csv(tmp_path / "scores.csv").height == 2 * 30 * 4
+    code, said = call(*files, "--json", "-m", "AP")
+    assert {"board", "tests"} == json.loads(said.out).keys()
+    code, said = call(files[0], files[2])
+    assert "R@100" in said.out
+    code, said = call(files[0], files[0], files[2])
+    assert code == 1
+    assert "one file name" in said.err
