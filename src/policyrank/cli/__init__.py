@@ -44,11 +44,13 @@ def _commands() -> None:
     from policyrank.cli.preferences import preferences
     from policyrank.cli.rank import rank
     from policyrank.cli.study import study
+    from policyrank.cli.train import rerank, train
 
-    for verb in (rank, compare, audit, plan, evaluate, preferences, methods, demo):
+    for verb in (rank, compare, audit, plan, evaluate, preferences, rerank, methods, demo):
         app.command()(verb)
     app.command("eval-run")(eval_run)
     app.add_typer(study, name="study")
+    app.add_typer(train, name="train")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ public address; its SHA-256 is always checked.
 from __future__ import annotations
 
 import ast
+import gzip
 import hashlib
 import json
 import os
@@ -29,12 +30,13 @@ _GITHUB = "https://raw.githubusercontent.com/"
 _SPIEL = _GITHUB + "google-deepmind/open_spiel/master/open_spiel/"
 _SYSTEMS = _GITHUB + "PierreColombo/RankingNLPSystems/main/"
 _ANYRANK = _GITHUB + "irom-princeton/AnyRank/main/data/roboarena/"
+_RANKEVAL = _GITHUB + "hpclab/rankeval/master/rankeval/test/data/"
 _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set: its place in the data folder, public address, licence and SHA-256."""
+    """One file of a data set: its place in the data folder, public address, licence and SHA-256 (of a .gz file: of its contents)."""
 
     path: str
     url: str
@@ -60,6 +62,8 @@ class DataFile:
         partial = target.with_suffix(target.suffix + ".part")
         try:
             urllib.request.urlretrieve(self.url, partial)
+            if self.path.endswith(".gz") and not self.url.endswith(".gz"):
+                partial.write_bytes(gzip.compress(partial.read_bytes()))
         except OSError as error:
             raise EvidenceError(
                 f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}) and {self.url} cannot be had ({error}). "
@@ -69,7 +73,8 @@ class DataFile:
         return target
 
     def _checked(self, place: Path) -> Path:
-        found = hashlib.sha256(place.read_bytes()).hexdigest()
+        data = place.read_bytes()
+        found = hashlib.sha256(gzip.decompress(data) if self.path.endswith(".gz") else data).hexdigest()
         if found != self.sha256:
             raise EvidenceError(
                 f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the file and fetch it again."
@@ -164,6 +169,18 @@ FILES: dict[str, DataFile] = {
             _LLMFAO + "crowd-comparisons.csv",
             "CC BY 4.0",
             "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1",
+        ),
+        (
+            "neural-pg-rank/msn1.fold1.train.5k.txt.gz",
+            _RANKEVAL + "msn1.fold1.train.5k.txt",
+            "sample of MSLR-WEB10K, for research use",
+            "6d1721de961a35fbaef7085dc5b41e2940f0ddb04bab5f7a8566cf7db4158fa6",
+        ),
+        (
+            "neural-pg-rank/msn1.fold1.test.5k.txt.gz",
+            _RANKEVAL + "msn1.fold1.test.5k.txt",
+            "sample of MSLR-WEB10K, for research use",
+            "13d3c638edd23e482c38f4316c2680c938c2eaedbe096970ab30a48e364463d3",
         ),
         (
             "preference-ranking-accuracy/pairs-crowd.jsonl",

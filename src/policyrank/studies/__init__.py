@@ -8,6 +8,7 @@ STUDIES: dict[str, str] = {
     "fair-subset-selection": "committees from biased rankings, with and without quotas (arXiv 2306.09835)",
     "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
     "multiagent-incomplete-information": "ResponseGraphUCB: alpha-Rank from sampled payoffs (arXiv 1909.09849)",
+    "neural-pg-rank": "policy gradient on the measure against other ranking losses (arXiv 2310.04407)",
     "preference-ranking-accuracy": "do language models rank answers as people do (arXiv 2405.19534)",
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",

@@ -1,0 +1,165 @@
+"""Lists to learn from: rows of (query, label, features), padded into batches."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from policyrank.evidence import EvidenceError
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded lists: features (lists, n, d), labels, first_stage and where (lists, n), rows (lists, n) into the data."""
+
+    features: Tensor
+    labels: Tensor
+    first_stage: Tensor
+    where: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RankingData:
+    """Queries with their candidates.
+
+    Attributes
+    ----------
+    queries
+        names
+    offsets
+        (queries + 1,), where each query's rows begin
+    labels
+        (rows,), grades, higher is better
+    features
+        float32 (rows, d)
+    first_stage
+        (rows,), scores of the ranker that made the candidates, -inf for those it lacks; zeros without one
+    """
+
+    queries: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    labels: Float
+    features: NDArray[np.float32]
+    first_stage: Float
+
+    @classmethod
+    def of(
+        cls, query: Iterable[str], labels: ArrayLike, features: ArrayLike, first_stage: ArrayLike | None = None
+    ) -> RankingData:
+        """From rows in any order; queries keep the order in which they come.
+
+        Raises
+        ------
+        EvidenceError
+            For lengths that differ, or numbers that are not finite, naming the row.
+        """
+        names, y, x = list(map(str, query)), np.asarray(labels, dtype=float), np.asarray(features, dtype=np.float32)
+        b = np.zeros(len(y)) if first_stage is None else np.asarray(first_stage, dtype=float)
+        if not len(names) == len(y) == len(x) == len(b) or x.ndim != 2:
+            raise EvidenceError(
+                f"{len(names)} queries, {len(y)} labels, features {x.shape} and {len(b)} first-stage scores do not fit. One of each a row."
+            )
+        if not len(y):
+            raise EvidenceError("no rows: there is nothing to learn from.")
+        for what, bad in (
+            ("label", ~np.isfinite(y)),
+            ("feature", ~np.isfinite(x).all(axis=1)),
+            ("first-stage score", np.isnan(b) | np.isposinf(b)),
+        ):
+            if bad.any():
+                raise EvidenceError(f"row {int(np.flatnonzero(bad)[0]) + 1}: a {what} is not finite.")
+        first: dict[str, int] = {}
+        code = np.array([first.setdefault(n, len(first)) for n in names])
+        order = np.argsort(code, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(code))]).astype(np.int64)
+        return cls(tuple(first), offsets, y[order], x[order], b[order])
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def standardised(self) -> RankingData:
+        """Features sign(x) log(1 + |x|), then standardised within each query: comparable across queries."""
+        x = np.sign(self.features) * np.log1p(np.abs(self.features.astype(float)))
+        for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+            part = x[a:b] - x[a:b].mean(axis=0)
+            x[a:b] = part / np.maximum(part.std(axis=0), 1e-6)
+        return RankingData(self.queries, self.offsets, self.labels, x.astype(np.float32), self.first_stage)
+
+    def batch(self, which: ArrayLike, size: int | None = None, rng: np.random.Generator | None = None) -> Batch:
+        """Lists of these queries, padded; lists longer than ``size`` are cut at random, one best document always kept."""
+        rows = []
+        for q in np.asarray(which):
+            own = np.arange(self.offsets[q], self.offsets[q + 1])
+            if size is not None and len(own) > size:
+                if rng is None:
+                    raise EvidenceError("lists are cut at random: give a generator.")
+                best = rng.choice(own[self.labels[own] == self.labels[own].max()])
+                own = np.sort(np.append(rng.choice(own[own != best], size - 1, replace=False), best))
+            rows.append(own)
+        width = max(map(len, rows))
+        index, where = np.zeros((len(rows), width), dtype=np.int64), np.zeros((len(rows), width), dtype=bool)
+        for k, own in enumerate(rows):
+            index[k, : len(own)], where[k, : len(own)] = own, True
+        return Batch(
+            torch.from_numpy(self.features[index]), torch.from_numpy(self.labels[index]).float(),
+            torch.from_numpy(self.first_stage[index]).float(), torch.from_numpy(where), torch.from_numpy(index),
+        )  # fmt: skip
+
+    def batches(self, lists: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """All queries in order, for evaluation."""
+        for start in range(0, len(self), lists):
+            which = np.arange(start, min(start + lists, len(self)))
+            yield which, self.batch(which)
+
+
+def read_letor(path: str | Path) -> RankingData:
+    """LETOR / SVMlight ranking files (``label qid:1 1:0.5 2:0 ... # comment``), gzipped or not.
+
+    Raises
+    ------
+    EvidenceError
+        Naming the line that is malformed.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise EvidenceError(f"{file}: no such file. Give a LETOR file.")
+    unzip = file.suffix == ".gz"
+    labels: list[float] = []
+    queries: list[str] = []
+    rows: list[dict[int, float]] = []
+    with gzip.open(file, "rt", encoding="utf-8") if unzip else file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            fields = line.partition("#")[0].split()
+            if not fields:
+                continue
+            try:
+                label = float(fields[0])
+                key, _, query = fields[1].partition(":")
+                if key != "qid" or not query:
+                    raise ValueError
+                pairs = {int(i): float(v) for i, _, v in (f.partition(":") for f in fields[2:])}
+                if min(pairs, default=1) < 1:
+                    raise ValueError
+            except (ValueError, IndexError):
+                raise EvidenceError(f"{file}, line {number}: not 'label qid:Q 1:value 2:value ...'.") from None
+            labels.append(label)
+            queries.append(query)
+            rows.append(pairs)
+    if not rows:
+        raise EvidenceError(f"{file}: empty. Give a LETOR file.")
+    features = np.zeros((len(rows), max(max(r, default=1) for r in rows)), dtype=np.float32)
+    for k, pairs in enumerate(rows):
+        features[k, np.fromiter(pairs, dtype=np.int64, count=len(pairs)) - 1] = np.fromiter(
+            pairs.values(), dtype=np.float32, count=len(pairs)
+        )
+    return RankingData.of(queries, labels, features)

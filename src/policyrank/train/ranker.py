@@ -1,0 +1,197 @@
+"""Train rankers on lists with any loss, curriculum and measure."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from policyrank.evidence import EvidenceError
+from policyrank.learn import LOSSES, Curriculum, RankingLoss
+from policyrank.metrics.retrieval import Judged, measure
+from policyrank.train.data import RankingData
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch: mean loss, and the mean of the measure over the validation queries."""
+
+    epoch: int
+    loss: float
+    validation: float
+
+
+@dataclass
+class RankerTrainer:
+    """Trains a ranker; the weights of the best validation epoch are kept.
+
+    Parameters
+    ----------
+    model
+        module that maps features (lists, n, d) and a mask (lists, n) to scores (lists, n), for example one of ``RANKERS``
+    loss
+        a name in ``learn.LOSSES``, or a function
+    loss_options
+        passed to the loss
+    curriculum
+        weights of samples by the first stage's scores; its samples must be what the loss takes (pairs or points)
+    metric
+        measure on validation, for example nDCG@10 (higher is better)
+    epochs, patience
+        passes over the queries; stop after so many without gain (None: never)
+    lists, size
+        lists of a step; documents of a list, drawn anew each time (None: all)
+    learning_rate, weight_decay, clip
+        of AdamW; largest norm of the gradient
+    seed
+        of everything that is drawn: the same seed gives the same weights on the same machine
+    checkpoint
+        file written after each epoch; when it is there, training goes on from it
+    report
+        called with each epoch
+
+    Examples
+    --------
+    >>> from policyrank.train import Mlp, RankingData
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 3))
+    >>> data = RankingData.of(np.repeat(np.arange(20), 10).astype(str), (x[:, 0] > 0.5).astype(float), x)
+    >>> torch.set_num_threads(1)
+    >>> trainer = RankerTrainer(Mlp(3, (8,)), loss="listmle", epochs=15, learning_rate=1e-2)
+    >>> trainer.fit(data, data)[-1].validation > 0.9
+    True
+    """
+
+    model: nn.Module
+    loss: str | RankingLoss = "listmle"
+    loss_options: dict[str, Any] = field(default_factory=dict)
+    curriculum: Curriculum | None = None
+    metric: str = "nDCG@10"
+    epochs: int = 30
+    patience: int | None = None
+    lists: int = 1
+    size: int | None = None
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    seed: int = 0
+    checkpoint: str | Path | None = None
+    report: Callable[[Epoch], None] | None = None
+
+    def fit(self, train: RankingData, validation: RankingData) -> list[Epoch]:
+        """Train, and leave the best validation epoch's weights in the model.
+
+        Raises
+        ------
+        EvidenceError
+            For an unknown loss or measure, training queries that say nothing, a checkpoint of other settings, or a loss that is NaN.
+        """
+        loss = self._loss()
+        self._measure()
+        says = np.flatnonzero(
+            [len(np.unique(train.labels[a:b])) > 1 for a, b in zip(train.offsets[:-1], train.offsets[1:], strict=True)]
+        )
+        if not len(says):
+            raise EvidenceError("every training query has equal labels only: there is nothing to learn an order from.")
+        device = next(self.model.parameters()).device
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        history, best, start = self._resume(optimizer)
+        for epoch in range(start, self.epochs):
+            if self.patience is not None and best is not None and epoch - best[0] > self.patience:
+                break
+            rng = np.random.default_rng([self.seed, epoch])
+            torch.manual_seed(int(rng.integers(2**31)))
+            self.model.train()
+            losses = []
+            order = rng.permutation(says)
+            for at in range(0, len(order), self.lists):
+                batch = train.batch(order[at : at + self.lists], self.size, rng)
+                labels, where = batch.labels.to(device), batch.where.to(device)
+                options = dict(self.loss_options)
+                if self.curriculum is not None:
+                    options["weights"] = self.curriculum(batch.first_stage.to(device), labels, where, epoch)
+                value = loss(self.model(batch.features.to(device), where), labels, where=where, **options)
+                if not torch.isfinite(value):
+                    raise EvidenceError(
+                        f"epoch {epoch + 1}: the loss is {value.item()}. Lower learning_rate, or scale the features."
+                    )
+                optimizer.zero_grad()
+                value.backward()
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+                optimizer.step()
+                losses.append(float(value.detach()))
+            history.append(Epoch(epoch, float(np.mean(losses)), float(self.evaluate(validation).mean())))
+            if best is None or history[-1].validation > history[best[0]].validation:
+                best = (epoch, {k: v.detach().clone() for k, v in self.model.state_dict().items()})
+            self._keep(optimizer, history, best)
+            if self.report is not None:
+                self.report(history[-1])
+        if best is not None:
+            self.model.load_state_dict(best[1])
+        return history
+
+    def scores(self, data: RankingData) -> Float:
+        """Scores of all rows: (rows,)."""
+        self.model.eval()
+        device, out = next(self.model.parameters()).device, np.empty(len(data.labels))
+        with torch.no_grad():
+            for _, batch in data.batches(max(self.lists, 16)):
+                found = self.model(batch.features.to(device), batch.where.to(device)).float().cpu()
+                out[batch.rows[batch.where].numpy()] = found[batch.where].numpy()
+        return out
+
+    def evaluate(self, data: RankingData, metric: str | None = None) -> Float:
+        """A measure of each query: (queries,)."""
+        code = np.repeat(np.arange(len(data)), np.diff(data.offsets))
+        return self._measure(metric)(Judged.of(code, self.scores(data), data.labels))
+
+    def _measure(self, name: str | None = None) -> Callable[[Judged], Float]:
+        try:
+            return measure(name or self.metric)
+        except ValueError as error:
+            raise EvidenceError(str(error)) from None
+
+    def _loss(self) -> RankingLoss:
+        if not isinstance(self.loss, str):
+            return self.loss
+        if self.loss not in LOSSES:
+            raise EvidenceError(f"loss={self.loss!r}: use one of {', '.join(LOSSES)}, or a function.")
+        return LOSSES[self.loss]
+
+    def _settings(self) -> str:
+        loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
+        shape = [[n, list(p.shape)] for n, p in self.model.named_parameters()]
+        return json.dumps([loss, self.loss_options, repr(self.curriculum), self.metric, self.lists, self.size, self.learning_rate,
+                           self.weight_decay, self.clip, self.seed, shape], default=str)  # fmt: skip
+
+    def _keep(self, optimizer: torch.optim.Optimizer, history: list[Epoch], best: Any) -> None:
+        if self.checkpoint is None:
+            return
+        part = Path(f"{self.checkpoint}.part")
+        state = {"settings": self._settings(), "model": self.model.state_dict(), "optimizer": optimizer.state_dict(),
+                 "history": [(h.epoch, h.loss, h.validation) for h in history], "best": best}  # fmt: skip
+        torch.save(state, part)
+        os.replace(part, self.checkpoint)
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> tuple[list[Epoch], Any, int]:
+        if self.checkpoint is None or not Path(self.checkpoint).exists():
+            return [], None, 0
+        state = torch.load(self.checkpoint, weights_only=True)
+        if state["settings"] != self._settings():
+            raise EvidenceError(
+                f"{self.checkpoint}: a checkpoint of other settings or another model. Name another file, or remove it."
+            )
+        self.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        history = [Epoch(*h) for h in state["history"]]
+        return history, state["best"], len(history)

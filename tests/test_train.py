@@ -1,0 +1,161 @@
+"""Rankers learn, resume to the same weights, and say what is wrong; the command line trains and reranks."""
+
+import gzip
+
+import numpy as np
+import polars as pl
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from policyrank.evidence import EvidenceError, write_qrels
+from policyrank.learn import LOSSES, Curriculum
+from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
+
+
+def data(seed=0, queries=40, documents=12, features=5):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(queries * documents, features))
+    labels = np.clip(np.round(x[:, 0] - 0.7 * x[:, 1] + 0.2 * rng.normal(size=len(x))), 0, 3)
+    return RankingData.of(np.repeat(np.arange(queries), documents).astype(str), labels, x, first_stage=x[:, 0])
+
+
+def trainer(**options):
+    torch.manual_seed(0)
+    return RankerTrainer(Mlp(5, (16,)), **{"epochs": 4, "lists": 4, "learning_rate": 1e-2, **options})
+
+
+@pytest.mark.parametrize("loss", [n for n in LOSSES if n not in ("ordinal", "sigmoid", "margin-mse")])
+def test_every_loss_learns(loss):
+    ours = trainer(loss=loss, epochs=12)
+    before = ours.evaluate(data(1)).mean()
+    history = ours.fit(data(0), data(1))
+    after = ours.evaluate(data(2)).mean()
+    assert after > max(before + 0.05, 0.8), loss
+    assert ours.evaluate(data(1)).mean() == pytest.approx(max(h.validation for h in history))
+
+
+@pytest.mark.parametrize("kind", RANKERS)
+def test_rankers_do_not_mind_the_order_or_padding(kind):
+    torch.manual_seed(0)
+    model = RANKERS[kind](5).eval()
+    x, where = torch.randn(2, 6, 5), torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    with torch.no_grad():
+        out = model(x, where)
+        shuffle = torch.tensor([3, 1, 0, 2, 4, 5])
+        assert torch.allclose(model(x[:, shuffle], where[:, shuffle]), out[:, shuffle], atol=1e-5)
+        assert torch.allclose(model(x[1:, :4], where[1:, :4]), out[1:, :4], atol=1e-5)
+        assert torch.isfinite(model(x, torch.zeros_like(where))).all()
+
+
+def test_one_seed_one_result_and_resume_to_the_same(tmp_path):
+    whole = trainer(loss="pg-rank", epochs=6)
+    whole.fit(data(), data(1))
+    again = trainer(loss="pg-rank", epochs=6)
+    again.fit(data(), data(1))
+    cut = trainer(loss="pg-rank", epochs=3, checkpoint=tmp_path / "c.pt")
+    cut.fit(data(), data(1))
+    torch.manual_seed(99)
+    more = RankerTrainer(
+        Mlp(5, (16,)), loss="pg-rank", epochs=6, lists=4, learning_rate=1e-2, checkpoint=tmp_path / "c.pt"
+    )
+    history = more.fit(data(), data(1))
+    assert len(history) == 6
+    for other in (again, more):
+        for a, b in zip(whole.model.parameters(), other.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+    with pytest.raises(EvidenceError, match="other settings"):
+        trainer(loss="listmle", checkpoint=tmp_path / "c.pt").fit(data(), data(1))
+
+
+def test_early_stopping_curriculum_and_cut_lists():
+    seen = []
+    ours = trainer(loss="ranknet", epochs=50, patience=2, size=6, curriculum=Curriculum("kde", 3), report=seen.append)
+    history = ours.fit(data(), data(1))
+    assert len(history) == len(seen) < 50
+    batch = data().batch([0, 1], 6, np.random.default_rng(0))
+    assert batch.labels.shape == (2, 6)
+    assert batch.labels[0].max() == data().labels[:12].max()
+    with pytest.raises(EvidenceError, match="generator"):
+        data().batch([0], 6)
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    with pytest.raises(EvidenceError, match="loss='nope'"):
+        trainer(loss="nope").fit(data(), data(1))
+    with pytest.raises(EvidenceError, match="measure 'nope'"):
+        trainer(metric="nope").fit(data(), data(1))
+    flat = RankingData.of(["a"] * 3, [1, 1, 1], np.zeros((3, 5)))
+    with pytest.raises(EvidenceError, match="equal labels"):
+        trainer().fit(flat, data(1))
+    with pytest.raises(EvidenceError, match="the loss is"):
+        trainer(loss=lambda s, y, where: s.sum() * float("nan")).fit(data(), data(1))
+    for arguments, said in (((["a"], [1, 2], np.zeros((2, 1))), "do not fit"), (([], [], np.zeros((0, 1))), "no rows"),
+                            ((["a"], [np.nan], np.zeros((1, 1))), "row 1: a label"), ((["a"], [1], np.full((1, 1), np.inf)), "row 1: a feature")):  # fmt: skip
+        with pytest.raises(EvidenceError, match=said):
+            RankingData.of(*arguments)
+    for text, said in (
+        ("1 qid:1 1:2\n1 2:3\n", "line 2"),
+        ("x qid:1 1:2\n", "line 1"),
+        ("1 qid:1 0:2\n", "line 1"),
+        ("", "empty"),
+    ):
+        (tmp_path / "x.txt").write_text(text)
+        with pytest.raises(EvidenceError, match=said):
+            read_letor(tmp_path / "x.txt")
+    with pytest.raises(EvidenceError, match="no such file"):
+        read_letor(tmp_path / "nothing")
+
+
+def write_letor(found, path):
+    lines = []
+    for q, (a, b) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True)):
+        for y, row in zip(found.labels[a:b], found.features[a:b], strict=True):
+            lines.append(
+                f"{int(y)} qid:{found.queries[q]} " + " ".join(f"{k + 1}:{v:.6g}" for k, v in enumerate(row)) + " # doc"
+            )
+    text = "\n".join(lines)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def test_command(tmp_path, capsys, monkeypatch):
+    from policyrank.cli import main
+
+    for name, seed in (("train.txt.gz", 0), ("validation.txt", 1), ("test.txt", 2)):
+        write_letor(data(seed), tmp_path / name)
+    back = read_letor(tmp_path / "train.txt.gz")
+    assert np.array_equal(back.labels, data(0).labels)
+    assert back.features == pytest.approx(data(0).features, rel=1e-4)
+    config = tmp_path / "config.toml"
+    config.write_text('[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest = "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n'
+                      '[train]\nloss = "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n')  # fmt: skip
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr()
+
+    code, said = call("train", "ranker", config, "--out", tmp_path / "ranker.pt")
+    assert code == 0, said.err
+    assert "best epoch" in said.out
+    assert "test nDCG@10" in said.out
+    assert not (tmp_path / "ranker.pt.checkpoint").exists()
+    code, said = call("rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt")
+    assert code == 0, said.err
+    test = data(2)
+    length = np.diff(test.offsets)
+    write_qrels(pl.DataFrame({"query": np.repeat(np.array(test.queries), length), "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
+                              "grade": test.labels}), tmp_path / "qrels.txt")  # fmt: skip
+    code, said = call("eval-run", tmp_path / "run.txt", tmp_path / "qrels.txt", "-m", "nDCG@10")
+    assert float(said.out.split()[-1]) > 0.85
+    for bad, message in ((config.read_text().replace("transformer", "forest"), "forest"), (config.read_text().replace("lists = 4", "listes = 4"), "listes"),
+                         ("[data]\n", "lacks train"), ("nonsense", "not a TOML")):  # fmt: skip
+        (tmp_path / "bad.toml").write_text(bad)
+        code, said = call("train", "ranker", tmp_path / "bad.toml", "--out", tmp_path / "x.pt")
+        assert code == 1
+        assert message in said.err
+    code, said = call("rerank", tmp_path / "qrels.txt", tmp_path / "test.txt")
+    assert code == 1
+    assert "not a ranker" in said.err
+    assert isinstance(RANKERS["transformer"](5), ListTransformer)
