@@ -13,6 +13,15 @@ from policyrank.learn import LOSSES, Curriculum
 from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Models this small gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def data(seed=0, queries=40, documents=12, features=5):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(queries * documents, features))
