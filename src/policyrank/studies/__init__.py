@@ -11,6 +11,7 @@ STUDIES: dict[str, str] = {
     "neural-pg-rank": "policy gradient on the measure against other ranking losses (arXiv 2310.04407)",
     "preference-ranking-accuracy": "do language models rank answers as people do (arXiv 2405.19534)",
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
+    "ranklist": "listwise preference learning of rated sentences (arXiv 2508.09826)",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
 }
 

@@ -163,3 +163,42 @@ def read_letor(path: str | Path) -> RankingData:
             pairs.values(), dtype=np.float32, count=len(pairs)
         )
     return RankingData.of(queries, labels, features)
+
+
+def gap_lists(
+    labels: ArrayLike, lists: int, n: int, gap: float, rng: np.random.Generator, *, pool: int | None = None
+) -> NDArray[np.int64]:
+    """Random lists of rows, sorted by label, highest first, whose neighbouring labels differ by at least ``gap``: (lists, n).
+
+    Parameters
+    ----------
+    labels
+        (rows,)
+    gap
+        > 0 leaves out pairs whose order is noise; lists then hold more extreme labels than the data
+    pool
+        rows drawn for each list, among which its n are chosen (None: 8 n)
+
+    Raises
+    ------
+    EvidenceError
+        When lists with such gaps are hardly to be had.
+    """
+    y = np.asarray(labels, dtype=float)
+    out = np.empty((lists, n), dtype=np.int64)
+    filled = tries = 0
+    while filled < lists:
+        if (tries := tries + 1) > 20 * lists + 1000:
+            raise EvidenceError(
+                f"lists of {n} labels {gap:g} apart are hardly to be had. Take a smaller gap, shorter lists, or a larger pool."
+            )
+        drawn = rng.choice(len(y), size=min(pool or 8 * n, len(y)), replace=False)
+        drawn = drawn[np.argsort(-y[drawn], kind="stable")]
+        kept = [int(drawn[0])]
+        for row in drawn[1:]:
+            if y[row] <= y[kept[-1]] - gap + 1e-12:
+                kept.append(int(row))
+        if len(kept) >= n:
+            out[filled] = np.array(kept)[np.sort(rng.choice(len(kept), size=n, replace=False))]
+            filled += 1
+    return out
