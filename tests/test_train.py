@@ -168,3 +168,27 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert code == 1
     assert "not a ranker" in said.err
     assert isinstance(RANKERS["transformer"](5), ListTransformer)
+
+
+def test_lists_with_gaps():
+    from policyrank.train import gap_lists
+
+    labels = np.round(np.random.default_rng(0).normal(size=500), 1)
+    found = gap_lists(labels, 50, 5, 0.2, np.random.default_rng(1))
+    assert found.shape == (50, 5)
+    assert (np.diff(labels[found], axis=1) <= -0.2 + 1e-9).all()
+    assert len(np.unique(found)) > 60
+    with pytest.raises(EvidenceError, match="hardly"):
+        gap_lists(labels, 5, 5, 3.0, np.random.default_rng(1))
+
+
+def test_encoder_that_a_package_ships():
+    pytest.importorskip("sentence_transformers")
+    from policyrank.train.encoders import encode_texts, load_encoder
+
+    vectors = encode_texts(load_encoder("minilm", device="cpu"), ["a dog runs", "a puppy is running", "tax law"])
+    assert vectors.shape == (3, 384)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+    with pytest.raises(EvidenceError, match="cannot be loaded"):
+        load_encoder("/nowhere/at/all")
