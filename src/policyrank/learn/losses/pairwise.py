@@ -7,7 +7,7 @@ would do to a metric; one of ``LAMBDA_WEIGHTS`` or a function.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from policyrank.learn._lists import Reduce, prepare, ranks, reduce_lists, widen
 
 LambdaWeight = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
 Pairs = Literal["mean", "sum"]
+Phi = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+BLOCK = 2**17
 
 
 def ranknet(
@@ -58,8 +60,11 @@ def ranknet(
     tensor(0.7535)
     """
     s, y, mask = prepare(scores, labels, where)
-    loss = softplus(-sigma * (s[..., :, None] - s[..., None, :]))
-    return _pairs(loss, s, y, mask, weights, lambda_weight, k, pairs, reduce)
+
+    def logistic(margin: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        return softplus(-sigma * margin), -sigma * torch.sigmoid(-sigma * margin)
+
+    return _pairs(logistic, s, y, mask, weights, lambda_weight, k, pairs, reduce)
 
 
 def hinge(
@@ -76,8 +81,12 @@ def hinge(
 ) -> Tensor:
     """max(0, margin - (s_i - s_j)) over pairs with y_i > y_j. Parameters as in ``ranknet``."""
     s, y, mask = prepare(scores, labels, where)
-    loss = (margin - (s[..., :, None] - s[..., None, :])).clamp(min=0)
-    return _pairs(loss, s, y, mask, weights, lambda_weight, k, pairs, reduce)
+
+    def hinged(gap: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        short = (margin - gap).clamp_(min=0)
+        return short, -(short > 0).to(gap.dtype)
+
+    return _pairs(hinged, s, y, mask, weights, lambda_weight, k, pairs, reduce)
 
 
 def pair_softmax(
@@ -91,8 +100,12 @@ def pair_softmax(
 ) -> Tensor:
     """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j: the expected error of a two-item Plackett-Luce choice."""
     s, y, mask = prepare(scores, labels, where)
-    loss = torch.sigmoid(s[..., None, :] - s[..., :, None])
-    return _pairs(loss, s, y, mask, weights, None, None, pairs, reduce)
+
+    def choice(margin: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        wrong = torch.sigmoid(-margin)
+        return wrong, wrong * (wrong - 1)
+
+    return _pairs(choice, s, y, mask, weights, None, None, pairs, reduce)
 
 
 def margin_mse(
@@ -111,22 +124,74 @@ def margin_mse(
     Hofstaetter et al. (2020), arXiv 2010.02666.
     """
     s, y, mask = prepare(scores, labels, where)
-    loss = ((s[..., :, None] - s[..., None, :]) - (y[..., :, None] - y[..., None, :])) ** 2
-    return _pairs(loss, s, y, mask, weights, None, None, pairs, reduce)
+
+    def squared(margin: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        off = margin - wanted
+        return off * off, 2 * off
+
+    return _pairs(squared, s, y, mask, weights, None, None, pairs, reduce)
+
+
+class _PairSum(torch.autograd.Function):
+    """Sum over pairs with y_i > y_j of weight_ij phi(s_i - s_j), and their number. Value and gradient are taken block by block in one
+    pass, so that memory stays linear in the list and the blocks in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, y: Tensor, mask: Tensor, weight: Tensor | None, phi: Phi) -> tuple[Tensor, Tensor]:
+        n = s.shape[-1]
+        flat, labels, real = s.reshape(-1, n), y.reshape(-1, n), mask.reshape(-1, n)
+        # Labels of padding that no comparison holds for: NaN.
+        labels = labels.masked_fill(~real, torch.nan)
+        weights = None if weight is None else weight.expand(*s.shape, n).reshape(-1, n, n)
+        total, count, grad = flat.new_zeros(len(flat)), flat.new_zeros(len(flat)), torch.zeros_like(flat)
+        lists, rows = max(1, BLOCK // (n * n)), max(1, BLOCK // n)
+        for a in range(0, len(flat), lists):
+            x, z = flat[a : a + lists], labels[a : a + lists]
+            for r in range(0, n, rows):
+                wanted = z[:, r : r + rows, None] - z[:, None, :]
+                valid = (wanted > 0).to(x.dtype)
+                value, slope = phi(
+                    x[:, r : r + rows, None] - x[:, None, :],
+                    wanted.nan_to_num_() if phi.__name__ == "squared" else wanted,
+                )
+                count[a : a + lists] += valid.sum(dim=(-1, -2))
+                if weights is not None:
+                    valid = valid * weights[a : a + lists, r : r + rows]
+                total[a : a + lists] += torch.linalg.vecdot(value.flatten(1), valid.flatten(1))
+                slope = slope * valid
+                grad[a : a + lists, r : r + rows] += slope.sum(dim=-1)
+                grad[a : a + lists] -= slope.sum(dim=-2)
+        ctx.save_for_backward(grad.reshape(s.shape))
+        counts = count.reshape(s.shape[:-1])
+        ctx.mark_non_differentiable(counts)
+        return total.reshape(s.shape[:-1]), counts
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return outer[..., None] * grad, None, None, None, None
 
 
 def _pairs(
-    loss: Tensor, s: Tensor, y: Tensor, mask: Tensor, weights: Tensor | None, lambda_weight: str | LambdaWeight | None,
+    phi: Phi, s: Tensor, y: Tensor, mask: Tensor, weights: Tensor | None, lambda_weight: str | LambdaWeight | None,
     k: int | None, pairs: Pairs, reduce: Reduce,
 ) -> Tensor:  # fmt: skip
-    valid = mask[..., :, None] & mask[..., None, :] & (y[..., :, None] > y[..., None, :])
+    weight = None
     if lambda_weight is not None:
         rule = LAMBDA_WEIGHTS[lambda_weight] if isinstance(lambda_weight, str) else lambda_weight
-        loss = loss * rule(s.detach(), y, mask, k)
+        weight = rule(s.detach(), y, mask, k)
     if weights is not None:
         w = widen(weights)
-        loss = loss * (w if w.ndim == loss.ndim else w[..., :, None])
-    total, count = torch.where(valid, loss, 0.0).sum(dim=(-1, -2)), valid.sum(dim=(-1, -2))
+        w = w if w.ndim == s.ndim + 1 else w[..., :, None]
+        weight = w if weight is None else weight * w
+    if weight is not None:
+        both = mask[..., :, None] & mask[..., None, :]
+        weight = (
+            weight.detach().masked_fill(~both, 0.0)
+            if weight.shape[-1] > 1
+            else weight.detach().masked_fill(~mask[..., :, None], 0.0)
+        )
+    total, count = _PairSum.apply(s, y, mask, weight, phi)
     return reduce_lists(total / count.clamp(min=1) if pairs == "mean" else total, count > 0, reduce)
 
 
