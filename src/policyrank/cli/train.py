@@ -17,7 +17,9 @@ train = typer.Typer(help="Train policies.", no_args_is_help=True, rich_markup_mo
 
 @train.command("ranker")
 def ranker(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file, see below.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="TOML file with [data], [model] and [train], see above.")
+    ],
     out: Annotated[Path, typer.Option(help="Where the trained ranker goes (.pt).", rich_help_panel=c.OUT)] = Path(
         "ranker.pt"
     ),

@@ -51,6 +51,12 @@ def masked_mean(value: Tensor, mask: Tensor, axes: int = 1) -> Tensor:
     return torch.where(mask, value, 0.0).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)
 
 
+def ideal_dcg(gain: Tensor, k: int | None = None) -> Tensor:
+    """DCG@k of the best order: the sum of the k largest gains (..., list) over log2(place + 1)."""
+    best = gain.sort(dim=-1, descending=True).values[..., :k]
+    return (best / torch.log2(torch.arange(2, best.shape[-1] + 2, device=gain.device, dtype=gain.dtype))).sum(dim=-1)
+
+
 def ranks(scores: Tensor, mask: Tensor) -> Tensor:
     """Places by score, 1 the highest, ties by position; masked items last."""
     order = scores.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)

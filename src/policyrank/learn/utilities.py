@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from policyrank.learn._lists import ideal_dcg
+
 Utility = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -29,7 +31,7 @@ def ndcg_gains(labels: Tensor, rankings: Tensor, where: Tensor, *, exponential: 
     k = rankings.shape[-1]
     gain = (torch.exp2(labels) - 1 if exponential else labels).masked_fill(~where, 0.0)
     discount = torch.log2(torch.arange(2, k + 2, device=labels.device, dtype=labels.dtype))
-    ideal = (gain.sort(dim=-1, descending=True).values[..., :k] / discount).sum(dim=-1)
+    ideal = ideal_dcg(gain, k)
     return _taken(gain, rankings) / discount / ideal.clamp(min=1e-10)[..., None] * (ideal > 0)[..., None]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from policyrank.learn._lists import Reduce, ordered, prepare, reduce_lists, suffix_logsumexp, widen
+from policyrank.learn._lists import Reduce, ideal_dcg, ordered, prepare, reduce_lists, suffix_logsumexp, widen
 
 
 def softmax_cross_entropy(
@@ -168,9 +168,7 @@ def neural_ndcg(
 
 def _gain_and_ideal(y: Tensor, mask: Tensor, k: int | None) -> tuple[Tensor, Tensor]:
     gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
-    best = gain.sort(dim=-1, descending=True).values[..., :k]
-    discount = torch.log2(torch.arange(2, best.shape[-1] + 2, device=y.device, dtype=y.dtype))
-    return gain, (best / discount).sum(dim=-1)
+    return gain, ideal_dcg(gain, k)
 
 
 def ranklist(

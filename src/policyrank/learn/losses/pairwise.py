@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from policyrank.learn._lists import Reduce, prepare, ranks, reduce_lists, widen
+from policyrank.learn._lists import Reduce, ideal_dcg, prepare, ranks, reduce_lists, widen
 
 LambdaWeight = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
 Pairs = Literal["mean", "sum"]
@@ -198,9 +198,7 @@ def _pairs(
 def _gains(y: Tensor, mask: Tensor, k: int | None) -> Tensor:
     """(2^y - 1) / IDCG@k, 0 where masked."""
     gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
-    best = gain.sort(dim=-1, descending=True).values[..., :k]
-    discount = torch.log2(torch.arange(2, best.shape[-1] + 2, device=y.device, dtype=y.dtype))
-    return gain / (best / discount).sum(dim=-1, keepdim=True).clamp(min=1e-10)
+    return gain / ideal_dcg(gain, k)[..., None].clamp(min=1e-10)
 
 
 def _within(place: Tensor, k: int | None) -> Tensor:
