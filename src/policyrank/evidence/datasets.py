@@ -171,6 +171,24 @@ FILES: dict[str, DataFile] = {
             "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1",
         ),
         (
+            "training-curricula/cranfield/cran.all.1400",
+            _GITHUB + "xyxxyyxy/cranvectors/master/cran.all.1400",
+            "no formal licence; distributed for research by the University of Glasgow",
+            "1ff6a3982db4ae6318262fd6b4ccaadaf79521e2a877204c350cf04ec9f1a6ad",
+        ),
+        (
+            "training-curricula/cranfield/cran.qry",
+            _GITHUB + "xyxxyyxy/cranvectors/master/cran.qry",
+            "no formal licence; distributed for research by the University of Glasgow",
+            "7071f9ccf6af1361f87b7c4d39e5fd647f22e1c43eca1e9f7eb862e000708c96",
+        ),
+        (
+            "training-curricula/cranfield/cranqrel",
+            _GITHUB + "xyxxyyxy/cranvectors/master/cranqrel",
+            "no formal licence; distributed for research by the University of Glasgow",
+            "e555db745e3f2af96d643d8a7c52c6c8e1ccc644c5a749c671e0c6a086af3c3f",
+        ),
+        (
             "ranklist/emobank.csv",
             _GITHUB + "JULIELab/EmoBank/master/corpus/emobank.csv",
             "CC BY-SA 4.0",
@@ -306,6 +324,23 @@ def _crowd_pairs() -> list[dict[str, Any]]:
     return out
 
 
+def _cranfield() -> tuple[dict[str, str], dict[str, str], pl.DataFrame]:
+    """Cranfield: queries, documents, judgements (grade 5 - code, 1 to 4). Queries are numbered as they come, as the judgements do."""
+
+    def records(name: str) -> list[str]:
+        text = FILES[name].fetch().read_text(encoding="utf-8", errors="replace")
+        bodies = [r.partition("\n.W\n")[2] for r in ("\n" + text).split("\n.I ")[1:]]
+        return [" ".join(b.split()) for b in bodies]
+
+    queries = {str(k): t for k, t in enumerate(records("cran.qry"), 1)}
+    documents = {str(k): t for k, t in enumerate(records("cran.all.1400"), 1)}
+    rows = [line.split() for line in FILES["cranqrel"].fetch().read_text(encoding="utf-8").splitlines() if line.strip()]
+    qrels = pl.DataFrame(
+        {"query": [r[0] for r in rows], "document": [r[1] for r in rows], "grade": [5.0 - abs(int(r[2])) for r in rows]}
+    )
+    return queries, documents, qrels.unique(["query", "document"], keep="first", maintain_order=True)
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -339,6 +374,7 @@ DATASETS: dict[str, Callable[[], object]] = {
     "roboarena-progress": _roboarena_progress,
     "llmfao": _llmfao,
     "crowd-pairs": _crowd_pairs,
+    "cranfield": _cranfield,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }

@@ -13,6 +13,7 @@ STUDIES: dict[str, str] = {
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "ranklist": "listwise preference learning of rated sentences (arXiv 2508.09826)",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
+    "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
 }
 
 __all__ = ["STUDIES", "Claim", "Scale", "Study", "Verdict", "judge", "page", "run_study", "table"]
