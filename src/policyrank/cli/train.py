@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,6 +130,10 @@ def rerank(
         "query": np.repeat(np.array(data.queries), length), "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
         "score": RankerTrainer(model).scores(data),
     })  # fmt: skip
-    write_run(run, out if out is not None else sys.stdout, tag=ranker.stem)  # type: ignore[arg-type]
-    if out is not None:
-        c.written(out)
+    if out is None:
+        text = BytesIO()
+        write_run(run, text, tag=ranker.stem)
+        sys.stdout.write(text.getvalue().decode())
+        return
+    write_run(run, out, tag=ranker.stem)
+    c.written(out)

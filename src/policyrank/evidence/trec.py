@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
     return out
 
 
-def write_run(run: pl.DataFrame, path: str | Path, tag: str = "policyrank") -> None:
+def write_run(run: pl.DataFrame, path: str | Path | BytesIO, tag: str = "policyrank") -> None:
     """Write columns query, document, score as a TREC run, each query's documents by score."""
     tag = "-".join(tag.split()) or "run"
     ordered = run.sort("query", "score", "document", descending=[False, True, True], maintain_order=True)

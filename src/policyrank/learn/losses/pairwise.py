@@ -126,7 +126,7 @@ def margin_mse(
     s, y, mask = prepare(scores, labels, where)
 
     def squared(margin: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        off = margin - wanted
+        off = (margin - wanted).nan_to_num()  # padding
         return off * off, 2 * off
 
     return _pairs(squared, s, y, mask, weights, None, None, pairs, reduce)
@@ -140,7 +140,7 @@ class _PairSum(torch.autograd.Function):
     def forward(ctx: Any, s: Tensor, y: Tensor, mask: Tensor, weight: Tensor | None, phi: Phi) -> tuple[Tensor, Tensor]:
         n = s.shape[-1]
         flat, labels, real = s.reshape(-1, n), y.reshape(-1, n), mask.reshape(-1, n)
-        # Labels of padding that no comparison holds for: NaN.
+        # No comparison with NaN holds: one test does for labels and padding.
         labels = labels.masked_fill(~real, torch.nan)
         weights = None if weight is None else weight.expand(*s.shape, n).reshape(-1, n, n)
         total, count, grad = flat.new_zeros(len(flat)), flat.new_zeros(len(flat)), torch.zeros_like(flat)
@@ -150,10 +150,7 @@ class _PairSum(torch.autograd.Function):
             for r in range(0, n, rows):
                 wanted = z[:, r : r + rows, None] - z[:, None, :]
                 valid = (wanted > 0).to(x.dtype)
-                value, slope = phi(
-                    x[:, r : r + rows, None] - x[:, None, :],
-                    wanted.nan_to_num_() if phi.__name__ == "squared" else wanted,
-                )
+                value, slope = phi(x[:, r : r + rows, None] - x[:, None, :], wanted)
                 count[a : a + lists] += valid.sum(dim=(-1, -2))
                 if weights is not None:
                     valid = valid * weights[a : a + lists, r : r + rows]
