@@ -7,6 +7,7 @@ from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.score_readers import read_lm_eval, read_scores
 from policyrank.evidence.scores import Scores
+from policyrank.evidence.texts import read_texts
 from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "read_rankings",
     "read_run",
     "read_scores",
+    "read_texts",
     "write_qrels",
     "write_run",
 ]

@@ -34,6 +34,11 @@ _RANKEVAL = _GITHUB + "hpclab/rankeval/master/rankeval/test/data/"
 _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
 
 
+def cache_folder() -> Path:
+    """Where what was downloaded or is dear to compute is kept: ``policyrank`` in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "policyrank"
+
+
 @dataclass(frozen=True)
 class DataFile:
     """One file of a data set: its place in the data folder, public address, licence and SHA-256 (of a .gz file: of its contents)."""
@@ -52,7 +57,7 @@ class DataFile:
             When it can be neither found nor downloaded, or is not the file that is meant.
         """
         root = os.environ.get("POLICYRANK_DATA")
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "policyrank"
+        cache = cache_folder()
         places = [Path(root) / self.path] if root else []
         for place in (*places, cache / self.path):
             if place.is_file():

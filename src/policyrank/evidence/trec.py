@@ -64,14 +64,22 @@ def read_run(path: str | Path) -> pl.DataFrame:
 
 
 def read_qrels(path: str | Path) -> pl.DataFrame:
-    """TREC judgements: columns query, document, grade. Negative grades count as 0.
+    """TREC judgements (query 0 document grade), or a table of three columns with a header (query-id, corpus-id, score, as BEIR has it).
+
+    Columns query, document, grade. Negative grades count as 0.
 
     Raises
     ------
     EvidenceError
         Naming the line that is malformed, or the document that is judged twice for a query.
     """
-    frame = _number(_fields(path, 4, "TREC qrels file (query 0 document grade)"), "field_3", path, "grade")
+    file = Path(path)
+    first = file.open(encoding="utf-8", errors="replace").readline().split() if file.is_file() else []
+    if len(first) == 3:
+        fields = _fields(path, 3, "table of judgements (query, document, grade)")[1:]
+        frame = _number(fields, "field_2", path, "grade").with_columns(field_2="field_1")
+    else:
+        frame = _number(_fields(path, 4, "TREC qrels file (query 0 document grade)"), "field_3", path, "grade")
     out = frame.select(query="field_0", document="field_2", grade=pl.col("value").clip(lower_bound=0))
     _twice(out, path)
     return out

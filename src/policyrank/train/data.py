@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from policyrank.evidence import EvidenceError
+from policyrank.train.negatives import Sampler, uniform
 
 Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded lists: features (lists, n, d), labels, first_stage and where (lists, n), rows (lists, n) into the data."""
+    """Padded lists: features (lists, n, d) or texts, labels, first_stage and where (lists, n), rows (lists, n) into the data."""
 
-    features: Tensor
+    features: Any
     labels: Tensor
     first_stage: Tensor
     where: Tensor
@@ -29,7 +31,7 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class RankingData:
+class Lists:
     """Queries with their candidates.
 
     Attributes
@@ -40,8 +42,6 @@ class RankingData:
         (queries + 1,), where each query's rows begin
     labels
         (rows,), grades, higher is better
-    features
-        float32 (rows, d)
     first_stage
         (rows,), scores of the ranker that made the candidates, -inf for those it lacks; zeros without one
     """
@@ -49,8 +49,58 @@ class RankingData:
     queries: tuple[str, ...]
     offsets: NDArray[np.int64]
     labels: Float
-    features: NDArray[np.float32]
     first_stage: Float
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def features_of(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> Any:
+        """What a ranker sees of these queries' rows ``index`` (lists, n)."""
+        raise NotImplementedError
+
+    def batch(
+        self,
+        which: ArrayLike,
+        size: int | None = None,
+        rng: np.random.Generator | None = None,
+        sampler: Sampler = uniform,
+    ) -> Batch:
+        """Lists of these queries, padded; ``sampler`` cuts lists longer than ``size``, one best document always kept."""
+        rows, asked = [], np.asarray(which, dtype=np.int64)
+        for q in asked:
+            own = np.arange(self.offsets[q], self.offsets[q + 1])
+            if size is not None and len(own) > size:
+                if rng is None:
+                    raise EvidenceError("lists are cut at random: give a generator.")
+                own = own[sampler(self.labels[own], self.first_stage[own], size, rng)]
+            rows.append(own)
+        width = max(map(len, rows))
+        index, where = np.zeros((len(rows), width), dtype=np.int64), np.zeros((len(rows), width), dtype=bool)
+        for k, own in enumerate(rows):
+            index[k, : len(own)], where[k, : len(own)] = own, True
+        return Batch(
+            self.features_of(asked, index), torch.from_numpy(self.labels[index]).float(),
+            torch.from_numpy(self.first_stage[index]).float(), torch.from_numpy(where), torch.from_numpy(index),
+        )  # fmt: skip
+
+    def batches(self, which: ArrayLike, lists: int) -> Iterator[Batch]:
+        """These queries in order, for evaluation."""
+        asked = np.asarray(which, dtype=np.int64)
+        for start in range(0, len(asked), lists):
+            yield self.batch(asked[start : start + lists])
+
+
+@dataclass(frozen=True, eq=False)
+class RankingData(Lists):
+    """Queries with candidates that are features.
+
+    Attributes
+    ----------
+    features
+        float32 (rows, d)
+    """
+
+    features: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -82,10 +132,10 @@ class RankingData:
         code = np.array([first.setdefault(n, len(first)) for n in names])
         order = np.argsort(code, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(code))]).astype(np.int64)
-        return cls(tuple(first), offsets, y[order], x[order], b[order])
+        return cls(tuple(first), offsets, y[order], b[order], x[order])
 
-    def __len__(self) -> int:
-        return len(self.queries)
+    def features_of(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self.features[index])
 
     def standardised(self) -> RankingData:
         """Features sign(x) log(1 + |x|), then standardised within each query: comparable across queries."""
@@ -93,33 +143,7 @@ class RankingData:
         for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             part = x[a:b] - x[a:b].mean(axis=0)
             x[a:b] = part / np.maximum(part.std(axis=0), 1e-6)
-        return RankingData(self.queries, self.offsets, self.labels, x.astype(np.float32), self.first_stage)
-
-    def batch(self, which: ArrayLike, size: int | None = None, rng: np.random.Generator | None = None) -> Batch:
-        """Lists of these queries, padded; lists longer than ``size`` are cut at random, one best document always kept."""
-        rows = []
-        for q in np.asarray(which):
-            own = np.arange(self.offsets[q], self.offsets[q + 1])
-            if size is not None and len(own) > size:
-                if rng is None:
-                    raise EvidenceError("lists are cut at random: give a generator.")
-                best = rng.choice(own[self.labels[own] == self.labels[own].max()])
-                own = np.sort(np.append(rng.choice(own[own != best], size - 1, replace=False), best))
-            rows.append(own)
-        width = max(map(len, rows))
-        index, where = np.zeros((len(rows), width), dtype=np.int64), np.zeros((len(rows), width), dtype=bool)
-        for k, own in enumerate(rows):
-            index[k, : len(own)], where[k, : len(own)] = own, True
-        return Batch(
-            torch.from_numpy(self.features[index]), torch.from_numpy(self.labels[index]).float(),
-            torch.from_numpy(self.first_stage[index]).float(), torch.from_numpy(where), torch.from_numpy(index),
-        )  # fmt: skip
-
-    def batches(self, lists: int) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """All queries in order, for evaluation."""
-        for start in range(0, len(self), lists):
-            which = np.arange(start, min(start + lists, len(self)))
-            yield which, self.batch(which)
+        return replace(self, features=x.astype(np.float32))
 
 
 def read_letor(path: str | Path) -> RankingData:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from policyrank.evidence import EvidenceError
+from policyrank.evidence.datasets import cache_folder
 
 
 def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
@@ -21,8 +26,26 @@ def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
     EvidenceError
         When the extra ``retrieval`` or the package is missing, or the encoder cannot be loaded.
     """
+    return _load("SentenceTransformer", name, device=device)
+
+
+def load_cross_encoder(name: str = "minilm", device: str | None = None, max_length: int | None = None) -> Any:
+    """A sentence-transformers cross-encoder of one score: a folder or hub name, or ``"minilm"``. A body without a head gets a new one, drawn by torch's seed.
+
+    Raises
+    ------
+    EvidenceError
+        As ``load_encoder``; and when the model has several outputs.
+    """
+    found = _load("CrossEncoder", name, device=device, max_length=max_length, num_labels=1, activation_fn=nn.Identity())
+    if found.num_labels != 1:
+        raise EvidenceError(f"{name}: a classifier of {found.num_labels} labels; a ranker gives one score.")
+    return found
+
+
+def _load(kind: str, name: str, **options: Any) -> Any:
     try:
-        from sentence_transformers import SentenceTransformer
+        import sentence_transformers
     except ModuleNotFoundError as error:
         raise EvidenceError(f"text encoders need {error.name}: pip install 'policyrank[retrieval]'") from None
     if name == "minilm":
@@ -33,14 +56,40 @@ def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
             )
         name = str(Path(spec.submodule_search_locations[0]) / "model")
     try:
-        return SentenceTransformer(name, device=device)
+        return getattr(sentence_transformers, kind)(name, **options)
     except Exception as error:
         raise EvidenceError(f"encoder {name}: cannot be loaded ({str(error).strip().splitlines()[0][:300]}).") from None
 
 
-def encode_texts(encoder: Any, texts: Sequence[str], *, batch: int = 64, progress: bool = False) -> NDArray[np.float32]:
-    """Unit vectors of texts, float32 (texts, d)."""
-    return np.asarray(
+def encode_texts(
+    encoder: Any, texts: Sequence[str], *, batch: int = 64, progress: bool = False, cache: str | None = None
+) -> NDArray[np.float32]:
+    """Unit vectors of texts, float32 (texts, d).
+
+    Parameters
+    ----------
+    encoder
+        of sentence-transformers
+    batch
+        texts encoded at once
+    cache
+        a name for the encoder, under which vectors are kept in the cache folder and found again (None: not kept). A name must stand for one encoder:
+        its weights are not looked at
+    """
+    place: Path | None = None
+    if cache is not None:
+        key = json.dumps([cache, encoder.max_seq_length, list(texts)], ensure_ascii=False)
+        place = cache_folder() / "vectors" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+        if place.is_file():
+            return np.load(place)
+    vectors = np.asarray(
         encoder.encode(list(texts), batch_size=batch, show_progress_bar=progress, normalize_embeddings=True),
         dtype=np.float32,
     )
+    if place is not None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.save(file, vectors)
+        part.replace(place)
+    return vectors

@@ -1,13 +1,16 @@
-"""First stages: candidates by BM25, as a run."""
+"""First stages: candidates by BM25 or by vectors, as a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from policyrank.evidence import EvidenceError
+from policyrank.train.encoders import encode_texts
 
 
 def bm25_run(
@@ -33,7 +36,37 @@ def bm25_run(
     tokens = bm25s.tokenize(list(queries.values()), stopwords="en", show_progress=False)
     found, scores = index.retrieve(tokens, k=min(depth, len(documents)), show_progress=False)
     names = np.array(list(documents))
-    run = pl.DataFrame({
-        "query": np.repeat(np.array(list(queries)), found.shape[1]), "document": names[found.ravel()], "score": scores.ravel().astype(float),
+    return _run(queries, names[found], scores).filter(pl.col("score") > 0)
+
+
+def dense_run(
+    queries: Mapping[str, str], documents: Mapping[str, str], encoder: Any, *, depth: int = 100, batch: int = 64, progress: bool = False, cache: str | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """The ``depth`` documents of each query nearest in cosine, exactly: columns query, document, score.
+
+    Parameters
+    ----------
+    encoder
+        of sentence-transformers
+    cache
+        see ``encode_texts``
+    """
+    if not queries or not documents:
+        raise EvidenceError("a search needs at least one query and one document.")
+    d = encode_texts(encoder, list(documents.values()), batch=batch, progress=progress, cache=cache)
+    q = encode_texts(encoder, list(queries.values()), batch=batch, cache=cache)
+    k, names = min(depth, len(d)), np.array(list(documents))
+    parts = []
+    for start in range(0, len(q), 256):
+        cosine = q[start : start + 256] @ d.T
+        top = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        parts.append((top, np.take_along_axis(cosine, top, axis=1)))
+    top, score = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    order = np.argsort(-score, axis=1, kind="stable")
+    return _run(queries, names[np.take_along_axis(top, order, axis=1)], np.take_along_axis(score, order, axis=1))
+
+
+def _run(queries: Mapping[str, str], documents: NDArray[Any], scores: NDArray[Any]) -> pl.DataFrame:
+    return pl.DataFrame({
+        "query": np.repeat(np.array(list(queries)), documents.shape[1]), "document": documents.ravel(), "score": scores.ravel().astype(float),
     })  # fmt: skip
-    return run.filter(pl.col("score") > 0)
