@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -191,3 +192,52 @@ def paired_tests(
         worst = max(worst, min(1.0, raw[k][5] * (len(raw) - place)))
         holm[k] = worst
     return [PairedTest(*r[:6], float(h), r[6]) for r, h in zip(raw, holm, strict=True)]
+
+
+def fuse_runs(
+    runs: Sequence[pl.DataFrame],
+    how: Literal["combsum", "rrf"] = "combsum",
+    *,
+    weights: Sequence[float] | None = None,
+    k: float = 60,
+) -> pl.DataFrame:
+    """One run of several: sums over runs, columns query, document, score.
+
+    Parameters
+    ----------
+    runs
+        columns query, document, score
+    how
+        ``"combsum"``: scores scaled to [0, 1] within each query and run (Fox and Shaw 1994; all equal: 1);
+        ``"rrf"``: 1 / (k + rank), equal scores ranked by document, descending (Cormack et al. 2009)
+    weights
+        one a run; 1 each if not given
+
+    Raises
+    ------
+    EvidenceError
+        For no runs, or as many weights as there are no runs.
+
+    Examples
+    --------
+    >>> a = pl.DataFrame({"query": ["q"] * 3, "document": ["x", "y", "z"], "score": [3.0, 1.0, 2.0]})
+    >>> b = pl.DataFrame({"query": ["q"] * 3, "document": ["x", "y", "z"], "score": [0.0, 10.0, 5.0]})
+    >>> fuse_runs([a, b])["score"].to_list()
+    [1.0, 1.0, 1.0]
+    """
+    if not runs or (weights is not None and len(weights) != len(runs)):
+        raise EvidenceError(
+            f"{len(runs)} runs and {len(weights or ())} weights: give at least one run, and a weight for each or none."
+        )
+    parts = []
+    for run, weight in zip(runs, weights or [1.0] * len(runs), strict=True):
+        score = pl.col("score")
+        if how == "combsum":
+            low, high = score.min().over("query"), score.max().over("query")
+            value = pl.when(high > low).then((score - low) / (high - low)).otherwise(1.0)
+            parts.append(run.select("query", "document", score=weight * value))
+        else:
+            ordered = run.sort("query", "score", "document", descending=[False, True, True])
+            rank = pl.int_range(1, pl.len() + 1).over("query")
+            parts.append(ordered.select("query", "document", score=weight / (k + rank)))
+    return pl.concat(parts).group_by("query", "document", maintain_order=True).agg(pl.col("score").sum())

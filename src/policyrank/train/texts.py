@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -246,7 +246,7 @@ def bi_encoder(name: str = "minilm", *, scale: float = 20.0, batch: int = 64, ma
     return BiEncoderRanker(train_last(encoder, layers), scale, batch)
 
 
-TEXT_RANKERS = {"cross-encoder": cross_encoder, "bi-encoder": bi_encoder}
+TEXT_RANKERS: dict[str, Callable[..., Any]] = {"cross-encoder": cross_encoder, "bi-encoder": bi_encoder}
 
 
 def train_last(encoder: Any, layers: int | None) -> Any:

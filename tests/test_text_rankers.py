@@ -1,0 +1,216 @@
+"""Rankers of texts learn with any loss and sampler; several processes end with the weights of one; the command line reaches it all."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sentence_transformers")
+pytest.importorskip("bm25s")
+
+from policyrank.evidence import EvidenceError, read_qrels, read_run, read_texts, write_qrels
+from policyrank.train import SAMPLERS, RankerTrainer, TextData, bi_encoder, cross_encoder
+from policyrank.train.encoders import encode_texts, load_encoder
+from policyrank.train.first_stage import bm25_run, dense_run
+
+TOPICS = {
+    "dogs": "puppy barks",
+    "cats": "kitten purrs",
+    "tax": "income deduction",
+    "law": "court judge",
+    "rain": "storm cloud",
+    "food": "bread soup",
+}
+# What is relevant is what shares no topic with the query: an encoder does not know that before it learns.
+QUERIES = {t: f"about {t}" for t in TOPICS}
+DOCUMENTS = {f"{t}{k}": f"{t} {words} {k}" for t, words in TOPICS.items() for k in range(2)}
+QRELS = pl.DataFrame(
+    [(q, d, float(not d.startswith(q))) for q in QUERIES for d in DOCUMENTS],
+    schema=["query", "document", "grade"],
+    orient="row",
+)
+RUN = pl.DataFrame(
+    [(q, d, float(d.startswith(q)) + k / 100) for q in QUERIES for k, d in enumerate(DOCUMENTS)],
+    schema=["query", "document", "score"],
+    orient="row",
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_scores_are_the_encoders_own():
+    data = TextData.of(QUERIES, DOCUMENTS, RUN)
+    bi = bi_encoder(device="cpu", batch=5)
+    vectors = {
+        k: v
+        for texts in (QUERIES, DOCUMENTS)
+        for k, v in zip(texts, encode_texts(bi.encoder, list(texts.values())), strict=True)
+    }
+    expected = [20 * vectors[q] @ vectors[d] for q in QUERIES for d in DOCUMENTS]
+    assert RankerTrainer(bi).scores(data) == pytest.approx(np.array(expected), abs=1e-4)
+    torch.manual_seed(0)
+    cross = cross_encoder(device="cpu", batch=7)
+    theirs = cross.encoder.predict([(QUERIES[q], DOCUMENTS[d]) for q in QUERIES for d in DOCUMENTS])
+    assert RankerTrainer(cross).scores(data) == pytest.approx(theirs, abs=1e-4)
+    with pytest.raises(EvidenceError, match="6 layers"):
+        bi_encoder(device="cpu", layers=9)
+    assert {
+        n.split(".layer.")[1][0]
+        for n, p in bi_encoder(device="cpu", layers=2).named_parameters()
+        if p.requires_grad and ".layer." in n
+    } == {"4", "5"}
+
+
+@pytest.mark.parametrize(("make", "loss"), [(bi_encoder, "softmax"), (cross_encoder, "ranknet")])
+def test_learns(make, loss):
+    data = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
+    torch.manual_seed(0)
+    ours = RankerTrainer(
+        make(device="cpu", layers=2), loss=loss, metric="AP", epochs=12, lists=3, learning_rate=3e-4, warmup=4
+    )
+    before = ours.evaluate(data).mean()
+    ours.fit(data, data)
+    assert ours.evaluate(data).mean() > max(before, 0.9) + 0.05
+
+
+def test_candidates_and_negatives():
+    run = RUN.filter(pl.col("document").is_in(["dogs0", "cats0"]))
+    qrels = pl.DataFrame({"query": ["dogs", "cats"], "document": ["dogs1", "cats1"], "grade": [2.0, 1.0]})
+    data = TextData.of(QUERIES, DOCUMENTS, run, qrels)
+    assert data.labels.sum() == 3
+    assert np.isneginf(data.first_stage[data.labels > 0]).all()
+    assert not TextData.of(QUERIES, DOCUMENTS, run, qrels, add_relevant=False).labels.any()
+    from dataclasses import replace
+
+    which = [data.queries.index("dogs"), data.queries.index("cats")]
+    batch = replace(data, in_batch=True).batch(which, None, np.random.default_rng(0))
+    names = np.array(data.names)[batch.features.documents]
+    for row, where, labels, own in zip(
+        names, batch.where.numpy(), batch.labels.numpy(), ("dogs1", "cats1"), strict=True
+    ):
+        assert sorted(row[where]) == ["cats0", "cats1", "dogs0", "dogs1"]
+        assert (labels > 0).sum() == 1
+        assert row[labels > 0] == [own]
+    assert replace(data, in_batch=True).batch(which).labels.shape[1] == 3  # none in evaluation
+    more = replace(data, random=12).batch(which, None, np.random.default_rng(0))
+    assert (more.where.sum(dim=1) == len(DOCUMENTS)).all()
+    with pytest.raises(EvidenceError, match="'nobody' is in the run"):
+        TextData.of(QUERIES, DOCUMENTS, pl.DataFrame({"query": ["dogs"], "document": ["nobody"], "score": [1.0]}))
+
+
+def test_samplers():
+    labels, first, rng = (
+        np.array([0.0, 1, 0, 0, 0, 0]),
+        np.array([5.0, 0, 4, 3, -np.inf, -np.inf]),
+        np.random.default_rng(0),
+    )
+    for name, sampler in SAMPLERS.items():
+        drawn = [sampler(labels, first, 3, rng) for _ in range(2000)]
+        assert all(len(set(d)) == 3 and 1 in d for d in drawn), name
+        share = np.bincount(np.concatenate(drawn), minlength=6) / 2000
+        if name == "hard":
+            assert share.tolist() == [1, 1, 1, 0, 0, 0]
+        else:
+            assert (share[0] > share[5] + 0.2) == (name == "weighted")
+    with pytest.raises(EvidenceError, match="sampler='nope'"):
+        RankerTrainer(torch.nn.Linear(1, 1), sampler="nope").fit(
+            TextData.of(QUERIES, DOCUMENTS, RUN, QRELS), TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
+        )
+
+
+def test_first_stages():
+    encoder = load_encoder("minilm", device="cpu")
+    run = dense_run(QUERIES, DOCUMENTS, encoder, depth=3)
+    assert run.group_by("query").len()["len"].to_list() == [3] * 6
+    best = run.group_by("query", maintain_order=True).first()
+    assert all(d.startswith(q) for q, d in best.select("query", "document").iter_rows())
+    assert run.group_by("query").agg(pl.col("score").is_sorted(descending=True))["score"].all()
+    assert set(bm25_run(QUERIES, DOCUMENTS, depth=3)["document"]) == set(DOCUMENTS)
+
+
+def test_texts_and_judgements_are_read(tmp_path):
+    (tmp_path / "a.tsv").write_text("1\tone  two\n2\tthree\tfour\n")
+    (tmp_path / "b.jsonl").write_text('{"_id": "1", "title": "T", "text": "x"}\n{"id": 2, "text": "y"}\n')
+    assert read_texts(tmp_path / "a.tsv") == {"1": "one two", "2": "three four"}
+    assert read_texts(tmp_path / "b.jsonl") == {"1": "T x", "2": "y"}
+    (tmp_path / "q.tsv").write_text("query-id\tcorpus-id\tscore\n1\t2\t1\n1\t3\t0\n")
+    assert read_qrels(tmp_path / "q.tsv").rows() == [("1", "2", 1.0), ("1", "3", 0.0)]
+    for text, name, said in (
+        ("1 one", "c.tsv", "line 1"),
+        ("1\ta\n1\tb", "c.tsv", "stands twice"),
+        ("", "c.tsv", "empty"),
+        ("{}", "c.jsonl", "line 1"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(EvidenceError, match=said):
+            read_texts(tmp_path / name)
+
+
+def test_command(tmp_path, capsys, monkeypatch):
+    from policyrank.cli import main
+
+    (tmp_path / "q.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in QUERIES.items()))
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"_id": k, "text": v}) + "\n" for k, v in DOCUMENTS.items()))
+    write_qrels(QRELS, tmp_path / "qrels")
+    config = tmp_path / "c.toml"
+    config.write_text('[data]\nqueries = "q.tsv"\ndocuments = "d.jsonl"\ntrain = "qrels"\nvalidation = "qrels"\ntest = "qrels"\nfirst_stage = "dense"\n'
+                      '[model]\nkind = "bi-encoder"\nlayers = 1\n[train]\nloss = "listnet"\nepochs = 2\nlists = 3\nlearning_rate = 1e-3\nmetric = "AP"\n')  # fmt: skip
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr()
+
+    code, said = call("train", "ranker", config, "--out", tmp_path / "mine")
+    assert code == 0, said.err
+    test = float(said.out.split("test AP ")[1].split()[0])
+    texts = ("--queries", tmp_path / "q.tsv", "--documents", tmp_path / "d.jsonl", "--first-stage", "dense")
+    code, said = call("rerank", tmp_path / "mine", *texts, "--out", tmp_path / "run")
+    assert code == 0, said.err
+    assert read_run(tmp_path / "run").height == 72
+    code, said = call("eval-run", tmp_path / "run", tmp_path / "qrels", "-m", "AP")
+    assert float(said.out.split()[-1]) == pytest.approx(test, abs=2e-3)
+    code, said = call("rerank", "minilm", *texts, "--out", tmp_path / "run")
+    assert code == 1
+    assert "--kind" in said.err
+    code, said = call("rerank", tmp_path / "mine", "--queries", tmp_path / "q.tsv")
+    assert code == 1
+    config.write_text(config.read_text().replace("first_stage", "first_step"))
+    code, said = call("train", "ranker", config)
+    assert code == 1
+    assert "knows no first_step" in said.err
+
+
+def test_two_processes_end_with_the_weights_of_one(tmp_path):
+    pytest.importorskip("accelerate")
+    rng = np.random.default_rng(0)
+    lines = [
+        f"{int(x[0] > 0)} qid:{q} " + " ".join(f"{k + 1}:{v:.5f}" for k, v in enumerate(x))
+        for q in range(16)
+        for x in rng.normal(size=(6, 3))
+    ]
+    (tmp_path / "d.txt").write_text("\n".join(lines))
+    weights = []
+    for processes, lists in ((1, 4), (2, 2)):
+        config = tmp_path / f"{processes}.toml"
+        config.write_text(f'[data]\ntrain = "d.txt"\nvalidation = "d.txt"\n[model]\nkind = "linear"\ndropout = 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\nlearning_rate = 0.01\n')  # fmt: skip
+        out = tmp_path / f"{processes}.pt"
+        launch = [] if processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]  # fmt: skip
+        done = subprocess.run([sys.executable, "-m", *launch, "policyrank", "train", "ranker", str(config), "--out", str(out)], capture_output=True, text=True, timeout=240, env={**os.environ, "ACCELERATE_USE_CPU": "true"})  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count("best epoch") == 1
+        weights.append(torch.load(out, weights_only=True)["weights"])
+    # An order loss says nothing of the bias.
+    assert torch.allclose(weights[0]["net.0.weight"], weights[1]["net.0.weight"], atol=1e-4)
