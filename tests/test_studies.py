@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from policyrank.evidence import Scores, datasets
+from policyrank.evidence import Scores, data_files, datasets
 from policyrank.studies import STUDIES, Claim, judge, page, run_study, table
 
 
@@ -66,7 +66,7 @@ def test_data_sets_are_checked(tmp_path, monkeypatch):
         datasets.load("soccer")
     with pytest.raises(EvidenceError, match="no data set"):
         datasets.load("nothing")
-    file = datasets.DataFile("nowhere/x.txt", "file:///nowhere/x.txt", "none", "0")
+    file = data_files.DataFile("nowhere/x.txt", "file:///nowhere/x.txt", "none", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(EvidenceError, match="Download it by hand"):
         file.fetch()

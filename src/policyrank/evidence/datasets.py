@@ -1,21 +1,11 @@
-"""Named data sets of others: where they are, under which licence, and how they become evidence.
-
-Nothing is shipped. A file is looked for in the folder that ``POLICYRANK_DATA`` names, then in the cache, then at its
-public address; its SHA-256 is always checked.
-"""
+"""Named data sets of others: where they are, under which licence, and how they become evidence."""
 
 from __future__ import annotations
 
 import ast
-import gzip
-import hashlib
 import json
-import os
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,214 +13,9 @@ import polars as pl
 
 from policyrank.evidence.base import EvidenceError, Labels
 from policyrank.evidence.comparisons import Comparisons
+from policyrank.evidence.data_files import FILES
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.scores import Scores
-
-_GITHUB = "https://raw.githubusercontent.com/"
-_SPIEL = _GITHUB + "google-deepmind/open_spiel/master/open_spiel/"
-_SYSTEMS = _GITHUB + "PierreColombo/RankingNLPSystems/main/"
-_ANYRANK = _GITHUB + "irom-princeton/AnyRank/main/data/roboarena/"
-_RANKEVAL = _GITHUB + "hpclab/rankeval/master/rankeval/test/data/"
-_LLMFAO = _GITHUB + "dustalov/llmfao/master/"
-
-
-def cache_folder() -> Path:
-    """Where what was downloaded or is dear to compute is kept: ``policyrank`` in XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "policyrank"
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One file of a data set: its place in the data folder, public address, licence and SHA-256 (of a .gz file: of its contents)."""
-
-    path: str
-    url: str
-    licence: str
-    sha256: str
-
-    def fetch(self) -> Path:
-        """The file on this machine, checked.
-
-        Raises
-        ------
-        EvidenceError
-            When it can be neither found nor downloaded, or is not the file that is meant.
-        """
-        root = os.environ.get("POLICYRANK_DATA")
-        cache = cache_folder()
-        places = [Path(root) / self.path] if root else []
-        for place in (*places, cache / self.path):
-            if place.is_file():
-                return self._checked(place)
-        target = cache / self.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(target.suffix + ".part")
-        try:
-            urllib.request.urlretrieve(self.url, partial)
-            if self.path.endswith(".gz") and not self.url.endswith(".gz"):
-                partial.write_bytes(gzip.compress(partial.read_bytes()))
-        except OSError as error:
-            raise EvidenceError(
-                f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}) and {self.url} cannot be had ({error}). "
-                "Download it by hand and name its folder in POLICYRANK_DATA."
-            ) from None
-        self._checked(partial).rename(target)
-        return target
-
-    def _checked(self, place: Path) -> Path:
-        data = place.read_bytes()
-        found = hashlib.sha256(gzip.decompress(data) if self.path.endswith(".gz") else data).hexdigest()
-        if found != self.sha256:
-            raise EvidenceError(
-                f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the file and fetch it again."
-            )
-        return place
-
-
-_NO_LICENCE = "no licence file; public leaderboard numbers, cite arXiv 2202.03799"
-FILES: dict[str, DataFile] = {
-    path.split("/")[-1]: DataFile(path, url, licence, sha)
-    for path, url, licence, sha in (
-        (
-            "active-evaluation/atari_agent57_table.txt",
-            _SPIEL + "python/voting/examples/atari_agent57_table.txt",
-            "Apache-2.0",
-            "965110184d9f66c75928540ff14ed3b79453bd4c1368b5e8d917040ed6bb364c",
-        ),
-        (
-            "active-evaluation/atari_muesli_table11.txt",
-            _SPIEL + "python/voting/examples/atari_muesli_table11.txt",
-            "Apache-2.0",
-            "c838c03aac5f88cf948c90900765cc92de343a38b48f70f0b00e2c4d8809c001",
-        ),
-        (
-            "active-evaluation/atari_rainbow_table5.txt",
-            _SPIEL + "python/voting/examples/atari_rainbow_table5.txt",
-            "Apache-2.0",
-            "0be22ff1997a51a9ebd9264e3b138eee6bacadac329595dd83ea2b1583d12ad3",
-        ),
-        (
-            "best-systems/glue.csv",
-            _SYSTEMS + "sample_df/glue.csv",
-            _NO_LICENCE,
-            "fffc792c7dfaace5097286a83f874ebdabef742a9c344ccfbce476641edab1ce",
-        ),
-        (
-            "best-systems/superglue.data",
-            _SYSTEMS + "data/superglue.data",
-            _NO_LICENCE,
-            "5d054fb6ea2e3d2056e3560e9be5749f1a502aed88436518746cf4871cb8d2c4",
-        ),
-        (
-            "best-systems/xtrem.data",
-            _SYSTEMS + "data/xtrem.data",
-            _NO_LICENCE,
-            "e0376287bedcec878dbd88438457bf7dfc1752bc60fd544d009a8e5fa0c8ed23",
-        ),
-        (
-            "best-systems/TAC_08.csv",
-            _SYSTEMS + "final_df/TAC_08.csv",
-            _NO_LICENCE,
-            "e487b0221548c453a2b61d7c53e68ab942a1d4cdf524129f5913ebe3087c9d89",
-        ),
-        (
-            "best-systems/TAC_09.csv",
-            _SYSTEMS + "final_df/TAC_09.csv",
-            _NO_LICENCE,
-            "a60e6859b753f78f0b94b7c6b92bac48a666aa4ad1eca87edcd402a4fbd6ca84",
-        ),
-        (
-            "best-systems/TAC_11.csv",
-            _SYSTEMS + "final_df/TAC_11.csv",
-            _NO_LICENCE,
-            "ee91f8f77e99d957f42816bc2dfd8a776373ea6d753b8867db3e15988d60cea7",
-        ),
-        (
-            "best-systems/REAL_SUM.csv",
-            _SYSTEMS + "final_df/REAL_SUM.csv",
-            _NO_LICENCE,
-            "2541b4456247519b3c28a01bcba6b7c57302411182898dc278cb367f9fd3a8f3",
-        ),
-        (
-            "best-systems/SUM_EVAL.csv",
-            _SYSTEMS + "final_df/SUM_EVAL.csv",
-            _NO_LICENCE,
-            "7be22f21969ef6de45f5bff79ec45dd11ae218bf12f3227ce3acb8c0d52307cb",
-        ),
-        (
-            "roboarena/policy_preferences.csv",
-            _ANYRANK + "policy_preferences.csv",
-            "MIT",
-            "46be8ea096ef6bcb546ffced65908e7c187b421be7e8f0392c2fa739179b08b6",
-        ),
-        (
-            "roboarena/per_trial_progress_data.csv",
-            _ANYRANK + "per_trial_progress_data.csv",
-            "MIT",
-            "a1a76e18ce8dd8ce73dcf19d965e4fcddd22481936ad53dd88fe76be22926065",
-        ),
-        (
-            "leaderboard-illusion/crowd-comparisons.csv",
-            _LLMFAO + "crowd-comparisons.csv",
-            "CC BY 4.0",
-            "106564a4bf06f047a4662979384313c22d9b4ca901e780f9e8419f8e5581adb1",
-        ),
-        (
-            "training-curricula/cranfield/cran.all.1400",
-            _GITHUB + "xyxxyyxy/cranvectors/master/cran.all.1400",
-            "no formal licence; distributed for research by the University of Glasgow",
-            "1ff6a3982db4ae6318262fd6b4ccaadaf79521e2a877204c350cf04ec9f1a6ad",
-        ),
-        (
-            "training-curricula/cranfield/cran.qry",
-            _GITHUB + "xyxxyyxy/cranvectors/master/cran.qry",
-            "no formal licence; distributed for research by the University of Glasgow",
-            "7071f9ccf6af1361f87b7c4d39e5fd647f22e1c43eca1e9f7eb862e000708c96",
-        ),
-        (
-            "training-curricula/cranfield/cranqrel",
-            _GITHUB + "xyxxyyxy/cranvectors/master/cranqrel",
-            "no formal licence; distributed for research by the University of Glasgow",
-            "e555db745e3f2af96d643d8a7c52c6c8e1ccc644c5a749c671e0c6a086af3c3f",
-        ),
-        (
-            "ranklist/emobank.csv",
-            _GITHUB + "JULIELab/EmoBank/master/corpus/emobank.csv",
-            "CC BY-SA 4.0",
-            "1ade4a4a453e880c0f39d0536d2b355e8a716e0cf88236c64cdb4d438cf9605b",
-        ),
-        (
-            "neural-pg-rank/msn1.fold1.train.5k.txt.gz",
-            _RANKEVAL + "msn1.fold1.train.5k.txt",
-            "sample of MSLR-WEB10K, for research use",
-            "6d1721de961a35fbaef7085dc5b41e2940f0ddb04bab5f7a8566cf7db4158fa6",
-        ),
-        (
-            "neural-pg-rank/msn1.fold1.test.5k.txt.gz",
-            _RANKEVAL + "msn1.fold1.test.5k.txt",
-            "sample of MSLR-WEB10K, for research use",
-            "13d3c638edd23e482c38f4316c2680c938c2eaedbe096970ab30a48e364463d3",
-        ),
-        (
-            "preference-ranking-accuracy/pairs-crowd.jsonl",
-            _LLMFAO + "pairs-crowd.jsonl",
-            "CC BY 4.0",
-            "83c32e02deeb657e2b6a4cad7391c9bbabbd4f108f78392859b09eeb911ff04b",
-        ),
-        (
-            "multiagent-incomplete-information/soccer.txt",
-            _SPIEL + "data/paper_data/response_graph_ucb/soccer.txt",
-            "Apache-2.0",
-            "b8e24989add98f4e494fb383d2e4ffaeac7db5f43324b290497395f7cdf66726",
-        ),
-        (
-            "multiagent-incomplete-information/rrps_bot_table.txt",
-            _SPIEL + "data/paper_data/pbe_rrps/bot_table_file.txt",
-            "Apache-2.0",
-            "9d51b0096ea2c64d1188c4853a5d40c0ea8af3f947adf041af538cb3e7887a39",
-        ),
-    )
-}
 
 
 def _atari(name: str) -> Scores:
@@ -346,6 +131,29 @@ def _cranfield() -> tuple[dict[str, str], dict[str, str], pl.DataFrame]:
     return queries, documents, qrels.unique(["query", "document"], keep="first", maintain_order=True)
 
 
+def _screening() -> tuple[dict[str, str], pl.DataFrame]:
+    """Nine systematic reviews: their titles, and the works their searches found (review, work_id, year, title, abstract, included)."""
+    titles = pl.read_csv(FILES["reviews.csv"].fetch())
+    works = pl.read_csv(FILES["synergy_small9.csv.gz"].fetch())
+    return dict(titles.select("review", "title").iter_rows()), works.with_columns(
+        pl.col("title", "abstract").fill_null("")
+    )
+
+
+def _concepts() -> pl.DataFrame:
+    """Works of nine reviews with graded concepts of 81, by OpenAlex's classifier: review, work_id, text, concepts (a list of name and score)."""
+    _, works = _screening()
+    labels = pl.read_csv(FILES["concepts81.csv.gz"].fetch()).with_columns(
+        pl.col("concepts").fill_null("").str.split(";").list.eval(
+            pl.element().filter(pl.element() != "").str.extract_groups(r"^(?<name>.*):(?<score>[^:]+)$").struct.with_fields(pl.field("score").cast(pl.Float64))
+        )
+    )  # fmt: skip
+    text = pl.concat_str("title", "abstract", separator=" ").str.strip_chars()
+    return works.select("review", "work_id", text=text).join(
+        labels, on=["review", "work_id"], how="left", maintain_order="left"
+    )
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -380,6 +188,8 @@ DATASETS: dict[str, Callable[[], object]] = {
     "llmfao": _llmfao,
     "crowd-pairs": _crowd_pairs,
     "cranfield": _cranfield,
+    "screening": _screening,
+    "concepts81": _concepts,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }

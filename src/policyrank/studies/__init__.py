@@ -4,6 +4,7 @@ from policyrank.studies.frame import Claim, Scale, Study, Verdict, judge, page, 
 
 STUDIES: dict[str, str] = {
     "active-evaluation": "samplers and estimators for few evaluations (arXiv 2601.07651)",
+    "basir": "identifying and ranking sectors, and what NDCG near 1 is worth (arXiv 2504.13189)",
     "best-systems": "rank aggregation against the mean score on NLP benchmarks (arXiv 2202.03799)",
     "fair-subset-selection": "committees from biased rankings, with and without quotas (arXiv 2306.09835)",
     "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
@@ -13,6 +14,7 @@ STUDIES: dict[str, str] = {
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "ranklist": "listwise preference learning of rated sentences (arXiv 2508.09826)",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
+    "screening-prioritisation": "neural rankers for systematic reviews (arXiv 2212.09017)",
     "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
 }
 

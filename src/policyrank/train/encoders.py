@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from policyrank.evidence import EvidenceError
-from policyrank.evidence.datasets import cache_folder
+from policyrank.evidence.data_files import cache_folder
 
 
 def load_encoder(name: str = "minilm", device: str | None = None) -> Any:

@@ -98,8 +98,8 @@ class RankerTrainer:
     report: Callable[[Epoch], None] | None = None
     accelerator: Any = None
 
-    def fit(self, train: Lists, validation: Lists) -> list[Epoch]:
-        """Train, and leave the best validation epoch's weights in the model.
+    def fit(self, train: Lists, validation: Lists | None = None) -> list[Epoch]:
+        """Train, and leave the best validation epoch's weights in the model (without validation: the last epoch's).
 
         Raises
         ------
@@ -162,8 +162,9 @@ class RankerTrainer:
                 optimizer.step()
                 losses.append(float(value.detach()))
             mean = self._sum(np.array([np.mean(losses) / world]))[0]
-            history.append(Epoch(epoch, float(mean), float(self.evaluate(validation).mean())))
-            if best is None or history[-1].validation > history[best[0]].validation:
+            mean_validation = np.nan if validation is None else float(self.evaluate(validation).mean())
+            history.append(Epoch(epoch, float(mean), mean_validation))
+            if best is None or validation is None or history[-1].validation > history[best[0]].validation:
                 best = (epoch, {k: v.detach().clone() for k, v in self.model.state_dict().items()})
             if rank == 0:
                 self._keep(optimizer, history, best)
