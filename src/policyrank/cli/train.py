@@ -229,6 +229,17 @@ def rerank(
     c.written(out)
 
 
+def kind_of(ranker: str, kind: str | None) -> str:
+    """cross-encoder or bi-encoder: as told, or as our own trainer wrote it beside the model."""
+    from policyrank.train import TEXT_RANKERS
+
+    about = Path(ranker) / "policyrank.json"
+    kind = kind or (json.loads(about.read_text(encoding="utf-8"))["kind"] if about.is_file() else None)
+    if kind not in TEXT_RANKERS:
+        raise EvidenceError(f"{ranker}: say with --kind whether it is a {' or a '.join(TEXT_RANKERS)}.")
+    return str(kind)
+
+
 def _rerank_letor(ranker: Path, file: Path) -> Any:
     import numpy as np
     import polars as pl
@@ -262,10 +273,7 @@ def _rerank_texts(ranker: str, kind: str | None, queries: Any, documents: Any, r
     from policyrank.evidence import read_run, read_texts
     from policyrank.train import TEXT_RANKERS, RankerTrainer, TextData
 
-    about = Path(ranker) / "policyrank.json"
-    kind = kind or (json.loads(about.read_text(encoding="utf-8"))["kind"] if about.is_file() else None)
-    if kind not in TEXT_RANKERS:
-        raise EvidenceError(f"{ranker}: say with --kind whether it is a {' or a '.join(TEXT_RANKERS)}.")
+    kind = kind_of(ranker, kind)
     asked, texts = read_texts(queries), read_texts(documents)
     found = read_run(run) if run is not None else _first_stage(asked, texts, first_stage, depth, "minilm")
     data = TextData.of(asked, texts, found)

@@ -10,6 +10,7 @@ STUDIES: dict[str, str] = {
     "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
     "multiagent-incomplete-information": "ResponseGraphUCB: alpha-Rank from sampled payoffs (arXiv 1909.09849)",
     "neural-pg-rank": "policy gradient on the measure against other ranking losses (arXiv 2310.04407)",
+    "order-disorder": "imitation attacks on black-box rankers (arXiv 2209.06506)",
     "preference-ranking-accuracy": "do language models rank answers as people do (arXiv 2405.19534)",
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "ranklist": "listwise preference learning of rated sentences (arXiv 2508.09826)",

@@ -50,9 +50,7 @@ def run(scale: Scale, seed: int) -> Scores:
     most, steps, draws = {"smoke": (24, 1, 2), "small": (None, 60, 20), "full": (None, 400, 100)}[scale]
     queries, works = datasets.load("screening")
     if most is not None:  # the included ones first, of the two smallest reviews
-        works = works.filter(pl.col("review").is_in(["Donners_2021", "Sep_2021"])).sort(
-            "included", descending=True
-        )
+        works = works.filter(pl.col("review").is_in(["Donners_2021", "Sep_2021"])).sort("included", descending=True)
         works = works.filter(pl.int_range(pl.len()).over("review", "included") < most // 2).sort(
             "review", maintain_order=True
         )

@@ -1,0 +1,208 @@
+"""Attacks on rankers: exact values of the measures, an imitation that learns, triggers that lift, detectors and a defence that work, the command."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from policyrank.audit import attacks as a
+from policyrank.evidence import EvidenceError
+from policyrank.metrics.retrieval import rank_biased_overlap
+
+RNG = np.random.default_rng(0)
+WORDS = [f"w{k}" for k in range(120)]
+TOPIC = {t: WORDS[10 * t : 10 * t + 10] for t in range(12)}
+
+
+def documents(n=80):
+    out = {}
+    for k in range(n):
+        rng = np.random.default_rng(k)
+        mixed = rng.choice(WORDS, 20).tolist() + rng.choice(TOPIC[k % 12], 10).tolist()
+        out[f"d{k}"] = " ".join(rng.permutation(mixed))
+    return out
+
+
+QUERIES = {f"q{k}": " ".join(np.random.default_rng(100 + k).choice(TOPIC[k % 12], 4, replace=False)) for k in range(40)}
+
+
+def victim(query, texts):
+    """Share of the text's words that are of the query's topic: knows more than exact matches."""
+    own = set().union(*(TOPIC[t] for t in TOPIC if set(TOPIC[t]) & set(a.words(query))))
+    return np.array(
+        [
+            np.mean([w in own for w in a.words(t)] or [0.0]) + 1e-4 * len(set(a.words(t)) & set(a.words(query)))
+            for t in texts
+        ]
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def found():
+    torch.set_num_threads(1)
+    docs = documents()
+    return a.attack(victim, QUERIES, docs, {q: list(docs) for q in QUERIES}, attacked=8, targets=3, budget=5, lists=30)
+
+
+def test_exact_values():
+    rng = np.random.default_rng(0)
+    pairs = a.pairs_from_ranking(100, rng=rng)
+    assert len(pairs) == 400
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert (pairs[:, 0] < 25).all()
+    assert len(np.unique(pairs[300:], axis=0)) == 100
+    assert len(a.pairs_from_ranking(10, rng=rng)) == 45
+    assert float(a.smoothed_pair_loss(torch.tensor([2.0]), torch.tensor([0.0]))) == pytest.approx(0.2269, abs=1e-4)
+    assert rank_biased_overlap([1, 2, 3], [1, 3, 2], p=0.7, extrapolate=False) == pytest.approx(0.552)
+    assert a.rank_of(3.5, [5, 4, 3, 2]) == 3
+    assert a.rank_of(4, [5, 4, 3, 2]) == 3  # ties count against it
+    got = a.group_metrics([[50, 10, 30]], [[20, 12, 30]])
+    assert got["query success"] == pytest.approx(1 / 3)
+    assert got["boost"] == pytest.approx(28 / 3)
+    assert (got["QSR@25%"], got["QSR@50%"]) == (1, 0)
+    assert a.perturbation_rate(list("abcd"), list("abxcd")) == pytest.approx(0.2)
+    assert a.word_cosine(["x", "y"], ["x", "y"]) == pytest.approx(1)
+    assert a.word_cosine(["x"], ["y"]) == 0
+    assert a.query_share("alpha beta", ["beta", "gamma"]) == 0.5
+
+
+def test_language_model_is_a_distribution_and_prefers_what_it_has_seen():
+    corpus = a.Corpus.of(["the cat sat on the mat", "the cat ran", "the dog sat on the cat"], least=1)
+    for previous in range(len(corpus.vocabulary)):
+        assert np.exp(corpus.next_log_prob(previous)).sum() == pytest.approx(1)
+    assert corpus.perplexity(corpus.encode("the cat sat")) < corpus.perplexity(corpus.encode("sat the cat"))
+    vectors = corpus.vectors(4)
+    assert vectors.shape == (len(corpus.vocabulary), 4)
+    with pytest.raises(EvidenceError, match="no word"):
+        a.Corpus.of(["a", "b"])
+
+
+def test_imitation_and_triggers(found):
+    assert found.overlap > found.chance + 0.3
+    assert found.calls == 38 * 80 + 8 * 3 * len(a.METHODS)
+    table = {r["method"]: r for r in found.summary().iter_rows(named=True)}
+    assert table["trigger"]["boost"] > table["anchor words"]["boost"] > table["random words"]["boost"]
+    assert table["trigger"]["success"] > 0.9
+    assert table["query inserted"]["query words"] == 1
+    for (method, _, d), text in found.texts.items():
+        original = a.words(documents()[d])
+        if method == "substitution":
+            assert len(a.words(text)) == len(original)
+            assert sum(x != y for x, y in zip(a.words(text), original, strict=True)) <= 5
+        else:
+            assert a.words(text)[-len(original) :] == original
+            assert len(a.words(text)) - len(original) <= 5
+
+
+def test_fluency_is_bought_with_force():
+    docs = documents()
+    corpus = a.Corpus.of(list(docs.values()))
+    model = a.imitate(
+        {q: np.argsort(-victim(q, list(docs.values())), kind="stable").tolist() for q in QUERIES.values()},
+        corpus,
+        epochs=1,
+    )
+    costs = []
+    for weight in (0.0, 3.0):
+        words = [
+            a.search_trigger(
+                a.Attack(QUERIES[q], tuple(a.words(docs["d5"])), corpus.tokens[0], 5, model, np.random.default_rng(0)),
+                fluency=weight,
+            )
+            for q in list(QUERIES)[:6]
+        ]
+        costs.append(np.mean([-corpus.log_prob(corpus.encode(w)).mean() for w in words]))
+    assert costs[1] < costs[0] - 0.1
+
+
+def test_the_same_seed_gives_the_same_attack(found):
+    docs = documents()
+    again = a.attack(victim, QUERIES, docs, {q: list(docs) for q in QUERIES}, attacked=8, targets=3, budget=5, lists=30)
+    assert again.frame.equals(found.frame)
+
+
+def test_detection_and_defence():
+    docs = documents()
+    corpus = a.Corpus.of(list(docs.values()))
+    query = QUERIES["q0"]
+    clean = a.suspicion(corpus, query, a.words(docs["d5"]))
+    stuffed = a.suspicion(corpus, query, a.words(f"{query} {query} {docs['d5']}"))
+    assert stuffed["density"] > clean["density"]
+    assert stuffed["spamicity"] > clean["spamicity"]
+    limits = a.thresholds([a.suspicion(corpus, query, a.words(t)) for t in docs.values()], 0.1)
+    assert (
+        np.mean([a.suspicion(corpus, query, a.words(t))["perplexity"] > limits["perplexity"] for t in docs.values()])
+        <= 0.1
+    )
+
+    def reads(q, texts):
+        return np.array([float(q in t) for t in texts])
+
+    defended = a.deletion_defence(reads)
+    assert reads(query, [f"{query} {docs['d5']}"]) == 1
+    assert defended(query, [f"{query} {docs['d5']}", " ".join([query, docs["d5"], query])]).tolist() == [0, 1]
+    assert defended(query, list(docs.values())).shape == (80,)
+
+
+def test_what_is_wrong_is_said():
+    docs = documents(20)
+    lists = {q: list(docs) for q in QUERIES}
+    with pytest.raises(EvidenceError, match="no attack is called 'magic'"):
+        a.attack(victim, QUERIES, docs, lists, methods=["magic"])
+    with pytest.raises(EvidenceError, match="more than 8 candidates"):
+        a.attack(victim, QUERIES, docs, {q: ["d0"] for q in QUERIES})
+    with pytest.raises(EvidenceError, match="not finite"):
+        a.attack(lambda q, t: np.full(len(t), np.nan), QUERIES, docs, lists)
+    with pytest.raises(EvidenceError, match="no order to imitate"):
+        a.imitate({"q": [0]}, a.Corpus.of(list(docs.values())))
+
+
+def test_command(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("bm25s")
+    from policyrank.cli import main
+
+    docs = {
+        f"{t}{k}": f"{t} text number {k} about {t} and more {other}"
+        for t in ("dogs", "cats", "rain", "soup")
+        for k, other in enumerate(("law", "tax", "sea", "sky"))
+    }
+    (tmp_path / "q.tsv").write_text("".join(f"{t}\tall about {t}\n" for t in ("dogs", "cats", "rain", "soup")))
+    (tmp_path / "d.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in docs.items()))
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr()
+
+    options = (
+        "--queries",
+        tmp_path / "q.tsv",
+        "--documents",
+        tmp_path / "d.tsv",
+        "--targets",
+        2,
+        "--attacked",
+        2,
+        "--budget",
+        2,
+    )
+    code, said = call("attack", "minilm", "--kind", "bi-encoder", *options, "--out", tmp_path / "out.csv")
+    assert code == 0, said.err
+    assert all(m in said.out for m in a.METHODS)
+    rows = pl.read_csv(tmp_path / "out.csv")
+    assert rows.height == 2 * 2 * len(a.METHODS)
+    assert rows.filter(pl.col("method") == "query inserted").select((pl.col("new") <= pl.col("old")).all()).item()
+    code, said = call("attack", "minilm", *options)
+    assert code == 1
+    assert "--kind" in said.err
