@@ -206,3 +206,60 @@ def test_command(tmp_path, capsys, monkeypatch):
     code, said = call("attack", "minilm", *options)
     assert code == 1
     assert "--kind" in said.err
+
+
+def test_rewards_and_returns():
+    old, new = [50, 10, 30], [20, 12, 30]
+    assert a.promote_reward(old, new) == pytest.approx(1 / 3)
+    assert a.promote_reward(old, new, "topk", k=20) == pytest.approx(1 / 3)
+    assert a.promote_reward(old, new, "score") == pytest.approx(-28 / 3)
+    assert a.promote_reward([50], [20], "log-boost") == pytest.approx(np.log(2.5))
+    assert a.promote_reward(np.ones((4, 3)), np.ones((4, 3))).shape == (4,)
+    assert a.discounted_returns([1, 0, 2]) == pytest.approx([2.9602, 1.98, 2.0])
+    with pytest.raises(EvidenceError, match="reward 'nope'"):
+        a.promote_reward(old, new, "nope")
+
+
+def test_topic_attack_lifts_for_the_group_within_its_limits():
+    docs = documents()
+    corpus = a.Corpus.of(list(docs.values()))
+    lists = {q: np.argsort(-victim(q, list(docs.values())), kind="stable").tolist() for q in QUERIES.values()}
+    model = a.imitate(lists, corpus, epochs=2)
+    own = [q for k, q in enumerate(QUERIES.values()) if k % 12 == 3]
+    pages = [corpus.tokens[d] for q in own for d in lists[q][:5]]
+    tasks = [a.TopicTask(tuple(own), corpus.tokens[d], a.candidate_words(corpus, pages, 10)) for d in (0, 7, 20)]
+    attacker = a.TopicAttack(model, budget=3, least_similarity=0.7)
+    drawn = attacker.random(tasks[0], np.random.default_rng(0))
+    greedy = attacker.greedy(tasks[0])
+
+    def group(tokens):
+        return np.mean([model.scores(q, [tokens])[0] for q in own])
+
+    assert group(greedy) > group(tasks[0].document) + 0.01
+    assert group(greedy) >= group(drawn)
+    weight = dict(zip(corpus.vocabulary, corpus.idf.tolist(), strict=True))
+    for changed in (greedy, drawn):
+        assert (
+            a.word_cosine(
+                [corpus.vocabulary[w] for w in changed], [corpus.vocabulary[w] for w in tasks[0].document], weight
+            )
+            >= 0.7
+        )
+        assert len(changed) <= len(tasks[0].document) + 3
+    one = a.TopicTask((own[0],), tasks[0].document, tasks[0].words)
+    assert np.array_equal(
+        attacker.greedy(one), attacker.greedy(a.TopicTask((own[0], own[0]), one.document, one.words))
+    )  # a group of one is the paired attack
+    history = attacker.fit(tasks, updates=25, episodes=4, learning_rate=0.2)
+    assert np.mean(history[-5:]) > np.mean(history[:5])
+    assert group(attacker.episode(tasks[0])[0]) > group(drawn)
+    again = a.TopicAttack(model, budget=3, least_similarity=0.7)
+    assert again.fit(tasks, updates=3, episodes=4, learning_rate=0.2) == pytest.approx(history[:3])
+
+
+def test_groups_of_queries():
+    rng = np.random.default_rng(0)
+    centres = np.eye(4, 16)
+    v = np.repeat(centres, 6, axis=0) + 0.1 * rng.normal(size=(24, 16))
+    found = a.group_queries(v / np.linalg.norm(v, axis=1, keepdims=True))
+    assert sorted(map(tuple, found)) == [tuple(range(6 * k, 6 * k + 6)) for k in range(4)]

@@ -16,6 +16,7 @@ STUDIES: dict[str, str] = {
     "ranklist": "listwise preference learning of rated sentences (arXiv 2508.09826)",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
     "screening-prioritisation": "neural rankers for systematic reviews (arXiv 2212.09017)",
+    "topic-attack": "attacks for a whole group of queries (arXiv 2304.14867)",
     "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
 }
 

@@ -12,6 +12,14 @@ from policyrank.audit.attacks.measures import (
     word_cosine,
 )
 from policyrank.audit.attacks.run import AttackReport, agreement, attack
+from policyrank.audit.attacks.topic import (
+    TopicAttack,
+    TopicTask,
+    candidate_words,
+    discounted_returns,
+    group_queries,
+    promote_reward,
+)
 from policyrank.audit.attacks.triggers import METHODS, Attack, Method, search_trigger
 
 __all__ = [
@@ -21,15 +29,21 @@ __all__ = [
     "Corpus",
     "Imitation",
     "Method",
+    "TopicAttack",
+    "TopicTask",
     "Victim",
     "agreement",
     "attack",
     "attack_metrics",
+    "candidate_words",
     "deletion_defence",
+    "discounted_returns",
     "group_metrics",
+    "group_queries",
     "imitate",
     "pairs_from_ranking",
     "perturbation_rate",
+    "promote_reward",
     "query_share",
     "rank_of",
     "search_trigger",
