@@ -214,3 +214,25 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
         weights.append(torch.load(out, weights_only=True)["weights"])
     # An order loss says nothing of the bias.
     assert torch.allclose(weights[0]["net.0.weight"], weights[1]["net.0.weight"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["neural-pg-rank", "training-curricula", "screening-prioritisation"])
+def test_full_scale_configurations_are_understood(name):
+    from pathlib import Path
+
+    from policyrank.cli.train import _config, _curriculum
+    from policyrank.train import TEXT_RANKERS
+
+    path = Path(__file__).parent.parent / "configs" / f"{name}.toml"
+    _, model, settings = _config(path)
+    assert model.pop("kind") in TEXT_RANKERS
+    if "curriculum" in settings:
+        settings["curriculum"] = _curriculum(path, settings["curriculum"])
+    assert set(model) <= {"name", "max_length", "batch", "layers", "scale"}
+    data, small = (
+        TextData.of(QUERIES, DOCUMENTS, RUN, QRELS),
+        {"epochs": 1, "per_epoch": 2, "lists": 2, "size": min(settings["size"], 4)},
+    )
+    assert len(RankerTrainer(bi_encoder(device="cpu", layers=1), **settings | small).fit(data, data)) == 1
+    with pytest.raises(EvidenceError, match="easiness = 'hope'"):
+        _curriculum(path, {"easiness": "hope"})

@@ -45,7 +45,7 @@ def ranker(
     negatives. [model] kind is cross-encoder or bi-encoder, with name (folder, hub name, or minilm), max_length, batch, layers.
 
     [train] takes what RankerTrainer takes: loss, loss_options, metric, epochs, patience, lists, size, sampler, per_epoch,
-    learning_rate, warmup, weight_decay, seed. On several devices: accelerate launch -m policyrank train ranker CONFIG.
+    learning_rate, warmup, weight_decay, seed; [train.curriculum] easiness, epochs, samples, anti, normalise. On several devices: accelerate launch -m policyrank train ranker CONFIG.
     """
     import torch
 
@@ -59,6 +59,8 @@ def ranker(
     out = out or Path("ranker" if "documents" in data else "ranker.pt")
     if "documents" not in data or not out.is_dir():
         c.check_writable(out)
+    if "curriculum" in settings:
+        settings["curriculum"] = _curriculum(config, settings["curriculum"])
     settings |= {k: v for k, v in (("epochs", epochs), ("seed", seed)) if v is not None}
     accelerator = _accelerator()
     first = accelerator is None or accelerator.is_main_process
@@ -99,6 +101,20 @@ def ranker(
     print(f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric} {best.validation:.4f}")
     if tested is not None:
         print(f"test {trainer.metric} {tested.mean():.4f} over {len(sets['test'])} queries")
+
+
+def _curriculum(config: Path, options: Any) -> Any:
+    from policyrank.learn import EASINESS, Curriculum
+
+    try:
+        found = Curriculum(**options)
+    except TypeError as error:
+        raise EvidenceError(f"{config}: [train.curriculum] {error}.") from None
+    if found.easiness not in EASINESS:
+        raise EvidenceError(
+            f"{config}: [train.curriculum] easiness = {found.easiness!r}; use one of {', '.join(EASINESS)}."
+        )
+    return found
 
 
 def _accelerator() -> Any:

@@ -114,6 +114,8 @@ class RankerTrainer:
         if not len(says):
             raise EvidenceError("every training query has equal labels only: there is nothing to learn an order from.")
         sampler = self._sampler()
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise EvidenceError("the model has no weight to train: all are frozen.")
         optimizer = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
             lr=self.learning_rate,

@@ -8,7 +8,7 @@ from torch import Tensor
 from policyrank.learn._lists import Reduce, prepare, reduce_lists
 from policyrank.learn.advantages import Baseline, advantage
 from policyrank.learn.distributions import PlackettLuce
-from policyrank.learn.utilities import Utility, ndcg_gains
+from policyrank.learn.utilities import UTILITIES, Utility
 
 
 def pg_rank(
@@ -16,7 +16,7 @@ def pg_rank(
     labels: Tensor,
     *,
     where: Tensor | None = None,
-    utility: Utility = ndcg_gains,
+    utility: str | Utility = "ndcg",
     k: int | None = 10,
     samples: int = 16,
     baseline: Baseline = "loo",
@@ -35,8 +35,8 @@ def pg_rank(
     scores, labels
         (..., list)
     utility
-        function of labels (..., list), rankings (samples, ..., k) and mask that returns the utility gained at each place, (samples, ..., k);
-        one of ``learn.UTILITIES`` or one's own
+        a name in ``learn.UTILITIES``, or a function of labels (..., list), rankings (samples, ..., k) and mask that returns the utility gained at
+        each place, (samples, ..., k)
     k
         places that count
     samples
@@ -48,15 +48,23 @@ def pg_rank(
     temperature
         of the policy
 
+    Raises
+    ------
+    ValueError
+        For an unknown utility.
+
     References
     ----------
     Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking", arXiv 2310.04407.
     """
+    if isinstance(utility, str) and utility not in UTILITIES:
+        raise ValueError(f"utility={utility!r}: use one of {', '.join(UTILITIES)}, or a function.")
+    gained = UTILITIES[utility] if isinstance(utility, str) else utility
     s, y, mask = prepare(scores, labels, where)
     policy = PlackettLuce(s, where=mask, temperature=temperature)
     with torch.no_grad():
         rankings = policy.sample(samples, k=k, generator=generator)
-        gains = utility(y, rankings, mask)
+        gains = gained(y, rankings, mask)
         reward = gains.flip(-1).cumsum(-1).flip(-1) if reward_to_go else gains.sum(dim=-1, keepdim=True)
         weight = advantage(reward, baseline)
     step = policy.step_log_prob(rankings)
