@@ -39,7 +39,38 @@ def jitted(loss: Callable[..., Any], s: np.ndarray, y: np.ndarray) -> str:
     return f"{best(lambda: jax.block_until_ready(grad(s, y)), rounds=3) * 1e3:.2f} ms"
 
 
-def losses() -> list[tuple[str, str, str, str]]:
+def sentence_transformers(name: str, s: np.ndarray, y: np.ndarray) -> str:
+    """Their loss on given scores: a model that reads nothing, so that only the loss is timed."""
+    import torch
+    from sentence_transformers.cross_encoder import losses as st
+    from sentence_transformers.cross_encoder.losses import lambda_loss as scheme
+
+    makers: dict[str, Callable[[Any], Any]] = {
+        "ranknet": st.RankNetLoss, "listnet": st.ListNetLoss, "listmle": st.ListMLELoss, "p-listmle": st.PListMLELoss,
+        "lambdarank": lambda m, **k: st.LambdaLoss(m, scheme.LambdaRankScheme(), **k),
+        "lambda-ndcg-1": lambda m, **k: st.LambdaLoss(m, scheme.NDCGLoss1Scheme(), **k),
+        "lambda-ndcg-2": lambda m, **k: st.LambdaLoss(m, scheme.NDCGLoss2Scheme(), **k),
+        "lambda-ndcg-2pp": lambda m, **k: st.LambdaLoss(m, scheme.NDCGLoss2PPScheme(), **k),
+    }  # fmt: skip
+    if name not in makers:
+        return "-"
+    x, labels = torch.tensor(s, requires_grad=True), list(torch.tensor(y))
+
+    class Reads(torch.nn.Module):
+        num_labels, device = 1, torch.device("cpu")
+
+        def preprocess(self, pairs: Any, **_: Any) -> dict[str, Any]:
+            return {}
+
+        def forward(self, seen: Any) -> dict[str, Any]:
+            return {"scores": x.reshape(-1, 1)}
+
+    loss = makers[name](Reads(), mini_batch_size=-1)
+    texts = [["q"] * len(s), [["d"] * s.shape[1]] * len(s)]
+    return f"{best(lambda: torch.autograd.grad(loss(texts, labels), x), rounds=3) * 1e3:.2f} ms"
+
+
+def losses() -> list[tuple[str, str, str, str, str]]:
     import rax
     import torch
 
@@ -60,7 +91,9 @@ def losses() -> list[tuple[str, str, str, str]]:
                 torch.autograd.grad(LOSSES[name](x, labels), x)
 
             theirs = jitted(peers[name], s, y) if name in peers else "-"
-            rows.append((name, str(n), f"{best(ours, rounds=3) * 1e3:.2f} ms", theirs))
+            rows.append(
+                (name, str(n), f"{best(ours, rounds=3) * 1e3:.2f} ms", theirs, sentence_transformers(name, s, y))
+            )
     return rows
 
 
@@ -129,15 +162,18 @@ def main() -> None:
     lines += [
         f"## Losses, value and gradient, {LISTS} lists",
         "",
-        "| loss | items | policyrank | rax (jit) |",
-        "| :-- | --: | --: | --: |",
+        "| loss | items | policyrank | rax (jit) | sentence-transformers |",
+        "| :-- | --: | --: | --: | --: |",
     ]
     lines += [f"| {' | '.join(r)} |" for r in losses()]
     lines += ["", "## Sampling from Plackett-Luce", "", "| what | policyrank | loop in numpy |", "| :-- | --: | --: |"]
     lines += [f"| {' | '.join(r)} |" for r in sampling()]
     lines += ["", "## Retrieval metrics", "", "| what | policyrank | ranx (warm) |", "| :-- | --: | --: |"]
     lines += [f"| {' | '.join(r)} |" for r in metrics()]
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("policyrank", "torch", "rax", "jax", "ranx"))
+    versions = ", ".join(
+        f"{p} {importlib.metadata.version(p)}"
+        for p in ("policyrank", "torch", "rax", "jax", "sentence-transformers", "ranx")
+    )
     lines += ["", f"{platform.machine()}, two cores, Python {platform.python_version()}; {versions}.", ""]
     text = "\n".join(lines)
     print(text)
