@@ -7,7 +7,7 @@ attacks made for one query or stuffing with topic words, also when the environme
 
 **What is done here**: Cranfield and MiniLM (cosine, 160 tokens) over all documents. Groups are clusters of at least five queries; two thirds of them are there to learn from, the others are attacked. The imitation learns
 from the first 200 of every query outside the attacked groups. Targets: three documents a group whose median rank is 200 to 600. Ten edits (a word inserted or substituted at the front, middle or end) out of the
-twelve words of largest tf-idf in the first ten documents of the group's queries; tf-idf cosine with the original at least .8. "paired" is the greedy attack for the group's first query, judged on the whole group.
+twelve words of largest tf-idf in the first ten documents of the group's queries; tf-idf cosine with the original at least .8. "random edits" draw from the same words; "paired" is the greedy attack for the group's first query, judged on the whole group.
 "seen half" and "unseen half": the greedy attack on every other query of the group, judged on these and on the rest (the changed environment). A replicate is an attacked group, over three seeds. Differences from the paper: its released code does
 not run, so actions, features and reward are our own reading; no BERT imitation, no MS MARCO documents.
 """
