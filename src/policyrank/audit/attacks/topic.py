@@ -38,8 +38,8 @@ def promote_reward(old: ArrayLike, new: ArrayLike, kind: Reward = "count", *, k:
 
     Examples
     --------
-    >>> promote_reward([50, 10, 30], [20, 12, 30]).round(3), promote_reward([50, 10, 30], [20, 12, 30], "topk", k=20).round(3)
-    (array(0.333), array(0.333))
+    >>> print(promote_reward([50, 10, 30], [20, 12, 30]).round(3), promote_reward([50, 10, 30], [20, 12, 30], "topk", k=20).round(3))
+    0.333 0.333
     """
     before, after = np.asarray(old, dtype=float), np.asarray(new, dtype=float)
     if kind == "count":
