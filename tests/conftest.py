@@ -45,3 +45,27 @@ def battles():
         return Comparisons.of(names[i], names[j], outcome, policies=names.tolist())
 
     return make
+
+
+@pytest.fixture
+def one_thread():
+    """Models this small gain nothing from more."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Run the command line here: exit code, and what it printed."""
+    from policyrank.cli import main
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code, capsys.readouterr()
+
+    return call

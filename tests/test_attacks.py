@@ -38,12 +38,7 @@ def victim(query, texts):
     )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +161,9 @@ def test_what_is_wrong_is_said():
         a.imitate({"q": [0]}, a.Corpus.of(list(docs.values())))
 
 
-def test_command(tmp_path, capsys, monkeypatch):
+def test_command(tmp_path, command):
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("bm25s")
-    from policyrank.cli import main
-
     docs = {
         f"{t}{k}": f"{t} text number {k} about {t} and more {other}"
         for t in ("dogs", "cats", "rain", "soup")
@@ -178,12 +171,6 @@ def test_command(tmp_path, capsys, monkeypatch):
     }
     (tmp_path / "q.tsv").write_text("".join(f"{t}\tall about {t}\n" for t in ("dogs", "cats", "rain", "soup")))
     (tmp_path / "d.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in docs.items()))
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code, capsys.readouterr()
 
     options = (
         "--queries",
@@ -197,13 +184,13 @@ def test_command(tmp_path, capsys, monkeypatch):
         "--budget",
         2,
     )
-    code, said = call("attack", "minilm", "--kind", "bi-encoder", *options, "--out", tmp_path / "out.csv")
+    code, said = command("attack", "minilm", "--kind", "bi-encoder", *options, "--out", tmp_path / "out.csv")
     assert code == 0, said.err
     assert all(m in said.out for m in a.METHODS)
     rows = pl.read_csv(tmp_path / "out.csv")
     assert rows.height == 2 * 2 * len(a.METHODS)
     assert rows.filter(pl.col("method") == "query inserted").select((pl.col("new") <= pl.col("old")).all()).item()
-    code, said = call("attack", "minilm", *options)
+    code, said = command("attack", "minilm", *options)
     assert code == 1
     assert "--kind" in said.err
 

@@ -41,12 +41,7 @@ RUN = pl.DataFrame(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_scores_are_the_encoders_own():
@@ -157,9 +152,7 @@ def test_texts_and_judgements_are_read(tmp_path):
             read_texts(tmp_path / name)
 
 
-def test_command(tmp_path, capsys, monkeypatch):
-    from policyrank.cli import main
-
+def test_command(tmp_path, command):
     (tmp_path / "q.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in QUERIES.items()))
     (tmp_path / "d.jsonl").write_text("".join(json.dumps({"_id": k, "text": v}) + "\n" for k, v in DOCUMENTS.items()))
     write_qrels(QRELS, tmp_path / "qrels")
@@ -167,28 +160,22 @@ def test_command(tmp_path, capsys, monkeypatch):
     config.write_text('[data]\nqueries = "q.tsv"\ndocuments = "d.jsonl"\ntrain = "qrels"\nvalidation = "qrels"\ntest = "qrels"\nfirst_stage = "dense"\n'
                       '[model]\nkind = "bi-encoder"\nlayers = 1\n[train]\nloss = "listnet"\nepochs = 2\nlists = 3\nlearning_rate = 1e-3\nmetric = "AP"\n')  # fmt: skip
 
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code, capsys.readouterr()
-
-    code, said = call("train", "ranker", config, "--out", tmp_path / "mine")
+    code, said = command("train", "ranker", config, "--out", tmp_path / "mine")
     assert code == 0, said.err
     test = float(said.out.split("test AP ")[1].split()[0])
     texts = ("--queries", tmp_path / "q.tsv", "--documents", tmp_path / "d.jsonl", "--first-stage", "dense")
-    code, said = call("rerank", tmp_path / "mine", *texts, "--out", tmp_path / "run")
+    code, said = command("rerank", tmp_path / "mine", *texts, "--out", tmp_path / "run")
     assert code == 0, said.err
     assert read_run(tmp_path / "run").height == 72
-    code, said = call("eval-run", tmp_path / "run", tmp_path / "qrels", "-m", "AP")
+    code, said = command("eval-run", tmp_path / "run", tmp_path / "qrels", "-m", "AP")
     assert float(said.out.split()[-1]) == pytest.approx(test, abs=2e-3)
-    code, said = call("rerank", "minilm", *texts, "--out", tmp_path / "run")
+    code, said = command("rerank", "minilm", *texts, "--out", tmp_path / "run")
     assert code == 1
     assert "--kind" in said.err
-    code, said = call("rerank", tmp_path / "mine", "--queries", tmp_path / "q.tsv")
+    code, said = command("rerank", tmp_path / "mine", "--queries", tmp_path / "q.tsv")
     assert code == 1
     config.write_text(config.read_text().replace("first_stage", "first_step"))
-    code, said = call("train", "ranker", config)
+    code, said = command("train", "ranker", config)
     assert code == 1
     assert "knows no first_step" in said.err
 
@@ -236,3 +223,38 @@ def test_full_scale_configurations_are_understood(name):
     assert len(RankerTrainer(bi_encoder(device="cpu", layers=1), **settings | small).fit(data, data)) == 1
     with pytest.raises(EvidenceError, match="easiness = 'hope'"):
         _curriculum(path, {"easiness": "hope"})
+
+
+def test_feedback_finds_what_the_first_ranker_misses():
+    from policyrank.train.feedback import feedback_order
+
+    rng = np.random.default_rng(0)
+    labels = (np.arange(200) % 10 == 0).astype(float)
+    features = rng.normal(size=(200, 5)) + 3 * labels[:, None]
+    order = feedback_order(rng.random(200), features, labels, batch=20)
+    assert sorted(order) == list(range(200))
+    assert labels[order[:60]].sum() >= 19
+    with pytest.raises(EvidenceError, match="one of each"):
+        feedback_order([1.0], features, labels)
+
+
+def test_reciprocal_rank_fusion_and_weights():
+    from policyrank.rank.runs import fuse_runs
+
+    a = pl.DataFrame({"query": ["q", "q"], "document": ["x", "y"], "score": [2.0, 1.0]})
+    b = pl.DataFrame({"query": ["q", "q"], "document": ["y", "z"], "score": [9.0, 1.0]})
+    fused = dict(fuse_runs([a, b], "rrf", weights=[1, 2]).select("document", "score").iter_rows())
+    assert fused == pytest.approx({"x": 1 / 61, "y": 1 / 62 + 2 / 61, "z": 2 / 62})
+    with pytest.raises(EvidenceError, match="at least one run"):
+        fuse_runs([])
+
+
+def test_without_validation_the_last_epoch_stays():
+    data = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
+    trainer = RankerTrainer(bi_encoder(device="cpu", layers=1), epochs=2, per_epoch=2, learning_rate=1e-3)
+    history = trainer.fit(data)
+    assert [np.isnan(h.validation) for h in history] == [True, True]
+    kept = [p.detach().clone() for p in trainer.model.parameters()]
+    again = RankerTrainer(bi_encoder(device="cpu", layers=1), epochs=2, per_epoch=2, learning_rate=1e-3)
+    again.fit(data)
+    assert all(torch.equal(a, b) for a, b in zip(kept, again.model.parameters(), strict=True))

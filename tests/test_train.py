@@ -12,14 +12,7 @@ from policyrank.evidence import EvidenceError, write_qrels
 from policyrank.learn import LOSSES, Curriculum
 from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Models this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def data(seed=0, queries=40, documents=12, features=5):
@@ -127,9 +120,7 @@ def write_letor(found, path):
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
-def test_command(tmp_path, capsys, monkeypatch):
-    from policyrank.cli import main
-
+def test_command(tmp_path, command):
     for name, seed in (("train.txt.gz", 0), ("validation.txt", 1), ("test.txt", 2)):
         write_letor(data(seed), tmp_path / name)
     back = read_letor(tmp_path / "train.txt.gz")
@@ -139,32 +130,26 @@ def test_command(tmp_path, capsys, monkeypatch):
     config.write_text('[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest = "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n'
                       '[train]\nloss = "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n')  # fmt: skip
 
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["policyrank", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code, capsys.readouterr()
-
-    code, said = call("train", "ranker", config, "--out", tmp_path / "ranker.pt")
+    code, said = command("train", "ranker", config, "--out", tmp_path / "ranker.pt")
     assert code == 0, said.err
     assert "best epoch" in said.out
     assert "test nDCG@10" in said.out
     assert not (tmp_path / "ranker.pt.checkpoint").exists()
-    code, said = call("rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt")
+    code, said = command("rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt")
     assert code == 0, said.err
     test = data(2)
     length = np.diff(test.offsets)
     write_qrels(pl.DataFrame({"query": np.repeat(np.array(test.queries), length), "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
                               "grade": test.labels}), tmp_path / "qrels.txt")  # fmt: skip
-    code, said = call("eval-run", tmp_path / "run.txt", tmp_path / "qrels.txt", "-m", "nDCG@10")
+    code, said = command("eval-run", tmp_path / "run.txt", tmp_path / "qrels.txt", "-m", "nDCG@10")
     assert float(said.out.split()[-1]) > 0.85
     for bad, message in ((config.read_text().replace("transformer", "forest"), "forest"), (config.read_text().replace("lists = 4", "listes = 4"), "listes"),
                          ("[data]\n", "lacks train"), ("nonsense", "not a TOML")):  # fmt: skip
         (tmp_path / "bad.toml").write_text(bad)
-        code, said = call("train", "ranker", tmp_path / "bad.toml", "--out", tmp_path / "x.pt")
+        code, said = command("train", "ranker", tmp_path / "bad.toml", "--out", tmp_path / "x.pt")
         assert code == 1
         assert message in said.err
-    code, said = call("rerank", tmp_path / "qrels.txt", tmp_path / "test.txt")
+    code, said = command("rerank", tmp_path / "qrels.txt", tmp_path / "test.txt")
     assert code == 1
     assert "not a ranker" in said.err
     assert isinstance(RANKERS["transformer"](5), ListTransformer)

@@ -48,7 +48,7 @@ def attack(
     """Audit a ranker you own: imitate it from its rankings alone, try to lift its lowest documents by a few words, and see whether it shows.
 
     For each attack: success (share of documents that rose), boost (mean ranks gained, 95% interval over queries), share lifted into the first
-    10 and 100, share of words changed, of the added words that are query words, and the share that a watch for odd or stuffed passages
+    10 and the first quarter, share of words changed, of the added words that are query words, and the share that a watch for odd or stuffed passages
     would flag at 5% false alarms a sign. Test rankers of your own only.
     """
     import numpy as np
@@ -83,20 +83,20 @@ def attack(
         keys = report.frame.select("method", "query", "document").iter_rows()
         report.frame.with_columns(text=pl.Series([report.texts[key] for key in keys])).write_csv(out)
         c.written(out)
-    table = report.summary((10, 100))
+    table = report.summary((10, cut := max(20, depth // 4)))
     if csv:
         print(table.write_csv(), end="")
         return
     print(
-        f"imitation from {lists} lists: first ten overlap {report.overlap:.0%} (chance {report.chance:.0%}), rank-biased overlap {report.rbo:.2f}"
+        f"imitation from {report.lists} lists: first ten overlap {report.overlap:.0%} (chance {report.chance:.0%}), rank-biased overlap {report.rbo:.2f}"
     )
     print(
         f"{report.frame['query'].n_unique()} queries, {targets} lowest documents each, at most {budget} words; the ranker scored {report.calls:,} documents\n"
     )
-    shown = ("success", "boost", "95% interval", "into 10", "into 100", "changed", "query words", "flagged")
+    shown = ("success", "boost", "95% interval", "into 10", f"into {cut}", "changed", "query words", "flagged")
     width = max(len(m) for m in table["method"])
     print(" " * width + "".join(f"{s:>14s}" for s in shown))
     for r in table.iter_rows(named=True):
         interval = f"{r['lower']:.0f} … {r['upper']:.0f}"
-        shares = "".join(f"{r[k]:14.0%}" for k in ("top 10", "top 100", "changed", "query words", "flagged"))
+        shares = "".join(f"{r[k]:14.0%}" for k in ("top 10", f"top {cut}", "changed", "query words", "flagged"))
         print(f"{r['method']:{width}s}{r['success']:14.0%}{r['boost']:14.1f}{interval:>14s}{shares}")

@@ -33,6 +33,8 @@ class AttackReport:
         their mean rank-biased overlap (p = .9)
     chance
         the overlap that a random order would have
+    lists
+        of the victim that the imitation learned from: fewer than asked for where there are too few queries
     calls
         documents that the victim scored
     limits
@@ -45,6 +47,7 @@ class AttackReport:
     overlaps: Mapping[str, float]
     rbo: float
     chance: float
+    lists: int
     calls: int
     limits: dict[str, float]
     texts: Mapping[tuple[str, str, str], str]
@@ -156,7 +159,16 @@ def attack(
     frame = pl.DataFrame(rows).with_columns(
         flagged=pl.any_horizontal(pl.col("perplexity") > limits["perplexity"], pl.col("density") > limits["density"])
     )
-    return AttackReport(frame, dict(zip(order, both, strict=False)), rbo, chance, calls, limits, texts)
+    return AttackReport(
+        frame,
+        dict(zip(order, both, strict=False)),
+        rbo,
+        chance,
+        len(order[attacked : attacked + lists]),
+        calls,
+        limits,
+        texts,
+    )
 
 
 def agreement(
