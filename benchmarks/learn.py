@@ -32,11 +32,15 @@ def best(call: Callable[[], object], rounds: int = 5, least: float = 0.3) -> flo
     return out
 
 
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.{3 if seconds < 1e-3 else 1}f} ms"
+
+
 def jitted(loss: Callable[..., Any], s: np.ndarray, y: np.ndarray) -> str:
     import jax
 
     grad = jax.jit(jax.value_and_grad(loss))
-    return f"{best(lambda: jax.block_until_ready(grad(s, y)), rounds=3) * 1e3:.2f} ms"
+    return ms(best(lambda: jax.block_until_ready(grad(s, y))))
 
 
 def sentence_transformers(name: str, s: np.ndarray, y: np.ndarray) -> str:
@@ -67,7 +71,7 @@ def sentence_transformers(name: str, s: np.ndarray, y: np.ndarray) -> str:
 
     loss = makers[name](Reads(), mini_batch_size=-1)
     texts = [["q"] * len(s), [["d"] * s.shape[1]] * len(s)]
-    return f"{best(lambda: torch.autograd.grad(loss(texts, labels), x), rounds=3) * 1e3:.2f} ms"
+    return ms(best(lambda: torch.autograd.grad(loss(texts, labels), x), rounds=3))
 
 
 def losses() -> list[tuple[str, str, str, str, str]]:
@@ -91,9 +95,7 @@ def losses() -> list[tuple[str, str, str, str, str]]:
                 torch.autograd.grad(LOSSES[name](x, labels), x)
 
             theirs = jitted(peers[name], s, y) if name in peers else "-"
-            rows.append(
-                (name, str(n), f"{best(ours, rounds=3) * 1e3:.2f} ms", theirs, sentence_transformers(name, s, y))
-            )
+            rows.append((name, str(n), ms(best(ours)), theirs, sentence_transformers(name, s, y)))
     return rows
 
 

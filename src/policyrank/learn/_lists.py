@@ -18,14 +18,21 @@ def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tenso
     ValueError
         When the shapes do not fit, or the lists are empty.
     """
+    check(scores, labels, where)
+    if where is None:
+        return widen(scores), widen(labels), torch.ones((), dtype=torch.bool, device=scores.device).expand(scores.shape)
+    mask = where.bool()
+    return widen(scores).masked_fill(~mask, 0.0), widen(labels).masked_fill(~mask, 0.0), mask
+
+
+def check(scores: Tensor, labels: Tensor, where: Tensor | None) -> None:
+    """Refuse empty lists and shapes that do not fit."""
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise ValueError(f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list.")
     if labels.shape != scores.shape:
         raise ValueError(f"labels {tuple(labels.shape)} and scores {tuple(scores.shape)} must have one shape.")
     if where is not None and where.shape != scores.shape:
         raise ValueError(f"where {tuple(where.shape)} and scores {tuple(scores.shape)} must have one shape.")
-    mask = torch.ones_like(scores, dtype=torch.bool) if where is None else where.bool()
-    return widen(scores).masked_fill(~mask, 0.0), widen(labels).masked_fill(~mask, 0.0), mask
 
 
 def widen(x: Tensor) -> Tensor:
@@ -35,7 +42,7 @@ def widen(x: Tensor) -> Tensor:
 
 def reduce_lists(loss: Tensor, says: Tensor, reduce: Reduce) -> Tensor:
     """Reduce one loss a list; lists that say nothing (``says`` is false) have loss 0 and do not count in the mean."""
-    loss = torch.where(says, loss, torch.zeros_like(loss))
+    loss = loss.masked_fill(~says, 0.0)
     if reduce == "none":
         return loss
     if reduce == "sum":

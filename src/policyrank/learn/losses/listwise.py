@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,8 +25,11 @@ def softmax_cross_entropy(
     """
     s, y, mask = prepare(scores, labels, where)
     y = y if weights is None else y * widen(weights).masked_fill(~mask, 0.0)
-    log_p = torch.log_softmax(s.masked_fill(~mask, torch.finfo(s.dtype).min / 4), dim=-1)
-    return reduce_lists(-(y * log_p.masked_fill(~mask, 0.0)).sum(dim=-1), (y > 0).any(dim=-1), reduce)
+    log_p = _log_softmax(s, mask, where is not None)
+    says = y.amax(dim=-1) > 0
+    if reduce == "mean":  # lists that say nothing add 0 anyway
+        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -says.sum().clamp(min=1)
+    return reduce_lists(-(y * log_p).sum(dim=-1), says, reduce)
 
 
 def listnet(
@@ -39,10 +42,16 @@ def listnet(
     Cao et al. (2007), "Learning to Rank: From Pairwise Approach to Listwise Approach".
     """
     s, y, mask = prepare(scores, labels, where)
-    low = torch.finfo(s.dtype).min / 4
-    target = torch.softmax((y / temperature).masked_fill(~mask, low), dim=-1)
-    log_p = torch.log_softmax(s.masked_fill(~mask, low), dim=-1)
-    return reduce_lists(-(target * log_p.masked_fill(~mask, 0.0)).sum(dim=-1), mask.any(dim=-1), reduce)
+    target = _log_softmax(y / temperature, mask, where is not None).exp()
+    log_p = _log_softmax(s, mask, where is not None)
+    return reduce_lists(-(target * log_p).masked_fill(~mask, 0.0).sum(dim=-1), mask.any(dim=-1), reduce)
+
+
+def _log_softmax(x: Tensor, mask: Tensor, masked: bool) -> Tensor:
+    """log softmax over what the mask shows; 0 elsewhere."""
+    if not masked:
+        return torch.log_softmax(x, dim=-1)
+    return torch.log_softmax(x.masked_fill(~mask, torch.finfo(x.dtype).min / 4), dim=-1).masked_fill(~mask, 0.0)
 
 
 def listmle(
@@ -156,14 +165,52 @@ def neural_ndcg(
     logits = (scale[..., :, None] * s[..., None, :] - apart[..., None, :]) / temperature
     real = (place <= n)[..., :, None] & mask[..., None, :]
     p = torch.softmax(logits.masked_fill(~mask[..., None, :], low), dim=-1).masked_fill(~real, 0.0)
-    for _ in range(sinkhorn):
-        for axis in (-2, -1):
-            total = p.sum(dim=axis, keepdim=True)
-            p = p / torch.where(total > 1e-10, total, 1.0)
+    # The scaled matrix is diag(rows) p diag(columns): only the two scalings are iterated, so that p is kept once.
     gain, best = _gain_and_ideal(y, mask, k)
-    sorted_gain = (p @ gain[..., None]).squeeze(-1)[..., :k]
+    rows, columns = _Sinkhorn.apply(p, sinkhorn)
+    sorted_gain = (rows * (p @ (columns * gain[..., None]))).squeeze(-1)[..., :k]
     discount = torch.log2(place[:k].to(s.dtype) + 1)
     return reduce_lists(1 - (sorted_gain / discount).sum(dim=-1) / best.clamp(min=1e-10), best > 0, reduce)
+
+
+class _Sinkhorn(torch.autograd.Function):
+    """Scalings u, v (..., n, 1) that make diag(u) p diag(v) doubly stochastic, by so many rounds; empty rows and columns keep 1.
+
+    The gradient of p is one product of the vectors of all rounds, instead of one outer product a round.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+        u, us, vs = p.new_ones((*p.shape[:-1], 1)), [], []
+        v = u
+        for _ in range(rounds):
+            us.append(u)
+            v = _inverse(p.mT @ u)
+            u = _inverse(p @ v)
+            vs.append(v)
+        ctx.save_for_backward(p, *us, u, *vs)
+        return u, v
+
+    @staticmethod
+    def backward(ctx: Any, gu: Tensor, gv: Tensor) -> tuple[Tensor, None]:
+        p, *kept = ctx.saved_tensors
+        rounds = len(kept) // 2
+        us, vs = kept[: rounds + 1], kept[rounds + 1 :]
+        left, right = [], []
+        for t in range(rounds - 1, -1, -1):
+            ga = -gu * us[t + 1] ** 2
+            gb = -(gv + p.mT @ ga) * vs[t] ** 2
+            left += [ga, us[t]]
+            right += [vs[t], gb]
+            gu, gv = p @ gb, torch.zeros_like(gv)
+        if not rounds:
+            return torch.zeros_like(p), None
+        return torch.cat(left, dim=-1) @ torch.cat(right, dim=-1).mT, None
+
+
+def _inverse(total: Tensor) -> Tensor:
+    """1 / total, 1 where there is nothing (padding)."""
+    return 1 / torch.where(total > 1e-10, total, 1.0)
 
 
 def _gain_and_ideal(y: Tensor, mask: Tensor, k: int | None) -> tuple[Tensor, Tensor]:

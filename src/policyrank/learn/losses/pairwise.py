@@ -17,7 +17,9 @@ from policyrank.learn._lists import Reduce, ideal_dcg, prepare, ranks, reduce_li
 
 LambdaWeight = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
 Pairs = Literal["mean", "sum"]
-Phi = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+LabelGap = Callable[[], Tensor]
+Phi = Callable[[Tensor, LabelGap], tuple[Tensor, Tensor]]
+"""(s_j - s_i, a function that gives y_i - y_j) -> loss of the pair and its slope in s_j - s_i."""
 BLOCK = 2**17
 
 
@@ -61,8 +63,9 @@ def ranknet(
     """
     s, y, mask = prepare(scores, labels, where)
 
-    def logistic(margin: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        return softplus(-sigma * margin), -sigma * torch.sigmoid(-sigma * margin)
+    def logistic(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
+        scaled = behind if sigma == 1 else sigma * behind
+        return softplus(scaled), torch.sigmoid(scaled) if sigma == 1 else sigma * torch.sigmoid(scaled)
 
     return _pairs(logistic, s, y, mask, weights, lambda_weight, k, pairs, reduce)
 
@@ -82,9 +85,9 @@ def hinge(
     """max(0, margin - (s_i - s_j)) over pairs with y_i > y_j. Parameters as in ``ranknet``."""
     s, y, mask = prepare(scores, labels, where)
 
-    def hinged(gap: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        short = (margin - gap).clamp_(min=0)
-        return short, -(short > 0).to(gap.dtype)
+    def hinged(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
+        short = (behind + margin).clamp_(min=0)
+        return short, short.sign()
 
     return _pairs(hinged, s, y, mask, weights, lambda_weight, k, pairs, reduce)
 
@@ -101,9 +104,9 @@ def pair_softmax(
     """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j: the expected error of a two-item Plackett-Luce choice."""
     s, y, mask = prepare(scores, labels, where)
 
-    def choice(margin: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        wrong = torch.sigmoid(-margin)
-        return wrong, wrong * (wrong - 1)
+    def choice(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
+        wrong = torch.sigmoid(behind)
+        return wrong, wrong * (1 - wrong)
 
     return _pairs(choice, s, y, mask, weights, None, None, pairs, reduce)
 
@@ -125,15 +128,15 @@ def margin_mse(
     """
     s, y, mask = prepare(scores, labels, where)
 
-    def squared(margin: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        off = (margin - wanted).nan_to_num()  # padding
+    def squared(behind: Tensor, wanted: LabelGap) -> tuple[Tensor, Tensor]:
+        off = (behind + wanted()).nan_to_num()  # padding
         return off * off, 2 * off
 
     return _pairs(squared, s, y, mask, weights, None, None, pairs, reduce)
 
 
 class _PairSum(torch.autograd.Function):
-    """Sum over pairs with y_i > y_j of weight_ij phi(s_i - s_j), and their number. Value and gradient are taken block by block in one
+    """Sum over pairs with y_i > y_j of weight_ij phi(s_j - s_i), and their number. Value and gradient are taken block by block in one
     pass, so that memory stays linear in the list and the blocks in the cache."""
 
     @staticmethod
@@ -148,16 +151,16 @@ class _PairSum(torch.autograd.Function):
         for a in range(0, len(flat), lists):
             x, z = flat[a : a + lists], labels[a : a + lists]
             for r in range(0, n, rows):
-                wanted = z[:, r : r + rows, None] - z[:, None, :]
-                valid = (wanted > 0).to(x.dtype)
-                value, slope = phi(x[:, r : r + rows, None] - x[:, None, :], wanted)
+                better, others = z[:, r : r + rows, None], z[:, None, :]
+                valid = (better > others).to(x.dtype)
+                value, slope = phi(x[:, None, :] - x[:, r : r + rows, None], lambda b=better, o=others: b - o)  # type: ignore[misc]
                 count[a : a + lists] += valid.sum(dim=(-1, -2))
                 if weights is not None:
                     valid = valid * weights[a : a + lists, r : r + rows]
                 total[a : a + lists] += torch.linalg.vecdot(value.flatten(1), valid.flatten(1))
-                slope = slope * valid
-                grad[a : a + lists, r : r + rows] += slope.sum(dim=-1)
-                grad[a : a + lists] -= slope.sum(dim=-2)
+                slope *= valid
+                grad[a : a + lists, r : r + rows] -= slope.sum(dim=-1)
+                grad[a : a + lists] += slope.sum(dim=-2)
         ctx.save_for_backward(grad.reshape(s.shape))
         counts = count.reshape(s.shape[:-1])
         ctx.mark_non_differentiable(counts)
