@@ -6,18 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from policyrank.audit.preferences import (
-    Cache,
-    LogProb,
-    Pair,
-    answer_logprobs,
-    encode,
-    load_causal_lm,
-    preference_audit,
-    read_pairs,
-    score_pairs,
-)
+from policyrank.audit.preferences import Cache, Pair, preference_audit, read_pairs, score_pairs
 from policyrank.evidence import EvidenceError
+from policyrank.models.language import LogProb, answer_logprobs, encode, load_causal_lm
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -14,8 +14,8 @@ pytest.importorskip("sentence_transformers")
 pytest.importorskip("bm25s")
 
 from policyrank.evidence import EvidenceError, read_qrels, read_run, read_texts, write_qrels
+from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.train import SAMPLERS, RankerTrainer, TextData, bi_encoder, cross_encoder
-from policyrank.train.encoders import encode_texts, load_encoder
 from policyrank.train.first_stage import bm25_run, dense_run
 
 TOPICS = {

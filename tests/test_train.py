@@ -169,7 +169,7 @@ def test_lists_with_gaps():
 
 def test_encoder_that_a_package_ships():
     pytest.importorskip("sentence_transformers")
-    from policyrank.train.encoders import encode_texts, load_encoder
+    from policyrank.models.encoders import encode_texts, load_encoder
 
     vectors = encode_texts(load_encoder("minilm", device="cpu"), ["a dog runs", "a puppy is running", "tax law"])
     assert vectors.shape == (3, 384)

@@ -57,7 +57,7 @@ def attack(
     from policyrank.audit.attacks import attack as attack_ranker
     from policyrank.cli.train import kind_of
     from policyrank.evidence import read_run, read_texts
-    from policyrank.train.encoders import load_cross_encoder, load_encoder
+    from policyrank.models.encoders import load_cross_encoder, load_encoder
     from policyrank.train.first_stage import bm25_run
     from policyrank.train.scorers import cosine_scorer, cross_scorer
 

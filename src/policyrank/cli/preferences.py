@@ -49,7 +49,8 @@ def preferences(
 
     Beside the model's accuracy stand what length alone would reach, and (with alpha) the ideal of preference training.
     """
-    from policyrank.audit.preferences import Cache, load_causal_lm, preference_audit, read_pairs, score_pairs
+    from policyrank.audit.preferences import Cache, preference_audit, read_pairs, score_pairs
+    from policyrank.models.language import load_causal_lm
 
     c.check_writable(store, out)
     if out is not None and out.suffix not in (".csv", ".parquet"):

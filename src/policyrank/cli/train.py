@@ -192,7 +192,7 @@ def _text_sets(config: Path, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first_stage(queries: dict[str, str], documents: dict[str, str], kind: str, depth: int, encoder: str) -> Any:
-    from policyrank.train.encoders import load_encoder
+    from policyrank.models.encoders import load_encoder
     from policyrank.train.first_stage import bm25_run, dense_run
 
     if kind == "bm25":

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics.retrieval import Judged, ndcg, normalised_ndcg
+from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale
-from policyrank.train.encoders import encode_texts, load_encoder
 
 report: Callable[[str], None] = print
 FIND, ORDER, SIMULATED = "identification", "ranking of true labels", "81 simulated returns within 5%"

@@ -23,8 +23,8 @@ import torch
 
 from policyrank.audit.attacks import METHODS, AttackReport, attack, deletion_defence, rank_of, words
 from policyrank.evidence import Scores, datasets
+from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale
-from policyrank.train.encoders import encode_texts, load_encoder
 from policyrank.train.first_stage import bm25_run
 from policyrank.train.scorers import cosine_scorer
 

@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from policyrank.audit.preferences import load_causal_lm, read_pairs, score_pairs
+from policyrank.audit.preferences import read_pairs, score_pairs
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics import idealized_log_ratio
+from policyrank.models.language import load_causal_lm
 from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]

@@ -26,9 +26,9 @@ from torch import Tensor
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import RankingLoss, losses
 from policyrank.metrics import kendall_tau
+from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale
 from policyrank.train import Mlp, gap_lists
-from policyrank.train.encoders import encode_texts, load_encoder
 
 report: Callable[[str], None] = print
 TAU = "Kendall's tau-b"

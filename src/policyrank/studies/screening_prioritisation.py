@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 
 from policyrank.evidence import Scores, datasets
+from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.rank.runs import fuse_runs, score_runs
 from policyrank.studies.frame import Claim, Scale
 from policyrank.train import RankerTrainer, RankingData, TextData, bi_encoder, linear
-from policyrank.train.encoders import encode_texts, load_encoder
 from policyrank.train.feedback import feedback_order
 from policyrank.train.first_stage import bm25_run
 

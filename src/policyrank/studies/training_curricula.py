@@ -23,9 +23,9 @@ import torch
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import Curriculum
+from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale
 from policyrank.train import Mlp, RankerTrainer, RankingData
-from policyrank.train.encoders import encode_texts, load_encoder
 from policyrank.train.first_stage import bm25_run
 
 report: Callable[[str], None] = print

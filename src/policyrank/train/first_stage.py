@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.evidence import EvidenceError
-from policyrank.train.encoders import encode_texts
+from policyrank.models.encoders import encode_texts
 
 
 def bm25_run(

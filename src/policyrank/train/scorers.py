@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.train.encoders import encode_texts
+from policyrank.models.encoders import encode_texts
 
 
 def cosine_scorer(

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from policyrank.evidence import EvidenceError
+from policyrank.models.encoders import load_cross_encoder, load_encoder
 from policyrank.train.data import Batch, Lists
-from policyrank.train.encoders import load_cross_encoder, load_encoder
 from policyrank.train.negatives import Sampler, uniform
 
 
