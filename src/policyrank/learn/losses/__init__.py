@@ -24,6 +24,13 @@ from policyrank.learn.losses.listwise import (
 from policyrank.learn.losses.pairwise import LAMBDA_WEIGHTS, hinge, margin_mse, pair_softmax, ranknet
 from policyrank.learn.losses.pointwise import mse, ordinal, sigmoid_cross_entropy
 from policyrank.learn.losses.policy_gradient import pg_rank
+from policyrank.learn.losses.preference import (
+    PREFERENCE_LOSSES,
+    REFERENCE_FREE,
+    PreferenceLoss,
+    implicit_scores,
+    of_ranking,
+)
 
 RankingLoss = Callable[..., Tensor]
 """(scores, labels, *, where, reduce) -> a scalar, or one loss a list with ``reduce="none"``."""
@@ -51,21 +58,45 @@ LOSSES: dict[str, RankingLoss] = {
     "pg-rank": pg_rank,
 }
 
+
+def preference_loss(name: str) -> PreferenceLoss:
+    """An objective of preferences by name: one of ``PREFERENCE_LOSSES``, or any of ``LOSSES`` on implicit scores.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name in PREFERENCE_LOSSES:
+        return PREFERENCE_LOSSES[name]
+    if name in LOSSES:
+        return partial(of_ranking, LOSSES[name])
+    raise ValueError(
+        f"no objective is called {name!r}. There are: {', '.join(PREFERENCE_LOSSES)}; and the losses of rankings: {', '.join(LOSSES)}."
+    )
+
+
 __all__ = [
     "LAMBDA_WEIGHTS",
     "LOSSES",
+    "PREFERENCE_LOSSES",
+    "REFERENCE_FREE",
+    "PreferenceLoss",
     "RankingLoss",
     "approx_ndcg",
     "hinge",
+    "implicit_scores",
     "listmle",
     "listnet",
     "margin_mse",
     "mse",
     "neural_ndcg",
+    "of_ranking",
     "ordinal",
     "p_listmle",
     "pair_softmax",
     "pg_rank",
+    "preference_loss",
     "ranklist",
     "ranknet",
     "sigmoid_cross_entropy",

@@ -17,19 +17,22 @@ def softmax_cross_entropy(
     *,
     where: Tensor | None = None,
     weights: Tensor | None = None,
+    normalise: bool = False,
     reduce: Reduce = "mean",
 ) -> Tensor:
     """-sum_i y_i log softmax(s)_i. With one positive: InfoNCE, localised contrastive estimation, setwise training.
 
-    Labels are >= 0 and not normalised (as in rax); lists without a positive label say nothing.
+    Labels are >= 0, divided by their sum with ``normalise`` (rax does not); lists without a positive label say nothing.
     """
     s, y, mask = prepare(scores, labels, where)
+    if normalise:
+        y = y / y.sum(dim=-1, keepdim=True).clamp(min=1e-10)
     y = y if weights is None else y * widen(weights).masked_fill(~mask, 0.0)
     log_p = _log_softmax(s, mask, where is not None)
-    says = y.amax(dim=-1) > 0
+    best = y.amax(dim=-1)
     if reduce == "mean":  # lists that say nothing add 0 anyway
-        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -says.sum().clamp(min=1)
-    return reduce_lists(-(y * log_p).sum(dim=-1), says, reduce)
+        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -torch.count_nonzero(best).clamp(min=1)
+    return reduce_lists(-(y * log_p).sum(dim=-1), best > 0, reduce)
 
 
 def listnet(

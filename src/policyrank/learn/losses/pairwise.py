@@ -6,6 +6,7 @@ would do to a metric; one of ``LAMBDA_WEIGHTS`` or a function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -67,7 +68,9 @@ def ranknet(
         scaled = behind if sigma == 1 else sigma * behind
         return softplus(scaled), torch.sigmoid(scaled) if sigma == 1 else sigma * torch.sigmoid(scaled)
 
-    return _pairs(logistic, s, y, mask, weights, lambda_weight, k, pairs, reduce)
+    return pair_loss(
+        logistic, s, y, mask, weights=weights, lambda_weight=lambda_weight, k=k, pairs=pairs, reduce=reduce
+    )
 
 
 def hinge(
@@ -89,7 +92,7 @@ def hinge(
         short = (behind + margin).clamp_(min=0)
         return short, short.sign()
 
-    return _pairs(hinged, s, y, mask, weights, lambda_weight, k, pairs, reduce)
+    return pair_loss(hinged, s, y, mask, weights=weights, lambda_weight=lambda_weight, k=k, pairs=pairs, reduce=reduce)
 
 
 def pair_softmax(
@@ -108,7 +111,7 @@ def pair_softmax(
         wrong = torch.sigmoid(behind)
         return wrong, wrong * (1 - wrong)
 
-    return _pairs(choice, s, y, mask, weights, None, None, pairs, reduce)
+    return pair_loss(choice, s, y, mask, weights=weights, pairs=pairs, reduce=reduce)
 
 
 def margin_mse(
@@ -132,7 +135,7 @@ def margin_mse(
         off = (behind + wanted()).nan_to_num()  # padding
         return off * off, 2 * off
 
-    return _pairs(squared, s, y, mask, weights, None, None, pairs, reduce)
+    return pair_loss(squared, s, y, mask, weights=weights, pairs=pairs, reduce=reduce)
 
 
 class _PairSum(torch.autograd.Function):
@@ -172,10 +175,11 @@ class _PairSum(torch.autograd.Function):
         return outer[..., None] * grad, None, None, None, None
 
 
-def _pairs(
-    phi: Phi, s: Tensor, y: Tensor, mask: Tensor, weights: Tensor | None, lambda_weight: str | LambdaWeight | None,
-    k: int | None, pairs: Pairs, reduce: Reduce,
+def pair_loss(
+    phi: Phi, s: Tensor, y: Tensor, mask: Tensor, *, weights: Tensor | None = None, lambda_weight: str | LambdaWeight | None = None,
+    k: int | None = None, pairs: Pairs = "mean", reduce: Reduce = "mean",
 ) -> Tensor:  # fmt: skip
+    """Sum or mean of ``phi`` over each list's pairs with y_i > y_j, of prepared scores."""
     weight = None
     if lambda_weight is not None:
         rule = LAMBDA_WEIGHTS[lambda_weight] if isinstance(lambda_weight, str) else lambda_weight
@@ -201,36 +205,45 @@ def _gains(y: Tensor, mask: Tensor, k: int | None) -> Tensor:
     return gain / ideal_dcg(gain, k)[..., None].clamp(min=1e-10)
 
 
-def _within(place: Tensor, k: int | None) -> Tensor:
-    """Pairs of which at least one item stands in the first k places (a swap of two items below changes nothing)."""
+def _within(weight: Tensor, place: Tensor, k: int | None) -> Tensor:
+    """The weights of pairs of which at least one item stands in the first k places (a swap of two items below changes nothing); 0 of others."""
     if k is None:
-        return torch.ones_like(place[..., :, None] + place[..., None, :], dtype=torch.bool)
+        return weight
     top = place <= k
-    return top[..., :, None] | top[..., None, :]
+    return weight * (top[..., :, None] | top[..., None, :])
 
 
 def lambdarank_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
     """|G_i - G_j| |1/D(i) - 1/D(j)|, D(i) = log2(1 + place of i): what swapping i and j does to NDCG; 0 below k."""
+    return _difference(_gains(y, mask, k)) * _difference(_inverse_discount(s, mask, k))
+
+
+def dcg_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
+    """LambdaRank's weight as LiPO has it: gains not divided by the ideal DCG, so that they keep the labels' scale, and natural logarithms."""
+    gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
+    return _difference(gain) * _difference(_inverse_discount(s, mask, k) / math.log(2))
+
+
+def _inverse_discount(s: Tensor, mask: Tensor, k: int | None) -> Tensor:
+    """1 / log2(1 + place), 0 below k."""
     place = ranks(s, mask)
     inverse = 1 / torch.log2(place.to(s.dtype) + 1)
-    if k is not None:
-        inverse = torch.where(place <= k, inverse, 0.0)
-    return _difference(_gains(y, mask, k)) * _difference(inverse)
+    return inverse if k is None else torch.where(place <= k, inverse, 0.0)
 
 
 def ndcg1_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
     """G_i / D(i) of the better item (NDCG-Loss1 of LambdaLoss)."""
     place = ranks(s, mask)
     weight = (_gains(y, mask, k) / torch.log2(place.to(s.dtype) + 1))[..., :, None].expand(*s.shape, s.shape[-1])
-    return weight * _within(place, k)
+    return _within(weight, place, k)
 
 
 def ndcg2_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
     """|G_i - G_j| (1/D(|i-j|) - 1/D(|i-j|+1)), by the distance of the places (NDCG-Loss2 of LambdaLoss)."""
     place = ranks(s, mask)
-    apart = (place[..., :, None] - place[..., None, :]).abs().to(s.dtype)
-    delta = torch.where(apart > 0, 1 / torch.log2(apart + 1) - 1 / torch.log2(apart + 2), 0.0)
-    return _difference(_gains(y, mask, k)) * delta * _within(place, k)
+    inverse = 1 / torch.log2(torch.arange(1, s.shape[-1] + 2, device=s.device, dtype=s.dtype))
+    delta = (inverse[:-1] - inverse[1:]).index_fill(0, place.new_zeros(1), 0.0)
+    return _within(_difference(_gains(y, mask, k)) * delta[_difference(place)], place, k)
 
 
 def ndcg2pp_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None, mu: float = 10.0) -> Tensor:
@@ -244,6 +257,7 @@ def _difference(x: Tensor) -> Tensor:
 
 LAMBDA_WEIGHTS: dict[str, LambdaWeight] = {
     "lambdarank": lambdarank_weight,
+    "dcg": dcg_weight,
     "ndcg-1": ndcg1_weight,
     "ndcg-2": ndcg2_weight,
     "ndcg-2pp": ndcg2pp_weight,

@@ -1,0 +1,93 @@
+"""Segments of tokens: steps of an answer, phases, ranks. Index 0 is what belongs to none (prompt, padding); segments are 1, ..., S."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from policyrank.learn._lists import widen
+
+STEP_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "ones": torch.ones_like,
+    "similar": lambda cosine: 1 + cosine,
+    "different": lambda cosine: 1 - cosine,
+    "exp": lambda cosine: torch.exp(-cosine),
+}
+"""Weight of a step by the cosine of its hidden state with the same step of the best answer. TPO's released code has "similar", its stated aim is "different"."""
+
+
+def segment_sum(values: Tensor, index: Tensor, segments: int) -> Tensor:
+    """Sum over the tokens of each segment: (..., tokens) -> (..., segments).
+
+    Parameters
+    ----------
+    values
+        (..., tokens)
+    index
+        (..., tokens), integers 0 to ``segments``; 0 belongs to none
+
+    Examples
+    --------
+    >>> segment_sum(torch.tensor([1.0, 3.0, 5.0, 9.0]), torch.tensor([1, 1, 2, 0]), 2)
+    tensor([4., 5.])
+    """
+    values = widen(values)
+    out = values.new_zeros((*values.shape[:-1], segments + 1))
+    return out.scatter_add(-1, index, values)[..., 1:]
+
+
+def segment_mean(values: Tensor, index: Tensor, segments: int) -> Tensor:
+    """Mean over the tokens of each segment, 0 for empty ones: (..., tokens) or (..., tokens, d) -> (..., segments) or (..., segments, d).
+
+    Examples
+    --------
+    >>> segment_mean(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([1, 1, 2]), 2)
+    tensor([2., 5.])
+    """
+    count = segment_sum(torch.ones_like(index, dtype=torch.float32), index, segments).clamp(min=1)
+    if values.ndim == index.ndim:
+        return segment_sum(values, index, segments) / count
+    sums = segment_sum(
+        values.mT, index[..., None, :].expand(*index.shape[:-1], values.shape[-1], index.shape[-1]), segments
+    )
+    return sums.mT / count[..., None]
+
+
+def step_weights(
+    steps: Tensor, present: Tensor, best: Tensor, kind: str | Callable[[Tensor], Tensor] = "similar"
+) -> Tensor:
+    """TPO's adaptive weights of steps, mean 1 over each answer's steps: (..., list, steps).
+
+    Parameters
+    ----------
+    steps
+        (..., list, steps, d), mean hidden state of each step
+    present
+        (..., list, steps), whether an answer has that step
+    best
+        (...), place of the best answer, with which the others are compared step by step; steps that it lacks have cosine 0
+    kind
+        a name in ``STEP_WEIGHTS``, or a function of the cosine
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    References
+    ----------
+    Liao et al. (2024), "TPO: Aligning Large Language Models with Multi-branch & Multi-step Preference Trees", arXiv 2410.12854; the exact formula of
+    the paper could not be read, "similar" is what its released code does.
+    """
+    if isinstance(kind, str) and kind not in STEP_WEIGHTS:
+        raise ValueError(f"step weights {kind!r}: use one of {', '.join(STEP_WEIGHTS)}, or a function.")
+    rule = STEP_WEIGHTS[kind] if isinstance(kind, str) else kind
+    at = best[..., None, None, None].expand(*steps.shape[:-3], 1, *steps.shape[-2:])
+    reference = steps.gather(-3, at)
+    both = present & present.gather(-2, best[..., None, None].expand(*present.shape[:-2], 1, present.shape[-1]))
+    cosine = torch.nn.functional.cosine_similarity(widen(steps), widen(reference), dim=-1).masked_fill(~both, 0.0)
+    weight = rule(cosine).masked_fill(~present, 0.0)
+    mean = weight.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True).clamp(min=1)
+    return torch.where(mean > 1e-8, weight / mean.clamp(min=1e-8), present.to(weight.dtype)).detach()
