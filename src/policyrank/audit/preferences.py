@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.evidence import EvidenceError
+from policyrank.evidence.answers import read_rows, text_of
 from policyrank.metrics import idealized_log_ratio
 from policyrank.models.language import LogProb, answer_logprobs
 from policyrank.rank.intervals import quantile
@@ -46,56 +47,25 @@ def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
     EvidenceError
         Naming the row that lacks something or prefers an answer to itself.
     """
-    if isinstance(source, (str, Path)):
-        path = Path(source)
-        if not path.is_file():
-            raise EvidenceError(f"{path}: no such file.")
-        if path.suffix in (".parquet", ".csv"):
-            rows: Iterable[Mapping[str, Any]] = (
-                pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
-            ).to_dicts()
-        else:
-            rows = _lines(path)
-        name = str(path)
-    else:
-        rows, name = source, "pairs"
     out = []
-    for number, row in enumerate(rows, 1):
+    for place, row in read_rows(source):
         if missing := [c for c in ("chosen", "rejected") if row.get(c) is None]:
-            raise EvidenceError(f"{name}, row {number}: no {missing[0]}. Each row has prompt, chosen and rejected.")
+            raise EvidenceError(f"{place}: no {missing[0]}. Each row has prompt, chosen and rejected.")
         prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
         if prompt is None and isinstance(chosen, list):
             prompt = chosen[:-1]
         if prompt is None:
-            raise EvidenceError(f"{name}, row {number}: no prompt.")
-        pair = Pair(_text(prompt), _text(chosen[-1:] if isinstance(chosen, list) else chosen),
-                    _text(rejected[-1:] if isinstance(rejected, list) else rejected), row.get("alpha"))  # fmt: skip
+            raise EvidenceError(f"{place}: no prompt.")
+        pair = Pair(text_of(prompt), text_of(chosen[-1:] if isinstance(chosen, list) else chosen),
+                    text_of(rejected[-1:] if isinstance(rejected, list) else rejected), row.get("alpha"))  # fmt: skip
         if pair.chosen == pair.rejected:
-            raise EvidenceError(f"{name}, row {number}: chosen and rejected are the same answer.")
+            raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
         if pair.alpha is not None and not 0.5 < pair.alpha <= 1:
-            raise EvidenceError(
-                f"{name}, row {number}: alpha={pair.alpha}; the preferred answer has more than half of the raters."
-            )
+            raise EvidenceError(f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the raters.")
         out.append(pair)
     if not out:
-        raise EvidenceError(f"{name}: no pairs.")
+        raise EvidenceError(f"{source if isinstance(source, (str, Path)) else 'pairs'}: no pairs.")
     return out
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise EvidenceError(f"{path}, line {number}: not JSON ({error.msg}).") from None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "\n\n".join(str(m["content"]) for m in value)
 
 
 class Cache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from policyrank.evidence import EvidenceError
+from policyrank.evidence.answers import Prompt
 
 
 @dataclass(frozen=True)
@@ -68,35 +69,56 @@ def load_causal_lm(model: str, gguf: str | None = None, device: str | None = Non
     return loaded, tokenizer
 
 
-def encode(
-    tokenizer: Any, prompt: str, answer: str, max_length: int, *, chat: bool | None = None, end: bool = True
-) -> tuple[list[int], list[int], bool]:
-    """Token ids of prompt and answer, and whether the answer had to be cut.
+def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> list[int]:
+    """Token ids of a prompt. ``chat``: through the tokenizer's chat template (None: when it has one); messages always are.
 
-    The two are tokenised apart, so that both answers of a pair see the same prompt. ``chat``: through the tokenizer's chat template (None:
-    when it has one). ``end``: the answer includes its end token, so that it
-    is a whole answer and an empty one has a probability.
+    Raises
+    ------
+    EvidenceError
+        When messages are given to a tokenizer without a chat template, or nothing is left of the prompt.
+    """
+    template = bool(getattr(tokenizer, "chat_template", None))
+    if not isinstance(prompt, str) and not template:
+        raise EvidenceError("the prompt is a chat, but the tokenizer has no chat template. Give texts, or a tokenizer with one.")  # fmt: skip
+    if not isinstance(prompt, str) or (template if chat is None else chat):
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        head = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        head = tokenizer(prompt)["input_ids"]
+    if not head and tokenizer.bos_token_id is not None:
+        head = [tokenizer.bos_token_id]
+    if not head:
+        raise EvidenceError("a prompt without a token: nothing predicts the answer's first one. Give a text.")
+    return list(head)
+
+
+def encode_answer(tokenizer: Any, answer: str | Sequence[str], *, end: bool = True) -> tuple[list[int], list[int]]:
+    """Token ids of an answer, or of its steps one after another, and the step of each (1, 2, ...). ``end``: with the end token, so that it is a whole answer."""
+    ids: list[int] = []
+    steps: list[int] = []
+    for number, text in enumerate([answer] if isinstance(answer, str) else answer, 1):
+        own = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids, steps = [*ids, *own], [*steps, *[number] * len(own)]
+    if end and tokenizer.eos_token_id is not None:
+        ids, steps = [*ids, tokenizer.eos_token_id], [*steps, steps[-1] if steps else 1]
+    return ids, steps
+
+
+def encode(
+    tokenizer: Any, prompt: Prompt, answer: str, max_length: int, *, chat: bool | None = None, end: bool = True
+) -> tuple[list[int], list[int], bool]:
+    """Token ids of prompt and answer, and whether the answer had to be cut; the two are tokenised apart, so that all answers of a prompt see the same one.
 
     Raises
     ------
     EvidenceError
         When the prompt alone is longer than the limit.
     """
-    chat = bool(getattr(tokenizer, "chat_template", None)) if chat is None else chat
-    if chat:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
-        )
-        head = tokenizer(text, add_special_tokens=False)["input_ids"]
-    else:
-        head = tokenizer(prompt)["input_ids"]
-    if not head and tokenizer.bos_token_id is not None:
-        head = [tokenizer.bos_token_id]
-    tail = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    if end and tokenizer.eos_token_id is not None:
-        tail = [*tail, tokenizer.eos_token_id]
+    head = encode_prompt(tokenizer, prompt, chat=chat)
+    tail, _ = encode_answer(tokenizer, answer, end=end)
     room = max_length - len(head)
-    if room <= 0 or not head:
+    if room <= 0:
         raise EvidenceError(
             f"a prompt of {len(head)} tokens leaves no room for an answer within {max_length}: {prompt[:60]!r}. Raise the limit or leave it out."
         )
@@ -164,3 +186,69 @@ def answer_logprobs(
             total = (token.double() * answer[:, first:].to(device)).sum(dim=1).cpu().numpy()
         yield [(k, LogProb(float(t), len(coded[k][1]), coded[k][2])) for k, t in zip(batch, total, strict=True)]
         start = stop
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    n: int = 1,
+    max_new_tokens: int = 128,
+    temperature: float = 0.7,
+    top_p: float = 1.0,
+    batch: int = 16,
+    seed: int | None = None,
+    chat: bool | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> list[list[str]]:
+    """``n`` sampled answers of each prompt; temperature 0 takes the likeliest token (and n = 1).
+
+    Parameters
+    ----------
+    batch
+        sequences decoded at once
+    seed
+        of torch's generators (None: as they stand)
+    report
+        called with prompts done and in all
+
+    Raises
+    ------
+    EvidenceError
+        For several answers at temperature 0.
+    """
+    import torch
+
+    if temperature == 0 and n > 1:
+        raise EvidenceError(f"temperature 0 gives {n} times the same answer. Raise it, or ask for one.")
+    if seed is not None:
+        torch.manual_seed(seed)
+    heads = [encode_prompt(tokenizer, p, chat=chat) for p in prompts]
+    order = sorted(range(len(heads)), key=lambda k: len(heads[k]))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    device = next(model.parameters()).device
+    options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {"do_sample": False}  # fmt: skip
+    out: list[list[str]] = [[] for _ in prompts]
+    size, done, was_training = max(1, batch // n), 0, model.training
+    model.eval()
+    for start in range(0, len(order), size):
+        group = order[start : start + size]
+        width = max(len(heads[k]) for k in group)
+        ids = torch.full((len(group), width), pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, k in enumerate(group):  # padded on the left: generation goes on at the right
+            ids[row, width - len(heads[k]) :] = torch.tensor(heads[k])
+            mask[row, width - len(heads[k]) :] = 1
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens, num_return_sequences=n, pad_token_id=pad, **options,
+            )  # fmt: skip
+        texts = tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+        for row, k in enumerate(group):
+            out[k] = texts[row * n : (row + 1) * n]
+        done += len(group)
+        if report is not None:
+            report(done, len(prompts))
+    model.train(was_training)
+    return out

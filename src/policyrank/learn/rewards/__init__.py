@@ -6,7 +6,6 @@ from policyrank.learn.rewards.models import (
     bradley_terry_reward,
     discriminator_oracle,
     plackett_luce_reward,
-    reference_reward,
 )
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "bradley_terry_reward",
     "discriminator_oracle",
     "plackett_luce_reward",
-    "reference_reward",
 ]

@@ -96,32 +96,9 @@ def _kept(loss: Tensor, s: Tensor, y: Tensor, mask: Tensor, centre: float, log_p
     return reduce_lists(loss, ordered, reduce)
 
 
-def reference_reward(
-    rewards: Tensor,
-    labels: Tensor,
-    *,
-    where: Tensor | None = None,
-    pairs: Pairs = "mean",
-    reduce: Reduce = "mean",
-) -> Tensor:
-    """POLAR's loss: Bradley-Terry over the candidates r(prompt, reference, candidate), without the reference itself.
-
-    Pre-training: the reference and the candidate with label 1 come from one policy, the others from other policies. Fine-tuning: the reference is the list's best answer. The best answer
-    of each list (the first of ties) is therefore left out.
-
-    References
-    ----------
-    Dou et al. (2025), "Pre-Trained Policy Discriminators are General Reward Models", arXiv 2507.05197, eqs. of pre-training and fine-tuning.
-    """
-    s, y, mask = prepare(rewards, labels, where)
-    best = y.masked_fill(~mask, -torch.inf).argmax(dim=-1, keepdim=True)
-    return bradley_terry_reward(s, y, where=mask.scatter(-1, best, False), pairs=pairs, reduce=reduce)
-
-
 REWARD_LOSSES: dict[str, RewardLoss] = {
     "bradley-terry": bradley_terry_reward,
     "plackett-luce": plackett_luce_reward,
-    "polar": reference_reward,
 }
 
 
