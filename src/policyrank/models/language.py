@@ -65,6 +65,13 @@ def load_causal_lm(model: str, gguf: str | None = None, device: str | None = Non
             )
     except Exception as error:
         raise EvidenceError(f"model {model}: cannot be loaded ({str(error).strip().splitlines()[0][:300]}).") from None
+    if gguf and getattr(
+        loaded, "is_quantized", False
+    ):  # its weights are plain float32 now, and can be trained and saved as such
+        loaded.is_quantized = False
+        for owner, name in ((loaded, "hf_quantizer"), (loaded, "quantization_method"), (loaded.config, "quantization_config")):  # fmt: skip
+            if hasattr(owner, name):
+                delattr(owner, name)
     loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return loaded, tokenizer
 
