@@ -16,26 +16,6 @@ pytest.importorskip("transformers")
 PAIRS = [Pair(f"say {a}", a * 3, b * 7, 0.75) for a, b in ("ab", "cd", "ef", "gh")] + [Pair("say x", "", "y", 1.0)]
 
 
-@pytest.fixture(scope="module")
-def lm(tmp_path_factory):
-    """A random Llama of two layers over characters, saved and loaded as a user's would be."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = {c: i for i, c in enumerate(["<s>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz "])}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1)  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
 def by_hand(model, tokenizer, prompt, answer, end):
     head, tail, _ = encode(tokenizer, prompt, answer, 64, end=end)
     with torch.no_grad():
