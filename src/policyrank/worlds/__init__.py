@@ -1,0 +1,1 @@
+"""Worlds: what policies act in. Each is imported by name."""
