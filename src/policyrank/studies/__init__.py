@@ -8,6 +8,7 @@ STUDIES: dict[str, str] = {
     "best-systems": "rank aggregation against the mean score on NLP benchmarks (arXiv 2202.03799)",
     "fair-subset-selection": "committees from biased rankings, with and without quotas (arXiv 2306.09835)",
     "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
+    "lipo": "learning-to-rank losses as objectives of alignment (arXiv 2402.01878)",
     "multiagent-incomplete-information": "ResponseGraphUCB: alpha-Rank from sampled payoffs (arXiv 1909.09849)",
     "neural-pg-rank": "policy gradient on the measure against other ranking losses (arXiv 2310.04407)",
     "order-disorder": "imitation attacks on black-box rankers (arXiv 2209.06506)",
@@ -17,6 +18,7 @@ STUDIES: dict[str, str] = {
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
     "screening-prioritisation": "neural rankers for systematic reviews (arXiv 2212.09017)",
     "topic-attack": "attacks for a whole group of queries (arXiv 2304.14867)",
+    "tpo": "preference trees and weights of steps (arXiv 2410.12854)",
     "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
 }
 

@@ -29,7 +29,7 @@ class Run(Protocol):
 class Claim:
     """Method ``better`` beats ``than`` on ``metric`` by more than ``smallest`` (in the metric's unit), in ``tasks``.
 
-    A negative ``smallest`` makes it a claim of being no worse than by that much.
+    A negative ``smallest`` makes it a claim of being no worse than by that much. ``than_tasks``: where the other was measured, if not in the same tasks.
     """
 
     text: str
@@ -38,6 +38,7 @@ class Claim:
     metric: str
     smallest: float = 0.0
     tasks: tuple[str, ...] = ()
+    than_tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,15 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     zero, so the opposite is true; otherwise *not shown*.
     """
     used = scores.filter(metrics=claim.metric) if scores.metric is not None else scores
-    if claim.tasks:
-        measured = [t for t in claim.tasks if t in used.task.names]
-        if not measured:  # a small scale may not reach the claim's settings
+    found = []
+    for name, tasks in ((claim.better, claim.tasks), (claim.than, claim.than_tasks or claim.tasks)):
+        measured = [t for t in tasks if t in used.task.names]
+        if tasks and not measured:  # a small scale may not reach the claim's settings
             return Verdict(claim, np.nan, np.nan, np.nan, 0, "replicates", "not shown")
-        used = used.filter(tasks=measured)
-    cube = used.cube()
-    ours, theirs = (cube[:, used.policies.index(name)] for name in (claim.better, claim.than))
-    gap = ours - theirs
+        part = used.filter(tasks=measured) if tasks else used
+        cube = part.cube()[:, part.policies.index(name)]
+        found.append(np.nanmean(cube, axis=0, keepdims=True) if claim.than_tasks else cube)
+    gap = found[0] - found[1]
     gap = gap[:, ~np.isnan(gap).any(axis=0)] if not np.isnan(gap).all() else gap
     over_seeds = gap.shape[1] > 1
     values = gap.mean(axis=0) if over_seeds else gap[:, 0]

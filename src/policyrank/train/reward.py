@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,10 @@ from policyrank.evidence.answers import Prompt, text_of
 from policyrank.learn.rewards import REWARD_LOSSES, RewardLoss
 from policyrank.models.language import encode, load_causal_lm
 from policyrank.train.answers import LongPrompts
+from policyrank.train.judges import Scorer
 from policyrank.train.preference import AnswerTrainer
 
 SEPARATOR = "<|reward|>"
-Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]]
-"""(prompts, completions of each) -> scores of each, higher is better."""
 
 
 class RewardModelTrainer(AnswerTrainer):

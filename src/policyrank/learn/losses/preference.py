@@ -370,6 +370,41 @@ def distribution_matching(
     return reduce_lists(loss, spread > least_gap, reduce)
 
 
+def group_clipped(
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Tensor | None = None,
+    where: Tensor | None = None,
+    lengths: Tensor | None = None,
+    clip: float = 0.2,
+    temperature: float = 1.0,
+    standardise: bool = True,
+    least_gap: float = 0.0,
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """Label-distribution GRPO: the clipped policy gradient over a group of answers that the reference itself sampled.
+
+    The reward of an answer is its share of ``label_distribution(labels)``, its advantage that standardised in the group, its ratio that of the whole answer's mean
+    log-probability of a token under policy and reference (the policy that sampled). Without a reference the policy is taken as it stands (ratio 1), the gradient then being
+    REINFORCE's.
+
+    References
+    ----------
+    arXiv 2601.20687 (reconstructed); the ratio of sequences: Zheng et al. (2025), "GSPO", arXiv 2507.18071.
+    """
+    lp, y, mask = prepare(log_probs, labels, where)
+    old = lp.detach() if reference is None else widen(reference).detach().masked_fill(~mask, 0.0)
+    share = label_distribution(y, where=mask, temperature=temperature, standardise=standardise, least_gap=least_gap)
+    centred = (share - masked_mean(share, mask)[..., None]).masked_fill(~mask, 0.0)
+    deviation = masked_mean(centred**2, mask).sqrt()[..., None]
+    gain = torch.where(deviation > 1e-8, centred / deviation.clamp(min=1e-8), 0.0)
+    tokens = torch.ones_like(lp) if lengths is None else lengths.clamp(min=1)
+    ratio = torch.exp((lp - old) / tokens)
+    gained = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
+    return reduce_lists(-masked_mean(gained, mask), (gain != 0).any(dim=-1), reduce)
+
+
 def winrate_labels(wins: Tensor, where: Tensor | None = None) -> Tensor:
     """LiPO's labels: the mean over the list of P(row beats column), (..., list, list) -> (..., list); the diagonal counts as 1/2."""
     n = wins.shape[-1]
@@ -414,6 +449,7 @@ PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
     "lipo-lambda": partial(of_ranking, lipo_lambda),
     "softmax": partial(of_ranking, partial(softmax_cross_entropy, normalise=True)),
     "label-distribution": partial(of_ranking, distribution_matching, beta=1.0),
+    "label-distribution-grpo": group_clipped,
     "point-mse": partial(of_ranking, mse),
     "point-sigmoid": partial(of_ranking, sigmoid_cross_entropy),
 }

@@ -1,0 +1,236 @@
+"""Who says which answer is better: judges by a language model, likelihood, similarity; and decoding policies that take the best of several answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policyrank.evidence import EvidenceError
+from policyrank.evidence.answers import Prompt, text_of
+from policyrank.models.language import answer_logprobs, generate
+
+Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]]
+"""(prompts, completions of each) -> scores of each, higher is better."""
+Generator = Callable[[Sequence[Prompt], int], list[list[str]]]
+"""(prompts, n) -> n answers of each."""
+
+RATING = """Rate the answer to the question from 1 (useless) to 9 (as good as can be).
+
+Question: {prompt}
+{anchor}Answer: {answer}
+
+Rating:"""
+VOTE = """Which answer to the question is better, A or B?
+
+Question: {prompt}
+{anchor}Answer A: {first}
+
+Answer B: {second}
+
+Better answer:"""
+
+
+def likelihood_scorer(model: Any, tokenizer: Any, *, per_token: bool = True, max_length: int = 1024, chat: bool | None = None) -> Scorer:  # fmt: skip
+    """Log-probability of each answer under a language model, per token or in all."""
+
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+        texts = [(p, a) for p, answers in zip(prompts, completions, strict=True) for a in answers]
+        found = dict(x for b in answer_logprobs(model, tokenizer, texts, max_length=max_length, chat=chat) for x in b)
+        flat = iter(found[k].logprob / (max(found[k].tokens, 1) if per_token else 1) for k in range(len(texts)))
+        return [[next(flat) for _ in answers] for answers in completions]
+
+    return score
+
+
+def rating_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = None, *, template: str = RATING, max_length: int = 2048) -> Scorer:  # fmt: skip
+    """The expected rating, 1 to 9, that a language model gives an answer: the sum of each digit times its probability among the digits.
+
+    Parameters
+    ----------
+    anchors
+        of each prompt's text a good answer, shown as the reference (positive-unlabeled distillation's self-ranking); None: without
+    template
+        with {prompt}, {anchor}, {answer}
+
+    References
+    ----------
+    arXiv 2601.20687 (reconstructed).
+    """
+    digits = [str(d) for d in range(1, 10)]
+
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+        asked = [template.format(prompt=text_of(p), anchor=_anchor(anchors, p), answer=a) for p, answers in zip(prompts, completions, strict=True) for a in answers]  # fmt: skip
+        p = _choice(model, tokenizer, asked, digits, max_length)
+        flat = iter((p @ np.arange(1.0, 10.0)).tolist())
+        return [[next(flat) for _ in answers] for answers in completions]
+
+    return score
+
+
+def vote_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = None, *, template: str = VOTE, max_length: int = 2048) -> Scorer:  # fmt: skip
+    """The mean share by which a language model prefers an answer to the others of its list; every pair is asked in both orders, so that being named first does not count."""
+
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+        asked, place = [], []
+        for i, (prompt, answers) in enumerate(zip(prompts, completions, strict=True)):
+            for a in range(len(answers)):
+                for b in range(len(answers)):
+                    if a != b:
+                        asked.append(template.format(prompt=text_of(prompt), anchor=_anchor(anchors, prompt), first=answers[a], second=answers[b]))  # fmt: skip
+                        place.append((i, a, b))
+        p = _choice(model, tokenizer, asked, ["A", "B"], max_length)[:, 0] if asked else np.empty(0)
+        out = [[0.0] * len(answers) for answers in completions]
+        for (i, a, b), share in zip(place, p.tolist(), strict=True):
+            others = 2 * (len(out[i]) - 1)
+            out[i][a] += share / others
+            out[i][b] += (1 - share) / others
+        return out
+
+    return score
+
+
+def pairwise_judge(scorer: Scorer) -> Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], list[float]]:
+    """A trainer's judge out of a scorer: 1 where the first answer scores higher, 1/2 where they are equal."""
+
+    def judge(prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> list[float]:
+        found = scorer(prompts, [list(pair) for pair in zip(answers, others, strict=True)])
+        return [0.5 + 0.5 * float(np.sign(a - b)) for a, b in found]
+
+    return judge
+
+
+def similarity_scorer(encoder: Any, anchors: Mapping[str, str]) -> Scorer:
+    """Cosine of each answer with its prompt's anchor, under a sentence encoder."""
+    from policyrank.models.encoders import encode_texts
+
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+        flat = [anchors[text_of(p)] for p in prompts] + [a for answers in completions for a in answers]
+        vectors = encode_texts(encoder, flat)
+        rest = iter(vectors[len(prompts) :])
+        return [[float(next(rest) @ own) for _ in answers] for own, answers in zip(vectors, completions, strict=False)]
+
+    return score
+
+
+def _anchor(anchors: Mapping[str, str] | None, prompt: Prompt) -> str:
+    if anchors is None:
+        return ""
+    if text_of(prompt) not in anchors:
+        raise EvidenceError(f"no anchor for the prompt {text_of(prompt)[:60]!r}.")
+    return f"A good answer: {anchors[text_of(prompt)]}\n"
+
+
+def _choice(model: Any, tokenizer: Any, asked: Sequence[str], options: Sequence[str], max_length: int) -> np.ndarray[Any, np.dtype[np.float64]]:  # fmt: skip
+    """Probabilities of the options as next text, among themselves: (asked, options)."""
+    texts = [(text, option) for text in asked for option in options]
+    found = dict(x for b in answer_logprobs(model, tokenizer, texts, max_length=max_length, end=False) for x in b)
+    log = np.array([found[k].logprob for k in range(len(texts))]).reshape(len(asked), len(options))
+    p = np.exp(log - log.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def sampler(model: Any, tokenizer: Any, **options: Any) -> Generator:
+    """Answers sampled from a language model; ``options`` are those of ``generate``."""
+    return lambda prompts, n: generate(model, tokenizer, prompts, n=n, **options)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Answers of an OpenAI-compatible chat endpoint, each asked for once: they are kept in a file.
+
+    Parameters
+    ----------
+    url
+        base, such as http://localhost:8000/v1
+    model
+        its name there
+    key
+        name of the environment variable with the API key (None: no key)
+    temperature, max_tokens
+        of the request
+    cache
+        JSONL file of answers (None: not kept)
+    workers, retries, timeout
+        requests at once; tries after a failure (429, 5xx, no connection), waiting longer each time; seconds
+    """
+
+    url: str
+    model: str
+    key: str | None = None
+    temperature: float = 0.7
+    max_tokens: int = 512
+    cache: str | Path | None = None
+    workers: int = 8
+    retries: int = 5
+    timeout: float = 120.0
+
+    def __call__(self, prompts: Sequence[Prompt], n: int = 1) -> list[list[str]]:
+        """``n`` answers of each prompt.
+
+        Raises
+        ------
+        EvidenceError
+            When the key is missing, or a request fails for good.
+        """
+        if self.key is not None and self.key not in os.environ:
+            raise EvidenceError(f"{self.url}: the environment variable {self.key} with the key is not set.")
+        path = None if self.cache is None else Path(self.cache)
+        kept: dict[str, list[str]] = {}
+        if path is not None and path.exists():
+            kept = {row["key"]: row["answers"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}  # fmt: skip
+        keys = [json.dumps([self.model, self.temperature, self.max_tokens, text_of(p), n]) for p in prompts]
+        todo = {k: p for k, p in zip(keys, prompts, strict=True) if k not in kept}
+        with ThreadPoolExecutor(self.workers) as pool:
+            for key, answers in zip(todo, pool.map(lambda p: self._ask(p, n), todo.values()), strict=True):
+                kept[key] = answers
+                if path is not None:
+                    with path.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps({"key": key, "answers": answers}) + "\n")
+        return [kept[k] for k in keys]
+
+    def _ask(self, prompt: Prompt, n: int) -> list[str]:
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        body = {"model": self.model, "messages": messages, "n": n, "temperature": self.temperature, "max_tokens": self.max_tokens}  # fmt: skip
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {os.environ[self.key]}"} if self.key else {})  # fmt: skip
+        address = self.url.rstrip("/") + "/chat/completions"
+        for attempt in range(self.retries + 1):
+            try:
+                request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+                    answers = [str(c["message"]["content"] or "") for c in json.load(answer)["choices"]]
+                if len(answers) < n:  # some servers give one answer a request
+                    answers += [a for _ in range(n - len(answers)) for a in self._ask(prompt, 1)]
+                return answers
+            except urllib.error.HTTPError as error:
+                why = f"{error.code} {error.read()[:200].decode(errors='replace')}"
+                if error.code not in (408, 409, 429) and error.code < 500:
+                    break
+            except (OSError, KeyError, json.JSONDecodeError) as error:
+                why = str(error)
+            if attempt < self.retries:
+                time.sleep(min(2.0**attempt, 30.0))
+        raise EvidenceError(f"{address}: {why}. Answers had so far are kept where a cache is named; run it again.")
+
+
+def best_of_n(prompts: Sequence[Prompt], policy: Generator, scorer: Scorer, n: int = 8) -> tuple[list[str], list[list[str]], list[list[float]]]:  # fmt: skip
+    """A decoding policy: sample ``n`` answers of each prompt, keep the best (the first of ties). Returns best, all answers, their scores."""
+    made = policy(prompts, n)
+    scores = scorer(prompts, made)
+    return [m[int(np.argmax(s))] for m, s in zip(made, scores, strict=True)], made, scores
+
+
+def majority(answers: Sequence[str], key: Callable[[str], Any] = str.strip) -> int:
+    """Place of the first answer whose ``key`` (what it comes to) is the commonest: self-consistency."""
+    keys = [key(a) for a in answers]
+    return keys.index(Counter(keys).most_common(1)[0][0])
