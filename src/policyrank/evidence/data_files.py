@@ -247,5 +247,23 @@ FILES: dict[str, DataFile] = {
             "Apache-2.0; queries of MS MARCO, for non-commercial research",
             "eb0423831f206c458d0ab0ba65e32c0c40d14f6d4912818f453228cfe4c4d867",
         ),
+        (
+            "lipo/alpacaeval_ranked_lists.jsonl.gz",
+            "results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json of ten models in github.com/tatsu-lab/alpaca_eval",
+            "CC BY-NC 4.0 (code Apache-2.0); non-commercial research",
+            "2392d91cc34c4969b5b18524a9e1a472dfe34062c34f3957981b1a39f8c7d7e1",
+        ),
+        (
+            "pf-ppo/HumanEval.jsonl.gz",
+            _GITHUB + "openai/human-eval/master/data/HumanEval.jsonl.gz",
+            "MIT",
+            "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
+        ),
+        (
+            "pf-ppo/humaneval_ranked_solutions.jsonl",
+            "the answers of github.com/swtheing/PF-PPO-RLHF, run against HumanEval's tests",
+            "Apache-2.0",
+            "3b803065884a2f89655642379922b0d83a5af57c4cc712fe90b8f4a6e615d186",
+        ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 from collections.abc import Callable
 from importlib import resources
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from policyrank.evidence.answers import RankedAnswers
 from policyrank.evidence.base import EvidenceError, Labels
 from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.data_files import FILES
@@ -154,6 +156,31 @@ def _concepts() -> pl.DataFrame:
     )
 
 
+def _lines(name: str) -> list[dict[str, Any]]:
+    data = FILES[name].fetch().read_bytes()
+    return [json.loads(line) for line in (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()]
+
+
+def _alpacaeval() -> list[tuple[RankedAnswers, tuple[str, ...]]]:
+    """805 prompts with the answers of ten models, labelled by the chance that the answer beats GPT-4 Turbo's in a judge's eyes; and the models' names."""
+    out = []
+    for row in _lines("alpacaeval_ranked_lists.jsonl.gz"):
+        given = [r for r in row["responses"] if r["text"].strip()]
+        texts, labels, models = (tuple(r[k] for r in given) for k in ("text", "psi", "model"))
+        out.append((RankedAnswers(row["instruction"], texts, labels), models))
+    return out
+
+
+def _humaneval() -> list[dict[str, Any]]:
+    """HumanEval: task_id, prompt, entry_point, canonical_solution, test."""
+    return _lines("HumanEval.jsonl.gz")
+
+
+def _humaneval_solutions() -> list[dict[str, Any]]:
+    """96 HumanEval problems with models' answers: task_id, entry_point, prompt, candidates (response, code, n_passed, n_tests, passed_all, ...)."""
+    return _lines("humaneval_ranked_solutions.jsonl")
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -190,6 +217,9 @@ DATASETS: dict[str, Callable[[], object]] = {
     "cranfield": _cranfield,
     "screening": _screening,
     "concepts81": _concepts,
+    "alpacaeval": _alpacaeval,
+    "humaneval": _humaneval,
+    "humaneval-solutions": _humaneval_solutions,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }

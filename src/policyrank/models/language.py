@@ -10,6 +10,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policyrank.evidence import EvidenceError
 from policyrank.evidence.answers import Prompt
 
@@ -193,6 +196,39 @@ def answer_logprobs(
             total = (token.double() * answer[:, first:].to(device)).sum(dim=1).cpu().numpy()
         yield [(k, LogProb(float(t), len(coded[k][1]), coded[k][2])) for k, t in zip(batch, total, strict=True)]
         start = stop
+
+
+def choice_probs(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], options: Sequence[str], *, max_length: int = 1024, batch_tokens: int = 4096, chat: bool | None = None
+) -> NDArray[np.float64]:  # fmt: skip
+    """Probabilities of the options as what comes next, among themselves: (prompts, options). Options of one token cost one pass over the prompts for all of them."""
+    import torch
+
+    coded = [encode_answer(tokenizer, o, end=False)[0] for o in options]
+    log = np.empty((len(prompts), len(options)))
+    if any(len(c) != 1 for c in coded):
+        texts = [(p, o) for p in prompts for o in options]
+        for group in answer_logprobs(model, tokenizer, texts, max_length=max_length, batch_tokens=batch_tokens, chat=chat, end=False):  # fmt: skip
+            for k, found in group:
+                log[divmod(k, len(options))] = found.logprob
+    else:
+        heads = [encode(tokenizer, p, "", max_length, chat=chat, end=False)[0] for p in prompts]
+        order = sorted(range(len(heads)), key=lambda k: -len(heads[k]))
+        device, start = next(model.parameters()).device, 0
+        while start < len(order):
+            width = len(heads[order[start]])
+            group = order[start : start + max(1, batch_tokens // width)]
+            ids = torch.zeros((len(group), width), dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for row, k in enumerate(group):  # padded on the left: the last place predicts
+                ids[row, width - len(heads[k]) :], mask[row, width - len(heads[k]) :] = torch.tensor(heads[k]), 1
+            place = (mask.cumsum(dim=1) - 1).clamp(min=0)
+            with torch.inference_mode():
+                logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), position_ids=place.to(device), logits_to_keep=1).logits[:, -1]  # fmt: skip
+            log[group] = logits[:, [c[0] for c in coded]].double().cpu().numpy()
+            start += len(group)
+    p = np.exp(log - log.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def generate(

@@ -73,12 +73,15 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     *holds*: the whole interval lies above the smallest effect that counts; *contradicted*: it lies below it and below
     zero, so the opposite is true; otherwise *not shown*.
     """
+    unmeasured = Verdict(claim, np.nan, np.nan, np.nan, 0, "replicates", "not shown")  # a small scale may not reach it
+    if scores.metric is not None and claim.metric not in scores.metric.names:
+        return unmeasured
     used = scores.filter(metrics=claim.metric) if scores.metric is not None else scores
     found = []
     for name, tasks in ((claim.better, claim.tasks), (claim.than, claim.than_tasks or claim.tasks)):
         measured = [t for t in tasks if t in used.task.names]
-        if tasks and not measured:  # a small scale may not reach the claim's settings
-            return Verdict(claim, np.nan, np.nan, np.nan, 0, "replicates", "not shown")
+        if tasks and not measured:
+            return unmeasured
         part = used.filter(tasks=measured) if tasks else used
         cube = part.cube()[:, part.policies.index(name)]
         found.append(np.nanmean(cube, axis=0, keepdims=True) if claim.than_tasks else cube)

@@ -18,7 +18,7 @@ import numpy as np
 
 from policyrank.evidence import EvidenceError
 from policyrank.evidence.answers import Prompt, text_of
-from policyrank.models.language import answer_logprobs, generate
+from policyrank.models.language import answer_logprobs, choice_probs, generate
 
 Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]]
 """(prompts, completions of each) -> scores of each, higher is better."""
@@ -71,7 +71,7 @@ def rating_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None =
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
         asked = [template.format(prompt=text_of(p), anchor=_anchor(anchors, p), answer=a) for p, answers in zip(prompts, completions, strict=True) for a in answers]  # fmt: skip
-        p = _choice(model, tokenizer, asked, digits, max_length)
+        p = choice_probs(model, tokenizer, asked, digits, max_length=max_length)
         flat = iter((p @ np.arange(1.0, 10.0)).tolist())
         return [[next(flat) for _ in answers] for answers in completions]
 
@@ -89,7 +89,7 @@ def vote_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = N
                     if a != b:
                         asked.append(template.format(prompt=text_of(prompt), anchor=_anchor(anchors, prompt), first=answers[a], second=answers[b]))  # fmt: skip
                         place.append((i, a, b))
-        p = _choice(model, tokenizer, asked, ["A", "B"], max_length)[:, 0] if asked else np.empty(0)
+        p = choice_probs(model, tokenizer, asked, ["A", "B"], max_length=max_length)[:, 0] if asked else np.empty(0)
         out = [[0.0] * len(answers) for answers in completions]
         for (i, a, b), share in zip(place, p.tolist(), strict=True):
             others = 2 * (len(out[i]) - 1)
@@ -129,15 +129,6 @@ def _anchor(anchors: Mapping[str, str] | None, prompt: Prompt) -> str:
     if text_of(prompt) not in anchors:
         raise EvidenceError(f"no anchor for the prompt {text_of(prompt)[:60]!r}.")
     return f"A good answer: {anchors[text_of(prompt)]}\n"
-
-
-def _choice(model: Any, tokenizer: Any, asked: Sequence[str], options: Sequence[str], max_length: int) -> np.ndarray[Any, np.dtype[np.float64]]:  # fmt: skip
-    """Probabilities of the options as next text, among themselves: (asked, options)."""
-    texts = [(text, option) for text in asked for option in options]
-    found = dict(x for b in answer_logprobs(model, tokenizer, texts, max_length=max_length, end=False) for x in b)
-    log = np.array([found[k].logprob for k in range(len(texts))]).reshape(len(asked), len(options))
-    p = np.exp(log - log.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 def sampler(model: Any, tokenizer: Any, **options: Any) -> Generator:
