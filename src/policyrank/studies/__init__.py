@@ -18,6 +18,7 @@ STUDIES: dict[str, str] = {
     "pu-rl-distillation": "distillation from one teacher answer a prompt (arXiv 2601.20687)",
     "rank-coverage": "coverage of our own intervals and rank sets on simulated comparisons",
     "ranklist": "listwise preference learning of rated sentences (arXiv 2508.09826)",
+    "reinforced-reranking": "rerankers of programs that train themselves (arXiv 2504.09643)",
     "roboarena": "distributed preferences against one site's averages for robot policies (arXiv 2506.18123)",
     "screening-prioritisation": "neural rankers for systematic reviews (arXiv 2212.09017)",
     "topic-attack": "attacks for a whole group of queries (arXiv 2304.14867)",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import secrets
 import selectors
 import signal
@@ -297,8 +298,44 @@ def check_statements(test: str, entry_point: str) -> list[str]:
     return out
 
 
+def imports_of(prompt: str) -> str:
+    """The import lines of a problem's text, on which answers rely."""
+    return "".join(line + "\n" for line in prompt.splitlines() if re.match(r"(from|import) \w", line))
+
+
 def code_of(answer: str, entry_point: str | None = None) -> str:
     """The program in an answer: its fenced block (the one that defines ``entry_point``, where there is one), or the whole text."""
     blocks = [b.partition("\n")[2] if not b.startswith("\n") else b[1:] for b in answer.split("```")[1::2]]
     named = [b for b in blocks if entry_point is not None and f"def {entry_point}" in b]
     return (named or blocks or [answer])[-1 if named else 0]
+
+
+def docstring_examples(prompt: str, entry_point: str) -> list[tuple[str, str]]:
+    """Calls of a function and what they give, as a problem's text shows them (``>>> f(1)`` and the line after, ``f(1) == 2``, ``f(1) -> 2``).
+
+    Examples
+    --------
+    >>> docstring_examples("def f(x):\\n    '''Doubles. f(1) => 2\\n    >>> f(2)\\n    4\\n    '''", "f")
+    [('f(1)', '2'), ('f(2)', '4')]
+    """
+    out = []
+    lines = prompt.splitlines()
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        shown = line.strip().removeprefix(">>>").strip()
+        call, wanted = (shown, after.strip()) if ">>>" in line else ("", "")
+        if not call and (found := re.search(rf"({re.escape(entry_point)}\(.*?\))\s*(?:==|=>|->|➞|returns|=)\s*(.+)", shown)):  # fmt: skip
+            call, wanted = found[1], found[2].rstrip(" .,;")
+        try:
+            ast.parse(call, mode="eval")
+            ast.literal_eval(wanted)
+        except (SyntaxError, ValueError):
+            continue
+        if call.startswith(entry_point + "("):
+            out.append((call, wanted))
+    return out
+
+
+def outputs(code: str, expressions: Sequence[str], *, seconds: float = 2.0, **limits: int) -> list[str]:
+    """What expressions come to after the code, as text; or the error."""
+    asked = [f"raise AssertionError('value ' + repr({e}))" for e in expressions]
+    return [e.removeprefix("AssertionError: ") for e in run_tests(code, asked, seconds=seconds, **limits).errors]

@@ -338,8 +338,7 @@ def label_distribution(labels: Tensor, *, where: Tensor | None = None, temperatu
         y = (y - masked_mean(y, mask)[..., None]).masked_fill(~mask, 0.0)
         y = y / masked_mean(y**2, mask)[..., None].sqrt().clamp(min=1e-8)
     low = torch.finfo(y.dtype).min / 4
-    spread = labels.masked_fill(~mask, -torch.inf).amax(dim=-1) - labels.masked_fill(~mask, torch.inf).amin(dim=-1)
-    z = torch.where((spread > least_gap)[..., None], y / temperature, 0.0)
+    z = torch.where((_span(labels, mask) > least_gap)[..., None], y / temperature, 0.0)
     return torch.softmax(z.masked_fill(~mask, low), dim=-1).masked_fill(~mask, 0.0)
 
 
@@ -366,8 +365,7 @@ def distribution_matching(
         y, where=mask, temperature=temperature, standardise=standardise, least_gap=least_gap
     ).detach()
     loss = softmax_cross_entropy(s, target, where=mask, reduce="none")
-    spread = y.masked_fill(~mask, -torch.inf).amax(dim=-1) - y.masked_fill(~mask, torch.inf).amin(dim=-1)
-    return reduce_lists(loss, spread > least_gap, reduce)
+    return reduce_lists(loss, _span(y, mask) > least_gap, reduce)
 
 
 def group_clipped(
@@ -378,31 +376,32 @@ def group_clipped(
     where: Tensor | None = None,
     lengths: Tensor | None = None,
     clip: float = 0.2,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     standardise: bool = True,
     least_gap: float = 0.0,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Label-distribution GRPO: the clipped policy gradient over a group of answers that the reference itself sampled.
+    """Clipped policy gradient over a group of answers that the reference itself sampled (GRPO with one ratio an answer).
 
-    The reward of an answer is its share of ``label_distribution(labels)``, its advantage that standardised in the group, its ratio that of the whole answer's mean
-    log-probability of a token under policy and reference (the policy that sampled). Without a reference the policy is taken as it stands (ratio 1), the gradient then being
-    REINFORCE's.
+    The advantage of an answer is its label (a reward) standardised in the group, or with a temperature its share of ``label_distribution(labels)`` standardised; its ratio that of the whole
+    answer's mean log-probability of a token under policy and reference (the policy that sampled). Without a reference the policy is taken as it stands (ratio 1), the gradient then being
+    REINFORCE's. Groups whose labels span at most ``least_gap`` say nothing.
 
     References
     ----------
-    arXiv 2601.20687 (reconstructed); the ratio of sequences: Zheng et al. (2025), "GSPO", arXiv 2507.18071.
+    Shao et al. (2024), arXiv 2402.03300; the ratio of sequences: Zheng et al. (2025), "GSPO", arXiv 2507.18071; shares as rewards: arXiv 2601.20687 (reconstructed).
     """
     lp, y, mask = prepare(log_probs, labels, where)
     old = lp.detach() if reference is None else widen(reference).detach().masked_fill(~mask, 0.0)
-    share = label_distribution(y, where=mask, temperature=temperature, standardise=standardise, least_gap=least_gap)
-    centred = (share - masked_mean(share, mask)[..., None]).masked_fill(~mask, 0.0)
+    reward = y if temperature is None else label_distribution(y, where=mask, temperature=temperature, standardise=standardise)  # fmt: skip
+    centred = (reward - masked_mean(reward, mask)[..., None]).masked_fill(~mask, 0.0)
     deviation = masked_mean(centred**2, mask).sqrt()[..., None]
-    gain = torch.where(deviation > 1e-8, centred / deviation.clamp(min=1e-8), 0.0)
+    told = (_span(y, mask) > least_gap)[..., None] & (deviation > 1e-8)
+    gain = torch.where(told, centred / deviation.clamp(min=1e-8), 0.0)
     tokens = torch.ones_like(lp) if lengths is None else lengths.clamp(min=1)
     ratio = torch.exp((lp - old) / tokens)
     gained = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
-    return reduce_lists(-masked_mean(gained, mask), (gain != 0).any(dim=-1), reduce)
+    return reduce_lists(-masked_mean(gained, mask), told.squeeze(-1), reduce)
 
 
 def winrate_labels(wins: Tensor, where: Tensor | None = None) -> Tensor:
@@ -422,7 +421,12 @@ def best_nll(log_probs: Tensor, y: Tensor, mask: Tensor) -> Tensor:
 
 def _orders(y: Tensor, mask: Tensor) -> Tensor:
     """Whether a list has two different labels."""
-    return y.masked_fill(~mask, -torch.inf).amax(dim=-1) > y.masked_fill(~mask, torch.inf).amin(dim=-1)
+    return _span(y, mask) > 0
+
+
+def _span(y: Tensor, mask: Tensor) -> Tensor:
+    """Largest less smallest label."""
+    return y.masked_fill(~mask, -torch.inf).amax(dim=-1) - y.masked_fill(~mask, torch.inf).amin(dim=-1)
 
 
 def _tokens(lengths: Tensor | None) -> Tensor:
@@ -449,7 +453,8 @@ PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
     "lipo-lambda": partial(of_ranking, lipo_lambda),
     "softmax": partial(of_ranking, partial(softmax_cross_entropy, normalise=True)),
     "label-distribution": partial(of_ranking, distribution_matching, beta=1.0),
-    "label-distribution-grpo": group_clipped,
+    "grpo": group_clipped,
+    "label-distribution-grpo": partial(group_clipped, temperature=1.0),
     "point-mse": partial(of_ranking, mse),
     "point-sigmoid": partial(of_ranking, sigmoid_cross_entropy),
 }
