@@ -35,6 +35,7 @@ def _root(
 
 
 def _commands() -> None:
+    from policyrank.cli.answers import generate, score
     from policyrank.cli.attack import attack
     from policyrank.cli.audit import audit
     from policyrank.cli.compare import compare, methods
@@ -47,7 +48,7 @@ def _commands() -> None:
     from policyrank.cli.study import study
     from policyrank.cli.train import rerank, train
 
-    for verb in (rank, compare, audit, plan, evaluate, preferences, attack, rerank, methods, demo):
+    for verb in (rank, compare, audit, plan, evaluate, preferences, attack, rerank, score, generate, methods, demo):
         app.command()(verb)
     app.command("eval-run")(eval_run)
     app.add_typer(study, name="study")

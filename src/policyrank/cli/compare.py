@@ -82,8 +82,17 @@ def compare(
         print(comparison_text(found, top=top, colour=sys.stdout.isatty()))
 
 
-def methods() -> None:
+def methods(
+    train: Annotated[bool, typer.Option("--train", help="The objectives of training instead (needs the extra learn).")] = False,
+) -> None:  # fmt: skip
     """List the ranking methods, what evidence they take, and what they do."""
+    if train:
+        from policyrank.learn import LOSSES, PREFERENCE_LOSSES
+        from policyrank.learn.rewards import REWARD_LOSSES
+
+        for what, names in (("train ranker", LOSSES), ("train preference", [*PREFERENCE_LOSSES, "tpo"]), ("train reward", REWARD_LOSSES)):  # fmt: skip
+            print(f"{what}: {', '.join(names)}")
+        return
     for name, method in METHODS.items():
         takes = ", ".join(t.__name__.lower() for t in method.takes)
         print(f"{name:22s} {method.about:58s} {takes}")

@@ -15,6 +15,7 @@ nats (linear between epochs). Differences from the paper: no language, small lis
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -52,7 +53,9 @@ def labelled(world: SequenceWorld, policy: SequencePolicy, prompts: int, size: i
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {"smoke": (2, 64, 2, 10), "small": (20, 300, 8, 60), "full": (100, 1500, 8, 60)}[scale]
+    seeds, prompts, epochs, long = {"smoke": (2, 64, 2, 10), "small": (20, 300, 8, 60), "full": (100, 1500, 8, 60)}[
+        scale
+    ]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
@@ -86,10 +89,8 @@ def at_equal_kl(arena: Arena, base: SequencePolicy, data: RankedSequences, loss:
         if found["KL"] > max(kls):
             raise Done
 
-    try:
+    with suppress(Done):
         align(base, data, loss, epochs=epochs, seed=seed, watch=watch, **({"beta": 0.1} | options))  # type: ignore[arg-type]
-    except Done:
-        pass
     x, y = np.array(curve).T
     top = np.maximum.accumulate(x)
     return [float(np.interp(kl, top, y)) if top[-1] >= kl else float("nan") for kl in kls]

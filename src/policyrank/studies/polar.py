@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ SHOTS = (50, 200, 1000, 4000)
 ACCURACY, REAL, KL = "accuracy", "pair accuracy, real answers", "KL from the target"
 CLAIMS = (
     Claim("Pre-trained on 512 policies it knows unseen ones better than likeness of tokens does", "pool of 512", "likeness of tokens", ACCURACY, tasks=("unseen policies",)),
-    *(Claim(f"A pool of {b} beats a pool of {a}", f"pool of {b}", f"pool of {a}", ACCURACY, tasks=("unseen policies",)) for a, b in zip(POOLS, POOLS[1:], strict=False)),
+    *(Claim(f"A pool of {b} beats a pool of {a}", f"pool of {b}", f"pool of {a}", ACCURACY, tasks=("unseen policies",)) for a, b in pairwise(POOLS)),
     *(Claim(f"With {n} labels, pre-trained beats from scratch", "pre-trained", "from scratch", ACCURACY, tasks=(f"{n} labels",)) for n in SHOTS),
     Claim("Pre-trained with 50 labels beats from scratch with 4,000", "pre-trained", "from scratch", ACCURACY, tasks=("50 labels",), than_tasks=("4000 labels",)),
     *(Claim(f"By another criterion, with {n} labels pre-trained beats from scratch (a negative control)", "pre-trained", "from scratch", ACCURACY, tasks=(f"another criterion, {n} labels",)) for n in (1000, 4000)),
@@ -154,7 +155,7 @@ def run(scale: Scale, seed: int) -> Scores:
         for size in POOLS:
             report(f"seed {r + 1} of {seeds}: pool of {size}")
             pool = policies.points(size)
-            model = learn(Discriminator(world), lambda pool=pool: policies.triples(256, pool), steps)  # type: ignore[misc]
+            model = learn(Discriminator(world), lambda pool=pool, policies=policies: policies.triples(256, pool), steps)  # type: ignore[misc]
             with torch.no_grad():
                 rows.append((f"pool of {size}", "unseen policies", ACCURACY, r, accuracy(model(*test))))
         with torch.no_grad():
@@ -244,7 +245,9 @@ def real_answers(folds: int, seed: int) -> list[tuple[str, str, str, int, float]
     """Pair accuracy on AlpacaEval's lists, the best answer as the reference."""
     from policyrank.models.encoders import encode_texts, load_encoder
 
-    lists = [x for x, models in datasets.load("alpacaeval") if len(models) == 10]  # the same ten models in the same order
+    lists = [
+        x for x, models in datasets.load("alpacaeval") if len(models) == 10
+    ]  # the same ten models in the same order
     report("encoding AlpacaEval's answers")
     texts = [a for x in lists for a in x.completions]
     e = torch.from_numpy(encode_texts(load_encoder("minilm"), texts, cache="minilm")).unflatten(0, (len(lists), 10))

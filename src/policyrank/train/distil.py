@@ -135,8 +135,9 @@ def _ask(teacher: Generator | Mapping[str, str], prompts: Sequence[Prompt], text
     if isinstance(teacher, Mapping):
         if missing := [t for t in texts if t not in teacher]:
             raise EvidenceError(f"the teacher has no answer to {missing[0][:60]!r}.")
-        return {t: teacher[t] for t in texts}
-    found = {t: a[0] for t, a in zip(texts, teacher(prompts, 1), strict=True)}
+        found = {t: teacher[t] for t in texts}
+    else:
+        found = {t: a[0] for t, a in zip(texts, teacher(prompts, 1), strict=True)}
     if empty := [t for t, a in found.items() if not a.strip()]:
         raise EvidenceError(f"the teacher's answer to {empty[0][:60]!r} is empty.")
     return found

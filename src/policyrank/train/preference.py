@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 
 from policyrank.evidence import EvidenceError
 from policyrank.learn import PREFERENCE_LOSSES, PreferenceLoss, preference_loss, segments
@@ -61,6 +61,8 @@ class AnswerTrainer(Trainer):
             model, args, self._collate, train_data, eval_data, processing_class=processing_class, **options
         )
         self.model_accepts_loss_kwargs = False
+        if args.disable_tqdm:
+            self.remove_callback(PrinterCallback)  # it prints raw records where there is no progress bar
         self._seen: dict[str, list[float]] = defaultdict(list)
 
     def _collate(self, lists: Sequence[EncodedAnswers]) -> dict[str, Tensor]:

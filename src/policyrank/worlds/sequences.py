@@ -81,7 +81,9 @@ class SequencePolicy(nn.Module):
         return logits.gather(-1, answers[..., None]).squeeze(-1)
 
     @torch.no_grad()
-    def sample(self, prompts: Tensor, n: int, seed: int, prefix: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, prompts: Tensor, n: int, seed: int, prefix: Tensor | None = None, temperature: float = 1.0
+    ) -> Tensor:
         """``n`` answers of each prompt, (prompts, n, answer), after the tokens of ``prefix`` (prompts, n, tokens)."""
         generator = torch.Generator().manual_seed(seed)
         state = self._start(prompts).repeat_interleave(n, dim=0)[None]
@@ -100,5 +102,7 @@ class SequencePolicy(nn.Module):
     @torch.no_grad()
     def kl(self, other: SequencePolicy, prompts: Tensor, answers: Tensor) -> float:
         """KL of whole answers from another policy, nats, over answers that this one sampled; exact in each step given what came before."""
-        own, theirs = (torch.log_softmax(p.head(p.states(prompts, answers)[..., :-1, :]), dim=-1) for p in (self, other))
+        own, theirs = (
+            torch.log_softmax(p.head(p.states(prompts, answers)[..., :-1, :]), dim=-1) for p in (self, other)
+        )
         return float((own.exp() * (own - theirs)).sum(dim=-1).sum(dim=-1).mean())
