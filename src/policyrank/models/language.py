@@ -138,7 +138,7 @@ def encode(
 def answer_logprobs(
     model: Any,
     tokenizer: Any,
-    texts: Sequence[tuple[str, str]],
+    texts: Sequence[tuple[Prompt, str]],
     *,
     max_length: int = 1024,
     batch_tokens: int = 4096,
@@ -208,8 +208,8 @@ def choice_probs(
     log = np.empty((len(prompts), len(options)))
     if any(len(c) != 1 for c in coded):
         texts = [(p, o) for p in prompts for o in options]
-        for group in answer_logprobs(model, tokenizer, texts, max_length=max_length, batch_tokens=batch_tokens, chat=chat, end=False):  # fmt: skip
-            for k, found in group:
+        for done in answer_logprobs(model, tokenizer, texts, max_length=max_length, batch_tokens=batch_tokens, chat=chat, end=False):  # fmt: skip
+            for k, found in done:
                 log[divmod(k, len(options))] = found.logprob
     else:
         heads = [encode(tokenizer, p, "", max_length, chat=chat, end=False)[0] for p in prompts]

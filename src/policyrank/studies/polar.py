@@ -127,7 +127,7 @@ def learn(model: Any, batches: Callable[[], tuple[Tensor, ...]], steps: int, lr:
         labels[:, 0] = 1
         loss = bradley_terry_reward(rewards, labels)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     return model
 
@@ -196,7 +196,7 @@ def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int 
         x = policies.prompts(128)
         loss = -base(x, policies.write(z.expand(128, -1), x)[:, None]).sum(dim=-1).mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     x = policies.prompts(300)
     reference = policies.write(target.expand(300, -1), x)
@@ -291,7 +291,7 @@ def ranked(model: Head, ref: Tensor, cand: Tensor, y: Tensor, train: Tensor, epo
         for group in train[torch.randperm(len(train))].split(32):
             loss = bradley_terry_reward(model(ref[group], cand[group]), y[group])
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     return model
 

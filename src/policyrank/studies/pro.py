@@ -130,7 +130,7 @@ def fitted(features: Tensor, labels: Tensor, held: Tensor, loss: Callable[[Tenso
         for group in torch.randperm(len(x)).split(32):
             value = loss(model(x[group]).squeeze(-1), y[group])
             optimiser.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimiser.step()
     with torch.no_grad():
         return model(features[held]).squeeze(-1)

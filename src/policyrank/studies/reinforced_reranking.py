@@ -70,7 +70,7 @@ def fit(world: SequenceWorld, x: Tensor, y: Tensor, passed: Tensor, where: Tenso
         group = torch.randint(len(x), (32,))
         loss = bradley_terry_reward(model(x[group], y[group]), labels[group], where=where[group])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     return model
 
@@ -187,6 +187,6 @@ def linear(features: list[Tensor], shares: list[list[float]]) -> nn.Module:
     for _ in range(200):
         loss = plackett_luce_reward(model(x).squeeze(-1), y, where=where)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     return model

@@ -35,16 +35,16 @@ def imitate(world: SequenceWorld, policy: SequencePolicy, best_of: int, seed: in
         best = world.reward(x, y).argmax(dim=1)
         loss = -policy(x, y[torch.arange(batch), best][:, None]).sum(dim=-1).mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     return policy
 
 
 def align(
-    policy: SequencePolicy, data: RankedSequences, loss: str | PreferenceLoss, *, epochs: int, lr: float = 1e-3, batch: int = 32, seed: int = 0, sft_weight: float = 0.0,
+    policy: SequencePolicy, data: RankedSequences, loss: str | PreferenceLoss, *, epochs: int, lr: float = 1e-3, batch: int = 32, seed: int = 0, imitation: float = 0.0,
     reference: SequencePolicy | None = None, weights: Weights | None = None, watch: Callable[[int, SequencePolicy], None] | None = None, **options: Any,
 ) -> SequencePolicy:  # fmt: skip
-    """A copy of the policy, trained on ranked lists; the reference is the policy as it was. ``sft_weight`` adds the best answer's negative log-likelihood per token."""
+    """A copy of the policy, trained on ranked lists; the reference is the policy as it was. ``imitation`` adds the best answer's negative log-likelihood per token."""
     objective = preference_loss(loss) if isinstance(loss, str) else loss
     before = policy if reference is None else reference
     trained = copy.deepcopy(policy)
@@ -62,11 +62,11 @@ def align(
                 value = objective((own * w).sum(-1), labels, reference=(ref * w).sum(-1), lengths=lengths[group], **options)  # fmt: skip
             else:
                 value = objective(own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options)
-            if sft_weight:
+            if imitation:
                 best = labels.argmax(dim=1)
-                value = value - sft_weight * own[torch.arange(len(group)), best].mean(dim=-1).mean()
+                value = value - imitation * own[torch.arange(len(group)), best].mean(dim=-1).mean()
             optimiser.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimiser.step()
         if watch is not None:
             watch(epoch, trained)

@@ -39,8 +39,8 @@ def read_problems(source: str | Path | Sequence[Mapping[str, Any]], statements: 
     EvidenceError
         Naming the row without a prompt or tests.
     """
-    out = []
-    for place, row in read_rows(source):  # type: ignore[arg-type]
+    out: list[Problem] = []
+    for place, row in read_rows(source):
         prompt, entry = row.get("prompt") or row.get("text"), row.get("entry_point")
         tests = row.get("tests") or row.get("test_list")
         if tests is None and row.get("test") and entry:
