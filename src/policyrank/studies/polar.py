@@ -9,7 +9,7 @@ trained from scratch; as a reward for reinforcement fine-tuning it beats imitati
 neighbours, width 64, and an MLP on both and their product); Adam 1e-3, batches of 256 fresh triples, 3,000 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool. *Few labels*: B from a policy near the
 reference's (z + .3 e) is to rank above C from a far one (z + e'); n labelled triples, 600 steps of batches of 128, pre-trained or from scratch. *Another criterion*: B and C are to be ranked by a random reward that has nothing to do
 with policies: there pre-training should not help. *Fine-tuning*: a GRU that imitates policy z learns to be policy z' from one reference answer of it to each of 300 prompts: by imitation, or by a clipped policy gradient on the
-discriminator's rewards (60 rounds, each of 100 prompts with 8 samples); KL of the result from z'. A replicate is a seed of everything. *Real answers*: AlpacaEval's lists, the best answer as the reference, heads on MiniLM's embeddings, five folds of prompts:
+discriminator's rewards (60 rounds, each of 100 prompts with 8 samples), which converge to log-ratios of policies, so that less the log-ratio to the start they would be greatest at z' itself; KL of the result from z'. A replicate is a seed of everything. *Real answers*: AlpacaEval's lists, the best answer as the reference, heads on MiniLM's embeddings, five folds of prompts:
 share of pairs in order among the other nine. "pre-trained" saw only which of the ten models wrote what, across prompts.
 """
 
@@ -42,7 +42,9 @@ CLAIMS = (
     Claim("Pre-trained with 50 labels beats from scratch with 4,000", "pre-trained", "from scratch", ACCURACY, tasks=("50 labels",), than_tasks=("4000 labels",)),
     *(Claim(f"By another criterion, with {n} labels pre-trained beats from scratch (a negative control)", "pre-trained", "from scratch", ACCURACY, tasks=(f"another criterion, {n} labels",)) for n in (1000, 4000)),
     Claim("Fine-tuning on its rewards gets nearer to the target than imitation of the references", "policy gradient on rewards", "imitation of references", KL),
-    Claim("Imitation, then fine-tuning on its rewards, gets nearer than imitation", "imitation, then rewards", "imitation of references", KL),
+    Claim("With the log-ratio to the start taken from the rewards too", "rewards less log-ratio", "imitation of references", KL),
+    Claim("That gets nearer than the policy before", "rewards less log-ratio", "before", KL),
+    Claim("Imitation, then that, gets nearer than imitation", "imitation, then rewards less log-ratio", "imitation of references", KL),
     *(Claim(f"Real answers: fine-tuned beats {m}", "fine-tuned", m, REAL) for m in ("cosine to the reference", "longest first", "same head without reference", "pre-trained")),
     Claim("Real answers: pre-training helps fine-tuning", "pre-trained and fine-tuned", "fine-tuned", REAL),
 )  # fmt: skip
@@ -203,13 +205,15 @@ def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int 
     taught = align(base, RankedSequences(x, reference[:, None], torch.zeros(300, 1)), best_only, epochs=20 if rounds > 2 else 1, lr=5e-4, seed=seed)  # fmt: skip
     held = policies.prompts(400)
 
-    def rewarded(student: SequencePolicy) -> SequencePolicy:
+    def rewarded(start: SequencePolicy, kl: float = 0.0) -> SequencePolicy:
+        student = start
         for number in range(rounds):
             group = torch.randperm(300)[:100]
             y = student.sample(x[group], 8, seed=seed * 7919 + number)
             with torch.no_grad():
-                scores = model(x[group], reference[group], y)
-            student = align(student, RankedSequences(x[group], y, scores), "label-distribution-grpo", epochs=2, lr=5e-4, seed=number)  # fmt: skip
+                far = (student(x[group], y) - start(x[group], y)).sum(dim=-1)
+                scores = model(x[group], reference[group], y) - kl * far
+            student = align(student, RankedSequences(x[group], y, scores), "grpo", epochs=2, lr=5e-4, seed=number, scale=False)  # fmt: skip
         return student
 
     def distance(policy: SequencePolicy) -> float:
@@ -224,7 +228,7 @@ def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int 
                 total += (own[:, t].exp() * (own[:, t] - theirs)).sum(dim=-1)
         return float(total.mean())
 
-    students = {"before": base, "imitation of references": taught, "policy gradient on rewards": rewarded(base), "imitation, then rewards": rewarded(taught)}  # fmt: skip
+    students = {"before": base, "imitation of references": taught, "policy gradient on rewards": rewarded(base), "rewards less log-ratio": rewarded(base, 1.0), "imitation, then rewards less log-ratio": rewarded(taught, 1.0)}  # fmt: skip
     return {name: distance(policy) for name, policy in students.items()}
 
 

@@ -376,6 +376,7 @@ def group_clipped(
     where: Tensor | None = None,
     lengths: Tensor | None = None,
     clip: float = 0.2,
+    scale: bool = True,
     temperature: float | None = None,
     standardise: bool = True,
     least_gap: float = 0.0,
@@ -385,7 +386,7 @@ def group_clipped(
 
     The advantage of an answer is its label (a reward) standardised in the group, or with a temperature its share of ``label_distribution(labels)`` standardised; its ratio that of the whole
     answer's mean log-probability of a token under policy and reference (the policy that sampled). Without a reference the policy is taken as it stands (ratio 1), the gradient then being
-    REINFORCE's. Groups whose labels span at most ``least_gap`` say nothing.
+    REINFORCE's. Groups whose labels span at most ``least_gap`` say nothing. ``scale=False`` only centres rewards (Dr. GRPO).
 
     References
     ----------
@@ -397,7 +398,7 @@ def group_clipped(
     centred = (reward - masked_mean(reward, mask)[..., None]).masked_fill(~mask, 0.0)
     deviation = masked_mean(centred**2, mask).sqrt()[..., None]
     told = (_span(y, mask) > least_gap)[..., None] & (deviation > 1e-8)
-    gain = torch.where(told, centred / deviation.clamp(min=1e-8), 0.0)
+    gain = torch.where(told, centred / deviation.clamp(min=1e-8) if scale else centred, 0.0)
     tokens = torch.ones_like(lp) if lengths is None else lengths.clamp(min=1)
     ratio = torch.exp((lp - old) / tokens)
     gained = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
