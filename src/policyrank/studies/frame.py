@@ -153,7 +153,7 @@ def page(study: Study, command: str) -> str:
     for metric in frame["metric"].unique(maintain_order=True):
         part = frame.filter(pl.col("metric") == metric).drop("metric")
         part = part.select(c for c in part.columns if part[c].null_count() < part.height)
-        if part.height > 40:  # tasks are what is averaged over
+        if part.height > 20:  # tasks are what is averaged over
             part = part.select(pl.lit(f"mean of {part.height}").alias("task"), *(pl.col(c).mean() for c in part.columns[1:])).head(1)  # fmt: skip
         lower = study.scores.lower_is_better & {metric, "*"}
         methods = part.columns[1:]

@@ -53,7 +53,7 @@ def labelled(world: SequenceWorld, policy: SequencePolicy, prompts: int, size: i
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {"smoke": (2, 64, 2, 10), "small": (20, 300, 8, 60), "full": (100, 1500, 8, 60)}[
+    seeds, prompts, epochs, long = {"smoke": (2, 64, 1, 2), "small": (20, 300, 8, 60), "full": (100, 1500, 8, 60)}[
         scale
     ]
     torch.set_num_threads(1)

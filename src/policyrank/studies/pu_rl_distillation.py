@@ -34,7 +34,7 @@ WORLD = "short sequences"
 ANCHOR = "FuseChat-Llama-3.1-8B-Instruct"
 JUDGES = ("noise .5", "noise 1.5", "likeness", "chance")
 CLAIMS = (
-    *(Claim(f"{how}, judge with {judge}: better than the student before by .02", f"{how}, {judge}", f"{how}, chance", "win rate", 0.02) for how in ("pair", "list") for judge in JUDGES[:3]),
+    *(Claim(f"{how}, judge with {judge}: better than with scores of chance by .02", f"{how}, {judge}", f"{how}, chance", "win rate", 0.02) for how in ("pair", "list") for judge in JUDGES[:3]),
     *(Claim(f"{how} with a judge of {judge} beats SPIN", f"{how}, {judge}", "SPIN", "win rate") for how in ("pair", "list") for judge in JUDGES[:2]),
     Claim("A better judge makes a better student (list)", "list, noise .5", "list, noise 1.5", "win rate"),
     Claim("List beats pair", "list, noise .5", "pair, noise .5", "win rate"),

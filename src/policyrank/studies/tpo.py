@@ -105,7 +105,7 @@ def ends(data: RankedSequences) -> RankedSequences:
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {"smoke": (2, 64, 2, 6), "small": (20, 400, 6, 40), "full": (100, 400, 6, 40)}[scale]
+    seeds, prompts, epochs, long = {"smoke": (2, 64, 1, 2), "small": (20, 400, 6, 40), "full": (100, 400, 6, 40)}[scale]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
