@@ -80,7 +80,7 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     found = []
     for name, tasks in ((claim.better, claim.tasks), (claim.than, claim.than_tasks or claim.tasks)):
         measured = [t for t in tasks if t in used.task.names]
-        if tasks and not measured:
+        if (tasks and not measured) or name not in used.policies:
             return unmeasured
         part = used.filter(tasks=measured) if tasks else used
         cube = part.cube()[:, part.policies.index(name)]

@@ -9,7 +9,7 @@ high.
 is an MLP on embeddings of prompt and answer tokens and of neighbours (500 steps on pairs); the generator is improved by 30 rounds of the clipped policy gradient on the reranker's scores less .5 of the samples' log-ratios to the first one (32 problems, 8 samples). The
 improved generator's samples on 60 problems x 40 are tested, and the reranker is trained anew with: hard negatives only, what passes and hard negatives, all of them, or as a control as many more samples of the first
 generator. Judged on the first improved generator's samples: of 8 for each of 500 new problems, does the best-ranked pass? A replicate is a world. *Real lists*: 96 HumanEval problems with 701 solutions of models, run here in the sandbox; the best-ranked
-solution of each passes or not (ties by lot). "examples" counts the examples of the problem's text that run right; "consensus" is the share of the others with the same results on their inputs; the learned reranker is Plackett-Luce-linear on MiniLM's
+solution of each passes or not (ties by lot). "examples" counts the examples of the problem's text that run right; "consensus" is the share of the others with the same results on their inputs; likelihood is that of a token under SmolLM2-135M-Instruct; the learned reranker is Plackett-Luce-linear on MiniLM's
 embeddings, five folds by problem. Tasks are problems. Differences from the paper: no 6.7B models, a reconstruction of how hard negatives are chosen.
 """
 
@@ -40,7 +40,7 @@ CLAIMS = (
     Claim("Self-training beats as many more samples of the first generator", BOTH, CONTROL, LOOP),
     Claim("All samples are no worse than mined ones, by .01", ALL, BOTH, LOOP, -0.01),
     Claim("Iteration 1 beats the first of 8", FIRST, "the first of 8", LOOP),
-    *(Claim(f"Real lists: {a} beats {b}", a, b, REAL) for a, b in (("examples", "shortest"), ("examples", "by chance"), ("examples, then consensus", "examples"), ("consensus", "by chance"), ("learned from text", "by chance"), ("learned from text", "shortest"))),
+    *(Claim(f"Real lists: {a} beats {b}", a, b, REAL) for a, b in (("examples", "shortest"), ("examples", "by chance"), ("examples, then consensus", "examples"), ("consensus", "by chance"), ("learned from text", "by chance"), ("learned from text", "shortest"), ("examples", "likelihood (SmolLM2-135M)"), ("examples", "consensus"))),
 )  # fmt: skip
 
 
@@ -77,14 +77,13 @@ def fit(world: SequenceWorld, x: Tensor, y: Tensor, passed: Tensor, where: Tenso
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world, of the real lists a problem is a task."""
-    seeds, steps, rounds, real = {"smoke": (2, 10, 2, False), "small": (20, 500, 30, True), "full": (100, 500, 30, True)}[scale]  # fmt: skip
+    seeds, steps, rounds, real = {"smoke": (2, 10, 2, 10), "small": (20, 500, 30, 96), "full": (100, 500, 30, 96)}[scale]  # fmt: skip
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         report(f"world {r + 1} of {seeds}")
         rows += [(m, "new problems", LOOP, r, v) for m, v in loop(seed * 1000 + r, steps, rounds).items()]
-    if real:
-        rows += real_lists(seed)
+    rows += real_lists(seed, real)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
 
@@ -131,12 +130,14 @@ def reranker(world: SequenceWorld, x: Tensor, y: Tensor, where: Tensor, steps: i
     return fit(world, x, y, passed, where, steps)
 
 
-def real_lists(seed: int) -> list[tuple[str, str, str, int, float]]:
+def real_lists(seed: int, problems_used: int) -> list[tuple[str, str, str, int, float]]:
     """Whether the best-ranked of each HumanEval problem's solutions passes."""
     from policyrank.models.encoders import encode_texts, load_encoder
+    from policyrank.models.language import load_causal_lm
+    from policyrank.train.judges import likelihood_scorer
 
     tests = {p["task_id"]: p["test"] for p in datasets.load("humaneval")}
-    problems = datasets.load("humaneval-solutions")
+    problems = datasets.load("humaneval-solutions")[:problems_used]
     programs = [(imports_of(p["prompt"]) + c["code"], check_statements(tests[p["task_id"]], p["entry_point"])) for p in problems for c in p["candidates"]]  # fmt: skip
     tested = iter(run_all(programs, report=lambda done, of: report(f"tested {done} of {of} solutions") if done % 50 == 0 else None))  # fmt: skip
     shares = [[next(tested).share for _ in p["candidates"]] for p in problems]
@@ -152,6 +153,10 @@ def real_lists(seed: int) -> list[tuple[str, str, str, int, float]]:
         found["examples"].append([float(sum(o == f"value {eval_repr(w)}" for o, (_, w) in zip(own, examples, strict=False))) for own in came])  # fmt: skip
         found["consensus"].append([float(np.mean([own == other for other in came])) for own in came])
     found["examples, then consensus"] = [[e + 0.5 * c for e, c in zip(*rows, strict=True)] for rows in zip(found["examples"], found["consensus"], strict=True)]  # fmt: skip
+    if problems_used > 10:
+        report("likelihood of the solutions under SmolLM2")
+        known = likelihood_scorer(*load_causal_lm("smollm2", device="cpu"), max_length=1024)
+        found["likelihood (SmolLM2-135M)"] = known([p["prompt"][-1500:] for p in problems], [[c["code"][:1500] for c in p["candidates"]] for p in problems])  # fmt: skip
     encoder = load_encoder("minilm")
     vectors = iter(torch.from_numpy(encode_texts(encoder, [c["code"] for p in problems for c in p["candidates"]], cache="minilm")))  # fmt: skip
     asked = torch.from_numpy(encode_texts(encoder, [p["prompt"] for p in problems], cache="minilm"))
