@@ -1,6 +1,9 @@
 """Judges, distillation, reinforcement, programs, and their command line, with a model of two layers."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -293,3 +296,19 @@ def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkey
     kept = json.loads((tmp_path / "reranker" / "tested-1.json").read_text())
     assert all(len(a) == len(s) for a, s in zip(kept["answers"], kept["shares"], strict=True))
     assert code == 0 or "no problem has both" in said.err or "nothing to learn" in said.err
+
+
+def test_two_processes_train_to_the_weights_of_one(lm, tmp_path):
+    from safetensors.torch import load_file
+
+    data, found = rows_file(tmp_path / "rows.jsonl"), []
+    for processes in (1, 2):
+        out = tmp_path / f"of-{processes}"
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "policyrank", "train", "preference", "--data", str(data),
+             "--model", str(lm), "--out", str(out), "--steps", "1", "--batch", str(4 // processes), "--learning-rate", "0.01", "--max-length", "40"],
+            capture_output=True, text=True, timeout=300, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(load_file(out / "model.safetensors"))
+    assert all(torch.allclose(found[0][k], found[1][k], atol=1e-5) for k in found[0])
