@@ -250,3 +250,69 @@ def test_groups_of_queries():
     v = np.repeat(centres, 6, axis=0) + 0.1 * rng.normal(size=(24, 16))
     found = a.group_queries(v / np.linalg.norm(v, axis=1, keepdims=True))
     assert sorted(map(tuple, found)) == [tuple(range(6 * k, 6 * k + 6)) for k in range(4)]
+
+
+def test_topics_are_attacked_with_what_was_learned_elsewhere():
+    docs, names = documents(), list(QUERIES)
+    candidates = {q: list(docs) for q in QUERIES}
+    groups = {f"g{k}": names[k::6] for k in range(6)}
+    options = {"attacked": 2, "targets": 2, "budget": 2, "updates": 3}
+    found = a.attack_topics(victim, QUERIES, docs, candidates, groups, **options)
+    assert found.frame["group"].n_unique() == 2
+    assert set(found.frame["method"]) == set(a.topics.TOPIC_METHODS)
+    sizes = {g: len(set(q)) for g, q in groups.items()}
+    assert found.frame.height == 5 * 2 * sum(sizes[g] for g in found.frame["group"].unique())
+    row = found.frame.row(0, named=True)
+    pool = [d for d in docs if d != row["document"]]
+    text = found.texts[row["method"], row["group"], row["document"]]
+    assert (
+        row["new"]
+        == 1 + (victim(QUERIES[row["query"]], [docs[d] for d in pool]) > victim(QUERIES[row["query"]], [text])[0]).sum()
+    )
+    table = found.summary()
+    boost = dict(table.select("method", "boost").iter_rows())
+    assert boost["greedy, group"] >= boost["random edits"]
+    assert (found.frame.filter(pl.col("method") != "topic words")["similarity"] >= 0.79).all()
+    assert a.attack_topics(victim, QUERIES, docs, candidates, groups, **options).frame.equals(found.frame)
+    with pytest.raises(EvidenceError, match="name the query 'none'"):
+        a.attack_topics(victim, QUERIES, docs, candidates, {"g": ["none"]})
+    with pytest.raises(EvidenceError, match="an attack needs two"):
+        a.attack_topics(victim, QUERIES, docs, candidates, {"g": names[:3]})
+
+
+def test_command_for_topics(tmp_path, command):
+    pytest.importorskip("sentence_transformers")
+    docs = {
+        f"{t}{k}": f"{t} text number {k} about {t} and more {other}"
+        for t in ("dogs", "cats", "rain", "soup")
+        for k, other in enumerate(("law", "tax", "sea", "sky"))
+    }
+    asked = {
+        f"{t}{k}": f"{word} {t}"
+        for t in ("dogs", "cats", "rain", "soup")
+        for k, word in enumerate(("all about", "the best", "why"))
+    }
+    (tmp_path / "q.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in asked.items()))
+    (tmp_path / "d.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in docs.items()))
+    (tmp_path / "t.tsv").write_text("".join(f"{k[:4]}\t{k}\n" for k in asked))
+    options = (
+        "attack",
+        "minilm",
+        "--kind",
+        "bi-encoder",
+        "--queries",
+        tmp_path / "q.tsv",
+        "--documents",
+        tmp_path / "d.tsv",
+        "--topics",
+        tmp_path / "t.tsv",
+        "--budget",
+        2,
+    )
+    code, said = command(*options, "--attacked", 2, "--out", tmp_path / "out.csv")
+    assert code == 0, said.err
+    assert all(m in said.out for m in a.topics.TOPIC_METHODS)
+    assert pl.read_csv(tmp_path / "out.csv")["text"].null_count() == 0
+    (tmp_path / "t.tsv").write_text("dogs dogs0\n")
+    code, said = command(*options)
+    assert (code, "line 1: write group, a tab" in said.err) == (1, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,12 @@ def attack(
         typer.Option(help="TREC run with the candidates of each query (otherwise BM25, filled up at random)."),
     ] = None,
     depth: Annotated[int, typer.Option(help="Candidates of a query.", min=10)] = 200,
+    topics: Annotated[
+        Path | None,
+        typer.Option(
+            help="TSV of group, query (names): lift documents for whole groups instead.", rich_help_panel=c.METHOD
+        ),
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Attack; repeatable (all if not given).", rich_help_panel=c.METHOD)
     ] = None,
@@ -49,7 +55,8 @@ def attack(
 
     For each attack: success (share of documents that rose), boost (mean ranks gained, 95% interval over queries), share lifted into the first
     10 and the first quarter, share of words changed, of the added words that are query words, and the share that a watch for odd or stuffed passages
-    would flag at 5% false alarms a sign. Test rankers of your own only.
+    would flag at 5% false alarms a sign. With --topics, for groups of queries on one topic: one document, edited by a policy that learned on other
+    groups, for all queries of a group. Test rankers of your own only.
     """
     import numpy as np
     import polars as pl
@@ -77,6 +84,11 @@ def attack(
         for own in listed.values():
             have = set(own)
             own += [names[k] for k in rng.permutation(len(names)) if names[k] not in have][: depth - len(own)]
+    if topics is not None:
+        if method:
+            raise EvidenceError("--topics tries its own attacks; leave --method out.")
+        _topics(victim, asked, texts, listed, topics, min(attacked, 10), min(targets, 3), budget, seed, out, csv)
+        return
     with c.working("Attacking …") as update:
         report = attack_ranker(victim, asked, texts, listed, methods=method, attacked=attacked, targets=targets, budget=budget, lists=lists, seed=seed, report=update)  # fmt: skip
     if out is not None:
@@ -100,3 +112,34 @@ def attack(
         interval = f"{r['lower']:.0f} … {r['upper']:.0f}"
         shares = "".join(f"{r[k]:14.0%}" for k in ("top 10", f"top {cut}", "changed", "query words", "flagged"))
         print(f"{r['method']:{width}s}{r['success']:14.0%}{r['boost']:14.1f}{interval:>14s}{shares}")
+
+
+def _topics(victim: Any, asked: dict[str, str], texts: dict[str, str], listed: dict[str, list[str]], topics: Path, attacked: int, targets: int, budget: int, seed: int,
+            out: Path | None, csv: bool) -> None:  # fmt: skip
+    import polars as pl
+
+    from policyrank.audit.attacks import attack_topics
+
+    groups: dict[str, list[str]] = {}
+    for number, line in enumerate(topics.read_text(encoding="utf-8").splitlines(), 1):
+        group, sign, query = line.partition("\t")
+        if line.strip() and (not sign or not query.strip()):
+            raise EvidenceError(f"{topics}, line {number}: write group, a tab, and the name of a query.")
+        if line.strip():
+            groups.setdefault(group.strip(), []).append(query.strip())
+    with c.working("Attacking …") as update:
+        report = attack_topics(victim, asked, texts, listed, groups, attacked=attacked, targets=targets, budget=budget, seed=seed, report=update)  # fmt: skip
+    if out is not None:
+        keys = report.frame.select("method", "group", "document").iter_rows()
+        report.frame.with_columns(text=pl.Series([report.texts[key] for key in keys])).write_csv(out)
+        c.written(out)
+    table = report.summary()
+    if csv:
+        print(table.write_csv(), end="")
+        return
+    print(f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups, {targets} documents each, at most {budget} edits; the ranker scored {report.calls:,} documents\n")  # fmt: skip
+    width = max(len(m) for m in table["method"])
+    print(" " * width + "".join(f"{s:>16s}" for s in ("queries risen", "boost", "95% interval", "least boost", "risen for 75%", "similarity")))  # fmt: skip
+    for r in table.iter_rows(named=True):
+        interval = f"{r['lower']:.0f} … {r['upper']:.0f}"
+        print(f"{r['method']:{width}s}{r['query success']:16.0%}{r['boost']:16.1f}{interval:>16s}{r['least boost']:16.1f}{r['QSR@75%']:16.0%}{r['similarity']:16.2f}")  # fmt: skip

@@ -28,6 +28,7 @@ from policyrank.audit.attacks import (
     TopicAttack,
     TopicTask,
     candidate_words,
+    edited_text,
     group_metrics,
     group_queries,
     imitate,
@@ -159,7 +160,7 @@ def _attack(attacker: TopicAttack, chosen: list[tuple[int, TopicTask]], group: N
             "half": attacker.greedy(half),
         }
         for method, tokens in edited.items():
-            text = _text(texts[d], task.document, tokens, corpus)
+            text = edited_text(texts[d], task.document, tokens, corpus)
             new = [rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)]
             ranks.setdefault(method, []).append(np.array(new))
             similar.setdefault(method, []).append(word_cosine(words(texts[d]), words(text), weight))
@@ -198,7 +199,7 @@ def _attack_later(
             "random edits": refreshed.random(now, rng),
         }
         for method, tokens in edited.items():
-            text = _text(texts[d], task.document, tokens, attacker.model.corpus)
+            text = edited_text(texts[d], task.document, tokens, attacker.model.corpus)
             new = [rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)]
             after.setdefault(f"changed, {method}", []).append(new)
     return [
@@ -206,14 +207,3 @@ def _attack_later(
         for method, found in after.items()
         for metric, value in group_metrics(np.array(before), np.array(found), (0.75,)).items()
     ]
-
-
-def _text(original: str, old: NDArray[np.int64], new: NDArray[np.int64], corpus: Corpus) -> str:
-    """The edited document as text: words that the vocabulary lacks stay as they stand."""
-    from difflib import SequenceMatcher
-
-    plain = words(original)
-    out: list[str] = []
-    for tag, a, b, c, d in SequenceMatcher(None, old.tolist(), new.tolist(), autojunk=False).get_opcodes():
-        out += plain[a:b] if tag == "equal" else [corpus.vocabulary[w] for w in new[c:d]]
-    return " ".join(out)

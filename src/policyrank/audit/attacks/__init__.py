@@ -20,6 +20,7 @@ from policyrank.audit.attacks.topic import (
     group_queries,
     promote_reward,
 )
+from policyrank.audit.attacks.topics import TopicReport, attack_topics, edited_text
 from policyrank.audit.attacks.triggers import METHODS, Attack, Method, search_trigger
 
 __all__ = [
@@ -30,14 +31,17 @@ __all__ = [
     "Imitation",
     "Method",
     "TopicAttack",
+    "TopicReport",
     "TopicTask",
     "Victim",
     "agreement",
     "attack",
     "attack_metrics",
+    "attack_topics",
     "candidate_words",
     "deletion_defence",
     "discounted_returns",
+    "edited_text",
     "group_metrics",
     "group_queries",
     "imitate",
