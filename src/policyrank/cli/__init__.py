@@ -40,6 +40,7 @@ def _commands() -> None:
     from policyrank.cli.audit import audit
     from policyrank.cli.compare import compare, methods
     from policyrank.cli.demo import demo
+    from policyrank.cli.eval_detections import eval_detections
     from policyrank.cli.eval_run import eval_run
     from policyrank.cli.evaluate import evaluate
     from policyrank.cli.plan import plan
@@ -51,6 +52,7 @@ def _commands() -> None:
     for verb in (rank, compare, audit, plan, evaluate, preferences, attack, rerank, score, generate, methods, demo):
         app.command()(verb)
     app.command("eval-run")(eval_run)
+    app.command("eval-detections")(eval_detections)
     app.add_typer(study, name="study")
     app.add_typer(train, name="train")
 

@@ -265,5 +265,24 @@ FILES: dict[str, DataFile] = {
             "Apache-2.0",
             "3b803065884a2f89655642379922b0d83a5af57c4cc712fe90b8f4a6e615d186",
         ),
+        (
+            "large-vocabulary-ap/coco100_lvis.json",
+            "instances_val2014_100.json in github.com/MiXaiLL76/faster_coco_eval, tests/dataset/cocoapi, put into LVIS's form",
+            "Apache-2.0; COCO annotations CC BY 4.0",
+            "759f7cb7f3f1f46123e0ebbe670543016448c4f14d72aad69b8842c10a798b58",
+        ),
+        (
+            "large-vocabulary-ap/instances_val2014_fakebbox100_results.json",
+            _GITHUB
+            + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/instances_val2014_fakebbox100_results.json",
+            "Apache-2.0",
+            "de12f830df8df4c79286735887097029f5fc735f69a21450e3f0df9318a1936f",
+        ),
+        (
+            "large-vocabulary-ap/lvis_val_100.json",
+            _GITHUB + "lvis-dataset/lvis-api/master/data/lvis_val_100.json",
+            "BSD-2-Clause; LVIS annotations CC BY 4.0",
+            "f32e54e92c8d1f4fe8f788dc3fa31f3e7dc232962141035f5deabb163d2852a3",
+        ),
     )
 }

@@ -16,6 +16,7 @@ from policyrank.evidence.answers import RankedAnswers
 from policyrank.evidence.base import EvidenceError, Labels
 from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.data_files import FILES
+from policyrank.evidence.detections import Detections, GroundTruth, read_detections, read_ground_truth
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.scores import Scores
 
@@ -181,6 +182,17 @@ def _humaneval_solutions() -> list[dict[str, Any]]:
     return _lines("humaneval_ranked_solutions.jsonl")
 
 
+def _coco100() -> tuple[GroundTruth, Detections]:
+    """100 COCO images in LVIS's form, crowds removed, and pycocotools' demo detections (boxes)."""
+    truth = read_ground_truth(FILES["coco100_lvis.json"].fetch())
+    return truth, read_detections(FILES["instances_val2014_fakebbox100_results.json"].fetch(), truth, name="demo")
+
+
+def _lvis100() -> GroundTruth:
+    """100 LVIS images, 1,230 categories."""
+    return read_ground_truth(FILES["lvis_val_100.json"].fetch())
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -220,6 +232,8 @@ DATASETS: dict[str, Callable[[], object]] = {
     "alpacaeval": _alpacaeval,
     "humaneval": _humaneval,
     "humaneval-solutions": _humaneval_solutions,
+    "coco100": _coco100,
+    "lvis100": _lvis100,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }
