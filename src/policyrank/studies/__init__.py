@@ -7,6 +7,7 @@ STUDIES: dict[str, str] = {
     "basir": "identifying and ranking sectors, and what NDCG near 1 is worth (arXiv 2504.13189)",
     "best-systems": "rank aggregation against the mean score on NLP benchmarks (arXiv 2202.03799)",
     "fair-subset-selection": "committees from biased rankings, with and without quotas (arXiv 2306.09835)",
+    "large-vocabulary-ap": "average precision that cannot be gamed, and calibration (arXiv 2102.01066)",
     "leaderboard-illusion": "private testing, removal and sparse sampling on real and simulated votes (arXiv 2504.20879)",
     "lipo": "learning-to-rank losses as objectives of alignment (arXiv 2402.01878)",
     "multiagent-incomplete-information": "ResponseGraphUCB: alpha-Rank from sampled payoffs (arXiv 1909.09849)",
