@@ -26,6 +26,7 @@ STUDIES: dict[str, str] = {
     "topic-attack": "attacks for a whole group of queries (arXiv 2304.14867)",
     "tpo": "preference trees and weights of steps (arXiv 2410.12854)",
     "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
+    "vsdr": "policies chosen by simulation and unlabelled real observations (arXiv 2111.00765)",
 }
 
 __all__ = ["STUDIES", "Claim", "Scale", "Study", "Verdict", "judge", "page", "run_study", "table"]
