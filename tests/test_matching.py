@@ -1,0 +1,133 @@
+"""Online matching with stochastic rewards: exact values, bounds in their order, simulation against both."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from policyrank.evidence import EvidenceError
+from policyrank.worlds import matching as m
+
+P = m.Matching.of
+LPS = ("stochastic configuration", "configuration", "matching")
+
+
+def test_one_vertex():
+    x = P([[0.25] * 4])
+    for rule in ("balance", "greedy", "random", "last", "least load"):
+        assert m.exact_value(x, rule) == pytest.approx(1 - 0.75**4)
+    assert m.optimum(x) == pytest.approx(0.68359375)
+    assert [m.bound(x, lp) for lp in LPS] == pytest.approx([0.68359375, 1, 1])
+
+
+def test_two_vertices():
+    x = P([[0.5, 0.5], [0.5, 0.0]])
+    assert [m.bound(x, b) for b in ("optimum", *LPS)] == pytest.approx([1, 1, 1, 1])
+    assert m.exact_value(x, "least load") == pytest.approx(0.875)
+    assert m.exact_value(x, lambda o: -o.index.astype(float)) == pytest.approx(0.75)
+    assert m.exact_value(x, "last") == pytest.approx(1)
+    y = P(np.full((2, 3), 0.5))
+    assert m.optimum(y) == pytest.approx(1.375)
+    assert m.exact_value(y, "least load") == pytest.approx(1.375)
+    assert [m.bound(y, lp) for lp in LPS] == pytest.approx([1.5, 1.5, 1.5])
+
+
+def instances(count, seed=0):
+    rng = np.random.default_rng(seed)
+    for k in range(count):
+        edge = rng.random((3, 6)) < 0.7
+        p = np.where(edge, rng.uniform(0.05, 0.6, edge.shape) if k % 2 else rng.choice([0.1, 0.2, 0.3], edge.shape), 0)
+        if p.any():
+            yield P(p, rng.uniform(0.5, 2, 3) if k % 3 == 0 else None)
+
+
+def test_bounds_stand_in_their_order():
+    for x in instances(40):
+        values = [m.bound(x, b) for b in ("optimum", *LPS)]
+        assert all(a <= b + 1e-6 for a, b in itertools.pairwise(values))
+        for rule in ("balance", "greedy", "random", "last"):
+            assert m.exact_value(x, rule) <= values[0] + 1e-9
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_column_generation_equals_all_columns(stochastic):
+    from scipy.optimize import linprog
+
+    for x in instances(12, seed=3):
+        n, arrivals = x.p.shape
+        values, columns = [], []
+        for u in range(n):
+            near = np.flatnonzero(x.p[u]).tolist()
+            for size in range(1, len(near) + 1):
+                for members in itertools.combinations(near, size):
+                    column, before = np.zeros(n + arrivals), 1.0
+                    column[u] = 1
+                    for v in members:
+                        column[n + v] = before if stochastic else 1
+                        before *= 1 - x.p[u, v]
+                    values.append(x.weights[u] * ((1 - before) if stochastic else min(1, x.p[u, list(members)].sum())))
+                    columns.append(column)
+        full = -linprog(-np.array(values), A_ub=np.array(columns).T, b_ub=np.ones(n + arrivals)).fun
+        assert m.bound(x, LPS[0] if stochastic else LPS[1]) == pytest.approx(full, abs=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["balance", "least load", "greedy", "random", "last"])
+def test_simulation_agrees_with_the_exact_value(rule):
+    for x in instances(3, seed=5):
+        for expected in (True, False):
+            found = m.simulate(x, rule, runs=20_000, seed=1, expected=expected)
+            assert abs(found.mean() - m.exact_value(x, rule)) < 4 * found.std() / np.sqrt(len(found)) + 1e-9
+
+
+def test_ranking_with_certain_success_is_the_classic_one():
+    x = P(np.triu(np.ones((3, 3))).T[::-1, ::-1])  # chances of 1
+    values = []
+    for order in itertools.permutations(range(3)):
+        free, total = set(range(3)), 0
+        for v in range(3):
+            near = [u for u in order if u in free and x.p[u, v]]
+            if near:
+                free.remove(near[0])
+                total += 1
+        values.append(total)
+    found = m.simulate(x, "ranking", runs=20_000, seed=0)
+    assert found.mean() == pytest.approx(np.mean(values), abs=0.02)
+
+
+def test_thick_triangles_separate_policies():
+    x = m.upper_triangular(20, 1, 20)
+    share = {r: m.simulate(x, r, runs=150, seed=0).mean() / (20 * (1 - np.exp(-1))) for r in ("balance", "ranking", "last")}  # fmt: skip
+    assert share["balance"] == pytest.approx(0.97, abs=0.04)
+    assert share["ranking"] == pytest.approx(0.97, abs=0.04)
+    assert share["last"] == pytest.approx(0.79, abs=0.04)
+
+
+def test_common_fortune_and_evidence():
+    scores = m.evidence({"a": m.upper_triangular(5), "b": m.random_bipartite(5, 20)}, ("balance", "last"), runs=30)
+    assert len(scores) == 2 * 2 * 30
+    again = m.evidence({"a": m.upper_triangular(5), "b": m.random_bipartite(5, 20)}, ("balance", "last"), runs=30)
+    assert scores.to_frame().equals(again.to_frame())
+    big = m.random_bipartite(1000, 2000, seed=1)
+    assert m.simulate(big, "balance", runs=10).shape == (10,)
+
+
+def test_search_finds_what_is_worse_than_chance():
+    x, ratio = m.worst_instance("greedy", 2, 3, starts=4, steps=40, seed=0)
+    assert ratio == pytest.approx(m.competitive_ratio(x, "greedy"))
+    assert ratio < 0.98
+    again = m.worst_instance("greedy", 2, 3, starts=4, steps=40, seed=0)[1]
+    assert ratio == again
+
+
+def test_bad_instances():
+    for p, weights, message in (([[1.2]], None, r"p\[0, 0\] is 1.2"), ([[0.0]], None, "no edge"), ([0.5], None, "1 dimensions"), ([[0.5]], [0], "positive numbers")):  # fmt: skip
+        with pytest.raises(EvidenceError, match=message):
+            P(p, weights)
+    with pytest.raises(EvidenceError, match="no rule is called"):
+        m.simulate(P([[0.5]]), "x")
+    with pytest.raises(EvidenceError, match="continuous ranks"):
+        m.exact_value(P([[0.5]]), "ranking")
+    with pytest.raises(EvidenceError, match="use optimum"):
+        m.bound(P([[0.5]]), "x")
+    with pytest.raises(EvidenceError, match="2\\^30 states"):
+        m.optimum(P(np.full((30, 2), 0.5)))
