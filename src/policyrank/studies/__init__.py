@@ -13,6 +13,7 @@ STUDIES: dict[str, str] = {
     "multiagent-incomplete-information": "ResponseGraphUCB: alpha-Rank from sampled payoffs (arXiv 1909.09849)",
     "neural-pg-rank": "policy gradient on the measure against other ranking losses (arXiv 2310.04407)",
     "objectives": "all objectives of preferences on the same ranked lists",
+    "online-matching-stochastic-rewards": "policies and bounds for matches that may fail (arXiv 2309.10289)",
     "order-disorder": "imitation attacks on black-box rankers (arXiv 2209.06506)",
     "polar": "policy discriminators as reward models (arXiv 2507.05197)",
     "preference-ranking-accuracy": "do language models rank answers as people do (arXiv 2405.19534)",
