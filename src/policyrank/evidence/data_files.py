@@ -284,5 +284,59 @@ FILES: dict[str, DataFile] = {
             "BSD-2-Clause; LVIS annotations CC BY 4.0",
             "f32e54e92c8d1f4fe8f788dc3fa31f3e7dc232962141035f5deabb163d2852a3",
         ),
+        (
+            "trial-transport/ihdp_npci_1.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_1.csv",
+            "Apache-2.0",
+            "2bdc8b94fdf2f669b1d3d49325fd9359d88418566545003867841312a1653411",
+        ),
+        (
+            "trial-transport/ihdp_npci_2.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_2.csv",
+            "Apache-2.0",
+            "36db2f3d002250bc95e5214477718c939fbe7dfe8df573c4050d8b246d314042",
+        ),
+        (
+            "trial-transport/ihdp_npci_3.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_3.csv",
+            "Apache-2.0",
+            "bd792ce0642468195b2c3f0cd4c521378d7d52d044f153e844d151a87e067518",
+        ),
+        (
+            "trial-transport/ihdp_npci_4.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_4.csv",
+            "Apache-2.0",
+            "ac04602a2f052af1211347bcaff87f7bab356a4a7f42f8c6a81edede51549006",
+        ),
+        (
+            "trial-transport/ihdp_npci_5.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_5.csv",
+            "Apache-2.0",
+            "8f9b3ef4b66e8f9dd240c9851233f4fb483c73c25b6d23c6459c666edb9cd691",
+        ),
+        (
+            "trial-transport/ihdp_npci_6.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_6.csv",
+            "Apache-2.0",
+            "e05192794201c8a8fe1e4a88f12d3367d3d6b568eadb46365557661bff00712e",
+        ),
+        (
+            "trial-transport/ihdp_npci_7.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_7.csv",
+            "Apache-2.0",
+            "246684bfc9e1258e5bdc59c3d1c13c0694a331d1f13026ff79f6c4605e6d3678",
+        ),
+        (
+            "trial-transport/ihdp_npci_8.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_8.csv",
+            "Apache-2.0",
+            "6e88b890ee4ed6274b8ea4285500dd0865ab71e17010ee505f7e2a2d507c4511",
+        ),
+        (
+            "trial-transport/ihdp_npci_9.csv",
+            _GITHUB + "uber/causalml/master/docs/examples/data/ihdp_npci_9.csv",
+            "Apache-2.0",
+            "fe959d86a37be9278ef195fbf139b2b8af1b8246b3518208cd00b295d906a98f",
+        ),
     )
 }

@@ -193,6 +193,11 @@ def _lvis100() -> GroundTruth:
     return read_ground_truth(FILES["lvis_val_100.json"].fetch())
 
 
+def _ihdp() -> list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
+    """Nine semi-synthetic outcomes of the Infant Health and Development Program, 747 rows: treatment, outcome, the other outcome, mu0, mu1, 25 covariates."""
+    return [np.loadtxt(FILES[f"ihdp_npci_{k}.csv"].fetch(), delimiter=",") for k in range(1, 10)]
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -234,6 +239,7 @@ DATASETS: dict[str, Callable[[], object]] = {
     "humaneval-solutions": _humaneval_solutions,
     "coco100": _coco100,
     "lvis100": _lvis100,
+    "ihdp": _ihdp,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }

@@ -27,6 +27,7 @@ STUDIES: dict[str, str] = {
     "topic-attack": "attacks for a whole group of queries (arXiv 2304.14867)",
     "tpo": "preference trees and weights of steps (arXiv 2410.12854)",
     "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
+    "trial-transport": "effects in a small trial with the help of others (arXiv 2604.02656)",
     "vsdr": "policies chosen by simulation and unlabelled real observations (arXiv 2111.00765)",
 }
 

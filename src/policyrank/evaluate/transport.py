@@ -1,0 +1,183 @@
+"""Effects of a treatment in a small target trial, with the help of many source trials (extra ``causal``).
+
+Wang, Abdeen and Ayer (2026), "Transfer Learning for Meta-analysis Under Covariate Shift", arXiv 2604.02656; transfer lasso: Tian and Feng (2023). All estimators predict the effect for rows
+of covariates, as scikit-learn's regressors do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policyrank.evaluate.off_policy import pseudo_outcomes
+from policyrank.evidence import EvidenceError
+from policyrank.rank.intervals import Seed, generator
+
+Float = NDArray[np.float64]
+Predict = Callable[[Float], Float]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One site: covariates (rows, d), treated (rows,) 0 or 1, outcome (rows,)."""
+
+    x: Float
+    treated: NDArray[np.int64]
+    outcome: Float
+
+    def __post_init__(self) -> None:
+        n = len(self.x)
+        if len(self.treated) != n or len(self.outcome) != n:
+            raise EvidenceError(f"{n} rows of covariates, {len(self.treated)} treatments, {len(self.outcome)} outcomes.")  # fmt: skip
+        if not np.isin(self.treated, (0, 1)).all():
+            raise EvidenceError("treated is 0 or 1 in each row.")
+        if not (np.isfinite(self.x).all() and np.isfinite(self.outcome).all()):
+            raise EvidenceError("covariates and outcomes are finite numbers; leave incomplete rows out.")
+
+    def arm(self, a: int) -> tuple[Float, Float]:
+        """Covariates and outcomes of those treated so."""
+        own = self.treated == a
+        return self.x[own], self.outcome[own]
+
+
+def _lasso(folds: int, seed: int) -> Any:
+    try:
+        from sklearn.linear_model import LassoCV
+        from sklearn.model_selection import KFold
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("transport needs scikit-learn: pip install 'policyrank[causal]'") from None
+    return make_pipeline(StandardScaler(), LassoCV(cv=KFold(folds, shuffle=True, random_state=seed), max_iter=20_000, alphas=50))  # fmt: skip
+
+
+def _fit(x: Float, y: Float, seed: int) -> Predict:
+    """Lasso by cross-validation; the mean where there is too little to choose."""
+    if len(x) < 6 or np.ptp(y) < 1e-12:
+        value = float(y.mean()) if len(y) else 0.0
+        return lambda z: np.full(len(z), value)
+    model = _lasso(min(5, len(x) // 2), seed).fit(x, y)
+    return lambda z: np.asarray(model.predict(z))
+
+
+@dataclass(frozen=True, eq=False)
+class TransferLasso:
+    """Prediction of an outcome for the target: pooled lasso plus a sparse correction, and which sources were kept."""
+
+    predict: Predict
+    kept: tuple[int, ...]
+
+
+def transfer_lasso(target: tuple[Float, Float], sources: Sequence[tuple[Float, Float]], *, strictness: float = 2.0, detect: bool = True, seed: int = 0) -> TransferLasso:  # fmt: skip
+    """Lasso on the target and those sources that do not mislead it, corrected by a lasso of the target's residuals.
+
+    Parameters
+    ----------
+    target, sources
+        (covariates, outcomes) each
+    strictness
+        a source is kept if its held-out loss is at most so many standard deviations (over three folds) above the target's own
+    detect
+        False: all sources are kept
+    """
+    x, y = target
+    kept = list(range(len(sources)))
+    if detect and len(x) >= 9:
+        rng = np.random.default_rng(seed)
+        fold = rng.permutation(len(x)) % 3
+        loss = np.empty((len(sources) + 1, 3))
+        for r in range(3):
+            held = fold == r
+            for c in range(-1, len(sources)):
+                more = [sources[c]] if c >= 0 else []
+                fit = _fit(np.vstack([x[~held], *(s[0] for s in more)]), np.concatenate([y[~held], *(s[1] for s in more)]), seed)  # fmt: skip
+                loss[c + 1, r] = ((fit(x[held]) - y[held]) ** 2).mean()
+        limit = loss[0].mean() + strictness * max(loss[0].std(ddof=1), 0.01)
+        kept = [c for c in kept if loss[c + 1].mean() <= limit]
+    pooled = _fit(np.vstack([x, *(sources[c][0] for c in kept)]), np.concatenate([y, *(sources[c][1] for c in kept)]), seed)  # fmt: skip
+    if not kept or not len(x):
+        return TransferLasso(pooled, tuple(kept))
+    correction = _fit(x, y - pooled(x), seed)
+    return TransferLasso(lambda z: pooled(z) + correction(z), tuple(kept))
+
+
+def proposed(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """Difference of transfer lassos of both arms; the target has treated rows."""
+    number = _seed(seed)
+    arms = [transfer_lasso(target.arm(a), [s.arm(a) for s in sources], seed=number).predict for a in (0, 1)]
+    return lambda z: arms[1](z) - arms[0](z)
+
+
+def proposed_cross_fitted(target: Trial, sources: Sequence[Trial], seed: Seed = 0, folds: int = 2) -> Predict:
+    """Lasso of doubly robust scores of the target's rows, their outcome models fitted on other rows and all sources."""
+    number = _seed(seed)
+    fold = np.random.default_rng(number).permutation(len(target.x)) % folds
+    mu = np.empty((len(target.x), 2))
+    for f in range(folds):
+        held = fold == f
+        rest = Trial(target.x[~held], target.treated[~held], target.outcome[~held])
+        for a in (0, 1):
+            mu[held, a] = transfer_lasso(rest.arm(a), [s.arm(a) for s in sources], detect=False, seed=number).predict(target.x[held])  # fmt: skip
+    e = np.full(len(target.x), np.clip(target.treated.mean(), 0.05, 0.95))
+    return _fit(target.x, pseudo_outcomes(target.outcome, target.treated, mu[:, 1], mu[:, 0], e), number)
+
+
+def proposed_placebo_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """For targets of which only placebo rows are known: sources that the placebo arm agrees with are pooled, and a lasso of their doubly robust scores is carried over."""
+    number = _seed(seed)
+    kept = transfer_lasso(target.arm(0), [s.arm(0) for s in sources], seed=number).kept or tuple(range(len(sources)))
+    x, a, y = (np.concatenate([getattr(sources[c], k) for c in kept]) for k in ("x", "treated", "outcome"))
+    pooled = Trial(x, a, y)
+    mu = [_fit(*pooled.arm(arm), number)(x) for arm in (0, 1)]
+    return _fit(x, pseudo_outcomes(y, a, mu[1], mu[0], np.full(len(a), a.mean())), number)
+
+
+def target_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """Cross-fitted doubly robust learner on the target alone."""
+    return proposed_cross_fitted(target, (), seed)
+
+
+def outcome_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """Difference of lassos of both arms on all sources together."""
+    number = _seed(seed)
+    arms = [_fit(np.vstack([s.arm(a)[0] for s in sources]), np.concatenate([s.arm(a)[1] for s in sources]), number) for a in (0, 1)]  # fmt: skip
+    return lambda z: arms[1](z) - arms[0](z)
+
+
+def weighted_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """As ``outcome_transport``, by ridge, source rows weighted by their odds of being of the target."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    x = np.vstack([s.x for s in sources])
+    odds = LogisticRegression(max_iter=2000).fit(np.vstack([x, target.x]), np.r_[np.zeros(len(x)), np.ones(len(target.x))])  # fmt: skip
+    p = np.clip(odds.predict_proba(x)[:, 1], 0.01, 0.99)
+    a, y, w = np.concatenate([s.treated for s in sources]), np.concatenate([s.outcome for s in sources]), p / (1 - p)
+    arms = [Ridge(1.0).fit(x[a == k], y[a == k], sample_weight=w[a == k]) for k in (0, 1)]
+    return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
+
+
+def proxy_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """Difference of random forests of both arms on all sources together (100 trees, depth 10, leaves of 5)."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    number = _seed(seed)
+    arms = [
+        RandomForestRegressor(100, max_depth=10, min_samples_leaf=5, random_state=number).fit(np.vstack([s.arm(a)[0] for s in sources]), np.concatenate([s.arm(a)[1] for s in sources]))
+        for a in (0, 1)
+    ]  # fmt: skip
+    return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
+
+
+def _seed(seed: Seed) -> int:
+    return int(seed) if isinstance(seed, (int, np.integer)) else int(generator(seed).integers(2**31))
+
+
+TRANSPORTS: dict[str, Callable[..., Predict]] = {
+    "proposed": proposed, "proposed-cf": proposed_cross_fitted, "proposed-b": proposed_placebo_only, "target only": target_only,
+    "outcome transport": outcome_transport, "weighted transport": weighted_transport, "proxy only": proxy_only,
+}  # fmt: skip
+"""(target, sources, seed) -> effects for rows of covariates. Only "proposed-b", the transports and "proxy only" do without treated rows of the target."""
