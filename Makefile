@@ -25,9 +25,10 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py --out docs/benchmarks.md
 	$(BIN)/python benchmarks/learn.py --out docs/benchmarks-learn.md
 	$(BIN)/python benchmarks/preference.py --out docs/benchmarks-preference.md
+	$(BIN)/python benchmarks/detection.py --out docs/benchmarks-detection.md
 
 studies: .venv/.test
-	for s in best-systems roboarena active-evaluation multiagent-incomplete-information leaderboard-illusion fair-subset-selection preference-ranking-accuracy neural-pg-rank training-curricula ranklist screening-prioritisation basir order-disorder topic-attack pro lipo tpo pu-rl-distillation polar reinforced-reranking objectives large-vocabulary-ap online-matching-stochastic-rewards vsdr rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
+	for s in best-systems roboarena active-evaluation multiagent-incomplete-information leaderboard-illusion fair-subset-selection preference-ranking-accuracy neural-pg-rank training-curricula ranklist screening-prioritisation basir order-disorder topic-attack pro lipo tpo pu-rl-distillation polar reinforced-reranking objectives large-vocabulary-ap online-matching-stochastic-rewards vsdr trial-transport rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix .
