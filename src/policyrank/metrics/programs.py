@@ -17,7 +17,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
     Examples
     --------
-    >>> pass_at_k(10, 3, 1), round(pass_at_k(10, 3, 5), 6)
+    >>> round(pass_at_k(10, 3, 1), 6), round(pass_at_k(10, 3, 5), 6)
     (0.3, 0.916667)
     """
     if not 0 <= c <= n or not 1 <= k <= n:
