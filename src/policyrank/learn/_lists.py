@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Reduce = Literal["mean", "sum", "none"]
+_TRUE = torch.ones((), dtype=torch.bool)
 
 
 def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -20,7 +21,7 @@ def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tenso
     """
     check(scores, labels, where)
     if where is None:
-        return widen(scores), widen(labels), torch.ones((), dtype=torch.bool, device=scores.device).expand(scores.shape)
+        return widen(scores), widen(labels), _TRUE.to(scores.device).expand(scores.shape)
     mask = where.bool()
     return widen(scores).masked_fill(~mask, 0.0), widen(labels).masked_fill(~mask, 0.0), mask
 

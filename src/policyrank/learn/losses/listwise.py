@@ -31,7 +31,7 @@ def softmax_cross_entropy(
     log_p = _log_softmax(s, mask, where is not None)
     best = y.amax(dim=-1)
     if reduce == "mean":  # lists that say nothing add 0 anyway
-        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -torch.count_nonzero(best).clamp(min=1)
+        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -torch.count_nonzero(best).clamp_(min=1)
     return reduce_lists(-(y * log_p).sum(dim=-1), best > 0, reduce)
 
 
