@@ -105,9 +105,9 @@ def _run(trainer: Any, out: Path, evaluated: bool) -> None:
     if first:
         trainer.processing_class.save_pretrained(str(out))
         rmtree(folder, ignore_errors=True)
-        for key in (k for k in after if k.startswith("eval_") and not k.endswith(("runtime", "second"))):
-            was = f"{before[key]:.4f} -> " if key in before else ""
-            print(f"{key.removeprefix('eval_')}: {was}{after[key]:.4f}")
+        for key in (k for k in after if k.startswith("eval_") and not k.endswith(("runtime", "second", "time"))):
+            was = f"{before[key]:.4g} -> " if key in before else ""
+            print(f"{key.removeprefix('eval_')}: {was}{after[key]:.4g}")
         c.written(out)
 
 
