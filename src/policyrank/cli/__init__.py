@@ -48,6 +48,7 @@ def _commands() -> None:
     from policyrank.cli.rank import rank
     from policyrank.cli.study import study
     from policyrank.cli.train import rerank, train
+    from policyrank.cli.train_answers import preference as _  # noqa: F401 - its commands join train's
 
     for verb in (rank, compare, audit, plan, evaluate, preferences, attack, rerank, score, generate, methods, demo):
         app.command()(verb)
