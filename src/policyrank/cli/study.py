@@ -18,8 +18,9 @@ def list_studies() -> None:
     """List the studies."""
     from policyrank.studies import STUDIES
 
+    width = max(map(len, STUDIES))
     for slug, about in STUDIES.items():
-        print(f"{slug:16s} {about}")
+        print(f"{slug:{width}s}  {about}")
 
 
 @study.command("run")
