@@ -80,7 +80,7 @@ def lm(tmp_path_factory):
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("model")
-    vocabulary = {c: i for i, c in enumerate(["<s>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz "])}
+    vocabulary = {c: i for i, c in enumerate(["<s>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz 123456789AB"])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     PreTrainedTokenizerFast(

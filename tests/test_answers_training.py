@@ -276,7 +276,8 @@ def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch)
     (tmp_path / "teacher.jsonl").write_text("".join(json.dumps({"prompt": f"say {p}", "answer": p * 3}) + "\n" for p in "abcdef"))  # fmt: skip
     common = ("--model", lm, "--tokens", "5", "--batch", "2", "--learning-rate", "0.01", "--max-length", "300")
     code, said = command("train", "distil", data, *common, "--teacher", "teacher.jsonl", "--judge", "rating", "--samples", "3", "--out", tmp_path / "student", "--steps", "2")  # fmt: skip
-    assert code == 0 or "no list to learn from" in said.err  # a judge of random weights may rate all the same
+    assert code == 0, said.err
+    assert "stage 1" in said.out
     assert (tmp_path / "student" / "anchors.json").exists()
     (tmp_path / "count.py").write_text("def letters(prompt, answer):\n    return answer.count('a')\n")
     code, said = command("train", "reinforce", data, *common, "--program", "count.py:letters", "--rounds", "2", "--samples", "4", "--out", tmp_path / "better")  # fmt: skip
@@ -289,13 +290,20 @@ def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch)
 @needs_sandbox
 def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": p, "tests": ["assert True"], "entry_point": "f"} for p in ("a", "b", "c")]
+    # Answers are one character; digits run, and the letter that the problem imports; other letters are not defined.
+    rows = [
+        {"prompt": f"from math import e as {x}", "tests": [f"assert {x} > 2"], "entry_point": "f"} for x in "abcdef"
+    ]
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    options = ("--model", lm, "--reranker", lm, "--samples", "6", "--tokens", "1", "--iterations", "2", "--rounds", "1", "--epochs", "1", "--temperature", "2", "--max-length", "40")  # fmt: skip
+    options = ("--model", lm, "--reranker", lm, "--samples", "24", "--tokens", "1", "--iterations", "2", "--rounds", "1", "--epochs", "1", "--temperature", "2", "--max-length", "60")  # fmt: skip
     code, said = command("train", "programs", tmp_path / "problems.jsonl", *options, "--out", tmp_path / "reranker")
+    assert code == 0, said.err
     kept = json.loads((tmp_path / "reranker" / "tested-1.json").read_text())
-    assert all(len(a) == len(s) for a, s in zip(kept["answers"], kept["shares"], strict=True))
-    assert code == 0 or "no problem has both" in said.err or "nothing to learn" in said.err
+    for x, answers, shares in zip("abcdef", kept["answers"], kept["shares"], strict=True):
+        assert shares == [float(a.strip() == x or a.strip().isdigit()) for a in answers]
+    assert "reranked pass@1" in said.out
+    assert (tmp_path / "reranker" / "generator" / "model.safetensors").exists()
+    assert (tmp_path / "reranker" / "model.safetensors").exists()
 
 
 def test_two_processes_train_to_the_weights_of_one(lm, tmp_path):
