@@ -9,7 +9,7 @@ trained from scratch; as a reward for reinforcement fine-tuning it beats imitati
 neighbours, width 64, and an MLP on both and their product); Adam 1e-3, batches of 256 fresh triples, 3,000 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool. *Few labels*: B from a policy near the
 reference's (z + .3 e) is to rank above C from a far one (z + e'); n labelled triples, 600 steps of batches of 128, pre-trained or from scratch. *Another criterion*: B and C are to be ranked by a random reward that has nothing to do
 with policies: there pre-training should not help. *Fine-tuning*: a GRU that imitates policy z learns to be policy z' from one reference answer of it to each of 300 prompts: by imitation, or by a clipped policy gradient on the
-discriminator's rewards (60 rounds, each of 100 prompts with 8 samples), which converge to log-ratios of policies, so that less the log-ratio to the start they would be greatest at z' itself; KL of the result from z'. A replicate is a seed of everything. *Real answers*: AlpacaEval's lists, the best answer as the reference, heads on MiniLM's embeddings, five folds of prompts:
+discriminator's rewards (60 rounds, each of 100 prompts with 8 samples), which converge to log-ratios of policies, so that less the log-ratio to the start they would be greatest at z' itself (this form was added after the plain one had failed, and tried on two of the seeds); KL of the result from z'. A replicate is a seed of everything. *Real answers*: AlpacaEval's lists, the best answer as the reference, heads on MiniLM's embeddings, five folds of prompts:
 share of pairs in order among the other nine. "pre-trained" saw only which of the ten models wrote what, across prompts.
 """
 
