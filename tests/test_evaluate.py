@@ -126,7 +126,7 @@ import numpy as np
 from policyrank.evaluate import evaluate
 def policy(mean):
     def run(task, seed):
-        time.sleep(0.002)
+        time.sleep(0.01)
         return mean + np.random.default_rng(seed).normal()
     return run
 found = evaluate({f"p{k}": policy(-k / 2) for k in range(4)}, ["a", "b"], sampler=sys.argv[3], budget=300, workers=int(sys.argv[2]), store=sys.argv[1], seed=7)

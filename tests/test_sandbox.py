@@ -55,7 +55,9 @@ def test_endless_loops_end():
 def test_nothing_outside_can_be_written():
     mine = Path(__file__)
     before = mine.read_bytes()
-    assert "Read-only" in run_program(f"open({str(mine)!r}, 'a').write('#')").stderr
+    # A checkout in /tmp is not even seen: an empty folder lies over it.
+    why = "No such file" if mine.is_relative_to("/tmp") else "Read-only"
+    assert why in run_program(f"open({str(mine)!r}, 'a').write('#')").stderr
     assert run_program(f"import os; os.remove({str(mine)!r})").status == "error"
     assert mine.read_bytes() == before
     assert run_program("import os; print(os.listdir('/tmp'))").stdout == "[]\n"
