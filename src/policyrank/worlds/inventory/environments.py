@@ -1,0 +1,97 @@
+"""The inventory world as Gymnasium environments, one episode or many at once; needs the extra ``control``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from policyrank.worlds.inventory.networks import Float, Scenario, scenario
+from policyrank.worlds.inventory.simulator import Draws, Simulation
+
+try:
+    import gymnasium
+    from gymnasium.vector import AutoresetMode, VectorEnv
+except ImportError as error:  # pragma: no cover
+    raise ImportError("the environments need gymnasium: pip install 'policyrank[control]'") from error
+
+
+def _spaces(world: Scenario) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+    net = world.network
+    size = 2 * len(net.markets) + len(net.names) + int(net.lead.sum()) + 2
+    observation = gymnasium.spaces.Box(-1e6, 1e6, (size,), np.float64)
+    return observation, gymnasium.spaces.Box(0.0, net.largest_order, (len(net.edges),), np.float64)
+
+
+class InventoryEnv(gymnasium.Env[Float, Float]):
+    """One episode: orders in, profit of the period out; the episode is truncated after its last period.
+
+    Parameters
+    ----------
+    world
+        a ``Scenario``; None: the serial chain with stationary demand
+    draws
+        see ``Simulation``; ``"stream"`` gives the demand of the published environment for the same seed
+    """
+
+    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
+
+    def __init__(self, world: Scenario | None = None, draws: Draws = "stream", render_mode: str | None = None) -> None:
+        self.world, self.draws, self.render_mode = world or scenario(), draws, render_mode
+        self.observation_space, self.action_space = _spaces(self.world)
+        self.simulation = Simulation(self.world, [0], draws)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Float, dict[str, Any]]:
+        super().reset(seed=seed)
+        # The seed itself, so that episodes pair with those of simulate(); without one the generator goes on.
+        own = seed if seed is not None else int(self.np_random.integers(2**31))
+        self.simulation = Simulation(self.world, [own], self.draws)
+        return self.simulation.observation()[0], {}
+
+    def step(self, action: Float) -> tuple[Float, float, bool, bool, dict[str, Any]]:
+        reward = self.simulation.step(np.asarray(action, dtype=float)[None])
+        s = self.simulation
+        info = {"stock": s.stock[0], "unmet": s.unmet[0], "goodwill": float(s.goodwill[0])}
+        return s.observation()[0], float(reward[0]), False, s.t >= self.world.periods, info
+
+    def render(self) -> str:
+        s = self.simulation
+        held = ", ".join(f"{name} {x:.0f}" for name, x in zip(self.world.network.names, s.stock[0], strict=True))
+        return f"period {s.t} of {self.world.periods}: stock {held}; unmet {s.unmet[0].sum():.0f}; in transit {s.transit[0].sum():.0f}"
+
+
+class InventoryVectorEnv(VectorEnv[Float, Float, Any]):
+    """B episodes stepped together; all end in the same period and start anew with the next step."""
+
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(self, num_envs: int = 1024, world: Scenario | None = None, draws: Draws = "quantile") -> None:
+        self.world, self.draws, self.num_envs = world or scenario(), draws, num_envs
+        self.single_observation_space, self.single_action_space = _spaces(self.world)
+        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
+        self._reset(range(num_envs))
+
+    def _reset(self, seeds: Any) -> None:
+        self.simulation = Simulation(self.world, list(seeds), self.draws)
+
+    def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Float, dict[str, Any]]:  # fmt: skip
+        """A number seeds the episodes with it and the following ones."""
+        if isinstance(seed, int):
+            self._np_random = np.random.default_rng(seed)
+            self._reset(range(seed, seed + self.num_envs))
+        else:
+            own = seed if seed is not None else [None] * self.num_envs
+            self._reset([s if s is not None else int(self.np_random.integers(2**31)) for s in own])
+        return self.simulation.observation(), {}
+
+    def step(self, actions: Float) -> tuple[Float, Float, Any, Any, dict[str, Any]]:
+        ended = np.zeros(self.num_envs, dtype=bool)
+        if self.simulation.t >= self.world.periods:
+            observation, info = self.reset()
+            return observation, np.zeros(self.num_envs), ended, ended, info
+        reward = self.simulation.step(actions)
+        return self.simulation.observation(), reward, ended, ended | (self.simulation.t >= self.world.periods), {}
+
+
+gymnasium.register("policyrank/Inventory-v0", entry_point=InventoryEnv, vector_entry_point=InventoryVectorEnv)
