@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numba
 import numpy as np
 from scipy.special import pdtr, pdtrik
 
@@ -150,11 +152,36 @@ class Simulation:
 COSTS = ("revenue", "procurement", "holding", "operating", "penalty", "fixed")
 
 
+@numba.njit(cache=True)
+def _small_quantile(u: Float, mean: Float) -> Float:  # pragma: no cover
+    found = np.empty(u.size)
+    for i in range(u.size):
+        k, p = 0, math.exp(-mean[i])
+        total = p
+        while total < u[i] and p > 1e-300:
+            k += 1
+            p *= mean[i] / k
+            total += p
+        found[i] = k
+    return found
+
+
 def quantile(u: Float, mean: Float) -> Float:
-    """Poisson quantile: the smallest k with P(N <= k) >= u."""
-    k = np.ceil(np.where(u > np.exp(-mean), pdtrik(np.clip(u, 1e-300, 1 - 1e-16), mean), 0.0))
-    k = np.where(pdtr(np.maximum(k - 1, 0), mean) >= u, np.maximum(k - 1, 0), k)
-    return np.where(pdtr(k, mean) < u, k + 1, k)
+    """Poisson quantile: the smallest k with P(N <= k) >= u.
+
+    Examples
+    --------
+    >>> quantile(np.array([0.1, 0.5, 0.99]), np.array([2.0, 2.0, 1000.0])).tolist()
+    [0.0, 2.0, 1074.0]
+    """
+    small = mean < 300
+    found = np.empty_like(mean)
+    found[small] = _small_quantile(u[small], mean[small])
+    if not small.all():
+        v, m = u[~small], mean[~small]
+        k = np.ceil(pdtrik(np.clip(v, 1e-300, 1 - 1e-16), m))
+        found[~small] = np.where(pdtr(k - 1, m) >= v, k - 1, np.where(pdtr(k, m) < v, k + 1, k))
+    return found
 
 
 class View:
