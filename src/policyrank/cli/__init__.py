@@ -48,7 +48,9 @@ def _commands() -> None:
     from policyrank.cli.rank import rank
     from policyrank.cli.study import study
     from policyrank.cli.train import rerank, train
-    from policyrank.cli.train_answers import preference as _  # noqa: F401 - its commands join train's
+    from policyrank.cli.train_answers import preference  # noqa: F401 - its commands join train's
+    from policyrank.cli.train_control import controller  # noqa: F401 - so does it
+    from policyrank.cli.world import world
 
     for verb in (rank, compare, audit, plan, evaluate, preferences, attack, rerank, score, generate, methods, demo):
         app.command()(verb)
@@ -56,6 +58,7 @@ def _commands() -> None:
     app.command("eval-detections")(eval_detections)
     app.add_typer(study, name="study")
     app.add_typer(train, name="train")
+    app.add_typer(world, name="world")
 
 
 def main() -> None:

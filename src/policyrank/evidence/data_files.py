@@ -21,6 +21,8 @@ _SYSTEMS = _GITHUB + "PierreColombo/RankingNLPSystems/main/"
 _ANYRANK = _GITHUB + "irom-princeton/AnyRank/main/data/roboarena/"
 _RANKEVAL = _GITHUB + "hpclab/rankeval/master/rankeval/test/data/"
 _SYNERGY = "the works of nine reviews in github.com/asreview/synergy-dataset, branch releases/v1"
+_INVENTORY = "the results of github.com/r2barati/gym-invmgmt-paper, folder results/cache_v2"
+_SUPPLY = "notebook 1 and notebook 3 of github.com/Sumitchongder/QR-SPPS"
 _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
 
 
@@ -338,5 +340,21 @@ FILES: dict[str, DataFile] = {
             "Apache-2.0",
             "fe959d86a37be9278ef195fbf139b2b8af1b8246b3518208cd00b295d906a98f",
         ),
+        (
+            "gym-invmgmt/episodes.csv.gz",
+            _INVENTORY,
+            "MIT",
+            "20667b60de8e5bfe341818da15fda80faca3028e7d82b0d58fddf0bf0e900b68",
+        ),
+        (
+            "gym-invmgmt/m5_window_metadata.json",
+            _GITHUB
+            + "r2barati/gym-invmgmt-paper/0ec993a9dad0dd220787e77e77868d10ad5ab799/results/m5_window_metadata.json",
+            "MIT",
+            "85000a5fd91b0ed2b4cb9dbeb9efdb6ce78c305960ab1b7f7692801da04967d9",
+        ),
+        ("qr-spps/nodes.csv", _SUPPLY, "MIT", "5cf16754f490b5b070b882cc4d2f542f9ff7e3f42ef962aa181439bc2faaad39"),
+        ("qr-spps/edges.csv", _SUPPLY, "MIT", "01acc8e75a9cb1cb8f53ce1ba0d6b93da5c7909f4068b7553f895b3a143bd222"),
+        ("qr-spps/published.json", _SUPPLY, "MIT", "f085ceb4f78dd2d53d70675ac2ac9d37d3caf94a3e1d4f2ea3049534af29d113"),
     )
 }

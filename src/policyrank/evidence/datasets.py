@@ -198,6 +198,22 @@ def _ihdp() -> list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
     return [np.loadtxt(FILES[f"ihdp_npci_{k}.csv"].fetch(), delimiter=",") for k in range(1, 10)]
 
 
+def _inventory_episodes() -> pl.DataFrame:
+    """Every published episode of 30 inventory controllers on 26 scenarios with ten seeds, and what it came to."""
+    return pl.read_csv(gzip.decompress(FILES["episodes.csv.gz"].fetch().read_bytes()), infer_schema_length=None)
+
+
+def _m5_window() -> list[float]:
+    """30 days of demand for one product in one shop (Walmart M5), scaled to a mean of 20."""
+    return list(json.loads(FILES["m5_window_metadata.json"].fetch().read_text())["scaled_series"])
+
+
+def _supply_network() -> dict[str, Any]:
+    """A synthetic retail supply network of 40 nodes: nodes and edges (frames), and what was published of it: shocks, policies, costs, numbers."""
+    frames = {k: pl.read_csv(FILES[f"{k}.csv"].fetch()) for k in ("nodes", "edges")}
+    return {**frames, **json.loads(FILES["published.json"].fetch().read_text())}
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -240,6 +256,9 @@ DATASETS: dict[str, Callable[[], object]] = {
     "coco100": _coco100,
     "lvis100": _lvis100,
     "ihdp": _ihdp,
+    "inventory-episodes": _inventory_episodes,
+    "m5-window": _m5_window,
+    "supply-network": _supply_network,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }

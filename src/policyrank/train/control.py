@@ -67,7 +67,7 @@ class NodeEncoder(BaseFeaturesExtractor):
         self.names = torch.nn.Parameter(torch.randn(n, width) * 0.1)
         if kind == "transformer":
             layer = torch.nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)  # fmt: skip
-            self.mix: torch.nn.Module = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+            self.mix = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
         else:
             adjacency = torch.zeros(n, n)
             for s, j in zip(network.supplier, network.buyer, strict=True):
@@ -75,14 +75,14 @@ class NodeEncoder(BaseFeaturesExtractor):
                     adjacency[j, s] = 1.0
             self.register_buffer("up", adjacency / adjacency.sum(1, keepdim=True).clamp(min=1), persistent=False)
             self.register_buffer("down", adjacency.T / adjacency.T.sum(1, keepdim=True).clamp(min=1), persistent=False)
-            self.mix = torch.nn.ModuleList([torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(3)]) for _ in range(3)])  # fmt: skip
+            self.layers: Any = torch.nn.ModuleList([torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(3)]) for _ in range(3)])  # fmt: skip
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """(batch, d) -> (batch, n * width)"""
         x = self.enter(torch.einsum("bd,dnf->bnf", observations, self.tokens)) + self.names
         if self.kind == "transformer":
-            return self.mix(x).flatten(1)
-        for own, up, down in self.mix:  # type: ignore[misc]
+            return torch.as_tensor(self.mix(x).flatten(1))
+        for own, up, down in self.layers:
             x = x + torch.relu(own(x) + up(self.up @ x) + down(self.down @ x))
         return x.flatten(1)
 
@@ -104,6 +104,8 @@ class LearnedController:
         the contract that it was trained under and runs under: blind, unless it corrects an informed heuristic
     base, reach
         the heuristic that it corrects, order = base x (1 + delta), and the largest |delta|; None: it orders itself
+    edges
+        of the network that it was trained on
     """
 
     policy: Any
@@ -114,6 +116,7 @@ class LearnedController:
     information: Information = "blind"
     base: str | None = None
     reach: float = 0.5
+    edges: str = ""
 
     def actions(self, observations: Float) -> Float:
         """(B, d) -> (B, E) in [-1, 1]"""
@@ -128,7 +131,7 @@ class LearnedController:
     def save(self, path: str | Path) -> None:
         """Weights and what they need, in one file."""
         state = {"policy": self.policy.state_dict(), "mean": torch.as_tensor(self.mean), "var": torch.as_tensor(self.var), "scale": torch.as_tensor(self.scale),
-                 "architecture": self.architecture, "information": self.information, "base": self.base, "reach": self.reach}  # fmt: skip
+                 "architecture": self.architecture, "information": self.information, "base": self.base, "reach": self.reach, "edges": self.edges}  # fmt: skip
         torch.save(state, path)
 
     @classmethod
@@ -142,13 +145,18 @@ class LearnedController:
         """
         try:
             state = torch.load(path, weights_only=True)
-            found = cls(_policy(network, state["architecture"]), *(state[k].numpy() for k in ("mean", "var", "scale")), state["architecture"], state["information"], state["base"], state["reach"])  # fmt: skip
-            found.policy.load_state_dict(state["policy"])
+            if state["edges"] != str(network.edges):
+                raise EvidenceError(f"{path} was trained on another network, with the edges {state['edges']}.")
+            policy = _policy(network, state["architecture"])
+            policy.load_state_dict(state.pop("policy"))
+            arrays = {k: state.pop(k).numpy() for k in ("mean", "var", "scale")}
+            return cls(policy, **arrays, **state)
         except OSError as error:
             raise EvidenceError(f"{path}: {error.strerror}.") from error
+        except EvidenceError:
+            raise
         except Exception as error:
-            raise EvidenceError(f"{path} holds no controller for this network: {str(error).splitlines()[0]}") from error
-        return found
+            raise EvidenceError(f"{path} holds no controller: {str(error).splitlines()[0]}") from error
 
 
 def _orders(actions: Float, scale: Float, base: str | None, reach: float, view: View) -> Float:
@@ -262,7 +270,7 @@ def ppo(scenarios: Scenario | Sequence[Scenario], *, architecture: Architecture 
 
     Notes
     -----
-    Learning rate 3e-4, batches of 512, 10 epochs, gamma .995, lambda .95, clip .2, entropy .005, target KL .03, layers of 256 and 128, observations and rewards normalised, as published; two
+    Learning rate 3e-4, batches of at most 512, 10 epochs, gamma .995, lambda .95, clip .2, entropy .005, target KL .03, layers of 256 and 128, observations and rewards normalised, as published; two
     whole episodes an update.
     """
     many = _one_network(scenarios)
@@ -270,12 +278,14 @@ def ppo(scenarios: Scenario | Sequence[Scenario], *, architecture: Architecture 
         raise EvidenceError(f"base={base!r}: use one of {', '.join(HEURISTICS)}.")
     worlds = _Worlds(many, max(1, episodes // len(many)), base, reach, penalty, seed)
     env = VecNormalize(worlds, gamma=0.995)
-    model = PPO("MlpPolicy", env, learning_rate=3e-4, n_steps=2 * many[0].periods, batch_size=512, n_epochs=10, gamma=0.995, gae_lambda=0.95, clip_range=0.2, ent_coef=0.005, target_kl=0.03,
+    buffer = 2 * many[0].periods * worlds.num_envs
+    batch = next(b for b in range(min(512, buffer), 0, -1) if buffer % b == 0)
+    model = PPO("MlpPolicy", env, learning_rate=3e-4, n_steps=2 * many[0].periods, batch_size=batch, n_epochs=10, gamma=0.995, gae_lambda=0.95, clip_range=0.2, ent_coef=0.005, target_kl=0.03,
                 policy_kwargs=_policy_kwargs(many[0].network, architecture), seed=seed, device="cpu")  # fmt: skip
     model.learn(steps, callback=None if report is None else _Report(report, steps))
     model.policy.set_training_mode(False)
     rms: Any = env.obs_rms
-    return LearnedController(model.policy, rms.mean, rms.var, worlds.scale, architecture, worlds.information, base, reach)  # fmt: skip
+    return LearnedController(model.policy, rms.mean, rms.var, worlds.scale, architecture, worlds.information, base, reach, str(many[0].network.edges))  # fmt: skip
 
 
 def imitate(scenarios: Scenario | Sequence[Scenario], expert: str = "MSSP-I", *, architecture: Architecture = "mlp", rounds: int = 4, episodes: int = 32, epochs: int = 60, seed: int = 0,
@@ -315,11 +325,18 @@ def imitate(scenarios: Scenario | Sequence[Scenario], expert: str = "MSSP-I", *,
                 told.append(np.clip(2 * advice / scale - 1, -1, 1))
                 sim.step(advice if learner is None else learner(View(sim, "blind")))
         x, y = np.concatenate(seen), np.concatenate(told)
-        learner = LearnedController(policy, x.mean(axis=0), x.var(axis=0), scale, architecture)
+        learner = LearnedController(
+            policy, x.mean(axis=0), x.var(axis=0), scale, architecture, edges=str(network.edges)
+        )
         _fit(policy, torch.as_tensor(learner._normed(x)), torch.as_tensor(y, dtype=torch.float32), epochs, rng)
     if learner is None:
         raise EvidenceError(f"rounds={rounds}: at least one.")
     return learner
+
+
+def _mean(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
+    found: Any = policy.get_distribution(observations).distribution
+    return torch.as_tensor(found.mean)
 
 
 def _fit(policy: ActorCriticPolicy, x: torch.Tensor, y: torch.Tensor, epochs: int, rng: np.random.Generator) -> None:
@@ -329,7 +346,7 @@ def _fit(policy: ActorCriticPolicy, x: torch.Tensor, y: torch.Tensor, epochs: in
     policy.set_training_mode(True)
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(len(x)), batches):
-            loss = torch.nn.functional.mse_loss(policy.get_distribution(x[rows]).distribution.mean, y[rows])
+            loss = torch.nn.functional.mse_loss(_mean(policy, x[rows]), y[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -4,10 +4,11 @@ One simulator runs thousands of episodes at once and reproduces the published en
 arXiv 2605.11355 (gym-invmgmt); networks and costs from Perez et al. (2021).
 """
 
+from policyrank.worlds.inventory.benchmark import SHARE, evidence, growing_evidence
 from policyrank.worlds.inventory.controllers import HEURISTICS, echelon, newsvendor, reorder_point, smoothing
 from policyrank.worlds.inventory.networks import NETWORKS, REGIMES, Demand, Network, Scenario, core_grid, scenario
 from policyrank.worlds.inventory.planning import PLANS, deterministic_plan, oracle, stochastic_plan
-from policyrank.worlds.inventory.simulator import Controller, Episodes, Simulation, View, evidence, simulate
+from policyrank.worlds.inventory.simulator import Controller, Episodes, Simulation, View, simulate
 
-__all__ = ["HEURISTICS", "NETWORKS", "PLANS", "REGIMES", "Controller", "Demand", "Episodes", "Network", "Scenario", "Simulation", "View", "core_grid", "deterministic_plan", "echelon", "evidence", "newsvendor", "oracle",
+__all__ = ["HEURISTICS", "NETWORKS", "PLANS", "REGIMES", "SHARE", "Controller", "Demand", "Episodes", "Network", "Scenario", "Simulation", "View", "core_grid", "deterministic_plan", "echelon", "evidence", "growing_evidence", "newsvendor", "oracle",
            "reorder_point", "scenario", "simulate", "smoothing", "stochastic_plan"]  # fmt: skip

@@ -130,6 +130,11 @@ def echelon(view: View) -> Float:
 
 HEURISTICS: dict[str, tuple[Controller, Information]] = {
     f"{name}{'-I' if information == 'informed' else ''}": (rule, information)
-    for name, rule in {"newsvendor": newsvendor, "(s, S)": reorder_point, "smoothing": smoothing, "echelon": echelon}.items()
+    for name, rule in {
+        "newsvendor": newsvendor,
+        "(s, S)": reorder_point,
+        "smoothing": smoothing,
+        "echelon": echelon,
+    }.items()
     for information in ("blind", "informed")
-}  # type: ignore[assignment]
+}

@@ -16,7 +16,7 @@ except ImportError as error:  # pragma: no cover
     raise ImportError("the environments need gymnasium: pip install 'policyrank[control]'") from error
 
 
-def _spaces(world: Scenario) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+def _spaces(world: Scenario) -> tuple[Any, Any]:
     net = world.network
     size = 2 * len(net.markets) + len(net.names) + int(net.lead.sum()) + 2
     observation = gymnasium.spaces.Box(-1e6, 1e6, (size,), np.float64)
@@ -94,4 +94,8 @@ class InventoryVectorEnv(VectorEnv[Float, Float, Any]):
         return self.simulation.observation(), reward, ended, ended | (self.simulation.t >= self.world.periods), {}
 
 
-gymnasium.register("policyrank/Inventory-v0", entry_point=InventoryEnv, vector_entry_point=InventoryVectorEnv)
+gymnasium.register(
+    "policyrank/Inventory-v0",
+    entry_point=f"{__name__}:InventoryEnv",
+    vector_entry_point=f"{__name__}:InventoryVectorEnv",
+)

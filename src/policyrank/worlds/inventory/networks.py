@@ -16,6 +16,9 @@ from policyrank.evidence import EvidenceError
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
+Nodes = dict[Hashable, dict[str, float]]
+Edges = dict[tuple[Hashable, Hashable], dict[str, float]]
+
 NODE = ("stock", "holding", "capacity", "yield", "operating")
 REORDER = ("lead", "price", "transit", "fixed")
 MARKET = ("price", "backlog", "share")
@@ -69,7 +72,11 @@ class Network:
     share: Float
 
     @classmethod
-    def of(cls, nodes: Mapping[Hashable, Mapping[str, float]], edges: Mapping[tuple[Hashable, Hashable], Mapping[str, float]]) -> Network:
+    def of(
+        cls,
+        nodes: Mapping[Hashable, Mapping[str, float]],
+        edges: Mapping[tuple[Hashable, Hashable], Mapping[str, float]],
+    ) -> Network:
         """Checked and compiled.
 
         Parameters
@@ -91,7 +98,8 @@ class Network:
         names = tuple(sorted(nodes, key=lambda x: (str(type(x)), x)))
         number = {name: k for k, name in enumerate(names)}
         buys, sells = {b for _, b in edges}, {a for a, _ in edges}
-        reorder, market = [], []
+        reorder: list[tuple[Hashable, Hashable]] = []
+        market: list[tuple[Hashable, Hashable]] = []
         for (a, b), given in edges.items():
             if a not in number and a in buys:
                 raise EvidenceError(f"{a!r} buys and supplies, so it keeps stock: name it among the nodes.")
@@ -123,9 +131,9 @@ class Network:
         return cls(
             names, tuple(reorder), tuple(market),
             of_node("stock", 0), of_node("holding", 0), of_node("capacity", math.inf), of_node("yield", 1, 1e-9), of_node("operating", 0),
-            np.array([number.get(a, -1) for a, _ in reorder], dtype=int), np.array([number[b] for _, b in reorder], dtype=int), lead.astype(int),
+            np.array([number.get(a, -1) for a, _ in reorder], dtype=np.int64), np.array([number[b] for _, b in reorder], dtype=np.int64), lead.astype(int),
             of_edges(reorder, "price", 0), of_edges(reorder, "transit", 0), of_edges(reorder, "fixed", 0),
-            np.array([number[a] for a, _ in market], dtype=int), of_edges(market, "price", 0), of_edges(market, "backlog", 0), of_edges(market, "share", 1),
+            np.array([number[a] for a, _ in market], dtype=np.int64), of_edges(market, "price", 0), of_edges(market, "backlog", 0), of_edges(market, "share", 1),
         )  # fmt: skip
 
     @cached_property
@@ -192,27 +200,31 @@ def _check_graph(edges: list[tuple[Hashable, Hashable]]) -> None:
 
 def serial() -> Network:
     """Factory, distributor and retailer in line: the paper's serial chain."""
-    nodes = {1: {"stock": 100, "holding": 0.03}, 2: {"stock": 100, "holding": 0.02}, 3: {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01}}  # fmt: skip
-    edges = {(1, 0): {"price": 2, "backlog": 0.1}, (2, 1): {"lead": 4, "price": 1.5, "transit": 0.01}, (3, 2): {"lead": 4, "price": 1, "transit": 0.005}, (4, 3): {"lead": 0, "price": 0.5}}  # fmt: skip
+    nodes: Nodes = {1: {"stock": 100, "holding": 0.03}, 2: {"stock": 100, "holding": 0.02}, 3: {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01}}  # fmt: skip
+    edges: Edges = {(1, 0): {"price": 2, "backlog": 0.1}, (2, 1): {"lead": 4, "price": 1.5, "transit": 0.01}, (3, 2): {"lead": 4, "price": 1, "transit": 0.005}, (4, 3): {"lead": 0, "price": 0.5}}  # fmt: skip
     return Network.of(nodes, edges)
 
 
 def base() -> Network:
     """Three factories, two distributors, one retailer, each with a choice of suppliers: the paper's network of Perez et al. (2021)."""
     factory = ("stock", "holding", "capacity", "operating")
-    nodes = {1: {"stock": 100, "holding": 0.03}, 2: {"stock": 110, "holding": 0.02}, 3: {"stock": 80, "holding": 0.015}}
+    nodes: Nodes = {
+        1: {"stock": 100, "holding": 0.03},
+        2: {"stock": 110, "holding": 0.02},
+        3: {"stock": 80, "holding": 0.015},
+    }
     nodes |= {4: dict(zip(factory, (400, 0.012, 90, 0.01), strict=True)), 5: dict(zip(factory, (350, 0.013, 90, 0.015), strict=True)), 6: dict(zip(factory, (380, 0.011, 80, 0.012), strict=True))}  # fmt: skip
     table = {(2, 1): (5, 1.5, 0.01), (3, 1): (3, 1.6, 0.015), (4, 2): (8, 1, 0.008), (4, 3): (10, 0.8, 0.006), (5, 2): (9, 0.7, 0.005), (6, 2): (11, 0.75, 0.007), (6, 3): (12, 0.8, 0.004),
              (7, 4): (0, 0.15, 0), (7, 5): (1, 0.05, 0.005), (8, 5): (2, 0.07, 0.002), (8, 6): (0, 0.2, 0)}  # fmt: skip
-    edges: dict[tuple[Hashable, Hashable], dict[str, float]] = {(1, 0): {"price": 2, "backlog": 0.1}}
+    edges: Edges = {(1, 0): {"price": 2, "backlog": 0.1}}
     edges |= {e: dict(zip(("lead", "price", "transit"), x, strict=True)) for e, x in table.items()}
     return Network.of(nodes, edges)
 
 
 def divergent() -> Network:
     """One factory, one warehouse, three retailers of different size: prices and costs of the serial chain, demand split .5, .3, .2."""
-    nodes: dict[Hashable, dict[str, float]] = {"factory": {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01}, "warehouse": {"stock": 100, "holding": 0.02}}  # fmt: skip
-    edges: dict[tuple[Hashable, Hashable], dict[str, float]] = {("raw", "factory"): {"lead": 0, "price": 0.5}, ("factory", "warehouse"): {"lead": 4, "price": 1, "transit": 0.005}}  # fmt: skip
+    nodes: Nodes = {"factory": {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01}, "warehouse": {"stock": 100, "holding": 0.02}}  # fmt: skip
+    edges: Edges = {("raw", "factory"): {"lead": 0, "price": 0.5}, ("factory", "warehouse"): {"lead": 4, "price": 1, "transit": 0.005}}  # fmt: skip
     for name, share, lead in (("large", 0.5, 2), ("middle", 0.3, 4), ("small", 0.2, 6)):
         nodes[name] = {"stock": round(200 * share), "holding": 0.03}
         edges["warehouse", name] = {"lead": lead, "price": 1.5, "transit": 0.01}
@@ -342,7 +354,9 @@ def scenario(network: str | Network = "serial", regime: str = "stationary", *, b
 Block = Literal["A_Core", "B_PaperReplication", "D_WalmartM5"]
 
 
-def core_grid(series: Sequence[float] | None = None, networks: Sequence[str] = ("base", "serial")) -> dict[str, Scenario]:
+def core_grid(
+    series: Sequence[float] | None = None, networks: Sequence[str] = ("base", "serial")
+) -> dict[str, Scenario]:
     """The published grid: 2 networks x 2 regimes x goodwill x backlog or lost sales, the stationary ones, and with a demand series (a Walmart M5 window) one more a network: 20 or 22."""  # fmt: skip
     found = [scenario(n, r, goodwill=g, backlog=b) for n in networks for r in ("trend+seasonal", "trend+seasonal+shock") for g in (False, True) for b in (False, True)]  # fmt: skip
     found += [scenario(n, backlog=b) for n in networks for b in (False, True)]

@@ -39,7 +39,9 @@ def _programme(net: Network, horizon: int, groups: Int, backlog: bool, discount:
     n_orders = (int(number.max()) + 1) * edges
     orders = number[:, :, None] * edges + np.arange(edges)
     size = horizon * (2 * markets + n)
-    sales = n_orders + np.arange(paths)[:, None, None] * size + np.arange(horizon)[:, None] * markets + np.arange(markets)
+    sales = (
+        n_orders + np.arange(paths)[:, None, None] * size + np.arange(horizon)[:, None] * markets + np.arange(markets)
+    )
     unmet, stock = sales + horizon * markets, n_orders + np.arange(paths)[:, None, None] * size + 2 * horizon * markets + np.arange(horizon)[:, None] * n + np.arange(n)  # fmt: skip
     factor = discount ** np.arange(horizon)
     inner = net.supplier >= 0
@@ -101,7 +103,9 @@ def _rest(sim: Simulation, b: int, horizon: int) -> tuple[Float, Float, Float]:
     return sim.stock[b], arrivals, sim.unmet[b] if sim.scenario.backlog else np.zeros(len(net.markets))
 
 
-def _solve(net: Network, p: _Programme, demand: Float, stock: Float, arrivals: Float, waiting: Float, seconds: float) -> Float:
+def _solve(
+    net: Network, p: _Programme, demand: Float, stock: Float, arrivals: Float, waiting: Float, seconds: float
+) -> Float:
     """Orders (S, H, E)."""
     paths, horizon, _ = demand.shape
     wanted = demand.copy()
@@ -208,7 +212,9 @@ def oracle(scenario: Scenario, seeds: Sequence[int], *, draws: Draws = "stream",
     replay is kept: a strong reference, not a bound.
     """
     net, periods, b = scenario.network, scenario.periods, len(seeds)
-    programme = _programme(net, periods, np.zeros((1, periods), dtype=int), scenario.backlog, scenario.discount, np.ones(1))
+    programme = _programme(
+        net, periods, np.zeros((1, periods), dtype=int), scenario.backlog, scenario.discount, np.ones(1)
+    )
     empty, none = np.zeros((periods, len(net.names))), np.zeros(len(net.markets))
 
     def plans(demand: Float) -> Float:

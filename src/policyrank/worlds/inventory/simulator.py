@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from scipy.special import pdtr, pdtrik
 
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.evidence import EvidenceError
 from policyrank.worlds.inventory.networks import Float, Scenario
 
 Draws = Literal["stream", "quantile"]
@@ -146,10 +146,13 @@ class Simulation:
         net, t = self.scenario.network, self.t
         last = self.demand[t - 1] if t else np.zeros_like(self.unmet)
         slots = [self.filled[t - lead + k, :, [e]].T if t - lead + k >= 0 and k < lead else np.zeros((len(last), 1)) for e, lead in enumerate(net.lead) for k in range(lead)]  # fmt: skip
-        return np.hstack([last, self.unmet, self.stock, *slots, np.full((len(last), 1), float(t)), self.goodwill[:, None]])
+        return np.hstack(
+            [last, self.unmet, self.stock, *slots, np.full((len(last), 1), float(t)), self.goodwill[:, None]]
+        )
 
 
 COSTS = ("revenue", "procurement", "holding", "operating", "penalty", "fixed")
+KPIS = ("profit", "fill rate", "service level", "bullwhip", "inventory", "unmet", *COSTS)
 
 
 @numba.njit(cache=True)
@@ -286,21 +289,3 @@ def kpis(sim: Simulation, profit: Float) -> dict[str, Float]:
             "unmet": sim.backlog.sum(axis=(0, 2)),
             **{key: sim.parts[key].sum(axis=0) for key in COSTS},
         }
-
-
-Named = Mapping[str, tuple[Controller, Information]]
-
-
-def evidence(scenarios: Mapping[str, Scenario], controllers: Named, seeds: Sequence[int], *, kpi: str = "profit", draws: Draws = "stream",
-             report: Callable[[str], None] | None = None) -> Scores:  # fmt: skip
-    """Controllers on scenarios with common customers: scenarios are tasks, seeds replicates."""
-    policies, tasks, values = [], [], []
-    for task, s in scenarios.items():
-        for name, (controller, information) in controllers.items():
-            if report is not None:
-                report(f"{name} on {task}")
-            found = simulate(s, controller, seeds, information=information, draws=draws).kpis[kpi]
-            policies += [name] * len(seeds)
-            tasks += [task] * len(seeds)
-            values.append(found)
-    return Scores.of(policies, tasks, np.concatenate(values), replicate=np.tile(np.arange(len(seeds)), len(values)))

@@ -1,0 +1,157 @@
+"""``policyrank world``: simulate the policies of a world and rank them."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import sys
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from policyrank.cli import common as c
+from policyrank.evidence import EvidenceError, Scores
+
+world = typer.Typer(help="Simulate policies in a world, and rank them.", no_args_is_help=True, rich_markup_mode=None)
+
+MODEL = "The world"
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=MODEL)]
+Out = Annotated[Path | None, typer.Option(help="Write the scores: .csv, .parquet or .jsonl.", rich_help_panel=c.OUT)]
+Plot = Annotated[Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.", rich_help_panel=c.OUT)]
+
+
+def board_of(scores: Scores) -> Any:
+    """Ranked by the mean over tasks; intervals from the replicates."""
+    from policyrank.rank import aggregate
+
+    return aggregate(scores, resample="replicates")
+
+
+def ranked_live(growing: Iterable[Scores], title: str) -> tuple[Scores, Any]:
+    """The last evidence and its board; on a terminal the board is redrawn as evidence comes in."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from policyrank.report import terminal
+
+    console = Console()
+    if not console.is_terminal:
+        *_, final = growing
+        return final, board_of(final)
+    last: Scores | None = None
+    board: Any = None
+    with Live(Text(f"{title}: simulating ..."), console=console, transient=True, auto_refresh=False) as live:
+        for last in growing:
+            board = board_of(last)
+            live.update(Text.from_ansi(f"{title}, {len(last.task.names)} so far\n{terminal.text(board, colour=True)}"), refresh=True)  # fmt: skip
+    assert last is not None
+    return last, board
+
+
+def finish(scores: Scores, board: Any, *, out: Path | None, html: Path | None, plot: Path | None, json: bool, csv: bool, markdown: bool, title: str) -> None:  # fmt: skip
+    """Write what was asked for, print the board."""
+    from policyrank.cli.rank import emit
+
+    if out is not None:
+        scores.write(out)
+        c.written(out)
+    if html is not None:
+        board.to_html(html, evidence=scores, title=title, command="policyrank " + " ".join(sys.argv[1:]))
+        c.written(html)
+    if plot is not None:
+        board.plot(plot, title=title)
+        c.written(plot)
+    emit(board, json=json, csv=csv, markdown=markdown, top=None)
+
+
+def _controllers(names: list[str] | None, networks: dict[str, Any]) -> dict[str, Any]:
+    from policyrank.worlds import inventory as inv
+
+    known = {**inv.HEURISTICS, **inv.PLANS}
+    found: dict[str, Any] = {}
+    for name in names or list(inv.HEURISTICS):
+        if name in known:
+            found[name] = known[name]
+        elif Path(name).is_file():
+            from policyrank.train.control import LearnedController
+
+            if len(networks) != 1:
+                raise EvidenceError(f"{name}: a trained controller runs on the network it was trained on. Name that one with --network.")  # fmt: skip
+            learned = LearnedController.load(name, next(iter(networks.values())))
+            found[Path(name).stem] = (learned, learned.information)
+        else:
+            raise EvidenceError(f"--controller {name}: neither a file of `policyrank train controller` nor one of {', '.join(known)}.")  # fmt: skip
+    return found
+
+
+def series_of(path: Path | None) -> tuple[float, ...] | None:
+    """The first column with numbers of a CSV file."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise EvidenceError(f"{path}: no such file.")
+    rows = [r for r in csv_module.reader(path.read_text().splitlines()) if r]
+    for column in range(len(rows[0]) if rows else 0):
+        for skip in (0, 1):
+            try:
+                return tuple(float(r[column]) for r in rows[skip:])
+            except (ValueError, IndexError):
+                continue
+    raise EvidenceError(f"{path}: no column with a number in each row.")
+
+
+@world.command()
+def inventory(
+    network: Annotated[list[str] | None, typer.Option(help="base, serial or divergent; repeatable.", rich_help_panel=MODEL)] = None,
+    regime: Annotated[list[str] | None, typer.Option(help="Demand: stationary, trend, seasonal, shock, trend+seasonal, trend+seasonal+shock; repeatable.", rich_help_panel=MODEL)] = None,
+    unmet: Annotated[str, typer.Option(help="What becomes of unmet demand: backlog, lost or both.", rich_help_panel=MODEL)] = "both",
+    goodwill: Annotated[str, typer.Option(help="Whether demand follows service: no, yes or both.", rich_help_panel=MODEL)] = "no",
+    series: Annotated[Path | None, typer.Option(help="CSV file with your demand, a row a period, instead of the mean of 20.", rich_help_panel=MODEL)] = None,
+    noise: Annotated[float, typer.Option(help="Factor of the Poisson noise; 0: none.", min=0, rich_help_panel=MODEL)] = 1.0,
+    periods: Annotated[int, typer.Option(help="Length of an episode.", min=1, rich_help_panel=MODEL)] = 30,
+    grid: Annotated[bool, typer.Option("--core-grid", help="The published scenarios instead: 2 networks, 20 scenarios, with --series 22.", rich_help_panel=MODEL)] = False,
+    controller: Annotated[list[str] | None, typer.Option(help="A heuristic or plan (see the docs), or a file of `policyrank train controller`; repeatable. Default: all heuristics.", rich_help_panel=c.METHOD)] = None,
+    episodes: Annotated[int, typer.Option(help="Of each scenario; the same customers for every controller.", min=2, rich_help_panel=MODEL)] = 100,
+    kpi: Annotated[str, typer.Option(help="What counts: 'share of the oracle\'s profit', profit, fill rate, service level, bullwhip, inventory, unmet.", rich_help_panel=c.METHOD)] = "share of the oracle's profit",
+    seed: Seed = 0,
+    out: Out = None,
+    html: c.Html = None,
+    plot: Plot = None,
+    json: c.Json = False,
+    csv: c.Csv = False,
+    markdown: c.Markdown = False,
+) -> None:  # fmt: skip
+    """Rank inventory controllers over scenarios.
+
+    Examples:
+
+      policyrank world inventory --network serial --regime trend+seasonal --html inventory.html
+
+      policyrank world inventory --core-grid --controller newsvendor --controller DLP-I --episodes 20
+    """
+    from policyrank.worlds import inventory as inv
+
+    c.check_writable(out, html, plot)
+    for name, value, allowed in (("unmet", unmet, ("backlog", "lost", "both")), ("goodwill", goodwill, ("no", "yes", "both"))):  # fmt: skip
+        if value not in allowed:
+            raise EvidenceError(f"--{name} {value}: use {', '.join(allowed)}.")
+    own = series_of(series)
+    if grid:
+        scenarios = inv.core_grid(own, network or ("base", "serial"))
+    else:
+        demand: dict[str, Any] = {"noise": noise} | ({} if own is None else {"series": own})
+        made = [
+            inv.scenario(n, r, backlog=b, goodwill=g, periods=periods, **demand)
+            for n, r, b, g in product(network or ["serial"], regime or ["stationary"], {"backlog": [True], "lost": [False]}.get(unmet, [True, False]), {"no": [False], "yes": [True]}.get(goodwill, [False, True]))
+        ]  # fmt: skip
+        scenarios = {s.name: s for s in made}
+    controllers = _controllers(controller, {s.name.split(",")[0]: s.network for s in scenarios.values()})
+    title = f"{len(controllers)} controllers on {len(scenarios)} scenarios, {episodes} episodes each"
+    with c.working("Simulating …") as update:
+        growing = inv.growing_evidence(scenarios, controllers, range(seed, seed + episodes), kpi=kpi, report=update)
+        *_, scores = growing
+        board = board_of(scores)
+    finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=title)

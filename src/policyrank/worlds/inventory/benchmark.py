@@ -1,0 +1,61 @@
+"""Controllers on scenarios: evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from policyrank.evidence import EvidenceError, Scores
+from policyrank.worlds.inventory.networks import Scenario
+from policyrank.worlds.inventory.planning import oracle
+from policyrank.worlds.inventory.simulator import KPIS, Controller, Draws, Information, simulate
+
+SHARE = "share of the oracle's profit"
+
+Named = Mapping[str, tuple[Controller, Information]]
+
+
+def growing_evidence(scenarios: Mapping[str, Scenario], controllers: Named, seeds: Sequence[int], *, kpi: str = SHARE, draws: Draws = "stream",
+                     report: Callable[[str], None] | None = None) -> Iterator[Scores]:  # fmt: skip
+    """As ``evidence``, but yields what there is after each scenario."""
+    if kpi != SHARE and kpi not in KPIS:
+        raise EvidenceError(f"kpi={kpi!r}: use {SHARE!r}, {', '.join(KPIS)}.")
+    if not scenarios or not controllers:
+        raise EvidenceError("nothing to simulate: name at least one scenario and one controller.")
+    policies: list[str] = []
+    tasks: list[str] = []
+    values: list[np.ndarray] = []
+    for k, (task, s) in enumerate(scenarios.items()):
+        most = 1.0
+        if kpi == SHARE:
+            most = float(oracle(s, seeds, draws=draws).profit.mean())
+            if most <= 0:
+                raise EvidenceError(f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use kpi='profit'.")  # fmt: skip
+        for name, (controller, information) in controllers.items():
+            if report is not None:
+                report(f"{name} on {task} ({k + 1} of {len(scenarios)})")
+            found = simulate(s, controller, seeds, information=information, draws=draws).kpis
+            values.append(found["profit"] / most if kpi == SHARE else found[kpi])
+            policies += [name] * len(seeds)
+            tasks += [task] * len(seeds)
+        yield Scores.of(policies, tasks, np.concatenate(values), metric=[kpi] * len(tasks), replicate=np.tile(np.arange(len(seeds)), len(values)),
+                        lower_is_better=[kpi] if kpi in LOWER else [])  # fmt: skip
+
+
+LOWER = ("bullwhip", "inventory", "unmet", "procurement", "holding", "operating", "penalty", "fixed")
+
+
+def evidence(scenarios: Mapping[str, Scenario], controllers: Named, seeds: Sequence[int], *, kpi: str = SHARE, draws: Draws = "stream",
+             report: Callable[[str], None] | None = None) -> Scores:  # fmt: skip
+    """Controllers on scenarios with common customers: scenarios are tasks, seeds replicates.
+
+    Parameters
+    ----------
+    controllers
+        name -> (controller, what it may know), as in ``HEURISTICS`` and ``PLANS``
+    kpi
+        profit over the mean profit of the oracle in the scenario, on the same customers (1 minus the published optimality gap), or a key figure of ``Episodes``
+    """
+    *_, last = growing_evidence(scenarios, controllers, seeds, kpi=kpi, draws=draws, report=report)
+    return last
