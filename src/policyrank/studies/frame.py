@@ -83,6 +83,8 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
         if (tasks and not measured) or name not in used.policies:
             return unmeasured
         part = used.filter(tasks=measured) if tasks else used
+        if name not in part.policies:
+            return unmeasured
         cube = part.cube()[:, part.policies.index(name)]
         found.append(np.nanmean(cube, axis=0, keepdims=True) if claim.than_tasks else cube)
     gap = found[0] - found[1]

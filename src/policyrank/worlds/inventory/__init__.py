@@ -8,7 +8,7 @@ from policyrank.worlds.inventory.benchmark import SHARE, evidence, growing_evide
 from policyrank.worlds.inventory.controllers import HEURISTICS, echelon, newsvendor, reorder_point, smoothing
 from policyrank.worlds.inventory.networks import NETWORKS, REGIMES, Demand, Network, Scenario, core_grid, scenario
 from policyrank.worlds.inventory.planning import PLANS, deterministic_plan, oracle, stochastic_plan
-from policyrank.worlds.inventory.simulator import Controller, Episodes, Simulation, View, simulate
+from policyrank.worlds.inventory.simulator import Controller, Episodes, Information, Simulation, View, simulate
 
-__all__ = ["HEURISTICS", "NETWORKS", "PLANS", "REGIMES", "SHARE", "Controller", "Demand", "Episodes", "Network", "Scenario", "Simulation", "View", "core_grid", "deterministic_plan", "echelon", "evidence", "growing_evidence", "newsvendor", "oracle",
+__all__ = ["HEURISTICS", "NETWORKS", "PLANS", "REGIMES", "SHARE", "Controller", "Demand", "Episodes", "Information", "Network", "Scenario", "Simulation", "View", "core_grid", "deterministic_plan", "echelon", "evidence", "growing_evidence", "newsvendor", "oracle",
            "reorder_point", "scenario", "simulate", "smoothing", "stochastic_plan"]  # fmt: skip
