@@ -417,3 +417,16 @@ def test_few_unanimous_ballots_are_no_certainty(method):
 def test_two_resamples_are_refused(battles):
     with pytest.raises(EvidenceError, match="at least 20"):
         pr.bradley_terry(battles(), interval="bootstrap", resamples=2)
+
+
+def test_paired_replicates_tell_policies_apart():
+    rng = np.random.default_rng(0)
+    fortune = rng.normal(size=60)
+    values = np.concatenate([fortune, fortune + 0.1 + 0.02 * rng.normal(size=60)])
+    scores = Scores.of(["a"] * 60 + ["b"] * 60, ["t"] * 120, values, replicate=np.tile(np.arange(60), 2))
+    apart, together = (aggregate(scores, resample="replicates", paired=p) for p in (True, False))
+    assert apart.rank_upper.tolist() == [1, 2]
+    assert together.rank_upper.tolist() == [2, 2]
+    np.testing.assert_allclose(apart.upper - apart.lower, together.upper - together.lower, rtol=0.15)
+    with pytest.raises(EvidenceError, match="paired=True"):
+        aggregate(Scores.of(["a", "a", "b"], ["t"] * 3, [1.0, 2.0, 3.0], replicate=[0, 1, 0]), paired=True)

@@ -23,10 +23,10 @@ Plot = Annotated[Path | None, typer.Option(help="Write a plot: .png, .svg or .pd
 
 
 def board_of(scores: Scores) -> Any:
-    """Ranked by the mean over tasks; intervals from the replicates."""
+    """Ranked by the mean over tasks; intervals from the replicates, which are the same fortune for all."""
     from policyrank.rank import aggregate
 
-    return aggregate(scores, resample="replicates")
+    return aggregate(scores, resample="replicates", paired=True)
 
 
 def ranked_live(growing: Iterable[Scores], title: str) -> tuple[Scores, Any]:
@@ -155,3 +155,82 @@ def inventory(
         *_, scores = growing
         board = board_of(scores)
     finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=title)
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    import polars as pl
+
+    if not path.is_file():
+        raise EvidenceError(f"{path}: no such file.")
+    frame = pl.read_csv(path)
+    if missing := [x for x in columns if x not in frame.columns]:
+        raise EvidenceError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+    return [(*map(str, row[:-1]), float(row[-1])) for row in frame.select(columns).rows()]
+
+
+def _interventions(path: Path) -> list[Any]:
+    import tomllib
+
+    from policyrank.worlds.supply import Intervention
+
+    try:
+        given = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise EvidenceError(f"{path}: {error}.") from error
+    found = []
+    for name, parts in given.items():
+        if not isinstance(parts, dict) or set(parts) - {"z", "zz", "x", "cost"}:
+            raise EvidenceError(f"{path}: [{name!r}] has z, zz, x (tables of node = strength) and cost.")
+        zz = {tuple(pair.split(" ", 1)): float(v) for pair, v in parts.get("zz", {}).items()}
+        if bad := [pair for pair in zz if len(pair) != 2]:
+            raise EvidenceError(f"{path}: [{name!r}] zz has {bad[0][0]!r}: write 'node node' = strength.")
+        found.append(Intervention(name, parts.get("z", {}), zz, parts.get("x", {}), float(parts.get("cost", 0.0))))
+    return found
+
+
+@world.command()
+def supply(
+    nodes: Annotated[Path, typer.Option(help="CSV with node and h, the strength with which it prefers stable.", rich_help_panel=MODEL)],
+    edges: Annotated[Path, typer.Option(help="CSV with source, target and J.", rich_help_panel=MODEL)],
+    interventions: Annotated[Path, typer.Option(help="TOML: [name] with z, zz, x (node = strength) and cost.", rich_help_panel=MODEL)],
+    shock: Annotated[list[str] | None, typer.Option(help="NODE=STRENGTH of a transverse field; repeatable.", rich_help_panel=MODEL)] = None,
+    failed: Annotated[list[str] | None, typer.Option(help="Node that is known to be stressed; repeatable.", rich_help_panel=MODEL)] = None,
+    temperature: Annotated[float, typer.Option(help="T of the Boltzmann distribution.", rich_help_panel=MODEL)] = 1.0,
+    by: Annotated[str, typer.Option(help="mean stress, tail, ground energy, free energy, ground stress, first order, first order at T, second order.", rich_help_panel=c.METHOD)] = "mean stress",
+    at_least: Annotated[int | None, typer.Option(help="Of tail: how many stressed nodes are a catastrophe (half of them).", min=1, rich_help_panel=c.METHOD)] = None,
+    spread: Annotated[float, typer.Option(help="Relative uncertainty of every weight.", min=0, rich_help_panel=c.UNSURE)] = 0.2,
+    runs: Annotated[int, typer.Option(help="Draws of the weights.", min=2, rich_help_panel=c.UNSURE)] = 100,
+    convention: Annotated[str, typer.Option(help="stable: nodes at rest prefer stable; paper: the printed sign.", rich_help_panel=MODEL)] = "stable",
+    seed: Seed = 0,
+    out: Out = None,
+    html: c.Html = None,
+    plot: Plot = None,
+    json: c.Json = False,
+    csv: c.Csv = False,
+    markdown: c.Markdown = False,
+) -> None:  # fmt: skip
+    """Rank interventions on a supply network by the stress that they take away, exactly, over the uncertainty of its weights.
+
+    Example:
+
+      policyrank world supply --nodes nodes.csv --edges edges.csv --interventions plans.toml --shock 0=1.5
+    """
+    from policyrank.cli.rank import _number, _split
+    from policyrank.worlds import supply as s
+
+    c.check_writable(out, html, plot)
+    shocks = {name: _number(v, "--shock") for name, v in (_split(x, "--shock") for x in shock or [])}
+    network = s.SupplyNetwork.of(dict(_table(nodes, ("node", "h"))), _table(edges, ("source", "target", "J")), shocks, convention=convention)  # type: ignore[arg-type]  # fmt: skip
+    if failed:
+        network = network.given(dict.fromkeys(failed, 1))
+    plans = [s.Intervention("no intervention"), *_interventions(interventions)]
+    options: dict[str, Any] = {"temperature": temperature} | ({"at_least": at_least} if by == "tail" else {})
+    with c.working("Solving …") as update:
+        stress = network.stress(temperature)
+        count = network.failures(temperature)
+        tail = s.independent(stress)
+        half = (len(network) + 1) // 2
+        c.say(f"{len(network)} nodes, width {network.width}: {stress.mean():.1%} stressed on average; P(at least {half} stressed) {count[half:].sum():.3g}, {tail[half:].sum():.3g} if nodes were independent")  # fmt: skip
+        scores = s.evidence({"network": network}, plans, by, spread=spread, runs=runs, seed=seed, report=update, **options)  # type: ignore[arg-type]  # fmt: skip
+        board = board_of(scores)
+    finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=f"Interventions by {by}")  # fmt: skip

@@ -93,6 +93,7 @@ def aggregate(
     *,
     statistic: str = "mean",
     resample: Literal["auto", "replicates", "tasks", "both"] = "auto",
+    paired: bool = False,
     interval: str = "bootstrap",
     resamples: int = 1000,
     seed: Seed = 0,
@@ -112,6 +113,9 @@ def aggregate(
         what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the tasks are all there
         is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``; ``"auto"``: replicates where there are
         any, else tasks. Draws over few tasks or replicates are widened by Student's t.
+    paired
+        replicate k of a task was the same fortune for every policy (common random numbers): the bootstrap draws it for all
+        at once, so that policies are told apart by their differences
     interval, resamples, seed, options
         of the intervals and rank sets
 
@@ -160,12 +164,17 @@ def aggregate(
         raise EvidenceError(
             f"resample={draw!r} needs several scores a task and policy; there is one. Use resample='tasks'."
         )
+    if paired and np.isnan(cube).any():
+        t, p, k = np.argwhere(np.isnan(cube))[0]
+        raise EvidenceError(
+            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no replicate number {k + 1} of {evidence.columns[t]!r}."
+        )
     draws = None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning)
         rating = function(cube)
         if interval == "bootstrap" and (draw == "replicates" or tasks > 1):
-            draws = _bootstrap(cube, function, rating, draw, resamples, generator(seed))
+            draws = _bootstrap(cube, function, rating, draw, paired, resamples, generator(seed))
     if interval == "bootstrap" and draws is None:
         notes.append(Note("no intervals", "One score a policy shows no variation: there are no intervals.", "warning"))
     elif interval not in ("bootstrap", "none"):
@@ -173,12 +182,12 @@ def aggregate(
     units = float(tasks) if draw != "replicates" else float((~np.isnan(cube)).sum(axis=(0, 2)).min())
     return leaderboard(
         evidence.policies, rating, method=statistic, n=evidence.seen(), draws=draws, units=units, notes=notes, unit=unit, source=evidence.summary,
-        settings={"resample": draw, "interval": interval, "resamples": resamples, "seed": seed}, **options,
+        settings={"resample": draw, **({"paired": True} if paired else {}), "interval": interval, "resamples": resamples, "seed": seed}, **options,
     )  # fmt: skip
 
 
 def _bootstrap(
-    cube: Float, function: Statistic, rating: Float, draw: str, resamples: int, rng: np.random.Generator
+    cube: Float, function: Statistic, rating: Float, draw: str, paired: bool, resamples: int, rng: np.random.Generator
 ) -> Float:
     """Errors of the statistic on resampled tables, widened for the few units they were drawn from."""
     tasks, n, runs = cube.shape
@@ -189,7 +198,8 @@ def _bootstrap(
     out = []
     for start in range(0, resamples, size):
         batch = min(size, resamples - start)
-        runs_drawn = (rng.random((batch, *cube.shape)) * np.maximum(number, 1)[..., None]).astype(np.int64)
+        uniform = rng.random((batch, tasks, 1 if paired else n, runs))
+        runs_drawn = (uniform * np.maximum(number, 1)[..., None]).astype(np.int64)
         tasks_drawn = rng.integers(tasks, size=(batch, tasks))
         if function is _win_rate:
             weight = np.broadcast_to(

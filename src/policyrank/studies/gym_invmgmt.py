@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import polars as pl
 from scipy.stats import kendalltau
 
@@ -88,7 +87,7 @@ def run(scale: Scale, seed: int) -> Scores:
             def say(text: str, network: str = network, k: int = k) -> None:
                 report(f"training run {k + 1} of {blocks}, {network}: {text}")
 
-            found: dict[str, inv.Controller] = {f"PPO {a}": control.ppo(worlds, architecture=a, steps=steps, seed=own, report=say) for a in ("mlp", "graph", "transformer")}  # type: ignore[arg-type]  # fmt: skip
+            found: dict[str, inv.Controller] = {f"PPO {a}": control.ppo(worlds, architecture=a, steps=steps, seed=own, report=say) for a in ("mlp", "graph", "transformer")}  # fmt: skip
             found["PPO on echelon"] = control.ppo(worlds, base="echelon", steps=steps, seed=own, report=say)
             expert = "echelon-I" if scale == "smoke" else "MSSP-I"
             found[f"imitation of {expert}"] = control.imitate(worlds, expert, architecture="transformer", rounds=1 if scale == "smoke" else 4, episodes=taught, epochs=2 if scale == "smoke" else 40, seed=own, report=say)  # fmt: skip
@@ -100,7 +99,7 @@ def run(scale: Scale, seed: int) -> Scores:
             trained = learned.get(task.split(",")[0], {}) if task in CORE else {}
             everyone = {**fixed, **{name: (c, "blind") for name, c in trained.items()}}
             for name, (controller, information) in everyone.items():
-                profit = inv.simulate(world, controller, seeds, information=information).profit.mean()  # type: ignore[arg-type]
+                profit = inv.simulate(world, controller, seeds, information=information).profit.mean()
                 rows.append((name, task, OWN, k, float(profit / most)))
                 if task in CORE:
                     mine.append((name, task, float(profit)))

@@ -1,0 +1,18 @@
+"""Supply chain: risk of a correlated network, interventions ranked by what they change.
+
+A node is stable or stressed; neighbours are alike; shocked nodes waver (a transverse field). Exact ground state, partition function, marginals, failure counts and tails by variable elimination.
+Chongder (2026), arXiv 2604.00035 (QR-SPPS), whose Hamiltonian this is.
+"""
+
+from policyrank.worlds.supply.interventions import (
+    Intervention,
+    evidence,
+    first_order,
+    perturbed,
+    rank_interventions,
+    score,
+    second_order,
+)
+from policyrank.worlds.supply.network import SupplyNetwork, cascade, independent, tail_probability, tiered
+
+__all__ = ["Intervention", "SupplyNetwork", "cascade", "evidence", "first_order", "independent", "perturbed", "rank_interventions", "score", "second_order", "tail_probability", "tiered"]  # fmt: skip

@@ -1,0 +1,177 @@
+"""Interventions on a supply network, ranked: by first order at the present state, and exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from policyrank.evidence import EvidenceError, Scores
+from policyrank.worlds.supply.network import Float, SupplyNetwork
+
+Score = Literal[
+    "first order",
+    "first order at T",
+    "second order",
+    "ground energy",
+    "free energy",
+    "mean stress",
+    "tail",
+    "ground stress",
+]
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """An operator that is added to H: sum z_i Z_i + sum zz_ij Z_i Z_j + sum x_i X_i.
+
+    Attributes
+    ----------
+    z
+        node -> strength; negative ones pull towards stable
+    zz
+        (node, node) -> strength; positive ones loosen a coupling
+    x
+        node -> strength of the transverse field that is added
+    cost
+        in any unit; 0: free
+    """
+
+    name: str
+    z: Mapping[Hashable, float] = field(default_factory=dict)
+    zz: Mapping[tuple[Hashable, Hashable], float] = field(default_factory=dict)
+    x: Mapping[Hashable, float] = field(default_factory=dict)
+    cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = [*self.z.values(), *self.zz.values(), *self.x.values()]
+        if not all(np.isfinite(v) for v in values):
+            raise EvidenceError(f"intervention {self.name!r} has a strength that is not finite.")
+        if not self.cost >= 0:
+            raise EvidenceError(f"intervention {self.name!r} costs {self.cost}: it costs at least 0.")
+
+    def apply(self, network: SupplyNetwork, strength: float = 1.0) -> SupplyNetwork:
+        """The network with the operator added, times a strength."""
+        fields, shock = network.field.copy(), network.shock.copy()
+        for name, v in self.z.items():
+            fields[network.number(name)] += strength * v
+        for name, v in self.x.items():
+            shock[network.number(name)] -= strength * v
+        coupling = {(a, b): j for (a, b), j in zip(network.edges.tolist(), network.coupling.tolist(), strict=True)}
+        for (first, second), v in self.zz.items():
+            a, b = sorted((network.number(first), network.number(second)))
+            if a == b:
+                raise EvidenceError(f"intervention {self.name!r} couples {first!r} with itself.")
+            coupling[a, b] = coupling.get((a, b), 0.0) - strength * v
+        return replace(network, field=fields, shock=shock, edges=np.array(list(coupling), dtype=np.int64).reshape(-1, 2), coupling=np.array(list(coupling.values())))  # fmt: skip
+
+
+def first_order(network: SupplyNetwork, intervention: Intervention, temperature: float | None = None) -> float:
+    """<dH> in the ground state, or at a temperature: the derivative of E0 or F by the operator's strength (Hellmann-Feynman).
+
+    Without a second solution: <Z_i> and <Z_i Z_j> come from the present state, and <X_i> = -dF/d(x_i) by differences of it. At the ground state of a network whose nodes are classical <X> is 0, so
+    that operators of X alone are not seen: use ``"second order"`` or a temperature.
+    """
+    cold = temperature is None
+    scale = float(np.abs(network.field).sum() + np.abs(network.coupling).sum() + np.abs(network.shock).sum())
+    low, high = network.levels(2)
+    t = (high - low if high - low > 1e-9 * scale else 1e-6 * scale) / 60 if temperature is None else temperature
+    spin = 1 - 2 * network.stress(t)
+    total = sum(v * spin[network.number(i)] for i, v in intervention.z.items())
+    sign = np.outer([1, -1], [1, -1])
+    total += sum(v * float((network.pair(a, b, t) * sign).sum()) for (a, b), v in intervention.zz.items())
+    for name, v in intervention.x.items():
+        only = Intervention(name="", x={name: 1.0})
+        if network.shock[network.number(name)] == 0:
+            continue  # H commutes with Z of the node: <X> = 0
+        ends = [only.apply(network, s) for s in (1e-4, -1e-4)]
+        energies = [e.ground_energy if cold else e.free_energy(t) for e in ends]
+        total += v * (energies[0] - energies[1]) / 2e-4
+    return float(total)
+
+
+def second_order(network: SupplyNetwork, intervention: Intervention, step: float = 1e-2) -> float:
+    """<dH> + the second-order term, from E0 at strengths 0, +-step: E0(1) as a parabola would have it. Sees operators of X."""
+    low, mid, high = (intervention.apply(network, s).ground_energy for s in (-step, 0.0, step))
+    return (high - low) / (2 * step) + (high - 2 * mid + low) / (2 * step**2)
+
+
+def score(network: SupplyNetwork, intervention: Intervention, by: Score = "mean stress", *, temperature: float = 1.0, at_least: int | None = None, among: Sequence[Hashable] | None = None) -> float:  # fmt: skip
+    """What an intervention changes: lower is better.
+
+    Parameters
+    ----------
+    by
+        ``"first order"``, ``"first order at T"``, ``"second order"``: of E0 or F, cheap. Exact changes: ``"ground energy"``, ``"free energy"``, ``"ground stress"``, ``"mean stress"`` (at T),
+        ``"tail"``: P(at least ``at_least`` of ``among`` are stressed). Energy that falls is not risk that falls: an operator that pulls towards stressed lowers E0 as well
+    at_least
+        None: half of ``among``
+    """
+    if by == "first order":
+        return first_order(network, intervention)
+    if by == "first order at T":
+        return first_order(network, intervention, temperature)
+    if by == "second order":
+        return second_order(network, intervention)
+    after = intervention.apply(network)
+    if by == "ground energy":
+        return after.ground_energy - network.ground_energy
+    if by == "free energy":
+        return after.free_energy(temperature) - network.free_energy(temperature)
+    if by == "ground stress":
+        return float(after.ground_stress().mean() - network.ground_stress().mean())
+    if by == "mean stress":
+        return float(after.stress(temperature).mean() - network.stress(temperature).mean())
+    if by == "tail":
+        chosen = list(among if among is not None else network.names)
+        k = at_least if at_least is not None else (len(chosen) + 1) // 2
+        return after.tail(temperature, k, chosen) - network.tail(temperature, k, chosen)
+    raise EvidenceError(f"by={by!r}: use one of {', '.join(Score.__args__)}.")
+
+
+def rank_interventions(network: SupplyNetwork, interventions: Sequence[Intervention], by: Score = "mean stress", *, per_cost: bool = False, **options: Any) -> pl.DataFrame:  # fmt: skip
+    """Interventions, best first: policy, change (negative: better), cost, change per cost, rank.
+
+    Parameters
+    ----------
+    per_cost
+        rank by what a unit of cost brings; free interventions are ranked by the change itself and stand first where they help
+    """
+    if not interventions:
+        raise EvidenceError("no interventions to rank.")
+    change = np.array([score(network, i, by, **options) for i in interventions])
+    cost = np.array([i.cost for i in interventions])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit: Float = np.where(cost > 0, change / cost, np.where(np.abs(change) < 1e-12, 0.0, np.sign(change) * np.inf))
+    key = unit if per_cost else change
+    order = np.lexsort((change, key))
+    table = {"policy": [interventions[k].name for k in order], "change": change[order], "cost": cost[order], "per cost": unit[order], "rank": np.arange(len(order)) + 1}  # fmt: skip
+    return pl.DataFrame(table)
+
+
+def perturbed(network: SupplyNetwork, spread: float, seed: int) -> SupplyNetwork:
+    """Fields, couplings and shocks each times a log-normal number of this relative spread: weights that are guessed are not known."""
+    if not spread >= 0:
+        raise EvidenceError(f"spread={spread}: it is at least 0.")
+    rng = np.random.default_rng(seed)
+    field, coupling, shock = (v * np.exp(spread * rng.standard_normal(v.shape)) for v in (network.field, network.coupling, network.shock))  # fmt: skip
+    return replace(network, field=field, coupling=coupling, shock=shock)
+
+
+def evidence(networks: Mapping[str, SupplyNetwork], interventions: Sequence[Intervention], by: Score = "mean stress", *, spread: float = 0.2, runs: int = 100, seed: int = 0,
+             report: Callable[[str], None] | None = None, **options: Any) -> Scores:  # fmt: skip
+    """Interventions on networks whose weights are uncertain: networks (states of the world) are tasks, drawn weights replicates, the same for every intervention; lower is better."""
+    if not networks or not interventions:
+        raise EvidenceError("name at least one network and one intervention.")
+    rows = []
+    for task, network in networks.items():
+        for k in range(runs):
+            if report is not None:
+                report(f"{task}: {k + 1} of {runs}")
+            drawn = perturbed(network, spread, seed + k)
+            rows += [(i.name, task, k, score(drawn, i, by, **options)) for i in interventions]
+    policies, tasks, replicates, values = zip(*rows, strict=True)
+    return Scores.of(policies, tasks, values, metric=[by] * len(rows), replicate=replicates, lower_is_better=[by])
