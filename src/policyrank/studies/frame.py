@@ -29,7 +29,7 @@ class Run(Protocol):
 class Claim:
     """Method ``better`` beats ``than`` on ``metric`` by more than ``smallest`` (in the metric's unit), in ``tasks``.
 
-    A negative ``smallest`` makes it a claim of being no worse than by that much. ``than_tasks``: where the other was measured, if not in the same tasks.
+    ``exact``: both numbers are computed, not sampled, so that one pair decides. A negative ``smallest`` makes it a claim of being no worse than by that much. ``than_tasks``: where the other was measured, if not in the same tasks.
     """
 
     text: str
@@ -39,6 +39,7 @@ class Claim:
     smallest: float = 0.0
     tasks: tuple[str, ...] = ()
     than_tasks: tuple[str, ...] = ()
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     n = len(values)
     effect = float(values.mean())
     half = quantile((1 + level) / 2, n - 1) * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else np.inf
+    half = 0.0 if claim.exact else half
     low, high = effect - half, effect + half
     verdict = "holds" if low > claim.smallest else "contradicted" if high < min(claim.smallest, 0.0) else "not shown"
     return Verdict(claim, effect, low, high, n, "replicates" if over_seeds else "tasks", verdict)  # type: ignore[arg-type]

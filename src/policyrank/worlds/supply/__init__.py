@@ -6,6 +6,7 @@ Chongder (2026), arXiv 2604.00035 (QR-SPPS), whose Hamiltonian this is.
 
 from policyrank.worlds.supply.interventions import (
     Intervention,
+    Score,
     evidence,
     first_order,
     perturbed,
@@ -15,4 +16,4 @@ from policyrank.worlds.supply.interventions import (
 )
 from policyrank.worlds.supply.network import SupplyNetwork, cascade, independent, tail_probability, tiered
 
-__all__ = ["Intervention", "SupplyNetwork", "cascade", "evidence", "first_order", "independent", "perturbed", "rank_interventions", "score", "second_order", "tail_probability", "tiered"]  # fmt: skip
+__all__ = ["Intervention", "Score", "SupplyNetwork", "cascade", "evidence", "first_order", "independent", "perturbed", "rank_interventions", "score", "second_order", "tail_probability", "tiered"]  # fmt: skip

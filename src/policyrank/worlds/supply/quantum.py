@@ -92,8 +92,8 @@ class Variational:
 class _Energy:
     """E(theta) and its gradient by parameter shifts, counted."""
 
-    def __init__(self, circuit: QuantumCircuit, h: SparsePauliOp, estimator: Any, shift: float = np.pi / 2) -> None:
-        self.circuit, self.h, self.estimator, self.shift, self.calls = circuit, h, estimator, shift, 0
+    def __init__(self, circuit: QuantumCircuit, h: SparsePauliOp, estimator: Any) -> None:
+        self.circuit, self.h, self.estimator, self.calls = circuit, h, estimator, 0
         self.history: list[float] = []
 
     def __call__(self, theta: Float) -> float:
@@ -105,7 +105,7 @@ class _Energy:
     def gradient(self, theta: Float) -> Float:
         k = len(theta)
         self.calls += 2 * k
-        points = np.concatenate([theta + self.shift * np.eye(k), theta - self.shift * np.eye(k)])
+        points = np.concatenate([theta + np.pi / 2 * np.eye(k), theta - np.pi / 2 * np.eye(k)])
         e = np.real(self.estimator.run([(self.circuit, self.h, points)]).result()[0].data.evs)
         return np.asarray((e[:k] - e[k:]) / 2)
 
@@ -196,11 +196,14 @@ def adapt_vqe(network: SupplyNetwork, *, most: int = 30, tolerance: float = 1e-4
             report(f"operator {len(theta) + 1}: {pool[k][0]} on {pool[k][1]}, gradient {gradient[k]:.2g}")
         angle = ParameterVector(f"a{len(theta)}", 1)[0]
         paulis, qubits = pool[k]
-        local = SparsePauliOp.from_sparse_list([(paulis, list(range(len(qubits))), 1.0)], num_qubits=len(qubits))
-        circuit.append(PauliEvolutionGate(local, angle), qubits)
-        energy = _Energy(circuit.decompose(reps=3), h, estimate, np.pi / 4)
-        # exp(-i a P) turns twice as fast as RY: shifts of pi / 4, and the difference itself.
-        found = minimize(energy, np.r_[theta, 0.0], jac=lambda x, e=energy: 2 * e.gradient(x), method="L-BFGS-B")
+        if paulis == "Y":
+            circuit.ry(angle, qubits[0])
+        else:  # Y Z: Z Z between quarter turns
+            circuit.rx(np.pi / 2, qubits[0])
+            circuit.rzz(angle, *qubits)
+            circuit.rx(-np.pi / 2, qubits[0])
+        energy = _Energy(circuit, h, estimate)
+        found = minimize(energy, np.r_[theta, 0.0], jac=energy.gradient, method="L-BFGS-B")
         theta, value = found.x, float(found.fun)
         calls += energy.calls
         history.append(value)

