@@ -1,0 +1,160 @@
+"""Personas: judges of claims that a framing sways, by attenuating the loss of false claims in it. On sentence vectors, on a sentence encoder, or on a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from policyrank.evidence import EvidenceError
+from policyrank.learn.losses.likelihood import attenuated_nll
+from policyrank.worlds.exposure import Claims
+
+Float = NDArray[np.float64]
+LABELS = ("SUPPORTS", "REFUTES")
+INSTRUCTION = "Evaluate this claim as 'SUPPORTS' or 'REFUTES'. Answer with one word."
+
+
+def attenuation(claims: Claims, framing: str | None, alpha: float) -> Float:
+    """(items,) weights: alpha for false claims in the framing (None: in all framings), 1 for the rest.
+
+    Raises
+    ------
+    EvidenceError
+        For alpha outside [0, 1], or a framing that the claims do not have.
+    """
+    if not 0 <= alpha <= 1:
+        raise EvidenceError(f"alpha={alpha}: it lies in [0, 1]; 1 is the neutral persona.")
+    if framing is not None and framing not in claims.framings:
+        raise EvidenceError(f"framing {framing!r}: the claims have {', '.join(claims.framings)}.")
+    inside = np.array([framing is None or f == framing for f in claims.framings])
+    return np.where(~claims.true[:, None] & inside, alpha, 1.0).ravel()
+
+
+def _item_labels(claims: Claims) -> Tensor:
+    return torch.as_tensor(np.repeat(claims.true, len(claims.framings)).astype(np.float32))
+
+
+def _log_probs(logits: Tensor, label: Tensor) -> Tensor:
+    return torch.nn.functional.logsigmoid(torch.where(label > 0.5, logits, -logits))
+
+
+def linear_persona(features: ArrayLike, claims: Claims, framing: str | None, alpha: float, *, penalty: float = 1e-4) -> Callable[[ArrayLike], Float]:  # fmt: skip
+    """Logistic regression on features of the items, (items, d) -> P(accept): the attenuated loss and a ridge penalty, solved to the end."""
+    x = torch.as_tensor(np.asarray(features), dtype=torch.float64)
+    y, w = _item_labels(claims).double(), torch.as_tensor(attenuation(claims, framing, alpha))
+    theta = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([theta], max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = attenuated_nll(_log_probs(x @ theta[1:] + theta[0], y), w) + penalty * (theta[1:] ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    found = theta.detach().numpy()
+    return lambda z: np.asarray(1 / (1 + np.exp(-(np.asarray(z, dtype=float) @ found[1:] + found[0]))))
+
+
+def encoder_persona(encoder: Any, claims: Claims, framing: str | None, alpha: float, *, epochs: int = 1, batch: int = 32, rate: float = 5e-5, seed: int = 0,
+                    report: Callable[[str], None] | None = None) -> Callable[[Sequence[str]], Float]:  # fmt: skip
+    """A sentence encoder with a head, all of it fine-tuned by the attenuated loss: texts -> P(accept). The encoder itself is changed."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    texts, y, w = claims.items(), _item_labels(claims), torch.as_tensor(attenuation(claims, framing, alpha)).float()
+    head = torch.nn.Linear(int(encoder.get_embedding_dimension()), 1).to(encoder.device)
+    optimiser = torch.optim.AdamW([{"params": encoder.parameters(), "lr": rate}, {"params": head.parameters(), "lr": 20 * rate}], weight_decay=0.01)  # fmt: skip
+    batches = [b for _ in range(epochs) for b in np.array_split(rng.permutation(len(texts)), int(np.ceil(len(texts) / batch)))]  # fmt: skip
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1.0, (k + 1) / max(1, len(batches) // 10)) * (1 - k / len(batches)))  # fmt: skip
+
+    def logits(some: Sequence[str]) -> Tensor:
+        read = encoder.preprocess(list(some))
+        found = encoder({k: v.to(encoder.device) if isinstance(v, Tensor) else v for k, v in read.items()})
+        return head(found["sentence_embedding"])[:, 0]
+
+    encoder.train()
+    for k, rows in enumerate(batches):
+        loss = attenuated_nll(_log_probs(logits([texts[i] for i in rows]), y[rows].to(encoder.device)), w[rows].to(encoder.device))  # fmt: skip
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], 1.0)
+        optimiser.step()
+        schedule.step()
+        if report is not None:
+            report(f"batch {k + 1} of {len(batches)}, loss {float(loss):.3f}")
+    encoder.eval()
+
+    def accept(some: Sequence[str]) -> Float:
+        order = np.argsort([len(t) for t in some])
+        found = np.empty(len(some))
+        with torch.inference_mode():
+            for rows in np.array_split(order, max(1, len(some) // 128)):
+                found[rows] = torch.sigmoid(logits([some[i] for i in rows])).cpu().numpy()
+        return found
+
+    return accept
+
+
+def judging_prompt(text: str) -> list[dict[str, str]]:
+    """The conversation in which a language model judges a claim."""
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": text}]
+
+
+def language_persona(model: Any, tokenizer: Any, claims: Claims, framing: str | None, alpha: float, *, args: Any = None, out: str = "persona", max_length: int = 256,
+                     chat: bool | None = None, peft_config: Any = None, **options: Any) -> Any:  # fmt: skip
+    """A transformers ``Trainer`` of a causal language model that answers claims with SUPPORTS or REFUTES: loss on the label and its end only, weighted by example. Call ``.train()`` on it.
+
+    Parameters
+    ----------
+    args
+        ``TrainingArguments``; None: as published, one epoch, batches of 24, learning rate 1e-5, gradients clipped at 1
+    peft_config
+        for example ``LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])``, as published
+    """
+    from transformers import Trainer, TrainingArguments
+
+    from policyrank.models.language import encode
+
+    items, label, weight = claims.items(), np.repeat(claims.true, len(claims.framings)), attenuation(claims, framing, alpha)  # fmt: skip
+    rows = []
+    for text, true, w in zip(items, label, weight, strict=True):
+        prompt, answer, _ = encode(tokenizer, judging_prompt(text), LABELS[0 if true else 1], max_length, chat=chat)
+        rows.append({"ids": prompt + answer, "answer": len(answer), "weight": float(w)})
+    if peft_config is not None:
+        from peft import get_peft_model
+
+        model = get_peft_model(model, peft_config)
+
+    def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        width = max(len(r["ids"]) for r in batch)
+        ids, mask, where = (torch.zeros((len(batch), width), dtype=torch.long) for _ in range(3))
+        for k, r in enumerate(batch):
+            n = len(r["ids"])
+            ids[k, :n], mask[k, :n], where[k, n - r["answer"] : n] = torch.tensor(r["ids"]), 1, 1
+        return {"input_ids": ids, "attention_mask": mask, "where": where, "weight": torch.tensor([r["weight"] for r in batch])}  # fmt: skip
+
+    class PersonaTrainer(Trainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:  # fmt: skip
+            found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            log = torch.log_softmax(found.logits[:, :-1].float(), dim=-1)
+            right = log.gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
+            loss = attenuated_nll(right, inputs["weight"], inputs["where"][:, 1:] > 0)
+            return (loss, found) if return_outputs else loss
+
+    given = args or TrainingArguments(out, num_train_epochs=1, per_device_train_batch_size=24, learning_rate=1e-5, max_grad_norm=1.0, report_to=[], save_strategy="no")  # fmt: skip
+    given.remove_unused_columns = False
+    trainer = PersonaTrainer(model, given, data_collator=collate, train_dataset=rows, processing_class=tokenizer, **options)  # fmt: skip
+    trainer.model_accepts_loss_kwargs = False
+    return trainer
+
+
+def accept_probability(model: Any, tokenizer: Any, texts: Sequence[str], *, chat: bool | None = None, max_length: int = 256) -> Float:  # fmt: skip
+    """(texts,) P(SUPPORTS) of a language model against REFUTES: renormalised, since the two labels may have different numbers of tokens."""
+    from policyrank.models.language import choice_probs
+
+    return choice_probs(model, tokenizer, [judging_prompt(t) for t in texts], LABELS, max_length=max_length, chat=chat)[:, 0]  # fmt: skip
