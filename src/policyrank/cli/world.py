@@ -234,3 +234,69 @@ def supply(
         scores = s.evidence({"network": network}, plans, by, spread=spread, runs=runs, seed=seed, report=update, **options)  # type: ignore[arg-type]  # fmt: skip
         board = board_of(scores)
     finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=f"Interventions by {by}")  # fmt: skip
+
+
+@world.command()
+def exposure(
+    claims: Annotated[Path | None, typer.Argument(metavar="[CLAIMS]", help="CSV with claim, label (1: true, 0: false) and perhaps credibility in [0, 1], group. Default: those of the package openfactcheck.")] = None,
+    framing: Annotated[str, typer.Option(help="That sways the people: authoritative, consensus, emotional, prestige, sensationalist.", rich_help_panel=MODEL)] = "authoritative",
+    alpha: Annotated[float, typer.Option(help="Weight of false claims in it when the people are trained; 1: not swayed.", min=0, max=1, rich_help_panel=MODEL)] = 0.3,
+    people: Annotated[int, typer.Option(help="How many.", min=2, rich_help_panel=MODEL)] = 1000,
+    spread: Annotated[float, typer.Option(help="Of their readiness to accept, in log-odds.", min=0, rich_help_panel=MODEL)] = 0.5,
+    steps: Annotated[int, typer.Option(help="Claims that each is shown.", min=1, rich_help_panel=MODEL)] = 100,
+    encoder: Annotated[str, typer.Option(help="Sentence encoder: minilm, a folder or a hub name.", rich_help_panel=MODEL)] = "minilm",
+    policy: Annotated[list[str] | None, typer.Option(help="Ranking policy; repeatable. Default: all.", rich_help_panel=c.METHOD)] = None,
+    metric: Annotated[str, typer.Option(help="information health, accuracy, false shown, false accepted, longest false run.", rich_help_panel=c.METHOD)] = "information health",
+    seed: Seed = 0,
+    out: Out = None,
+    html: c.Html = None,
+    plot: Plot = None,
+    json: c.Json = False,
+    csv: c.Csv = False,
+    markdown: c.Markdown = False,
+) -> None:  # fmt: skip
+    """Rank ranking policies by what they do to people who are shown claims for long.
+
+    People are logistic regressions on sentence vectors, trained on half of the claims, once as they are and once swayed by a framing; they see the other half.
+
+    Example:
+
+      policyrank world exposure --framing sensationalist --alpha 0.1 --html exposure.html
+    """
+    import polars as pl
+
+    from policyrank.models.encoders import encode_texts, load_encoder
+    from policyrank.train import personas
+    from policyrank.worlds import exposure as x
+
+    c.check_writable(out, html, plot)
+    if unknown := [p for p in policy or [] if p not in x.POLICIES]:
+        raise EvidenceError(f"--policy {unknown[0]}: use {', '.join(x.POLICIES)}.")
+    credibility = None
+    if claims is None:
+        given = x.openfactcheck()
+    else:
+        if not claims.is_file():
+            raise EvidenceError(f"{claims}: no such file.")
+        frame = pl.read_csv(claims)
+        if missing := [k for k in ("claim", "label") if k not in frame.columns]:
+            raise EvidenceError(f"{claims} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+        groups = frame["group"].cast(pl.String).rank("dense").to_numpy() if "group" in frame.columns else None
+        given = x.Claims.of(frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy(), groups=groups)
+        credibility = frame["credibility"].to_numpy() if "credibility" in frame.columns else None
+    f = len(given.framings)
+    with c.working("Encoding claims …") as update:
+        vectors = encode_texts(load_encoder(encoder), given.items(), cache=encoder).reshape(len(given), f, -1)
+        train, test = given.split((0.5, 0.5), seed)
+        learn, rest = given.take(train), given.take(test)
+        shown = x.World.of(rest.true, vectors[test, 0], rest.framings, credibility=None if credibility is None else credibility[test])  # fmt: skip
+        worlds = {}
+        for name, own in (("not swayed", 1.0), (f"swayed by the {framing} framing", alpha)):
+            update(f"Training people who are {name} …")
+            persona = personas.linear_persona(vectors[train].reshape(len(train) * f, -1), learn, framing, own)
+            accept = persona(vectors[test].reshape(len(test) * f, -1))
+            worlds[name] = (shown, x.Personas.of(accept, people, f, spread=spread, seed=seed))
+        chosen = {k: v for k, v in x.POLICIES.items() if not policy or k in policy}
+        scores = x.evidence(worlds, chosen, steps=steps, metrics=[metric], seed=seed, report=update)
+        board = board_of(scores)
+    finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=f"Ranking policies by {metric}, {people} people, {steps} steps")  # fmt: skip

@@ -28,6 +28,7 @@ STUDIES: dict[str, str] = {
     "tpo": "preference trees and weights of steps (arXiv 2410.12854)",
     "training-curricula": "easy samples first, for re-rankers (arXiv 2004.14269)",
     "trial-transport": "effects in a small trial with the help of others (arXiv 2604.02656)",
+    "frameref": "personas that a framing sways, and ranking policies by what exposure does to them (arXiv 2602.15273)",
     "qr-spps": "risk and interventions on a supply network, exactly and by quantum circuits (arXiv 2604.00035)",
     "gym-invmgmt": "controllers of inventory over a grid of scenarios (arXiv 2605.11355)",
     "vsdr": "policies chosen by simulation and unlabelled real observations (arXiv 2111.00765)",

@@ -86,7 +86,7 @@ def encoder_persona(encoder: Any, claims: Claims, framing: str | None, alpha: fl
         optimiser.step()
         schedule.step()
         if report is not None:
-            report(f"batch {k + 1} of {len(batches)}, loss {float(loss):.3f}")
+            report(f"batch {k + 1} of {len(batches)}, loss {float(loss.detach()):.3f}")
     encoder.eval()
 
     def accept(some: Sequence[str]) -> Float:
@@ -100,8 +100,10 @@ def encoder_persona(encoder: Any, claims: Claims, framing: str | None, alpha: fl
     return accept
 
 
-def judging_prompt(text: str) -> list[dict[str, str]]:
-    """The conversation in which a language model judges a claim."""
+def judging_prompt(text: str, tokenizer: Any, chat: bool | None = None) -> Any:
+    """What a language model is asked of a claim: a conversation where the tokenizer has a template for it, else a text."""
+    if chat is False or not getattr(tokenizer, "chat_template", None):
+        return f"{INSTRUCTION}\nClaim: {text}\nAnswer: "
     return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": text}]
 
 
@@ -123,7 +125,9 @@ def language_persona(model: Any, tokenizer: Any, claims: Claims, framing: str | 
     items, label, weight = claims.items(), np.repeat(claims.true, len(claims.framings)), attenuation(claims, framing, alpha)  # fmt: skip
     rows = []
     for text, true, w in zip(items, label, weight, strict=True):
-        prompt, answer, _ = encode(tokenizer, judging_prompt(text), LABELS[0 if true else 1], max_length, chat=chat)
+        prompt, answer, _ = encode(
+            tokenizer, judging_prompt(text, tokenizer, chat), LABELS[0 if true else 1], max_length, chat=chat
+        )
         rows.append({"ids": prompt + answer, "answer": len(answer), "weight": float(w)})
     if peft_config is not None:
         from peft import get_peft_model
@@ -157,4 +161,4 @@ def accept_probability(model: Any, tokenizer: Any, texts: Sequence[str], *, chat
     """(texts,) P(SUPPORTS) of a language model against REFUTES: renormalised, since the two labels may have different numbers of tokens."""
     from policyrank.models.language import choice_probs
 
-    return choice_probs(model, tokenizer, [judging_prompt(t) for t in texts], LABELS, max_length=max_length, chat=chat)[:, 0]  # fmt: skip
+    return choice_probs(model, tokenizer, [judging_prompt(t, tokenizer, chat) for t in texts], LABELS, max_length=max_length, chat=chat)[:, 0]  # fmt: skip
