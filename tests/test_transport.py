@@ -5,7 +5,9 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from policyrank.evaluate.transport import TRANSPORTS, Trial, transfer_lasso
+from policyrank.evaluate.off_policy import pseudo_outcomes
+from policyrank.evaluate.targeting import rank_effects
+from policyrank.evaluate.transport import TRANSPORTS, Trial, balancing_weights, transfer_lasso
 from policyrank.evidence import EvidenceError
 from policyrank.metrics.effects import autoc, pehe, qini, top_share_regret, treatment_regret
 from policyrank.studies.trial_transport import synthetic
@@ -62,3 +64,70 @@ def test_trials_that_cannot_be_used():
     for treated, outcome, message in (([0, 1], [0, 1, 2], "3 rows of covariates, 2 treatments"), ([0, 1, 2], [0, 1, 2], "treated is 0 or 1"), ([0, 1, 1], [0, np.nan, 2], "finite")):  # fmt: skip
         with pytest.raises(EvidenceError, match=message):
             Trial(x, np.array(treated), np.array(outcome, dtype=float))
+
+
+def test_balancing_weights_meet_the_means():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    w = balancing_weights(x, np.array([0.3, -0.2, 0.1]), penalty=1e-9)
+    np.testing.assert_allclose(w @ x, [0.3, -0.2, 0.1], atol=1e-4)
+    assert w.sum() == pytest.approx(1)
+    assert w.min() > 0
+    # Exponential tilting: log weights are linear in x.
+    design = np.c_[np.ones(400), x]
+    assert np.abs(np.log(w) - design @ np.linalg.lstsq(design, np.log(w), rcond=None)[0]).max() < 1e-8
+
+
+def test_effects_are_ranked_by_what_treating_by_them_brings():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(3000, 2))
+    effect = x[:, 0]
+    treated = rng.integers(2, size=3000)
+    outcome = x[:, 1] + treated * effect + rng.normal(size=3000)
+    scores = pseudo_outcomes(outcome, treated, x[:, 1] + effect, x[:, 1], np.full(3000, 0.5))
+    estimates = {"true": effect, "noisy": effect + rng.normal(size=3000), "random": rng.normal(size=3000), "reversed": -effect}  # fmt: skip
+    for statistic, number in (("autoc", autoc), ("value", None), ("qini", None)):
+        board = rank_effects(estimates, scores, statistic, resamples=300)
+        assert board.policies == ("true", "noisy", "random", "reversed")
+        assert board.rank_upper.tolist() == [1, 2, 3, 4]
+        if number is not None:
+            assert board.rating[1] == pytest.approx(number(estimates["noisy"], scores))
+    value = rank_effects(estimates, effect, "value", resamples=50)
+    regret = value.rating[0] - value.rating[1]
+    assert regret == pytest.approx(treatment_regret(estimates["noisy"], effect))
+    # Of a normal effect: E[max(effect, 0)] = 1 / sqrt(2 pi)
+    assert value.rating[0] == pytest.approx(1 / np.sqrt(2 * np.pi), abs=0.03)
+    for wrong, message in (({"true": effect}, "two estimates"), ({"true": effect, "short": effect[1:]}, "short")):
+        with pytest.raises(EvidenceError, match=message):
+            rank_effects(wrong, scores)
+
+
+def test_autoc_intervals_cover():
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(60):
+        x = rng.normal(size=400)
+        board = rank_effects({"a": x, "b": rng.normal(size=400)}, x + rng.normal(size=400), resamples=200)
+        k = board.policies.index("a")
+        hits += board.lower[k] <= 0.9032 <= board.upper[k]  # E[phi(Z) / (1 - Phi(Z))]
+    assert hits >= 52
+
+
+def test_doubly_robust_effect_is_econmls():
+    econml = pytest.importorskip("econml.dr")
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
+    from policyrank.evaluate.off_policy import off_policy_value
+
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4000, 4))
+    e = 1 / (1 + np.exp(-x[:, 0]))
+    treated = (rng.random(4000) < e).astype(int)
+    outcome = x.sum(axis=1) + treated * (1 + x[:, 1]) + rng.normal(size=4000)
+    theirs = econml.LinearDRLearner(model_propensity=LogisticRegression(), model_regression=LinearRegression(), cv=5, random_state=0, fit_cate_intercept=True)  # fmt: skip
+    theirs.fit(outcome, treated, X=None, W=x)
+    board = off_policy_value({"all": np.ones(4000, int), "none": np.zeros(4000, int)}, treated, outcome, x, np.c_[1 - e, e], model=LinearRegression())  # fmt: skip
+    ours = board.rating[board.policies.index("all")] - board.rating[board.policies.index("none")]
+    low, high = theirs.ate_interval(X=None)
+    assert ours == pytest.approx(float(np.ravel(theirs.ate(X=None))[0]), abs=0.3 * float(np.ravel(high - low)[0]) / 2)
+    assert ours == pytest.approx(1, abs=0.15)

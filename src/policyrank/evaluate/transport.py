@@ -160,16 +160,62 @@ def weighted_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) 
     return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
 
 
-def proxy_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """Difference of random forests of both arms on all sources together (100 trees, depth 10, leaves of 5)."""
+def balancing_weights(x: Float, mean: Float, penalty: float = 1e-3) -> Float:
+    """Weights of rows, (rows,), that sum to 1 and give each column the mean (d,) with the least change from equal weights (entropy balancing, Hainmueller 2012), by its convex dual.
+
+    ``penalty`` on the dual lets means be missed a little where they cannot be met: the target lies outside of the sources.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    scale = np.where((sd := x.std(axis=0)) > 1e-12, sd, 1.0)
+    z, goal = (x - x.mean(axis=0)) / scale, (mean - x.mean(axis=0)) / scale
+
+    def dual(t: Float) -> tuple[float, Float]:
+        w = softmax(z @ t)
+        return float(logsumexp(z @ t) - goal @ t + penalty * t @ t), w @ z - goal + 2 * penalty * t
+
+    return np.asarray(softmax(z @ minimize(dual, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x))
+
+
+def balanced_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """As ``weighted_transport``, with source rows weighted so that their means are the target's (entropy balancing)."""
+    from sklearn.linear_model import Ridge
+
+    x, a, y = (np.concatenate([getattr(s, k) for s in sources]) for k in ("x", "treated", "outcome"))
+    w = balancing_weights(x, target.x.mean(axis=0)) * len(x)
+    arms = [Ridge(1.0).fit(x[a == k], y[a == k], sample_weight=w[a == k]) for k in (0, 1)]
+    return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
+
+
+def anchored_proxy(target: Trial, sources: Sequence[Trial], seed: Seed = 0, folds: int = 2) -> Predict:
+    """Forests of both arms on all sources, corrected by lassos of the target's residuals, and a lasso of the doubly robust scores that these give on other target rows."""
+    number = _seed(seed)
+    forests = [_forest(sources, a, number) for a in (0, 1)]
+    fold = np.random.default_rng(number).permutation(len(target.x)) % folds
+    mu = np.empty((len(target.x), 2))
+    for f in range(folds):
+        held = fold == f
+        for a in (0, 1):
+            own = ~held & (target.treated == a)
+            correction = _fit(target.x[own], target.outcome[own] - forests[a](target.x[own]) if own.any() else target.outcome[own], number)  # fmt: skip
+            mu[held, a] = forests[a](target.x[held]) + correction(target.x[held])
+    e = np.full(len(target.x), np.clip(target.treated.mean(), 0.05, 0.95))
+    return _fit(target.x, pseudo_outcomes(target.outcome, target.treated, mu[:, 1], mu[:, 0], e), number)
+
+
+def _forest(sources: Sequence[Trial], arm: int, seed: int) -> Predict:
     from sklearn.ensemble import RandomForestRegressor
 
-    number = _seed(seed)
-    arms = [
-        RandomForestRegressor(100, max_depth=10, min_samples_leaf=5, random_state=number).fit(np.vstack([s.arm(a)[0] for s in sources]), np.concatenate([s.arm(a)[1] for s in sources]))
-        for a in (0, 1)
-    ]  # fmt: skip
-    return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
+    x, y = (np.concatenate([s.arm(arm)[k] for s in sources]) for k in (0, 1))
+    model = RandomForestRegressor(100, max_depth=10, min_samples_leaf=5, random_state=seed).fit(x, y)
+    return lambda z: np.asarray(model.predict(z))
+
+
+def proxy_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
+    """Difference of random forests of both arms on all sources together (100 trees, depth 10, leaves of 5)."""
+    arms = [_forest(sources, a, _seed(seed)) for a in (0, 1)]
+    return lambda z: arms[1](z) - arms[0](z)
 
 
 def _seed(seed: Seed) -> int:
@@ -178,6 +224,6 @@ def _seed(seed: Seed) -> int:
 
 TRANSPORTS: dict[str, Callable[..., Predict]] = {
     "proposed": proposed, "proposed-cf": proposed_cross_fitted, "proposed-b": proposed_placebo_only, "target only": target_only,
-    "outcome transport": outcome_transport, "weighted transport": weighted_transport, "proxy only": proxy_only,
+    "outcome transport": outcome_transport, "weighted transport": weighted_transport, "balanced transport": balanced_transport, "proxy only": proxy_only, "anchored proxy": anchored_proxy,
 }  # fmt: skip
 """(target, sources, seed) -> effects for rows of covariates. Only "proposed-b", the transports and "proxy only" do without treated rows of the target."""

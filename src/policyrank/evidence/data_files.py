@@ -341,6 +341,12 @@ FILES: dict[str, DataFile] = {
             "fe959d86a37be9278ef195fbf139b2b8af1b8246b3518208cd00b295d906a98f",
         ),
         (
+            "trial-transport/ihdp_trial_outcomes.csv",
+            "example.csv in econml/data/ihdp of the package econml 0.17.0",
+            "MIT",
+            "83b35661bfd6da8c824dce8b9de12ac45c450844e9449a4e998ac015a4a09f16",
+        ),
+        (
             "gym-invmgmt/episodes.csv.gz",
             _INVENTORY,
             "MIT",

@@ -214,6 +214,11 @@ def _supply_network() -> dict[str, Any]:
     return {**frames, **json.loads(FILES["published.json"].fetch().read_text())}
 
 
+def _ihdp_trial() -> pl.DataFrame:
+    """The Infant Health and Development Program itself: 985 infants of eight sites, treat (at random) and iqsb.36, IQ at 36 months (77 missing), with covariates."""
+    return pl.read_csv(FILES["ihdp_trial_outcomes.csv"].fetch(), null_values=["NA", ""])
+
+
 def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
@@ -259,6 +264,7 @@ DATASETS: dict[str, Callable[[], object]] = {
     "inventory-episodes": _inventory_episodes,
     "m5-window": _m5_window,
     "supply-network": _supply_network,
+    "ihdp-trial": _ihdp_trial,
     "soccer": _soccer,
     "rrps-bots": _rrps_bots,
 }
