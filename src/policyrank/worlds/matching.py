@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+import highspy
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
@@ -20,6 +21,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from policyrank.evidence import EvidenceError, Scores
 
 Float = NDArray[np.float64]
+SMOOTH = 0.6
 Benchmark = Literal["optimum", "stochastic configuration", "configuration", "matching"]
 
 
@@ -253,73 +255,89 @@ def _matching_lp(instance: Matching) -> float:
     return float(-linprog(-q * instance.weights[u], A_ub=a, b_ub=np.ones(n + arrivals), method="highs").fun)
 
 
-def _stochastic_column(p: Float, w: float, beta: Float) -> tuple[float, list[int]]:
-    """max over S of sum_{v in S} (w p_v - beta_v) prod_{v' in S before v} (1 - p_v'): at each arrival, from the last, take it or not."""
-    value, take = 0.0, []
+def _stochastic_column(p: Float, many: NDArray[np.int64], w: float, beta: Float) -> tuple[float, NDArray[np.int64]]:
+    """max over S of sum_{v in S} (w p_v - beta_v) prod_{v' in S before v} (1 - p_v'): at each arrival, from the last, take it or not. Returned as how many of each type."""
+    value, take = 0.0, np.zeros(len(p), dtype=np.int64)
     for v in np.flatnonzero(p)[::-1]:
-        taken = w * p[v] - beta[v] + (1 - p[v]) * value
-        if taken > value:
+        for _ in range(many[v]):
+            taken = w * p[v] - beta[v] + (1 - p[v]) * value
+            if taken <= value:
+                break  # the next of the same type would meet the same value
             value = taken
-            take.append((int(v), True))
-        else:
-            take.append((int(v), False))
-    return value, [v for v, own in reversed(take) if own]
+            take[v] += 1
+    return value, take
 
 
-def _plain_column(p: Float, w: float, beta: Float) -> tuple[float, list[int]]:
+def _plain_column(p: Float, many: NDArray[np.int64], w: float, beta: Float) -> tuple[float, NDArray[np.int64]]:
     """max over S of w min(1, p(S)) - beta(S): the cheapest where chances are equal, else a small integer programme."""
     near = np.flatnonzero(p)
-    q, cost = p[near], beta[near]
+    q, cost, room = p[near], beta[near], many[near]
+    take = np.zeros(len(p), dtype=np.int64)
     if np.ptp(q) < 1e-12:
-        order = np.argsort(cost, kind="stable")
-        size = np.arange(len(near) + 1)
-        worth = w * np.minimum(1, size * q[0]) - np.r_[0, np.cumsum(cost[order])]
+        order = np.repeat(near[np.argsort(cost, kind="stable")], many[near[np.argsort(cost, kind="stable")]])
+        size = np.arange(len(order) + 1)
+        worth = w * np.minimum(1, size * q[0]) - np.r_[0, np.cumsum(beta[order])]
         k = int(worth.argmax())
-        return float(worth[k]), sorted(near[order[:k]].tolist())
+        np.add.at(take, order[:k], 1)
+        return float(worth[k]), take
     m = len(near)
-    found = milp(np.r_[cost, -w], constraints=LinearConstraint(np.r_[-q, 1.0][None], ub=0), integrality=np.r_[np.ones(m), 0], bounds=Bounds(0, 1))  # fmt: skip
-    return float(-found.fun), near[found.x[:m] > 0.5].tolist()
+    found = milp(np.r_[cost, -w], constraints=LinearConstraint(np.r_[-q, 1.0][None], ub=0), integrality=np.r_[np.ones(m), 0], bounds=Bounds(0, np.r_[room, 1]))  # fmt: skip
+    take[near] = np.round(found.x[:m]).astype(np.int64)
+    return float(-found.fun), take
 
 
 def _column_generation(instance: Matching, stochastic: bool, tolerance: float) -> float:
-    p, w = instance.p, instance.weights
-    n, arrivals = p.shape
+    # Arrivals in a row with the same chances are interchangeable: one row of the LP, with as much room as there are of them, says the same.
+    first = np.r_[True, (instance.p[:, 1:] != instance.p[:, :-1]).any(axis=0)]
+    p, w = instance.p[:, first], instance.weights
+    many = np.diff(np.r_[np.flatnonzero(first), instance.p.shape[1]])
+    n = len(p)
     price = _stochastic_column if stochastic else _plain_column
-    values: list[float] = []
-    rows: list[int] = []
-    columns: list[int] = []
-    data: list[float] = []
+    master = highspy.Highs()
+    master.setOptionValue("output_flag", False)
+    room = np.r_[np.ones(n), many]
+    master.addRows(len(room), np.full(len(room), -highspy.kHighsInf), room, 0, np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32), np.zeros(0))  # fmt: skip
+    master.changeObjectiveSense(highspy.ObjSense.kMaximize)
 
-    def add(u: int, members: list[int]) -> None:
-        before, k = 1.0, len(values)
-        rows.append(u)
-        columns.append(k)
-        data.append(1.0)
-        for v in members:
-            rows.append(n + v)
-            columns.append(k)
-            data.append(before if stochastic else 1.0)
-            before *= 1 - p[u, v]
-        values.append(w[u] * (1 - before) if stochastic else w[u] * min(1.0, float(p[u, members].sum())))
+    def column(u: int, take: NDArray[np.int64]) -> tuple[float, list[int], list[float]]:
+        before, rows, data = 1.0, [u], [1.0]
+        for v in np.flatnonzero(take):
+            after = before * (1 - p[u, v]) ** take[v]
+            rows.append(n + int(v))
+            data.append((before - after) / p[u, v] if stochastic else float(take[v]))
+            before = after
+        return w[u] * (1 - before) if stochastic else w[u] * min(1.0, float(p[u] @ take)), rows, data
 
-    for u in range(n):
-        for v in np.flatnonzero(p[u]).tolist():
-            add(u, [v])
+    def add(made: list[tuple[float, list[int], list[float]]]) -> None:
+        k, lengths = len(made), [len(rows) for _, rows, _ in made]
+        master.addCols(
+            k, np.array([value for value, _, _ in made]), np.zeros(k), np.full(k, highspy.kHighsInf), sum(lengths), np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int32),
+            np.concatenate([rows for _, rows, _ in made]).astype(np.int32), np.concatenate([data for _, _, data in made]),
+        )  # fmt: skip
+
+    add([(float(w[u] * p[u, v]), [int(u), n + int(v)], [1.0, 1.0]) for u, v in np.argwhere(p)])
     lower, upper = 0.0, math.inf
+    centre: Float | None = None
     for _ in range(10_000):
-        a = sparse.csr_matrix((data, (rows, columns)), shape=(n + arrivals, len(values)))
-        found = linprog(-np.array(values), A_ub=a, b_ub=np.ones(n + arrivals), method="highs")
-        lower = float(-found.fun)
-        dual = -found.ineqlin.marginals
-        alpha, beta = dual[:n], dual[n:]
-        best = [price(p[u], float(w[u]), beta) for u in range(n)]
-        # The prices beta with the best columns are feasible for the dual: a bound at any time.
-        upper = min(upper, float(beta.sum() + sum(max(0.0, value) for value, _ in best)))
-        new = [(u, members) for u, (value, members) in enumerate(best) if value > alpha[u] + tolerance]
+        master.run()  # from the last basis: few steps
+        lower = float(master.getInfo().objective_function_value)
+        dual = np.array(master.getSolution().row_dual)
+        alpha, now = dual[:n], dual[n:]
+        # Prices swing from one master to the next: columns are sought at a mix with the best prices so far (Wentges 1997), and at today's where those bring none.
+        for share in (SMOOTH, 0.0) if centre is not None else (0.0,):
+            beta = now if centre is None or not share else share * centre + (1 - share) * now
+            best = [price(p[u], many, float(w[u]), beta) for u in range(n)]
+            # The prices beta with the best columns are feasible for the dual: a bound at any time.
+            bound = float(many @ beta + sum(max(0.0, value) for value, _ in best))
+            if bound < upper:
+                upper, centre = bound, beta
+            made = [column(u, take) for u, (value, take) in enumerate(best) if value > tolerance / n]
+            new = [c for c in made if c[0] - alpha[c[1][0]] - float(now[np.array(c[1][1:], dtype=int) - n] @ np.array(c[2][1:])) > tolerance]  # fmt: skip
+            if new:
+                break
         if not new or upper - lower <= tolerance * max(1.0, upper):
             return upper
-        for u, members in new:
-            add(u, members)
+        add(new)
     raise EvidenceError(f"column generation did not end: the bound lies in [{lower:g}, {upper:g}].")
 
 
