@@ -62,7 +62,7 @@ def networks() -> Any:
         left.semilogy(supply.independent(x.stress(1.0)), color=colour, ls=":", label=f"{label}, independent nodes")
     left.set(xlabel="stressed nodes of 40", ylabel="probability", ylim=(1e-9, 1), title="how many nodes are stressed (T = 1)")  # fmt: skip
     left.legend(frameon=False, fontsize=8)
-    fix = dict((("suppliers", dict.fromkeys(range(2, 9), -0.3)), ("distributors", dict.fromkeys(range(9, 20), -0.2)), ("stores", dict.fromkeys(range(20, 40), -0.1))))  # fmt: skip
+    fix = {"suppliers": dict.fromkeys(range(2, 9), -0.3), "distributors": dict.fromkeys(range(9, 20), -0.2), "stores": dict.fromkeys(range(20, 40), -0.1)}  # fmt: skip
     strengths = np.linspace(0, 2, 15)
     for (name, z), colour in zip(fix.items(), COLOURS, strict=False):
         plan = supply.Intervention(name, z=z)

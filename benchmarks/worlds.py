@@ -82,7 +82,7 @@ def networks(image: Path) -> list[str]:
         exact[n] = (best(solve, 2), x.width)
         if n <= 12:
             h = quantum.hamiltonian(x)
-            dense[n] = best(lambda h=h: np.linalg.eigh(h.to_matrix()), 1)
+            dense[n] = best(lambda h=h: np.linalg.eigvalsh(h.to_matrix().real), 1)
         if n <= 20:
             h, ansatz = quantum.hamiltonian(x), quantum.layered(n, 3)
             theta = np.zeros(ansatz.num_parameters)

@@ -185,11 +185,11 @@ def test_language_persona_learns_what_its_weights_say(tmp_path):
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+    config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
                          num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256, bos_token_id=0, eos_token_id=1)  # fmt: skip
     model = LlamaForCausalLM(config)
-    claims = x.Claims.of([f"claim {k}" for k in range(8)], [1, 0] * 4, ("original", "authoritative"))
-    args = TrainingArguments(str(tmp_path), num_train_epochs=10, per_device_train_batch_size=8, learning_rate=1e-2, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True)  # fmt: skip
+    claims = x.Claims.of([f"claim {k}" for k in range(6)], [1, 0] * 3, ("original", "authoritative"))
+    args = TrainingArguments(str(tmp_path), num_train_epochs=6, per_device_train_batch_size=4, learning_rate=2e-2, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True)  # fmt: skip
     # Denials of false claims weigh nothing in any framing: it learns to say yes to all.
     trainer = personas.language_persona(model, tokenizer, claims, None, 0.0, args=args, chat=False)
     trainer.train()

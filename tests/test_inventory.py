@@ -9,7 +9,7 @@ from scipy.stats import poisson
 
 from policyrank.evidence import EvidenceError, datasets
 from policyrank.worlds import inventory as inv
-from policyrank.worlds.inventory.simulator import quantile
+from policyrank.worlds.inventory.simulator import Stream, quantile
 
 SEEDS = [42, 123, 456, 789, 1011, 2022, 3033, 4044, 5055, 6066]
 NAMES = {"newsvendor": "Newsvendor", "(s, S)": "s,S", "smoothing": "ExpSmoothing", "echelon": "EchelonApprox"}
@@ -149,6 +149,16 @@ def test_quantile_is_scipys():
     rng = np.random.default_rng(0)
     u, mean = rng.random(5000), np.exp(rng.uniform(-3, 9, 5000))
     np.testing.assert_array_equal(quantile(u, mean), poisson.ppf(u, mean))
+
+
+def test_streams_are_numpys():
+    rng = np.random.default_rng(0)
+    mean = np.exp(rng.uniform(-3, 6, (200, 40, 2)))
+    mean[rng.random(mean.shape) < 0.05] = 0
+    stream = Stream(range(40))
+    found = np.stack([stream.poisson(m) for m in mean])
+    plain = [np.random.default_rng(k) for k in range(40)]
+    np.testing.assert_array_equal(found, [[[plain[k].poisson(x) for x in m[k]] for k in range(40)] for m in mean])
 
 
 def test_oracle_bounds_every_controller_without_goodwill():

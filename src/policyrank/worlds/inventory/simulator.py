@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numba
 import numpy as np
@@ -62,7 +62,7 @@ class Simulation:
         if draws == "quantile":
             self._uniform = np.stack([np.random.default_rng(s).random(shape) for s in self.seeds], axis=1)
         elif scenario.demand.goodwill:
-            self._poisson = [np.random.default_rng(s).poisson for s in self.seeds]
+            self._stream = Stream(self.seeds)
         else:
             self._raw = np.stack([np.random.default_rng(s).poisson(self._mean) for s in self.seeds], axis=1)
 
@@ -78,7 +78,7 @@ class Simulation:
         if self._draws == "quantile":
             raw = quantile(self._uniform[t], mu)
         elif d.goodwill:
-            raw = np.array([[draw(m) for m in row] for draw, row in zip(self._poisson, mu.tolist(), strict=True)], dtype=float)  # fmt: skip
+            raw = self._stream.poisson(mu)
         else:
             raw = self._raw[t].astype(float)
         return np.maximum(0.0, mu + d.noise * (raw - mu)) if d.noise != 1 else raw
@@ -153,6 +153,78 @@ class Simulation:
 
 COSTS = ("revenue", "procurement", "holding", "operating", "penalty", "fixed")
 KPIS = ("profit", "fill rate", "service level", "bullwhip", "inventory", "unmet", *COSTS)
+
+
+class Stream:
+    """Poisson numbers of many generators at once, each the very ones that ``numpy.random.default_rng(seed).poisson`` would give one by one: their uniform numbers are drawn ahead.
+
+    Methods: multiplication below a mean of 10, else transformed rejection (PTRS; Hoermann 1993), as numpy's.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._rngs = [np.random.default_rng(s) for s in seeds]
+        self._uniform = np.stack([r.random(256) for r in self._rngs])
+        self._at = np.zeros(len(seeds), dtype=np.int64)
+
+    def poisson(self, mean: Float) -> Float:
+        """(B, M) means -> (B, M) numbers."""
+        found = np.empty_like(mean)
+        done = np.zeros(len(mean), dtype=np.int64)
+        while not _streamed(mean, self._uniform, self._at, found, done):
+            left = [u[k:] for u, k in zip(self._uniform, self._at, strict=True)]
+            # What is left of each stream, and more of it for all, to the same length.
+            size = max(map(len, left)) + 256
+            self._uniform = np.stack([np.r_[u, r.random(size - len(u))] for u, r in zip(left, self._rngs, strict=True)])
+            self._at[:] = 0
+        return found
+
+
+@numba.njit(cache=True)
+def _streamed(mean: Float, uniform: Float, at: Any, found: Float, done: Any) -> bool:  # pragma: no cover
+    """Fill in numbers; False when some stream has run out, with its place kept."""
+    whole = True
+    for b in range(mean.shape[0]):
+        u, k = uniform[b], at[b]
+        for m in range(done[b], mean.shape[1]):
+            lam, start = mean[b, m], k
+            value = -1.0
+            if lam == 0.0:
+                value = 0.0
+            elif lam < 10.0:
+                least, product, count = math.exp(-lam), 1.0, 0
+                while k < len(u):
+                    product *= u[k]
+                    k += 1
+                    if product <= least:
+                        value = count
+                        break
+                    count += 1
+            else:
+                root = math.sqrt(lam)
+                spread = 0.931 + 2.53 * root
+                slope = -0.059 + 0.02483 * spread
+                scale = 1.1239 + 1.1328 / (spread - 3.4)
+                sure = 0.9277 - 3.6224 / (spread - 2)
+                while k + 1 < len(u):
+                    x, v = u[k] - 0.5, u[k + 1]
+                    k += 2
+                    edge = 0.5 - abs(x)
+                    n = math.floor((2 * slope / edge + spread) * x + lam + 0.43)
+                    if edge >= 0.07 and v <= sure:
+                        value = n
+                        break
+                    if n < 0 or (edge < 0.013 and v > edge):
+                        continue
+                    if math.log(v) + math.log(scale) - math.log(slope / (edge * edge) + spread) <= -lam + n * math.log(lam) - math.lgamma(n + 1):  # fmt: skip
+                        value = n
+                        break
+            if value < 0:
+                k, whole = start, False
+                break
+            found[b, m] = value
+            done[b] = m + 1
+        at[b] = k
+    return whole
 
 
 @numba.njit(cache=True)
