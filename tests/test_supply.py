@@ -223,6 +223,17 @@ def test_quantum_pipeline_beside_the_exact_answer(data):
         q.vqe(s.tiered(40))
 
 
+def test_any_estimator_will_do():
+    pytest.importorskip("qiskit_aer")
+    from qiskit_aer.primitives import EstimatorV2
+
+    from policyrank.worlds.supply import quantum as q
+
+    x = s.SupplyNetwork.of([0.1, 0.15, 0.2], [(0, 1, 0.8), (1, 2, 0.4)], {0: 1.5})
+    found = q.vqe(x, 1, restarts=2, estimator=EstimatorV2())
+    assert abs(found.error) < 1e-3
+
+
 def test_frustrated_network_by_adapt():
     pytest.importorskip("qiskit")
     from policyrank.worlds.supply import quantum as q

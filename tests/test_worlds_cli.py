@@ -1,6 +1,8 @@
 """``policyrank world``, ``train controller``, ``demo inventory`` as a user types them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -106,3 +108,14 @@ def test_demo_inventory(command, tmp_path, monkeypatch):
     code, said = command("demo", "chess")
     assert code == 1
     assert "atari, inventory" in said.err
+
+
+@pytest.mark.parametrize(("module", "arguments", "extra"), [
+    ("stable_baselines3", ["train", "controller"], "control"), ("torch", ["train", "controller"], "learn"), ("torch", ["world", "exposure"], "learn"),
+])  # fmt: skip
+def test_missing_extras_are_named(module, arguments, extra, tmp_path):
+    code = f"import sys; sys.modules[{module!r}] = None; sys.argv = ['policyrank', *{arguments!r}]; from policyrank.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"policyrank[{extra}]" in done.stderr
+    assert "Traceback" not in done.stderr

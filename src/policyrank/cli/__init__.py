@@ -61,6 +61,13 @@ def _commands() -> None:
     app.add_typer(world, name="world")
 
 
+EXTRAS = {
+    "torch": "learn", "sentence_transformers": "retrieval", "bm25s": "retrieval", "transformers": "llm", "peft": "llm", "datasets": "llm", "accelerate": "llm", "stable_baselines3": "control",
+    "gymnasium": "control", "qiskit": "quantum", "sklearn": "causal", "pycocotools": "detection", "ray": "ray", "pyspiel": "games", "pandas": "pandas", "pyarrow": "pandas",
+}  # fmt: skip
+"""Module -> the extra that brings it."""
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the evidence cannot be used, 2 wrong usage, 130 interrupted."""
     _commands()
@@ -68,6 +75,13 @@ def main() -> None:
         app()
     except EvidenceError as error:
         print(f"policyrank: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ImportError as error:
+        module = (error.name or "").split(".")[0]
+        if module not in EXTRAS and "pip install" not in str(error):
+            raise
+        hint = f"needs {module}: pip install 'policyrank[{EXTRAS[module]}]'" if module in EXTRAS else str(error)
+        print(f"policyrank: {hint}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
