@@ -71,14 +71,14 @@ def scene(seed, images=12, classes=4, federated=False):
     return truth, found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("seed", "images", "classes"), [*((k, 12, 4) for k in range(4)), (9, 120, 30)])
 @pytest.mark.parametrize("overlap", ["box", "mask"])
-def test_equal_to_pycocotools(seed, overlap):
+def test_equal_to_pycocotools(seed, images, classes, overlap):
     pytest.importorskip("pycocotools")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth, found = scene(seed)
+    truth, found = scene(seed, images, classes)
     theirs = [{k: v for k, v in row.items() if k != ("segmentation" if overlap == "box" else "bbox")} for row in found]
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()

@@ -311,7 +311,8 @@ def _mask_overlaps(found: Found, truth: Truth, which: Int, g_order: Int, d_at: I
         if d and g:
             parts.append(np.asarray(coco.iou(d, g, crowd[g_at[k] : g_at[k + 1]].astype(int).tolist())).ravel())
         at.append(at[-1] + len(d) * len(g))
-    area = coco.area(ours).astype(float) if ours else np.empty(0)
+    # pycocotools 2.0.11 counts the masks of a call in eight bits.
+    area = np.concatenate([coco.area(ours[k : k + 255]).astype(float) for k in range(0, len(ours), 255)] or [np.empty(0)])  # fmt: skip
     return np.concatenate(parts) if parts else np.empty(0), np.array(at, dtype=np.int64), area
 
 
