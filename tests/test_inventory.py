@@ -184,6 +184,23 @@ def test_fixed_costs_make_rarer_orders():
     assert orders[1] <= 2
 
 
+def test_networks_are_read_from_files(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[nodes.shop]\nstock = 40\nholding = 0.05\n[[edges]]\nfrom = "raw"\nto = "shop"\nlead = 1\nprice = 1\n[[edges]]\nfrom = "shop"\nto = "town"\nprice = 3\nbacklog = 0.5\n'
+    )
+    scenario = inv.scenario(str(path), base=5)
+    assert scenario.name == "mine, stationary, backlog"
+    same = inv.Scenario(inv.Network.of({"shop": {"stock": 40, "holding": 0.05}}, {("raw", "shop"): {"lead": 1, "price": 1}, ("shop", "town"): {"price": 3, "backlog": 0.5}}), inv.Demand(base=5))  # fmt: skip
+    np.testing.assert_array_equal(inv.simulate(scenario, inv.newsvendor, [1, 2]).profit, inv.simulate(same, inv.newsvendor, [1, 2]).profit)  # fmt: skip
+    for text, message in (("nodes = ", "no TOML"), ("[[edges]]\nfrom = 1\n", "edge 1"), ("[node.a]\n", "'node'"), ('[nodes.a]\nstok = 1\n[[edges]]\nfrom = "a"\nto = "b"\n', "mine.toml: node 'a'")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(EvidenceError, match=message):
+            inv.scenario(str(path))
+    with pytest.raises(EvidenceError, match="No such file"):
+        inv.scenario(str(tmp_path / "none.toml"))
+
+
 def test_blind_controllers_cannot_see_the_mean():
     with pytest.raises(EvidenceError, match="blind controller"):
         inv.simulate(inv.scenario(), lambda view: np.zeros((1, 3)) + view.mean().sum(), [1])

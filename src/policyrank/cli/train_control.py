@@ -17,7 +17,7 @@ from policyrank.evidence import EvidenceError
 @train.command("controller")
 def controller(
     out: Annotated[Path, typer.Option(help="File of the trained controller.", rich_help_panel=c.OUT)] = Path("controller.pt"),
-    network: Annotated[str, typer.Option(help="base, serial or divergent.", rich_help_panel=MODEL)] = "serial",
+    network: Annotated[str, typer.Option(help="base, serial, divergent, or a TOML file of your own.", rich_help_panel=MODEL)] = "serial",
     regime: Annotated[list[str] | None, typer.Option(help="Demand to train on; repeatable: a generalist.", rich_help_panel=MODEL)] = None,
     lost: Annotated[bool, typer.Option("--lost-sales", help="Unmet demand is lost instead of waiting.", rich_help_panel=MODEL)] = False,
     goodwill: Annotated[bool, typer.Option("--goodwill", help="Demand follows service.", rich_help_panel=MODEL)] = False,

@@ -106,7 +106,7 @@ def series_of(path: Path | None) -> tuple[float, ...] | None:
 
 @world.command()
 def inventory(
-    network: Annotated[list[str] | None, typer.Option(help="base, serial or divergent; repeatable.", rich_help_panel=MODEL)] = None,
+    network: Annotated[list[str] | None, typer.Option(help="base, serial, divergent, or a TOML file of your own (see the docs); repeatable.", rich_help_panel=MODEL)] = None,
     regime: Annotated[list[str] | None, typer.Option(help="Demand: stationary, trend, seasonal, shock, trend+seasonal, trend+seasonal+shock; repeatable.", rich_help_panel=MODEL)] = None,
     unmet: Annotated[str, typer.Option(help="What becomes of unmet demand: backlog, lost or both.", rich_help_panel=MODEL)] = "both",
     goodwill: Annotated[str, typer.Option(help="Whether demand follows service: no, yes or both.", rich_help_panel=MODEL)] = "no",
@@ -140,6 +140,8 @@ def inventory(
         if value not in allowed:
             raise EvidenceError(f"--{name} {value}: use {', '.join(allowed)}.")
     own = series_of(series)
+    if grid and any(n not in inv.NETWORKS for n in network or []):
+        raise EvidenceError(f"--core-grid has the networks {', '.join(inv.NETWORKS)}.")
     if grid:
         scenarios = inv.core_grid(own, network or ("base", "serial"))
     else:

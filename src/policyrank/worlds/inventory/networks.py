@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -135,6 +137,36 @@ class Network:
             of_edges(reorder, "price", 0), of_edges(reorder, "transit", 0), of_edges(reorder, "fixed", 0),
             np.array([number[a] for a, _ in market], dtype=np.int64), of_edges(market, "price", 0), of_edges(market, "backlog", 0), of_edges(market, "share", 1),
         )  # fmt: skip
+
+    @classmethod
+    def read(cls, path: str | Path) -> Network:
+        """From a TOML file: a table ``[nodes.NAME]`` a stocking node, and ``[[edges]]`` with ``from``, ``to`` and the attributes of ``of``.
+
+        Raises
+        ------
+        EvidenceError
+            As ``of``, naming the file.
+        """
+        try:
+            given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise EvidenceError(f"{path}: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise EvidenceError(f"{path} is no TOML: {error}.") from error
+        if strange := set(given) - {"nodes", "edges"}:
+            raise EvidenceError(f"{path} has {sorted(strange)}: a network has nodes and edges.")
+        edges: Edges = {}
+        for k, row in enumerate(given.get("edges", [])):
+            if not {"from", "to"} <= set(row):
+                raise EvidenceError(f"{path}: edge {k + 1} has no from or no to.")
+            edge = (row.pop("from"), row.pop("to"))
+            if edge in edges:
+                raise EvidenceError(f"{path}: edge {edge[0]!r} -> {edge[1]!r} is there twice.")
+            edges[edge] = row
+        try:
+            return cls.of(given.get("nodes", {}), edges)
+        except EvidenceError as error:
+            raise EvidenceError(f"{path}: {error}") from None
 
     @cached_property
     def incoming(self) -> tuple[Int, ...]:
@@ -335,7 +367,7 @@ def scenario(network: str | Network = "serial", regime: str = "stationary", *, b
     Parameters
     ----------
     network
-        of ``NETWORKS``, or one of your own
+        of ``NETWORKS``, a TOML file (see ``Network.read``), or one of your own
     regime
         of ``REGIMES``: the published trend of 5% a period, the season of 50%, the shock that doubles demand from period 15 on
     demand
@@ -343,12 +375,15 @@ def scenario(network: str | Network = "serial", regime: str = "stationary", *, b
     """
     if regime not in REGIMES:
         raise EvidenceError(f"regime={regime!r}: use one of {', '.join(REGIMES)}.")
-    if isinstance(network, str) and network not in NETWORKS:
-        raise EvidenceError(f"network={network!r}: use one of {', '.join(NETWORKS)}, or a Network.")
-    label = network if isinstance(network, str) else "network"
+    label = "network"
+    if isinstance(network, str):
+        label = network if network in NETWORKS else Path(network).stem
+        if network not in NETWORKS and not network.endswith(".toml"):
+            raise EvidenceError(f"network={network!r}: use one of {', '.join(NETWORKS)}, a TOML file, or a Network.")
+        network = NETWORKS[network]() if network in NETWORKS else Network.read(network)
     parts = [label, regime, "goodwill" if goodwill else "", "backlog" if backlog else "lost sales"]
     drawn = Demand(**{**REGIMES[regime], **demand}, goodwill=goodwill)
-    return Scenario(NETWORKS[network]() if isinstance(network, str) else network, drawn, backlog, periods, name=", ".join(filter(None, parts)))  # fmt: skip
+    return Scenario(network, drawn, backlog, periods, name=", ".join(filter(None, parts)))  # fmt: skip
 
 
 Block = Literal["A_Core", "B_PaperReplication", "D_WalmartM5"]
