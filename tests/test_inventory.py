@@ -182,6 +182,18 @@ def test_fixed_costs_make_rarer_orders():
     assert orders[1] < orders[0]
     # By hand: 60 wanted, 40 there: 20 bought at 1; at most two orders at a fee of 8 can pay.
     assert orders[1] <= 2
+    # A rolling plan on the mean, which is what comes, does as well as the oracle over a horizon of the whole episode.
+    plan = inv.simulate(scenario, inv.deterministic_plan(horizon=12), [0], information="informed")
+    assert plan.profit[0] == pytest.approx(found.profit[0], rel=5e-3)
+
+
+def test_plans_with_fixed_costs_print_nothing(capfd):
+    nodes = {"shop": {"stock": 40, "holding": 0.05}}
+    edges = {("raw", "shop"): {"lead": 1, "price": 1, "fixed": 8}, ("shop", "town"): {"price": 3, "backlog": 0.5}}
+    scenario = inv.Scenario(inv.Network.of(nodes, edges), inv.Demand(base=5), periods=6)
+    inv.oracle(scenario, [0])
+    inv.simulate(scenario, inv.stochastic_plan(paths=3), [0], information="informed")
+    assert capfd.readouterr().out == ""
 
 
 def test_networks_are_read_from_files(tmp_path):

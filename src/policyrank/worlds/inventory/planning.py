@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.optimize import linprog
 
 from policyrank.evidence import EvidenceError
 from policyrank.worlds.inventory.controllers import WINDOW
@@ -104,7 +105,14 @@ def _rest(sim: Simulation, b: int, horizon: int) -> tuple[Float, Float, Float]:
 
 
 def _solve(
-    net: Network, p: _Programme, demand: Float, stock: Float, arrivals: Float, waiting: Float, seconds: float
+    net: Network,
+    p: _Programme,
+    demand: Float,
+    stock: Float,
+    arrivals: Float,
+    waiting: Float,
+    seconds: float,
+    gap: float = 1e-6,
 ) -> Float:
     """Orders (S, H, E)."""
     paths, horizon, _ = demand.shape
@@ -122,16 +130,37 @@ def _solve(
         if found.x is None:
             raise EvidenceError(f"HiGHS found no plan within {seconds:g} s: {found.message}")
         return np.asarray(found.x[p.orders])
-    big = float(wanted.sum() + net.stock.sum() + net.capacity[np.isfinite(net.capacity)].sum() * horizon)
-    m = p.n_orders
-    link = sparse.hstack([sparse.eye(m, len(p.cost)), -big * sparse.eye(m)], format="csr")
-    pad = [sparse.hstack([x, sparse.csr_matrix((x.shape[0], m))], format="csr") for x in (p.equal, p.most)]
-    bounds = Bounds(0, np.r_[np.full(len(p.cost), np.inf), np.ones(m)])
-    constraints = [LinearConstraint(pad[0], equal, equal), LinearConstraint(pad[1], -np.inf, most), LinearConstraint(link, -np.inf, 0)]  # fmt: skip
-    found = milp(np.r_[p.cost, p.setup], constraints=constraints, bounds=bounds, integrality=np.r_[np.zeros(len(p.cost)), np.ones(m)], options={"time_limit": seconds})  # fmt: skip
-    if found.x is None:
-        raise EvidenceError(f"HiGHS found no plan within {seconds:g} s: {found.message}")
-    return np.asarray(found.x[p.orders])
+    # No order is worth more than all that a path still wants, and none is filled beyond its supplier's capacity.
+    room = np.where(net.supplier >= 0, net.capacity[net.supplier], np.inf)
+    big = np.minimum(wanted.sum(axis=(1, 2)).max() / net.output.min(), room)
+    return _with_setups(p, equal, most, np.tile(big, p.n_orders // len(big)), seconds, gap)[p.orders]
+
+
+def _with_setups(p: _Programme, equal: Float, most: Float, big: Float, seconds: float, gap: float) -> Float:
+    """The programme with a yes or no for each order, which costs its fixed cost. By highspy: scipy's HiGHS prints to standard output when it solves such."""
+    m, inf = p.n_orders, highspy.kHighsInf
+    link = sparse.hstack([sparse.eye(m, len(p.cost)), -sparse.diags(big)])
+    pad = [sparse.hstack([x, sparse.csr_matrix((x.shape[0], m))]) for x in (p.equal, p.most)]
+    matrix = sparse.vstack([*pad, link]).tocsc()
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
+    lp.col_cost_ = np.r_[p.cost, p.setup]
+    lp.col_lower_, lp.col_upper_ = np.zeros(lp.num_col_), np.r_[np.full(len(p.cost), inf), np.ones(m)]
+    lp.row_lower_ = np.r_[equal, np.full(len(most) + m, -inf)]
+    lp.row_upper_ = np.r_[equal, most, np.zeros(m)]
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    lp.integrality_ = [highspy.HighsVarType.kContinuous] * len(p.cost) + [highspy.HighsVarType.kInteger] * m
+    solver = highspy.Highs()
+    solver.silent()
+    solver.setOptionValue("time_limit", seconds)
+    solver.setOptionValue("mip_rel_gap", gap)
+    solver.passModel(lp)
+    solver.run()
+    found = np.array(solver.getSolution().col_value)
+    if solver.getInfo().primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        raise EvidenceError(f"HiGHS found no plan within {seconds:g} s.")
+    return found
 
 
 class _Rolling:
@@ -151,7 +180,7 @@ class _Rolling:
         for b, seed in enumerate(sim.seeds):
             demand, groups = self._sampled(means[:, b], np.random.default_rng([seed, view.t]))
             programme = _programme_of(view.scenario, horizon, groups.tobytes(), len(demand))
-            found[b] = _solve(net, programme, demand, *_rest(sim, b, horizon), self.seconds)[0, 0]
+            found[b] = _solve(net, programme, demand, *_rest(sim, b, horizon), self.seconds, 2e-3)[0, 0]
         return np.maximum(found, 0.0)
 
     def _means(self, view: View, horizon: int) -> Float:
