@@ -131,3 +131,19 @@ def test_bad_instances():
         m.bound(P([[0.5]]), "x")
     with pytest.raises(EvidenceError, match="2\\^30 states"):
         m.optimum(P(np.full((30, 2), 0.5)))
+
+
+def test_bounds_print_nothing(capfd):
+    # scipy's HiGHS does, where a programme has whole and other numbers
+    assert m.bound(m.random_bipartite(20, 60, degree=4, seed=0), "configuration") > 0
+    assert capfd.readouterr().out == ""
+
+
+def test_bounds_of_interchangeable_arrivals():
+    rng = np.random.default_rng(5)
+    few = rng.uniform(0.1, 0.6, (3, 3))
+    x = P(np.repeat(few, [2, 3, 2], axis=1))
+    # The same chances but for a hair, so that no arrivals are alike.
+    apart = P(np.clip(x.p * (1 + 1e-9 * np.arange(7)), 0, 1))
+    for lp in LPS:
+        assert m.bound(x, lp) == pytest.approx(m.bound(apart, lp), rel=1e-6)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from policyrank.evidence import EvidenceError, Rankings
 from policyrank.evidence.base import positions
 from policyrank.rank.bradley_terry import need
+from policyrank.solvers import mixed_integer
 
 Float = NDArray[np.float64]
 # A rule turns positions (ballots, policies; 0-based, policies-1 or more where unranked) into each voter's score of each
@@ -347,22 +347,14 @@ def _exact(
         rows.append(sparse.csr_matrix(np.hstack([member, np.zeros((len(member), pairs * slots))])))
         lower.append(low)
         upper.append(high)
-    constraint = LinearConstraint(sparse.vstack(rows), np.concatenate(lower), np.concatenate(upper))
     integer = np.r_[np.ones(m), np.zeros(pairs * slots)]
     # Equal committees are told apart by the alphabet, far below any difference in score.
     cost[:m] += 1e-9 * max(float(np.abs(cost).max()), 1.0) * np.arange(m) / m
-    found = milp(
-        cost,
-        constraints=constraint,
-        integrality=integer,
-        bounds=Bounds(0, 1),
-        options={"time_limit": time_limit, "mip_rel_gap": 0.0},
-    )
+    found = mixed_integer(cost, sparse.vstack(rows), np.concatenate(lower), np.concatenate(upper), 1.0, integer, seconds=time_limit, gap=0.0)  # fmt: skip
     if found.x is None:
         picked = _greedy(scores, voters, weights, k, member, low, high)
         return picked, float(voters @ (-np.sort(-scores, axis=1)[:, :k] @ weights))
-    bound = -found.mip_dual_bound if getattr(found, "mip_dual_bound", None) is not None else -found.fun
-    return np.argsort(-found.x[:m], kind="stable")[:k].tolist(), float(bound) + 1e-9
+    return np.argsort(-found.x[:m], kind="stable")[:k].tolist(), -found.bound + 1e-9
 
 
 def required_rankings(

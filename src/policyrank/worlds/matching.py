@@ -16,9 +16,10 @@ import highspy
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.optimize import linprog
 
 from policyrank.evidence import EvidenceError, Scores
+from policyrank.solvers import mixed_integer
 
 Float = NDArray[np.float64]
 SMOOTH = 0.6
@@ -232,7 +233,7 @@ def optimum(instance: Matching) -> float:
 def bound(instance: Matching, benchmark: Benchmark = "stochastic configuration", tolerance: float = 1e-7) -> float:
     """Upper bound on what any policy can reach: S-OPT itself, or the value of an LP, from tight to loose: stochastic configuration, configuration, matching.
 
-    The configuration LPs are solved by column generation; for the stochastic one the best set of an offline vertex is found exactly by a recursion over its arrivals.
+    The configuration LP is solved by column generation, the stochastic one in a form without sets.
 
     References
     ----------
@@ -242,9 +243,11 @@ def bound(instance: Matching, benchmark: Benchmark = "stochastic configuration",
         return optimum(instance)
     if benchmark == "matching":
         return _matching_lp(instance)
-    if benchmark not in ("configuration", "stochastic configuration"):
+    if benchmark == "stochastic configuration":
+        return _stochastic_lp(instance)
+    if benchmark != "configuration":
         raise EvidenceError(f"benchmark={benchmark!r}: use optimum, stochastic configuration, configuration or matching.")  # fmt: skip
-    return _column_generation(instance, benchmark == "stochastic configuration", tolerance)
+    return _configuration_lp(instance, tolerance)
 
 
 def _matching_lp(instance: Matching) -> float:
@@ -255,17 +258,26 @@ def _matching_lp(instance: Matching) -> float:
     return float(-linprog(-q * instance.weights[u], A_ub=a, b_ub=np.ones(n + arrivals), method="highs").fun)
 
 
-def _stochastic_column(p: Float, many: NDArray[np.int64], w: float, beta: Float) -> tuple[float, NDArray[np.int64]]:
-    """max over S of sum_{v in S} (w p_v - beta_v) prod_{v' in S before v} (1 - p_v'): at each arrival, from the last, take it or not. Returned as how many of each type."""
-    value, take = 0.0, np.zeros(len(p), dtype=np.int64)
-    for v in np.flatnonzero(p)[::-1]:
-        for _ in range(many[v]):
-            taken = w * p[v] - beta[v] + (1 - p[v]) * value
-            if taken <= value:
-                break  # the next of the same type would meet the same value
-            value = taken
-            take[v] += 1
-    return value, take
+def _stochastic_lp(instance: Matching) -> float:
+    """The stochastic configuration LP without its sets: y(u, v), the chance that v is asked of u, and s(u, v), that u still waits then; s falls by p y, y <= s, and the y of an arrival add up to at most 1.
+
+    A mix of sets gives such y and s, and such y and s are the mix that takes each v with chance y / s.
+    """
+    u, v = np.nonzero(instance.p)
+    q, m = instance.p[u, v], len(u)
+    edge = np.arange(m)
+    later = np.flatnonzero(u[1:] == u[:-1]) + 1  # the previous edge is the same vertex's
+    start = np.setdiff1d(edge, later)
+    # s(first) = 1; s(later) - s(before) + p y(before) = 0
+    rows, columns, data = [edge, later, later], [m + edge, m + later - 1, later - 1], [np.ones(m), -np.ones(len(later)), q[later - 1]]  # fmt: skip
+    equal = sparse.csr_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(m, 2 * m))
+    right = np.zeros(m)
+    right[start] = 1.0
+    waits = sparse.csr_matrix((np.r_[np.ones(m), -np.ones(m)], (np.r_[edge, edge], np.r_[edge, m + edge])), shape=(m, 2 * m))  # fmt: skip
+    once = sparse.csr_matrix((np.ones(m), (v, edge)), shape=(instance.p.shape[1], 2 * m))
+    limit = np.r_[np.zeros(m), np.ones(once.shape[0])]
+    found = linprog(np.r_[-q * instance.weights[u], np.zeros(m)], A_ub=sparse.vstack([waits, once]), b_ub=limit, A_eq=equal, b_eq=right, method="highs-ipm")  # fmt: skip
+    return float(-found.fun)
 
 
 def _plain_column(p: Float, many: NDArray[np.int64], w: float, beta: Float) -> tuple[float, NDArray[np.int64]]:
@@ -281,18 +293,17 @@ def _plain_column(p: Float, many: NDArray[np.int64], w: float, beta: Float) -> t
         np.add.at(take, order[:k], 1)
         return float(worth[k]), take
     m = len(near)
-    found = milp(np.r_[cost, -w], constraints=LinearConstraint(np.r_[-q, 1.0][None], ub=0), integrality=np.r_[np.ones(m), 0], bounds=Bounds(0, np.r_[room, 1]))  # fmt: skip
-    take[near] = np.round(found.x[:m]).astype(np.int64)
-    return float(-found.fun), take
+    found = mixed_integer(np.r_[cost, -w], sparse.csr_matrix(np.r_[-q, 1.0]), [-np.inf], [0.0], np.r_[room, 1], np.r_[np.ones(m), 0])  # fmt: skip
+    take[near] = np.round(found.x[:m]).astype(np.int64) if found.x is not None else 0
+    return -found.value, take
 
 
-def _column_generation(instance: Matching, stochastic: bool, tolerance: float) -> float:
-    # Arrivals in a row with the same chances are interchangeable: one row of the LP, with as much room as there are of them, says the same.
+def _configuration_lp(instance: Matching, tolerance: float) -> float:
+    # Arrivals in a row with the same chances are interchangeable here: one row of the LP, with as much room as there are of them, says the same.
     first = np.r_[True, (instance.p[:, 1:] != instance.p[:, :-1]).any(axis=0)]
     p, w = instance.p[:, first], instance.weights
     many = np.diff(np.r_[np.flatnonzero(first), instance.p.shape[1]])
     n = len(p)
-    price = _stochastic_column if stochastic else _plain_column
     master = highspy.Highs()
     master.setOptionValue("output_flag", False)
     room = np.r_[np.ones(n), many]
@@ -300,13 +311,8 @@ def _column_generation(instance: Matching, stochastic: bool, tolerance: float) -
     master.changeObjectiveSense(highspy.ObjSense.kMaximize)
 
     def column(u: int, take: NDArray[np.int64]) -> tuple[float, list[int], list[float]]:
-        before, rows, data = 1.0, [u], [1.0]
-        for v in np.flatnonzero(take):
-            after = before * (1 - p[u, v]) ** take[v]
-            rows.append(n + int(v))
-            data.append((before - after) / p[u, v] if stochastic else float(take[v]))
-            before = after
-        return w[u] * (1 - before) if stochastic else w[u] * min(1.0, float(p[u] @ take)), rows, data
+        near = np.flatnonzero(take)
+        return w[u] * min(1.0, float(p[u] @ take)), [u, *(n + near).tolist()], [1.0, *take[near].astype(float).tolist()]
 
     def add(made: list[tuple[float, list[int], list[float]]]) -> None:
         k, lengths = len(made), [len(rows) for _, rows, _ in made]
@@ -326,7 +332,7 @@ def _column_generation(instance: Matching, stochastic: bool, tolerance: float) -
         # Prices swing from one master to the next: columns are sought at a mix with the best prices so far (Wentges 1997), and at today's where those bring none.
         for share in (SMOOTH, 0.0) if centre is not None else (0.0,):
             beta = now if centre is None or not share else share * centre + (1 - share) * now
-            best = [price(p[u], many, float(w[u]), beta) for u in range(n)]
+            best = [_plain_column(p[u], many, float(w[u]), beta) for u in range(n)]
             # The prices beta with the best columns are feasible for the dual: a bound at any time.
             bound = float(many @ beta + sum(max(0.0, value) for value, _ in best))
             if bound < upper:

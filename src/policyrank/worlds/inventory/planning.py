@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
 from policyrank.evidence import EvidenceError
+from policyrank.solvers import mixed_integer
 from policyrank.worlds.inventory.controllers import WINDOW
 from policyrank.worlds.inventory.networks import Float, Int, Network, Scenario
 from policyrank.worlds.inventory.simulator import Controller, Draws, Episodes, Information, Simulation, View, simulate
@@ -137,28 +137,16 @@ def _solve(
 
 
 def _with_setups(p: _Programme, equal: Float, most: Float, big: Float, seconds: float, gap: float) -> Float:
-    """The programme with a yes or no for each order, which costs its fixed cost. By highspy: scipy's HiGHS prints to standard output when it solves such."""
-    m, inf = p.n_orders, highspy.kHighsInf
+    """The programme with a yes or no for each order, which costs its fixed cost."""
+    m = p.n_orders
     link = sparse.hstack([sparse.eye(m, len(p.cost)), -sparse.diags(big)])
     pad = [sparse.hstack([x, sparse.csr_matrix((x.shape[0], m))]) for x in (p.equal, p.most)]
-    matrix = sparse.vstack([*pad, link]).tocsc()
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
-    lp.col_cost_ = np.r_[p.cost, p.setup]
-    lp.col_lower_, lp.col_upper_ = np.zeros(lp.num_col_), np.r_[np.full(len(p.cost), inf), np.ones(m)]
-    lp.row_lower_ = np.r_[equal, np.full(len(most) + m, -inf)]
-    lp.row_upper_ = np.r_[equal, most, np.zeros(m)]
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    lp.integrality_ = [highspy.HighsVarType.kContinuous] * len(p.cost) + [highspy.HighsVarType.kInteger] * m
-    solver = highspy.Highs()
-    solver.silent()
-    solver.setOptionValue("time_limit", seconds)
-    solver.setOptionValue("mip_rel_gap", gap)
-    solver.passModel(lp)
-    solver.run()
-    found = np.array(solver.getSolution().col_value)
-    if solver.getInfo().primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+    matrix = sparse.vstack([*pad, link])
+    least = np.r_[equal, np.full(len(most) + m, -np.inf)]
+    upper = np.r_[np.full(len(p.cost), np.inf), np.ones(m)]
+    whole = np.arange(len(upper)) >= len(p.cost)
+    found = mixed_integer(np.r_[p.cost, p.setup], matrix, least, np.r_[equal, most, np.zeros(m)], upper, whole, seconds=seconds, gap=gap).x  # fmt: skip
+    if found is None:
         raise EvidenceError(f"HiGHS found no plan within {seconds:g} s.")
     return found
 
