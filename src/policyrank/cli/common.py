@@ -159,3 +159,18 @@ def check_writable(*paths: Path | None) -> None:
             raise EvidenceError(f"{path}: its folder does not exist. Make it first.")
         if path is not None and path.is_dir():
             raise EvidenceError(f"{path}: a folder. Name a file in it.")
+
+
+def table(path: Path, columns: tuple[str, ...]) -> Any:
+    """A CSV file as a frame that has these columns."""
+    import polars as pl
+
+    if not path.is_file():
+        raise EvidenceError(f"{path}: no such file.")
+    try:
+        frame = pl.read_csv(path)
+    except pl.exceptions.PolarsError as error:
+        raise EvidenceError(f"{path}: {str(error).splitlines()[0]}.") from error
+    if missing := [k for k in columns if k not in frame.columns]:
+        raise EvidenceError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+    return frame

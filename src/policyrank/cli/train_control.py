@@ -89,11 +89,7 @@ def persona(
     from policyrank.worlds.exposure import Claims
 
     _new_folder(out)
-    if not data.is_file():
-        raise EvidenceError(f"{data}: no such file.")
-    frame = pl.read_csv(data)
-    if missing := [k for k in ("claim", "label") if k not in frame.columns]:
-        raise EvidenceError(f"{data} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+    frame = c.table(data, ("claim", "label"))
     claims = Claims.of(frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy())
     rest, test = (claims.take(k) for k in claims.split((1 - held_out, held_out), seed))
     if test.true.all():

@@ -160,15 +160,9 @@ def inventory(
     finish(scores, board, out=out, html=html, plot=plot, json=json, csv=csv, markdown=markdown, title=title)
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    import polars as pl
-
-    if not path.is_file():
-        raise EvidenceError(f"{path}: no such file.")
-    frame = pl.read_csv(path)
-    if missing := [x for x in columns if x not in frame.columns]:
-        raise EvidenceError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
-    return [(*map(str, row[:-1]), float(row[-1])) for row in frame.select(columns).rows()]
+def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Names, and a number in the last column."""
+    return [(*map(str, row[:-1]), float(row[-1])) for row in c.table(path, columns).select(columns).rows()]
 
 
 def _interventions(path: Path) -> list[Any]:
@@ -223,7 +217,7 @@ def supply(
 
     c.check_writable(out, html, plot)
     shocks = {name: _number(v, "--shock") for name, v in (_split(x, "--shock") for x in shock or [])}
-    network = s.SupplyNetwork.of(dict(_table(nodes, ("node", "h"))), _table(edges, ("source", "target", "J")), shocks, convention=convention)  # type: ignore[arg-type]  # fmt: skip
+    network = s.SupplyNetwork.of(dict(_rows(nodes, ("node", "h"))), _rows(edges, ("source", "target", "J")), shocks, convention=convention)  # type: ignore[arg-type]  # fmt: skip
     if failed:
         network = network.given(dict.fromkeys(failed, 1))
     plans = [s.Intervention("no intervention"), *_interventions(interventions)]
@@ -240,15 +234,9 @@ def supply(
 
 
 def _instance(path: Path) -> Any:
-    import polars as pl
-
     from policyrank.worlds import matching as m
 
-    if not path.is_file():
-        raise EvidenceError(f"{path}: no such file.")
-    frame = pl.read_csv(path)
-    if missing := [k for k in ("offline", "arrival", "chance") if k not in frame.columns]:
-        raise EvidenceError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+    frame = c.table(path, ("offline", "arrival", "chance"))
     offline, arrival = (frame[k].unique(maintain_order=True).to_list() for k in ("offline", "arrival"))
     p = np.zeros((len(offline), len(arrival)))
     place = [offline.index(x) for x in frame["offline"]], [arrival.index(x) for x in frame["arrival"]]
@@ -350,11 +338,7 @@ def exposure(
     if claims is None:
         given = x.openfactcheck()
     else:
-        if not claims.is_file():
-            raise EvidenceError(f"{claims}: no such file.")
-        frame = pl.read_csv(claims)
-        if missing := [k for k in ("claim", "label") if k not in frame.columns]:
-            raise EvidenceError(f"{claims} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+        frame = c.table(claims, ("claim", "label"))
         groups = frame["group"].cast(pl.String).rank("dense").to_numpy() if "group" in frame.columns else None
         given = x.Claims.of(frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy(), groups=groups)
         credibility = frame["credibility"].to_numpy() if "credibility" in frame.columns else None
