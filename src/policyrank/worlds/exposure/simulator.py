@@ -422,8 +422,8 @@ def simulate(world: World, people: Personas, policy: Policy | Ranker, *, steps: 
         moved = np.concatenate([recent[:, 1:], claim[:, None]], axis=1)
         recent = np.where(keep[:, None], moved, -1)
         start, locked = ~keep, yes & ~is_true
-        if rule.similarity == 0 and isinstance(policy, Policy):
-            start = np.zeros(p, dtype=bool)  # a policy that looks at no history has nothing to begin anew
+        if rule.similarity == 0:  # only a policy that looks at the history has something to begin anew
+            start = np.zeros(p, dtype=bool)
     return Exposure(shown, framed, accepted, true, reward)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -384,9 +384,6 @@ def scenario(network: str | Network = "serial", regime: str = "stationary", *, b
     parts = [label, regime, "goodwill" if goodwill else "", "backlog" if backlog else "lost sales"]
     drawn = Demand(**{**REGIMES[regime], **demand}, goodwill=goodwill)
     return Scenario(network, drawn, backlog, periods, name=", ".join(filter(None, parts)))  # fmt: skip
-
-
-Block = Literal["A_Core", "B_PaperReplication", "D_WalmartM5"]
 
 
 def core_grid(

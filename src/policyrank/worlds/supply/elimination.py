@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 from scipy.special import logsumexp
 
 from policyrank.evidence import EvidenceError
@@ -31,14 +30,14 @@ class Factor:
 class Algebra(Protocol):
     """How tables are combined, and how a variable (an axis) is eliminated."""
 
-    def times(self, a: Float, b: Float, variables: int) -> Float: ...
+    def times(self, a: Float, b: Float) -> Float: ...
     def sum(self, table: Float, axis: int) -> Float: ...
 
 
 class LogSum:
     """Tables hold log weights."""
 
-    def times(self, a: Float, b: Float, variables: int) -> Float:
+    def times(self, a: Float, b: Float) -> Float:
         return a + b
 
     def sum(self, table: Float, axis: int) -> Float:
@@ -51,7 +50,7 @@ class Lowest:
     def __init__(self, k: int) -> None:
         self.k = k
 
-    def times(self, a: Float, b: Float, variables: int) -> Float:
+    def times(self, a: Float, b: Float) -> Float:
         every = a[..., :, None] + b[..., None, :]
         return np.sort(every.reshape(*every.shape[:-2], -1), axis=-1)[..., : self.k]
 
@@ -61,24 +60,19 @@ class Lowest:
 
 
 class Polynomial:
-    """Tables hold weights of 0, 1, 2, ... in a last axis. ``scale`` gathers what is divided out to stay within floating point."""
+    """Tables hold weights of 0, 1, 2, ... in a last axis. ``log_scale`` gathers the logarithm of what is divided out to stay within floating point."""
 
-    def __init__(self, exact: bool = True) -> None:
-        self.log_scale, self.exact = 0.0, exact
+    def __init__(self) -> None:
+        self.log_scale = 0.0
 
-    def times(self, a: Float, b: Float, variables: int) -> Float:
-        if self.exact:
-            # Term by term: all weights are positive, so small ones keep their relative precision.
-            if a.shape[-1] < b.shape[-1]:
-                a, b = b, a
-            shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-            found = np.zeros((*shape, a.shape[-1] + b.shape[-1] - 1))
-            for k in range(b.shape[-1]):
-                found[..., k : k + a.shape[-1]] += a * b[..., k : k + 1]
-        else:
-            shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-            a, b = np.broadcast_to(a, (*shape, a.shape[-1])), np.broadcast_to(b, (*shape, b.shape[-1]))
-            found = np.maximum(fftconvolve(a, b, axes=-1), 0.0)
+    def times(self, a: Float, b: Float) -> Float:
+        # Term by term: all weights are positive, so small ones keep their relative precision.
+        if a.shape[-1] < b.shape[-1]:
+            a, b = b, a
+        shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+        found = np.zeros((*shape, a.shape[-1] + b.shape[-1] - 1))
+        for k in range(b.shape[-1]):
+            found[..., k : k + a.shape[-1]] += a * b[..., k : k + 1]
         return self._scaled(found)
 
     def sum(self, table: Float, axis: int) -> Float:
@@ -132,17 +126,15 @@ def elimination_order(n: int, scopes: Iterable[Sequence[int]]) -> tuple[list[int
 def _aligned(factor: Factor, scope: tuple[int, ...]) -> Float:
     """The factor's table with the axes of a larger scope."""
     own = [i for i in scope if i in factor.scope]
-    extra = factor.table.ndim - len(factor.scope)
     axes = [factor.scope.index(i) for i in own] + list(range(len(factor.scope), factor.table.ndim))
     shape = tuple(2 if i in factor.scope else 1 for i in scope) + factor.table.shape[len(factor.scope) :]
-    assert extra >= 0
     return factor.table.transpose(axes).reshape(shape)
 
 
 def _joined(factors: Sequence[Factor], algebra: Algebra, scope: tuple[int, ...]) -> Float:
     table = _aligned(factors[0], scope)
     for f in factors[1:]:
-        table = algebra.times(table, _aligned(f, scope), len(scope))
+        table = algebra.times(table, _aligned(f, scope))
     return np.broadcast_to(table, np.broadcast_shapes(table.shape, (2,) * len(scope) + (1,) * (table.ndim - len(scope))))  # fmt: skip
 
 

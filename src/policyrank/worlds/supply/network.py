@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -388,7 +388,7 @@ def cascade(network: SupplyNetwork, start: Mapping[Hashable, float] | float = 0.
     return failed
 
 
-def tiered(n: int, *, seed: int = 0, shocks: float = 0.02, convention: Literal["stable", "paper"] = "stable", **options: Any) -> SupplyNetwork:  # fmt: skip
+def tiered(n: int, *, seed: int = 0, shocks: float = 0.02, convention: Literal["stable", "paper"] = "stable") -> SupplyNetwork:  # fmt: skip
     """A random four-tier network of any size: each node buys from one or two near ones of the tier above; fields .1 to .25 by tier, couplings in [.2, .9], a share of nodes shocked."""
     if n < 8:
         raise EvidenceError(f"n={n}: at least 8 nodes in four tiers.")
@@ -408,4 +408,4 @@ def tiered(n: int, *, seed: int = 0, shocks: float = 0.02, convention: Literal["
             for c in {centre, min(len(above) - 1, max(0, centre + int(rng.integers(-1, 2))))}:
                 edges.append((int(above[c]), x, float(rng.uniform(0.2, 0.9))))
     shocked = rng.choice(n, size=max(1, int(shocks * n)), replace=False)
-    return SupplyNetwork.of(field, edges, {int(x): float(rng.uniform(0.4, 1.5)) for x in shocked}, convention=convention, **options)  # fmt: skip
+    return SupplyNetwork.of(field, edges, {int(x): float(rng.uniform(0.4, 1.5)) for x in shocked}, convention=convention)  # fmt: skip
