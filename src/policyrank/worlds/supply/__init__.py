@@ -4,6 +4,7 @@ A node is stable or stressed; neighbours are alike; shocked nodes waver (a trans
 Chongder (2026), arXiv 2604.00035 (QR-SPPS), whose Hamiltonian this is.
 """
 
+from policyrank.worlds.supply.cascades import cascade, tiered
 from policyrank.worlds.supply.interventions import (
     Intervention,
     Score,
@@ -14,6 +15,6 @@ from policyrank.worlds.supply.interventions import (
     score,
     second_order,
 )
-from policyrank.worlds.supply.network import SupplyNetwork, cascade, independent, tail_probability, tiered
+from policyrank.worlds.supply.network import SupplyNetwork, independent, tail_probability
 
 __all__ = ["Intervention", "Score", "SupplyNetwork", "cascade", "evidence", "first_order", "independent", "perturbed", "rank_interventions", "score", "second_order", "tail_probability", "tiered"]  # fmt: skip
