@@ -40,9 +40,14 @@ def best(run: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
 
 def rows_of(truth: Any, d: Any) -> list[dict[str, Any]]:
     return [
-        {"image_id": int(truth.images[i]), "category_id": int(truth.categories[c]), "score": float(s), "bbox": b.tolist()}
+        {
+            "image_id": int(truth.images[i]),
+            "category_id": int(truth.categories[c]),
+            "score": float(s),
+            "bbox": b.tolist(),
+        }
         for i, c, s, b in zip(d.image, d.category, d.score, d.box, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:
@@ -76,11 +81,24 @@ def main() -> None:
     near = np.repeat(np.arange(len(truth.image)), 40)
     boxes = truth.box[near] + rng.normal(0, 0.2, (len(near), 4)) * truth.box[near][:, [2, 3, 2, 3]]
     boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
-    rows = [{"image_id": int(truth.images[truth.image[k]]), "category_id": int(truth.categories[truth.category[k]]), "score": float(rng.random()), "bbox": b.tolist()} for k, b in zip(near, boxes, strict=True)]  # fmt: skip
-    mine, ours = best(lambda: detection_ap(truth, read_detections(rows, truth), budget="coco").summary()["AP"])
+    rows = [
+        {
+            "image_id": int(truth.images[truth.image[k]]),
+            "category_id": int(truth.categories[truth.category[k]]),
+            "score": float(rng.random()),
+            "bbox": b.tolist(),
+        }
+        for k, b in zip(near, boxes, strict=True)
+    ]
+    mine, ours = best(
+        lambda: detection_ap(truth, read_detections(rows, truth), budget="coco").summary()["AP"]
+    )
     path = str(FILES["coco100_lvis.json"].fetch())
     with contextlib.redirect_stdout(io.StringIO()):
-        kinds: list[tuple[str, Any, Any]] = [("pycocotools", COCO(path), COCOeval), ("faster-coco-eval", FasterCOCO(path), COCOeval_faster)]  # fmt: skip
+        kinds: list[tuple[str, Any, Any]] = [
+            ("pycocotools", COCO(path), COCOeval),
+            ("faster-coco-eval", FasterCOCO(path), COCOeval_faster),
+        ]
     for gt in (kinds[0][1], kinds[1][1]):
         for row in gt.dataset["annotations"]:
             row.setdefault("iscrowd", 0)
@@ -97,9 +115,21 @@ def main() -> None:
 
         theirs, value = best(coco)
         table.append((f"COCO, {len(rows):,} detections", mine, name, theirs, abs(ours - value)))
-    lines = ["# Benchmarks: detection", "", str(__doc__).strip(), "", "| what | policyrank | peer | its time | times faster | difference in AP |", "| :-- | --: | :-- | --: | --: | --: |"]  # fmt: skip
-    lines += [f"| {w} | {a:.3f} s | {n} | {b:.3f} s | {b / a:.1f} | {d:.0e} |" for w, a, n, b, d in table]
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("policyrank", "numpy", "numba", "lvis", "pycocotools", "faster-coco-eval"))  # fmt: skip
+    lines = [
+        "# Benchmarks: detection",
+        "",
+        str(__doc__).strip(),
+        "",
+        "| what | policyrank | peer | its time | times faster | difference in AP |",
+        "| :-- | --: | :-- | --: | --: | --: |",
+    ]
+    lines += [
+        f"| {w} | {a:.3f} s | {n} | {b:.3f} s | {b / a:.1f} | {d:.0e} |" for w, a, n, b, d in table
+    ]
+    versions = ", ".join(
+        f"{p} {importlib.metadata.version(p)}"
+        for p in ("policyrank", "numpy", "numba", "lvis", "pycocotools", "faster-coco-eval")
+    )
     lines += ["", f"{platform.machine()}, Python {platform.python_version()}; {versions}.", ""]
     print(text := "\n".join(lines))
     if given.out:

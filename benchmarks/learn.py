@@ -50,12 +50,15 @@ def sentence_transformers(name: str, s: np.ndarray, y: np.ndarray) -> str:
     from sentence_transformers.cross_encoder.losses import lambda_loss as scheme
 
     makers: dict[str, Callable[[Any], Any]] = {
-        "ranknet": st.RankNetLoss, "listnet": st.ListNetLoss, "listmle": st.ListMLELoss, "p-listmle": st.PListMLELoss,
+        "ranknet": st.RankNetLoss,
+        "listnet": st.ListNetLoss,
+        "listmle": st.ListMLELoss,
+        "p-listmle": st.PListMLELoss,
         "lambdarank": lambda m, **k: st.LambdaLoss(m, scheme.LambdaRankScheme(), **k),
         "lambda-ndcg-1": lambda m, **k: st.LambdaLoss(m, scheme.NDCGLoss1Scheme(), **k),
         "lambda-ndcg-2": lambda m, **k: st.LambdaLoss(m, scheme.NDCGLoss2Scheme(), **k),
         "lambda-ndcg-2pp": lambda m, **k: st.LambdaLoss(m, scheme.NDCGLoss2PPScheme(), **k),
-    }  # fmt: skip
+    }
     if name not in makers:
         return "-"
     x, labels = torch.tensor(s, requires_grad=True), list(torch.tensor(y))
@@ -81,11 +84,19 @@ def losses() -> list[tuple[str, str, str, str, str]]:
     from policyrank.learn import LOSSES
 
     rows = []
-    peers = {"mse": rax.pointwise_mse_loss, "ranknet": rax.pairwise_logistic_loss, "hinge": rax.pairwise_hinge_loss, "softmax": rax.softmax_loss,
-             "listmle": rax.listmle_loss}  # fmt: skip
+    peers = {
+        "mse": rax.pointwise_mse_loss,
+        "ranknet": rax.pairwise_logistic_loss,
+        "hinge": rax.pairwise_hinge_loss,
+        "softmax": rax.softmax_loss,
+        "listmle": rax.listmle_loss,
+    }
     for n in (100, 1000):
         rng = np.random.default_rng(0)
-        s, y = rng.normal(size=(LISTS, n)).astype(np.float32), rng.integers(0, 5, size=(LISTS, n)).astype(np.float32)
+        s, y = (
+            rng.normal(size=(LISTS, n)).astype(np.float32),
+            rng.integers(0, 5, size=(LISTS, n)).astype(np.float32),
+        )
         for name in LOSSES:
             if name in ("ordinal", "sigmoid"):
                 continue
@@ -116,7 +127,11 @@ def sampling() -> list[tuple[str, str, str]]:
                 left[rng.choice(len(left), p=left / left.sum())] = 0
 
     return [
-        ("1,000 rankings of 100 items, first 10 places", f"{ours * 1e3:.2f} ms", f"{best(loop, rounds=2) * 1e3:.1f} ms")
+        (
+            "1,000 rankings of 100 items, first 10 places",
+            f"{ours * 1e3:.2f} ms",
+            f"{best(loop, rounds=2) * 1e3:.1f} ms",
+        )
     ]
 
 
@@ -147,13 +162,25 @@ def metrics() -> list[tuple[str, str, str]]:
         for f in (run, qrels.with_columns(pl.col("grade").cast(pl.Int64)))
     ]
     start = time.perf_counter()
-    r, q = Run.from_df(frames[0], "query", "document", "score"), Qrels.from_df(frames[1], "query", "document", "grade")
+    r, q = (
+        Run.from_df(frames[0], "query", "document", "score"),
+        Qrels.from_df(frames[1], "query", "document", "grade"),
+    )
     build = time.perf_counter() - start
     theirs = best(
-        lambda: evaluate(q, r, ["ndcg@10", "map", "mrr", "precision@10", "recall@100"], make_comparable=True), rounds=2
+        lambda: evaluate(
+            q, r, ["ndcg@10", "map", "mrr", "precision@10", "recall@100"], make_comparable=True
+        ),
+        rounds=2,
     )
-    return [("read the frames of 1,000,000 rows into its own form", f"{prepare:.2f} s", f"{build:.1f} s"),
-            ("nDCG@10, AP, RR, P@10, R@100 of 10,000 queries", f"{ours:.3f} s", f"{theirs:.3f} s")]  # fmt: skip
+    return [
+        (
+            "read the frames of 1,000,000 rows into its own form",
+            f"{prepare:.2f} s",
+            f"{build:.1f} s",
+        ),
+        ("nDCG@10, AP, RR, P@10, R@100 of 10,000 queries", f"{ours:.3f} s", f"{theirs:.3f} s"),
+    ]
 
 
 def main() -> None:
@@ -168,15 +195,31 @@ def main() -> None:
         "| :-- | --: | --: | --: | --: |",
     ]
     lines += [f"| {' | '.join(r)} |" for r in losses()]
-    lines += ["", "## Sampling from Plackett-Luce", "", "| what | policyrank | loop in numpy |", "| :-- | --: | --: |"]
+    lines += [
+        "",
+        "## Sampling from Plackett-Luce",
+        "",
+        "| what | policyrank | loop in numpy |",
+        "| :-- | --: | --: |",
+    ]
     lines += [f"| {' | '.join(r)} |" for r in sampling()]
-    lines += ["", "## Retrieval metrics", "", "| what | policyrank | ranx (warm) |", "| :-- | --: | --: |"]
+    lines += [
+        "",
+        "## Retrieval metrics",
+        "",
+        "| what | policyrank | ranx (warm) |",
+        "| :-- | --: | --: |",
+    ]
     lines += [f"| {' | '.join(r)} |" for r in metrics()]
     versions = ", ".join(
         f"{p} {importlib.metadata.version(p)}"
         for p in ("policyrank", "torch", "rax", "jax", "sentence-transformers", "ranx")
     )
-    lines += ["", f"{platform.machine()}, two cores, Python {platform.python_version()}; {versions}.", ""]
+    lines += [
+        "",
+        f"{platform.machine()}, two cores, Python {platform.python_version()}; {versions}.",
+        "",
+    ]
     text = "\n".join(lines)
     print(text)
     if out:

@@ -94,21 +94,43 @@ def model() -> tuple[Any, Any]:
 
 
 def options(batch: int, steps: int) -> dict[str, Any]:
-    return {"output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": batch, "max_steps": steps, "learning_rate": 1e-5, "report_to": [], "use_cpu": True,
-            "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no", "gradient_checkpointing": False, "bf16": False}  # fmt: skip
+    return {
+        "output_dir": tempfile.mkdtemp(),
+        "per_device_train_batch_size": batch,
+        "max_steps": steps,
+        "learning_rate": 1e-5,
+        "report_to": [],
+        "use_cpu": True,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        "gradient_checkpointing": False,
+        "bf16": False,
+    }
 
 
-def ours(data: list[dict[str, Any]], batch: int, steps: int, loss: str = "dpo") -> tuple[float, float]:
+def ours(
+    data: list[dict[str, Any]], batch: int, steps: int, loss: str = "dpo"
+) -> tuple[float, float]:
     found, tokenizer = model()
     clock = Clock()
-    trainer = ListwisePreferenceTrainer(found, TrainingArguments(**options(batch, steps)), data, processing_class=tokenizer, loss=loss, callbacks=[clock])  # fmt: skip
+    trainer = ListwisePreferenceTrainer(
+        found,
+        TrainingArguments(**options(batch, steps)),
+        data,
+        processing_class=tokenizer,
+        loss=loss,
+        callbacks=[clock],
+    )
     trainer.train()
     return statistics.median(clock.seconds[1:]), tokens(trainer.train_dataset.lists)
 
 
 def tokens(lists: list[Any]) -> float:
     """Of one list, on average, prompts once a completion."""
-    return sum(len(x.prompt) * len(x.completions) + sum(map(len, x.completions)) for x in lists) / len(lists)
+    return sum(
+        len(x.prompt) * len(x.completions) + sum(map(len, x.completions)) for x in lists
+    ) / len(lists)
 
 
 def trl(data: list[dict[str, Any]], batch: int, steps: int) -> float:
@@ -117,7 +139,13 @@ def trl(data: list[dict[str, Any]], batch: int, steps: int) -> float:
     found, tokenizer = model()
     clock = Clock()
     args = DPOConfig(**options(batch, steps), precompute_ref_log_probs=True, max_length=1024)
-    DPOTrainer(found, args=args, train_dataset=Dataset.from_list(data), processing_class=tokenizer, callbacks=[clock]).train()  # fmt: skip
+    DPOTrainer(
+        found,
+        args=args,
+        train_dataset=Dataset.from_list(data),
+        processing_class=tokenizer,
+        callbacks=[clock],
+    ).train()
     return statistics.median(clock.seconds[1:])
 
 
@@ -132,18 +160,48 @@ def main() -> None:
         data = pairs(rows(4 * given.steps, 2, prompt, answer))
         theirs, (mine, size) = trl(data, 4, given.steps), ours(data, 4, given.steps)
         table.append(
-            (f"pairs, prompts of {prompt} words, answers of about {answer}", "4 pairs", mine, theirs, 4 * size)
+            (
+                f"pairs, prompts of {prompt} words, answers of about {answer}",
+                "4 pairs",
+                mine,
+                theirs,
+                4 * size,
+            )
         )
     data = rows(given.steps, 8, 40, 40)
     mine, size = ours(data, 1, given.steps, "lipo-lambda")
     expanded = pairs(data)
     theirs = trl(expanded, 28, given.steps)
-    table.append(("lists of 8 (TRL: their 28 pairs), prompts of 40 words, answers of about 40", "1 list", mine, theirs, size))  # fmt: skip
-    lines = ["# Benchmarks: training on preferences", "", str(__doc__).strip(), "",
-             "| what | a step | policyrank | TRL | tokens/s policyrank | tokens/s TRL | times faster |", "| :-- | :-- | --: | --: | --: | --: | --: |"]  # fmt: skip
-    lines += [f"| {what} | {step} | {a:.2f} s | {b:.2f} s | {n / a:,.0f} | {n / b:,.0f} | {b / a:.2f} |" for what, step, a, b, n in table]  # fmt: skip
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("policyrank", "torch", "transformers", "trl"))
-    lines += ["", f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}; {versions}.", ""]  # fmt: skip
+    table.append(
+        (
+            "lists of 8 (TRL: their 28 pairs), prompts of 40 words, answers of about 40",
+            "1 list",
+            mine,
+            theirs,
+            size,
+        )
+    )
+    lines = [
+        "# Benchmarks: training on preferences",
+        "",
+        str(__doc__).strip(),
+        "",
+        "| what | a step | policyrank | TRL | tokens/s policyrank | tokens/s TRL | times faster |",
+        "| :-- | :-- | --: | --: | --: | --: | --: |",
+    ]
+    lines += [
+        f"| {what} | {step} | {a:.2f} s | {b:.2f} s | {n / a:,.0f} | {n / b:,.0f} | {b / a:.2f} |"
+        for what, step, a, b, n in table
+    ]
+    versions = ", ".join(
+        f"{p} {importlib.metadata.version(p)}"
+        for p in ("policyrank", "torch", "transformers", "trl")
+    )
+    lines += [
+        "",
+        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}; {versions}.",
+        "",
+    ]
     print(text := "\n".join(lines))
     if given.out:
         given.out.write_text(text, encoding="utf-8")

@@ -28,7 +28,9 @@ def battles(path: Path, size: int, policies: int, seed: int = 0) -> Path:
     if path.exists():
         return path
     if "--make" not in sys.argv:
-        subprocess.run([sys.executable, __file__, "--make", path, str(size), str(policies)], check=True)
+        subprocess.run(
+            [sys.executable, __file__, "--make", path, str(size), str(policies)], check=True
+        )
         return path
     rng = np.random.default_rng(seed)
     theta = rng.normal(size=policies)
@@ -38,7 +40,11 @@ def battles(path: Path, size: int, policies: int, seed: int = 0) -> Path:
     u = rng.random(size) * (win + 1 / win + 0.7)
     y = np.where(u < win, 0, np.where(u < win + 1 / win, 1, 2))
     names = pl.Series([f"model-{k:05d}" for k in range(policies)])
-    frame = {"model_a": names[i], "model_b": names[j], "winner": pl.Series(["model_a", "model_b", "tie"])[y]}
+    frame = {
+        "model_a": names[i],
+        "model_b": names[j],
+        "winner": pl.Series(["model_a", "model_b", "tie"])[y],
+    }
     pl.DataFrame(frame).write_parquet(path)
     return path
 
@@ -47,7 +53,9 @@ def measure(code: str, *args: object, limit: int = LIMIT) -> tuple[float | None,
     """Seconds (None: not finished), peak memory in MB, and what it printed."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, args)], stdout=out, stderr=subprocess.STDOUT
+        )
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
@@ -159,12 +167,18 @@ def seconds(value: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "policyrank-bench")
-    parser.add_argument("--quick", action="store_true", help="a hundredth of the battles, to try the script")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(tempfile.gettempdir()) / "policyrank-bench"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a hundredth of the battles, to try the script"
+    )
     options = parser.parse_args()
     options.cache.mkdir(exist_ok=True)
     scale = 100 if options.quick else 1
-    big = battles(options.cache / f"battles-{10_000_000 // scale}-200.parquet", 10_000_000 // scale, 200)
+    big = battles(
+        options.cache / f"battles-{10_000_000 // scale}-200.parquet", 10_000_000 // scale, 200
+    )
     lines = [
         "# Benchmarks",
         "",
@@ -177,7 +191,13 @@ def main() -> None:
         lines.append(line)
 
     def section(title: str, *header: str) -> None:
-        for line in ("", f"## {title}", "", "| " + " | ".join(header) + " |", "|" + " :-- |" * len(header)):
+        for line in (
+            "",
+            f"## {title}",
+            "",
+            "| " + " | ".join(header) + " |",
+            "|" + " :-- |" * len(header),
+        ):
             tell(line)
 
     def row(*cells: object) -> None:
@@ -192,16 +212,30 @@ def main() -> None:
     )
     ours, memory, _ = measure(POLICYRANK, "rank", big, "--json")
     assert ours is not None
-    row("policyrank, Bradley-Terry with intervals, rank sets, diagnostics", seconds(ours), f"{memory:,.0f} MB", "1")
+    row(
+        "policyrank, Bradley-Terry with intervals, rank sets, diagnostics",
+        seconds(ours),
+        f"{memory:,.0f} MB",
+        "1",
+    )
     for name, code in (
         ("arena-rank, Bradley-Terry with intervals", ARENA_RANK),
         ("evalica, Bradley-Terry without intervals", EVALICA),
     ):
         took, memory, _ = measure(code, big)
-        row(name, seconds(took), f"{memory:,.0f} MB", "" if took is None else f"{took / ours:.1f} times as long")
+        row(
+            name,
+            seconds(took),
+            f"{memory:,.0f} MB",
+            "" if took is None else f"{took / ours:.1f} times as long",
+        )
 
-    section("Whole command with a bootstrap of 1,000 resamples", "what", "time", "against policyrank")
-    ours, _, _ = measure(POLICYRANK, "rank", big, "--interval", "bootstrap", "--resamples", 1000, "--json")
+    section(
+        "Whole command with a bootstrap of 1,000 resamples", "what", "time", "against policyrank"
+    )
+    ours, _, _ = measure(
+        POLICYRANK, "rank", big, "--interval", "bootstrap", "--resamples", 1000, "--json"
+    )
     assert ours is not None
     row("policyrank", seconds(ours), "1")
     took, _, _ = measure(NUMPY_BOOTSTRAP, big, 1000)
@@ -261,7 +295,11 @@ def main() -> None:
         )
 
     section(
-        "policyrank's cost: whole command, Bradley-Terry with intervals", "battles", "policies", "time", "peak memory"
+        "policyrank's cost: whole command, Bradley-Terry with intervals",
+        "battles",
+        "policies",
+        "time",
+        "peak memory",
     )
     for size, policies in (
         (10_000, 200),
@@ -272,11 +310,23 @@ def main() -> None:
         (1_000_000, 1000),
         (1_000_000, 3000),
     ):
-        path = battles(options.cache / f"battles-{size // scale}-{policies}.parquet", size // scale, policies)
+        path = battles(
+            options.cache / f"battles-{size // scale}-{policies}.parquet", size // scale, policies
+        )
         took, memory, _ = measure(POLICYRANK, "rank", path, "--json")
         row(f"{size // scale:,}", f"{policies:,}", seconds(took), f"{memory:,.0f} MB")
 
-    packages = ("policyrank", "arena-rank", "evalica", "open_spiel", "numpy", "scipy", "polars", "highspy", "numba")
+    packages = (
+        "policyrank",
+        "arena-rank",
+        "evalica",
+        "open_spiel",
+        "numpy",
+        "scipy",
+        "polars",
+        "highspy",
+        "numba",
+    )
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     for line in (
         "",

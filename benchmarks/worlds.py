@@ -36,10 +36,16 @@ def inventories() -> list[str]:
 
     from policyrank.worlds.inventory.environments import InventoryVectorEnv
 
-    lines = ["| network, goodwill | gym-invmgmt | one number at a time (`stream`) | `quantile` | times faster |", "| :-- | --: | --: | --: | --: |"]  # fmt: skip
+    lines = [
+        "| network, goodwill | gym-invmgmt | one number at a time (`stream`) | `quantile` | times faster |",
+        "| :-- | --: | --: | --: | --: |",
+    ]
     for network, goodwill in (("serial", False), ("serial", True), ("base", False), ("base", True)):
         world = inventory.scenario(network, "trend+seasonal+shock", goodwill=goodwill)
-        theirs = gym_invmgmt.CoreEnv(scenario={"base": "network"}.get(network, network), demand_config={"type": "trend+seasonal+shock", "base_mu": 20, "use_goodwill": goodwill})  # fmt: skip
+        theirs = gym_invmgmt.CoreEnv(
+            scenario={"base": "network"}.get(network, network),
+            demand_config={"type": "trend+seasonal+shock", "base_mu": 20, "use_goodwill": goodwill},
+        )
         action = np.full(theirs.action_space.shape, 20.0)
 
         def one(theirs: Any = theirs, action: Any = action) -> None:
@@ -62,8 +68,16 @@ def inventories() -> list[str]:
             all_at_once()
             ours.append(best(all_at_once) / 30 / 4096)
         name = network + (", goodwill" if goodwill else "")
-        lines.append(f"| {name} | {1e6 * reference:.0f} µs | {1e6 * ours[0]:.2f} µs | {1e6 * ours[1]:.2f} µs | {reference / ours[0]:.0f}, {reference / ours[1]:.0f} |")  # fmt: skip
-    return ["## Inventory", "", "Seconds a step of an episode; ours steps 4,096 episodes together, resets and observations included.", "", *lines]  # fmt: skip
+        lines.append(
+            f"| {name} | {1e6 * reference:.0f} µs | {1e6 * ours[0]:.2f} µs | {1e6 * ours[1]:.2f} µs | {reference / ours[0]:.0f}, {reference / ours[1]:.0f} |"
+        )
+    return [
+        "## Inventory",
+        "",
+        "Seconds a step of an episode; ours steps 4,096 episodes together, resets and observations included.",
+        "",
+        *lines,
+    ]
 
 
 def networks(image: Path) -> list[str]:
@@ -86,7 +100,12 @@ def networks(image: Path) -> list[str]:
         if n <= 20:
             h, ansatz = quantum.hamiltonian(x), quantum.layered(n, 3)
             theta = np.zeros(ansatz.num_parameters)
-            circuit[n] = best(lambda a=ansatz, h=h, t=theta: StatevectorEstimator().run([(a, h, t)]).result()[0].data.evs, 1)  # fmt: skip
+            circuit[n] = best(
+                lambda a=ansatz, h=h, t=theta: (
+                    StatevectorEstimator().run([(a, h, t)]).result()[0].data.evs
+                ),
+                1,
+            )
     published = {12: 0.012, 16: 0.153, 20: 3.139, 24: 8.944, 26: 37.5, 28: 187.8, 30: 1192.3}
     figure, axis = plt.subplots(figsize=(5.6, 3.6), dpi=110, layout="constrained")
     axis.spines[["top", "right"]].set_visible(False)
@@ -97,9 +116,19 @@ def networks(image: Path) -> list[str]:
         color="#3a7d44",
         label="all answers, exact, by elimination",
     )
-    axis.loglog(list(dense), list(dense.values()), marker="s", color="#555555", label="spectrum, dense diagonalisation")
     axis.loglog(
-        list(circuit), list(circuit.values()), marker="^", color="#1f4e79", label="one energy, simulated circuit (here)"
+        list(dense),
+        list(dense.values()),
+        marker="s",
+        color="#555555",
+        label="spectrum, dense diagonalisation",
+    )
+    axis.loglog(
+        list(circuit),
+        list(circuit.values()),
+        marker="^",
+        color="#1f4e79",
+        label="one energy, simulated circuit (here)",
     )
     axis.loglog(
         list(published),
@@ -116,18 +145,44 @@ def networks(image: Path) -> list[str]:
     )
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(image, facecolor="white")
-    lines = ["| nodes | width | all answers, exact | dense diagonalisation | one energy of a VQE circuit, depth 3 |", "| --: | --: | --: | --: | --: |"]  # fmt: skip
-    lines += [f"| {n:,} | {w} | {t:.3f} s | {f'{dense[n]:.2f} s' if n in dense else ''} | {f'{circuit[n]:.3f} s' if n in circuit else ''} |" for n, (t, w) in exact.items()]  # fmt: skip
-    return ["## Supply chain", "", "Random four-tier networks, T = 1; all answers: every node's stress, the distribution of the number of stressed nodes, ground energy and gap. A VQE takes thousands of energies for one of them.", "", *lines, "", f"![Seconds by nodes](images/{image.name})"]  # fmt: skip
+    lines = [
+        "| nodes | width | all answers, exact | dense diagonalisation | one energy of a VQE circuit, depth 3 |",
+        "| --: | --: | --: | --: | --: |",
+    ]
+    lines += [
+        f"| {n:,} | {w} | {t:.3f} s | {f'{dense[n]:.2f} s' if n in dense else ''} | {f'{circuit[n]:.3f} s' if n in circuit else ''} |"
+        for n, (t, w) in exact.items()
+    ]
+    return [
+        "## Supply chain",
+        "",
+        "Random four-tier networks, T = 1; all answers: every node's stress, the distribution of the number of stressed nodes, ground energy and gap. A VQE takes thousands of energies for one of them.",
+        "",
+        *lines,
+        "",
+        f"![Seconds by nodes](images/{image.name})",
+    ]
 
 
 def matchings() -> list[str]:
-    lines = ["| instance | 200 runs of balance | stochastic configuration LP |", "| :-- | --: | --: |"]
+    lines = [
+        "| instance | 200 runs of balance | stochastic configuration LP |",
+        "| :-- | --: | --: |",
+    ]
     for name, x in (
         ("thick triangle, 20 types, 1,000 arrivals", matching.upper_triangular(20, 1, 50)),
-        ("random, 300 offline, 1,500 arrivals", matching.random_bipartite(300, 1500, degree=4, seed=0)),
-        ("random, 1,000 offline, 4,000 arrivals", matching.random_bipartite(1000, 4000, degree=4, seed=0)),
-        ("random, 2,000 offline, 5,000 arrivals", matching.random_bipartite(2000, 5000, degree=4, seed=0)),
+        (
+            "random, 300 offline, 1,500 arrivals",
+            matching.random_bipartite(300, 1500, degree=4, seed=0),
+        ),
+        (
+            "random, 1,000 offline, 4,000 arrivals",
+            matching.random_bipartite(1000, 4000, degree=4, seed=0),
+        ),
+        (
+            "random, 2,000 offline, 5,000 arrivals",
+            matching.random_bipartite(2000, 5000, degree=4, seed=0),
+        ),
     ):
         run = best(lambda x=x: matching.simulate(x, "balance", runs=200))
         bound = best(lambda x=x: matching.bound(x), 1)
@@ -138,13 +193,27 @@ def matchings() -> list[str]:
 def exposures() -> list[str]:
     rng = np.random.default_rng(0)
     true = rng.random(1400) < 0.7
-    world = exposure.World.of(true, rng.normal(size=(1400, 384)), ["original", *[f for f in exposure.FRAMINGS if f != "original"]])  # fmt: skip
-    people = exposure.Personas.mechanical(true, 10_000, 6, accept=0.55, discern=0.05, extra=[0, 0.3, 0, 0, 0, 0])
+    world = exposure.World.of(
+        true,
+        rng.normal(size=(1400, 384)),
+        ["original", *[f for f in exposure.FRAMINGS if f != "original"]],
+    )
+    people = exposure.Personas.mechanical(
+        true, 10_000, 6, accept=0.55, discern=0.05, extra=[0, 0.3, 0, 0, 0, 0]
+    )
     lines = ["| policy | seconds |", "| :-- | --: |"]
     for name, policy in exposure.POLICIES.items():
         exposure.simulate(world, people, policy, steps=2)
-        lines.append(f"| {name} | {best(lambda p=policy: exposure.simulate(world, people, p, steps=100), 2):.1f} |")
-    return ["## Exposure", "", "10,000 people, 100 steps, 1,400 claims in six framings.", "", *lines]
+        lines.append(
+            f"| {name} | {best(lambda p=policy: exposure.simulate(world, people, p, steps=100), 2):.1f} |"
+        )
+    return [
+        "## Exposure",
+        "",
+        "10,000 people, 100 steps, 1,400 claims in six framings.",
+        "",
+        *lines,
+    ]
 
 
 def effects() -> list[str]:
@@ -158,16 +227,29 @@ def effects() -> list[str]:
     a = (rng.random(n) < e).astype(int)
     y = x.sum(axis=1) + a * x[:, 1] + rng.normal(size=n)
     policies = {f"policy {k}": (x @ rng.normal(size=10) > 0).astype(int) for k in range(100)}
-    ours = best(lambda: off_policy_value(policies, a, y, x, np.c_[1 - e, e], model=LinearRegression()), 2)
-    theirs = best(lambda: LinearDRLearner(model_propensity=LogisticRegression(), model_regression=LinearRegression(), cv=5, random_state=0).fit(y, a, X=None, W=x), 2)  # fmt: skip
+    ours = best(
+        lambda: off_policy_value(policies, a, y, x, np.c_[1 - e, e], model=LinearRegression()), 2
+    )
+    theirs = best(
+        lambda: LinearDRLearner(
+            model_propensity=LogisticRegression(),
+            model_regression=LinearRegression(),
+            cv=5,
+            random_state=0,
+        ).fit(y, a, X=None, W=x),
+        2,
+    )
     estimates = {f"estimate {k}": rng.normal(size=5000) for k in range(20)}
     ranked = best(lambda: rank_effects(estimates, rng.normal(size=5000), resamples=1000), 1)
     return [
-        "## Effects", "", "| job | seconds |", "| :-- | --: |",
+        "## Effects",
+        "",
+        "| job | seconds |",
+        "| :-- | --: |",
         f"| values of 100 policies on 100,000 logged rows, five folds, rank sets | {ours:.2f} |",
         f"| econml LinearDRLearner, one average effect on the same rows, five folds (fits propensities too) | {theirs:.2f} |",
         f"| AUTOC of 20 estimates on 5,000 rows, 1,000 resamples | {ranked:.2f} |",
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:
@@ -175,7 +257,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    image = (given.out.parent if given.out else Path()) / "images" / "supply-scaling.png" if given.out else Path("supply-scaling.png")  # fmt: skip
+    image = (
+        (given.out.parent if given.out else Path()) / "images" / "supply-scaling.png"
+        if given.out
+        else Path("supply-scaling.png")
+    )
     packages = ("numpy", "scipy", "numba", "highspy", "gym-invmgmt", "qiskit", "econml")
     text = [
         "# Worlds: speed",

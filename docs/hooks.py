@@ -6,10 +6,15 @@ def on_page_markdown(markdown, page, **_):
         return markdown
     from policyrank.rank import METHODS
 
-    rows = ["| method | takes | what it does | options beside those of all |", "| :-- | :-- | :-- | :-- |"]
+    rows = [
+        "| method | takes | what it does | options beside those of all |",
+        "| :-- | :-- | :-- | :-- |",
+    ]
     for name, m in METHODS.items():
         takes = ", ".join(t.__name__ for t in m.takes)
         fixed = ", ".join(f"{k}={v}" for k, v in m.defaults)
         where = f"[`{m.path.split(':')[1]}`](api/rank.md)"
-        rows.append(f"| `{name}` | {takes} | {m.about} | {where}{' with ' + fixed if fixed else ''} |")
+        rows.append(
+            f"| `{name}` | {takes} | {m.about} | {where}{' with ' + fixed if fixed else ''} |"
+        )
     return markdown.replace("<!-- methods -->", "\n".join(rows))

@@ -25,7 +25,9 @@ from policyrank.worlds import sandbox
 from policyrank.worlds.sandbox import check_statements, docstring_examples, outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-needs_sandbox = pytest.mark.skipif(bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}")
+needs_sandbox = pytest.mark.skipif(
+    bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}"
+)
 
 
 @pytest.fixture
@@ -37,8 +39,20 @@ def arguments(folder, **options):
     from transformers import TrainingArguments
 
     return lambda stage: TrainingArguments(
-        str(folder / stage), **({"max_steps": 4, "learning_rate": 5e-3, "per_device_train_batch_size": 4, "report_to": [], "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"} | options)
-    )  # fmt: skip
+        str(folder / stage),
+        **(
+            {
+                "max_steps": 4,
+                "learning_rate": 5e-3,
+                "per_device_train_batch_size": 4,
+                "report_to": [],
+                "use_cpu": True,
+                "disable_tqdm": True,
+                "save_strategy": "no",
+            }
+            | options
+        ),
+    )
 
 
 def letters(prompts, completions):
@@ -50,8 +64,16 @@ def test_choices_are_likelihoods(pair):
     model, tokenizer = pair
     prompts = ["ab", "abcd e", "x"]
     for options in (["a", "b", "c"], ["ab", "cd"]):
-        log = dict(x for g in answer_logprobs(model, tokenizer, [(p, o) for p in prompts for o in options], end=False) for x in g)  # fmt: skip
-        p = np.exp([[log[i * len(options) + j].logprob for j in range(len(options))] for i in range(3)])
+        log = dict(
+            x
+            for g in answer_logprobs(
+                model, tokenizer, [(p, o) for p in prompts for o in options], end=False
+            )
+            for x in g
+        )
+        p = np.exp(
+            [[log[i * len(options) + j].logprob for j in range(len(options))] for i in range(3)]
+        )
         found = choice_probs(model, tokenizer, prompts, options)
         assert found == pytest.approx(p / p.sum(axis=1, keepdims=True), abs=1e-5)
 
@@ -68,9 +90,15 @@ def test_judges(pair):
     assert sum(votes[0]) == pytest.approx(3 / 2)
     with pytest.raises(EvidenceError, match="no anchor for the prompt 'zz'"):
         judges.rating_judge(model, tokenizer, anchors)(["zz"], [["c"]])
-    assert judges.pairwise_judge(letters)(["p", "p", "p"], ["a", "b", "b"], ["b", "a", "b"]) == [1, 0, 0.5]
+    assert judges.pairwise_judge(letters)(["p", "p", "p"], ["a", "b", "b"], ["b", "a", "b"]) == [
+        1,
+        0,
+        0.5,
+    ]
     assert judges.majority(["3 ", "4", "3"]) == 0
-    best, made, scores = judges.best_of_n(["p"], lambda prompts, n: [["b", "ab", "a"][:n]], letters, 3)
+    best, made, scores = judges.best_of_n(
+        ["p"], lambda prompts, n: [["b", "ab", "a"][:n]], letters, 3
+    )
     assert (best, made, scores) == (["a"], [["b", "ab", "a"]], [[0, 0.5, 1]])
 
 
@@ -92,7 +120,15 @@ def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch
                 return
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"choices": [{"message": {"content": "answer " + body["messages"][0]["content"]}}]}).encode())  # fmt: skip
+            self.wfile.write(
+                json.dumps(
+                    {
+                        "choices": [
+                            {"message": {"content": "answer " + body["messages"][0]["content"]}}
+                        ]
+                    }
+                ).encode()
+            )
 
         def log_message(self, *_):
             pass
@@ -119,17 +155,30 @@ def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch
 def test_clipped_groups_by_hand():
     log_probs = torch.tensor([[0.0, 0.0, 0.0]], requires_grad=True)
     labels = torch.tensor([[1.0, 0.0, -1.0]])
-    loss = preference_loss("label-distribution-grpo")(log_probs, labels, reference=torch.zeros(1, 3), standardise=False)
+    loss = preference_loss("label-distribution-grpo")(
+        log_probs, labels, reference=torch.zeros(1, 3), standardise=False
+    )
     loss.backward()
-    assert log_probs.grad[0].tolist() == pytest.approx([-1.365633 / 3, 0.364565 / 3, 1.001069 / 3], abs=1e-5)
-    far = torch.tensor([[1.0, 0.0, -1.0]], requires_grad=True)  # ratios of the best and the worst are past the clip
+    assert log_probs.grad[0].tolist() == pytest.approx(
+        [-1.365633 / 3, 0.364565 / 3, 1.001069 / 3], abs=1e-5
+    )
+    far = torch.tensor(
+        [[1.0, 0.0, -1.0]], requires_grad=True
+    )  # ratios of the best and the worst are past the clip
     preference_loss("grpo")(far, labels, reference=torch.zeros(1, 3)).backward()
     assert far.grad[0, [0, 2]].tolist() == [0, 0]
     same = preference_loss("grpo")(log_probs, torch.ones(1, 3), reference=torch.zeros(1, 3))
     assert same == 0
     masked = torch.tensor([[True, True, False]])
-    a = preference_loss("grpo")(torch.tensor([[0.1, 0.2, 9.0]]), torch.tensor([[1.0, 0.0, 7.0]]), reference=torch.zeros(1, 3), where=masked)  # fmt: skip
-    b = preference_loss("grpo")(torch.tensor([[0.1, 0.2]]), torch.tensor([[1.0, 0.0]]), reference=torch.zeros(1, 2))
+    a = preference_loss("grpo")(
+        torch.tensor([[0.1, 0.2, 9.0]]),
+        torch.tensor([[1.0, 0.0, 7.0]]),
+        reference=torch.zeros(1, 3),
+        where=masked,
+    )
+    b = preference_loss("grpo")(
+        torch.tensor([[0.1, 0.2]]), torch.tensor([[1.0, 0.0]]), reference=torch.zeros(1, 2)
+    )
     assert a == b
 
 
@@ -143,31 +192,91 @@ def test_distillation(pair, tmp_path, learn):
         asked.append(list(prompts))
         return [["aaa"]] * len(prompts)
 
-    options = {"candidates": 4, "rounds": 2, "sample": {"max_new_tokens": 6, "temperature": 1.0}, "max_length": 64}
-    done = distil(model, tokenizer, prompts, teacher, judge=letters, learn=learn, arguments=arguments(tmp_path), folder=tmp_path / "kept", **options)  # fmt: skip
+    options = {
+        "candidates": 4,
+        "rounds": 2,
+        "sample": {"max_new_tokens": 6, "temperature": 1.0},
+        "max_length": 64,
+    }
+    done = distil(
+        model,
+        tokenizer,
+        prompts,
+        teacher,
+        judge=letters,
+        learn=learn,
+        arguments=arguments(tmp_path),
+        folder=tmp_path / "kept",
+        **options,
+    )
     assert asked == [prompts]
     assert done.anchors == dict.fromkeys(prompts, "aaa")
     assert [r["stage"] for r in done.history] == [0, 1, 2]
     assert all(len(x.completions) == 2 for x in done.rounds[0]) == (learn == "pair")
-    again = distil(*load_causal_lm(str(pair[0].name_or_path), device="cpu"), prompts, lambda *_: 1 / 0, judge=letters, learn=learn, arguments=arguments(tmp_path), folder=tmp_path / "kept", **options)  # fmt: skip
+    again = distil(
+        *load_causal_lm(str(pair[0].name_or_path), device="cpu"),
+        prompts,
+        lambda *_: 1 / 0,
+        judge=letters,
+        learn=learn,
+        arguments=arguments(tmp_path),
+        folder=tmp_path / "kept",
+        **options,
+    )
     assert again.rounds == done.rounds
     assert again.history == done.history
 
 
 def test_distillation_that_cannot_work(pair, tmp_path):
-    for options, message in (({"judge": "x"}, "use rating"), ({"learn": "x"}, "use list"), ({"teacher": {}}, "no answer to 'p'"), ({"teacher": {"p": " "}}, "to 'p' is empty")):  # fmt: skip
+    for options, message in (
+        ({"judge": "x"}, "use rating"),
+        ({"learn": "x"}, "use list"),
+        ({"teacher": {}}, "no answer to 'p'"),
+        ({"teacher": {"p": " "}}, "to 'p' is empty"),
+    ):
         with pytest.raises(EvidenceError, match=message):
-            distil(*pair, ["p"], options.pop("teacher", {"p": "a"}), arguments=arguments(tmp_path), **options)
+            distil(
+                *pair,
+                ["p"],
+                options.pop("teacher", {"p": "a"}),
+                arguments=arguments(tmp_path),
+                **options,
+            )
 
 
 def test_reinforcement_pleases_the_scorer(pair, tmp_path):
     model, tokenizer = pair
-    options = {"rounds": 25, "batch": 4, "samples": 8, "sample": {"max_new_tokens": 6, "temperature": 1.0}, "max_length": 64}  # fmt: skip
-    model, history = reinforce(model, tokenizer, ["say a", "b", "c d", "e"], letters, arguments=arguments(tmp_path, learning_rate=1e-2), kl=0.01, **options)  # fmt: skip
-    assert np.mean([h["score"] for h in history[-3:]]) > np.mean([h["score"] for h in history[:3]]) + 0.1
+    options = {
+        "rounds": 25,
+        "batch": 4,
+        "samples": 8,
+        "sample": {"max_new_tokens": 6, "temperature": 1.0},
+        "max_length": 64,
+    }
+    model, history = reinforce(
+        model,
+        tokenizer,
+        ["say a", "b", "c d", "e"],
+        letters,
+        arguments=arguments(tmp_path, learning_rate=1e-2),
+        kl=0.01,
+        **options,
+    )
+    assert (
+        np.mean([h["score"] for h in history[-3:]])
+        > np.mean([h["score"] for h in history[:3]]) + 0.1
+    )
     assert history[0]["log_ratio"] == pytest.approx(0, abs=1e-4)
     with pytest.raises(EvidenceError, match="nothing to learn"):
-        reinforce(model, tokenizer, ["a"], lambda p, c: [[1.0] * len(x) for x in c], arguments=arguments(tmp_path), kl=0, **options)  # fmt: skip
+        reinforce(
+            model,
+            tokenizer,
+            ["a"],
+            lambda p, c: [[1.0] * len(x) for x in c],
+            arguments=arguments(tmp_path),
+            kl=0,
+            **options,
+        )
 
 
 def test_measures_of_programs():
@@ -187,8 +296,12 @@ def test_measures_of_programs():
 
 
 def test_problems_of_every_kind():
-    check = "def check(candidate):\n    x = 1\n    assert candidate(x) == 2\n    for i in range(2):\n        assert candidate(i) == i + 1\n"  # fmt: skip
-    rows = [{"prompt": "p", "tests": ["assert f() == 1"]}, {"text": "q", "test_list": ["assert g()"], "task_id": 7}, {"prompt": "r", "test": check, "entry_point": "h"}]  # fmt: skip
+    check = "def check(candidate):\n    x = 1\n    assert candidate(x) == 2\n    for i in range(2):\n        assert candidate(i) == i + 1\n"
+    rows = [
+        {"prompt": "p", "tests": ["assert f() == 1"]},
+        {"text": "q", "test_list": ["assert g()"], "task_id": 7},
+        {"prompt": "r", "test": check, "entry_point": "h"},
+    ]
     found = read_problems(rows, check_statements)
     assert [p.name for p in found] == ["1", "7", "3"]
     assert len(found[2].tests) == 2
@@ -209,13 +322,37 @@ def test_self_training_learns_from_what_fooled_it(tmp_path):
         return [[1.0 if a.startswith("ok") else 0.0 for a in x] for x in answers]
 
     first = lambda prompts, n: [["ok", "no"][:n]] * len(prompts)  # noqa: E731
-    better = lambda prompts, n: [["ok1", "wrong but long", "x", "ok2 and very very long", "y"]] * len(prompts)  # noqa: E731
-    done = self_train(problems, first, fit, test, improve=lambda scorer, number: better, samples=5, folder=tmp_path)
+    better = lambda prompts, n: (  # noqa: E731
+        [["ok1", "wrong but long", "x", "ok2 and very very long", "y"]] * len(prompts)
+    )
+    done = self_train(
+        problems,
+        first,
+        fit,
+        test,
+        improve=lambda scorer, number: better,
+        samples=5,
+        folder=tmp_path,
+    )
     assert fitted[0][0].completions == ("ok", "no")
-    assert set(fitted[1][0].completions) == {"ok", "no", "ok1", "wrong but long", "ok2 and very very long"}
+    assert set(fitted[1][0].completions) == {
+        "ok",
+        "no",
+        "ok1",
+        "wrong but long",
+        "ok2 and very very long",
+    }
     assert done.history[1]["reranked pass@1"] == 1
     assert done.history[1]["pass@1"] == pytest.approx(0.4)
-    again = self_train(problems, lambda *_: 1 / 0, fit, test, improve=lambda *_: lambda *_: 1 / 0, samples=5, folder=tmp_path)  # fmt: skip
+    again = self_train(
+        problems,
+        lambda *_: 1 / 0,
+        fit,
+        test,
+        improve=lambda *_: lambda *_: 1 / 0,
+        samples=5,
+        folder=tmp_path,
+    )
     assert again.history == done.history
     with pytest.raises(EvidenceError, match="no problem has both"):
         self_train(problems, lambda prompts, n: [["no", "nope"]] * 2, fit, test)
@@ -233,7 +370,10 @@ def test_outputs():
 
 
 def rows_file(path):
-    rows = [{"prompt": f"say {p}", "completions": [p * 4, "zz", p + "z"], "scores": [1, 0, 0.5]} for p in "abcdef"]
+    rows = [
+        {"prompt": f"say {p}", "completions": [p * 4, "zz", p + "z"], "scores": [1, 0, 0.5]}
+        for p in "abcdef"
+    ]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     return path
 
@@ -245,23 +385,67 @@ def test_command_line_trains_scores_and_generates(lm, tmp_path, command, monkeyp
     monkeypatch.chdir(tmp_path)
     data = rows_file(tmp_path / "rows.jsonl")
     for extra in (["--loss", "dpo-pl", "--beta", "0.5"], ["--lora", "4", "--reference", "adapter"]):
-        code, said = command("train", "preference", "--data", data, "--eval", data, "--model", lm, "--out", tmp_path / f"policy{len(extra)}{extra[0]}", *extra, *TUNE)  # fmt: skip
+        code, said = command(
+            "train",
+            "preference",
+            "--data",
+            data,
+            "--eval",
+            data,
+            "--model",
+            lm,
+            "--out",
+            tmp_path / f"policy{len(extra)}{extra[0]}",
+            *extra,
+            *TUNE,
+        )
         assert code == 0, said.err
         assert "accuracy: 0.5 -> " in said.out
     policy = tmp_path / "policy4--loss"
     assert not (policy / "checkpoints").exists()
-    code, said = command("train", "reward", "--data", data, "--eval", data, "--model", lm, "--out", tmp_path / "rm", "--loss", "plackett-luce", *TUNE)  # fmt: skip
+    code, said = command(
+        "train",
+        "reward",
+        "--data",
+        data,
+        "--eval",
+        data,
+        "--model",
+        lm,
+        "--out",
+        tmp_path / "rm",
+        "--loss",
+        "plackett-luce",
+        *TUNE,
+    )
     assert code == 0, said.err
-    code, said = command("score", data, "--reward", tmp_path / "rm", "--out", tmp_path / "scored.jsonl")
+    code, said = command(
+        "score", data, "--reward", tmp_path / "rm", "--out", tmp_path / "scored.jsonl"
+    )
     assert code == 0
     assert "pairs in the order of the file" in said.err
     scored = [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
     assert len(scored) == 6
     assert sorted(scored[0]["ranks"]) == [1, 2, 3]
-    (tmp_path / "count.py").write_text("def letters(prompt, answer):\n    return answer.count('a')\n")
+    (tmp_path / "count.py").write_text(
+        "def letters(prompt, answer):\n    return answer.count('a')\n"
+    )
     code, said = command("score", data, "--program", f"{tmp_path}/count.py:letters")
     assert json.loads(said.out.splitlines()[0])["scores"] == [4, 0, 1]
-    code, said = command("generate", data, "--model", policy, "--program", "count.py:letters", "--samples", "3", "--tokens", "4", "--out", tmp_path / "best.jsonl")  # fmt: skip
+    code, said = command(
+        "generate",
+        data,
+        "--model",
+        policy,
+        "--program",
+        "count.py:letters",
+        "--samples",
+        "3",
+        "--tokens",
+        "4",
+        "--out",
+        tmp_path / "best.jsonl",
+    )
     assert code == 0, said.err
     best = json.loads((tmp_path / "best.jsonl").read_text().splitlines()[0])
     assert best["scores"][best["completions"].index(best["answer"])] == max(best["scores"])
@@ -273,17 +457,62 @@ def test_command_line_trains_scores_and_generates(lm, tmp_path, command, monkeyp
 def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = rows_file(tmp_path / "rows.jsonl")
-    (tmp_path / "teacher.jsonl").write_text("".join(json.dumps({"prompt": f"say {p}", "answer": p * 3}) + "\n" for p in "abcdef"))  # fmt: skip
-    common = ("--model", lm, "--tokens", "5", "--batch", "2", "--learning-rate", "0.01", "--max-length", "300")
-    code, said = command("train", "distil", data, *common, "--teacher", "teacher.jsonl", "--judge", "rating", "--samples", "3", "--out", tmp_path / "student", "--steps", "2")  # fmt: skip
+    (tmp_path / "teacher.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"say {p}", "answer": p * 3}) + "\n" for p in "abcdef")
+    )
+    common = (
+        "--model",
+        lm,
+        "--tokens",
+        "5",
+        "--batch",
+        "2",
+        "--learning-rate",
+        "0.01",
+        "--max-length",
+        "300",
+    )
+    code, said = command(
+        "train",
+        "distil",
+        data,
+        *common,
+        "--teacher",
+        "teacher.jsonl",
+        "--judge",
+        "rating",
+        "--samples",
+        "3",
+        "--out",
+        tmp_path / "student",
+        "--steps",
+        "2",
+    )
     assert code == 0, said.err
     assert "stage 1" in said.out
     assert (tmp_path / "student" / "anchors.json").exists()
-    (tmp_path / "count.py").write_text("def letters(prompt, answer):\n    return answer.count('a')\n")
-    code, said = command("train", "reinforce", data, *common, "--program", "count.py:letters", "--rounds", "2", "--samples", "4", "--out", tmp_path / "better")  # fmt: skip
+    (tmp_path / "count.py").write_text(
+        "def letters(prompt, answer):\n    return answer.count('a')\n"
+    )
+    code, said = command(
+        "train",
+        "reinforce",
+        data,
+        *common,
+        "--program",
+        "count.py:letters",
+        "--rounds",
+        "2",
+        "--samples",
+        "4",
+        "--out",
+        tmp_path / "better",
+    )
     assert code == 0, said.err
     assert len(json.loads((tmp_path / "better" / "history.json").read_text())) == 2
-    code, said = command("train", "distil", data, *common, "--teacher", "http://x", "--out", tmp_path / "student")
+    code, said = command(
+        "train", "distil", data, *common, "--teacher", "http://x", "--out", tmp_path / "student"
+    )
     assert code == 2
 
 
@@ -292,11 +521,33 @@ def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkey
     monkeypatch.chdir(tmp_path)
     # Answers are one character; digits run, and the letter that the problem imports; other letters are not defined.
     rows = [
-        {"prompt": f"from math import e as {x}", "tests": [f"assert {x} > 2"], "entry_point": "f"} for x in "abcdef"
+        {"prompt": f"from math import e as {x}", "tests": [f"assert {x} > 2"], "entry_point": "f"}
+        for x in "abcdef"
     ]
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    options = ("--model", lm, "--reranker", lm, "--samples", "24", "--tokens", "1", "--iterations", "2", "--rounds", "1", "--epochs", "1", "--temperature", "2", "--max-length", "60")  # fmt: skip
-    code, said = command("train", "programs", tmp_path / "problems.jsonl", *options, "--out", tmp_path / "reranker")
+    options = (
+        "--model",
+        lm,
+        "--reranker",
+        lm,
+        "--samples",
+        "24",
+        "--tokens",
+        "1",
+        "--iterations",
+        "2",
+        "--rounds",
+        "1",
+        "--epochs",
+        "1",
+        "--temperature",
+        "2",
+        "--max-length",
+        "60",
+    )
+    code, said = command(
+        "train", "programs", tmp_path / "problems.jsonl", *options, "--out", tmp_path / "reranker"
+    )
     assert code == 0, said.err
     kept = json.loads((tmp_path / "reranker" / "tested-1.json").read_text())
     for x, answers, shares in zip("abcdef", kept["answers"], kept["shares"], strict=True):
@@ -313,10 +564,37 @@ def test_two_processes_train_to_the_weights_of_one(lm, tmp_path):
     for processes in (1, 2):
         out = tmp_path / f"of-{processes}"
         done = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "policyrank", "train", "preference", "--data", str(data),
-             "--model", str(lm), "--out", str(out), "--steps", "1", "--batch", str(4 // processes), "--learning-rate", "0.01", "--max-length", "40"],
-            capture_output=True, text=True, timeout=300, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc_per_node",
+                str(processes),
+                "-m",
+                "policyrank",
+                "train",
+                "preference",
+                "--data",
+                str(data),
+                "--model",
+                str(lm),
+                "--out",
+                str(out),
+                "--steps",
+                "1",
+                "--batch",
+                str(4 // processes),
+                "--learning-rate",
+                "0.01",
+                "--max-length",
+                "40",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         found.append(load_file(out / "model.safetensors"))
     assert all(torch.allclose(found[0][k], found[1][k], atol=1e-5) for k in found[0])

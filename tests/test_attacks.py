@@ -24,7 +24,10 @@ def documents(n=80):
     return out
 
 
-QUERIES = {f"q{k}": " ".join(np.random.default_rng(100 + k).choice(TOPIC[k % 12], 4, replace=False)) for k in range(40)}
+QUERIES = {
+    f"q{k}": " ".join(np.random.default_rng(100 + k).choice(TOPIC[k % 12], 4, replace=False))
+    for k in range(40)
+}
 
 
 def victim(query, texts):
@@ -32,7 +35,8 @@ def victim(query, texts):
     own = set().union(*(TOPIC[t] for t in TOPIC if set(TOPIC[t]) & set(a.words(query))))
     return np.array(
         [
-            np.mean([w in own for w in a.words(t)] or [0.0]) + 1e-4 * len(set(a.words(t)) & set(a.words(query)))
+            np.mean([w in own for w in a.words(t)] or [0.0])
+            + 1e-4 * len(set(a.words(t)) & set(a.words(query)))
             for t in texts
         ]
     )
@@ -45,7 +49,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def found():
     torch.set_num_threads(1)
     docs = documents()
-    return a.attack(victim, QUERIES, docs, {q: list(docs) for q in QUERIES}, attacked=8, targets=3, budget=5, lists=30)
+    return a.attack(
+        victim,
+        QUERIES,
+        docs,
+        {q: list(docs) for q in QUERIES},
+        attacked=8,
+        targets=3,
+        budget=5,
+        lists=30,
+    )
 
 
 def test_exact_values():
@@ -56,8 +69,12 @@ def test_exact_values():
     assert (pairs[:, 0] < 25).all()
     assert len(np.unique(pairs[300:], axis=0)) == 100
     assert len(a.pairs_from_ranking(10, rng=rng)) == 45
-    assert float(a.smoothed_pair_loss(torch.tensor([2.0]), torch.tensor([0.0]))) == pytest.approx(0.2269, abs=1e-4)
-    assert rank_biased_overlap([1, 2, 3], [1, 3, 2], p=0.7, extrapolate=False) == pytest.approx(0.552)
+    assert float(a.smoothed_pair_loss(torch.tensor([2.0]), torch.tensor([0.0]))) == pytest.approx(
+        0.2269, abs=1e-4
+    )
+    assert rank_biased_overlap([1, 2, 3], [1, 3, 2], p=0.7, extrapolate=False) == pytest.approx(
+        0.552
+    )
     assert a.rank_of(3.5, [5, 4, 3, 2]) == 3
     assert a.rank_of(4, [5, 4, 3, 2]) == 3  # ties count against it
     got = a.group_metrics([[50, 10, 30]], [[20, 12, 30]])
@@ -71,10 +88,14 @@ def test_exact_values():
 
 
 def test_language_model_is_a_distribution_and_prefers_what_it_has_seen():
-    corpus = a.Corpus.of(["the cat sat on the mat", "the cat ran", "the dog sat on the cat"], least=1)
+    corpus = a.Corpus.of(
+        ["the cat sat on the mat", "the cat ran", "the dog sat on the cat"], least=1
+    )
     for previous in range(len(corpus.vocabulary)):
         assert np.exp(corpus.next_log_prob(previous)).sum() == pytest.approx(1)
-    assert corpus.perplexity(corpus.encode("the cat sat")) < corpus.perplexity(corpus.encode("sat the cat"))
+    assert corpus.perplexity(corpus.encode("the cat sat")) < corpus.perplexity(
+        corpus.encode("sat the cat")
+    )
     vectors = corpus.vectors(4)
     assert vectors.shape == (len(corpus.vocabulary), 4)
     with pytest.raises(EvidenceError, match="no word"):
@@ -85,7 +106,9 @@ def test_imitation_and_triggers(found):
     assert found.overlap > found.chance + 0.3
     assert found.calls == 38 * 80 + 8 * 3 * len(a.METHODS)
     table = {r["method"]: r for r in found.summary().iter_rows(named=True)}
-    assert table["trigger"]["boost"] > table["anchor words"]["boost"] > table["random words"]["boost"]
+    assert (
+        table["trigger"]["boost"] > table["anchor words"]["boost"] > table["random words"]["boost"]
+    )
     assert table["trigger"]["success"] > 0.9
     assert table["query inserted"]["query words"] == 1
     for (method, _, d), text in found.texts.items():
@@ -102,7 +125,10 @@ def test_fluency_is_bought_with_force():
     docs = documents()
     corpus = a.Corpus.of(list(docs.values()))
     model = a.imitate(
-        {q: np.argsort(-victim(q, list(docs.values())), kind="stable").tolist() for q in QUERIES.values()},
+        {
+            q: np.argsort(-victim(q, list(docs.values())), kind="stable").tolist()
+            for q in QUERIES.values()
+        },
         corpus,
         epochs=1,
     )
@@ -110,7 +136,14 @@ def test_fluency_is_bought_with_force():
     for weight in (0.0, 3.0):
         words = [
             a.search_trigger(
-                a.Attack(QUERIES[q], tuple(a.words(docs["d5"])), corpus.tokens[0], 5, model, np.random.default_rng(0)),
+                a.Attack(
+                    QUERIES[q],
+                    tuple(a.words(docs["d5"])),
+                    corpus.tokens[0],
+                    5,
+                    model,
+                    np.random.default_rng(0),
+                ),
                 fluency=weight,
             )
             for q in list(QUERIES)[:6]
@@ -121,7 +154,16 @@ def test_fluency_is_bought_with_force():
 
 def test_the_same_seed_gives_the_same_attack(found):
     docs = documents()
-    again = a.attack(victim, QUERIES, docs, {q: list(docs) for q in QUERIES}, attacked=8, targets=3, budget=5, lists=30)
+    again = a.attack(
+        victim,
+        QUERIES,
+        docs,
+        {q: list(docs) for q in QUERIES},
+        attacked=8,
+        targets=3,
+        budget=5,
+        lists=30,
+    )
     assert again.frame.equals(found.frame)
 
 
@@ -135,7 +177,12 @@ def test_detection_and_defence():
     assert stuffed["spamicity"] > clean["spamicity"]
     limits = a.thresholds([a.suspicion(corpus, query, a.words(t)) for t in docs.values()], 0.1)
     assert (
-        np.mean([a.suspicion(corpus, query, a.words(t))["perplexity"] > limits["perplexity"] for t in docs.values()])
+        np.mean(
+            [
+                a.suspicion(corpus, query, a.words(t))["perplexity"] > limits["perplexity"]
+                for t in docs.values()
+            ]
+        )
         <= 0.1
     )
 
@@ -144,7 +191,9 @@ def test_detection_and_defence():
 
     defended = a.deletion_defence(reads)
     assert reads(query, [f"{query} {docs['d5']}"]) == 1
-    assert defended(query, [f"{query} {docs['d5']}", " ".join([query, docs["d5"], query])]).tolist() == [0, 1]
+    assert defended(
+        query, [f"{query} {docs['d5']}", " ".join([query, docs["d5"], query])]
+    ).tolist() == [0, 1]
     assert defended(query, list(docs.values())).shape == (80,)
 
 
@@ -169,7 +218,9 @@ def test_command(tmp_path, command):
         for t in ("dogs", "cats", "rain", "soup")
         for k, other in enumerate(("law", "tax", "sea", "sky"))
     }
-    (tmp_path / "q.tsv").write_text("".join(f"{t}\tall about {t}\n" for t in ("dogs", "cats", "rain", "soup")))
+    (tmp_path / "q.tsv").write_text(
+        "".join(f"{t}\tall about {t}\n" for t in ("dogs", "cats", "rain", "soup"))
+    )
     (tmp_path / "d.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in docs.items()))
 
     options = (
@@ -184,12 +235,18 @@ def test_command(tmp_path, command):
         "--budget",
         2,
     )
-    code, said = command("attack", "minilm", "--kind", "bi-encoder", *options, "--out", tmp_path / "out.csv")
+    code, said = command(
+        "attack", "minilm", "--kind", "bi-encoder", *options, "--out", tmp_path / "out.csv"
+    )
     assert code == 0, said.err
     assert all(m in said.out for m in a.METHODS)
     rows = pl.read_csv(tmp_path / "out.csv")
     assert rows.height == 2 * 2 * len(a.METHODS)
-    assert rows.filter(pl.col("method") == "query inserted").select((pl.col("new") <= pl.col("old")).all()).item()
+    assert (
+        rows.filter(pl.col("method") == "query inserted")
+        .select((pl.col("new") <= pl.col("old")).all())
+        .item()
+    )
     code, said = command("attack", "minilm", *options)
     assert code == 1
     assert "--kind" in said.err
@@ -210,11 +267,17 @@ def test_rewards_and_returns():
 def test_topic_attack_lifts_for_the_group_within_its_limits():
     docs = documents()
     corpus = a.Corpus.of(list(docs.values()))
-    lists = {q: np.argsort(-victim(q, list(docs.values())), kind="stable").tolist() for q in QUERIES.values()}
+    lists = {
+        q: np.argsort(-victim(q, list(docs.values())), kind="stable").tolist()
+        for q in QUERIES.values()
+    }
     model = a.imitate(lists, corpus, epochs=2)
     own = [q for k, q in enumerate(QUERIES.values()) if k % 12 == 3]
     pages = [corpus.tokens[d] for q in own for d in lists[q][:5]]
-    tasks = [a.TopicTask(tuple(own), corpus.tokens[d], a.candidate_words(corpus, pages, 10)) for d in (0, 7, 20)]
+    tasks = [
+        a.TopicTask(tuple(own), corpus.tokens[d], a.candidate_words(corpus, pages, 10))
+        for d in (0, 7, 20)
+    ]
     attacker = a.TopicAttack(model, budget=3, least_similarity=0.7)
     drawn = attacker.random(tasks[0], np.random.default_rng(0))
     greedy = attacker.greedy(tasks[0])
@@ -228,14 +291,17 @@ def test_topic_attack_lifts_for_the_group_within_its_limits():
     for changed in (greedy, drawn):
         assert (
             a.word_cosine(
-                [corpus.vocabulary[w] for w in changed], [corpus.vocabulary[w] for w in tasks[0].document], weight
+                [corpus.vocabulary[w] for w in changed],
+                [corpus.vocabulary[w] for w in tasks[0].document],
+                weight,
             )
             >= 0.7
         )
         assert len(changed) <= len(tasks[0].document) + 3
     one = a.TopicTask((own[0],), tasks[0].document, tasks[0].words)
     assert np.array_equal(
-        attacker.greedy(one), attacker.greedy(a.TopicTask((own[0], own[0]), one.document, one.words))
+        attacker.greedy(one),
+        attacker.greedy(a.TopicTask((own[0], own[0]), one.document, one.words)),
     )  # a group of one is the paired attack
     history = attacker.fit(tasks, updates=25, episodes=4, learning_rate=0.2)
     assert np.mean(history[-5:]) > np.mean(history[:5])
@@ -267,13 +333,19 @@ def test_topics_are_attacked_with_what_was_learned_elsewhere():
     text = found.texts[row["method"], row["group"], row["document"]]
     assert (
         row["new"]
-        == 1 + (victim(QUERIES[row["query"]], [docs[d] for d in pool]) > victim(QUERIES[row["query"]], [text])[0]).sum()
+        == 1
+        + (
+            victim(QUERIES[row["query"]], [docs[d] for d in pool])
+            > victim(QUERIES[row["query"]], [text])[0]
+        ).sum()
     )
     table = found.summary()
     boost = dict(table.select("method", "boost").iter_rows())
     assert boost["greedy, group"] >= boost["random edits"]
     assert (found.frame.filter(pl.col("method") != "topic words")["similarity"] >= 0.79).all()
-    assert a.attack_topics(victim, QUERIES, docs, candidates, groups, **options).frame.equals(found.frame)
+    assert a.attack_topics(victim, QUERIES, docs, candidates, groups, **options).frame.equals(
+        found.frame
+    )
     with pytest.raises(EvidenceError, match="name the query 'none'"):
         a.attack_topics(victim, QUERIES, docs, candidates, {"g": ["none"]})
     with pytest.raises(EvidenceError, match="an attack needs two"):

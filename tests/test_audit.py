@@ -54,9 +54,14 @@ def test_variants_to_explain_is_the_smallest(gain, sd):
         assert n == 1 or expected_max_normal(n - 1) * sd < gain
 
 
-@pytest.mark.parametrize(("battles", "sd", "excess"), [
-    (100, 36, {3: 31, 5: 43, 10: 55, 27: 72}), (300, 21, {3: 17, 5: 24, 10: 31, 27: 41}), (1000, 12, {3: 10, 5: 14, 10: 18, 27: 24}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("battles", "sd", "excess"),
+    [
+        (100, 36, {3: 31, 5: 43, 10: 55, 27: 72}),
+        (300, 21, {3: 17, 5: 24, 10: 31, 27: 41}),
+        (1000, 12, {3: 10, 5: 14, 10: 18, 27: 24}),
+    ],
+)
 def test_private_testing_of_the_card(data, battles, sd, excess):
     """Simulated excess against the fitted pool of 59 real models, and within 10% of the formula."""
     board = pr.bradley_terry(data("llmfao"), scale="natural", interval="none")
@@ -70,7 +75,10 @@ def test_private_testing_of_the_card(data, battles, sd, excess):
 
 def test_drift_and_removal_of_the_card():
     """More removals after the mix of prompts turned over: the order agrees less with the truth."""
-    taus = {r: np.mean([simulate_drift_with_removal(r, seed=s) for s in range(20)]) for r in (0, 2, 4, 6)}
+    taus = {
+        r: np.mean([simulate_drift_with_removal(r, seed=s) for s in range(20)])
+        for r in (0, 2, 4, 6)
+    }
     for r, tau in {0: 0.96, 2: 0.83, 4: 0.71, 6: 0.68}.items():
         assert taus[r] == pytest.approx(tau, abs=0.07)
     assert taus[0] > taus[2] > taus[4]
@@ -90,9 +98,14 @@ def test_connection_of_the_card():
         a, b = np.array(pairs).T
         data = simulate_battles(theta, a, b, seed=rng)
         board = pr.bradley_terry(data, interval="none")
-        return kendall_tau(theta, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(10)]), data
+        return kendall_tau(
+            theta, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(10)]
+        ), data
 
-    apart, joined = np.mean([tau([], s)[0] for s in range(20)]), np.mean([tau([(9, 0)], s)[0] for s in range(20)])
+    apart, joined = (
+        np.mean([tau([], s)[0] for s in range(20)]),
+        np.mean([tau([(9, 0)], s)[0] for s in range(20)]),
+    )
     assert apart < 0.6 < 0.85 < joined
     finding = audit(tau([], 0)[1]).finding("connection")
     assert finding.verdict == "concern"
@@ -102,7 +115,9 @@ def test_connection_of_the_card():
 def test_effective_resistance_by_hand():
     # A path of single comparisons: resistances add up; two in parallel halve.
     wins = np.array([[0, 1.0, 0], [0, 0, 2], [0, 0, 0]])
-    assert effective_resistance(wins) == pytest.approx(np.array([[0, 1, 1.5], [1, 0, 0.5], [1.5, 0.5, 0]]))
+    assert effective_resistance(wins) == pytest.approx(
+        np.array([[0, 1, 1.5], [1, 0, 0.5], [1.5, 0.5, 0]])
+    )
     apart = effective_resistance(np.array([[0, 1.0, 0], [1, 0, 0], [0, 0, 0]]))
     assert np.isinf(apart[0, 2])
 
@@ -118,8 +133,16 @@ def planted(size=3000, seed=0, n=6):
 def test_clean_data_raise_no_concern():
     rng, theta, i, j = planted()
     y = (rng.random(3000) < expit(theta[i] - theta[j])).astype(float)
-    c = Comparisons([f"p{k}" for k in range(6)], i, j, y, time=rng.permutation(3000).astype(float),
-                    rater=Comparisons.of(["a"] * 3000, ["b"] * 3000, y, rater=[f"r{k}" for k in rng.integers(60, size=3000)]).rater)  # fmt: skip
+    c = Comparisons(
+        [f"p{k}" for k in range(6)],
+        i,
+        j,
+        y,
+        time=rng.permutation(3000).astype(float),
+        rater=Comparisons.of(
+            ["a"] * 3000, ["b"] * 3000, y, rater=[f"r{k}" for k in rng.integers(60, size=3000)]
+        ).rater,
+    )
     found = audit(c)
     assert {f.check for f in found.concerns} <= {"few battles"}
     assert found.finding("drift").verdict == "fine"
@@ -162,7 +185,11 @@ def test_planted_faults_are_found():
 
 def test_duplicates_are_counted():
     c = Comparisons.of(
-        ["x", "x", "y"] * 2, ["y", "y", "x"] * 2, [1, 0, 1] * 2, rater=["r"] * 3 + ["r"] * 3, time=[1, 2, 3] * 2
+        ["x", "x", "y"] * 2,
+        ["y", "y", "x"] * 2,
+        [1, 0, 1] * 2,
+        rater=["r"] * 3 + ["r"] * 3,
+        time=[1, 2, 3] * 2,
     )
     assert audit(c).finding("duplicates").numbers["repeated rows"] == 3
     assert audit(c.counted()).finding("duplicates").verdict == "unchecked"
@@ -188,9 +215,14 @@ def test_fewest_battles_against_brute_force():
             left[list(removed)] = False
             part = Comparisons(c.policies, c.a[left], c.b[left], c.outcome[left])
             theta = fit(Cells.of(part)).theta
-            return theta.max() >= theta[c.policies.index(leader)] and c.policies[int(np.argmax(theta))] != leader
+            return (
+                theta.max() >= theta[c.policies.index(leader)]
+                and c.policies[int(np.argmax(theta))] != leader
+            )
 
-        exact = next((k for k in range(1, 5) if any(changes(r) for r in combinations(range(14), k))), None)
+        exact = next(
+            (k for k in range(1, 5) if any(changes(r) for r in combinations(range(14), k))), None
+        )
         found = fewest_battles(c)
         if exact is not None and found is not None:
             assert exact <= found.battles <= exact + 2
@@ -206,7 +238,9 @@ def test_fewest_battles_of_a_lone_upset():
 
 
 def test_leave_out_finds_the_task_that_decides():
-    rows = [("x", "y", 1.0, "odd")] * 30 + [("x", "y", y, t) for t in ("s", "t", "u") for y in (0, 0, 0, 1, 1)] * 1
+    rows = [("x", "y", 1.0, "odd")] * 30 + [
+        ("x", "y", y, t) for t in ("s", "t", "u") for y in (0, 0, 0, 1, 1)
+    ] * 1
     a, b, y, t = zip(*rows, strict=True)
     c = Comparisons.of([*a, "x", "y"], [*b, "z", "z"], [*y, 1, 1], task=[*t, "s", "s"])
     assert leave_out(c, "task").changes == {"odd": "y"}

@@ -21,8 +21,14 @@ BATTLES = "model_a,model_b,winner,judge,task\n" + "".join(
 
 
 def run(*args, stdin=None, cwd=None, check=True):
-    done = subprocess.run([sys.executable, "-m", "policyrank", *map(str, args)], input=stdin, capture_output=True, text=True, cwd=cwd,
-                          env={**os.environ, "COLUMNS": "100"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "policyrank", *map(str, args)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100"},
+    )
     assert "Traceback" not in done.stderr
     if check:
         assert done.returncode == 0, done.stderr
@@ -75,10 +81,14 @@ def test_rank_writes_everything_and_pipes(file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "method", ["davidson", "thurstone", "elo", "kemeny", "schulze", "alpha-rank", "bradley-terry-by-task"]
+    "method",
+    ["davidson", "thurstone", "elo", "kemeny", "schulze", "alpha-rank", "bradley-terry-by-task"],
 )
 def test_rank_by_method(file, method):
-    assert json.loads(run("rank", file, "-m", method, "--json").stdout)["policies"][0]["policy"] == "one"
+    assert (
+        json.loads(run("rank", file, "-m", method, "--json").stdout)["policies"][0]["policy"]
+        == "one"
+    )
 
 
 def test_options_reach_the_method(file):
@@ -105,7 +115,9 @@ def test_options_reach_the_method(file):
     board = json.loads(run("rank", file, "-m", "approval", "-o", "k=1", "--json").stdout)
     assert board["settings"]["k"] == 1
     board = json.loads(
-        run("rank", file, "--only", "one", "--only", "two", "--on", "t1", "--task", "task", "--json").stdout
+        run(
+            "rank", file, "--only", "one", "--only", "two", "--on", "t1", "--task", "task", "--json"
+        ).stdout
     )
     assert len(board["policies"]) == 2
 
@@ -130,7 +142,9 @@ def test_audit(file, tmp_path):
     found = json.loads(run("audit", file, "--json").stdout)
     assert {"raters", "without one task", "order"} <= {f["check"] for f in found["findings"]}
     verdicts = {f["verdict"] for f in found["findings"]}
-    assert run("audit", file, "--strict", check=False).returncode == (3 if "concern" in verdicts else 0)
+    assert run("audit", file, "--strict", check=False).returncode == (
+        3 if "concern" in verdicts else 0
+    )
     scores = tmp_path / "scores.csv"
     scores.write_text("model,go,chess,shogi\nx,1,2,3000\ny,2,1,1000\nz,0,0,2000\n")
     assert "scale" in run("audit", scores).stdout
@@ -180,12 +194,17 @@ def test_evaluate(tmp_path):
     assert "set aside" in done.stderr
     again = run("evaluate", spec, "--budget", "150", "--workers", "0", "--store", tmp_path / "s.db")
     assert "150 evaluations" in again.stderr
-    assert json.loads(run("rank", tmp_path / "r.csv", "--json").stdout)["policies"][0]["policy"] == "strong"
+    assert (
+        json.loads(run("rank", tmp_path / "r.csv", "--json").stdout)["policies"][0]["policy"]
+        == "strong"
+    )
     (tmp_path / "players.py").write_text(
         "def play(a, b, task, seed):\n    return float(a() > b())\ndef one():\n    return 1\ndef two():\n    return 2\n"
     )
     toml = tmp_path / "spec.toml"
-    toml.write_text('tasks = ["t"]\nplay = "players:play"\n[policies]\none = "players:one"\ntwo = "players:two"\n')
+    toml.write_text(
+        'tasks = ["t"]\nplay = "players:play"\n[policies]\none = "players:one"\ntwo = "players:two"\n'
+    )
     done = run("evaluate", toml, "--stop", "best", "--budget", "500", "--workers", "0")
     assert "two is the best" in done.stderr
     for text, message in [
@@ -204,7 +223,11 @@ def test_evaluate(tmp_path):
 def test_demo_needs_nothing(tmp_path):
     out = run("demo", cwd=tmp_path).stdout
     assert "r2d2(bandit)" in out
-    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == ["atari.csv", "atari.html", "atari.png"]
+    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == [
+        "atari.csv",
+        "atari.html",
+        "atari.png",
+    ]
     again = json.loads(run("rank", tmp_path / "demo" / "atari.csv", "--json").stdout)
     assert again["policies"][0]["policy"] == "r2d2(bandit)"
 
@@ -278,12 +301,16 @@ def test_import_is_quick_and_light():
         "import time, sys; t = time.perf_counter(); import policyrank; s = time.perf_counter() - t;"
         "print(s, [m for m in ('torch', 'transformers', 'gymnasium', 'numba', 'matplotlib', 'polars') if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     seconds, modules = out.split(" ", 1)
     assert float(seconds) < 0.5
     assert modules.strip() == "[]"
     code = "import sys, policyrank as pr; pr.rank({'a': ['x', 'y'], 'b': ['y', 'x'], 'outcome': [1, 0.5]}); print('numba' in sys.modules or 'torch' in sys.modules)"
     assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
         == "False"
     )

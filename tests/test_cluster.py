@@ -24,8 +24,16 @@ def cluster():
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    start = [*ray, "start", "--head", "--num-cpus=2", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats",
-             "--object-store-memory=100000000"]  # fmt: skip
+    start = [
+        *ray,
+        "start",
+        "--head",
+        "--num-cpus=2",
+        f"--port={port}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+        "--object-store-memory=100000000",
+    ]
     subprocess.run(start, check=True, capture_output=True, timeout=120)
     yield f"127.0.0.1:{port}"
     subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True, timeout=120)
@@ -37,9 +45,13 @@ def test_the_same_results_as_here(cluster):
         name: lambda task, seed, mean=mean: mean + offset + np.random.default_rng(seed).normal()
         for name, mean in (("low", 0.0), ("high", 2.0), ("mid", 1.0))
     }
-    there = evaluate(policies, ["a", "b"], sampler="rank-uncertainty", budget=60, workers=1, ray=cluster, seed=3)
+    there = evaluate(
+        policies, ["a", "b"], sampler="rank-uncertainty", budget=60, workers=1, ray=cluster, seed=3
+    )
     here = evaluate(policies, ["a", "b"], sampler="rank-uncertainty", budget=60, workers=1, seed=3)
-    assert [(r.policy, r.task, r.value) for r in there.results] == [(r.policy, r.task, r.value) for r in here.results]
+    assert [(r.policy, r.task, r.value) for r in there.results] == [
+        (r.policy, r.task, r.value) for r in here.results
+    ]
     assert {r.host for r in there.results} == {socket.gethostname()}
 
 
@@ -47,9 +59,16 @@ def test_hangs_deaths_and_failures(cluster):
     def fails(task, seed):
         raise RuntimeError("no luck")
 
-    policies = {"good": lambda t, s: 1.0, "fine": lambda t, s: 0.5, "fails": fails, "hangs": lambda t, s: time.sleep(60),
-                "dies": lambda t, s: os._exit(3)}  # fmt: skip
-    found = evaluate(policies, ["t"], sampler="round-robin", budget=30, ray=cluster, timeout=0.5, retries=0)
+    policies = {
+        "good": lambda t, s: 1.0,
+        "fine": lambda t, s: 0.5,
+        "fails": fails,
+        "hangs": lambda t, s: time.sleep(60),
+        "dies": lambda t, s: os._exit(3),
+    }
+    found = evaluate(
+        policies, ["t"], sampler="round-robin", budget=30, ray=cluster, timeout=0.5, retries=0
+    )
     errors = {r.policy: r.error for r in found.failures}
     assert set(errors) == {"fails", "hangs", "dies"}
     assert "no luck" in errors["fails"]
@@ -67,8 +86,20 @@ TASKS = ["a", "b"]
 
 def test_killed_and_resumed_from_the_command_line(cluster, tmp_path):
     (tmp_path / "spec.py").write_text(SPEC)
-    command = [sys.executable, "-m", "policyrank", "evaluate", str(tmp_path / "spec.py"), "--ray", cluster, "--budget", "300",
-               "--store", str(tmp_path / "store.db"), "--json"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "policyrank",
+        "evaluate",
+        str(tmp_path / "spec.py"),
+        "--ray",
+        cluster,
+        "--budget",
+        "300",
+        "--store",
+        str(tmp_path / "store.db"),
+        "--json",
+    ]
     for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(4)

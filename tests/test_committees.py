@@ -33,7 +33,9 @@ def test_card_values():
     assert committee_score(VOTES, ["a", "b"], "bloc") == 4
     assert committee_score(VOTES, ["a", "b"], "pav") == 3
     assert committee_score(VOTES, ["a", "c"], "pav") == 3
-    assert select(VOTES, 2, rule="borda", groups={"c": "late", "d": "late"}, at_least={"late": 1}).members == ("a", "c")
+    assert select(
+        VOTES, 2, rule="borda", groups={"c": "late", "d": "late"}, at_least={"late": 1}
+    ).members == ("a", "c")
 
 
 @settings(max_examples=50, deadline=None)
@@ -48,7 +50,11 @@ def test_exact_and_greedy_against_brute_force(seed, rule, grouped):
     groups = {f"p{i}": "low" if i < 3 else "high" for i in range(m)} if grouped else None
     low = {"low": min(1, k)} if grouped else None
     high = {"high": max(k - 1, 0)} if grouped else None
-    allowed = [c for c in combinations(votes.policies, k) if not grouped or sum(groups[p] == "low" for p in c) >= 1]
+    allowed = [
+        c
+        for c in combinations(votes.policies, k)
+        if not grouped or sum(groups[p] == "low" for p in c) >= 1
+    ]
     scores = {c: committee_score(votes, list(c), rule, k) for c in allowed}
     best = max(scores.values())
     exact = select(votes, k, rule=rule, groups=groups, at_least=low, at_most=high)
@@ -63,23 +69,35 @@ def test_exact_and_greedy_against_brute_force(seed, rule, grouped):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("ours", "theirs"), [("pav", "pav"), ("approval-chamberlin-courant", "cc"), ("bloc", "av")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("pav", "pav"), ("approval-chamberlin-courant", "cc"), ("bloc", "av")]
+)
 def test_agrees_with_abcvoting(ours, theirs, seed):
     rng = np.random.default_rng(seed)
     orders, k = [rng.permutation(6) for _ in range(9)], 3
     profile = Profile(6)
     profile.add_voters([set(o[:k].tolist()) for o in orders])
-    winners = [tuple(f"p{i}" for i in sorted(c)) for c in abcrules.compute(theirs, profile, k, algorithm="fastest")]
-    assert select(Rankings.of([[f"p{i}" for i in o] for o in orders]), k, rule=ours).members in winners
+    winners = [
+        tuple(f"p{i}" for i in sorted(c))
+        for c in abcrules.compute(theirs, profile, k, algorithm="fastest")
+    ]
+    assert (
+        select(Rankings.of([[f"p{i}" for i in o] for o in orders]), k, rule=ours).members in winners
+    )
 
 
 def test_bounds_are_kept_or_refused():
     groups = {"a": "x", "b": "x", "c": "y", "d": "y"}
-    assert select(VOTES, 2, rule="borda", groups=groups, at_least="proportional").groups == {"x": 1, "y": 1}
+    assert select(VOTES, 2, rule="borda", groups=groups, at_least="proportional").groups == {
+        "x": 1,
+        "y": 1,
+    }
     assert select(VOTES, 3, rule="pav", groups=groups, at_most={"x": 1}).groups == {"x": 1, "y": 2}
     for options, message in [
-        ({"at_least": {"x": 3}}, "no committee"), ({"at_most": {"x": 0, "y": 1}}, "no committee"), ({"at_least": {"z": 1}}, "no group"),
-    ]:  # fmt: skip
+        ({"at_least": {"x": 3}}, "no committee"),
+        ({"at_most": {"x": 0, "y": 1}}, "no committee"),
+        ({"at_least": {"z": 1}}, "no group"),
+    ]:
         with pytest.raises(EvidenceError, match=message):
             select(VOTES, 2, groups=groups, **options)
     for bad, message in [
@@ -94,9 +112,14 @@ def test_bounds_are_kept_or_refused():
 
 def test_forty_policies_and_a_thousand_ballots():
     rng = np.random.default_rng(0)
-    votes = Rankings.of_scores(rng.normal(size=(300, 40)) + np.linspace(1, 0, 40), [f"p{i:02d}" for i in range(40)])
+    votes = Rankings.of_scores(
+        rng.normal(size=(300, 40)) + np.linspace(1, 0, 40), [f"p{i:02d}" for i in range(40)]
+    )
     for rule in ("bloc", "borda", "pav"):
-        greedy, exact = select(votes, 8, rule=rule, method="greedy"), select(votes, 8, rule=rule, time_limit=20)
+        greedy, exact = (
+            select(votes, 8, rule=rule, method="greedy"),
+            select(votes, 8, rule=rule, time_limit=20),
+        )
         assert exact.score >= greedy.score - 1e-6
         assert greedy.score >= 0.9 * exact.bound
 
@@ -117,7 +140,12 @@ def test_quota_undoes_bias_and_sntv_needs_far_more_rankings():
         for rule in ("sntv", "bloc", "borda"):
             best = select(fresh, k, rule=rule).score
             for quota in (False, True):
-                chosen = select(biased, k, rule=rule, **({"groups": groups, "at_least": {"two": 5}} if quota else {}))
+                chosen = select(
+                    biased,
+                    k,
+                    rule=rule,
+                    **({"groups": groups, "at_least": {"two": 5}} if quota else {}),
+                )
                 quality.setdefault((rule, quota), []).append(
                     committee_score(fresh, list(chosen.members), rule, k) / best
                 )
@@ -128,7 +156,11 @@ def test_quota_undoes_bias_and_sntv_needs_far_more_rankings():
         assert mean[rule, True] > mean[rule, False]
     assert mean["sntv", True] < 0.8
     need = {
-        rule: max(required_rankings(biased, k, rule=rule, groups=groups, quota={"one": 5, "two": 5}).values())
+        rule: max(
+            required_rankings(
+                biased, k, rule=rule, groups=groups, quota={"one": 5, "two": 5}
+            ).values()
+        )
         for rule in ("sntv", "borda")
     }
     assert need["borda"] < need["sntv"]
@@ -137,13 +169,18 @@ def test_quota_undoes_bias_and_sntv_needs_far_more_rankings():
 
 
 def test_preference_accuracy_card_values():
-    assert dpo_flip_threshold([0, 10, -10], 0.1) == pytest.approx([0.6931, 0.3133, 1.3133], abs=5e-5)
+    assert dpo_flip_threshold([0, 10, -10], 0.1) == pytest.approx(
+        [0.6931, 0.3133, 1.3133], abs=5e-5
+    )
     assert dpo_flip_threshold(100.0, 0.1) == pytest.approx(4.54e-5, abs=1e-7)
     assert idealized_log_ratio(-5, 0.75, 0.1) == pytest.approx(5.986, abs=5e-4)
     assert idealized_log_ratio(0, 1.0, 1.0) == pytest.approx(6.9068, abs=5e-5)
     assert idealized_log_ratio(0, 1.0, 10.0) == pytest.approx(0.6907, abs=5e-5)
     assert ranking_accuracy([-10, -30], [-12, -20]) == 0.5
-    assert ranking_accuracy([-10, -30], [-12, -20], chosen_length=[5, 30], rejected_length=[12, 10]) == 0.5
+    assert (
+        ranking_accuracy([-10, -30], [-12, -20], chosen_length=[5, 30], rejected_length=[12, 10])
+        == 0.5
+    )
     assert ranking_accuracy([np.log(0.5)], [np.log(0.505)], alpha=[0.5]) == 1
     assert ranking_accuracy([np.log(0.5)], [np.log(0.6)], alpha=[0.5]) == 0
     assert reward_accuracy([-10], [-5], [-12], [-6]) == 1

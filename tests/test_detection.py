@@ -15,7 +15,9 @@ from policyrank.metrics.detection import average_precision, detection_ap, gamed,
 
 
 def test_lists_by_hand():
-    assert average_precision([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0], 2) == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert average_precision([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0], 2) == pytest.approx(
+        (51 + 50 * 2 / 3) / 101
+    )
     assert average_precision([0.9, 0.8], [0, 1], 1) == pytest.approx(0.5)
     assert average_precision([0.9, 0.8, 0.7], [0, 1, 1], 2, [1, 0, 0]) == pytest.approx(1)
     assert average_precision([], [], 1) == 0
@@ -32,11 +34,23 @@ def coco(data):
 
 def test_published_values(coco):
     found = detection_ap(*coco, budget="fixed").summary()
-    expected = {"AP": 0.503647, "AP50": 0.696973, "AP75": 0.571667, "APr": 0.481286, "APc": 0.521769, "APf": 0.494776,
-                "AP-Pool": 0.466827, "AP-Pool r": 0.373852, "AP-Pool c": 0.464849, "AP-Pool f": 0.502980}  # fmt: skip
+    expected = {
+        "AP": 0.503647,
+        "AP50": 0.696973,
+        "AP75": 0.571667,
+        "APr": 0.481286,
+        "APc": 0.521769,
+        "APf": 0.494776,
+        "AP-Pool": 0.466827,
+        "AP-Pool r": 0.373852,
+        "AP-Pool c": 0.464849,
+        "AP-Pool f": 0.502980,
+    }
     assert {k: found[k] for k in expected} == pytest.approx(expected, abs=1e-6)
     for limit, ap in ((1, 0.120555), (3, 0.257470), (5, 0.323149)):
-        assert detection_ap(*coco, budget=("image", limit)).summary()["AP"] == pytest.approx(ap, abs=1e-6)
+        assert detection_ap(*coco, budget=("image", limit)).summary()["AP"] == pytest.approx(
+            ap, abs=1e-6
+        )
     assert detection_ap(*coco, budget="none").summary()["AP"] == found["AP"]
     assert detection_ap(*coco, budget="fixed").thin == 80
 
@@ -53,7 +67,11 @@ def scene(seed, images=12, classes=4, federated=False):
         x, y, w, h = b
         return [[x, y, x + w, y, x + w, y + h, x + w / 3, y + h]]
 
-    truth = {"images": [{"id": 3 * k + 1, "height": 200, "width": 200} for k in range(images)], "categories": [{"id": c + 5, "frequency": "rcf"[c % 3]} for c in range(classes)], "annotations": []}  # fmt: skip
+    truth = {
+        "images": [{"id": 3 * k + 1, "height": 200, "width": 200} for k in range(images)],
+        "categories": [{"id": c + 5, "frequency": "rcf"[c % 3]} for c in range(classes)],
+        "annotations": [],
+    }
     found = []
     for k in range(images):
         if federated:
@@ -61,17 +79,45 @@ def scene(seed, images=12, classes=4, federated=False):
         for _ in range(rng.integers(0, 8)):
             b, c = box(), int(rng.integers(classes)) + 5
             crowd = int(not federated and rng.random() < 0.2)
-            truth["annotations"].append({"id": len(truth["annotations"]) + 1, "image_id": 3 * k + 1, "category_id": c, "bbox": b, "area": b[2] * b[3] * 0.8, "iscrowd": crowd, "segmentation": polygon(b)})  # fmt: skip
+            truth["annotations"].append(
+                {
+                    "id": len(truth["annotations"]) + 1,
+                    "image_id": 3 * k + 1,
+                    "category_id": c,
+                    "bbox": b,
+                    "area": b[2] * b[3] * 0.8,
+                    "iscrowd": crowd,
+                    "segmentation": polygon(b),
+                }
+            )
             for _ in range(rng.integers(0, 3)):
                 near = [max(v + rng.normal() * 6, 2) for v in b]
-                found.append({"image_id": 3 * k + 1, "category_id": c, "bbox": near, "score": round(rng.random(), 1), "segmentation": polygon(near)})  # fmt: skip
+                found.append(
+                    {
+                        "image_id": 3 * k + 1,
+                        "category_id": c,
+                        "bbox": near,
+                        "score": round(rng.random(), 1),
+                        "segmentation": polygon(near),
+                    }
+                )
         for _ in range(3):
             b = box()
-            found.append({"image_id": 3 * k + 1, "category_id": int(rng.integers(classes)) + 5, "bbox": b, "score": round(rng.random(), 1), "segmentation": polygon(b)})  # fmt: skip
+            found.append(
+                {
+                    "image_id": 3 * k + 1,
+                    "category_id": int(rng.integers(classes)) + 5,
+                    "bbox": b,
+                    "score": round(rng.random(), 1),
+                    "segmentation": polygon(b),
+                }
+            )
     return truth, found
 
 
-@pytest.mark.parametrize(("seed", "images", "classes"), [*((k, 12, 4) for k in range(4)), (9, 120, 30)])
+@pytest.mark.parametrize(
+    ("seed", "images", "classes"), [*((k, 12, 4) for k in range(4)), (9, 120, 30)]
+)
 @pytest.mark.parametrize("overlap", ["box", "mask"])
 def test_equal_to_pycocotools(seed, images, classes, overlap):
     pytest.importorskip("pycocotools")
@@ -79,14 +125,19 @@ def test_equal_to_pycocotools(seed, images, classes, overlap):
     from pycocotools.cocoeval import COCOeval
 
     truth, found = scene(seed, images, classes)
-    theirs = [{k: v for k, v in row.items() if k != ("segmentation" if overlap == "box" else "bbox")} for row in found]
+    theirs = [
+        {k: v for k, v in row.items() if k != ("segmentation" if overlap == "box" else "bbox")}
+        for row in found
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
         gt.dataset = json.loads(json.dumps(truth))
         gt.createIndex()
         for row in theirs:
             if overlap == "mask":
-                row["segmentation"] = gt.annToRLE({"image_id": row["image_id"], "segmentation": row["segmentation"]})
+                row["segmentation"] = gt.annToRLE(
+                    {"image_id": row["image_id"], "segmentation": row["segmentation"]}
+                )
         run = COCOeval(gt, gt.loadRes(theirs), "bbox" if overlap == "box" else "segm")
         run.evaluate()
         run.accumulate()
@@ -95,7 +146,9 @@ def test_equal_to_pycocotools(seed, images, classes, overlap):
     result = detection_ap(ours, read_detections(found, ours), overlap=overlap)
     assert np.array_equal(np.isnan(result.ap), precision == -1)
     assert np.allclose(result.ap[precision > -1], precision[precision > -1], atol=1e-10, rtol=0)
-    assert np.allclose(np.nan_to_num(result.recall, nan=-1), run.eval["recall"][..., 2], atol=1e-10, rtol=0)
+    assert np.allclose(
+        np.nan_to_num(result.recall, nan=-1), run.eval["recall"][..., 2], atol=1e-10, rtol=0
+    )
 
 
 @pytest.mark.parametrize("limit", [3, 300])
@@ -108,7 +161,14 @@ def test_equal_to_lvis(limit, tmp_path, monkeypatch):
     lvis = pytest.importorskip("lvis")
     truth, found = scene(7, federated=True)
     (tmp_path / "t.json").write_text(json.dumps(truth | {"info": {}, "licenses": []}))
-    monkeypatch.setattr(lvis.LVISEval, "_prepare_freq_group", lambda self: [[k for k, c in enumerate(truth["categories"]) if c["frequency"] == f] for f in "rcf"], raising=False)  # fmt: skip
+    monkeypatch.setattr(
+        lvis.LVISEval,
+        "_prepare_freq_group",
+        lambda self: [
+            [k for k, c in enumerate(truth["categories"]) if c["frequency"] == f] for f in "rcf"
+        ],
+        raising=False,
+    )
     gt = lvis.LVIS(str(tmp_path / "t.json"))
     for c in gt.dataset["categories"]:
         c.setdefault("image_count", 1)
@@ -156,8 +216,16 @@ def test_budgets_keep_the_best(coco):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t, d: t["annotations"].append({**t["annotations"][0], "id": 999, "image_id": 0}), "annotation 999: image 0"),
-        (lambda t, d: t["annotations"].append({**t["annotations"][0], "id": 999, "bbox": [0, 0, -1, 2]}), "annotation 999: bbox"),
+        (
+            lambda t, d: t["annotations"].append({**t["annotations"][0], "id": 999, "image_id": 0}),
+            "annotation 999: image 0",
+        ),
+        (
+            lambda t, d: t["annotations"].append(
+                {**t["annotations"][0], "id": 999, "bbox": [0, 0, -1, 2]}
+            ),
+            "annotation 999: bbox",
+        ),
         (lambda t, d: t["images"].append(t["images"][0]), "two images have the id 1"),
         (lambda t, d: t.pop("categories"), "it has lists of images"),
         (lambda t, d: d[1].pop("score"), "row 2: the score is None"),
@@ -165,7 +233,7 @@ def test_budgets_keep_the_best(coco):
         (lambda t, d: d[1].update(bbox=[1, 2, 3]), "row 2: bbox"),
         (lambda t, d: [d[1].pop("bbox"), d[1].pop("segmentation")], "row 2: neither bbox"),
     ],
-)  # fmt: skip
+)
 def test_malformed_files_are_named(change, message, tmp_path):
     truth, found = scene(0)
     change(truth, found)
@@ -198,7 +266,10 @@ def test_calibration_makes_scores_mean_the_same():
         if method in ("platt", "beta"):
             for g in range(3):
                 own = group[~half] == g
-                assert (np.argsort(after[own], kind="stable") == np.argsort(off[~half][own], kind="stable")).all()
+                assert (
+                    np.argsort(after[own], kind="stable")
+                    == np.argsort(off[~half][own], kind="stable")
+                ).all()
     lost = calibrate([0.5, 0.6], [0, 0], [0, 0])
     assert lost([0.5, 0.7], [0, 1]).tolist() == [0, 0]
     assert calibrate([0.5], [0], [0], fallback="keep")([0.5], [0]).tolist() == [0.5]
@@ -226,16 +297,29 @@ def test_command(tmp_path, command):
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "good.json").write_text(json.dumps(found))
     rng = np.random.default_rng(0)
-    (tmp_path / "bad.json").write_text(json.dumps([{**r, "score": float(rng.random())} for r in found]))
+    (tmp_path / "bad.json").write_text(
+        json.dumps([{**r, "score": float(rng.random())} for r in found])
+    )
     files = [tmp_path / f"{n}.json" for n in ("good", "bad", "truth")]
-    code, said = command("eval-detections", *files, "--audit", "--out", tmp_path / "by.csv", "--html", tmp_path / "b.html")  # fmt: skip
+    code, said = command(
+        "eval-detections",
+        *files,
+        "--audit",
+        "--out",
+        tmp_path / "by.csv",
+        "--html",
+        tmp_path / "b.html",
+    )
     assert code == 0, said.err
     assert "AP-Pool" in said.out
     assert "best 50" in said.out
     assert (tmp_path / "b.html").exists()
     code, said = command("eval-detections", *files, "--budget", "coco", "--json")
     ours = read_ground_truth(truth)
-    assert json.loads(said.out)["good"]["AP"] == detection_ap(ours, read_detections(found, ours)).summary()["AP"]
+    assert (
+        json.loads(said.out)["good"]["AP"]
+        == detection_ap(ours, read_detections(found, ours)).summary()["AP"]
+    )
     assert command("eval-detections", files[0])[0] == 2
     code, said = command("eval-detections", files[0], tmp_path / "none.json")
     assert (code, "no such file" in said.err) == (1, True)

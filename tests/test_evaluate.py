@@ -47,7 +47,9 @@ def test_scores_are_evaluated_and_ranked():
     assert "budget" in found.reason
     assert not found.failures
     again = evaluate(POLICIES, TASKS, budget=400, workers=0)
-    assert [(r.policy, r.task, r.value) for r in again.results] == [(r.policy, r.task, r.value) for r in found.results]
+    assert [(r.policy, r.task, r.value) for r in again.results] == [
+        (r.policy, r.task, r.value) for r in found.results
+    ]
 
 
 def test_common_random_numbers():
@@ -90,10 +92,19 @@ def test_workers_failures_hangs_and_crashes():
     def dies(task, seed):
         os._exit(3)
 
-    policies = {"good": lambda t, s: 1.0, "fine": lambda t, s: 0.5, "fails": fails, "nan": lambda t, s: float("nan"),
-                "none": lambda t, s: None, "hangs": hangs, "dies": dies}  # fmt: skip
+    policies = {
+        "good": lambda t, s: 1.0,
+        "fine": lambda t, s: 0.5,
+        "fails": fails,
+        "nan": lambda t, s: float("nan"),
+        "none": lambda t, s: None,
+        "hangs": hangs,
+        "dies": dies,
+    }
     start = time.monotonic()
-    found = evaluate(policies, ["t"], sampler="round-robin", budget=42, workers=4, timeout=0.3, retries=0)
+    found = evaluate(
+        policies, ["t"], sampler="round-robin", budget=42, workers=4, timeout=0.3, retries=0
+    )
     assert time.monotonic() - start < 30
     errors = {r.policy: r.error for r in found.failures}
     assert set(errors) == {"fails", "nan", "none", "hangs", "dies"}
@@ -115,7 +126,9 @@ def test_retries():
             raise OSError("try again")
         return 1.0
 
-    found = evaluate({"flaky": flaky, "ok": lambda t, s: 0.0}, ["t"], budget=20, workers=0, retries=1)
+    found = evaluate(
+        {"flaky": flaky, "ok": lambda t, s: 0.0}, ["t"], budget=20, workers=0, retries=1
+    )
     assert not found.failures
     assert {r.attempts for r in found.results if r.policy == "flaky"} == {2}
 
@@ -161,7 +174,11 @@ def test_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path, workers,
     assert len(kept) == 300
     assert len({r[:4] for r in kept}) == 300
     if workers == 1:
-        subprocess.run([sys.executable, "-c", SCRIPT, str(whole), "1", sampler], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(whole), "1", sampler],
+            check=True,
+            capture_output=True,
+        )
         assert rows(whole) == kept
 
 
@@ -191,7 +208,9 @@ def test_store_refuses_other_settings_and_second_runners(tmp_path):
         evaluate(POLICIES, TASKS, budget=30, workers=0, store=path, seed=1)
     evaluate(POLICIES, TASKS, budget=10, workers=0, store=path, seed=1, run="another")
     with sa.create_engine(f"sqlite:///{path}").begin() as db:
-        db.execute(sa.text("update policyrank_runs set pid = 1 where run = 'run'"))  # a process that lives
+        db.execute(
+            sa.text("update policyrank_runs set pid = 1 where run = 'run'")
+        )  # a process that lives
     with pytest.raises(EvidenceError, match="process 1 on"):
         evaluate(POLICIES, TASKS, budget=40, workers=0, store=path)
     with pytest.raises(EvidenceError, match="cannot be used"):
@@ -265,12 +284,15 @@ def test_worth_of_a_comparison_by_hand():
             after = shrink(cov, i, j, information[i, j])
             exact = np.linalg.inv(
                 np.linalg.inv(cov)
-                + information[i, j] * np.outer(np.eye(5)[i] - np.eye(5)[j], np.eye(5)[i] - np.eye(5)[j])
+                + information[i, j]
+                * np.outer(np.eye(5)[i] - np.eye(5)[j], np.eye(5)[i] - np.eye(5)[j])
             )
             assert after == pytest.approx(exact, abs=1e-10)
             if goal == "a-optimal":
                 centre = np.eye(5) - 1 / 5
-                assert worth[i, j] == pytest.approx(np.trace(centre @ (cov - after) @ centre), rel=1e-9)
+                assert worth[i, j] == pytest.approx(
+                    np.trace(centre @ (cov - after) @ centre), rel=1e-9
+                )
             else:
                 gain = np.linalg.slogdet(cov)[1] - np.linalg.slogdet(after)[1]
                 assert worth[i, j] == pytest.approx(1 - np.exp(-gain), rel=1e-9)
@@ -299,7 +321,8 @@ def test_evidence_is_a_supermartingale():
 
     for n in (1, 5, 20):
         mean = sum(
-            comb(n, w) * 0.5**n * np.exp(log_evidence(np.array(float(w)), np.array(float(n - w)))) for w in range(n + 1)
+            comb(n, w) * 0.5**n * np.exp(log_evidence(np.array(float(w)), np.array(float(n - w))))
+            for w in range(n + 1)
         )
         assert mean == pytest.approx(1.0, abs=1e-9)
     assert np.exp(log_evidence(np.array(5.0), np.array(5.0))) < 1
@@ -309,7 +332,9 @@ def test_evidence_is_a_supermartingale():
 def test_stopping_rules_err_rarely(kind):
     """1,000 runs looked at after every game: wrong answers in at most 5%."""
     wrong = stopped = 0
-    theta = {"best": [0.35, 0, -0.1, -0.2], "top": [0.4, 0.3, -0.1, -0.2], "order": [0.8, 0, -0.8]}[kind]
+    theta = {"best": [0.35, 0, -0.1, -0.2], "top": [0.4, 0.3, -0.1, -0.2], "order": [0.8, 0, -0.8]}[
+        kind
+    ]
     n = len(theta)
     rate = 1 / (1 + np.exp(np.array(theta)[None] - np.array(theta)[:, None]))
     stop = {"best": best_known(0.05), "top": top_k_known(2, 0.05), "order": order_known(0.05)}[kind]
@@ -361,7 +386,9 @@ def test_information_gain_beats_uniform():
             state = State(tuple(f"p{k}" for k in range(8)), ("t",))
             for _ in range(400):
                 _, i, j = RULES[name](state, 1, rng)[0]
-                state.observe_outcome(i, j, float(rng.random() < 1 / (1 + np.exp(theta[j] - theta[i]))))
+                state.observe_outcome(
+                    i, j, float(rng.random() < 1 / (1 + np.exp(theta[j] - theta[i])))
+                )
             out.append(kendall_distance(state.ranking(), list(range(8))))
     assert np.mean(errors["d-optimal"]) < 0.8 * np.mean(errors["uniform"])
 
@@ -397,7 +424,9 @@ def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
     store = Store(tmp_path / "full.db", "r", {})
     with store.engine.connect() as db:
         pages = db.execute(sa.text("PRAGMA page_count")).scalar()
-    sa.event.listen(store.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages + 8}"))
+    sa.event.listen(
+        store.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages + 8}")
+    )
     store.engine.dispose()
     kept, said = 0, ""
     for r in results:
@@ -412,7 +441,9 @@ def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
     assert 0 < kept < 400
     assert len(rows(tmp_path / "full.db")) == kept
     locked = Store(tmp_path / "locked.db", "r", {})
-    locked.engine = sa.create_engine(f"sqlite:///{tmp_path / 'locked.db'}", connect_args={"timeout": 0.1})
+    locked.engine = sa.create_engine(
+        f"sqlite:///{tmp_path / 'locked.db'}", connect_args={"timeout": 0.1}
+    )
     with sa.create_engine(f"sqlite:///{tmp_path / 'locked.db'}").connect() as other:
         other.exec_driver_sql("BEGIN EXCLUSIVE")
         with pytest.raises(EvidenceError, match="locked"):
@@ -441,7 +472,8 @@ def test_proposals_under_way_are_planned_together():
 
 # Not Hoeffding and relaxed: there open_spiel moves the lower bound the wrong way.
 @pytest.mark.parametrize(
-    ("interval", "relaxed"), [("hoeffding", 0.0), ("clopper-pearson", 0.0), ("clopper-pearson", 0.1)]
+    ("interval", "relaxed"),
+    [("hoeffding", 0.0), ("clopper-pearson", 0.0), ("clopper-pearson", 0.1)],
 )
 def test_response_graph_is_open_spiels(interval, relaxed):
     """The same outcomes, profile by profile: the same plays until all is settled, and the same graph."""
@@ -449,7 +481,8 @@ def test_response_graph_is_open_spiels(interval, relaxed):
 
     rate = np.array([[[0.2, 0.9], [0.4, 0.1], [0.7, 0.5]], [[0.8, 0.3], [0.1, 0.6], [0.3, 0.9]]])
     draws = (
-        np.random.default_rng(1).random((*rate.shape[1:], 5000, 2)) < np.moveaxis(rate, 0, -1)[..., None, :]
+        np.random.default_rng(1).random((*rate.shape[1:], 5000, 2))
+        < np.moveaxis(rate, 0, -1)[..., None, :]
     ).astype(float)
 
     class Game:
@@ -460,10 +493,14 @@ def test_response_graph_is_open_spiels(interval, relaxed):
             self.seen[profile] += 1
             return out
 
-    method = ("ucb-standard" if interval == "hoeffding" else "clopper-pearson-ucb") + ("-relaxed" if relaxed else "")
+    method = ("ucb-standard" if interval == "hoeffding" else "clopper-pearson-ucb") + (
+        "-relaxed" if relaxed else ""
+    )
     game = Game()
     game.seen = np.zeros((3, 2), dtype=int)
-    peer = ResponseGraphUCB(game, "count-weighted", method, delta=0.05, ucb_eps=relaxed, time_dependent_delta=True)
+    peer = ResponseGraphUCB(
+        game, "count-weighted", method, delta=0.05, ucb_eps=relaxed, time_dependent_delta=True
+    )
     found = peer.run(verbose=False, max_total_iterations=5000)
     graph = ResponseGraph((3, 2), interval=interval, relaxed=relaxed, anytime=True)
     rng, plays = np.random.default_rng(0), 0
@@ -472,8 +509,13 @@ def test_response_graph_is_open_spiels(interval, relaxed):
         graph.observe(profile, draws[profile][graph.count[np.ravel_multi_index(profile, (3, 2))]])
         plays += 1
     assert plays == found["interactions"] < 5000
-    edges = {(tuple(map(int, np.unravel_index(a, (3, 2)))), tuple(map(int, np.unravel_index(b, (3, 2)))))
-             for a, b in (e if d > 0 else e[::-1] for *e, d in zip(graph.first, graph.second, graph.direction, strict=True))}  # fmt: skip
+    edges = {
+        (tuple(map(int, np.unravel_index(a, (3, 2)))), tuple(map(int, np.unravel_index(b, (3, 2)))))
+        for a, b in (
+            e if d > 0 else e[::-1]
+            for *e, d in zip(graph.first, graph.second, graph.direction, strict=True)
+        )
+    }
     assert edges == set(peer.directed_edges)
 
 
@@ -503,14 +545,22 @@ def test_response_graph_bounds_hold_the_truth():
         i, j = graph.propose(rng)
         won = float(rng.random() < rate[i, j])
         graph.observe((i, j), (won, 1 - won))
-    found, mass = graph.bounds(enumerate_up_to=14, epsilon=0.01), pr.alpharank(list(truth), epsilon=0.01).mass
+    found, mass = (
+        graph.bounds(enumerate_up_to=14, epsilon=0.01),
+        pr.alpharank(list(truth), epsilon=0.01).mass,
+    )
     assert found.exact
     assert found.lower.shape == (3, 3)
     assert (found.lower <= mass + 1e-9).all()
     assert (found.upper >= mass - 1e-9).all()
     assert graph.errors(truth) <= len(found.open_pairs)
     two = {"shape": (2, 2)}
-    for bad in ({"shape": (1, 2)}, two | {"selection": "no"}, two | {"interval": "no"}, two | {"delta": 0}):
+    for bad in (
+        {"shape": (1, 2)},
+        two | {"selection": "no"},
+        two | {"interval": "no"},
+        two | {"delta": 0},
+    ):
         with pytest.raises(EvidenceError):
             ResponseGraph(**bad)
     with pytest.raises(EvidenceError, match=r"in \[0, 1\]"):

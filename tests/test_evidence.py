@@ -16,7 +16,17 @@ from policyrank.evidence import (
     read_scores,
 )
 
-NASTY = ["a,b", 'say "hi"', "two\nlines", "<b>bold</b>", "שלום", "مرحبا", "émile", "x|y", "  spaced"]
+NASTY = [
+    "a,b",
+    'say "hi"',
+    "two\nlines",
+    "<b>bold</b>",
+    "שלום",
+    "مرحبا",
+    "émile",
+    "x|y",
+    "  spaced",
+]
 FORMATS = [".csv", ".tsv", ".parquet", ".jsonl", ".arrow"]
 
 
@@ -46,10 +56,16 @@ def test_arrays_are_immutable(battles):
 def test_comparisons_round_trip(tmp_path, ending):
     names = [n.strip() for n in NASTY]
     c = Comparisons.of(
-        names, names[1:] + names[:1], np.tile([1, 0, 0.5], 3),
-        task=["t1", "t,2", "t\n3"] * 3, rater=list("uvwuvwuvw"), weight=np.arange(1.0, 10), time=np.arange(9.0),
-        covariates=np.arange(9.0)[:, None], covariate_names=("length",),
-    )  # fmt: skip
+        names,
+        names[1:] + names[:1],
+        np.tile([1, 0, 0.5], 3),
+        task=["t1", "t,2", "t\n3"] * 3,
+        rater=list("uvwuvwuvw"),
+        weight=np.arange(1.0, 10),
+        time=np.arange(9.0),
+        covariates=np.arange(9.0)[:, None],
+        covariate_names=("length",),
+    )
     c.write(tmp_path / f"battles{ending}")
     back = read_comparisons(tmp_path / f"battles{ending}")
     assert back.to_frame().equals(c.to_frame())
@@ -59,9 +75,13 @@ def test_comparisons_round_trip(tmp_path, ending):
 @pytest.mark.parametrize("ending", FORMATS)
 def test_scores_round_trip(tmp_path, ending):
     s = Scores.of(
-        ["x", "y", "x", "y"], ["go", "go", "chess", "chess"], [1.5, 2, -3, 4e9], metric=["wer", "wer", "acc", "acc"],
-        replicate=["1", "1", "2", "2"], lower_is_better={"wer"},
-    )  # fmt: skip
+        ["x", "y", "x", "y"],
+        ["go", "go", "chess", "chess"],
+        [1.5, 2, -3, 4e9],
+        metric=["wer", "wer", "acc", "acc"],
+        replicate=["1", "1", "2", "2"],
+        lower_is_better={"wer"},
+    )
     s.write(tmp_path / f"scores{ending}")
     back = read_scores(tmp_path / f"scores{ending}")
     assert back.to_frame().equals(s.to_frame())
@@ -87,7 +107,9 @@ def test_pandas_and_arrow_frames(battles):
 
 
 def test_filter_merge_take(battles):
-    c = Comparisons.of(list("xyzx"), list("yzxz"), [1, 0, 1, 0.5], task=list("ttuu"), time=np.arange(4.0))
+    c = Comparisons.of(
+        list("xyzx"), list("yzxz"), [1, 0, 1, 0.5], task=list("ttuu"), time=np.arange(4.0)
+    )
     assert c.filter(tasks="t").total == 2
     assert c.filter(policies=["x", "y"]).policies == ("x", "y")
     assert c.filter(since=1, until=3).total == 2
@@ -130,7 +152,11 @@ def test_same_replicate_twice_is_refused():
         s.cube()
 
 
-@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True), min_size=1, max_size=8
+    )
+)
 def test_ballots_against_loops(ballots):
     names = [f"p{k}" for k in range(6)]
     r = Rankings.of([[names[i] for i in b] for b in ballots] + [names], policies=names)
@@ -149,7 +175,10 @@ def test_ties_in_ballots_and_completion():
     assert r.preferences()[1, 2] == r.preferences()[2, 1] == 0.5
     assert r.preferences(ties=0.0)[1, 2] == 0
     assert r.complete().preferences()[2].tolist() == [1, 1.5, 0]
-    assert Comparisons.of(["x"], ["y"], [0.5]).to_rankings().preferences().tolist() == [[0, 0.5], [0.5, 0]]
+    assert Comparisons.of(["x"], ["y"], [0.5]).to_rankings().preferences().tolist() == [
+        [0, 0.5],
+        [0.5, 0],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -184,16 +213,22 @@ def test_ten_million_rows_are_counted_in_little_memory(tmp_path):
     n, size = 50, 3_000_000
     i = rng.integers(n, size=size)
     names = pl.Series([f"model-{k}" for k in range(n)])
-    pl.DataFrame({
-        "model_a": names[i], "model_b": names[(i + rng.integers(1, n, size)) % n],
-        "winner": pl.Series(["model_a", "model_b", "tie"])[rng.integers(3, size=size)],
-    }).write_parquet(tmp_path / "big.parquet")  # fmt: skip
+    pl.DataFrame(
+        {
+            "model_a": names[i],
+            "model_b": names[(i + rng.integers(1, n, size)) % n],
+            "winner": pl.Series(["model_a", "model_b", "tie"])[rng.integers(3, size=size)],
+        }
+    ).write_parquet(tmp_path / "big.parquet")
     code = (
         "import re, sys; from policyrank.evidence import read_comparisons; c = read_comparisons(sys.argv[1], counted=True, keep=());"
         "print(c.total, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read()).group(1))"
     )
     out = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "big.parquet")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "big.parquet")],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     total, peak = map(int, out.split())
     assert total == size

@@ -12,11 +12,25 @@ from policyrank.worlds import inventory as inv
 from policyrank.worlds.inventory.simulator import Stream, quantile
 
 SEEDS = [42, 123, 456, 789, 1011, 2022, 3033, 4044, 5055, 6066]
-NAMES = {"newsvendor": "Newsvendor", "(s, S)": "s,S", "smoothing": "ExpSmoothing", "echelon": "EchelonApprox"}
+NAMES = {
+    "newsvendor": "Newsvendor",
+    "(s, S)": "s,S",
+    "smoothing": "ExpSmoothing",
+    "echelon": "EchelonApprox",
+}
 COLUMNS = {
-    "profit": "Profit", "fill rate": "FillRate", "inventory": "AvgInv", "unmet": "Unfulfilled", "revenue": "Revenue", "holding": "HoldingCost", "penalty": "BacklogPenalty",
-    "procurement": "ProcurementCost", "operating": "OperatingCost", "fixed": "FixedOrderingCost", "bullwhip": "BullwhipRatio",
-}  # fmt: skip
+    "profit": "Profit",
+    "fill rate": "FillRate",
+    "inventory": "AvgInv",
+    "unmet": "Unfulfilled",
+    "revenue": "Revenue",
+    "holding": "HoldingCost",
+    "penalty": "BacklogPenalty",
+    "procurement": "ProcurementCost",
+    "operating": "OperatingCost",
+    "fixed": "FixedOrderingCost",
+    "bullwhip": "BullwhipRatio",
+}
 
 
 def published(name, agent):
@@ -24,9 +38,13 @@ def published(name, agent):
     network, demand, *rest = name.split(", ")
     demand = {"series": "M5_volatile"}.get(demand, demand)
     rows = datasets.load("inventory-episodes").filter(
-        (pl.col("Block") != "C_MARL") & (pl.col("Network") == network) & (pl.col("Demand") == demand)
-        & (pl.col("Goodwill") == ("goodwill" in rest)) & (pl.col("Backlog") == ("backlog" in rest)) & (pl.col("Agent") == agent)
-    )  # fmt: skip
+        (pl.col("Block") != "C_MARL")
+        & (pl.col("Network") == network)
+        & (pl.col("Demand") == demand)
+        & (pl.col("Goodwill") == ("goodwill" in rest))
+        & (pl.col("Backlog") == ("backlog" in rest))
+        & (pl.col("Agent") == agent)
+    )
     return pl.DataFrame({"Seed": SEEDS}).join(rows, on="Seed", how="left", maintain_order="left")
 
 
@@ -37,32 +55,56 @@ def test_heuristics_reproduce_every_published_episode(data):
     for name, scenario in grid.items():
         for heuristic, (controller, information) in inv.HEURISTICS.items():
             agent = NAMES[heuristic.removesuffix("-I")] + ("-I" if heuristic.endswith("-I") else "")
-            rows, found = published(name, agent), inv.simulate(scenario, controller, SEEDS, information=information)
+            rows, found = (
+                published(name, agent),
+                inv.simulate(scenario, controller, SEEDS, information=information),
+            )
             for kpi, column in COLUMNS.items():
-                np.testing.assert_allclose(found.kpis[kpi], rows[column].to_numpy(), rtol=1e-9, atol=1e-7, err_msg=f"{name} {agent} {kpi}")  # fmt: skip
+                np.testing.assert_allclose(
+                    found.kpis[kpi],
+                    rows[column].to_numpy(),
+                    rtol=1e-9,
+                    atol=1e-7,
+                    err_msg=f"{name} {agent} {kpi}",
+                )
 
 
 def test_oracle_and_plans_reproduce_published_profits(data):
     data("inventory-episodes")
     for name, scenario in inv.core_grid(datasets.load("m5-window")).items():
         found = inv.oracle(scenario, SEEDS[:3]).profit
-        np.testing.assert_allclose(found, published(name, "Oracle")["Profit"][:3], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            found, published(name, "Oracle")["Profit"][:3], rtol=1e-6, err_msg=name
+        )
         if "goodwill" in name:
             continue
         for plan in ("DLP", "DLP-I"):
             controller, information = inv.PLANS[plan]
             profit = inv.simulate(scenario, controller, SEEDS[:1], information=information).profit
-            np.testing.assert_allclose(profit, published(name, plan)["Profit"][:1], rtol=1e-6, err_msg=f"{name} {plan}")
+            np.testing.assert_allclose(
+                profit, published(name, plan)["Profit"][:1], rtol=1e-6, err_msg=f"{name} {plan}"
+            )
 
 
-@pytest.mark.parametrize(("network", "heuristic", "profits"), [
-    ("serial", "newsvendor", (798.8740, 864.9571)), ("serial", "newsvendor-I", (845.7852, 828.3672)), ("serial", "(s, S)", (852.3705, 913.3322)),
-    ("serial", "smoothing", (824.3509, 875.8100)), ("serial", "echelon-I", (887.6320, 905.1173)), ("serial", "DLP-I", (641.68, 629.44)),
-    ("base", "newsvendor", (778.6162,)), ("base", "(s, S)", (757.5132,)), ("base", "DLP-I", (817.985,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("network", "heuristic", "profits"),
+    [
+        ("serial", "newsvendor", (798.8740, 864.9571)),
+        ("serial", "newsvendor-I", (845.7852, 828.3672)),
+        ("serial", "(s, S)", (852.3705, 913.3322)),
+        ("serial", "smoothing", (824.3509, 875.8100)),
+        ("serial", "echelon-I", (887.6320, 905.1173)),
+        ("serial", "DLP-I", (641.68, 629.44)),
+        ("base", "newsvendor", (778.6162,)),
+        ("base", "(s, S)", (757.5132,)),
+        ("base", "DLP-I", (817.985,)),
+    ],
+)
 def test_known_profits(network, heuristic, profits):
     controller, information = {**inv.HEURISTICS, **inv.PLANS}[heuristic]
-    found = inv.simulate(inv.scenario(network), controller, SEEDS[: len(profits)], information=information).profit
+    found = inv.simulate(
+        inv.scenario(network), controller, SEEDS[: len(profits)], information=information
+    ).profit
     assert found == pytest.approx(profits, abs=6e-3)
 
 
@@ -71,7 +113,10 @@ def test_stochastic_plan_comes_near_the_published_mean(data):
     data("inventory-episodes")
     controller, information = inv.PLANS["MSSP-I"]
     scenario = inv.scenario("serial")
-    profit, theirs = inv.simulate(scenario, controller, SEEDS, information=information).profit, published(scenario.name, "MSSP-I")["Profit"]  # fmt: skip
+    profit, theirs = (
+        inv.simulate(scenario, controller, SEEDS, information=information).profit,
+        published(scenario.name, "MSSP-I")["Profit"],
+    )
     assert profit.mean() == pytest.approx(theirs.mean(), abs=8)
     assert (profit <= inv.oracle(scenario, SEEDS).profit + 1e-6).all()
 
@@ -83,9 +128,18 @@ def test_published_environment_step_by_step(network, goodwill, backlog):
     published_env = pytest.importorskip("gym_invmgmt")
     from policyrank.worlds.inventory.environments import InventoryEnv
 
-    demand = {"type": "trend+seasonal+shock", "base_mu": 20, "use_goodwill": goodwill, "noise_scale": 1.5}
-    theirs = published_env.CoreEnv(scenario={"base": "network"}.get(network, network), demand_config=demand, backlog=backlog)  # fmt: skip
-    ours = InventoryEnv(inv.scenario(network, "trend+seasonal+shock", goodwill=goodwill, backlog=backlog, noise=1.5))
+    demand = {
+        "type": "trend+seasonal+shock",
+        "base_mu": 20,
+        "use_goodwill": goodwill,
+        "noise_scale": 1.5,
+    }
+    theirs = published_env.CoreEnv(
+        scenario={"base": "network"}.get(network, network), demand_config=demand, backlog=backlog
+    )
+    ours = InventoryEnv(
+        inv.scenario(network, "trend+seasonal+shock", goodwill=goodwill, backlog=backlog, noise=1.5)
+    )
     assert ours.observation_space.shape == theirs.observation_space.shape
     assert ours.action_space == theirs.action_space
     rng = np.random.default_rng(0)
@@ -132,16 +186,25 @@ def test_gymnasium_accepts_the_environments():
 def test_books_balance(seed, network, backlog, goodwill, most):
     scenario = inv.scenario(network, "trend+seasonal", backlog=backlog, goodwill=goodwill)
     net, rng = scenario.network, np.random.default_rng(seed)
-    done = inv.simulate(scenario, lambda view: rng.uniform(0, most, (2, len(net.edges))), [seed, seed + 1], draws="quantile")  # fmt: skip
+    done = inv.simulate(
+        scenario,
+        lambda view: rng.uniform(0, most, (2, len(net.edges))),
+        [seed, seed + 1],
+        draws="quantile",
+    )
     sim, k = done.simulation, done.kpis
-    parts = k["revenue"] - sum(k[c] for c in ("procurement", "holding", "operating", "penalty", "fixed"))
+    parts = k["revenue"] - sum(
+        k[c] for c in ("procurement", "holding", "operating", "penalty", "fixed")
+    )
     np.testing.assert_allclose(k["profit"], parts, rtol=1e-9, atol=1e-6)
     raw = sim.filled[:, :, net.supplier < 0].sum(axis=(0, 2))
     goods = sim.stock.sum(axis=1) + sim.transit.sum(axis=1) + sim.sold.sum(axis=(0, 2))
     np.testing.assert_allclose(net.stock.sum() + raw, goods, rtol=1e-9)
     assert (sim.left >= -1e-9).all()
     assert (sim.filled <= np.maximum(sim.requested, 0) + 1e-9).all()
-    waiting = sim.demand.sum(axis=0) - sim.sold.sum(axis=0) if backlog else sim.demand[-1] - sim.sold[-1]
+    waiting = (
+        sim.demand.sum(axis=0) - sim.sold.sum(axis=0) if backlog else sim.demand[-1] - sim.sold[-1]
+    )
     np.testing.assert_allclose(sim.unmet, waiting, atol=1e-7)
 
 
@@ -158,7 +221,9 @@ def test_streams_are_numpys():
     stream = Stream(range(40))
     found = np.stack([stream.poisson(m) for m in mean])
     plain = [np.random.default_rng(k) for k in range(40)]
-    np.testing.assert_array_equal(found, [[[plain[k].poisson(x) for x in m[k]] for k in range(40)] for m in mean])
+    np.testing.assert_array_equal(
+        found, [[[plain[k].poisson(x) for x in m[k]] for k in range(40)] for m in mean]
+    )
 
 
 def test_oracle_bounds_every_controller_without_goodwill():
@@ -166,16 +231,24 @@ def test_oracle_bounds_every_controller_without_goodwill():
         scenario = inv.scenario(network, "seasonal")
         best = inv.oracle(scenario, range(5)).profit
         for controller, information in inv.HEURISTICS.values():
-            assert (inv.simulate(scenario, controller, range(5), information=information).profit <= best + 1e-6).all()
+            assert (
+                inv.simulate(scenario, controller, range(5), information=information).profit
+                <= best + 1e-6
+            ).all()
 
 
 def test_fixed_costs_make_rarer_orders():
     nodes = {"shop": {"stock": 40, "holding": 0.05}}
-    plain = {("raw", "shop"): {"lead": 1, "price": 1}, ("shop", "town"): {"price": 3, "backlog": 0.5}}
+    plain = {
+        ("raw", "shop"): {"lead": 1, "price": 1},
+        ("shop", "town"): {"price": 3, "backlog": 0.5},
+    }
     dear = {**plain, ("raw", "shop"): {"lead": 1, "price": 1, "fixed": 8}}
     orders = []
     for edges in (plain, dear):
-        scenario = inv.Scenario(inv.Network.of(nodes, edges), inv.Demand(base=5, noise=0), periods=12)
+        scenario = inv.Scenario(
+            inv.Network.of(nodes, edges), inv.Demand(base=5, noise=0), periods=12
+        )
         found = inv.oracle(scenario, [0])
         orders.append(int((found.simulation.filled > 1e-6).sum()))
         assert found.kpis["fixed"][0] == (8 * orders[-1] if edges is dear else 0)
@@ -189,7 +262,10 @@ def test_fixed_costs_make_rarer_orders():
 
 def test_plans_with_fixed_costs_print_nothing(capfd):
     nodes = {"shop": {"stock": 40, "holding": 0.05}}
-    edges = {("raw", "shop"): {"lead": 1, "price": 1, "fixed": 8}, ("shop", "town"): {"price": 3, "backlog": 0.5}}
+    edges = {
+        ("raw", "shop"): {"lead": 1, "price": 1, "fixed": 8},
+        ("shop", "town"): {"price": 3, "backlog": 0.5},
+    }
     scenario = inv.Scenario(inv.Network.of(nodes, edges), inv.Demand(base=5), periods=6)
     inv.oracle(scenario, [0])
     inv.simulate(scenario, inv.stochastic_plan(paths=3), [0], information="informed")
@@ -203,9 +279,26 @@ def test_networks_are_read_from_files(tmp_path):
     )
     scenario = inv.scenario(str(path), base=5)
     assert scenario.name == "mine, stationary, backlog"
-    same = inv.Scenario(inv.Network.of({"shop": {"stock": 40, "holding": 0.05}}, {("raw", "shop"): {"lead": 1, "price": 1}, ("shop", "town"): {"price": 3, "backlog": 0.5}}), inv.Demand(base=5))  # fmt: skip
-    np.testing.assert_array_equal(inv.simulate(scenario, inv.newsvendor, [1, 2]).profit, inv.simulate(same, inv.newsvendor, [1, 2]).profit)  # fmt: skip
-    for text, message in (("nodes = ", "no TOML"), ("[[edges]]\nfrom = 1\n", "edge 1"), ("[node.a]\n", "'node'"), ('[nodes.a]\nstok = 1\n[[edges]]\nfrom = "a"\nto = "b"\n', "mine.toml: node 'a'")):  # fmt: skip
+    same = inv.Scenario(
+        inv.Network.of(
+            {"shop": {"stock": 40, "holding": 0.05}},
+            {
+                ("raw", "shop"): {"lead": 1, "price": 1},
+                ("shop", "town"): {"price": 3, "backlog": 0.5},
+            },
+        ),
+        inv.Demand(base=5),
+    )
+    np.testing.assert_array_equal(
+        inv.simulate(scenario, inv.newsvendor, [1, 2]).profit,
+        inv.simulate(same, inv.newsvendor, [1, 2]).profit,
+    )
+    for text, message in (
+        ("nodes = ", "no TOML"),
+        ("[[edges]]\nfrom = 1\n", "edge 1"),
+        ("[node.a]\n", "'node'"),
+        ('[nodes.a]\nstok = 1\n[[edges]]\nfrom = "a"\nto = "b"\n', "mine.toml: node 'a'"),
+    ):
         path.write_text(text)
         with pytest.raises(EvidenceError, match=message):
             inv.scenario(str(path))
@@ -218,22 +311,33 @@ def test_blind_controllers_cannot_see_the_mean():
         inv.simulate(inv.scenario(), lambda view: np.zeros((1, 3)) + view.mean().sum(), [1])
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda: inv.scenario(base=-1), "base demand"),
-    (lambda: inv.scenario(series=(1.0, -2.0)), "period 1"),
-    (lambda: inv.scenario("star"), "network='star'"),
-    (lambda: inv.scenario(regime="chaos"), "regime='chaos'"),
-    (lambda: inv.Network.of({1: {}}, {(2, 1): {"lead": 1.5}, (1, 0): {}}), "not whole"),
-    (lambda: inv.Network.of({1: {"hold": 1}}, {(2, 1): {}, (1, 0): {}}), "hold"),
-    (lambda: inv.Network.of({1: {}, 2: {}}, {(1, 2): {}, (2, 1): {}, (1, 0): {}}), "cycle"),
-    (lambda: inv.Network.of({1: {}, 2: {}}, {(9, 1): {}, (1, 0): {}, (8, 2): {}, (2, 7): {}}), "not connected"),
-    (lambda: inv.Network.of({1: {}, 2: {}}, {(9, 1): {}, (1, 0): {}, (1, 2): {}}), "no outlet"),
-    (lambda: inv.Network.of({1: {"stock": -3}}, {(9, 1): {}, (1, 0): {}}), "stock of node 1"),
-    (lambda: inv.simulate(inv.scenario(), lambda v: np.zeros((1, 2)), [1]), "shape"),
-    (lambda: inv.simulate(inv.scenario(), lambda v: np.full((1, 3), np.nan), [1]), "not finite"),
-    (lambda: inv.evidence({}, inv.HEURISTICS, [1]), "nothing to simulate"),
-    (lambda: inv.evidence({"a": inv.scenario()}, inv.HEURISTICS, [1], kpi="joy"), "kpi='joy'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: inv.scenario(base=-1), "base demand"),
+        (lambda: inv.scenario(series=(1.0, -2.0)), "period 1"),
+        (lambda: inv.scenario("star"), "network='star'"),
+        (lambda: inv.scenario(regime="chaos"), "regime='chaos'"),
+        (lambda: inv.Network.of({1: {}}, {(2, 1): {"lead": 1.5}, (1, 0): {}}), "not whole"),
+        (lambda: inv.Network.of({1: {"hold": 1}}, {(2, 1): {}, (1, 0): {}}), "hold"),
+        (lambda: inv.Network.of({1: {}, 2: {}}, {(1, 2): {}, (2, 1): {}, (1, 0): {}}), "cycle"),
+        (
+            lambda: inv.Network.of(
+                {1: {}, 2: {}}, {(9, 1): {}, (1, 0): {}, (8, 2): {}, (2, 7): {}}
+            ),
+            "not connected",
+        ),
+        (lambda: inv.Network.of({1: {}, 2: {}}, {(9, 1): {}, (1, 0): {}, (1, 2): {}}), "no outlet"),
+        (lambda: inv.Network.of({1: {"stock": -3}}, {(9, 1): {}, (1, 0): {}}), "stock of node 1"),
+        (lambda: inv.simulate(inv.scenario(), lambda v: np.zeros((1, 2)), [1]), "shape"),
+        (
+            lambda: inv.simulate(inv.scenario(), lambda v: np.full((1, 3), np.nan), [1]),
+            "not finite",
+        ),
+        (lambda: inv.evidence({}, inv.HEURISTICS, [1]), "nothing to simulate"),
+        (lambda: inv.evidence({"a": inv.scenario()}, inv.HEURISTICS, [1], kpi="joy"), "kpi='joy'"),
+    ],
+)
 def test_bad_parameters_get_one_clear_error(change, message):
     with pytest.raises(EvidenceError, match=message):
         change()
@@ -247,7 +351,12 @@ def test_evidence_ranks_and_the_runner_drives_it():
     assert (set(scores.policies), len(scores)) == (set(inv.HEURISTICS), 160)
     board = pr.aggregate(scores, resample="replicates")
     assert set(board.policies) == set(inv.HEURISTICS)
-    rules = {name: lambda task, seed, c=c, i=i: float(inv.simulate(task, c, [seed], information=i).profit[0]) for name, (c, i) in inv.HEURISTICS.items()}  # fmt: skip
+    rules = {
+        name: lambda task, seed, c=c, i=i: float(
+            inv.simulate(task, c, [seed], information=i).profit[0]
+        )
+        for name, (c, i) in inv.HEURISTICS.items()
+    }
     run = pr.evaluate(rules, scenarios, budget=64, workers=0)
     assert run.evidence is not None
     assert len(run.results) == 64
@@ -277,9 +386,15 @@ def test_residual_starts_at_its_base_and_imitation_comes_near_its_expert():
     scenario = inv.scenario("serial")
     base = inv.simulate(scenario, *inv.HEURISTICS["echelon"][:1], range(30)).profit.mean()
     corrected = control.ppo(scenario, base="echelon", reach=1e-9, steps=4000)
-    assert inv.simulate(scenario, corrected, range(30)).profit.mean() == pytest.approx(base, rel=1e-6)
+    assert inv.simulate(scenario, corrected, range(30)).profit.mean() == pytest.approx(
+        base, rel=1e-6
+    )
     pupil = control.imitate(scenario, "echelon", rounds=3, episodes=32, epochs=60)
     assert inv.simulate(scenario, pupil, range(30)).profit.mean() > base - 60
-    for wrong in (lambda: control.imitate(scenario, "nobody"), lambda: control.ppo(scenario, base="nobody"), lambda: control.ppo([scenario, inv.scenario("base")])):  # fmt: skip
+    for wrong in (
+        lambda: control.imitate(scenario, "nobody"),
+        lambda: control.ppo(scenario, base="nobody"),
+        lambda: control.ppo([scenario, inv.scenario("base")]),
+    ):
         with pytest.raises(EvidenceError):
             wrong()

@@ -49,9 +49,13 @@ def example(seed=0, batch=4, n=6, dtype=torch.float64):
 
 def test_plackett_luce_card_values():
     policy = PlackettLuce(torch.tensor([3.0, 2.0, 1.0]).log())
-    assert policy.log_prob(torch.tensor([[0, 1, 2], [2, 1, 0]])).exp().tolist() == pytest.approx([1 / 3, 1 / 15])
+    assert policy.log_prob(torch.tensor([[0, 1, 2], [2, 1, 0]])).exp().tolist() == pytest.approx(
+        [1 / 3, 1 / 15]
+    )
     for n in (2, 5, 9):
-        assert PlackettLuce(torch.zeros(n)).entropy(samples=4).item() == pytest.approx(math.lgamma(n + 1), abs=1e-4)
+        assert PlackettLuce(torch.zeros(n)).entropy(samples=4).item() == pytest.approx(
+            math.lgamma(n + 1), abs=1e-4
+        )
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
@@ -75,7 +79,9 @@ def test_samples_have_the_probabilities_and_respect_masks():
     assert found[1, 1, 0].item() == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-6)
     assert found.sum(dim=-1) == pytest.approx(np.ones((2, 4)), abs=1e-5)
     top = policy.sample(20_000, k=1, generator=torch.Generator().manual_seed(1))[:, 0, 0]
-    assert (torch.bincount(top, minlength=4) / 20_000).tolist() == pytest.approx(found[0, :, 0].tolist(), abs=0.015)
+    assert (torch.bincount(top, minlength=4) / 20_000).tolist() == pytest.approx(
+        found[0, :, 0].tolist(), abs=0.015
+    )
     assert policy.mode().tolist() == [[2, 0, 1, 3], [1, 0, 2, 3]]
     assert torch.isfinite(policy.log_prob(draws[:5])).all()
 
@@ -100,7 +106,9 @@ def test_tied_orders():
     scores = torch.tensor([0.4, -0.3, 1.1, 0.0], dtype=torch.float64)
     policy = PlackettLuce(scores)
     strict = torch.tensor([3.0, 1.0, 4.0, 2.0], dtype=torch.float64)
-    assert policy.log_prob_labels(strict).item() == pytest.approx(policy.log_prob(torch.tensor([2, 0, 3, 1])).item())
+    assert policy.log_prob_labels(strict).item() == pytest.approx(
+        policy.log_prob(torch.tensor([2, 0, 3, 1])).item()
+    )
     # One tie at the top: exact probability is the sum over both orders; Efron comes close, a last group is free.
     tied = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
     exact = sum(policy.log_prob(torch.tensor(o)).exp() for o in ([0, 2], [2, 0])).log().item()
@@ -142,7 +150,9 @@ def test_bradley_terry():
     assert model.probabilities()[0, 1].item() == pytest.approx(1 / (1 + math.exp(-1)))
     assert model.log_prob(i, j, 1.0).exp().sum().item() == pytest.approx(1)
     many = model.sample(
-        torch.zeros(9000, dtype=torch.long), torch.ones(9000, dtype=torch.long), torch.Generator().manual_seed(0)
+        torch.zeros(9000, dtype=torch.long),
+        torch.ones(9000, dtype=torch.long),
+        torch.Generator().manual_seed(0),
     )
     assert many.mean().item() == pytest.approx(0.731, abs=0.015)
 
@@ -152,8 +162,11 @@ def test_bradley_terry():
 
 def test_ranklist_card_values():
     y = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
-    for s, values in (((2.0, 1.0, 0.0), (0.626523, 0.551445, 0.753451, 0.626523)), ((0.0, 0.0, 0.0), (1.386294, 1.098612, 2.079442, 1.386294)),
-                      ((0.0, 1.0, 2.0), (2.626523, 1.861995, None, None))):  # fmt: skip
+    for s, values in (
+        ((2.0, 1.0, 0.0), (0.626523, 0.551445, 0.753451, 0.626523)),
+        ((0.0, 0.0, 0.0), (1.386294, 1.098612, 2.079442, 1.386294)),
+        ((0.0, 1.0, 2.0), (2.626523, 1.861995, None, None)),
+    ):
         x = torch.tensor(s, dtype=torch.float64)
         found = [
             losses.ranklist(x, y),
@@ -167,8 +180,12 @@ def test_ranklist_card_values():
     want = math.log1p(math.exp(-0.7))
     for name in ("ranklist", "ranklist-lse", "ranknet", "listmle"):
         assert call(name, *two).item() == pytest.approx(want, abs=1e-6)
-    assert losses.listmle(torch.zeros(3), torch.tensor([2.0, 1.0, 0.0])).item() == pytest.approx(math.log(6))
-    assert losses.softmax_cross_entropy(torch.zeros(8), torch.eye(8)[0]).item() == pytest.approx(math.log(8))
+    assert losses.listmle(torch.zeros(3), torch.tensor([2.0, 1.0, 0.0])).item() == pytest.approx(
+        math.log(6)
+    )
+    assert losses.softmax_cross_entropy(torch.zeros(8), torch.eye(8)[0]).item() == pytest.approx(
+        math.log(8)
+    )
     assert losses.pair_softmax(torch.zeros(2), torch.tensor([1.0, 0.0])).item() == 0.5
     assert [losses.skip_schedule(e, every=5) for e in (0, 5, 10, 99)] == [1, 2, 3, 3]
 
@@ -182,11 +199,15 @@ def expected_utility(scores, labels, k):
 
 @pytest.mark.parametrize(
     ("scores", "labels", "k", "utility", "gradient"),
-    [((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), 3, 0.710310, (0.118385, -0.059192, -0.059192)),
-     ((1.0, 0.0, -1.0), (0.0, 0.0, 1.0), 3, 0.572260, (-0.028010, -0.030989, 0.058999)),
-     ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), 1, 1 / 3, (2 / 9, -1 / 9, -1 / 9))],
-)  # fmt: skip
-@pytest.mark.parametrize(("baseline", "to_go"), [("none", False), ("loo", False), ("none", True), ("loo", True)])
+    [
+        ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), 3, 0.710310, (0.118385, -0.059192, -0.059192)),
+        ((1.0, 0.0, -1.0), (0.0, 0.0, 1.0), 3, 0.572260, (-0.028010, -0.030989, 0.058999)),
+        ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), 1, 1 / 3, (2 / 9, -1 / 9, -1 / 9)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("baseline", "to_go"), [("none", False), ("loo", False), ("none", True), ("loo", True)]
+)
 def test_policy_gradient_is_unbiased(scores, labels, k, utility, gradient, baseline, to_go):
     s, y = torch.tensor(scores, dtype=torch.float64), torch.tensor(labels, dtype=torch.float64)
     x = s.clone().requires_grad_()
@@ -194,23 +215,43 @@ def test_policy_gradient_is_unbiased(scores, labels, k, utility, gradient, basel
     assert value.item() == pytest.approx(utility, abs=1e-6)
     assert torch.autograd.grad(value, x)[0].tolist() == pytest.approx(gradient, abs=1e-6)
     many = s.expand(40_000, 3).clone().requires_grad_()
-    loss = losses.pg_rank(many, y.expand(40_000, 3), k=k, samples=8, baseline=baseline, reward_to_go=to_go, reduce="none",
-                          generator=torch.Generator().manual_seed(0))  # fmt: skip
+    loss = losses.pg_rank(
+        many,
+        y.expand(40_000, 3),
+        k=k,
+        samples=8,
+        baseline=baseline,
+        reward_to_go=to_go,
+        reduce="none",
+        generator=torch.Generator().manual_seed(0),
+    )
     got = -torch.autograd.grad(loss.sum(), many)[0]
     error = got.std(dim=0) / math.sqrt(len(got))
-    assert ((got.mean(dim=0) - torch.tensor(gradient, dtype=torch.float64)).abs() < 5 * error + 1e-9).all()
+    assert (
+        (got.mean(dim=0) - torch.tensor(gradient, dtype=torch.float64)).abs() < 5 * error + 1e-9
+    ).all()
     assert got.sum(dim=-1).abs().max() < 1e-9
 
 
 def test_baselines_reduce_the_variance():
     g = torch.Generator().manual_seed(0)
-    s, y = torch.randn(6, generator=g).expand(3000, 6), torch.randint(0, 3, (6,), generator=g).float().expand(3000, 6)
+    s, y = (
+        torch.randn(6, generator=g).expand(3000, 6),
+        torch.randint(0, 3, (6,), generator=g).float().expand(3000, 6),
+    )
     variance = {}
     for baseline in ("none", "loo"):
         for to_go in (False, True):
             x = s.clone().requires_grad_()
             losses.pg_rank(
-                x, y, k=3, samples=8, baseline=baseline, reward_to_go=to_go, reduce="sum", generator=g
+                x,
+                y,
+                k=3,
+                samples=8,
+                baseline=baseline,
+                reward_to_go=to_go,
+                reduce="sum",
+                generator=g,
             ).backward()
             variance[baseline, to_go] = x.grad.var(dim=0).sum().item()
     assert variance["loo", False] < 0.8 * variance["none", False]
@@ -231,7 +272,9 @@ def test_advantages():
 def test_gradients_numerically(name):
     scores, labels, where = example(n=5)
     labels = (labels > 1).double() if name == "sigmoid" else labels
-    assert gradcheck(lambda s: call(name, s, labels, where=where), scores.requires_grad_(), atol=1e-6)
+    assert gradcheck(
+        lambda s: call(name, s, labels, where=where), scores.requires_grad_(), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -243,15 +286,20 @@ def test_contract(name):
     each = call(name, scores, labels, where=where, reduce="none", **options)
     assert each.shape == (4,)
     if name != "pg-rank":
-        assert call(name, scores, labels, where=where, reduce="sum").item() == pytest.approx(each.sum().item())
+        assert call(name, scores, labels, where=where, reduce="sum").item() == pytest.approx(
+            each.sum().item()
+        )
         # What is masked may be anything, and padding changes nothing.
         dirty = torch.where(where, scores, torch.nan)
         assert torch.allclose(
-            call(name, dirty, torch.where(where, labels, torch.nan), where=where, reduce="none"), each
+            call(name, dirty, torch.where(where, labels, torch.nan), where=where, reduce="none"),
+            each,
         )
         pad = torch.zeros(4, 3, dtype=torch.float64)
         padded = [torch.cat([x, pad.to(x.dtype)], dim=-1) for x in (scores, labels, where)]
-        assert torch.allclose(call(name, padded[0], padded[1], where=padded[2], reduce="none"), each)
+        assert torch.allclose(
+            call(name, padded[0], padded[1], where=padded[2], reduce="none"), each
+        )
         distinct = torch.rand(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         distinct = (
             torch.round(distinct)
@@ -262,11 +310,21 @@ def test_contract(name):
         )
         shuffle = torch.randperm(6, generator=torch.Generator().manual_seed(2))
         assert torch.allclose(
-            call(name, scores[:, shuffle], distinct[:, shuffle], where=where[:, shuffle], reduce="none"),
+            call(
+                name,
+                scores[:, shuffle],
+                distinct[:, shuffle],
+                where=where[:, shuffle],
+                reduce="none",
+            ),
             call(name, scores, distinct, where=where, reduce="none"),
         )
         batched = call(
-            name, scores.reshape(2, 2, 6), labels.reshape(2, 2, 6), where=where.reshape(2, 2, 6), reduce="none"
+            name,
+            scores.reshape(2, 2, 6),
+            labels.reshape(2, 2, 6),
+            where=where.reshape(2, 2, 6),
+            reduce="none",
         )
         assert torch.allclose(batched.flatten(), each)
     # Lists that are empty say nothing, and leave the mean alone.
@@ -290,14 +348,22 @@ def test_contract(name):
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [("mse", "pointwise_mse_loss"), ("sigmoid", "pointwise_sigmoid_loss"), ("ranknet", "pairwise_logistic_loss"), ("hinge", "pairwise_hinge_loss"),
-     ("margin-mse", None), ("softmax", "softmax_loss"), ("listmle", "listmle_loss")],
-)  # fmt: skip
+    [
+        ("mse", "pointwise_mse_loss"),
+        ("sigmoid", "pointwise_sigmoid_loss"),
+        ("ranknet", "pairwise_logistic_loss"),
+        ("hinge", "pairwise_hinge_loss"),
+        ("margin-mse", None),
+        ("softmax", "softmax_loss"),
+        ("listmle", "listmle_loss"),
+    ],
+)
 def test_shared_losses_equal_rax(ours, theirs):
     rax = pytest.importorskip("rax")
     scores, labels, where = example(seed=3, dtype=torch.float32)
     labels = torch.tensor(
-        np.random.default_rng(0).permuted(np.tile(np.arange(6.0), (4, 1)), axis=1), dtype=torch.float32
+        np.random.default_rng(0).permuted(np.tile(np.arange(6.0), (4, 1)), axis=1),
+        dtype=torch.float32,
     )
     labels = (labels > 2).float() if ours == "sigmoid" else labels
     each = call(ours, scores, labels, where=where, reduce="none")
@@ -311,19 +377,29 @@ def test_shared_losses_equal_rax(ours, theirs):
         assert each[k].item() == pytest.approx(want, rel=1e-4, abs=1e-5), (ours, k)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("lambdarank", "LambdaRankScheme"), ("ndcg-1", "NDCGLoss1Scheme"), ("ndcg-2", "NDCGLoss2Scheme"), ("ndcg-2pp", "NDCGLoss2PPScheme")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("lambdarank", "LambdaRankScheme"),
+        ("ndcg-1", "NDCGLoss1Scheme"),
+        ("ndcg-2", "NDCGLoss2Scheme"),
+        ("ndcg-2pp", "NDCGLoss2PPScheme"),
+    ],
+)
 def test_lambda_weights_equal_sentence_transformers(ours, theirs):
     module = pytest.importorskip("sentence_transformers.cross_encoder.losses.LambdaLoss")
     scores, labels, _ = example(seed=5)
     order = scores.argsort(dim=-1, descending=True)
     y = labels.gather(-1, order)
-    gain = (2**y - 1) / ((2 ** labels.sort(dim=-1, descending=True).values - 1) / torch.log2(torch.arange(2, 8.0))).sum(
-        dim=-1, keepdim=True
-    )
+    gain = (2**y - 1) / (
+        (2 ** labels.sort(dim=-1, descending=True).values - 1) / torch.log2(torch.arange(2, 8.0))
+    ).sum(dim=-1, keepdim=True)
     discount = torch.log2(torch.arange(2, 8, dtype=torch.float64))[None]
     want = getattr(module, theirs)()(gain, discount, y)
     got = LAMBDA_WEIGHTS[ours](scores, labels, torch.ones_like(scores, dtype=torch.bool), None)
-    got = got.gather(-2, order[..., None].expand(4, 6, 6)).gather(-1, order[:, None, :].expand(4, 6, 6))
+    got = got.gather(-2, order[..., None].expand(4, 6, 6)).gather(
+        -1, order[:, None, :].expand(4, 6, 6)
+    )
     assert torch.allclose(got, want.expand(4, 6, 6).double(), atol=1e-6)
 
 
@@ -344,7 +420,9 @@ def test_properties(seed):
         "lambdarank",
     ):
         shifted = call(name, scores + 3.0, labels, where=where, reduce="none")
-        assert torch.allclose(shifted, call(name, scores, labels, where=where, reduce="none"), atol=1e-8), name
+        assert torch.allclose(
+            shifted, call(name, scores, labels, where=where, reduce="none"), atol=1e-8
+        ), name
         x = scores.clone().requires_grad_()
         call(name, x, labels, where=where, reduce="sum").backward()
         assert x.grad.sum(dim=-1).abs().max() < 1e-8, name
@@ -353,17 +431,23 @@ def test_properties(seed):
         lse = losses.ranklist(scores, labels, where=where, skip=skip, form="lse", reduce="none")
         assert (lse <= terms + 1e-9).all()
     every = losses.ranklist(scores, labels, where=where, skip=None, reduce="none")
-    assert torch.allclose(every, losses.ranknet(scores, labels, where=where, pairs="sum", reduce="none"))
+    assert torch.allclose(
+        every, losses.ranknet(scores, labels, where=where, pairs="sum", reduce="none")
+    )
 
 
 def test_approximations_come_close_to_ndcg():
     scores, labels, where = example(seed=8)
     exact = ndcg_gains(labels, PlackettLuce(scores, where=where).mode()[None], where).sum(dim=-1)[0]
     assert torch.allclose(
-        1 - losses.approx_ndcg(scores, labels, where=where, temperature=1e-3, reduce="none"), exact, atol=1e-3
+        1 - losses.approx_ndcg(scores, labels, where=where, temperature=1e-3, reduce="none"),
+        exact,
+        atol=1e-3,
     )
     assert torch.allclose(
-        1 - losses.neural_ndcg(scores, labels, where=where, temperature=1e-3, reduce="none"), exact, atol=1e-3
+        1 - losses.neural_ndcg(scores, labels, where=where, temperature=1e-3, reduce="none"),
+        exact,
+        atol=1e-3,
     )
 
 
@@ -372,8 +456,13 @@ def test_utilities():
     r = torch.tensor([[1, 0, 2], [0, 3, 2]])
     ones = torch.ones(4, dtype=torch.bool)
     ideal = 3 + 1 / math.log2(3)
-    want = {"ndcg": [(3 + 0.5) / ideal, 0.5 / ideal], "reciprocal-rank": [1, 1 / 3], "recall": [1, 0.5], "precision": [2 / 3, 1 / 3],
-            "ndcg-linear": [(2 + 0.5) / (2 + 1 / math.log2(3)), 0.5 / (2 + 1 / math.log2(3))]}  # fmt: skip
+    want = {
+        "ndcg": [(3 + 0.5) / ideal, 0.5 / ideal],
+        "reciprocal-rank": [1, 1 / 3],
+        "recall": [1, 0.5],
+        "precision": [2 / 3, 1 / 3],
+        "ndcg-linear": [(2 + 0.5) / (2 + 1 / math.log2(3)), 0.5 / (2 + 1 / math.log2(3))],
+    }
     assert want.keys() == UTILITIES.keys()
     for name, value in want.items():
         assert UTILITIES[name](y, r, ones).sum(dim=-1).tolist() == pytest.approx(value, abs=1e-6)
@@ -387,15 +476,25 @@ def test_curriculum_card_values():
     run, y = torch.tensor([9.0, 5.0, 4.0, 3.0]), torch.tensor([1.0, 0.0, 0.0, 0.0])
     ones = torch.ones(4, dtype=torch.bool)
     for epoch, value in ((0, 0.875), (5, 0.90625), (20, 1.0), (50, 1.0)):
-        assert Curriculum("reciprocal-rank", 20)(run, y, ones, epoch)[0, 3].item() == pytest.approx(value, abs=1e-6)
-    assert Curriculum("reciprocal-rank", 20, anti=True)(run, y, ones, 0)[0, 3].item() == pytest.approx(0.125, abs=1e-6)
-    assert Curriculum("reciprocal-rank", None)(run, y, ones, 99)[0, 3].item() == pytest.approx(0.875, abs=1e-6)
+        assert Curriculum("reciprocal-rank", 20)(run, y, ones, epoch)[0, 3].item() == pytest.approx(
+            value, abs=1e-6
+        )
+    assert Curriculum("reciprocal-rank", 20, anti=True)(run, y, ones, 0)[
+        0, 3
+    ].item() == pytest.approx(0.125, abs=1e-6)
+    assert Curriculum("reciprocal-rank", None)(run, y, ones, 99)[0, 3].item() == pytest.approx(
+        0.875, abs=1e-6
+    )
     missing = torch.tensor([-torch.inf, 9.0, 4.0, 3.0])
-    assert Curriculum("reciprocal-rank", 20)(missing, y, ones, 0)[0, 1].item() == pytest.approx(0.0005, abs=1e-6)
+    assert Curriculum("reciprocal-rank", 20)(missing, y, ones, 0)[0, 1].item() == pytest.approx(
+        0.0005, abs=1e-6
+    )
     points = Curriculum("reciprocal-rank", 20, samples="points")
     assert points(run, y, ones, 0)[1].item() == pytest.approx(0.5, abs=1e-6)
     assert points(run, y, ones, 10)[1].item() == pytest.approx(0.75, abs=1e-6)
-    assert normalised_score(torch.tensor([10.0, 6.0, 2.0]), torch.ones(3, dtype=torch.bool)).tolist() == [1, 0.5, 0]
+    assert normalised_score(
+        torch.tensor([10.0, 6.0, 2.0]), torch.ones(3, dtype=torch.bool)
+    ).tolist() == [1, 0.5, 0]
     three = torch.ones(3, dtype=torch.bool)
     assert kde(torch.tensor([-1.0, 0.0, 1.0]), three)[1].item() == pytest.approx(0.5)
     for rule in EASINESS.values():
@@ -416,7 +515,9 @@ def test_kde_is_scipys():
     x = np.random.default_rng(0).normal(size=9)
     density = gaussian_kde(x)
     found = kde(torch.tensor(x), torch.ones(9, dtype=torch.bool))
-    assert found.tolist() == pytest.approx([density.integrate_box_1d(-np.inf, v) for v in x], abs=1e-9)
+    assert found.tolist() == pytest.approx(
+        [density.integrate_box_1d(-np.inf, v) for v in x], abs=1e-9
+    )
 
 
 def test_weights_reach_the_losses():
@@ -425,12 +526,18 @@ def test_weights_reach_the_losses():
     run = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     late = Curriculum("kde", 3)(run, labels, where, epoch=3)
     plain = losses.ranknet(scores, labels, where=where, reduce="none")
-    assert torch.allclose(losses.ranknet(scores, labels, where=where, weights=late, reduce="none"), plain)
+    assert torch.allclose(
+        losses.ranknet(scores, labels, where=where, weights=late, reduce="none"), plain
+    )
     early = Curriculum("kde", 3)(run, labels, where, epoch=0)
     pair = torch.nn.functional.softplus(-(scores[..., :, None] - scores[..., None, :])) * early
-    valid = where[..., :, None] & where[..., None, :] & (labels[..., :, None] > labels[..., None, :])
+    valid = (
+        where[..., :, None] & where[..., None, :] & (labels[..., :, None] > labels[..., None, :])
+    )
     want = (pair * valid).sum(dim=(-1, -2)) / valid.sum(dim=(-1, -2)).clamp(min=1)
-    assert torch.allclose(losses.ranknet(scores, labels, where=where, weights=early, reduce="none"), want)
+    assert torch.allclose(
+        losses.ranknet(scores, labels, where=where, weights=early, reduce="none"), want
+    )
     assert not torch.allclose(want, plain)
 
 

@@ -36,7 +36,13 @@ def instances(count, seed=0):
     rng = np.random.default_rng(seed)
     for k in range(count):
         edge = rng.random((3, 6)) < 0.7
-        p = np.where(edge, rng.uniform(0.05, 0.6, edge.shape) if k % 2 else rng.choice([0.1, 0.2, 0.3], edge.shape), 0)
+        p = np.where(
+            edge,
+            rng.uniform(0.05, 0.6, edge.shape)
+            if k % 2
+            else rng.choice([0.1, 0.2, 0.3], edge.shape),
+            0,
+        )
         if p.any():
             yield P(p, rng.uniform(0.5, 2, 3) if k % 3 == 0 else None)
 
@@ -65,7 +71,10 @@ def test_column_generation_equals_all_columns(stochastic):
                     for v in members:
                         column[n + v] = before if stochastic else 1
                         before *= 1 - x.p[u, v]
-                    values.append(x.weights[u] * ((1 - before) if stochastic else min(1, x.p[u, list(members)].sum())))
+                    values.append(
+                        x.weights[u]
+                        * ((1 - before) if stochastic else min(1, x.p[u, list(members)].sum()))
+                    )
                     columns.append(column)
         full = -linprog(-np.array(values), A_ub=np.array(columns).T, b_ub=np.ones(n + arrivals)).fun
         assert m.bound(x, LPS[0] if stochastic else LPS[1]) == pytest.approx(full, abs=1e-5)
@@ -76,7 +85,10 @@ def test_simulation_agrees_with_the_exact_value(rule):
     for x in instances(3, seed=5):
         for expected in (True, False):
             found = m.simulate(x, rule, runs=20_000, seed=1, expected=expected)
-            assert abs(found.mean() - m.exact_value(x, rule)) < 4 * found.std() / np.sqrt(len(found)) + 1e-9
+            assert (
+                abs(found.mean() - m.exact_value(x, rule))
+                < 4 * found.std() / np.sqrt(len(found)) + 1e-9
+            )
 
 
 def test_ranking_with_certain_success_is_the_classic_one():
@@ -96,16 +108,23 @@ def test_ranking_with_certain_success_is_the_classic_one():
 
 def test_thick_triangles_separate_policies():
     x = m.upper_triangular(20, 1, 20)
-    share = {r: m.simulate(x, r, runs=150, seed=0).mean() / (20 * (1 - np.exp(-1))) for r in ("balance", "ranking", "last")}  # fmt: skip
+    share = {
+        r: m.simulate(x, r, runs=150, seed=0).mean() / (20 * (1 - np.exp(-1)))
+        for r in ("balance", "ranking", "last")
+    }
     assert share["balance"] == pytest.approx(0.97, abs=0.04)
     assert share["ranking"] == pytest.approx(0.97, abs=0.04)
     assert share["last"] == pytest.approx(0.79, abs=0.04)
 
 
 def test_common_fortune_and_evidence():
-    scores = m.evidence({"a": m.upper_triangular(5), "b": m.random_bipartite(5, 20)}, ("balance", "last"), runs=30)
+    scores = m.evidence(
+        {"a": m.upper_triangular(5), "b": m.random_bipartite(5, 20)}, ("balance", "last"), runs=30
+    )
     assert len(scores) == 2 * 2 * 30
-    again = m.evidence({"a": m.upper_triangular(5), "b": m.random_bipartite(5, 20)}, ("balance", "last"), runs=30)
+    again = m.evidence(
+        {"a": m.upper_triangular(5), "b": m.random_bipartite(5, 20)}, ("balance", "last"), runs=30
+    )
     assert scores.to_frame().equals(again.to_frame())
     big = m.random_bipartite(1000, 2000, seed=1)
     assert m.simulate(big, "balance", runs=10).shape == (10,)
@@ -120,7 +139,12 @@ def test_search_finds_what_is_worse_than_chance():
 
 
 def test_bad_instances():
-    for p, weights, message in (([[1.2]], None, r"p\[0, 0\] is 1.2"), ([[0.0]], None, "no edge"), ([0.5], None, "1 dimensions"), ([[0.5]], [0], "positive numbers")):  # fmt: skip
+    for p, weights, message in (
+        ([[1.2]], None, r"p\[0, 0\] is 1.2"),
+        ([[0.0]], None, "no edge"),
+        ([0.5], None, "1 dimensions"),
+        ([[0.5]], [0], "positive numbers"),
+    ):
         with pytest.raises(EvidenceError, match=message):
             P(p, weights)
     with pytest.raises(EvidenceError, match="no rule is called"):

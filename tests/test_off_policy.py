@@ -18,7 +18,12 @@ def logged(seed, n=2000):
 
 
 def policies(x):
-    return {"all": np.ones(len(x), dtype=int), "none": np.zeros(len(x), dtype=int), "best": (x[:, 1] > 0).astype(int), "half": np.full((len(x), 2), 0.5)}  # fmt: skip
+    return {
+        "all": np.ones(len(x), dtype=int),
+        "none": np.zeros(len(x), dtype=int),
+        "best": (x[:, 1] > 0).astype(int),
+        "half": np.full((len(x), 2), 0.5),
+    }
 
 
 TRUTH = {"all": 1.0, "none": 1.0, "best": 1 + np.sqrt(1 / (2 * np.pi)), "half": 1.0}
@@ -37,9 +42,13 @@ def test_by_hand():
             return np.zeros(len(x))
 
     x, e, a, y = logged(0, 200)
-    board = off_policy_value({"all": np.ones(200, dtype=int), "none": np.zeros(200, dtype=int)}, a, y, x, e, model=Zero())  # fmt: skip
+    board = off_policy_value(
+        {"all": np.ones(200, dtype=int), "none": np.zeros(200, dtype=int)}, a, y, x, e, model=Zero()
+    )
     found = dict(zip(board.policies, board.rating, strict=True))
-    assert found["all"] == pytest.approx(np.mean(a * y / e[:, 1]))  # without a model: inverse propensity
+    assert found["all"] == pytest.approx(
+        np.mean(a * y / e[:, 1])
+    )  # without a model: inverse propensity
     same = dict(zip(board.policies, np.sqrt(board.covariance.diagonal()), strict=True))
     assert same["all"] == pytest.approx(np.std(a * y / e[:, 1], ddof=1) / np.sqrt(200))
 
@@ -50,7 +59,10 @@ def test_intervals_cover_the_truth_with_a_good_and_with_a_useless_model(model):
     for seed in range(60):
         x, e, a, y = logged(seed)
         board = off_policy_value(policies(x), a, y, x, e, model=model, seed=seed)
-        inside += [low <= TRUTH[n] <= high for n, low, high in zip(board.policies, board.lower, board.upper, strict=True)]  # fmt: skip
+        inside += [
+            low <= TRUTH[n] <= high
+            for n, low, high in zip(board.policies, board.lower, board.upper, strict=True)
+        ]
         first.append(board.policies[0])
     assert np.mean(inside) > 0.9
     assert first == ["best"] * 60
@@ -68,7 +80,13 @@ def test_trials_clusters_and_seeds():
     doubled = {k: np.tile(v, 2) for k, v in targets.items()}
     # the same rows twice: naive intervals shrink, clustered ones do not
     naive = off_policy_value(doubled, np.tile(a, 2), np.tile(y, 2), np.tile(x, (2, 1)))
-    honest = off_policy_value(doubled, np.tile(a, 2), np.tile(y, 2), np.tile(x, (2, 1)), cluster=np.tile(np.arange(600), 2))  # fmt: skip
+    honest = off_policy_value(
+        doubled,
+        np.tile(a, 2),
+        np.tile(y, 2),
+        np.tile(x, (2, 1)),
+        cluster=np.tile(np.arange(600), 2),
+    )
     width = lambda b: (b.upper - b.lower).mean()  # noqa: E731
     assert width(naive) < 0.8 * width(board)
     assert width(honest) == pytest.approx(width(board), rel=0.05)
@@ -98,7 +116,13 @@ def test_input_that_cannot_be_used():
         ({"policies": {**two, "r": np.full(100, 2)}}, "r: its actions"),
         ({"policies": {**two, "r": np.full((100, 2), 0.7)}}, "r: its chances"),
     ):
-        given = {"policies": two, "actions": a, "outcome": y, "features": x, "propensity": e} | change
+        given = {
+            "policies": two,
+            "actions": a,
+            "outcome": y,
+            "features": x,
+            "propensity": e,
+        } | change
         with pytest.raises(EvidenceError, match=message):
             off_policy_value(**given)
     rare = np.zeros(100, dtype=int)

@@ -42,8 +42,15 @@ def test_roboarena_card_values(data):
     assert c.total == 737
     assert board.extras["tie_parameter"] == pytest.approx(0.2582, abs=5e-5)
     assert board.extras["loglik"] == pytest.approx(-667.335, abs=5e-4)
-    card = {"pi0_fast_droid": 0.455, "paligemma_fast_specialist_droid": 0.564, "paligemma_fast_droid": 0.322,
-            "paligemma_vq_droid": 0.596, "paligemma_diffusion_droid": 0.534, "pi0_droid": 0.134, "paligemma_binning_droid": -2.605}  # fmt: skip
+    card = {
+        "pi0_fast_droid": 0.455,
+        "paligemma_fast_specialist_droid": 0.564,
+        "paligemma_fast_droid": 0.322,
+        "paligemma_vq_droid": 0.596,
+        "paligemma_diffusion_droid": 0.534,
+        "pi0_droid": 0.134,
+        "paligemma_binning_droid": -2.605,
+    }
     assert rating(board, *card) == pytest.approx(list(card.values()), abs=6e-4)
 
 
@@ -59,9 +66,14 @@ def test_agrees_with_choix(battles, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_evalica(battles, seed):
     c = battles(seed=seed)
-    winners = [{1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}[y] for y in c.outcome]
+    winners = [
+        {1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}[y]
+        for y in c.outcome
+    ]
     xs, ys = [c.policies[a] for a in c.a], [c.policies[b] for b in c.b]
-    scores = evalica.bradley_terry(xs, ys, winners, tie_weight=0.5, tolerance=1e-12, limit=100_000).scores
+    scores = evalica.bradley_terry(
+        xs, ys, winners, tie_weight=0.5, tolerance=1e-12, limit=100_000
+    ).scores
     theirs = np.log([scores[p] for p in c.policies])
     ours = rating(bradley_terry(c, scale="natural", interval="none"), *c.policies)
     assert ours == pytest.approx(theirs - theirs.mean(), abs=1e-5)
@@ -91,19 +103,37 @@ def test_link_derivatives(name):
         y = np.full_like(d, outcome)
         at = lambda dd, pp: link.terms(d + dd, y, phi + pp)  # noqa: B023, E731
         win, tie, loss = probabilities(name, d, phi)
-        assert at(0, 0).value == pytest.approx(np.log({1.0: win, 0.5: tie, 0.0: loss}[outcome]), abs=1e-9)
-        assert at(0, 0).d == pytest.approx((at(step, 0).value - at(-step, 0).value) / (2 * step), abs=1e-6)
-        assert at(0, 0).dd == pytest.approx(-(at(step, 0).d - at(-step, 0).d) / (2 * step), abs=1e-6)
+        assert at(0, 0).value == pytest.approx(
+            np.log({1.0: win, 0.5: tie, 0.0: loss}[outcome]), abs=1e-9
+        )
+        assert at(0, 0).d == pytest.approx(
+            (at(step, 0).value - at(-step, 0).value) / (2 * step), abs=1e-6
+        )
+        assert at(0, 0).dd == pytest.approx(
+            -(at(step, 0).d - at(-step, 0).d) / (2 * step), abs=1e-6
+        )
         if link.start is not None:
-            assert at(0, 0).phi == pytest.approx((at(0, step).value - at(0, -step).value) / (2 * step), abs=1e-6)
-            assert at(0, 0).phiphi == pytest.approx(-(at(0, step).phi - at(0, -step).phi) / (2 * step), abs=1e-6)
-            assert at(0, 0).dphi == pytest.approx(-(at(0, step).d - at(0, -step).d) / (2 * step), abs=1e-6)
+            assert at(0, 0).phi == pytest.approx(
+                (at(0, step).value - at(0, -step).value) / (2 * step), abs=1e-6
+            )
+            assert at(0, 0).phiphi == pytest.approx(
+                -(at(0, step).phi - at(0, -step).phi) / (2 * step), abs=1e-6
+            )
+            assert at(0, 0).dphi == pytest.approx(
+                -(at(0, step).d - at(0, -step).d) / (2 * step), abs=1e-6
+            )
 
 
-@pytest.mark.parametrize(("method", "ties", "name"), [
-    (bradley_terry, "half", "half"), (bradley_terry, "davidson", "davidson"), (bradley_terry, "rao-kupper", "rao-kupper"),
-    (thurstone, "half", "probit"), (thurstone, "glenn-david", "glenn-david"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "ties", "name"),
+    [
+        (bradley_terry, "half", "half"),
+        (bradley_terry, "davidson", "davidson"),
+        (bradley_terry, "rao-kupper", "rao-kupper"),
+        (thurstone, "half", "probit"),
+        (thurstone, "glenn-david", "glenn-david"),
+    ],
+)
 def test_fit_against_a_general_optimiser(battles, method, ties, name):
     c = battles(n=5, size=300, seed=4)
     n = len(c.policies)
@@ -152,7 +182,11 @@ def test_clustered_sandwich_against_a_loop(battles):
     c = battles(n=4, size=90, seed=2)
     rater = [f"r{k % 7}" for k in range(90)]
     c = Comparisons(
-        c.policies, c.a, c.b, c.outcome, rater=Comparisons.of(["x"] * 90, ["y"] * 90, c.outcome, rater=rater).rater
+        c.policies,
+        c.a,
+        c.b,
+        c.outcome,
+        rater=Comparisons.of(["x"] * 90, ["y"] * 90, c.outcome, rater=rater).rater,
     )
     fit = newton(Cells.of(c), LINKS["half"])
     scores = np.zeros((7, 5))
@@ -200,7 +234,14 @@ def test_order_effect_and_covariates_are_recovered():
     j = (i + rng.integers(1, n, size)) % n
     x = rng.normal(size=(size, 1))
     win = rng.random(size) < expit(theta[i] - theta[j] + 0.3 + 0.7 * x[:, 0])
-    c = Comparisons([f"p{k}" for k in range(n)], i, j, win.astype(float), covariates=x, covariate_names=("length",))
+    c = Comparisons(
+        [f"p{k}" for k in range(n)],
+        i,
+        j,
+        win.astype(float),
+        covariates=x,
+        covariate_names=("length",),
+    )
     board = bradley_terry(c, order_effect=True, scale="natural")
     first, length = board.extras["coefficients"]
     assert (first["name"], length["name"]) == ("listed first", "length")
@@ -210,7 +251,9 @@ def test_order_effect_and_covariates_are_recovered():
     # Swapping the two sides of every row changes the sign of the order effect and nothing else.
     swapped = Comparisons(c.policies, j, i, 1.0 - win, covariates=-x, covariate_names=("length",))
     other = bradley_terry(swapped, order_effect=True, scale="natural")
-    assert other.extras["coefficients"][0]["log_odds"] == pytest.approx(-first["log_odds"], abs=1e-6)
+    assert other.extras["coefficients"][0]["log_odds"] == pytest.approx(
+        -first["log_odds"], abs=1e-6
+    )
     assert rating(other, *c.policies) == pytest.approx(rating(board, *c.policies), abs=1e-6)
 
 
@@ -219,7 +262,9 @@ def test_anchors_fix_ratings(battles):
     free = bradley_terry(c)
     one = bradley_terry(c, anchors={"p03": 1000})
     assert rating(one, "p03") == pytest.approx(1000)
-    assert rating(one, *c.policies) - 1000 == pytest.approx(rating(free, *c.policies) - rating(free, "p03"), abs=1e-5)
+    assert rating(one, *c.policies) - 1000 == pytest.approx(
+        rating(free, *c.policies) - rating(free, "p03"), abs=1e-5
+    )
     assert one.upper[one.position("p03")] == pytest.approx(1000)
     two = bradley_terry(c, anchors={"p03": 1000, "p00": 1300})
     assert rating(two, "p03", "p00") == pytest.approx([1000, 1300])
@@ -275,11 +320,19 @@ def test_properties_of_the_fit(seed):
         twice = bradley_terry(c.merge(c), interval="fisher")
         once = bradley_terry(c, interval="fisher")
         assert twice.rating == pytest.approx(once.rating, abs=1e-4)
-        assert (twice.upper - twice.lower) * np.sqrt(2) == pytest.approx(once.upper - once.lower, rel=1e-4)
-        gradient = c.preferences().sum(axis=1) - np.array([
-            sum(expit((rating(base, p) - rating(base, q))[0] * np.log(10) / 400) * (c.preferences() + c.preferences().T)[a, b] for b, q in enumerate(names))
-            for a, p in enumerate(names)
-        ])  # fmt: skip
+        assert (twice.upper - twice.lower) * np.sqrt(2) == pytest.approx(
+            once.upper - once.lower, rel=1e-4
+        )
+        gradient = c.preferences().sum(axis=1) - np.array(
+            [
+                sum(
+                    expit((rating(base, p) - rating(base, q))[0] * np.log(10) / 400)
+                    * (c.preferences() + c.preferences().T)[a, b]
+                    for b, q in enumerate(names)
+                )
+                for a, p in enumerate(names)
+            ]
+        )
         assert gradient == pytest.approx(np.zeros(n), abs=1e-4)
 
 
@@ -306,7 +359,10 @@ def test_wrong_evidence_names_the_conversion():
 
 def test_plackett_luce_is_bradley_terry_on_pairs(battles):
     c = battles(ties=0.0)
-    pl, bt = plackett_luce(c.to_rankings(), scale="natural"), bradley_terry(c, scale="natural", interval="fisher")
+    pl, bt = (
+        plackett_luce(c.to_rankings(), scale="natural"),
+        bradley_terry(c, scale="natural", interval="fisher"),
+    )
     assert rating(pl, *c.policies) == pytest.approx(rating(bt, *c.policies), abs=1e-6)
 
 
@@ -315,17 +371,26 @@ def test_plackett_luce_agrees_with_choix(seed):
     rng = np.random.default_rng(seed)
     ballots = [rng.permutation(6)[: rng.integers(2, 7)].tolist() for _ in range(60)]
     theirs = choix.opt_rankings(6, ballots, alpha=0.0)
-    board = plackett_luce(Rankings.of([[f"p{i}" for i in b] for b in ballots]), scale="natural", prior=None)
-    assert rating(board, *[f"p{i}" for i in range(6)]) == pytest.approx(theirs - theirs.mean(), abs=1e-4)
+    board = plackett_luce(
+        Rankings.of([[f"p{i}" for i in b] for b in ballots]), scale="natural", prior=None
+    )
+    assert rating(board, *[f"p{i}" for i in range(6)]) == pytest.approx(
+        theirs - theirs.mean(), abs=1e-4
+    )
     top = [b[:2] for b in ballots]
     data = [(b[0], [k for k in range(6) if k != b[0]]) for b in top] + [
         (b[1], [k for k in range(6) if k not in b]) for b in top
     ]
     theirs = choix.opt_top1(6, data, alpha=0.0)
     board = plackett_luce(
-        Rankings.of([[f"p{i}" for i in b] for b in top]), unranked="last", scale="natural", prior=None
+        Rankings.of([[f"p{i}" for i in b] for b in top]),
+        unranked="last",
+        scale="natural",
+        prior=None,
     )
-    assert rating(board, *[f"p{i}" for i in range(6)]) == pytest.approx(theirs - theirs.mean(), abs=1e-4)
+    assert rating(board, *[f"p{i}" for i in range(6)]) == pytest.approx(
+        theirs - theirs.mean(), abs=1e-4
+    )
 
 
 def test_plackett_luce_ties_by_hand():
@@ -355,7 +420,9 @@ def test_plackett_luce_recovers_the_truth_with_coverage():
     inside = []
     for _ in range(60):
         scores = theta + rng.gumbel(size=(80, 6))
-        board = plackett_luce(Rankings.of_scores(scores, [f"p{i}" for i in range(6)]), scale="natural")
+        board = plackett_luce(
+            Rankings.of_scores(scores, [f"p{i}" for i in range(6)]), scale="natural"
+        )
         truth = np.array([theta[int(p[1])] for p in board.policies])
         inside.append(((board.lower <= truth) & (truth <= board.upper)).mean())
     assert 0.92 < np.mean(inside) < 0.985

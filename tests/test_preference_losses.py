@@ -10,7 +10,11 @@ torch = pytest.importorskip("torch")
 
 from policyrank.learn import LOSSES, PREFERENCE_LOSSES, REWARD_LOSSES, preference_loss, segments
 from policyrank.learn.losses.preference import label_distribution, winrate_labels
-from policyrank.learn.rewards import bradley_terry_reward, discriminator_oracle, plackett_luce_reward
+from policyrank.learn.rewards import (
+    bradley_terry_reward,
+    discriminator_oracle,
+    plackett_luce_reward,
+)
 
 T = lambda *x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
 
@@ -29,16 +33,21 @@ T = lambda *x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
 )
 def test_lipo_values(name, first, second, options):
     scale = options.pop("scale", 1)  # the paper sums over the list, we take means
-    for scores, labels, value in ((T(0.2, 0.7, -0.1), T(0.9, 0.5, 0.1), first), (T(2, 1, 3), T(1, 0, 0), second)):
+    for scores, labels, value in (
+        (T(0.2, 0.7, -0.1), T(0.9, 0.5, 0.1), first),
+        (T(2, 1, 3), T(1, 0, 0), second),
+    ):
         if name == "dpo-pl" and value == second:
             labels = T(1.0, 0.5, 0.0)  # an order among the ties, as the card's value takes it
-        assert scale * float(preference_loss(name)(scores, labels, beta=1.0, **options)) == pytest.approx(
-            value, abs=2e-6
-        )
+        assert scale * float(
+            preference_loss(name)(scores, labels, beta=1.0, **options)
+        ) == pytest.approx(value, abs=2e-6)
 
 
 def test_pro_values():
-    pro = lambda p, r, **o: float(PREFERENCE_LOSSES["pro"](p, r, lengths=torch.ones(len(p)), **({"sft_weight": 0} | o)))  # noqa: E731
+    pro = lambda p, r, **o: float(  # noqa: E731
+        PREFERENCE_LOSSES["pro"](p, r, lengths=torch.ones(len(p)), **({"sft_weight": 0} | o))
+    )
     assert pro(T(-1, -1.2, -0.8), T(2, 1, 0)) == pytest.approx(2.464266, abs=1e-6)
     assert pro(T(-1, -1.5), T(1, 0)) == pytest.approx(0.474077, abs=1e-6)
     assert pro(T(-1, -1, -1), T(2, 1, 0)) == pytest.approx(1.551445 + math.log(2), abs=1e-6)
@@ -47,7 +56,9 @@ def test_pro_values():
     s, y = torch.randn(2, 5, dtype=torch.float64), torch.rand(2, 5, dtype=torch.float64)
     plain = PREFERENCE_LOSSES["pro"](s, y, lengths=torch.ones(2, 5), gaps=False, sft_weight=0)
     assert float(plain) == pytest.approx(float(LOSSES["listmle"](s, y)))
-    assert pro(T(-1, -1.2, -0.8), T(2, 1, 0), sft_weight=0.05) == pytest.approx(2.464266 + 0.05 * 4 * 1, abs=1e-6)
+    assert pro(T(-1, -1.2, -0.8), T(2, 1, 0), sft_weight=0.05) == pytest.approx(
+        2.464266 + 0.05 * 4 * 1, abs=1e-6
+    )
     shifted = [pro(T(-1, -1.2, -0.8) + c, T(2, 1, 0), centre=True) for c in (0, 5)]
     assert shifted[0] == pytest.approx(shifted[1])
     assert abs(pro(T(-1, -1.2, -0.8) + 5, T(2, 1, 0)) - 2.464266) > 0.1
@@ -67,12 +78,33 @@ def trl(loss, chosen, rejected, ref_chosen, ref_rejected, lengths, beta=0.3, smo
     model = lambda **_: out  # noqa: E731
     metric = {"train": defaultdict(list), "eval": defaultdict(list)}
     self = SimpleNamespace(
-        model=SimpleNamespace(training=False), accelerator=SimpleNamespace(device="cpu", gather_for_metrics=lambda x: x, gather=lambda x: x, unwrap_model=lambda m: m),
-        aux_loss_enabled=False, ld_alpha=None, precompute_ref_logps=True, f_divergence_type="reverse_kl", loss_types=[loss], loss_weights=[1.0], beta=beta,
-        label_smoothing=smoothing, use_weighting=False, _metrics=metric, _total_train_tokens=0, args=SimpleNamespace(gradient_checkpointing_kwargs=None),
-    )  # fmt: skip
-    inputs = {"input_ids": torch.ones_like(mask, dtype=torch.long), "attention_mask": torch.ones_like(mask, dtype=torch.long), "completion_mask": mask.long(),
-              "ref_chosen_logps": ref_chosen, "ref_rejected_logps": ref_rejected}  # fmt: skip
+        model=SimpleNamespace(training=False),
+        accelerator=SimpleNamespace(
+            device="cpu",
+            gather_for_metrics=lambda x: x,
+            gather=lambda x: x,
+            unwrap_model=lambda m: m,
+        ),
+        aux_loss_enabled=False,
+        ld_alpha=None,
+        precompute_ref_logps=True,
+        f_divergence_type="reverse_kl",
+        loss_types=[loss],
+        loss_weights=[1.0],
+        beta=beta,
+        label_smoothing=smoothing,
+        use_weighting=False,
+        _metrics=metric,
+        _total_train_tokens=0,
+        args=SimpleNamespace(gradient_checkpointing_kwargs=None),
+    )
+    inputs = {
+        "input_ids": torch.ones_like(mask, dtype=torch.long),
+        "attention_mask": torch.ones_like(mask, dtype=torch.long),
+        "completion_mask": mask.long(),
+        "ref_chosen_logps": ref_chosen,
+        "ref_rejected_logps": ref_rejected,
+    }
     return DPOTrainer._compute_loss(self, model, inputs, return_outputs=False)
 
 
@@ -132,10 +164,18 @@ def test_masks_order_and_gradients(name):
     mixed = {k: v.gather(1, order) for k, v in options.items()}
     assert torch.allclose(call(s.gather(1, order), y.gather(1, order), mixed), whole, atol=1e-10)
     # padding may hold anything, and gets no gradient
-    junk = {k: torch.cat([v, torch.full((3, 2), 7, dtype=v.dtype)], dim=1) for k, v in options.items()}
-    wide = torch.cat([s, torch.full((3, 2), torch.nan, dtype=s.dtype)], dim=1).detach().requires_grad_()
+    junk = {
+        k: torch.cat([v, torch.full((3, 2), 7, dtype=v.dtype)], dim=1) for k, v in options.items()
+    }
+    wide = (
+        torch.cat([s, torch.full((3, 2), torch.nan, dtype=s.dtype)], dim=1)
+        .detach()
+        .requires_grad_()
+    )
     where = torch.arange(7).expand(3, 7) < 5
-    padded = call(wide, torch.cat([y, torch.full((3, 2), 1e9, dtype=y.dtype)], dim=1), junk, where=where)
+    padded = call(
+        wide, torch.cat([y, torch.full((3, 2), 1e9, dtype=y.dtype)], dim=1), junk, where=where
+    )
     assert torch.allclose(padded, whole, atol=1e-10)
     grad = torch.autograd.grad(padded.sum(), wide)[0]
     assert torch.isfinite(grad).all()
@@ -153,8 +193,9 @@ def test_list_of_two_is_the_pair():
         assert float(preference_loss(name)(s, T(1, 0), reference=r)) == pytest.approx(dpo)
     lam = float(preference_loss("lipo-lambda")(T(0.3, -0.2), T(1, 0), beta=1.0))
     assert lam == pytest.approx(0.252425, abs=1e-6)
-    assert float(preference_loss("label-distribution")(T(1, 0), T(1, 0), standardise=False)) == pytest.approx(
-        -(0.731059 * math.log(0.731059) + 0.268941 * math.log(0.268941)), abs=1e-5)  # fmt: skip
+    assert float(
+        preference_loss("label-distribution")(T(1, 0), T(1, 0), standardise=False)
+    ) == pytest.approx(-(0.731059 * math.log(0.731059) + 0.268941 * math.log(0.268941)), abs=1e-5)
 
 
 def test_labels():
@@ -163,10 +204,14 @@ def test_labels():
     assert label_distribution(T(3, 3, 3)).tolist() == pytest.approx([1 / 3] * 3)
     assert label_distribution(T(3, 3.1, 3), least_gap=0.5).tolist() == pytest.approx([1 / 3] * 3)
     masked = label_distribution(T(1, 0, 9), where=torch.tensor([True, True, False]))
-    assert masked.tolist() == pytest.approx([math.e / (math.e + 1 / math.e), 1 / (math.e**2 + 1), 0])
+    assert masked.tolist() == pytest.approx(
+        [math.e / (math.e + 1 / math.e), 1 / (math.e**2 + 1), 0]
+    )
     wins = T([0, 1, 1], [0, 0, 1], [0, 0, 0])
     assert winrate_labels(wins).tolist() == pytest.approx([2.5 / 3, 0.5, 0.5 / 3])
-    assert winrate_labels(wins, torch.tensor([True, True, False])).tolist() == pytest.approx([0.75, 0.25, 0])
+    assert winrate_labels(wins, torch.tensor([True, True, False])).tolist() == pytest.approx(
+        [0.75, 0.25, 0]
+    )
 
 
 def test_order_consistency_of_the_label_distribution():
@@ -194,7 +239,9 @@ def test_unknown_names_and_what_is_missing():
 def test_all_losses_of_rankings_serve_policies():
     for name in LOSSES:
         if name not in ("ordinal",):
-            found = preference_loss(name)(torch.randn(2, 4), torch.rand(2, 4), reference=torch.randn(2, 4))
+            found = preference_loss(name)(
+                torch.randn(2, 4), torch.rand(2, 4), reference=torch.randn(2, 4)
+            )
             assert torch.isfinite(found)
 
 
@@ -202,15 +249,19 @@ def test_rewards():
     r, y = T(1, 0), T(1, 0)
     softplus = torch.nn.functional.softplus
     assert float(bradley_terry_reward(r, y)) == pytest.approx(0.313262, abs=1e-6)
-    assert float(bradley_terry_reward(r, y, margin_per_label=2.0)) == pytest.approx(float(softplus(T(2 - 1))))
-    assert float(bradley_terry_reward(T(1, 2), y, centre=0.5)) == pytest.approx(float(softplus(T(1.0)) + 0.5 * 9))
+    assert float(bradley_terry_reward(r, y, margin_per_label=2.0)) == pytest.approx(
+        float(softplus(T(2 - 1)))
+    )
+    assert float(bradley_terry_reward(T(1, 2), y, centre=0.5)) == pytest.approx(
+        float(softplus(T(1.0)) + 0.5 * 9)
+    )
     s = T(1, 2, 4)
     by_pairs = ((1 + 2) ** 2 + (1 + 4) ** 2 + (2 + 4) ** 2) / 3
     gap = bradley_terry_reward(s, T(3, 2, 1), centre=1.0) - bradley_terry_reward(s, T(3, 2, 1))
     assert float(gap) == pytest.approx(by_pairs)
-    assert float(plackett_luce_reward(T(0, 0, 0), T(2, 1, 0), imitation=0.5, log_probs=T(-4, -1, -1))) == pytest.approx(
-        math.log(6) + 2
-    )
+    assert float(
+        plackett_luce_reward(T(0, 0, 0), T(2, 1, 0), imitation=0.5, log_probs=T(-4, -1, -1))
+    ) == pytest.approx(math.log(6) + 2)
     assert float(bradley_terry_reward(T(1, 2), T(1, 1))) == 0
 
 
@@ -220,16 +271,24 @@ def test_discriminator_oracle():
     assert logit == pytest.approx(1.392448, abs=1e-6)
     assert float(bradley_terry_reward(T(logit, 0), T(1, 0))) == pytest.approx(0.221916, abs=1e-6)
     # by counting: draw policy A, its two answers, policy B among the rest, its answer
-    p = torch.softmax(torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=-1)
-    odds = lambda a, b: sum(p[i, 1] * p[i, a] * p[j, b] for i in range(3) for j in range(3) if i != j)  # noqa: E731
-    assert float(discriminator_oracle(p, 1)[2, 3]) == pytest.approx(float(torch.log(odds(2, 3) / odds(3, 2))))
+    p = torch.softmax(
+        torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=-1
+    )
+    odds = lambda a, b: sum(  # noqa: E731
+        p[i, 1] * p[i, a] * p[j, b] for i in range(3) for j in range(3) if i != j
+    )
+    assert float(discriminator_oracle(p, 1)[2, 3]) == pytest.approx(
+        float(torch.log(odds(2, 3) / odds(3, 2)))
+    )
 
 
 def test_segments_and_step_weights():
     index = torch.tensor([[0, 1, 1, 2, 0]])
     assert segments.segment_sum(T(9, 1, 3, 5, 7)[None], index, 2).tolist() == [[4, 5]]
     assert segments.segment_mean(T(9, 1, 3, 5, 7)[None], index, 3).tolist() == [[2, 5, 0]]
-    wide = segments.segment_mean(torch.stack([T(9, 1, 3, 5, 7), T(0, 2, 4, 6, 0)], dim=-1)[None], index, 2)
+    wide = segments.segment_mean(
+        torch.stack([T(9, 1, 3, 5, 7), T(0, 2, 4, 6, 0)], dim=-1)[None], index, 2
+    )
     assert wide.tolist() == [[[2, 3], [5, 6]]]
     cosines = T(1.0, 0.5, 0.0)
     steps = torch.zeros(2, 3, 2, dtype=torch.float64)
@@ -240,11 +299,13 @@ def test_segments_and_step_weights():
     assert weight("similar") == pytest.approx([4 / 3, 1, 2 / 3])
     assert weight("different") == pytest.approx([0, 1, 2])
     assert weight("ones") == [1, 1, 1]
-    assert sum(a * b for a, b in zip((0.3, -0.1, 0.4), weight("similar"), strict=True)) == pytest.approx(
-        0.566667, abs=1e-6
-    )
+    assert sum(
+        a * b for a, b in zip((0.3, -0.1, 0.4), weight("similar"), strict=True)
+    ) == pytest.approx(0.566667, abs=1e-6)
     # a step that an answer lacks has no weight, and the mean over those it has is 1
-    short = segments.step_weights(steps, torch.tensor([[True] * 3, [True, True, False]]), best, "similar")[1]
+    short = segments.step_weights(
+        steps, torch.tensor([[True] * 3, [True, True, False]]), best, "similar"
+    )[1]
     assert short.tolist() == pytest.approx([2 * 2 / 3.5, 1.5 * 2 / 3.5, 0])
     with pytest.raises(ValueError, match="use one of"):
         segments.step_weights(steps, present, best, "odd")

@@ -11,7 +11,13 @@ pytest.importorskip("transformers")
 
 from policyrank.evidence import EvidenceError, RankedAnswers, read_answers
 from policyrank.models.language import answer_logprobs, generate, load_causal_lm
-from policyrank.train import ListwisePreferenceTrainer, RewardModelTrainer, encode_answers, reward_model, reward_scorer
+from policyrank.train import (
+    ListwisePreferenceTrainer,
+    RewardModelTrainer,
+    encode_answers,
+    reward_model,
+    reward_scorer,
+)
 from policyrank.train.answers import AnswerCollator, token_log_probs
 from policyrank.train.reward import policy_lists, reference_scorer, with_reference
 
@@ -31,8 +37,23 @@ def pair(lm):
 def arguments(folder, **options):
     from transformers import TrainingArguments
 
-    return TrainingArguments(str(folder), **({"per_device_train_batch_size": 2, "max_steps": 8, "learning_rate": 1e-2, "report_to": [], "use_cpu": True, "disable_tqdm": True,
-                                              "save_strategy": "no", "logging_steps": 4, "lr_scheduler_type": "constant"} | options))  # fmt: skip
+    return TrainingArguments(
+        str(folder),
+        **(
+            {
+                "per_device_train_batch_size": 2,
+                "max_steps": 8,
+                "learning_rate": 1e-2,
+                "report_to": [],
+                "use_cpu": True,
+                "disable_tqdm": True,
+                "save_strategy": "no",
+                "logging_steps": 4,
+                "lr_scheduler_type": "constant",
+            }
+            | options
+        ),
+    )
 
 
 def test_rows_of_every_kind(tmp_path):
@@ -45,13 +66,16 @@ def test_rows_of_every_kind(tmp_path):
     }
     rows = [
         *ROWS,
-        {"chosen": [*chat, {"role": "assistant", "content": "x"}], "rejected": [*chat, {"role": "assistant", "content": "y"}]},
+        {
+            "chosen": [*chat, {"role": "assistant", "content": "x"}],
+            "rejected": [*chat, {"role": "assistant", "content": "y"}],
+        },
         {"prompt": "sum", "tree": tree},
         {"prompt": "steps", "completions": [["a ", "b"], ["a ", "c"]], "scores": [1, 0]},
         {"prompt": "one", "completions": ["a"], "scores": [1]},
         {"prompt": "ties", "completions": ["a", "b"], "scores": [1, 1]},
         {"prompt": "copies", "completions": ["a", "b", "a"], "scores": [0, 1, 2]},
-    ]  # fmt: skip
+    ]
     path = tmp_path / "rows.jsonl.gz"
     with gzip.open(path, "wt") as file:
         file.writelines(json.dumps(r) + "\n" for r in rows)
@@ -74,23 +98,35 @@ def test_rows_of_every_kind(tmp_path):
             "left out: 1 copies of a completion within its list",
             "left out: 1 lists of a single completion",
             "left out: 1 lists whose completions are all equally good",
-        }  # fmt: skip
+        }
     assert read_answers(list(found)).lists == found.lists
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "p", "completions": ["a", " "], "scores": [1, 0]}, "row 1: completion 2 is empty"),
-        ({"prompt": "p", "completions": ["a", "b"], "scores": [1, math.nan]}, "row 1: completion 2 has the score nan"),
-        ({"prompt": "p", "completions": ["a", "b"], "scores": [None, 1]}, "row 1: completion 1 has the score None"),
+        (
+            {"prompt": "p", "completions": ["a", " "], "scores": [1, 0]},
+            "row 1: completion 2 is empty",
+        ),
+        (
+            {"prompt": "p", "completions": ["a", "b"], "scores": [1, math.nan]},
+            "row 1: completion 2 has the score nan",
+        ),
+        (
+            {"prompt": "p", "completions": ["a", "b"], "scores": [None, 1]},
+            "row 1: completion 1 has the score None",
+        ),
         ({"prompt": "p", "completions": ["a", "b"]}, "neither scores"),
         ({"prompt": "p", "completions": ["a", "b"], "scores": [1]}, "2 completions, but 1 scores"),
         ({"completions": ["a", "b"], "scores": [1, 0]}, "no prompt"),
         ({"prompt": "p"}, "no completions"),
         ({"prompt": "p", "completions": ["a"], "scores": [1]}, "no list to learn from in 1 rows"),
         (
-            {"prompt": "p", "tree": {"text": "a", "children": [{"text": "b", "score": 1}, {"text": "c"}]}},
+            {
+                "prompt": "p",
+                "tree": {"text": "a", "children": [{"text": "b", "score": 1}, {"text": "c"}]},
+            },
             "completion 2 has the score None",
         ),
     ],
@@ -130,7 +166,11 @@ def test_long_prompts_and_answers_are_counted(pair):
     assert len(kept) == 6
     assert len(kept[4].prompt) == 12
     with pytest.raises(EvidenceError, match="no list is left"):
-        encode_answers([{"prompt": "x" * 30, "completions": ["a", "b"], "scores": [1, 0]}], tokenizer, max_length=24)
+        encode_answers(
+            [{"prompt": "x" * 30, "completions": ["a", "b"], "scores": [1, 0]}],
+            tokenizer,
+            max_length=24,
+        )
 
 
 @pytest.mark.parametrize("layout", ["shared", "rows"])
@@ -148,12 +188,25 @@ def test_log_probs_of_both_layouts_are_those_of_answers_alone(pair, layout, keep
         .index_add_(0, batch["answer"], flat.detach())
         .reshape(batch["labels"].shape)
     )
-    assert sums[batch["where"]].tolist() == pytest.approx([alone[k].logprob for k in range(len(texts))], abs=1e-4)
+    assert sums[batch["where"]].tolist() == pytest.approx(
+        [alone[k].logprob for k in range(len(texts))], abs=1e-4
+    )
     # the gradient of the one-pass log softmax is autograd's
     grads = torch.autograd.grad(flat.sum(), [p for p in model.parameters() if p.requires_grad])
-    total = sum(model(torch.tensor([[*x.prompt, *c]])).logits[0].log_softmax(-1)[len(x.prompt) - 1 : -1].gather(-1, torch.tensor(c)[:, None]).sum()
-                for x in data.lists for c in x.completions)  # fmt: skip
-    for a, b in zip(grads, torch.autograd.grad(total, [p for p in model.parameters() if p.requires_grad]), strict=True):
+    total = sum(
+        model(torch.tensor([[*x.prompt, *c]]))
+        .logits[0]
+        .log_softmax(-1)[len(x.prompt) - 1 : -1]
+        .gather(-1, torch.tensor(c)[:, None])
+        .sum()
+        for x in data.lists
+        for c in x.completions
+    )
+    for a, b in zip(
+        grads,
+        torch.autograd.grad(total, [p for p in model.parameters() if p.requires_grad]),
+        strict=True,
+    ):
         assert torch.allclose(a, b, atol=1e-3)
 
 
@@ -201,7 +254,9 @@ def test_layouts_train_to_the_same_weights(lm, tmp_path):
     for layout in ("shared", "rows"):
         model, tokenizer = load_causal_lm(str(lm), device="cpu")
         args = arguments(tmp_path / layout, max_steps=3, learning_rate=1e-3)
-        ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer, loss="dpo-pl", layout=layout).train()
+        ListwisePreferenceTrainer(
+            model, args, ROWS, processing_class=tokenizer, loss="dpo-pl", layout=layout
+        ).train()
         found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.allclose(*found, atol=1e-4)
 
@@ -210,7 +265,9 @@ def test_interrupted_training_resumes_to_the_same_weights(lm, tmp_path):
     def trained(folder, stop):
         model, tokenizer = load_causal_lm(str(lm), device="cpu")
         args = arguments(folder, save_strategy="steps", save_steps=4, max_steps=8)
-        trainer = ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer, loss="lipo-lambda")
+        trainer = ListwisePreferenceTrainer(
+            model, args, ROWS, processing_class=tokenizer, loss="lipo-lambda"
+        )
         if stop:
             from transformers import TrainerCallback
 
@@ -221,7 +278,9 @@ def test_interrupted_training_resumes_to_the_same_weights(lm, tmp_path):
             trainer.add_callback(Stop())
             trainer.train()
             model, tokenizer = load_causal_lm(str(lm), device="cpu")
-            trainer = ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer, loss="lipo-lambda")
+            trainer = ListwisePreferenceTrainer(
+                model, args, ROWS, processing_class=tokenizer, loss="lipo-lambda"
+            )
             trainer.train(resume_from_checkpoint=True)
         else:
             trainer.train()
@@ -236,7 +295,11 @@ def test_adapters_and_a_model_are_references_too(lm, tmp_path):
     for kind in ("precompute", "adapter", "model"):
         model, tokenizer = load_causal_lm(str(lm), device="cpu")
         torch.manual_seed(0)
-        config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=True) if kind != "model" else None
+        config = (
+            peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=True)
+            if kind != "model"
+            else None
+        )
         other = load_causal_lm(str(lm), device="cpu")[0] if kind == "model" else kind
         trainer = ListwisePreferenceTrainer(
             model,
@@ -269,7 +332,10 @@ def test_steps_of_trees(pair, tmp_path):
             "prompt": p,
             "tree": {
                 "children": [
-                    {"text": "ab", "children": [{"text": "cd", "score": 1}, {"text": "e", "score": 0.2}]},
+                    {
+                        "text": "ab",
+                        "children": [{"text": "cd", "score": 1}, {"text": "e", "score": 0.2}],
+                    },
                     {"text": "zz", "score": 0},
                 ]
             },
@@ -289,12 +355,22 @@ def test_steps_of_trees(pair, tmp_path):
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < first
     with pytest.raises(EvidenceError, match="not cut into steps"):
-        ListwisePreferenceTrainer(model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="tpo")
+        ListwisePreferenceTrainer(
+            model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="tpo"
+        )
     # ones: lipo-lambda
     losses = [
-        ListwisePreferenceTrainer(model, arguments(tmp_path), None, rows, processing_class=tokenizer, reference=load_causal_lm_like(model), **o).evaluate()["eval_loss"]
+        ListwisePreferenceTrainer(
+            model,
+            arguments(tmp_path),
+            None,
+            rows,
+            processing_class=tokenizer,
+            reference=load_causal_lm_like(model),
+            **o,
+        ).evaluate()["eval_loss"]
         for o in ({"loss": "tpo", "step_weights": "ones"}, {"loss": "lipo-lambda"})
-    ]  # fmt: skip
+    ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
@@ -317,7 +393,14 @@ def test_a_judge_gives_the_win_rate(pair, tmp_path):
         return [float(len(a) > len(b)) for a, b in zip(answers, others, strict=True)]
 
     trainer = ListwisePreferenceTrainer(
-        model, arguments(tmp_path), ROWS, ROWS, processing_class=tokenizer, judge=judge, judged=3, max_length=40
+        model,
+        arguments(tmp_path),
+        ROWS,
+        ROWS,
+        processing_class=tokenizer,
+        judge=judge,
+        judged=3,
+        max_length=40,
     )
     found = trainer.evaluate()
     assert asked[0][0] == ["say a", "say c now", "say e"]
@@ -331,14 +414,22 @@ def test_a_judge_gives_the_win_rate(pair, tmp_path):
 def test_settings_that_cannot_work(pair, tmp_path):
     model, tokenizer = pair
     with pytest.raises(EvidenceError, match="no objective is called"):
-        ListwisePreferenceTrainer(model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="x")
+        ListwisePreferenceTrainer(
+            model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="x"
+        )
     with pytest.raises(EvidenceError, match="no tokenizer"):
         ListwisePreferenceTrainer(model, arguments(tmp_path), ROWS)
     with pytest.raises(EvidenceError, match="use 'precompute'"):
-        ListwisePreferenceTrainer(model, arguments(tmp_path), ROWS, processing_class=tokenizer, reference="none")
+        ListwisePreferenceTrainer(
+            model, arguments(tmp_path), ROWS, processing_class=tokenizer, reference="none"
+        )
     with pytest.raises(EvidenceError, match="loss is nan"):
         ListwisePreferenceTrainer(
-            model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss=lambda lp, y, **_: lp.sum() * math.nan
+            model,
+            arguments(tmp_path),
+            ROWS,
+            processing_class=tokenizer,
+            loss=lambda lp, y, **_: lp.sum() * math.nan,
         ).train()
     with pytest.raises(EvidenceError, match="no loss of reward models"):
         RewardModelTrainer(model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="x")
@@ -350,7 +441,12 @@ def test_settings_that_cannot_work(pair, tmp_path):
 def test_reward_models(lm, tmp_path, options):
     model, tokenizer = reward_model(str(lm), device="cpu")
     trainer = RewardModelTrainer(
-        model, arguments(tmp_path / "run", max_steps=40), ROWS, ROWS, processing_class=tokenizer, **options
+        model,
+        arguments(tmp_path / "run", max_steps=40),
+        ROWS,
+        ROWS,
+        processing_class=tokenizer,
+        **options,
     )
     trainer.train()
     assert trainer.evaluate()["eval_accuracy"] == 1
@@ -361,12 +457,17 @@ def test_reward_models(lm, tmp_path, options):
     assert found[1][1] > found[1][0]
     trainer.save_model(str(tmp_path / "saved"))
     tokenizer.save_pretrained(tmp_path / "saved")
-    again = reward_scorer(*reward_model(str(tmp_path / "saved"), device="cpu"))(["say a"], [["aaaa", "b"]])
+    again = reward_scorer(*reward_model(str(tmp_path / "saved"), device="cpu"))(
+        ["say a"], [["aaaa", "b"]]
+    )
     assert again[0] == pytest.approx(found[0], abs=1e-5)
 
 
 def test_policy_discriminators(lm):
-    lists = [RankedAnswers("p", ("a", "b", "c"), (0.0, 2.0, 1.0)), RankedAnswers("q", ("a", "b"), (0.0, 1.0))]
+    lists = [
+        RankedAnswers("p", ("a", "b", "c"), (0.0, 2.0, 1.0)),
+        RankedAnswers("q", ("a", "b"), (0.0, 1.0)),
+    ]
     (one,) = with_reference(lists)
     assert one == RankedAnswers("p\nb<|reward|>p\n", ("a", "c"), (0.0, 1.0))
     outputs = {"x": {"p": ["x1", "x2"], "q": ["x3"]}, "y": {"p": ["y1"], "q": ["y2"]}}

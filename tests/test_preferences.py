@@ -13,7 +13,9 @@ from policyrank.models.language import LogProb, answer_logprobs, encode, load_ca
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-PAIRS = [Pair(f"say {a}", a * 3, b * 7, 0.75) for a, b in ("ab", "cd", "ef", "gh")] + [Pair("say x", "", "y", 1.0)]
+PAIRS = [Pair(f"say {a}", a * 3, b * 7, 0.75) for a, b in ("ab", "cd", "ef", "gh")] + [
+    Pair("say x", "", "y", 1.0)
+]
 
 
 def by_hand(model, tokenizer, prompt, answer, end):
@@ -29,11 +31,15 @@ def test_sums_of_token_logprobs_whatever_the_batch(lm, end, batch_tokens):
     model, tokenizer = load_causal_lm(str(lm), device="cpu")
     texts = [(p.prompt, a) for p in PAIRS for a in (p.chosen, p.rejected)]
     found = dict(
-        x for batch in answer_logprobs(model, tokenizer, texts, end=end, batch_tokens=batch_tokens) for x in batch
+        x
+        for batch in answer_logprobs(model, tokenizer, texts, end=end, batch_tokens=batch_tokens)
+        for x in batch
     )
     assert sorted(found) == list(range(len(texts)))
     for k, (prompt, answer) in enumerate(texts):
-        assert found[k].logprob == pytest.approx(by_hand(model, tokenizer, prompt, answer, end), abs=1e-4)
+        assert found[k].logprob == pytest.approx(
+            by_hand(model, tokenizer, prompt, answer, end), abs=1e-4
+        )
         assert found[k].tokens == len(answer) + end
         assert not found[k].cut
     cut = next(answer_logprobs(model, tokenizer, [("say a", "b" * 50)], max_length=10))[0][1]
@@ -51,12 +57,18 @@ def test_interrupted_runs_go_on(lm, tmp_path):
     path.write_text("".join(lines[:3]) + lines[3][:20])  # killed while writing
     seen = []
     again = score_pairs(
-        PAIRS, model, tokenizer, cache=Cache(path, settings), report=lambda done, of: seen.append((done, of))
+        PAIRS,
+        model,
+        tokenizer,
+        cache=Cache(path, settings),
+        report=lambda done, of: seen.append((done, of)),
     )
     assert again == whole
     assert seen[-1] == (10, 10)
     assert seen[0][0] > 3
-    assert score_pairs(PAIRS, None, tokenizer, cache=Cache(path, settings)) == whole  # nothing left to compute
+    assert (
+        score_pairs(PAIRS, None, tokenizer, cache=Cache(path, settings)) == whole
+    )  # nothing left to compute
     assert not Cache(path, {"model": "other"}).kept.keys() & {
         Cache(None, {"model": "other"}).key(p.prompt, p.chosen) for p in PAIRS
     }
@@ -82,22 +94,32 @@ def test_what_the_audit_says():
     half = found.frame["upper"][0] - found.frame["accuracy"][0]
     right = np.array([1.0] * 30 + [0.0] * 10)
     sums = np.array([(right[k::4] - 0.75).sum() for k in range(4)])
-    assert half == pytest.approx(min(3.182446 * np.sqrt(4 / 3 * (sums**2).sum()) / 40, 0.25), abs=1e-6)
+    assert half == pytest.approx(
+        min(3.182446 * np.sqrt(4 / 3 * (sums**2).sum()) / 40, 0.25), abs=1e-6
+    )
 
 
 def test_reading_pairs(tmp_path):
-    rows = [{"prompt": "p", "chosen": "a", "rejected": "b", "alpha": 0.8},
-            {"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
-             "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}]  # fmt: skip
+    rows = [
+        {"prompt": "p", "chosen": "a", "rejected": "b", "alpha": 0.8},
+        {
+            "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+            "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}],
+        },
+    ]
     assert read_pairs(rows) == [Pair("p", "a", "b", 0.8), Pair("q", "a", "b")]
     pl.DataFrame(rows[:1]).write_parquet(tmp_path / "x.parquet")
     assert read_pairs(tmp_path / "x.parquet") == [Pair("p", "a", "b", 0.8)]
     (tmp_path / "x.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n{bad\n')
     for source, said in (
-        (tmp_path / "x.jsonl", "line 2"), (tmp_path / "no.jsonl", "no such file"), ([], "no pairs"), ([{"chosen": "a"}], "row 1: no rejected"),
-        ([{"chosen": "a", "rejected": "b"}], "no prompt"), ([rows[0] | {"rejected": "a"}], "the same answer"),
+        (tmp_path / "x.jsonl", "line 2"),
+        (tmp_path / "no.jsonl", "no such file"),
+        ([], "no pairs"),
+        ([{"chosen": "a"}], "row 1: no rejected"),
+        ([{"chosen": "a", "rejected": "b"}], "no prompt"),
+        ([rows[0] | {"rejected": "a"}], "the same answer"),
         ([rows[0] | {"alpha": 0.3}], "more than half"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(EvidenceError, match=said):
             read_pairs(source)
 
@@ -108,7 +130,9 @@ def test_command(lm, tmp_path, capsys, monkeypatch):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(
         "\n".join(
-            json.dumps({"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected, "alpha": p.alpha})
+            json.dumps(
+                {"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected, "alpha": p.alpha}
+            )
             for p in PAIRS
         )
     )

@@ -31,9 +31,14 @@ def slow_rank_sets(x, cov, z, level):
     """Simultaneous sets without step-down, by loops."""
     n = len(x)
     sd = np.array(
-        [[np.sqrt(cov[j, j] + cov[k, k] - 2 * cov[j, k]) if j != k else 1.0 for k in range(n)] for j in range(n)]
+        [
+            [np.sqrt(cov[j, j] + cov[k, k] - 2 * cov[j, k]) if j != k else 1.0 for k in range(n)]
+            for j in range(n)
+        ]
     )
-    top = [max(abs(d[j] - d[k]) / sd[j, k] for j in range(n) for k in range(n) if j != k) for d in z]
+    top = [
+        max(abs(d[j] - d[k]) / sd[j, k] for j in range(n) for k in range(n) if j != k) for d in z
+    ]
     c = np.quantile(top, level)
     lower = [1 + sum((x[k] - x[j]) / sd[j, k] > c for k in range(n)) for j in range(n)]
     upper = [n - sum((x[j] - x[k]) / sd[j, k] > c for k in range(n)) for j in range(n)]
@@ -70,7 +75,10 @@ def test_rank_sets_cover_all_ranks_together():
         for s in range(300):
             x = rng.multivariate_normal(theta, cov)
             sets = rank_confidence_sets(x, cov, size=400, seed=s)
-            best, worst = 1 + (theta[None] > theta[:, None]).sum(1), (theta[None] >= theta[:, None]).sum(1)
+            best, worst = (
+                1 + (theta[None] > theta[:, None]).sum(1),
+                (theta[None] >= theta[:, None]).sum(1),
+            )
             hold += bool((sets.lower <= best).all() and (sets.upper >= worst).all())
         assert hold / 300 > 0.92
 
@@ -91,7 +99,16 @@ def test_rank_probabilities():
 
 def test_board_surface(battles):
     board = pr.rank(battles())
-    assert board.frame.columns == ["policy", "rating", "lower", "upper", "rank", "rank_lower", "rank_upper", "n"]
+    assert board.frame.columns == [
+        "policy",
+        "rating",
+        "lower",
+        "upper",
+        "rank",
+        "rank_lower",
+        "rank_upper",
+        "n",
+    ]
     assert board.frame["rank"].is_sorted()
     assert "p00" in board.may_be_best
     assert len(board.separable) == 5
@@ -115,7 +132,8 @@ def test_default_method_and_conversions(battles):
     assert default_method(Scores.from_table(table, ["s", "t"], list("xyz")))[0] == "borda"
     assert default_method(Scores.from_table([[1.0, 2, 3]], ["s"], list("xyz")))[0] == "mean"
     assert (
-        default_method(Scores.from_table([[1.0, 2, np.nan], [3, 2, 1]], ["s", "t"], list("xyz")))[0] == "plackett-luce"
+        default_method(Scores.from_table([[1.0, 2, np.nan], [3, 2, 1]], ["s", "t"], list("xyz")))[0]
+        == "plackett-luce"
     )
     board = pr.rank(Scores.from_table(table, ["s", "t"], list("xyz")), method="kemeny")
     assert any("ballot" in n.text for n in board.notes if n.kind == "conversion")
@@ -131,29 +149,41 @@ def test_compare_lists_every_method_once(battles):
     found = pr.compare(battles())
     assert len(set(found.methods)) == len(found.methods) > 10
     assert found.frame.shape == (6, 1 + len(found.methods))
-    assert np.nan_to_num(found.agreement.diagonal(), nan=1.0) == pytest.approx(np.ones(len(found.methods)))
+    assert np.nan_to_num(found.agreement.diagonal(), nan=1.0) == pytest.approx(
+        np.ones(len(found.methods))
+    )
     assert not found.failed
 
 
 def test_elo_by_hand_and_against_evalica(battles):
     c = battles(size=500)
-    winners = [{1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}[y] for y in c.outcome]
+    winners = [
+        {1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}[y]
+        for y in c.outcome
+    ]
     theirs = evalica.elo(
         [c.policies[a] for a in c.a], [c.policies[b] for b in c.b], winners, initial=1500.0, k=32.0
     ).scores
     board = elo(c, orders=0, interval="none")
-    assert dict(zip(board.policies, board.rating, strict=True)) == pytest.approx({p: theirs[p] for p in board.policies})
-    later = Comparisons(c.policies, c.a[::-1], c.b[::-1], c.outcome[::-1], time=np.arange(500)[::-1])
+    assert dict(zip(board.policies, board.rating, strict=True)) == pytest.approx(
+        {p: theirs[p] for p in board.policies}
+    )
+    later = Comparisons(
+        c.policies, c.a[::-1], c.b[::-1], c.outcome[::-1], time=np.arange(500)[::-1]
+    )
     assert elo(later, interval="none").rating == pytest.approx(board.rating)
     averaged = elo(c, orders=200, k=4, interval="none")
     bt = pr.bradley_terry(c)
     assert (
         kendall_tau(
-            averaged.rating[[averaged.position(p) for p in c.policies]], bt.rating[[bt.position(p) for p in c.policies]]
+            averaged.rating[[averaged.position(p) for p in c.policies]],
+            bt.rating[[bt.position(p) for p in c.policies]],
         )
         == 1
     )
-    assert averaged.rating == pytest.approx(elo(c.counted(), orders=200, k=4, interval="none").rating)
+    assert averaged.rating == pytest.approx(
+        elo(c.counted(), orders=200, k=4, interval="none").rating
+    )
     with pytest.raises(EvidenceError, match="no weights"):
         elo(Comparisons.of(["x"], ["y"], [1], weight=[2.0]))
 
@@ -169,7 +199,9 @@ def test_evalica_golden_files(data):
         for row in csv.DictReader(file):
             golden.setdefault(row["algorithm"], {})[row["item"]] = float(row["score"])
     board = elo(c, orders=0, k=4.0, start=1000.0, interval="none")
-    assert dict(zip(board.policies, board.rating, strict=True)) == pytest.approx(golden["elo"], abs=1e-9)
+    assert dict(zip(board.policies, board.rating, strict=True)) == pytest.approx(
+        golden["elo"], abs=1e-9
+    )
     bt = pr.bradley_terry(c, scale="natural", interval="none")
     theirs = np.log([golden["bradley_terry"][p] for p in bt.policies])
     assert bt.rating == pytest.approx(theirs - theirs.mean(), abs=1e-9)
@@ -205,10 +237,21 @@ def test_score_statistics_by_hand():
 
     assert ours("mean") == pytest.approx(cube.mean(axis=(0, 2)))
     assert ours("median") == pytest.approx(np.median(cube.mean(axis=2), axis=0))
-    assert ours("interquartile-mean") == pytest.approx([trim_mean(cube[:, k].ravel(), 0.25) for k in range(4)])
-    assert ours("mean-rank") == pytest.approx(-(1 + (cube.mean(2)[:, None] > cube.mean(2)[:, :, None]).sum(-1)).mean(0))
+    assert ours("interquartile-mean") == pytest.approx(
+        [trim_mean(cube[:, k].ravel(), 0.25) for k in range(4)]
+    )
+    assert ours("mean-rank") == pytest.approx(
+        -(1 + (cube.mean(2)[:, None] > cube.mean(2)[:, :, None]).sum(-1)).mean(0)
+    )
     win = [
-        np.mean([np.mean(cube[k, i][:, None] > cube[k, j]) for k in range(7) for j in range(4) if j != i])
+        np.mean(
+            [
+                np.mean(cube[k, i][:, None] > cube[k, j])
+                for k in range(7)
+                for j in range(4)
+                if j != i
+            ]
+        )
         for i in range(4)
     ]
     assert ours("win-rate") == pytest.approx(win)
@@ -259,7 +302,9 @@ def test_tasks_are_pooled_and_the_spread_recovered():
     j = (i + rng.integers(1, n, size)) % n
     d = theta[i] + psi[i, t] - theta[j] - psi[j, t]
     win = (rng.random(size) < 1 / (1 + np.exp(-d))).astype(float)
-    c = Comparisons.of([f"p{k}" for k in i], [f"p{k}" for k in j], win, task=[f"t{k:02d}" for k in t])
+    c = Comparisons.of(
+        [f"p{k}" for k in i], [f"p{k}" for k in j], win, task=[f"t{k:02d}" for k in t]
+    )
     board = bradley_terry_by_task(c, scale="natural")
     assert board.extras["between_task_sd"] == pytest.approx(0.6, abs=0.1)
     table = board.extras["by_task"].sort("task", "policy")
@@ -332,7 +377,9 @@ def test_cyclic_note_appears_only_for_cycles(battles):
     rng = np.random.default_rng(0)
     i, size = rng.integers(3, size=3000), 3000
     j = (i + 1) % 3
-    cyclic = Comparisons.of(np.array(list("rps"))[i], np.array(list("rps"))[j], (rng.random(size) < 0.8).astype(float))
+    cyclic = Comparisons.of(
+        np.array(list("rps"))[i], np.array(list("rps"))[j], (rng.random(size) < 0.8).astype(float)
+    )
     assert "cyclic" in {n.kind for n in pr.bradley_terry(cyclic).notes}
     assert "cyclic" not in {n.kind for n in pr.bradley_terry(battles(size=5000, ties=0.0)).notes}
 
@@ -341,7 +388,10 @@ def test_cyclic_note_appears_only_for_cycles(battles):
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12))
 def test_metrics_against_scipy(pairs):
     x, y = np.array(pairs, dtype=float).T
-    tau, rho = kendalltau(x, y).statistic, spearmanr(x, y).statistic if len(set(x)) > 1 and len(set(y)) > 1 else np.nan
+    tau, rho = (
+        kendalltau(x, y).statistic,
+        spearmanr(x, y).statistic if len(set(x)) > 1 and len(set(y)) > 1 else np.nan,
+    )
     assert kendall_tau(x, y) == pytest.approx(tau, nan_ok=True)
     assert spearman(x, y) == pytest.approx(rho, nan_ok=True)
 
@@ -374,7 +424,9 @@ def test_tiers_start_where_the_first_of_a_tier_is_left_behind():
     assert board.tiers is None
     from policyrank.rank.leaderboard import leaderboard
 
-    board = leaderboard(list("abcde"), theta, method="given", n=np.ones(5), covariance=np.eye(5) * 0.01)
+    board = leaderboard(
+        list("abcde"), theta, method="given", n=np.ones(5), covariance=np.eye(5) * 0.01
+    )
     assert board.tiers.tolist() == [1, 1, 2, 2, 3]
     assert board.to_dict()["tiers"] == [1, 1, 2, 2, 3]
 
@@ -385,7 +437,9 @@ def test_notes_on_thin_pairs_and_disagreement(battles):
     y = np.tile([1, 1, 1, 0], 60)
     c = Comparisons([f"p{k:02d}" for k in range(12)], i, j, y)
     assert "thin pairs" in {n.kind for n in pr.rank(c).notes}
-    assert not {"thin pairs", "method disagreement"} & {n.kind for n in pr.rank(battles(ties=0.0, size=4000)).notes}
+    assert not {"thin pairs", "method disagreement"} & {
+        n.kind for n in pr.rank(battles(ties=0.0, size=4000)).notes
+    }
 
 
 def test_method_disagreement_is_said():
@@ -401,7 +455,9 @@ def test_repeated_scores_are_said_to_be_replicates():
     assert s.cube().shape == (1, 2, 2)
 
 
-@pytest.mark.parametrize("method", ["borda", "kemeny", "copeland", "ranked-pairs", "instant-runoff", "plurality"])
+@pytest.mark.parametrize(
+    "method", ["borda", "kemeny", "copeland", "ranked-pairs", "instant-runoff", "plurality"]
+)
 def test_few_unanimous_ballots_are_no_certainty(method):
     """One ballot has no intervals; three that agree settle nothing (a sign test over three pairs needs six); twenty do."""
     for ballots, settled in ((1, None), (3, False), (20, True)):
@@ -423,10 +479,16 @@ def test_paired_replicates_tell_policies_apart():
     rng = np.random.default_rng(0)
     fortune = rng.normal(size=60)
     values = np.concatenate([fortune, fortune + 0.1 + 0.02 * rng.normal(size=60)])
-    scores = Scores.of(["a"] * 60 + ["b"] * 60, ["t"] * 120, values, replicate=np.tile(np.arange(60), 2))
+    scores = Scores.of(
+        ["a"] * 60 + ["b"] * 60, ["t"] * 120, values, replicate=np.tile(np.arange(60), 2)
+    )
     apart, together = (aggregate(scores, resample="replicates", paired=p) for p in (True, False))
     assert apart.rank_upper.tolist() == [1, 2]
     assert together.rank_upper.tolist() == [2, 2]
-    np.testing.assert_allclose(apart.upper - apart.lower, together.upper - together.lower, rtol=0.15)
+    np.testing.assert_allclose(
+        apart.upper - apart.lower, together.upper - together.lower, rtol=0.15
+    )
     with pytest.raises(EvidenceError, match="paired=True"):
-        aggregate(Scores.of(["a", "a", "b"], ["t"] * 3, [1.0, 2.0, 3.0], replicate=[0, 1, 0]), paired=True)
+        aggregate(
+            Scores.of(["a", "a", "b"], ["t"] * 3, [1.0, 2.0, 3.0], replicate=[0, 1, 0]), paired=True
+        )

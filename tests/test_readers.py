@@ -157,7 +157,9 @@ def test_lower_is_better_by_name_and_told():
     assert read_scores(text).table().tolist() == [[-1, -2]]
     assert any("lower is better" in n for n in read_scores(text).notes)
     assert read_scores(text, lower_is_better=False).table().tolist() == [[1, 2]]
-    assert read_scores(b"model,task,score\nx,a,1\ny,a,2\n", lower_is_better=True).table().tolist() == [[-1, -2]]
+    assert read_scores(
+        b"model,task,score\nx,a,1\ny,a,2\n", lower_is_better=True
+    ).table().tolist() == [[-1, -2]]
 
 
 @pytest.mark.parametrize(
@@ -205,10 +207,20 @@ def test_lm_eval_folder(tmp_path):
         folder = tmp_path / model.replace("/", "__")
         folder.mkdir(exist_ok=True)
         body = {
-            "results": {k: {"alias": k, "acc,none": v, "acc_stderr,none": 0.01, **({"acc_norm,none": v + 0.1} if k == "arc" else {})} for k, v in tasks.items()},
-            "group_subtasks": {"mmlu": ["mmlu_law"]}, "higher_is_better": {k: {"acc": True, "acc_norm": True} for k in tasks},
-            "config": {"model_args": f"pretrained={model},dtype=float16"}, "date": date,
-        }  # fmt: skip
+            "results": {
+                k: {
+                    "alias": k,
+                    "acc,none": v,
+                    "acc_stderr,none": 0.01,
+                    **({"acc_norm,none": v + 0.1} if k == "arc" else {}),
+                }
+                for k, v in tasks.items()
+            },
+            "group_subtasks": {"mmlu": ["mmlu_law"]},
+            "higher_is_better": {k: {"acc": True, "acc_norm": True} for k in tasks},
+            "config": {"model_args": f"pretrained={model},dtype=float16"},
+            "date": date,
+        }
         (folder / f"results_{date}.json").write_text(json.dumps(body))
 
     result("org/one", 1.0, arc=0.5, mmlu=0.4, mmlu_law=0.4)
@@ -221,12 +233,23 @@ def test_lm_eval_folder(tmp_path):
     assert s.filter(tasks="arc").table().ravel() == pytest.approx([0.6, 0.8])
     assert any("newer run" in n for n in s.notes)
     assert any("mmlu" in n for n in s.notes if "groups" in n)
-    assert read_lm_eval(tmp_path, metric="acc").filter(tasks="arc").table().ravel() == pytest.approx([0.5, 0.7])
+    assert read_lm_eval(tmp_path, metric="acc").filter(
+        tasks="arc"
+    ).table().ravel() == pytest.approx([0.5, 0.7])
 
 
 def test_nested_arena_logs_read_only_what_is_needed(tmp_path):
-    rows = [{"model_a": "x", "model_b": "y", "winner": "model_a", "judge": f"u{i}", "tstamp": 1.0 + i,
-             "conversation_a": [{"role": "user", "content": "hi"}]} for i in range(4)]  # fmt: skip
+    rows = [
+        {
+            "model_a": "x",
+            "model_b": "y",
+            "winner": "model_a",
+            "judge": f"u{i}",
+            "tstamp": 1.0 + i,
+            "conversation_a": [{"role": "user", "content": "hi"}],
+        }
+        for i in range(4)
+    ]
     path = tmp_path / "arena.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     c = read(path)
@@ -241,7 +264,9 @@ text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_siz
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
-        st.tuples(text, text, st.one_of(text, st.sampled_from(["model_a", "model_b", "tie"]))), min_size=1, max_size=6
+        st.tuples(text, text, st.one_of(text, st.sampled_from(["model_a", "model_b", "tie"]))),
+        min_size=1,
+        max_size=6,
     )
 )
 def test_fuzz_names_in_tables(table):
@@ -277,7 +302,22 @@ def test_fuzz_bytes(tmp_path_factory, content):
 @given(
     st.lists(
         st.sampled_from(
-            ["model", "task", "score", "x", ",", "\n", '"', "1", "-", "nan", "1e5", "±", "a,b,winner\n", " "]
+            [
+                "model",
+                "task",
+                "score",
+                "x",
+                ",",
+                "\n",
+                '"',
+                "1",
+                "-",
+                "nan",
+                "1e5",
+                "±",
+                "a,b,winner\n",
+                " ",
+            ]
         ),
         max_size=40,
     )

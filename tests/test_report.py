@@ -154,10 +154,18 @@ def test_shares_never_round_to_certainty():
 def test_numbers_are_never_cut(width):
     from policyrank.rank.leaderboard import leaderboard
 
-    board = leaderboard([f"a policy with a long name {k}" for k in range(12)], 1500 - 13.0 * np.arange(12), method="given",
-                        n=np.full(12, 1_234_567), covariance=np.eye(12) * 0.3)  # fmt: skip
+    board = leaderboard(
+        [f"a policy with a long name {k}" for k in range(12)],
+        1500 - 13.0 * np.arange(12),
+        method="given",
+        n=np.full(12, 1_234_567),
+        covariance=np.eye(12) * 0.3,
+    )
     text = terminal.text(board, width=width)
     rows = [line for line in text.splitlines() if "●" in line]
     assert len(rows) == 12
     assert all(r.endswith("1,234,567") for r in rows)
-    assert all(f"{low:,.1f} … {high:,.1f}" in r for r, low, high in zip(rows, board.lower, board.upper, strict=True))
+    assert all(
+        f"{low:,.1f} … {high:,.1f}" in r
+        for r, low, high in zip(rows, board.lower, board.upper, strict=True)
+    )

@@ -30,17 +30,31 @@ def world(seed=0, queries=30, documents=60, ties=True):
         score = np.round(score, 1) if ties else score
         run += [(f"q{q:02d}", d, float(s)) for d, s in zip(names, score, strict=True)]
         pool = rng.permutation(200)[:40]
-        qrels += [(f"q{q:02d}", f"d{d:03d}", float(g)) for d, g in zip(pool, rng.integers(0, 4, size=40), strict=True)]
-    return (pl.DataFrame(run, schema=["query", "document", "score"], orient="row"),
-            pl.DataFrame(qrels, schema=["query", "document", "grade"], orient="row"))  # fmt: skip
+        qrels += [
+            (f"q{q:02d}", f"d{d:03d}", float(g))
+            for d, g in zip(pool, rng.integers(0, 4, size=40), strict=True)
+        ]
+    return (
+        pl.DataFrame(run, schema=["query", "document", "score"], orient="row"),
+        pl.DataFrame(qrels, schema=["query", "document", "grade"], orient="row"),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_measures_equal_trec_eval(seed):
     ir = pytest.importorskip("ir_measures")
     run, qrels = world(seed)
-    peers = {"nDCG@10": ir.nDCG @ 10, "nDCG": ir.nDCG, "AP": ir.AP, "AP@20": ir.AP @ 20, "RR": ir.RR, "P@5": ir.P @ 5, "R@20": ir.R @ 20,
-             "AP(least=2)": ir.AP(rel=2), "P(least=3)@10": ir.P(rel=3) @ 10}  # fmt: skip
+    peers = {
+        "nDCG@10": ir.nDCG @ 10,
+        "nDCG": ir.nDCG,
+        "AP": ir.AP,
+        "AP@20": ir.AP @ 20,
+        "RR": ir.RR,
+        "P@5": ir.P @ 5,
+        "R@20": ir.R @ 20,
+        "AP(least=2)": ir.AP(rel=2),
+        "P(least=3)@10": ir.P(rel=3) @ 10,
+    }
     q = [ir.Qrel(a, b, int(g)) for a, b, g in qrels.iter_rows()]
     r = [ir.ScoredDoc(*row) for row in run.iter_rows()]
     want = {(m.measure, m.query_id): m.value for m in ir.iter_calc(list(peers.values()), q, r)}
@@ -55,7 +69,9 @@ def test_rbp_and_err_without_ties():
     run, qrels = world(5, ties=False)
     names = sorted(qrels["query"].unique().to_list())
     found = judged(run, qrels, names)
-    rows = run.join(qrels, on=["query", "document"], how="left").sort("query", "score", descending=[False, True])
+    rows = run.join(qrels, on=["query", "document"], how="left").sort(
+        "query", "score", descending=[False, True]
+    )
     for k, name in enumerate(names):
         grade = rows.filter(pl.col("query") == name)["grade"].fill_null(0).to_numpy()
         stop = (2.0**grade - 1) / 8
@@ -87,7 +103,10 @@ def test_card_values():
     assert normalised_ndcg(three)[0] == pytest.approx(-1, abs=1e-5)
     assert worst_ndcg(three)[0] == pytest.approx(ndcg(three)[0])
     two = Judged.of([0] * 2, [2, 1], [2, 1])
-    assert (random_ndcg(two)[0], worst_ndcg(two)[0]) == (pytest.approx(0.930, abs=1e-3), pytest.approx(0.860, abs=1e-3))
+    assert (random_ndcg(two)[0], worst_ndcg(two)[0]) == (
+        pytest.approx(0.930, abs=1e-3),
+        pytest.approx(0.860, abs=1e-3),
+    )
     for n, value in ((5, (0.861, 0.722)), (20, (0.825, 0.650)), (81, (0.841, 0.682))):
         many = Judged.of([0] * n, range(n), range(1, n + 1))
         assert (random_ndcg(many)[0], worst_ndcg(many)[0]) == (
@@ -119,8 +138,12 @@ def test_ndcg_is_scikit_learns():
 
 
 def test_rank_biased_overlap():
-    assert rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False) == pytest.approx(0.552, abs=1e-3)
-    assert rank_biased_overlap([1, 2, 3], [1, 2, 3], 0.7, extrapolate=False) == pytest.approx(1 - 0.7**3)
+    assert rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False) == pytest.approx(
+        0.552, abs=1e-3
+    )
+    assert rank_biased_overlap([1, 2, 3], [1, 2, 3], 0.7, extrapolate=False) == pytest.approx(
+        1 - 0.7**3
+    )
     assert rank_biased_overlap([1, 2, 3], [1, 2, 3], 0.7) == pytest.approx(1)
     assert rank_biased_overlap("abc", "def", 0.9) == 0
     assert rank_biased_overlap(list("ab"), list("abcde"), 0.9) == pytest.approx(
@@ -148,13 +171,26 @@ def test_trec_files(tmp_path):
     run, qrels = world()
     write_run(run, tmp_path / "run.txt", "my system")
     write_qrels(qrels, tmp_path / "qrels.txt")
-    assert read_run(tmp_path / "run.txt").sort("query", "document").equals(run.sort("query", "document"))
-    assert read_qrels(tmp_path / "qrels.txt").sort("query", "document").equals(qrels.sort("query", "document"))
+    assert (
+        read_run(tmp_path / "run.txt")
+        .sort("query", "document")
+        .equals(run.sort("query", "document"))
+    )
+    assert (
+        read_qrels(tmp_path / "qrels.txt")
+        .sort("query", "document")
+        .equals(qrels.sort("query", "document"))
+    )
     (tmp_path / "tabs").write_text("q1\t0\td1\t2\n\nq1   0 d2   -1\n")
     assert read_qrels(tmp_path / "tabs")["grade"].to_list() == [2, 0]
-    for name, text, said in (("a", "q1 Q0 d1 1 0.5\n", "line 1: 6 fields"), ("b", "q1 Q0 d1 1 0.5 t\nq1 Q0 d2 2 x t\n", "line 2: the score 'x'"),
-                             ("c", "q1 Q0 d1 1 nan t\n", "no finite number"), ("d", "q1 Q0 d1 1 0.5 t\nq1 Q0 d1 2 0.4 t\n", "stands twice"),
-                             ("e", "", "empty"), ("f", "q1 Q0 d1 1 0.5 t extra\n", "line 1")):  # fmt: skip
+    for name, text, said in (
+        ("a", "q1 Q0 d1 1 0.5\n", "line 1: 6 fields"),
+        ("b", "q1 Q0 d1 1 0.5 t\nq1 Q0 d2 2 x t\n", "line 2: the score 'x'"),
+        ("c", "q1 Q0 d1 1 nan t\n", "no finite number"),
+        ("d", "q1 Q0 d1 1 0.5 t\nq1 Q0 d1 2 0.4 t\n", "stands twice"),
+        ("e", "", "empty"),
+        ("f", "q1 Q0 d1 1 0.5 t extra\n", "line 1"),
+    ):
         (tmp_path / name).write_text(text)
         with pytest.raises(EvidenceError, match=said):
             read_run(tmp_path / name)
@@ -170,8 +206,12 @@ def test_runs_become_scores():
         .drop("grade")
     )
     part = better.filter(pl.col("query") != "q03")
-    nothing = pl.concat([qrels, pl.DataFrame({"query": ["q99"], "document": ["d1"], "grade": [0.0]})])
-    scores = score_runs({"base": run, "better": better, "part": part}, nothing, ["nDCG@10", "LastRelevant"])
+    nothing = pl.concat(
+        [qrels, pl.DataFrame({"query": ["q99"], "document": ["d1"], "grade": [0.0]})]
+    )
+    scores = score_runs(
+        {"base": run, "better": better, "part": part}, nothing, ["nDCG@10", "LastRelevant"]
+    )
     assert any("1 queries without" in n for n in scores.notes)
     assert any("part lacks 1 of 30" in n for n in scores.notes)
     assert scores.lower_is_better == {"LastRelevant"}
@@ -200,7 +240,9 @@ def test_permutation_test_has_its_level():
     rng, low = np.random.default_rng(0), 0
     for _ in range(300):
         gap = rng.standard_t(3, size=20)
-        scores = Scores.from_table(np.column_stack([gap, np.zeros(20)]), [str(k) for k in range(20)], ["a", "b"])
+        scores = Scores.from_table(
+            np.column_stack([gap, np.zeros(20)]), [str(k) for k in range(20)], ["a", "b"]
+        )
         low += paired_tests(scores, draws=500, seed=rng)[0].p <= 0.05
     assert 4 <= low <= 27
 

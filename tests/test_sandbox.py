@@ -8,7 +8,9 @@ import pytest
 from policyrank.worlds import sandbox
 from policyrank.worlds.sandbox import check_statements, code_of, run_all, run_program, run_tests
 
-pytestmark = pytest.mark.skipif(bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}")
+pytestmark = pytest.mark.skipif(
+    bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}"
+)
 
 
 def test_programs_run_and_say_how_they_ended():
@@ -17,7 +19,9 @@ def test_programs_run_and_say_how_they_ended():
     found = run_program("1 / 0")
     assert (found.status, "ZeroDivisionError" in found.stderr) == ("error", True)
     assert (
-        run_program("import threading as t; x = t.Thread(target=print, args=('hi',)); x.start(); x.join()").stdout
+        run_program(
+            "import threading as t; x = t.Thread(target=print, args=('hi',)); x.start(); x.join()"
+        ).stdout
         == "hi\n"
     )
 
@@ -27,17 +31,37 @@ def test_programs_run_and_say_how_they_ended():
     [
         ("import os\nwhile True:\n    os.fork()", "error", "PermissionError"),
         ("import subprocess; subprocess.run(['true'])", "error", "PermissionError"),
-        ("import multiprocessing as m; m.Process(target=print).start()", "error", "PermissionError"),
+        (
+            "import multiprocessing as m; m.Process(target=print).start()",
+            "error",
+            "PermissionError",
+        ),
         ("import socket; socket.socket()", "error", "PermissionError"),
-        ("import urllib.request as u; u.urlopen('http://127.0.0.1:1')", "error", "Operation not permitted"),
+        (
+            "import urllib.request as u; u.urlopen('http://127.0.0.1:1')",
+            "error",
+            "Operation not permitted",
+        ),
         ("f = open('/tmp/x', 'wb')\nwhile True: f.write(b'x' * 100000)", "error", "OSError"),
-        ("import itertools\nfor i in itertools.count(): open(f'/tmp/{i}', 'wb').write(b'x' * 100000)", "error", "OSError"),
-        ("import itertools\nfor i in itertools.count(): open(f'/tmp/{i}', 'wb')", "error", "OSError"),
+        (
+            "import itertools\nfor i in itertools.count(): open(f'/tmp/{i}', 'wb').write(b'x' * 100000)",
+            "error",
+            "OSError",
+        ),
+        (
+            "import itertools\nfor i in itertools.count(): open(f'/tmp/{i}', 'wb')",
+            "error",
+            "OSError",
+        ),
         ("x = [0] * 10**10", "memory", "MemoryError"),
         ("while True: print('x' * 1000)", "output", ""),
-        ("import ctypes; c = ctypes.CDLL(None); print(c.unshare(0x10000000), c.mount(b'none', b'/', None, 36, None)); raise SystemExit(c.mount(b'n', b'/', None, 36, None) + 2)", "error", ""),
+        (
+            "import ctypes; c = ctypes.CDLL(None); print(c.unshare(0x10000000), c.mount(b'none', b'/', None, 36, None)); raise SystemExit(c.mount(b'n', b'/', None, 36, None) + 2)",
+            "error",
+            "",
+        ),
     ],
-)  # fmt: skip
+)
 def test_harm_fails(code, status, says):
     found = run_program(code, seconds=10)
     assert found.status == status
@@ -61,7 +85,10 @@ def test_nothing_outside_can_be_written():
     assert run_program(f"import os; os.remove({str(mine)!r})").status == "error"
     assert mine.read_bytes() == before
     assert run_program("import os; print(os.listdir('/tmp'))").stdout == "[]\n"
-    assert run_program("open('/tmp/made', 'w').write('x'); print(open('/tmp/made').read())").stdout == "x\n"
+    assert (
+        run_program("open('/tmp/made', 'w').write('x'); print(open('/tmp/made').read())").stdout
+        == "x\n"
+    )
     assert not Path("/tmp/made").exists()
     assert run_program("import os; print(len(os.environ))").stdout == "2\n"
 
@@ -75,12 +102,15 @@ def test_tests_one_by_one():
     assert [bool(e) for e in found.errors] == [False, True, True, False]
     assert (found.passed, found.share) == (2, 0.5)
     assert run_tests("def f(x: return", ["assert 1"]).errors[0].startswith("SyntaxError")
-    assert run_tests("import os; os._exit(0)", ["assert 1"]).passed == 0  # an exit code of 0 proves nothing
+    assert (
+        run_tests("import os; os._exit(0)", ["assert 1"]).passed == 0
+    )  # an exit code of 0 proves nothing
     assert run_tests("print('[\"\"]')\nraise SystemExit", ["assert 1"]).passed == 0
     assert run_tests("while True: pass", ["assert 1"], seconds=0.3).passed == 0
     seen = []
     many = run_all(
-        [(f"def f(): return {k}", ["assert f() % 2 == 0"]) for k in range(6)], report=lambda *x: seen.append(x)
+        [(f"def f(): return {k}", ["assert f() % 2 == 0"]) for k in range(6)],
+        report=lambda *x: seen.append(x),
     )
     assert [m.passed for m in many] == [1, 0] * 3
     assert seen[-1] == (6, 6)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from policyrank.evaluate.sim_to_real import (  # fmt: skip
+from policyrank.evaluate.sim_to_real import (
     OOD_SCORES,
     agreement,
     in_distribution,
@@ -21,10 +21,14 @@ def test_values_by_hand():
     assert board.policies == ("b", "a")
     assert board.rating.tolist() == pytest.approx([0.72, 0.45])
     assert sim_to_real({"a": [0.9], "b": [0.8]}, {"a": [0.7], "b": [0.7]}).policies == ("a", "b")
-    assert sim_to_real({"a": [0.9], "b": [0.8]}, {"a": [], "b": []}).rating.tolist() == pytest.approx([0.9, 0.8])
+    assert sim_to_real(
+        {"a": [0.9], "b": [0.8]}, {"a": [], "b": []}
+    ).rating.tolist() == pytest.approx([0.9, 0.8])
     assert knn(np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [2.0]]), k=2).tolist() == [1, 1]
     x = np.random.default_rng(0).normal(size=(500, 3)) @ np.diag([1.0, 2.0, 3.0])
-    direct = np.einsum("ni,ij,nj->n", x - x.mean(0), np.linalg.inv(np.cov(x, rowvar=False)), x - x.mean(0))
+    direct = np.einsum(
+        "ni,ij,nj->n", x - x.mean(0), np.linalg.inv(np.cov(x, rowvar=False)), x - x.mean(0)
+    )
     assert mahalanobis(x, x, shrink=0) == pytest.approx(direct)
     dead = np.column_stack([x, np.zeros(500)])
     assert np.isfinite(mahalanobis(dead, dead)).all()
@@ -51,8 +55,16 @@ def test_scores_of_outputs():
 @pytest.mark.parametrize("combine", ["product", "z-sum", "rank-sum", "logs"])
 def test_a_policy_good_in_simulation_alone_falls_back(combine):
     rng = np.random.default_rng(0)
-    sim = {"narrow": rng.random(500) < 0.95, "wide": rng.random(500) < 0.85, "bad": rng.random(500) < 0.3}
-    real = {"narrow": rng.uniform(0, 0.05, 200), "wide": rng.uniform(0, 1, 200), "bad": rng.uniform(0, 0.9, 200)}
+    sim = {
+        "narrow": rng.random(500) < 0.95,
+        "wide": rng.random(500) < 0.85,
+        "bad": rng.random(500) < 0.3,
+    }
+    real = {
+        "narrow": rng.uniform(0, 0.05, 200),
+        "wide": rng.uniform(0, 1, 200),
+        "bad": rng.uniform(0, 0.9, 200),
+    }
     board = sim_to_real(sim, real, combine=combine)
     assert board.policies[0] == "wide"
     assert board.rank_lower[0] == 1

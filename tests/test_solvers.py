@@ -16,7 +16,14 @@ def test_small_programmes_against_enumeration(seed, capfd):
     q, cost, w = rng.uniform(0.05, 0.6, 6), rng.uniform(0, 0.4, 6), 1.3
     subsets = [list(t) for k in range(7) for t in itertools.combinations(range(6), k)]
     best = max(w * min(1, q[t].sum()) - cost[t].sum() for t in subsets)
-    found = mixed_integer(np.r_[cost, -w], sparse.csr_matrix(np.r_[-q, 1.0]), [-np.inf], [0.0], 1.0, np.r_[np.ones(6), 0])  # fmt: skip
+    found = mixed_integer(
+        np.r_[cost, -w],
+        sparse.csr_matrix(np.r_[-q, 1.0]),
+        [-np.inf],
+        [0.0],
+        1.0,
+        np.r_[np.ones(6), 0],
+    )
     assert -found.value == pytest.approx(best, abs=1e-7)
     assert found.bound == pytest.approx(found.value, abs=1e-6)
     assert capfd.readouterr().out == ""

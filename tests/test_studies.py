@@ -11,8 +11,14 @@ from policyrank.studies import STUDIES, Claim, judge, page, run_study, table
 
 def scores(ours, theirs, lower=False):
     n = len(ours)
-    return Scores.of(["ours"] * n + ["theirs"] * n, ["t"] * 2 * n, [*ours, *theirs], metric=["m"] * 2 * n,
-                     replicate=[str(k) for k in range(n)] * 2, lower_is_better={"m"} if lower else set())  # fmt: skip
+    return Scores.of(
+        ["ours"] * n + ["theirs"] * n,
+        ["t"] * 2 * n,
+        [*ours, *theirs],
+        metric=["m"] * 2 * n,
+        replicate=[str(k) for k in range(n)] * 2,
+        lower_is_better={"m"} if lower else set(),
+    )
 
 
 def test_verdicts():
@@ -35,7 +41,9 @@ def test_paired_interval_is_students():
     v = judge(Claim("", "ours", "theirs", "m"), scores(ours, theirs))
     gap = np.array(ours) - theirs
     half = 4.302653 * gap.std(ddof=1) / math.sqrt(3)
-    assert (v.effect, v.lower, v.upper) == pytest.approx((gap.mean(), gap.mean() - half, gap.mean() + half), abs=1e-5)
+    assert (v.effect, v.lower, v.upper) == pytest.approx(
+        (gap.mean(), gap.mean() - half, gap.mean() + half), abs=1e-5
+    )
     assert (v.units, v.unit) == (3, "replicates")
 
 
@@ -76,4 +84,11 @@ def test_every_named_data_set_loads(data):
     for name in datasets.DATASETS:
         found = data(name)
         found = found[0] if isinstance(found, tuple) else found
-        assert len(next((getattr(found, k) for k in ("policies", "images") if hasattr(found, k)), found)) >= 4
+        assert (
+            len(
+                next(
+                    (getattr(found, k) for k in ("policies", "images") if hasattr(found, k)), found
+                )
+            )
+            >= 4
+        )

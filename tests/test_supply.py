@@ -28,7 +28,10 @@ def dense(network):
 
 def random_network(rng, n, shocked):
     edges = [(int(rng.integers(k)), k, float(rng.normal())) for k in range(1, n)]
-    edges += [(*sorted(rng.choice(n, 2, replace=False).tolist()), float(rng.normal())) for _ in range(n // 2)]
+    edges += [
+        (*sorted(rng.choice(n, 2, replace=False).tolist()), float(rng.normal()))
+        for _ in range(n // 2)
+    ]
     shock = {int(k): float(rng.uniform(0.2, 1.5)) for k in rng.choice(n, shocked, replace=False)}
     return Net.of(rng.normal(size=n), edges, shock)
 
@@ -43,19 +46,29 @@ def test_equals_dense_diagonalisation(seed, n, temperature):
     np.testing.assert_allclose(network.levels(4 if n > 1 else 2), levels[:4], atol=1e-9)
     assert network.spectral_width == pytest.approx(levels[-1] - levels[0])
     rho = expm(-(h - levels[0] * np.eye(len(h))) / temperature)
-    assert network.log_partition(temperature) == pytest.approx(np.log(np.trace(rho)) - levels[0] / temperature, abs=1e-8)  # fmt: skip
+    assert network.log_partition(temperature) == pytest.approx(
+        np.log(np.trace(rho)) - levels[0] / temperature, abs=1e-8
+    )
     p = np.diag(rho) / np.trace(rho)
     np.testing.assert_allclose(network.stress(temperature), p @ states, atol=1e-9)
-    np.testing.assert_allclose(network.failures(temperature), np.bincount(states.sum(1), p, n + 1), atol=1e-9)
+    np.testing.assert_allclose(
+        network.failures(temperature), np.bincount(states.sum(1), p, n + 1), atol=1e-9
+    )
     among = [0, n - 1]
-    np.testing.assert_allclose(network.failures(temperature, among), np.bincount(states[:, among].sum(1), p, 3), atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        network.failures(temperature, among), np.bincount(states[:, among].sum(1), p, 3), atol=1e-9
+    )
     if n > 2:
-        joint = np.array([[p[(states[:, 0] == a) & (states[:, -1] == b)].sum() for b in (0, 1)] for a in (0, 1)])
+        joint = np.array(
+            [[p[(states[:, 0] == a) & (states[:, -1] == b)].sum() for b in (0, 1)] for a in (0, 1)]
+        )
         np.testing.assert_allclose(network.pair(0, n - 1, temperature), joint, atol=1e-9)
     e, log = network.energies(0.02)
     rounded = np.log((np.exp(-(e - levels[0]) / temperature + log)).sum()) - levels[0] / temperature
     assert np.logaddexp.reduce(log) == pytest.approx(n * np.log(2))
-    assert rounded == pytest.approx(network.log_partition(temperature), abs=0.01 * 3 * n / temperature)
+    assert rounded == pytest.approx(
+        network.log_partition(temperature), abs=0.01 * 3 * n / temperature
+    )
 
 
 def test_two_nodes_by_hand():
@@ -73,41 +86,71 @@ def published(n, shock, convention="paper"):
 
 def interventions(n):
     d = datasets.load("supply-network")
-    tiers = [[k for k, t in d["nodes"].select("node", "tier").rows() if t == tier and k < n] for tier in range(4)]
+    tiers = [
+        [k for k, t in d["nodes"].select("node", "tier").rows() if t == tier and k < n]
+        for tier in range(4)
+    ]
     return {
         i.name: i
         for i in (
             s.Intervention("rate hike", z=dict.fromkeys(tiers[3], 0.4), cost=2),
             s.Intervention("subsidy", x=dict.fromkeys(tiers[1], -0.6), cost=5),
-            s.Intervention("stockpile", z=dict.fromkeys(tiers[2], 0.5), zz={(9, 20): 0.2} if n > 20 else {}, cost=3),
+            s.Intervention(
+                "stockpile",
+                z=dict.fromkeys(tiers[2], 0.5),
+                zz={(9, 20): 0.2} if n > 20 else {},
+                cost=3,
+            ),
             s.Intervention("trade", zz={(0, 2): 0.5, (0, 3): 0.4}, x={1: -0.3}, cost=1.5),
-            s.Intervention("combined", z=dict.fromkeys(tiers[3][:4], 0.3), zz={(0, 2): 0.3}, x={2: -0.4, 3: -0.4}, cost=8),
+            s.Intervention(
+                "combined",
+                z=dict.fromkeys(tiers[3][:4], 0.3),
+                zz={(0, 2): 0.3},
+                x={2: -0.4, 3: -0.4},
+                cost=8,
+            ),
         )
-    }  # fmt: skip
+    }
 
 
 def test_published_network(data):
     d = data("supply-network")
     a, b = d["shock_A"], d["shock_B"]
     twelve = published(12, a)
-    np.testing.assert_allclose(twelve.levels(4), [-10.393075, -9.293075, -9.093075, -8.893075], atol=1e-6)
-    np.testing.assert_allclose([twelve.log_partition(t) for t in (0.5, 1, 2)], [21.108150, 12.062345, 9.259167], atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        twelve.levels(4), [-10.393075, -9.293075, -9.093075, -8.893075], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        [twelve.log_partition(t) for t in (0.5, 1, 2)], [21.108150, 12.062345, 9.259167], atol=1e-6
+    )
     assert published(16, a).ground_energy == pytest.approx(-15.293075, abs=1e-6)
-    for shock, log_z, stress in (([], 42.468517, 0.90108), (a, 43.018528, 0.89723), (b, 44.211039, 0.89001)):
+    for shock, log_z, stress in (
+        ([], 42.468517, 0.90108),
+        (a, 43.018528, 0.89723),
+        (b, 44.211039, 0.89001),
+    ):
         x = published(40, shock)
         assert x.log_partition(1) == pytest.approx(log_z, abs=1e-6)
         assert x.stress(1).mean() == pytest.approx(stress, abs=1e-5)
         assert x.width <= 4
     x = published(40, a)
-    assert (x.ground_energy, x.gap, x.spectral_width) == pytest.approx((-39.593075, 1.1, 73.036), abs=1e-3)
+    assert (x.ground_energy, x.gap, x.spectral_width) == pytest.approx(
+        (-39.593075, 1.1, 73.036), abs=1e-3
+    )
     assert x.ground_stress() == pytest.approx([0.884111] + [1.0] * 39, abs=1e-6)
-    assert (published(40, b).ground_energy, published(40, b).gap) == pytest.approx((-41.170035, 1.360147), abs=1e-6)
+    assert (published(40, b).ground_energy, published(40, b).gap) == pytest.approx(
+        (-41.170035, 1.360147), abs=1e-6
+    )
 
 
 def test_correlation_fattens_the_tail(data):
     data("supply-network")
     x, stores = published(40, [], "stable"), list(range(20, 40))
-    for network, t, joint, product in ((x, 1, 1.226e-3, 1.756e-4), (x.given({0: 1}), 1, 6.011e-3, 5.600e-4), (x, 2, 0.2239, 0.1988)):  # fmt: skip
+    for network, t, joint, product in (
+        (x, 1, 1.226e-3, 1.756e-4),
+        (x.given({0: 1}), 1, 6.011e-3, 5.600e-4),
+        (x, 2, 0.2239, 0.1988),
+    ):
         assert network.tail(t, 10, stores) == pytest.approx(joint, rel=1e-3)
         assert s.independent(network.stress(t)[20:])[10:].sum() == pytest.approx(product, rel=1e-3)
 
@@ -116,9 +159,12 @@ def test_published_interventions(data):
     d = data("supply-network")
     x, own = published(40, d["shock_A"]), interventions(40)
     for name, energy, stress, first in (
-        ("rate hike", -8.0, 0.05072, -8.0), ("subsidy", -0.6230, -0.00559, 0.0), ("stockpile", -5.3, 0.02289, -5.3),
-        ("trade", 0.5816, -0.00687, 0.6914), ("combined", -1.0644, 0.00533, -0.9695),
-    ):  # fmt: skip
+        ("rate hike", -8.0, 0.05072, -8.0),
+        ("subsidy", -0.6230, -0.00559, 0.0),
+        ("stockpile", -5.3, 0.02289, -5.3),
+        ("trade", 0.5816, -0.00687, 0.6914),
+        ("combined", -1.0644, 0.00533, -0.9695),
+    ):
         assert s.score(x, own[name], "ground energy") == pytest.approx(energy, abs=1e-4)
         assert s.score(x, own[name], "mean stress") == pytest.approx(stress, abs=1e-5)
         assert s.score(x, own[name], "first order") == pytest.approx(first, abs=1e-4)
@@ -127,7 +173,10 @@ def test_published_interventions(data):
     assert s.score(small, twelve["subsidy"], "ground energy") == pytest.approx(-1.18106, abs=1e-5)
     best = s.rank_interventions(x, list(own.values()), "mean stress")
     assert best["policy"].to_list()[:2] == ["trade", "subsidy"]
-    assert s.rank_interventions(x, list(own.values()), "mean stress", per_cost=True)["policy"][0] == "trade"
+    assert (
+        s.rank_interventions(x, list(own.values()), "mean stress", per_cost=True)["policy"][0]
+        == "trade"
+    )
 
 
 @settings(deadline=None, max_examples=15)
@@ -135,7 +184,12 @@ def test_published_interventions(data):
 def test_first_order_is_the_derivative(seed):
     rng = np.random.default_rng(seed)
     x = random_network(rng, 6, 3)
-    i = s.Intervention("i", z={0: 0.3, 4: -0.2}, zz={(0, 5): 0.4, (1, 2): -0.1}, x={int(np.flatnonzero(x.shock)[0]): 0.5})  # fmt: skip
+    i = s.Intervention(
+        "i",
+        z={0: 0.3, 4: -0.2},
+        zz={(0, 5): 0.4, (1, 2): -0.1},
+        x={int(np.flatnonzero(x.shock)[0]): 0.5},
+    )
     ends = [i.apply(x, e).free_energy(1.3) for e in (1e-4, -1e-4)]
     assert s.first_order(x, i, 1.3) == pytest.approx((ends[0] - ends[1]) / 2e-4, abs=1e-5)
 
@@ -180,19 +234,32 @@ def test_width_of_a_grid():
     assert width in (5, 6)  # treewidth 5
 
 
-@pytest.mark.parametrize(("build", "message"), [
-    (lambda: Net.of([0.1, 0.1, 0.1], [(0, 1, 1.0)]), "disconnected"),
-    (lambda: Net.of([0.1, np.nan], [(0, 1, 1.0)]), "field 1"),
-    (lambda: Net.of([0.1, 0.1], [(0, 7, 1.0)]), "no node"),
-    (lambda: Net.of([0.1, 0.1], [(1, 1, 1.0)]), "own node"),
-    (lambda: Net.of([0.1, 0.1], [(0, 1, 1.0)], {5: 1.0}), "no such node"),
-    (lambda: Net.of([0.1, 0.1], [(0, 1, 1.0)]).log_partition(0), "temperature"),
-    (lambda: Net.of([0.0] * 40, [(i, j, 1.0) for i in range(40) for j in range(i)]).width, "too dense"),
-    (lambda: Net.of([0.0] * 12, [(i, i + 1, 1.0) for i in range(11)], dict.fromkeys(range(12), 1.0)).ground_energy, "hang together"),
-    (lambda: s.cascade(Net.of([0.1, 0.1], [(0, 1, 1.0)]), 1.2), "probability"),
-    (lambda: s.Intervention("x", z={0: np.inf}), "not finite"),
-    (lambda: s.Intervention("x", cost=-1), "at least 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Net.of([0.1, 0.1, 0.1], [(0, 1, 1.0)]), "disconnected"),
+        (lambda: Net.of([0.1, np.nan], [(0, 1, 1.0)]), "field 1"),
+        (lambda: Net.of([0.1, 0.1], [(0, 7, 1.0)]), "no node"),
+        (lambda: Net.of([0.1, 0.1], [(1, 1, 1.0)]), "own node"),
+        (lambda: Net.of([0.1, 0.1], [(0, 1, 1.0)], {5: 1.0}), "no such node"),
+        (lambda: Net.of([0.1, 0.1], [(0, 1, 1.0)]).log_partition(0), "temperature"),
+        (
+            lambda: Net.of([0.0] * 40, [(i, j, 1.0) for i in range(40) for j in range(i)]).width,
+            "too dense",
+        ),
+        (
+            lambda: (
+                Net.of(
+                    [0.0] * 12, [(i, i + 1, 1.0) for i in range(11)], dict.fromkeys(range(12), 1.0)
+                ).ground_energy
+            ),
+            "hang together",
+        ),
+        (lambda: s.cascade(Net.of([0.1, 0.1], [(0, 1, 1.0)]), 1.2), "probability"),
+        (lambda: s.Intervention("x", z={0: np.inf}), "not finite"),
+        (lambda: s.Intervention("x", cost=-1), "at least 0"),
+    ],
+)
 def test_bad_parameters_get_one_clear_error(build, message):
     with pytest.raises(EvidenceError, match=message):
         build()
@@ -204,7 +271,9 @@ def test_quantum_pipeline_beside_the_exact_answer(data):
 
     d = data("supply-network")
     x = published(6, d["shock_A"])
-    np.testing.assert_allclose(np.linalg.eigvalsh(q.hamiltonian(x).to_matrix())[:3], x.levels(3), atol=1e-9)
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(q.hamiltonian(x).to_matrix())[:3], x.levels(3), atol=1e-9
+    )
     for depth, optimizer in ((0, "L-BFGS-B"), (1, "L-BFGS-B"), (0, "COBYLA")):
         found = q.vqe(x, depth, optimizer=optimizer, restarts=2)
         assert 0 <= found.error + 1e-9 < 1e-3
@@ -238,6 +307,10 @@ def test_frustrated_network_by_adapt():
     pytest.importorskip("qiskit")
     from policyrank.worlds.supply import quantum as q
 
-    x = Net.of([0.3, -0.2, 0.1, 0.2], [(0, 1, -0.8), (1, 2, 0.6), (2, 3, -0.7), (0, 3, 0.5)], {0: 0.9, 1: 1.1, 2: 0.4})
+    x = Net.of(
+        [0.3, -0.2, 0.1, 0.2],
+        [(0, 1, -0.8), (1, 2, 0.6), (2, 3, -0.7), (0, 3, 0.5)],
+        {0: 0.9, 1: 1.1, 2: 0.4},
+    )
     assert q.adapt_vqe(x).error < 1e-3
     assert q.vqe(x, 3, restarts=4).error < 1e-3

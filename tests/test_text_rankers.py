@@ -72,7 +72,13 @@ def test_learns(make, loss):
     data = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
     torch.manual_seed(0)
     ours = RankerTrainer(
-        make(device="cpu", layers=2), loss=loss, metric="AP", epochs=12, lists=3, learning_rate=3e-4, warmup=4
+        make(device="cpu", layers=2),
+        loss=loss,
+        metric="AP",
+        epochs=12,
+        lists=3,
+        learning_rate=3e-4,
+        warmup=4,
     )
     before = ours.evaluate(data).mean()
     ours.fit(data, data)
@@ -81,7 +87,9 @@ def test_learns(make, loss):
 
 def test_candidates_and_negatives():
     run = RUN.filter(pl.col("document").is_in(["dogs0", "cats0"]))
-    qrels = pl.DataFrame({"query": ["dogs", "cats"], "document": ["dogs1", "cats1"], "grade": [2.0, 1.0]})
+    qrels = pl.DataFrame(
+        {"query": ["dogs", "cats"], "document": ["dogs1", "cats1"], "grade": [2.0, 1.0]}
+    )
     data = TextData.of(QUERIES, DOCUMENTS, run, qrels)
     assert data.labels.sum() == 3
     assert np.isneginf(data.first_stage[data.labels > 0]).all()
@@ -101,7 +109,11 @@ def test_candidates_and_negatives():
     more = replace(data, random=12).batch(which, None, np.random.default_rng(0))
     assert (more.where.sum(dim=1) == len(DOCUMENTS)).all()
     with pytest.raises(EvidenceError, match="'nobody' is in the run"):
-        TextData.of(QUERIES, DOCUMENTS, pl.DataFrame({"query": ["dogs"], "document": ["nobody"], "score": [1.0]}))
+        TextData.of(
+            QUERIES,
+            DOCUMENTS,
+            pl.DataFrame({"query": ["dogs"], "document": ["nobody"], "score": [1.0]}),
+        )
 
 
 def test_samplers():
@@ -136,7 +148,9 @@ def test_first_stages():
 
 def test_texts_and_judgements_are_read(tmp_path):
     (tmp_path / "a.tsv").write_text("1\tone  two\n2\tthree\tfour\n")
-    (tmp_path / "b.jsonl").write_text('{"_id": "1", "title": "T", "text": "x"}\n{"id": 2, "text": "y"}\n')
+    (tmp_path / "b.jsonl").write_text(
+        '{"_id": "1", "title": "T", "text": "x"}\n{"id": 2, "text": "y"}\n'
+    )
     assert read_texts(tmp_path / "a.tsv") == {"1": "one two", "2": "three four"}
     assert read_texts(tmp_path / "b.jsonl") == {"1": "T x", "2": "y"}
     (tmp_path / "q.tsv").write_text("query-id\tcorpus-id\tscore\n1\t2\t1\n1\t3\t0\n")
@@ -154,16 +168,27 @@ def test_texts_and_judgements_are_read(tmp_path):
 
 def test_command(tmp_path, command):
     (tmp_path / "q.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in QUERIES.items()))
-    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"_id": k, "text": v}) + "\n" for k, v in DOCUMENTS.items()))
+    (tmp_path / "d.jsonl").write_text(
+        "".join(json.dumps({"_id": k, "text": v}) + "\n" for k, v in DOCUMENTS.items())
+    )
     write_qrels(QRELS, tmp_path / "qrels")
     config = tmp_path / "c.toml"
-    config.write_text('[data]\nqueries = "q.tsv"\ndocuments = "d.jsonl"\ntrain = "qrels"\nvalidation = "qrels"\ntest = "qrels"\nfirst_stage = "dense"\n'
-                      '[model]\nkind = "bi-encoder"\nlayers = 1\n[train]\nloss = "listnet"\nepochs = 2\nlists = 3\nlearning_rate = 1e-3\nmetric = "AP"\n')  # fmt: skip
+    config.write_text(
+        '[data]\nqueries = "q.tsv"\ndocuments = "d.jsonl"\ntrain = "qrels"\nvalidation = "qrels"\ntest = "qrels"\nfirst_stage = "dense"\n'
+        '[model]\nkind = "bi-encoder"\nlayers = 1\n[train]\nloss = "listnet"\nepochs = 2\nlists = 3\nlearning_rate = 1e-3\nmetric = "AP"\n'
+    )
 
     code, said = command("train", "ranker", config, "--out", tmp_path / "mine")
     assert code == 0, said.err
     test = float(said.out.split("test AP ")[1].split()[0])
-    texts = ("--queries", tmp_path / "q.tsv", "--documents", tmp_path / "d.jsonl", "--first-stage", "dense")
+    texts = (
+        "--queries",
+        tmp_path / "q.tsv",
+        "--documents",
+        tmp_path / "d.jsonl",
+        "--first-stage",
+        "dense",
+    )
     code, said = command("rerank", tmp_path / "mine", *texts, "--out", tmp_path / "run")
     assert code == 0, said.err
     assert read_run(tmp_path / "run").height == 72
@@ -192,10 +217,32 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
     weights = []
     for processes, lists in ((1, 4), (2, 2)):
         config = tmp_path / f"{processes}.toml"
-        config.write_text(f'[data]\ntrain = "d.txt"\nvalidation = "d.txt"\n[model]\nkind = "linear"\ndropout = 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\nlearning_rate = 0.01\n')  # fmt: skip
+        config.write_text(
+            f'[data]\ntrain = "d.txt"\nvalidation = "d.txt"\n[model]\nkind = "linear"\ndropout = 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\nlearning_rate = 0.01\n'
+        )
         out = tmp_path / f"{processes}.pt"
-        launch = [] if processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]  # fmt: skip
-        done = subprocess.run([sys.executable, "-m", *launch, "policyrank", "train", "ranker", str(config), "--out", str(out)], capture_output=True, text=True, timeout=240, env={**os.environ, "ACCELERATE_USE_CPU": "true"})  # fmt: skip
+        launch = (
+            []
+            if processes == 1
+            else ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+        )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                *launch,
+                "policyrank",
+                "train",
+                "ranker",
+                str(config),
+                "--out",
+                str(out),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("best epoch") == 1
         weights.append(torch.load(out, weights_only=True)["weights"])
@@ -203,7 +250,9 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
     assert torch.allclose(weights[0]["net.0.weight"], weights[1]["net.0.weight"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["neural-pg-rank", "training-curricula", "screening-prioritisation"])
+@pytest.mark.parametrize(
+    "name", ["neural-pg-rank", "training-curricula", "screening-prioritisation"]
+)
 def test_full_scale_configurations_are_understood(name):
     from pathlib import Path
 
@@ -220,7 +269,10 @@ def test_full_scale_configurations_are_understood(name):
         TextData.of(QUERIES, DOCUMENTS, RUN, QRELS),
         {"epochs": 1, "per_epoch": 2, "lists": 2, "size": min(settings["size"], 4)},
     )
-    assert len(RankerTrainer(bi_encoder(device="cpu", layers=1), **settings | small).fit(data, data)) == 1
+    assert (
+        len(RankerTrainer(bi_encoder(device="cpu", layers=1), **settings | small).fit(data, data))
+        == 1
+    )
     with pytest.raises(EvidenceError, match="easiness = 'hope'"):
         _curriculum(path, {"easiness": "hope"})
 
@@ -251,10 +303,14 @@ def test_reciprocal_rank_fusion_and_weights():
 
 def test_without_validation_the_last_epoch_stays():
     data = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
-    trainer = RankerTrainer(bi_encoder(device="cpu", layers=1), epochs=2, per_epoch=2, learning_rate=1e-3)
+    trainer = RankerTrainer(
+        bi_encoder(device="cpu", layers=1), epochs=2, per_epoch=2, learning_rate=1e-3
+    )
     history = trainer.fit(data)
     assert [np.isnan(h.validation) for h in history] == [True, True]
     kept = [p.detach().clone() for p in trainer.model.parameters()]
-    again = RankerTrainer(bi_encoder(device="cpu", layers=1), epochs=2, per_epoch=2, learning_rate=1e-3)
+    again = RankerTrainer(
+        bi_encoder(device="cpu", layers=1), epochs=2, per_epoch=2, learning_rate=1e-3
+    )
     again.fit(data)
     assert all(torch.equal(a, b) for a, b in zip(kept, again.model.parameters(), strict=True))

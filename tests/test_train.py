@@ -19,15 +19,21 @@ def data(seed=0, queries=40, documents=12, features=5):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(queries * documents, features))
     labels = np.clip(np.round(x[:, 0] - 0.7 * x[:, 1] + 0.2 * rng.normal(size=len(x))), 0, 3)
-    return RankingData.of(np.repeat(np.arange(queries), documents).astype(str), labels, x, first_stage=x[:, 0])
+    return RankingData.of(
+        np.repeat(np.arange(queries), documents).astype(str), labels, x, first_stage=x[:, 0]
+    )
 
 
 def trainer(**options):
     torch.manual_seed(0)
-    return RankerTrainer(Mlp(5, (16,)), **{"epochs": 4, "lists": 4, "learning_rate": 1e-2, **options})
+    return RankerTrainer(
+        Mlp(5, (16,)), **{"epochs": 4, "lists": 4, "learning_rate": 1e-2, **options}
+    )
 
 
-@pytest.mark.parametrize("loss", [n for n in LOSSES if n not in ("ordinal", "sigmoid", "margin-mse")])
+@pytest.mark.parametrize(
+    "loss", [n for n in LOSSES if n not in ("ordinal", "sigmoid", "margin-mse")]
+)
 def test_every_loss_learns(loss):
     ours = trainer(loss=loss, epochs=12)
     before = ours.evaluate(data(1)).mean()
@@ -59,7 +65,12 @@ def test_one_seed_one_result_and_resume_to_the_same(tmp_path):
     cut.fit(data(), data(1))
     torch.manual_seed(99)
     more = RankerTrainer(
-        Mlp(5, (16,)), loss="pg-rank", epochs=6, lists=4, learning_rate=1e-2, checkpoint=tmp_path / "c.pt"
+        Mlp(5, (16,)),
+        loss="pg-rank",
+        epochs=6,
+        lists=4,
+        learning_rate=1e-2,
+        checkpoint=tmp_path / "c.pt",
     )
     history = more.fit(data(), data(1))
     assert len(history) == 6
@@ -72,7 +83,14 @@ def test_one_seed_one_result_and_resume_to_the_same(tmp_path):
 
 def test_early_stopping_curriculum_and_cut_lists():
     seen = []
-    ours = trainer(loss="ranknet", epochs=50, patience=2, size=6, curriculum=Curriculum("kde", 3), report=seen.append)
+    ours = trainer(
+        loss="ranknet",
+        epochs=50,
+        patience=2,
+        size=6,
+        curriculum=Curriculum("kde", 3),
+        report=seen.append,
+    )
     history = ours.fit(data(), data(1))
     assert len(history) == len(seen) < 50
     batch = data().batch([0, 1], 6, np.random.default_rng(0))
@@ -92,8 +110,12 @@ def test_what_is_wrong_is_said(tmp_path):
         trainer().fit(flat, data(1))
     with pytest.raises(EvidenceError, match="the loss is"):
         trainer(loss=lambda s, y, where: s.sum() * float("nan")).fit(data(), data(1))
-    for arguments, said in (((["a"], [1, 2], np.zeros((2, 1))), "do not fit"), (([], [], np.zeros((0, 1))), "no rows"),
-                            ((["a"], [np.nan], np.zeros((1, 1))), "row 1: a label"), ((["a"], [1], np.full((1, 1), np.inf)), "row 1: a feature")):  # fmt: skip
+    for arguments, said in (
+        ((["a"], [1, 2], np.zeros((2, 1))), "do not fit"),
+        (([], [], np.zeros((0, 1))), "no rows"),
+        ((["a"], [np.nan], np.zeros((1, 1))), "row 1: a label"),
+        ((["a"], [1], np.full((1, 1), np.inf)), "row 1: a feature"),
+    ):
         with pytest.raises(EvidenceError, match=said):
             RankingData.of(*arguments)
     for text, said in (
@@ -114,7 +136,9 @@ def write_letor(found, path):
     for q, (a, b) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True)):
         for y, row in zip(found.labels[a:b], found.features[a:b], strict=True):
             lines.append(
-                f"{int(y)} qid:{found.queries[q]} " + " ".join(f"{k + 1}:{v:.6g}" for k, v in enumerate(row)) + " # doc"
+                f"{int(y)} qid:{found.queries[q]} "
+                + " ".join(f"{k + 1}:{v:.6g}" for k, v in enumerate(row))
+                + " # doc"
             )
     text = "\n".join(lines)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
@@ -127,24 +151,40 @@ def test_command(tmp_path, command):
     assert np.array_equal(back.labels, data(0).labels)
     assert back.features == pytest.approx(data(0).features, rel=1e-4)
     config = tmp_path / "config.toml"
-    config.write_text('[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest = "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n'
-                      '[train]\nloss = "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n')  # fmt: skip
+    config.write_text(
+        '[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest = "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n'
+        '[train]\nloss = "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n'
+    )
 
     code, said = command("train", "ranker", config, "--out", tmp_path / "ranker.pt")
     assert code == 0, said.err
     assert "best epoch" in said.out
     assert "test nDCG@10" in said.out
     assert not (tmp_path / "ranker.pt.checkpoint").exists()
-    code, said = command("rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt")
+    code, said = command(
+        "rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt"
+    )
     assert code == 0, said.err
     test = data(2)
     length = np.diff(test.offsets)
-    write_qrels(pl.DataFrame({"query": np.repeat(np.array(test.queries), length), "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
-                              "grade": test.labels}), tmp_path / "qrels.txt")  # fmt: skip
+    write_qrels(
+        pl.DataFrame(
+            {
+                "query": np.repeat(np.array(test.queries), length),
+                "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
+                "grade": test.labels,
+            }
+        ),
+        tmp_path / "qrels.txt",
+    )
     code, said = command("eval-run", tmp_path / "run.txt", tmp_path / "qrels.txt", "-m", "nDCG@10")
     assert float(said.out.split()[-1]) > 0.85
-    for bad, message in ((config.read_text().replace("transformer", "forest"), "forest"), (config.read_text().replace("lists = 4", "listes = 4"), "listes"),
-                         ("[data]\n", "lacks train"), ("nonsense", "not a TOML")):  # fmt: skip
+    for bad, message in (
+        (config.read_text().replace("transformer", "forest"), "forest"),
+        (config.read_text().replace("lists = 4", "listes = 4"), "listes"),
+        ("[data]\n", "lacks train"),
+        ("nonsense", "not a TOML"),
+    ):
         (tmp_path / "bad.toml").write_text(bad)
         code, said = command("train", "ranker", tmp_path / "bad.toml", "--out", tmp_path / "x.pt")
         assert code == 1
@@ -171,7 +211,9 @@ def test_encoder_that_a_package_ships():
     pytest.importorskip("sentence_transformers")
     from policyrank.models.encoders import encode_texts, load_encoder
 
-    vectors = encode_texts(load_encoder("minilm", device="cpu"), ["a dog runs", "a puppy is running", "tax law"])
+    vectors = encode_texts(
+        load_encoder("minilm", device="cpu"), ["a dog runs", "a puppy is running", "tax law"]
+    )
     assert vectors.shape == (3, 384)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2

@@ -52,16 +52,27 @@ def test_transport_beats_the_target_alone_and_the_sources_alone():
         for name, rule in TRANSPORTS.items():
             losses[name].append(pehe(rule(target, sources, r)(x), effect))
     mean = {name: np.mean(v) for name, v in losses.items()}
-    assert mean["proposed"] < min(mean["target only"], mean["proxy only"], mean["outcome transport"], mean["weighted transport"])  # fmt: skip
+    assert mean["proposed"] < min(
+        mean["target only"],
+        mean["proxy only"],
+        mean["outcome transport"],
+        mean["weighted transport"],
+    )
     target, sources, x, _ = synthetic(np.random.default_rng(0), 300)
-    assert np.array_equal(TRANSPORTS["proposed"](target, sources, 0)(x), TRANSPORTS["proposed"](target, sources, 0)(x))
+    assert np.array_equal(
+        TRANSPORTS["proposed"](target, sources, 0)(x), TRANSPORTS["proposed"](target, sources, 0)(x)
+    )
     placebo = Trial(*(v[target.treated == 0] for v in (target.x, target.treated, target.outcome)))
     assert np.isfinite(TRANSPORTS["proposed-b"](placebo, sources, 0)(x)).all()
 
 
 def test_trials_that_cannot_be_used():
     x = np.zeros((3, 2))
-    for treated, outcome, message in (([0, 1], [0, 1, 2], "3 rows of covariates, 2 treatments"), ([0, 1, 2], [0, 1, 2], "treated is 0 or 1"), ([0, 1, 1], [0, np.nan, 2], "finite")):  # fmt: skip
+    for treated, outcome, message in (
+        ([0, 1], [0, 1, 2], "3 rows of covariates, 2 treatments"),
+        ([0, 1, 2], [0, 1, 2], "treated is 0 or 1"),
+        ([0, 1, 1], [0, np.nan, 2], "finite"),
+    ):
         with pytest.raises(EvidenceError, match=message):
             Trial(x, np.array(treated), np.array(outcome, dtype=float))
 
@@ -75,7 +86,9 @@ def test_balancing_weights_meet_the_means():
     assert w.min() > 0
     # Exponential tilting: log weights are linear in x.
     design = np.c_[np.ones(400), x]
-    assert np.abs(np.log(w) - design @ np.linalg.lstsq(design, np.log(w), rcond=None)[0]).max() < 1e-8
+    assert (
+        np.abs(np.log(w) - design @ np.linalg.lstsq(design, np.log(w), rcond=None)[0]).max() < 1e-8
+    )
 
 
 def test_effects_are_ranked_by_what_treating_by_them_brings():
@@ -85,7 +98,12 @@ def test_effects_are_ranked_by_what_treating_by_them_brings():
     treated = rng.integers(2, size=3000)
     outcome = x[:, 1] + treated * effect + rng.normal(size=3000)
     scores = pseudo_outcomes(outcome, treated, x[:, 1] + effect, x[:, 1], np.full(3000, 0.5))
-    estimates = {"true": effect, "noisy": effect + rng.normal(size=3000), "random": rng.normal(size=3000), "reversed": -effect}  # fmt: skip
+    estimates = {
+        "true": effect,
+        "noisy": effect + rng.normal(size=3000),
+        "random": rng.normal(size=3000),
+        "reversed": -effect,
+    }
     for statistic, number in (("autoc", autoc), ("value", None), ("qini", None)):
         board = rank_effects(estimates, scores, statistic, resamples=300)
         assert board.policies == ("true", "noisy", "random", "reversed")
@@ -97,7 +115,10 @@ def test_effects_are_ranked_by_what_treating_by_them_brings():
     assert regret == pytest.approx(treatment_regret(estimates["noisy"], effect))
     # Of a normal effect: E[max(effect, 0)] = 1 / sqrt(2 pi)
     assert value.rating[0] == pytest.approx(1 / np.sqrt(2 * np.pi), abs=0.03)
-    for wrong, message in (({"true": effect}, "two estimates"), ({"true": effect, "short": effect[1:]}, "short")):
+    for wrong, message in (
+        ({"true": effect}, "two estimates"),
+        ({"true": effect, "short": effect[1:]}, "short"),
+    ):
         with pytest.raises(EvidenceError, match=message):
             rank_effects(wrong, scores)
 
@@ -107,7 +128,9 @@ def test_autoc_intervals_cover():
     hits = 0
     for _ in range(60):
         x = rng.normal(size=400)
-        board = rank_effects({"a": x, "b": rng.normal(size=400)}, x + rng.normal(size=400), resamples=200)
+        board = rank_effects(
+            {"a": x, "b": rng.normal(size=400)}, x + rng.normal(size=400), resamples=200
+        )
         k = board.policies.index("a")
         hits += board.lower[k] <= 0.9032 <= board.upper[k]  # E[phi(Z) / (1 - Phi(Z))]
     assert hits >= 52
@@ -124,10 +147,25 @@ def test_doubly_robust_effect_is_econmls():
     e = 1 / (1 + np.exp(-x[:, 0]))
     treated = (rng.random(4000) < e).astype(int)
     outcome = x.sum(axis=1) + treated * (1 + x[:, 1]) + rng.normal(size=4000)
-    theirs = econml.LinearDRLearner(model_propensity=LogisticRegression(), model_regression=LinearRegression(), cv=5, random_state=0, fit_cate_intercept=True)  # fmt: skip
+    theirs = econml.LinearDRLearner(
+        model_propensity=LogisticRegression(),
+        model_regression=LinearRegression(),
+        cv=5,
+        random_state=0,
+        fit_cate_intercept=True,
+    )
     theirs.fit(outcome, treated, X=None, W=x)
-    board = off_policy_value({"all": np.ones(4000, int), "none": np.zeros(4000, int)}, treated, outcome, x, np.c_[1 - e, e], model=LinearRegression())  # fmt: skip
+    board = off_policy_value(
+        {"all": np.ones(4000, int), "none": np.zeros(4000, int)},
+        treated,
+        outcome,
+        x,
+        np.c_[1 - e, e],
+        model=LinearRegression(),
+    )
     ours = board.rating[board.policies.index("all")] - board.rating[board.policies.index("none")]
     low, high = theirs.ate_interval(X=None)
-    assert ours == pytest.approx(float(np.ravel(theirs.ate(X=None))[0]), abs=0.3 * float(np.ravel(high - low)[0]) / 2)
+    assert ours == pytest.approx(
+        float(np.ravel(theirs.ate(X=None))[0]), abs=0.3 * float(np.ravel(high - low)[0]) / 2
+    )
     assert ours == pytest.approx(1, abs=0.15)

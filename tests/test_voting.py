@@ -74,7 +74,9 @@ def test_borda_covariance_is_that_of_the_mean():
     points = np.array([rng.permutation(5) for _ in range(40)]).astype(float)
     board = borda(Rankings.of_scores(points, list("abcde")))
     where = [board.policies.index(p) for p in "abcde"]
-    assert board.covariance[np.ix_(where, where)] == pytest.approx(np.cov(points, rowvar=False) / 40, abs=1e-12)
+    assert board.covariance[np.ix_(where, where)] == pytest.approx(
+        np.cov(points, rowvar=False) / 40, abs=1e-12
+    )
     weighted = Rankings.of_scores(points[:20], list("abcde"), weight=np.full(20, 2.0))
     repeated = Rankings.of_scores(np.repeat(points[:20], 2, axis=0), list("abcde"))
     assert borda(weighted).lower == pytest.approx(borda(repeated).lower)
@@ -104,11 +106,40 @@ def test_batch_elo_of_the_card():
     assert a == pytest.approx(third, abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "cost", "first"), [
-    ("atari-agent57", 280, ("r2d2(bandit)", "muzero", "r2d2", "agent57", "r2d2(retrace)", "ngu", "human", "random")),
-    ("atari-rainbow", 434, ("rainbow", "distrib-dqn", "prior-ddqn", "a3c", "dueling-ddqn", "ddqn", "noisy-dqn", "dqn")),
-    ("atari-muesli", 38, ("muzero", "muesli", "human", "random")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "cost", "first"),
+    [
+        (
+            "atari-agent57",
+            280,
+            (
+                "r2d2(bandit)",
+                "muzero",
+                "r2d2",
+                "agent57",
+                "r2d2(retrace)",
+                "ngu",
+                "human",
+                "random",
+            ),
+        ),
+        (
+            "atari-rainbow",
+            434,
+            (
+                "rainbow",
+                "distrib-dqn",
+                "prior-ddqn",
+                "a3c",
+                "dueling-ddqn",
+                "ddqn",
+                "noisy-dqn",
+                "dqn",
+            ),
+        ),
+        ("atari-muesli", 38, ("muzero", "muesli", "human", "random")),
+    ],
+)
 def test_atari_card_values(data, name, cost, first):
     votes = data(name).to_rankings()
     board = kemeny(votes)
@@ -124,7 +155,8 @@ def test_atari_card_values(data, name, cost, first):
 
 
 @pytest.mark.parametrize(
-    ("k", "optimum", "by_borda", "by_mean", "bound"), [(15, 260, 264, 271, 257), (25, 533, 556, 605, 530)]
+    ("k", "optimum", "by_borda", "by_mean", "bound"),
+    [(15, 260, 264, 271, 257), (25, 533, 556, 605, 530)],
 )
 def test_glue_card_values(data, k, optimum, by_borda, by_mean, bound):
     from policyrank.evidence import datasets
@@ -139,8 +171,12 @@ def test_glue_card_values(data, k, optimum, by_borda, by_mean, bound):
     by_count = np.argsort(-(wins - wins.T).sum(axis=1), kind="stable")
     assert kemeny_cost(wins, by_count) == by_borda
     # The leaderboard's own order: by its column Score.
-    lines = [line.split(",") for line in datasets.FILES["glue.csv"].fetch().read_text().splitlines()[1:]]
-    published = {" ".join(c[0].replace("\t", " ").replace('"', "").split()): float(c[-15]) for c in lines}
+    lines = [
+        line.split(",") for line in datasets.FILES["glue.csv"].fetch().read_text().splitlines()[1:]
+    ]
+    published = {
+        " ".join(c[0].replace("\t", " ").replace('"', "").split()): float(c[-15]) for c in lines
+    }
     assert kemeny_cost(wins, np.argsort([-published[p] for p in chosen], kind="stable")) == by_mean
     assert np.minimum(wins, wins.T)[np.triu_indices(k, 1)].sum() == bound
 
@@ -153,7 +189,9 @@ def test_glue_is_deaf_to_scale(data):
     assert borda(changed.to_rankings()).policies == borda(scores.to_rankings()).policies
     from policyrank.metrics import kendall_tau
 
-    assert kendall_tau(scores.table().mean(axis=0), changed.table().mean(axis=0)) == pytest.approx(0.666, abs=0.002)
+    assert kendall_tau(scores.table().mean(axis=0), changed.table().mean(axis=0)) == pytest.approx(
+        0.666, abs=0.002
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -178,12 +216,16 @@ def test_kemeny_cyclic_votes():
 
 def test_kemeny_stopped_early_proves_its_gap():
     rng = np.random.default_rng(1)
-    wins = Rankings.of_scores(rng.normal(size=(15, 60)), [f"p{k:02d}" for k in range(60)]).preferences()
+    wins = Rankings.of_scores(
+        rng.normal(size=(15, 60)), [f"p{k:02d}" for k in range(60)]
+    ).preferences()
     start = np.argsort(-wins.sum(axis=1))
     quick = kemeny_order(wins, exact=False)
     assert quick.bound < quick.cost <= kemeny_cost(wins, start)
     board = kemeny(
-        Rankings.of_scores(rng.normal(size=(15, 60)), [f"p{k:02d}" for k in range(60)]), solver="local", interval="none"
+        Rankings.of_scores(rng.normal(size=(15, 60)), [f"p{k:02d}" for k in range(60)]),
+        solver="local",
+        interval="none",
     )
     assert any(n.kind == "gap" for n in board.notes)
 
@@ -192,7 +234,9 @@ def test_kemeny_of_fifty_and_a_hundred():
     rng = np.random.default_rng(0)
     for n, voters in ((50, 25), (100, 101)):
         scores = rng.normal(size=(voters, n)) + 0.5 * np.linspace(1, 0, n)
-        found = kemeny_order(Rankings.of_scores(scores, [f"p{k:03d}" for k in range(n)]).preferences())
+        found = kemeny_order(
+            Rankings.of_scores(scores, [f"p{k:03d}" for k in range(n)]).preferences()
+        )
         assert found.optimal
 
 
@@ -211,12 +255,18 @@ def test_rules_agree_with_pref_voting(seed):
     assert winners(copeland(r, interval="none")) == sorted(c1_methods.copeland(profile))
     assert winners(minimax(r, interval="none")) == sorted(margin_based_methods.minimax(profile))
     assert set(winners(schulze(r, interval="none"))) == set(margin_based_methods.beat_path(profile))
-    assert set(winners(ranked_pairs(r, interval="none"))) <= set(margin_based_methods.ranked_pairs(profile))
-    assert set(winners(instant_runoff(r, interval="none"))) <= set(iterative_methods.instant_runoff_put(profile))
+    assert set(winners(ranked_pairs(r, interval="none"))) <= set(
+        margin_based_methods.ranked_pairs(profile)
+    )
+    assert set(winners(instant_runoff(r, interval="none"))) <= set(
+        iterative_methods.instant_runoff_put(profile)
+    )
     orders_of_theirs, cost = kemeny_young_rankings(profile)
     ours = kemeny(r, interval="none")
     assert ours.extras["cost"] == cost
-    assert tuple(int(p[1:]) for p in ours.policies) in {tuple(map(int, o)) for o in orders_of_theirs}
+    assert tuple(int(p[1:]) for p in ours.policies) in {
+        tuple(map(int, o)) for o in orders_of_theirs
+    }
 
 
 def test_rules_put_a_condorcet_winner_first():
@@ -243,7 +293,8 @@ def test_sigmoid_loss_gradient_and_limit():
     wins = PENTATHLON.preferences()
     x, step = np.array([0.3, -0.2, 0.5]), 1e-6
     numeric = [
-        (sigmoid_loss(wins, x + step * e, 0.7)[0] - sigmoid_loss(wins, x - step * e, 0.7)[0]) / (2 * step)
+        (sigmoid_loss(wins, x + step * e, 0.7)[0] - sigmoid_loss(wins, x - step * e, 0.7)[0])
+        / (2 * step)
         for e in np.eye(3)
     ]
     assert sigmoid_loss(wins, x, 0.7)[1] == pytest.approx(numeric, abs=1e-7)
@@ -252,27 +303,39 @@ def test_sigmoid_loss_gradient_and_limit():
 
 
 def test_alpharank_card_values(data):
-    assert alpharank([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], alpha=3.0).mass == pytest.approx([1 / 3] * 3)
+    assert alpharank([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], alpha=3.0).mass == pytest.approx(
+        [1 / 3] * 3
+    )
     two = alpharank([[0, 1], [-1, 0]], alpha=0.1, population=5, selection="constant-sum").mass
     assert two[0] / two[1] == pytest.approx(1.648721, abs=1e-6)
     cyclic = [[0, -0.5, 1], [0.5, 0, -0.1], [-1, 0.1, 0]]
-    assert alpharank(cyclic, alpha=0.1, population=20, selection="constant-sum").mass == pytest.approx(
-        [0.365938, 0.444385, 0.189677], abs=1e-6
-    )
+    assert alpharank(
+        cyclic, alpha=0.1, population=20, selection="constant-sum"
+    ).mass == pytest.approx([0.365938, 0.444385, 0.189677], abs=1e-6)
     assert alpharank(cyclic).mass == pytest.approx([1 / 3] * 3)
     assert alpharank([[0, 1, 1], [-1, 0, 1], [-1, -1, 0]]).mass == pytest.approx(
         [0.980198, 0.014777, 0.005025], abs=1e-6
     )
-    assert alpharank([np.diag([3.0, 2]), np.diag([2.0, 3])], epsilon=0.1).mass.ravel() == pytest.approx(
-        [0.45, 0.05, 0.05, 0.45]
-    )
+    assert alpharank(
+        [np.diag([3.0, 2]), np.diag([2.0, 3])], epsilon=0.1
+    ).mass.ravel() == pytest.approx([0.45, 0.05, 0.05, 0.45])
     pennies = np.array([[1.0, -1], [-1, 1]])
     assert alpharank([pennies, -pennies]).mass.ravel() == pytest.approx([0.25] * 4)
-    han = [[0.875, 0.75, 0, 2.75, 0.75], [1, 1, -1, -1, -1], [0, 2, 0, 0, 0], [-2, 2, 0, 0, 0], [1, 2, 0, 0, 0]]
+    han = [
+        [0.875, 0.75, 0, 2.75, 0.75],
+        [1, 1, -1, -1, -1],
+        [0, 2, 0, 0, 0],
+        [-2, 2, 0, 0, 0],
+        [1, 2, 0, 0, 0],
+    ]
     expected = [0.40966787, 0.07959841, 0.20506998, 0.08505983, 0.2206039]
-    assert alpharank(han, alpha=0.1, population=20, selection="general-sum").mass == pytest.approx(expected, abs=1e-8)
+    assert alpharank(han, alpha=0.1, population=20, selection="general-sum").mass == pytest.approx(
+        expected, abs=1e-8
+    )
     soccer = alpharank(data("soccer"), epsilon=1e-4).mass
-    assert soccer[[1, 3, 4, 7, 8, 9]] == pytest.approx([0.1704, 0.0408, 0.1371, 0.0704, 0.1629, 0.4184], abs=1e-4)
+    assert soccer[[1, 3, 4, 7, 8, 9]] == pytest.approx(
+        [0.1704, 0.0408, 0.1371, 0.0704, 0.1629, 0.4184], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.5, 5.0])
@@ -283,7 +346,9 @@ def test_alpharank_agrees_with_open_spiel(alpha):
     for shape in ((3, 4), (2, 3, 2)):
         tables = [rng.normal(size=shape) for _ in shape]
         pi = theirs.compute([t.copy() for t in tables], m=20, alpha=alpha)[2]
-        assert alpharank(tables, alpha=alpha, population=20).mass.ravel() == pytest.approx(pi, abs=1e-8)
+        assert alpharank(tables, alpha=alpha, population=20).mass.ravel() == pytest.approx(
+            pi, abs=1e-8
+        )
 
 
 def test_large_chains_agree_with_elimination(monkeypatch):
@@ -333,7 +398,9 @@ def test_maximal_lotteries_and_nash_averaging():
     assert maximal_lotteries(cyclic, interval="none").rating == pytest.approx([1 / 3] * 3, abs=1e-6)
     # A clone of the loser changes nothing for the others.
     c = Comparisons.of(list("aabbcc"), list("bcacab"), [1, 1, 0, 1, 0, 0])
-    with_clone = Comparisons.of(list("aaabbbcccddd"), list("bcdacdabdabc"), [1, 1, 1, 0, 1, 1, 0, 0, 0.5, 0, 0, 0.5])
+    with_clone = Comparisons.of(
+        list("aaabbbcccddd"), list("bcdacdabdabc"), [1, 1, 1, 0, 1, 1, 0, 0, 0.5, 0, 0, 0.5]
+    )
     assert rating(nash_averaging(c, interval="none"), "abc") == pytest.approx(
         rating(nash_averaging(with_clone, interval="none"), "abc"), abs=1e-6
     )
@@ -350,7 +417,9 @@ def test_alpha_rank_of_comparisons(battles):
     assert rates + rates.T == pytest.approx(np.ones((6, 6)))
 
 
-@pytest.mark.parametrize("name", [m for m in METHODS if m not in ("task-mixture", "bradley-terry-by-task")])
+@pytest.mark.parametrize(
+    "name", [m for m in METHODS if m not in ("task-mixture", "bradley-terry-by-task")]
+)
 def test_every_method_keeps_the_contract(battles, name):
     """Any evidence it takes: a full board, best first, rank sets that hold the rank, the same again with the same seed."""
     from policyrank.rank import rank
@@ -359,7 +428,9 @@ def test_every_method_keeps_the_contract(battles, name):
     kinds = {
         Comparisons: battles(n=5, size=300),
         Rankings: Rankings.of([[f"p{k}" for k in o] for o in random_votes(0, 15, 5)]),
-        Scores: Scores.from_table(rng.normal(size=(12, 5)) + np.arange(5), [f"t{k}" for k in range(12)], list("abcde")),
+        Scores: Scores.from_table(
+            rng.normal(size=(12, 5)) + np.arange(5), [f"t{k}" for k in range(12)], list("abcde")
+        ),
     }
     for kind in METHODS[name].takes:
         evidence = kinds[kind]
@@ -369,7 +440,9 @@ def test_every_method_keeps_the_contract(battles, name):
         assert board.rank[0] == 1
         assert (np.diff(board.rating) <= 1e-9).all()
         assert np.isfinite(board.rating).all()
-        assert (board.n == evidence.seen()[[evidence.policies.index(p) for p in board.policies]]).all()
+        assert (
+            board.n == evidence.seen()[[evidence.policies.index(p) for p in board.policies]]
+        ).all()
         if board.rank_lower is not None:
             assert (board.rank_lower <= board.rank).all()
             assert (board.rank_upper >= board.rank).all()

@@ -56,13 +56,46 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = ("audit", "evaluate", "evidence", "metrics", "rank", "report", "studies", "cli")
-_EVIDENCE = ("Comparisons", "EvidenceError", "Rankings", "Scores", "read", "read_comparisons", "read_lm_eval", "read_rankings",
-             "read_scores")  # fmt: skip
+_EVIDENCE = (
+    "Comparisons",
+    "EvidenceError",
+    "Rankings",
+    "Scores",
+    "read",
+    "read_comparisons",
+    "read_lm_eval",
+    "read_rankings",
+    "read_scores",
+)
 _EVALUATE = ("plan",)
-_RANK = ("METHODS", "Leaderboard", "aggregate", "alpha_rank", "alpharank", "approval", "borda", "bradley_terry",
-         "bradley_terry_by_task", "compare", "copeland", "elo", "instant_runoff", "kemeny", "maximal_lotteries", "minimax",
-         "nash_averaging", "plackett_luce", "plurality", "rank_confidence_sets", "ranked_pairs", "schulze", "select", "soft_condorcet",
-         "task_mixture", "thurstone")  # fmt: skip
+_RANK = (
+    "METHODS",
+    "Leaderboard",
+    "aggregate",
+    "alpha_rank",
+    "alpharank",
+    "approval",
+    "borda",
+    "bradley_terry",
+    "bradley_terry_by_task",
+    "compare",
+    "copeland",
+    "elo",
+    "instant_runoff",
+    "kemeny",
+    "maximal_lotteries",
+    "minimax",
+    "nash_averaging",
+    "plackett_luce",
+    "plurality",
+    "rank_confidence_sets",
+    "ranked_pairs",
+    "schulze",
+    "select",
+    "soft_condorcet",
+    "task_mixture",
+    "thurstone",
+)
 
 __all__ = [*_ROOMS, *_EVIDENCE, *_RANK, *_EVALUATE, "__version__"]
 

@@ -21,7 +21,17 @@ class Solution:
     bound: float
 
 
-def mixed_integer(cost: ArrayLike, rows: sparse.spmatrix, row_lower: ArrayLike, row_upper: ArrayLike, upper: ArrayLike, integer: ArrayLike, *, seconds: float = 60.0, gap: float = 1e-9) -> Solution:  # fmt: skip
+def mixed_integer(
+    cost: ArrayLike,
+    rows: sparse.spmatrix,
+    row_lower: ArrayLike,
+    row_upper: ArrayLike,
+    upper: ArrayLike,
+    integer: ArrayLike,
+    *,
+    seconds: float = 60.0,
+    gap: float = 1e-9,
+) -> Solution:
     """Minimise cost @ x subject to row_lower <= rows @ x <= row_upper, 0 <= x <= upper, x whole where ``integer``.
 
     Examples
@@ -36,11 +46,20 @@ def mixed_integer(cost: ArrayLike, rows: sparse.spmatrix, row_lower: ArrayLike, 
     lp.num_col_, lp.num_row_ = len(c), matrix.shape[0]
     lp.col_cost_, lp.col_lower_ = c, np.zeros(len(c))
     lp.col_upper_ = np.broadcast_to(np.asarray(upper, dtype=float), c.shape).copy()
-    lp.row_lower_, lp.row_upper_ = np.asarray(row_lower, dtype=float), np.asarray(row_upper, dtype=float)
+    lp.row_lower_, lp.row_upper_ = (
+        np.asarray(row_lower, dtype=float),
+        np.asarray(row_upper, dtype=float),
+    )
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = (
+        matrix.indptr,
+        matrix.indices,
+        matrix.data,
+    )
     kinds = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
-    lp.integrality_ = [kinds[int(whole)] for whole in np.broadcast_to(np.asarray(integer, dtype=bool), c.shape)]
+    lp.integrality_ = [
+        kinds[int(whole)] for whole in np.broadcast_to(np.asarray(integer, dtype=bool), c.shape)
+    ]
     solver = highspy.Highs()
     solver.silent()
     solver.setOptionValue("time_limit", float(seconds))
@@ -50,4 +69,8 @@ def mixed_integer(cost: ArrayLike, rows: sparse.spmatrix, row_lower: ArrayLike, 
     info = solver.getInfo()
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return Solution(None, np.inf, float(info.mip_dual_bound))
-    return Solution(np.array(solver.getSolution().col_value), float(info.objective_function_value), float(info.mip_dual_bound))  # fmt: skip
+    return Solution(
+        np.array(solver.getSolution().col_value),
+        float(info.objective_function_value),
+        float(info.mip_dual_bound),
+    )

@@ -38,7 +38,11 @@ class Case:
     def of(cls, evidence: Comparisons, owners: Mapping[str, str] | None, level: float) -> Case:
         plain = replace(evidence, covariates=None, covariate_names=())
         return cls(
-            plain, bradley_terry(plain, cluster=_cluster(evidence), level=level), plain.preferences(), owners, level
+            plain,
+            bradley_terry(plain, cluster=_cluster(evidence), level=level),
+            plain.preferences(),
+            owners,
+            level,
         )
 
     @property
@@ -48,7 +52,10 @@ class Case:
     @property
     def theta(self) -> Float:
         """Log-odds ratings in the order of the evidence's policies."""
-        return np.array([self.board.rating[self.board.position(p)] for p in self.evidence.policies]) / ELO
+        return (
+            np.array([self.board.rating[self.board.position(p)] for p in self.evidence.policies])
+            / ELO
+        )
 
 
 def _cluster(evidence: Comparisons) -> Literal["rater"] | None:
@@ -57,7 +64,9 @@ def _cluster(evidence: Comparisons) -> Literal["rater"] | None:
 
 
 def names(policies: tuple[str, ...] | list[str], most: int = 5) -> str:
-    return ", ".join(policies[:most]) + (f" and {len(policies) - most} more" if len(policies) > most else "")
+    return ", ".join(policies[:most]) + (
+        f" and {len(policies) - most} more" if len(policies) > most else ""
+    )
 
 
 def effective_resistance(wins: Float) -> Float:
@@ -85,20 +94,44 @@ def check_connection(case: Case) -> Finding:
     }
     if not found.connected:
         largest = int(np.argmax(np.bincount(found.component)))
-        apart = tuple(p for p, c in zip(case.evidence.policies, found.component, strict=True) if c != largest)
-        return Finding("connection", "concern", f"{numbers['components']} groups of policies never meet: their ratings cannot be compared ({names(apart)} apart from the rest).",
-                       "counted", "Compare at least a few pairs across the groups, the strongest of each first.", numbers, apart)  # fmt: skip
+        apart = tuple(
+            p for p, c in zip(case.evidence.policies, found.component, strict=True) if c != largest
+        )
+        return Finding(
+            "connection",
+            "concern",
+            f"{numbers['components']} groups of policies never meet: their ratings cannot be compared ({names(apart)} apart from the rest).",
+            "counted",
+            "Compare at least a few pairs across the groups, the strongest of each first.",
+            numbers,
+            apart,
+        )
     resistance = effective_resistance(case.wins)
     worst = np.unravel_index(int(np.argmax(resistance)), resistance.shape)
-    numbers["largest sd of a difference, Elo points"] = sd = float(2 * np.sqrt(resistance[worst]) * ELO)
+    numbers["largest sd of a difference, Elo points"] = sd = float(
+        2 * np.sqrt(resistance[worst]) * ELO
+    )
     pair = f"{case.evidence.policies[worst[0]]} and {case.evidence.policies[worst[1]]}"
     if not found.strongly_connected:
-        return Finding("connection", "concern", f"Wins do not connect all policies ({numbers['tiers']} tiers; never lost: {names(found.undefeated) or 'none'}; never won: "
-                       f"{names(found.winless) or 'none'}): how far the tiers are apart is not in the data.", "Ford's condition",
-                       "Compare neighbours of different tiers more often.", numbers, found.undefeated + found.winless)  # fmt: skip
+        return Finding(
+            "connection",
+            "concern",
+            f"Wins do not connect all policies ({numbers['tiers']} tiers; never lost: {names(found.undefeated) or 'none'}; never won: "
+            f"{names(found.winless) or 'none'}): how far the tiers are apart is not in the data.",
+            "Ford's condition",
+            "Compare neighbours of different tiers more often.",
+            numbers,
+            found.undefeated + found.winless,
+        )
     verdict: Verdict = "note" if sd > 100 or met.mean() < 0.2 else "fine"
-    return Finding("connection", verdict, f"One group, strongly connected; {met.mean():.0%} of the pairs met. The least certain difference ({pair}) has a standard deviation of at least {sd:.0f} Elo points.",
-                   "effective resistance of the comparison graph", "" if verdict == "fine" else f"Compare {pair}, or policies between them.", numbers)  # fmt: skip
+    return Finding(
+        "connection",
+        verdict,
+        f"One group, strongly connected; {met.mean():.0%} of the pairs met. The least certain difference ({pair}) has a standard deviation of at least {sd:.0f} Elo points.",
+        "effective resistance of the comparison graph",
+        "" if verdict == "fine" else f"Compare {pair}, or policies between them.",
+        numbers,
+    )
 
 
 def check_sampling(case: Case) -> Finding:
@@ -127,14 +160,25 @@ def check_sampling(case: Case) -> Finding:
         + ", ".join(f"{labels[i]} {share[i]:.0%}" for i in top)
         + "."
     )
-    return Finding("sampling", "concern" if unequal else "fine", text, "counted",
-                   "Sample where the uncertainty is, and say so; give each policy a minimum. Policies seen more can be tuned to the judges." if unequal else "", numbers,
-                   tuple(case.evidence.policies[i] for i in np.argsort(seen)[:5]) if unequal else ())  # fmt: skip
+    return Finding(
+        "sampling",
+        "concern" if unequal else "fine",
+        text,
+        "counted",
+        "Sample where the uncertainty is, and say so; give each policy a minimum. Policies seen more can be tuned to the judges."
+        if unequal
+        else "",
+        numbers,
+        tuple(case.evidence.policies[i] for i in np.argsort(seen)[:5]) if unequal else (),
+    )
 
 
 def _unchecked(check: str, column: str) -> Finding:
     return Finding(
-        check, "unchecked", f"The comparisons have no column {column!r}.", remedy=f"Read them with {column}=..."
+        check,
+        "unchecked",
+        f"The comparisons have no column {column!r}.",
+        remedy=f"Read them with {column}=...",
     )
 
 
@@ -151,11 +195,16 @@ def check_retirement(case: Case, window: float = 0.2) -> Finding:
     late = time >= cut
     k = len(case.evidence.policies)
     mass = case.evidence.mass
-    recent = np.bincount(case.evidence.a[late], mass[late], k) + np.bincount(case.evidence.b[late], mass[late], k)
+    recent = np.bincount(case.evidence.a[late], mass[late], k) + np.bincount(
+        case.evidence.b[late], mass[late], k
+    )
     gone = tuple(p for p, n in zip(case.evidence.policies, recent, strict=True) if n == 0)
     if not gone:
         return Finding(
-            "retirement", "fine", f"Every policy was still compared in the last {window:.0%} of the time.", "counted"
+            "retirement",
+            "fine",
+            f"Every policy was still compared in the last {window:.0%} of the time.",
+            "counted",
         )
     left = [p for p in case.evidence.policies if p not in gone]
     numbers: dict[str, object] = {"retired": len(gone), "share": len(gone) / k}
@@ -168,8 +217,15 @@ def check_retirement(case: Case, window: float = 0.2) -> Finding:
         most = int(np.argmax(np.abs(moved)))
         numbers |= {"tau without them": tau, "largest move, Elo points": float(moved[most])}
         effect = f" Without their comparisons the rest keep their order to a Kendall's tau of {tau:.2f}; {again.policies[most]} moves most, by {moved[most]:+.0f} points."
-    return Finding("retirement", "concern" if len(gone) > 0.1 * k else "note", f"{len(gone)} of {k} policies were not compared in the last {window:.0%} of the time ({names(gone)}).{effect}",
-                   "refitted", "Publish removals and their reason; rate retired policies on a board of their own, since they keep ratings from an older mix of prompts.", numbers, gone)  # fmt: skip
+    return Finding(
+        "retirement",
+        "concern" if len(gone) > 0.1 * k else "note",
+        f"{len(gone)} of {k} policies were not compared in the last {window:.0%} of the time ({names(gone)}).{effect}",
+        "refitted",
+        "Publish removals and their reason; rate retired policies on a board of their own, since they keep ratings from an older mix of prompts.",
+        numbers,
+        gone,
+    )
 
 
 def check_best_of_n(case: Case) -> Finding:
@@ -183,10 +239,18 @@ def check_best_of_n(case: Case) -> Finding:
     numbers = {"lead, Elo points": gap, "sd of the leader": sd, "variants": n}
     verdict: Verdict = "note" if n <= 30 else "fine"
     shown = f"{n:,.0f} equally good variants" if np.isfinite(n) else "no number of variants"
-    return Finding("best of n", verdict, f"{b.policies[0]} leads by {gap:.0f} Elo points with a standard error of {sd:.0f}: choosing the best of {shown} "
-                   f"tested as often would explain {'a lead like this' if np.isfinite(n) else 'it'}.",
-                   "expected maximum of normals", "Ask how many variants were tested before this one was published; let a published policy receive fresh battles and drop those before publication." if verdict == "note" else "",
-                   numbers, (b.policies[0],))  # fmt: skip
+    return Finding(
+        "best of n",
+        verdict,
+        f"{b.policies[0]} leads by {gap:.0f} Elo points with a standard error of {sd:.0f}: choosing the best of {shown} "
+        f"tested as often would explain {'a lead like this' if np.isfinite(n) else 'it'}.",
+        "expected maximum of normals",
+        "Ask how many variants were tested before this one was published; let a published policy receive fresh battles and drop those before publication."
+        if verdict == "note"
+        else "",
+        numbers,
+        (b.policies[0],),
+    )
 
 
 def _halves(case: Case) -> tuple[Comparisons, Comparisons]:
@@ -230,9 +294,17 @@ def check_drift(case: Case) -> Finding:
         "moves": {shared[i]: float(gap[i]) for i in np.argsort(-np.abs(z))[:10]},
     }
     bad = p < 0.01
-    return Finding("drift", "concern" if bad else "fine", f"Ratings {'differ' if bad else 'do not differ detectably'} between the first and the second half of the time; {moved}.",
-                   f"Wald test, p = {p:.2g}", "Rate by period, or weigh recent comparisons more; look for a change of prompts, judges or the policies themselves." if bad else "", numbers,
-                   (shared[most],) if bad else ())  # fmt: skip
+    return Finding(
+        "drift",
+        "concern" if bad else "fine",
+        f"Ratings {'differ' if bad else 'do not differ detectably'} between the first and the second half of the time; {moved}.",
+        f"Wald test, p = {p:.2g}",
+        "Rate by period, or weigh recent comparisons more; look for a change of prompts, judges or the policies themselves."
+        if bad
+        else "",
+        numbers,
+        (shared[most],) if bad else (),
+    )
 
 
 def check_raters(case: Case) -> Finding:
@@ -244,14 +316,21 @@ def check_raters(case: Case) -> Finding:
     raters = case.evidence.rater.names
     if len(raters) < 2:
         return Finding(
-            "raters", "concern", "All comparisons come from one rater.", "counted", "Ask several raters.", {"raters": 1}
+            "raters",
+            "concern",
+            "All comparisons come from one rater.",
+            "counted",
+            "Ask several raters.",
+            {"raters": 1},
         )
     theta, k = case.theta, cells.size
     p = expit(theta[cells.i] - theta[cells.j])
     code = np.r_[cells.cluster * k + cells.i, cells.cluster * k + cells.j]
 
     def by_pair(first: Float, second: Float) -> Float:
-        return np.asarray(np.bincount(code, np.r_[cells.count * first, cells.count * second], len(raters) * k))
+        return np.asarray(
+            np.bincount(code, np.r_[cells.count * first, cells.count * second], len(raters) * k)
+        )
 
     ones = np.ones(len(p))
     number, won, expected, variance = (
@@ -279,8 +358,14 @@ def check_raters(case: Case) -> Finding:
     design = float(np.median(clustered.covariance.diagonal() / naive.covariance.diagonal()))
     votes = np.bincount(cells.cluster, cells.count, len(raters))
     largest = int(np.argmax(votes))
-    numbers = {"raters": len(raters), "largest share": float(votes[largest] / votes.sum()), "design effect": design,
-               "flagged": [{"rater": r, "policy": q, "z": z, "comparisons": n} for r, q, z, n in flagged[:20]]}  # fmt: skip
+    numbers = {
+        "raters": len(raters),
+        "largest share": float(votes[largest] / votes.sum()),
+        "design effect": design,
+        "flagged": [
+            {"rater": r, "policy": q, "z": z, "comparisons": n} for r, q, z, n in flagged[:20]
+        ],
+    }
     text = f"{len(raters)} raters; the busiest gave {votes[largest] / votes.sum():.0%} of the comparisons. Intervals that take them as independent are {'too narrow' if design > 1.5 else 'about right'} (variance x {design:.1f} when summed by rater)."
     if flagged:
         r, q, zz, n = flagged[0]
@@ -291,12 +376,24 @@ def check_raters(case: Case) -> Finding:
             text += f" {many} of them push {policy} {'up' if favoured else 'down'}: they may be coordinated."
             numbers["pushing together"] = {"policy": policy, "up": bool(favoured), "raters": many}
     verdict: Verdict = (
-        "concern" if flagged or design > 2 or votes[largest] > 0.5 * votes.sum() else "note" if design > 1.5 else "fine"
+        "concern"
+        if flagged or design > 2 or votes[largest] > 0.5 * votes.sum()
+        else "note"
+        if design > 1.5
+        else "fine"
     )
     remedy = "Cluster the intervals by rater (--cluster rater)." if design > 1.5 else ""
     if flagged:
         remedy = (remedy + " Look at the flagged raters; rank again without them.").strip()
-    return Finding("raters", verdict, text, "sandwich with and without clusters; Hoeffding's bound on each rater's residuals, Bonferroni", remedy, numbers, tuple(dict.fromkeys(f[1] for f in flagged[:5])))  # fmt: skip
+    return Finding(
+        "raters",
+        verdict,
+        text,
+        "sandwich with and without clusters; Hoeffding's bound on each rater's residuals, Bonferroni",
+        remedy,
+        numbers,
+        tuple(dict.fromkeys(f[1] for f in flagged[:5])),
+    )
 
 
 def check_order(case: Case) -> Finding:
@@ -317,9 +414,20 @@ def check_order(case: Case) -> Finding:
     old = np.array([case.board.rating[case.board.position(q)] for q in board.policies])
     tau = kendall_tau(board.rating, old)
     bad = p < 0.01 and abs(b) * ELO > 5
-    numbers = {"Elo points": b * ELO, "standard error": se * ELO, "p": p, "tau of the corrected order": tau}
-    return Finding("order", "concern" if bad else "fine", f"Being listed first is worth {b * ELO:+.0f} Elo points (standard error {se * ELO:.0f}); corrected for it, the order agrees to a Kendall's tau of {tau:.2f}.",
-                   f"Bradley-Terry with an order effect, p = {p:.2g}", "Fit it along (--order-effect), and show each pair in both orders." if bad else "", numbers)  # fmt: skip
+    numbers = {
+        "Elo points": b * ELO,
+        "standard error": se * ELO,
+        "p": p,
+        "tau of the corrected order": tau,
+    }
+    return Finding(
+        "order",
+        "concern" if bad else "fine",
+        f"Being listed first is worth {b * ELO:+.0f} Elo points (standard error {se * ELO:.0f}); corrected for it, the order agrees to a Kendall's tau of {tau:.2f}.",
+        f"Bradley-Terry with an order effect, p = {p:.2g}",
+        "Fit it along (--order-effect), and show each pair in both orders." if bad else "",
+        numbers,
+    )
 
 
 def check_duplicates(case: Case) -> Finding:
@@ -335,9 +443,10 @@ def check_duplicates(case: Case) -> Finding:
     frame = c.to_frame()
     repeated = frame.height - frame.unique().height
     swapped = frame.select(
-        pl.min_horizontal("a", "b").alias("x"), pl.max_horizontal("a", "b").alias("y"),
+        pl.min_horizontal("a", "b").alias("x"),
+        pl.max_horizontal("a", "b").alias("y"),
         *(pl.col(k) for k in ("task", "rater", "time") if k in frame.columns),
-    )  # fmt: skip
+    )
     again = swapped.height - swapped.unique().height if "task" in frame.columns else 0
     share = repeated / frame.height
     numbers = {"repeated rows": repeated, "same pair, task and rater again": again}
@@ -345,7 +454,16 @@ def check_duplicates(case: Case) -> Finding:
         f"; {again:,} times a rater judged the same pair on the same task again." if again else "."
     )
     bad = share > 0.01
-    return Finding("duplicates", "concern" if bad else "note" if repeated else "fine", text, "counted", "Remove rows that were logged twice; count votes of one rater on one pair once." if bad or again > 0.01 * frame.height else "", numbers)  # fmt: skip
+    return Finding(
+        "duplicates",
+        "concern" if bad else "note" if repeated else "fine",
+        text,
+        "counted",
+        "Remove rows that were logged twice; count votes of one rater on one pair once."
+        if bad or again > 0.01 * frame.height
+        else "",
+        numbers,
+    )
 
 
 def check_near_ties(case: Case) -> Finding:
@@ -362,8 +480,17 @@ def check_near_ties(case: Case) -> Finding:
         "tiers": int(board.tiers[-1]) if board.tiers is not None else 1,
     }
     verdict: Verdict = "concern" if len(top) > 1 else "note" if told < (n - 1) / 2 else "fine"
-    return Finding("near ties", verdict, f"{told} of {n - 1} neighbours can be told apart; {len(top)} {'policies' if len(top) > 1 else 'policy'} may be the best ({names(top)}).",
-                   f"simultaneous rank sets at {case.level:.0%}", "Publish rank sets or tiers instead of places; compare the candidates for the top more." if verdict != "fine" else "", numbers, top)  # fmt: skip
+    return Finding(
+        "near ties",
+        verdict,
+        f"{told} of {n - 1} neighbours can be told apart; {len(top)} {'policies' if len(top) > 1 else 'policy'} may be the best ({names(top)}).",
+        f"simultaneous rank sets at {case.level:.0%}",
+        "Publish rank sets or tiers instead of places; compare the candidates for the top more."
+        if verdict != "fine"
+        else "",
+        numbers,
+        top,
+    )
 
 
 def check_fewest(case: Case) -> Finding:
@@ -381,10 +508,24 @@ def check_fewest(case: Case) -> Finding:
             (leader,),
         )
     which = "; ".join(f"{n} x {a} against {b}, outcome {y:g}" for a, b, y, n in found.described[:3])
-    verdict: Verdict = "concern" if found.share < 0.005 else "note" if found.share < 0.02 else "fine"
-    return Finding("few battles", verdict, f"Removing {found.battles:,} of {case.evidence.total:,} comparisons ({100 * found.share:.2g}%) puts {found.challenger} above {leader}: {which}.",
-                   "influence, checked by refitting; an upper bound on the fewest", "Do not present the leader as settled; collect comparisons between the two." if verdict != "fine" else "",
-                   {"battles": found.battles, "share": found.share, "described": [list(d) for d in found.described]}, (leader, found.challenger))  # fmt: skip
+    verdict: Verdict = (
+        "concern" if found.share < 0.005 else "note" if found.share < 0.02 else "fine"
+    )
+    return Finding(
+        "few battles",
+        verdict,
+        f"Removing {found.battles:,} of {case.evidence.total:,} comparisons ({100 * found.share:.2g}%) puts {found.challenger} above {leader}: {which}.",
+        "influence, checked by refitting; an upper bound on the fewest",
+        "Do not present the leader as settled; collect comparisons between the two."
+        if verdict != "fine"
+        else "",
+        {
+            "battles": found.battles,
+            "share": found.share,
+            "described": [list(d) for d in found.described],
+        },
+        (leader, found.challenger),
+    )
 
 
 def check_leave_out(case: Case, what: str) -> Finding:
@@ -408,5 +549,14 @@ def check_leave_out(case: Case, what: str) -> Finding:
             numbers,
         )
     some = "; ".join(f"without {g}: {leader}" for g, leader in list(found.changes.items())[:3])
-    return Finding(check, "concern", f"The leader changes without one of {len(found.changes)} of {found.tried} {'policies' if what == 'policy' else what + 's'} ({some}).",
-                   "refitted without each", "Say so beside the board; compare the candidates for the top directly." if what == "policy" else f"Say that the top rests on single {what}s, or rank by {what}.", numbers, tuple(dict.fromkeys(found.changes.values())))  # fmt: skip
+    return Finding(
+        check,
+        "concern",
+        f"The leader changes without one of {len(found.changes)} of {found.tried} {'policies' if what == 'policy' else what + 's'} ({some}).",
+        "refitted without each",
+        "Say so beside the board; compare the candidates for the top directly."
+        if what == "policy"
+        else f"Say that the top rests on single {what}s, or rank by {what}.",
+        numbers,
+        tuple(dict.fromkeys(found.changes.values())),
+    )

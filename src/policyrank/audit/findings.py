@@ -60,15 +60,21 @@ class Audit:
     source: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "findings", tuple(sorted(self.findings, key=lambda f: ORDER[f.verdict])))
+        object.__setattr__(
+            self, "findings", tuple(sorted(self.findings, key=lambda f: ORDER[f.verdict]))
+        )
 
     def __repr__(self) -> str:
-        return f"Audit({len(self.concerns)} concerns in {len(self.findings)} checks of {self.source})"
+        return (
+            f"Audit({len(self.concerns)} concerns in {len(self.findings)} checks of {self.source})"
+        )
 
     def __str__(self) -> str:
         lines = [f"Audit of {self.source}"]
         for f in self.findings:
-            lines.append(f"[{f.verdict}] {f.check}: {f.what}" + (f" ({f.how_sure})" if f.how_sure else ""))
+            lines.append(
+                f"[{f.verdict}] {f.check}: {f.what}" + (f" ({f.how_sure})" if f.how_sure else "")
+            )
             if f.remedy:
                 lines.append(f"    -> {f.remedy}")
         return "\n".join(lines)
@@ -83,15 +89,25 @@ class Audit:
         for f in self.findings:
             if f.check == check:
                 return f
-        raise KeyError(f"no check is called {check!r}; there are: {', '.join(f.check for f in self.findings)}")
+        raise KeyError(
+            f"no check is called {check!r}; there are: {', '.join(f.check for f in self.findings)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists and numbers."""
         return {
             "source": self.source,
-            "findings": [{**{k: getattr(f, k) for k in ("check", "verdict", "what", "how_sure", "remedy")},
-                          "numbers": dict(f.numbers), "policies": list(f.policies)} for f in self.findings],
-        }  # fmt: skip
+            "findings": [
+                {
+                    **{
+                        k: getattr(f, k) for k in ("check", "verdict", "what", "how_sure", "remedy")
+                    },
+                    "numbers": dict(f.numbers),
+                    "policies": list(f.policies),
+                }
+                for f in self.findings
+            ],
+        }
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The audit as JSON text; written to ``path`` when given."""

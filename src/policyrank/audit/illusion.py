@@ -81,7 +81,9 @@ def variants_to_explain(gain: float, sd: float, most: int = 1_000_000) -> float:
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if expected_max_normal(middle) * sd >= gain else (middle + 1, high)
+        low, high = (
+            (low, middle) if expected_max_normal(middle) * sd >= gain else (middle + 1, high)
+        )
     return float(low)
 
 
@@ -154,7 +156,9 @@ def simulate_private_testing(
     """
     rng, strength = generator(seed), np.asarray(pool, dtype=float)
     true = theta + rng.normal(0, variety / ELO, size=(trials, variants))
-    opponents = rng.multinomial(battles, np.full(len(strength), 1 / len(strength)), size=(trials, variants))
+    opponents = rng.multinomial(
+        battles, np.full(len(strength), 1 / len(strength)), size=(trials, variants)
+    )
     wins = rng.binomial(opponents, expit(true[..., None] - strength)).sum(axis=-1)
     # The estimate solves sum of n_j sigma(t - pool_j) = wins (half a win kept from both ends, so that it is finite).
     wins = np.clip(wins, 0.5, battles - 0.5)
@@ -166,11 +170,15 @@ def simulate_private_testing(
         if np.abs(step).max() < 1e-9:
             break
     best = np.argmax(estimate, axis=1)[:, None]
-    excess = (np.take_along_axis(estimate, best, axis=1) - np.take_along_axis(true, best, axis=1))[:, 0] * ELO
+    excess = (np.take_along_axis(estimate, best, axis=1) - np.take_along_axis(true, best, axis=1))[
+        :, 0
+    ] * ELO
     return PrivateTesting(excess, float((estimate - true).std() * ELO))
 
 
-def simulate_battles(theta: ArrayLike, i: ArrayLike, j: ArrayLike, *, seed: Seed = 0) -> Comparisons:
+def simulate_battles(
+    theta: ArrayLike, i: ArrayLike, j: ArrayLike, *, seed: Seed = 0
+) -> Comparisons:
     """Battles i against j with winners drawn by Bradley-Terry; ``theta`` (policies,) or (battles, policies) in log-odds."""
     rng, t = generator(seed), np.asarray(theta, dtype=float)
     a, b = np.asarray(i, dtype=np.int32), np.asarray(j, dtype=np.int32)
@@ -200,7 +208,13 @@ class SamplingAsymmetry:
 
 
 def simulate_sampling_asymmetry(
-    ratio: float, *, policies: int = 20, favoured: int = 4, battles: int = 3000, spread: float = 100.0, seed: Seed = 0
+    ratio: float,
+    *,
+    policies: int = 20,
+    favoured: int = 4,
+    battles: int = 3000,
+    spread: float = 100.0,
+    seed: Seed = 0,
 ) -> SamplingAsymmetry:
     """A board on which some policies are drawn more often than the others.
 
@@ -227,17 +241,28 @@ def simulate_sampling_asymmetry(
     weight = np.where(liked, ratio, 1.0)
     i, j = np.triu_indices(policies, 1)
     k = rng.choice(len(i), size=battles, p=weight[i] * weight[j] / (weight[i] * weight[j]).sum())
-    board = bradley_terry(simulate_battles(theta, i[k], j[k], seed=rng), scale="natural", interval="none")
-    rating = np.array([board.rating[board.position(f"policy {p + 1:02d}")] for p in range(policies)])
+    board = bradley_terry(
+        simulate_battles(theta, i[k], j[k], seed=rng), scale="natural", interval="none"
+    )
+    rating = np.array(
+        [board.rating[board.position(f"policy {p + 1:02d}")] for p in range(policies)]
+    )
     error = ((rating - rating.mean()) - (theta - theta.mean())) * ELO
     share = float((liked[i[k]].mean() + liked[j[k]].mean()) / 2)
     return SamplingAsymmetry(
-        kendall_tau(theta, rating), share, *(float(np.sqrt((error[who] ** 2).mean())) for who in (liked, ~liked))
+        kendall_tau(theta, rating),
+        share,
+        *(float(np.sqrt((error[who] ** 2).mean())) for who in (liked, ~liked)),
     )
 
 
 def simulate_drift_with_removal(
-    removed: int, *, policies: int = 10, battles: int = 20_000, mix: tuple[float, float] = (0.9, 0.1), seed: Seed = 0
+    removed: int,
+    *,
+    policies: int = 10,
+    battles: int = 20_000,
+    mix: tuple[float, float] = (0.9, 0.1),
+    seed: Seed = 0,
 ) -> float:
     """Kendall's tau with the mix-averaged truth when the prompt mix turns over and some policies are removed in between.
 
@@ -259,4 +284,6 @@ def simulate_drift_with_removal(
     data = simulate_battles(np.concatenate([p[2] for p in parts]), i, j, seed=rng)
     board = bradley_terry(data, scale="natural", interval="none")
     truth = skill.mean(axis=0)
-    return kendall_tau(truth, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(policies)])
+    return kendall_tau(
+        truth, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(policies)]
+    )

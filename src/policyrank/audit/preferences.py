@@ -50,18 +50,26 @@ def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
     out = []
     for place, row in read_rows(source):
         if missing := [c for c in ("chosen", "rejected") if row.get(c) is None]:
-            raise EvidenceError(f"{place}: no {missing[0]}. Each row has prompt, chosen and rejected.")
+            raise EvidenceError(
+                f"{place}: no {missing[0]}. Each row has prompt, chosen and rejected."
+            )
         prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
         if prompt is None and isinstance(chosen, list):
             prompt = chosen[:-1]
         if prompt is None:
             raise EvidenceError(f"{place}: no prompt.")
-        pair = Pair(text_of(prompt), text_of(chosen[-1:] if isinstance(chosen, list) else chosen),
-                    text_of(rejected[-1:] if isinstance(rejected, list) else rejected), row.get("alpha"))  # fmt: skip
+        pair = Pair(
+            text_of(prompt),
+            text_of(chosen[-1:] if isinstance(chosen, list) else chosen),
+            text_of(rejected[-1:] if isinstance(rejected, list) else rejected),
+            row.get("alpha"),
+        )
         if pair.chosen == pair.rejected:
             raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
         if pair.alpha is not None and not 0.5 < pair.alpha <= 1:
-            raise EvidenceError(f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the raters.")
+            raise EvidenceError(
+                f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the raters."
+            )
         out.append(pair)
     if not out:
         raise EvidenceError(f"{source if isinstance(source, (str, Path)) else 'pairs'}: no pairs.")
@@ -105,7 +113,12 @@ class Cache:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 for key, value in found.items():
-                    row = {"key": key, "logprob": value.logprob, "tokens": value.tokens, "cut": value.cut}
+                    row = {
+                        "key": key,
+                        "logprob": value.logprob,
+                        "tokens": value.tokens,
+                        "cut": value.cut,
+                    }
                     file.write(json.dumps(row) + "\n")
                 file.flush()
 
@@ -127,7 +140,9 @@ def score_pairs(
     keys = {cache.key(p.prompt, a): (p.prompt, a) for p in pairs for a in (p.chosen, p.rejected)}
     todo = [k for k in keys if k not in cache.kept]
     done = len(keys) - len(todo)
-    for batch in answer_logprobs(model, tokenizer, [keys[k] for k in todo], **options) if todo else ():
+    for batch in (
+        answer_logprobs(model, tokenizer, [keys[k] for k in todo], **options) if todo else ()
+    ):
         cache.add({todo[i]: value for i, value in batch})
         done += len(batch)
         if report is not None:
@@ -159,7 +174,9 @@ class PreferenceAudit:
     def __str__(self) -> str:
         lines = [f"{len(self.difficulty):,} pairs", ""]
         for r in self.frame.iter_rows(named=True):
-            lines.append(f"{r['measure']:52s} {r['accuracy']:6.1%}   [{r['lower']:.1%}, {r['upper']:.1%}]")
+            lines.append(
+                f"{r['measure']:52s} {r['accuracy']:6.1%}   [{r['lower']:.1%}, {r['upper']:.1%}]"
+            )
         q = np.quantile(self.difficulty, [0.1, 0.5, 0.9])
         lines += [
             "",
@@ -188,7 +205,9 @@ def preference_audit(
         KL penalties of the ideal (Theorem 3.1 of the paper); shown when every pair has its alpha
     """
     w, lo = (np.array([x.logprob for x in side]) for side in (chosen, rejected))
-    nw, nl = (np.array([max(x.tokens, 1) for x in side], dtype=float) for side in (chosen, rejected))
+    nw, nl = (
+        np.array([max(x.tokens, 1) for x in side], dtype=float) for side in (chosen, rejected)
+    )
     group = np.unique([p.prompt for p in pairs], return_inverse=True)[1]
     shorter = np.where(nw == nl, 0.5, nw < nl)
     measures = {
@@ -202,10 +221,17 @@ def preference_audit(
     if all(a is not None for a in alpha):
         share = np.array(alpha, dtype=float)
         for beta in betas:
-            measures[f"ideal of preference training, beta {beta:g}"] = idealized_log_ratio(w - lo, share, beta) > 0
+            measures[f"ideal of preference training, beta {beta:g}"] = (
+                idealized_log_ratio(w - lo, share, beta) > 0
+            )
         for beta in betas:
-            measures[f"ideal, per token, beta {beta:g}"] = idealized_log_ratio(w / nw - lo / nl, share, beta) > 0
-    rows = [(name, *_clustered(np.asarray(v, dtype=float), group, level)) for name, v in measures.items()]
+            measures[f"ideal, per token, beta {beta:g}"] = (
+                idealized_log_ratio(w / nw - lo / nl, share, beta) > 0
+            )
+    rows = [
+        (name, *_clustered(np.asarray(v, dtype=float), group, level))
+        for name, v in measures.items()
+    ]
     frame = pl.DataFrame(rows, schema=["measure", "accuracy", "lower", "upper"], orient="row")
     model, baseline = rows[0][1], max(rows[2][1], rows[3][1])
     if baseline >= model - 0.01:
@@ -214,7 +240,9 @@ def preference_audit(
             f"Taking the {which} answer is right in {baseline:.1%}: the model's accuracy is no sign that it knows what people prefer."
         )
     if cut := sum(x.cut for side in (chosen, rejected) for x in side):
-        notes.append(f"{cut:,} answers were cut at the limit of tokens; their log-probabilities are too high.")
+        notes.append(
+            f"{cut:,} answers were cut at the limit of tokens; their log-probabilities are too high."
+        )
     if empty := sum(x.tokens == 0 for side in (chosen, rejected) for x in side):
         notes.append(f"{empty:,} answers are empty: probability 1, as end tokens are left out.")
     if (groups := int(group.max()) + 1) < 30:
@@ -228,5 +256,9 @@ def _clustered(values: Float, group: NDArray[np.int64], level: float) -> tuple[f
     if groups < 2:
         return mean, 0.0, 1.0
     total = np.bincount(group, values - mean)
-    half = quantile((1 + level) / 2, groups - 1) * np.sqrt(groups / (groups - 1) * (total**2).sum()) / len(values)
+    half = (
+        quantile((1 + level) / 2, groups - 1)
+        * np.sqrt(groups / (groups - 1) * (total**2).sum())
+        / len(values)
+    )
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)

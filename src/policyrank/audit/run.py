@@ -57,7 +57,10 @@ def audit(
 
 
 def _comparisons(
-    evidence: Comparisons, owners: Mapping[str, str] | None, level: float, say: Callable[[str], None]
+    evidence: Comparisons,
+    owners: Mapping[str, str] | None,
+    level: float,
+    say: Callable[[str], None],
 ) -> list[Finding]:
     say("rating")
     case = checks.Case.of(evidence, owners, level)
@@ -82,7 +85,11 @@ def _comparisons(
         findings.append(check())
     findings += [
         Finding(
-            "cycles", "concern", n.text, "goodness of fit of Bradley-Terry", "Show the win matrix beside the ratings."
+            "cycles",
+            "concern",
+            n.text,
+            "goodness of fit of Bradley-Terry",
+            "Show the win matrix beside the ratings.",
         )
         for n in case.board.notes
         if n.kind == "cyclic"
@@ -103,15 +110,24 @@ def _tasks(evidence: Scores | Rankings, level: float, say: Callable[[str], None]
     findings = []
     if board.separable is not None:
         top, told, n = board.may_be_best, int(board.separable.sum()), len(board)
-        findings.append(Finding(
-            "near ties", "concern" if len(top) > 1 else "note" if told < (n - 1) / 2 else "fine",
-            f"{told} of {n - 1} neighbours can be told apart; {len(top)} may be the best ({checks.names(top)}).",
-            f"simultaneous rank sets at {level:.0%}", "Publish rank sets or tiers instead of places." if told < n - 1 else "",
-            {"separable neighbours": told, "may be best": len(top)}, top,
-        ))  # fmt: skip
+        findings.append(
+            Finding(
+                "near ties",
+                "concern" if len(top) > 1 else "note" if told < (n - 1) / 2 else "fine",
+                f"{told} of {n - 1} neighbours can be told apart; {len(top)} may be the best ({checks.names(top)}).",
+                f"simultaneous rank sets at {level:.0%}",
+                "Publish rank sets or tiers instead of places." if told < n - 1 else "",
+                {"separable neighbours": told, "may be best": len(top)},
+                top,
+            )
+        )
     say("without one task")
     votes = evidence.to_rankings() if isinstance(evidence, Scores) else evidence
-    labels = evidence.columns if isinstance(evidence, Scores) else tuple(f"ballot {i + 1}" for i in range(len(votes)))
+    labels = (
+        evidence.columns
+        if isinstance(evidence, Scores)
+        else tuple(f"ballot {i + 1}" for i in range(len(votes)))
+    )
     what = "task" if isinstance(evidence, Scores) else "ballot"
     findings.append(_without_one(votes, labels, what))
     if isinstance(evidence, Scores):
@@ -122,7 +138,9 @@ def _tasks(evidence: Scores | Rankings, level: float, say: Callable[[str], None]
 def _borda(votes: Rankings, weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     wins = votes.preferences(weight)
     total = wins + wins.T
-    return np.asarray(np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0).sum(axis=1))
+    return np.asarray(
+        np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0).sum(axis=1)
+    )
 
 
 def _without_one(votes: Rankings, labels: tuple[str, ...], what: str) -> Finding:
@@ -147,8 +165,15 @@ def _without_one(votes: Rankings, labels: tuple[str, ...], what: str) -> Finding
             {"changes": {}},
         )
     some = "; ".join(f"without {g}: {p}" for g, p in list(changes.items())[:3])
-    return Finding(check, "concern", f"The leader by Borda ({leader}) changes without one of {len(changes)} {what}s ({some}).", "refitted without each",
-                   f"Say that the top rests on single {what}s.", {"changes": changes}, tuple(dict.fromkeys(changes.values())))  # fmt: skip
+    return Finding(
+        check,
+        "concern",
+        f"The leader by Borda ({leader}) changes without one of {len(changes)} {what}s ({some}).",
+        "refitted without each",
+        f"Say that the top rests on single {what}s.",
+        {"changes": changes},
+        tuple(dict.fromkeys(changes.values())),
+    )
 
 
 def _scale(evidence: Scores) -> Finding:
@@ -157,8 +182,14 @@ def _scale(evidence: Scores) -> Finding:
     if len(table) < 2:
         return Finding("scale", "unchecked", "Fewer than two tasks have a score of every policy.")
     spread = table.std(axis=1)
-    mean, scaled = table.mean(axis=0), (table / np.where(spread > 0, spread, 1)[:, None]).mean(axis=0)
-    tau, share = kendall_tau(mean, scaled), float((spread.max() ** 2) / max((spread**2).sum(), 1e-300))
+    mean, scaled = (
+        table.mean(axis=0),
+        (table / np.where(spread > 0, spread, 1)[:, None]).mean(axis=0),
+    )
+    tau, share = (
+        kendall_tau(mean, scaled),
+        float((spread.max() ** 2) / max((spread**2).sum(), 1e-300)),
+    )
     widest = (
         evidence.columns[int(np.argmax(evidence.table().std(axis=1)))]
         if len(table) == len(evidence.columns)
@@ -166,8 +197,14 @@ def _scale(evidence: Scores) -> Finding:
     )
     numbers = {"tau of means with and without scaling": tau, "largest share of variance": share}
     bad = tau < 0.9
-    return Finding("scale", "concern" if bad else "fine", f"The order by the mean score agrees with that of standardised scores to a Kendall's tau of {tau:.2f}; {widest} alone makes {share:.0%} of the variance of the sum.",
-                   "means with and without scaling by each task's spread", "Do not rank by the mean: normalise, or rank by Borda." if bad else "", numbers)  # fmt: skip
+    return Finding(
+        "scale",
+        "concern" if bad else "fine",
+        f"The order by the mean score agrees with that of standardised scores to a Kendall's tau of {tau:.2f}; {widest} alone makes {share:.0%} of the variance of the sum.",
+        "means with and without scaling by each task's spread",
+        "Do not rank by the mean: normalise, or rank by Borda." if bad else "",
+        numbers,
+    )
 
 
 def _complete(evidence: Scores) -> Finding:
@@ -175,5 +212,12 @@ def _complete(evidence: Scores) -> Finding:
     if not holes.any():
         return Finding("completeness", "fine", "Every policy has a score on every task.", "counted")
     few = tuple(evidence.policies[i] for i in np.argsort(-holes.sum(axis=0)) if holes[:, i].any())
-    return Finding("completeness", "concern", f"{holes.mean():.0%} of the table is empty; most for {checks.names(few)}.", "counted",
-                   "Compare policies on shared tasks only, or rank by plackett-luce, which corrects for who was measured where.", {"empty": float(holes.mean())}, few)  # fmt: skip
+    return Finding(
+        "completeness",
+        "concern",
+        f"{holes.mean():.0%} of the table is empty; most for {checks.names(few)}.",
+        "counted",
+        "Compare policies on shared tasks only, or rank by plackett-luce, which corrects for who was measured where.",
+        {"empty": float(holes.mean())},
+        few,
+    )

@@ -67,18 +67,31 @@ def fewest_battles(evidence: Comparisons, *, challengers: int = 5) -> FewestBatt
             cells.weight
             * p
             * (1 - p)
-            * (base.inverse[cells.i, cells.i] + base.inverse[cells.j, cells.j] - 2 * base.inverse[cells.i, cells.j])
+            * (
+                base.inverse[cells.i, cells.i]
+                + base.inverse[cells.j, cells.j]
+                - 2 * base.inverse[cells.i, cells.j]
+            )
         )
-        influence = residual * (direction[cells.i] - direction[cells.j]) / np.clip(1 - leverage, 0.1, None)
+        influence = (
+            residual * (direction[cells.i] - direction[cells.j]) / np.clip(1 - leverage, 0.1, None)
+        )
         useful = np.flatnonzero(influence > 0)
         useful = useful[np.argsort(-influence[useful], kind="stable")]
         available = np.cumsum(cells.count[useful])
         limit = int(
-            min(available[-1] if len(available) else 0, cells.count.sum() // 2, best.battles - 1 if best else np.inf)
+            min(
+                available[-1] if len(available) else 0,
+                cells.count.sum() // 2,
+                best.battles - 1 if best else np.inf,
+            )
         )
 
         def lead(
-            removed: int, useful: NDArray[np.int64] = useful, available: Float = available, rival: int = int(rival)
+            removed: int,
+            useful: NDArray[np.int64] = useful,
+            available: Float = available,
+            rival: int = int(rival),
         ) -> float:
             count = cells.count.copy()
             before = np.r_[0.0, available[:-1]]
@@ -103,10 +116,19 @@ def fewest_battles(evidence: Comparisons, *, challengers: int = 5) -> FewestBatt
             amount = int(min(left, cells.count[c]))
             if not amount:
                 break
-            taken.append((evidence.policies[cells.i[c]], evidence.policies[cells.j[c]], float(cells.y[c]), amount))
+            taken.append(
+                (
+                    evidence.policies[cells.i[c]],
+                    evidence.policies[cells.j[c]],
+                    float(cells.y[c]),
+                    amount,
+                )
+            )
             left -= amount
         names = evidence.policies
-        best = FewestBattles(names[top], names[int(rival)], high, high / float(cells.count.sum()), tuple(taken[:10]))
+        best = FewestBattles(
+            names[top], names[int(rival)], high, high / float(cells.count.sum()), tuple(taken[:10])
+        )
     return best
 
 
@@ -157,7 +179,11 @@ def leave_out(evidence: Comparisons, what: str, *, most: int = 300) -> LeaveOut:
         seen[cells.i[keep]] = seen[cells.j[keep]] = True
         theta[~seen] = -np.inf
         first = int(np.argmax(theta))
-        expected = leader if what != "policy" or g != leader else int(np.argsort(-whole.theta, kind="stable")[1])
+        expected = (
+            leader
+            if what != "policy" or g != leader
+            else int(np.argsort(-whole.theta, kind="stable")[1])
+        )
         if first != expected:
             changes[names[g]] = evidence.policies[first]
     return LeaveOut(len(tried), changes)

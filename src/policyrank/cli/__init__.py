@@ -29,7 +29,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     pass
 
@@ -52,7 +54,20 @@ def _commands() -> None:
     from policyrank.cli.train_control import controller  # noqa: F401 - so does it
     from policyrank.cli.world import world
 
-    for verb in (rank, compare, audit, plan, evaluate, preferences, attack, rerank, score, generate, methods, demo):
+    for verb in (
+        rank,
+        compare,
+        audit,
+        plan,
+        evaluate,
+        preferences,
+        attack,
+        rerank,
+        score,
+        generate,
+        methods,
+        demo,
+    ):
         app.command()(verb)
     app.command("eval-run")(eval_run)
     app.command("eval-detections")(eval_detections)
@@ -62,9 +77,23 @@ def _commands() -> None:
 
 
 EXTRAS = {
-    "torch": "learn", "sentence_transformers": "retrieval", "bm25s": "retrieval", "transformers": "llm", "peft": "llm", "datasets": "llm", "accelerate": "llm", "stable_baselines3": "control",
-    "gymnasium": "control", "qiskit": "quantum", "sklearn": "causal", "pycocotools": "detection", "ray": "ray", "pyspiel": "games", "pandas": "pandas", "pyarrow": "pandas",
-}  # fmt: skip
+    "torch": "learn",
+    "sentence_transformers": "retrieval",
+    "bm25s": "retrieval",
+    "transformers": "llm",
+    "peft": "llm",
+    "datasets": "llm",
+    "accelerate": "llm",
+    "stable_baselines3": "control",
+    "gymnasium": "control",
+    "qiskit": "quantum",
+    "sklearn": "causal",
+    "pycocotools": "detection",
+    "ray": "ray",
+    "pyspiel": "games",
+    "pandas": "pandas",
+    "pyarrow": "pandas",
+}
 """Module -> the extra that brings it."""
 
 
@@ -80,7 +109,11 @@ def main() -> None:
         module = (error.name or "").split(".")[0]
         if module not in EXTRAS and "pip install" not in str(error):
             raise
-        hint = f"needs {module}: pip install 'policyrank[{EXTRAS[module]}]'" if module in EXTRAS else str(error)
+        hint = (
+            f"needs {module}: pip install 'policyrank[{EXTRAS[module]}]'"
+            if module in EXTRAS
+            else str(error)
+        )
         print(f"policyrank: {hint}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:

@@ -17,9 +17,14 @@ def audit(
     file: c.File,
     owners: Annotated[
         Path | None,
-        typer.Option(help="Table with columns policy and owner, for shares by owner.", rich_help_panel=c.METHOD),
+        typer.Option(
+            help="Table with columns policy and owner, for shares by owner.",
+            rich_help_panel=c.METHOD,
+        ),
     ] = None,
-    level: Annotated[float, typer.Option(help="Level of tests and rank sets.", rich_help_panel=c.UNSURE)] = 0.95,
+    level: Annotated[
+        float, typer.Option(help="Level of tests and rank sets.", rich_help_panel=c.UNSURE)
+    ] = 0.95,
     html: c.Html = None,
     json: c.Json = False,
     title: c.Title = None,
@@ -31,7 +36,9 @@ def audit(
     policy: c.Policy = None,
     task: c.Task = None,
     rater: c.Rater = None,
-    time: Annotated[str | None, typer.Option(help="Column of the time.", rich_help_panel=c.READ)] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column of the time.", rich_help_panel=c.READ)
+    ] = None,
     score: c.Score = None,
     metric: c.Metric = None,
     replicate: c.Replicate = None,
@@ -43,7 +50,10 @@ def audit(
     on: c.Tasks = None,
     skip_bad: c.SkipBad = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 when there is a concern.", rich_help_panel=c.OUT)
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 3 when there is a concern.", rich_help_panel=c.OUT
+        ),
     ] = False,
 ) -> None:
     """Look for what a careful reader would object to: connection, sampling, raters, drift, order, near ties, a fragile top.
@@ -55,11 +65,29 @@ def audit(
 
     c.check_writable(html)
     reading = c.Reading(
-        {"a": a, "b": b, "outcome": outcome, "first_wins": first_wins, "policy": policy, "task": task, "rater": rater, "time": time,
-         "score": score, "metric": metric, "replicate": replicate, "ballot": ballot, "order": order, "rows": rows,
-         "lower_is_better": lower_is_better},
-        kind, skip_bad, only, on, {"task", "rater", "time"},
-    )  # fmt: skip
+        {
+            "a": a,
+            "b": b,
+            "outcome": outcome,
+            "first_wins": first_wins,
+            "policy": policy,
+            "task": task,
+            "rater": rater,
+            "time": time,
+            "score": score,
+            "metric": metric,
+            "replicate": replicate,
+            "ballot": ballot,
+            "order": order,
+            "rows": rows,
+            "lower_is_better": lower_is_better,
+        },
+        kind,
+        skip_bad,
+        only,
+        on,
+        {"task", "rater", "time"},
+    )
     owned = None
     if owners is not None:
         frame, name = tables.open_table(owners)
@@ -69,15 +97,22 @@ def audit(
             tables.find(columns, ("owner", "org", "organisation", "organization", "provider")),
         )
         if who is None or whose is None:
-            raise EvidenceError(f"{name}: columns policy and owner are needed. It has: {tables.listing(columns)}.")
+            raise EvidenceError(
+                f"{name}: columns policy and owner are needed. It has: {tables.listing(columns)}."
+            )
         owned = {str(p): str(o) for p, o in tables.collect(frame, name).select(who, whose).rows()}
     with c.working(f"Reading {file} …") as update:
         evidence = reading.evidence(file)
-        found = run(evidence, owners=owned, level=level, report=lambda check: update(f"Checking: {check} …"))
+        found = run(
+            evidence, owners=owned, level=level, report=lambda check: update(f"Checking: {check} …")
+        )
     if html is not None:
         heading = title or f"Audit of {'standard input' if file == '-' else Path(file).name}"
         audit_html(
-            found.to_dict(), html, title=heading, command="policyrank " + " ".join(shlex.quote(x) for x in sys.argv[1:])
+            found.to_dict(),
+            html,
+            title=heading,
+            command="policyrank " + " ".join(shlex.quote(x) for x in sys.argv[1:]),
         )
         c.written(html)
     print(found.to_json() if json else findings_text(found.to_dict(), colour=sys.stdout.isatty()))

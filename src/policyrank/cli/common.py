@@ -32,8 +32,12 @@ Kind = Annotated[
         rich_help_panel=READ,
     ),
 ]
-A = Annotated[str | None, typer.Option("--a", help="Column of the first policy.", rich_help_panel=READ)]
-B = Annotated[str | None, typer.Option("--b", help="Column of the second policy.", rich_help_panel=READ)]
+A = Annotated[
+    str | None, typer.Option("--a", help="Column of the first policy.", rich_help_panel=READ)
+]
+B = Annotated[
+    str | None, typer.Option("--b", help="Column of the second policy.", rich_help_panel=READ)
+]
 Outcome = Annotated[str | None, typer.Option(help="Column of the outcome.", rich_help_panel=READ)]
 FirstWins = Annotated[
     int | None,
@@ -44,25 +48,39 @@ FirstWins = Annotated[
         rich_help_panel=READ,
     ),
 ]
-Policy = Annotated[str | None, typer.Option(help="Column of the policy (scores, ballots).", rich_help_panel=READ)]
+Policy = Annotated[
+    str | None, typer.Option(help="Column of the policy (scores, ballots).", rich_help_panel=READ)
+]
 Task = Annotated[str | None, typer.Option(help="Column of the task.", rich_help_panel=READ)]
 Score = Annotated[str | None, typer.Option(help="Column of the score.", rich_help_panel=READ)]
 Metric = Annotated[
-    str | None, typer.Option(help="Column of the metric (for lm-eval folders: its name).", rich_help_panel=READ)
+    str | None,
+    typer.Option(
+        help="Column of the metric (for lm-eval folders: its name).", rich_help_panel=READ
+    ),
 ]
-Replicate = Annotated[str | None, typer.Option(help="Column of the seed, run or instance.", rich_help_panel=READ)]
+Replicate = Annotated[
+    str | None, typer.Option(help="Column of the seed, run or instance.", rich_help_panel=READ)
+]
 Rater = Annotated[str | None, typer.Option(help="Column of the rater.", rich_help_panel=READ)]
 Ballot = Annotated[
-    str | None, typer.Option(help="Column that says which ballot a row belongs to.", rich_help_panel=READ)
+    str | None,
+    typer.Option(help="Column that says which ballot a row belongs to.", rich_help_panel=READ),
 ]
 Order = Annotated[
-    str | None, typer.Option(help="Column with a whole ballot, such as 'A > B = C'.", rich_help_panel=READ)
+    str | None,
+    typer.Option(help="Column with a whole ballot, such as 'A > B = C'.", rich_help_panel=READ),
 ]
 Covariate = Annotated[
     list[str] | None,
-    typer.Option(help="Column of a difference between the two (style control); repeatable.", rich_help_panel=READ),
+    typer.Option(
+        help="Column of a difference between the two (style control); repeatable.",
+        rich_help_panel=READ,
+    ),
 ]
-Rows = Annotated[str | None, typer.Option(help="Rows of a wide table: policies or tasks.", rich_help_panel=READ)]
+Rows = Annotated[
+    str | None, typer.Option(help="Rows of a wide table: policies or tasks.", rich_help_panel=READ)
+]
 Lower = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,21 +90,34 @@ Lower = Annotated[
     ),
 ]
 Only = Annotated[
-    list[str] | None, typer.Option("--only", help="Keep only this policy; repeatable.", rich_help_panel=READ)
+    list[str] | None,
+    typer.Option("--only", help="Keep only this policy; repeatable.", rich_help_panel=READ),
 ]
-Tasks = Annotated[list[str] | None, typer.Option("--on", help="Keep only this task; repeatable.", rich_help_panel=READ)]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--on", help="Keep only this task; repeatable.", rich_help_panel=READ),
+]
 SkipBad = Annotated[
     bool,
     typer.Option(
-        "--skip-bad", help="Leave out unusable rows and count them, instead of stopping.", rich_help_panel=READ
+        "--skip-bad",
+        help="Leave out unusable rows and count them, instead of stopping.",
+        rich_help_panel=READ,
     ),
 ]
-Html = Annotated[Path | None, typer.Option(help="Write one self-contained page.", rich_help_panel=OUT)]
+Html = Annotated[
+    Path | None, typer.Option(help="Write one self-contained page.", rich_help_panel=OUT)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUT)]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.", rich_help_panel=OUT)]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.", rich_help_panel=OUT)]
-Top = Annotated[int | None, typer.Option(help="Show only the first N in the terminal.", min=1, rich_help_panel=OUT)]
-Title = Annotated[str | None, typer.Option(help="Headline of the page or plot.", rich_help_panel=OUT)]
+Top = Annotated[
+    int | None,
+    typer.Option(help="Show only the first N in the terminal.", min=1, rich_help_panel=OUT),
+]
+Title = Annotated[
+    str | None, typer.Option(help="Headline of the page or plot.", rich_help_panel=OUT)
+]
 
 
 @dataclass
@@ -105,13 +136,25 @@ class Reading:
         source = sys.stdin.buffer.read() if file == "-" else file
         kind = self.kind or detect(source)
         takes = {
-            "comparisons": {"a", "b", "outcome", "first_wins", "task", "rater", "time", "covariates"},
+            "comparisons": {
+                "a",
+                "b",
+                "outcome",
+                "first_wins",
+                "task",
+                "rater",
+                "time",
+                "covariates",
+            },
             "scores": {"policy", "task", "score", "metric", "replicate", "rows", "lower_is_better"},
             "rankings": {"policy", "ballot", "order"},
         }.get(kind, set())
         given = {k: v for k, v in self.columns.items() if v not in (None, [], ())}
         if extra := sorted(set(given) - takes) if takes else []:
-            names = ", ".join("--" + e.replace("_", "-").removesuffix("s" if e == "covariates" else "") for e in extra)
+            names = ", ".join(
+                "--" + e.replace("_", "-").removesuffix("s" if e == "covariates" else "")
+                for e in extra
+            )
             raise EvidenceError(
                 f"{file} holds {kind}; {names} says nothing about those. Name the kind with --kind if it was told wrongly."
             )
@@ -172,5 +215,7 @@ def table(path: Path, columns: tuple[str, ...]) -> Any:
     except pl.exceptions.PolarsError as error:
         raise EvidenceError(f"{path}: {str(error).splitlines()[0]}.") from error
     if missing := [k for k in columns if k not in frame.columns]:
-        raise EvidenceError(f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}.")
+        raise EvidenceError(
+            f"{path} has no column {missing[0]!r}; it has {', '.join(frame.columns)}."
+        )
     return frame

@@ -18,7 +18,9 @@ def compare(
     file: c.File,
     methods: Annotated[
         str | None,
-        typer.Option(help="Names with commas between; all that apply if not given.", rich_help_panel=c.METHOD),
+        typer.Option(
+            help="Names with commas between; all that apply if not given.", rich_help_panel=c.METHOD
+        ),
     ] = None,
     html: c.Html = None,
     json: c.Json = False,
@@ -51,25 +53,50 @@ def compare(
         raise typer.BadParameter("choose one of --json and --csv")
     c.check_writable(html)
     reading = c.Reading(
-        {"a": a, "b": b, "outcome": outcome, "first_wins": first_wins, "policy": policy, "task": task, "score": score, "metric": metric,
-         "replicate": replicate, "ballot": ballot, "order": order, "rows": rows, "lower_is_better": lower_is_better},
-        kind, skip_bad, only, on,
-    )  # fmt: skip
+        {
+            "a": a,
+            "b": b,
+            "outcome": outcome,
+            "first_wins": first_wins,
+            "policy": policy,
+            "task": task,
+            "score": score,
+            "metric": metric,
+            "replicate": replicate,
+            "ballot": ballot,
+            "order": order,
+            "rows": rows,
+            "lower_is_better": lower_is_better,
+        },
+        kind,
+        skip_bad,
+        only,
+        on,
+    )
     with c.working(f"Reading {file} …") as update:
         evidence = reading.evidence(file)
         update("Ranking by every method …")
-        found = compare_methods(evidence, methods=None if methods is None else [m.strip() for m in methods.split(",")])
+        found = compare_methods(
+            evidence, methods=None if methods is None else [m.strip() for m in methods.split(",")]
+        )
         if html is not None:
             from policyrank.rank import rank as rank_evidence
 
             board = rank_evidence(evidence, method=found.methods[0])
-            board.to_html(html, evidence=evidence, compared=found, title=title or f"Methods compared: {file}")
+            board.to_html(
+                html, evidence=evidence, compared=found, title=title or f"Methods compared: {file}"
+            )
             c.written(html)
     if json:
         tau = [[None if np.isnan(t) else t for t in row] for row in found.agreement.tolist()]
         print(
             json_module.dumps(
-                {"ranks": found.frame.to_dicts(), "methods": found.methods, "kendall_tau": tau, "failed": found.failed},
+                {
+                    "ranks": found.frame.to_dicts(),
+                    "methods": found.methods,
+                    "kendall_tau": tau,
+                    "failed": found.failed,
+                },
                 indent=2,
                 ensure_ascii=False,
             )
@@ -83,14 +110,21 @@ def compare(
 
 
 def methods(
-    train: Annotated[bool, typer.Option("--train", help="The objectives of training instead (needs the extra learn).")] = False,
-) -> None:  # fmt: skip
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="The objectives of training instead (needs the extra learn)."),
+    ] = False,
+) -> None:
     """List the ranking methods, what evidence they take, and what they do."""
     if train:
         from policyrank.learn import LOSSES, PREFERENCE_LOSSES
         from policyrank.learn.rewards import REWARD_LOSSES
 
-        for what, names in (("train ranker", LOSSES), ("train preference", [*PREFERENCE_LOSSES, "tpo"]), ("train reward", REWARD_LOSSES)):  # fmt: skip
+        for what, names in (
+            ("train ranker", LOSSES),
+            ("train preference", [*PREFERENCE_LOSSES, "tpo"]),
+            ("train reward", REWARD_LOSSES),
+        ):
             print(f"{what}: {', '.join(names)}")
         return
     for name, method in METHODS.items():

@@ -13,8 +13,12 @@ from policyrank.evidence import EvidenceError
 
 
 def demo(
-    what: Annotated[str, typer.Argument(help="atari: rank published scores; inventory: simulate and rank.")] = "atari",
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the page, the plot and the table.")] = Path("demo"),
+    what: Annotated[
+        str, typer.Argument(help="atari: rank published scores; inventory: simulate and rank.")
+    ] = "atari",
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for the page, the plot and the table.")
+    ] = Path("demo"),
 ) -> None:
     """Rank eight agents by their published scores on 57 Atari games, or eight inventory controllers on 20 scenarios; needs no network."""
     shows = {"atari": _atari, "inventory": _inventory}
@@ -29,19 +33,37 @@ def _inventory(folder: Path) -> None:
     from policyrank.report import terminal
     from policyrank.worlds import inventory as inv
 
-    chosen = ("newsvendor", "newsvendor-I", "(s, S)", "(s, S)-I", "smoothing", "echelon", "echelon-I")
+    chosen = (
+        "newsvendor",
+        "newsvendor-I",
+        "(s, S)",
+        "(s, S)-I",
+        "smoothing",
+        "echelon",
+        "echelon-I",
+    )
     controllers = {name: inv.HEURISTICS[name] for name in chosen} | {"DLP-I": inv.PLANS["DLP-I"]}
     scenarios = inv.core_grid()
     title = f"Eight inventory controllers on {len(scenarios)} scenarios"
-    print(f"{title}, 20 episodes each with the same customers (Barati and Hu 2026, arXiv 2605.11355); -I: knows the mean demand\n")  # fmt: skip
+    print(
+        f"{title}, 20 episodes each with the same customers (Barati and Hu 2026, arXiv 2605.11355); -I: knows the mean demand\n"
+    )
     scores, board = ranked_live(inv.growing_evidence(scenarios, controllers, range(20)), title)
     print(terminal.text(board, colour=sys.stdout.isatty()))
-    page, plot, table = folder / "inventory.html", folder / "inventory.png", folder / "inventory.csv"
+    page, plot, table = (
+        folder / "inventory.html",
+        folder / "inventory.png",
+        folder / "inventory.csv",
+    )
     scores.write(table)
     board.to_html(page, evidence=scores, title=title, command="policyrank demo inventory")
     board.plot(plot, title=title)
-    print(f"\n1.0 is the profit of an oracle that knows all customers in advance.\nwrote {page}, {plot}, {table}")
-    print("try    policyrank world inventory --network serial --controller MSSP-I --controller echelon-I --episodes 10")
+    print(
+        f"\n1.0 is the profit of an oracle that knows all customers in advance.\nwrote {page}, {plot}, {table}"
+    )
+    print(
+        "try    policyrank world inventory --network serial --controller MSSP-I --controller echelon-I --episodes 10"
+    )
 
 
 def _atari(folder: Path) -> None:

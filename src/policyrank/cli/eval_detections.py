@@ -13,14 +13,43 @@ from policyrank.evidence import EvidenceError
 
 
 def eval_detections(
-    files: Annotated[list[Path], typer.Argument(metavar="DETECTIONS... TRUTH", help="COCO result files, then the COCO or LVIS ground truth (JSON, gzipped or not).")],
-    budget: Annotated[str, typer.Option(help="Which detections count: fixed (10,000 a class, AP-Fixed), lvis (300 an image), coco (100 an image and class), none.", rich_help_panel=c.METHOD)] = "fixed",
-    masks: Annotated[bool, typer.Option("--masks", help="Compare masks instead of boxes (extra detection).", rich_help_panel=c.METHOD)] = False,
-    audit: Annotated[bool, typer.Option("--audit", help="Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP under a limit an image.", rich_help_panel=c.METHOD)] = False,
-    out: Annotated[Path | None, typer.Option(help="Write AP by category (.csv, .parquet).", rich_help_panel=c.OUT)] = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DETECTIONS... TRUTH",
+            help="COCO result files, then the COCO or LVIS ground truth (JSON, gzipped or not).",
+        ),
+    ],
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="Which detections count: fixed (10,000 a class, AP-Fixed), lvis (300 an image), coco (100 an image and class), none.",
+            rich_help_panel=c.METHOD,
+        ),
+    ] = "fixed",
+    masks: Annotated[
+        bool,
+        typer.Option(
+            "--masks",
+            help="Compare masks instead of boxes (extra detection).",
+            rich_help_panel=c.METHOD,
+        ),
+    ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP under a limit an image.",
+            rich_help_panel=c.METHOD,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write AP by category (.csv, .parquet).", rich_help_panel=c.OUT),
+    ] = None,
     html: c.Html = None,
     json: c.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Score detectors, category by category, and rank them with intervals.
 
     AP-Fixed cannot be changed by rescaling the scores of a class; AP under a limit an image can. AP-Pool asks for scores that mean the same in all classes.
@@ -41,7 +70,9 @@ def eval_detections(
     truth = read_ground_truth(files[-1])
     names = [f.stem for f in files[:-1]]
     if len(set(names)) < len(names):
-        raise EvidenceError("two files of detections have the same name: rename one, names tell detectors apart.")
+        raise EvidenceError(
+            "two files of detections have the same name: rename one, names tell detectors apart."
+        )
     overlap: Overlap = "mask" if masks else "box"
     results, found = {}, {}
     with c.working("Matching …") as update:
@@ -52,9 +83,14 @@ def eval_detections(
                 results[name] = detection_ap(truth, found[name], budget=budget, overlap=overlap)
             except (ValueError, ModuleNotFoundError) as error:
                 raise EvidenceError(f"{path}: {error}") from None
-    frame = pl.concat([
-        pl.DataFrame({"policy": [name] * len(truth.names), "task": truth.names, "score": r.by_category()}) for name, r in results.items()
-    ]).filter(pl.col("score").is_not_nan())  # fmt: skip
+    frame = pl.concat(
+        [
+            pl.DataFrame(
+                {"policy": [name] * len(truth.names), "task": truth.names, "score": r.by_category()}
+            )
+            for name, r in results.items()
+        ]
+    ).filter(pl.col("score").is_not_nan())
     if out is not None:
         (frame.write_parquet if out.suffix == ".parquet" else frame.write_csv)(out)
         c.written(out)
@@ -68,13 +104,19 @@ def eval_detections(
     for name in sorted(names, key=lambda n: -summaries[n]["AP"]):
         print(f"{name:{width}s}" + "".join(f"{100 * summaries[name][k]:10.2f}" for k in keys))
         if results[name].thin and budget == "fixed":
-            c.say(f"! {name}: {results[name].thin:,} of {len(truth.names):,} categories have fewer than 10,000 detections; AP-Fixed compares detectors that gave that many, or all they had")  # fmt: skip
+            c.say(
+                f"! {name}: {results[name].thin:,} of {len(truth.names):,} categories have fewer than 10,000 detections; AP-Fixed compares detectors that gave that many, or all they had"
+            )
     if audit:
         limit: Budget = ("image", 300) if truth.federated else ("image", 100)
-        print(f"\nAP with at most {limit[1]} detections an image, before and after keeping only the best of each class first, beside AP-Fixed:")  # fmt: skip
+        print(
+            f"\nAP with at most {limit[1]} detections an image, before and after keeping only the best of each class first, beside AP-Fixed:"
+        )
         for name in names:
             own = found[name]
-            cells = [f"{100 * detection_ap(truth, own, budget=limit, overlap=overlap).summary()['AP']:.2f}"]
+            cells = [
+                f"{100 * detection_ap(truth, own, budget=limit, overlap=overlap).summary()['AP']:.2f}"
+            ]
             for n in (1000, 200, 50):
                 fewer = own.take(gamed(own, n))
                 a, b = (
@@ -84,7 +126,11 @@ def eval_detections(
                 cells.append(f"best {n}: {a:.2f} (fixed {b:.2f})")
             print(f"{name:{width}s}  {'  '.join(cells)}")
     if len(names) > 1:
-        board = aggregate(Scores.of(frame["policy"].to_list(), frame["task"].to_list(), np.asarray(frame["score"])))
+        board = aggregate(
+            Scores.of(
+                frame["policy"].to_list(), frame["task"].to_list(), np.asarray(frame["score"])
+            )
+        )
         print("\nAP by category (a category is a task):")
         print(board)
         if html is not None:

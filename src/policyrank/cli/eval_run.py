@@ -13,7 +13,10 @@ from policyrank.cli import common as c
 
 
 def eval_run(
-    files: Annotated[list[Path], typer.Argument(metavar="RUN... QRELS", help="TREC runs, then the TREC judgements.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN... QRELS", help="TREC runs, then the TREC judgements."),
+    ],
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -24,10 +27,14 @@ def eval_run(
         ),
     ] = None,
     least: Annotated[
-        float, typer.Option(help="Smallest grade that is relevant, for choosing queries.", rich_help_panel=c.METHOD)
+        float,
+        typer.Option(
+            help="Smallest grade that is relevant, for choosing queries.", rich_help_panel=c.METHOD
+        ),
     ] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="Write the per-query scores (.csv, .parquet).", rich_help_panel=c.OUT)
+        Path | None,
+        typer.Option(help="Write the per-query scores (.csv, .parquet).", rich_help_panel=c.OUT),
     ] = None,
     html: c.Html = None,
     json: c.Json = False,
@@ -45,14 +52,20 @@ def eval_run(
     c.check_writable(out, html)
     *runs, qrels = files
     if len({p.stem for p in runs}) < len(runs):
-        raise EvidenceError("two runs have one file name: their names would be the same. Rename one.")
+        raise EvidenceError(
+            "two runs have one file name: their names would be the same. Rename one."
+        )
     names = measure or ["nDCG@10", "AP", "RR", "R@100"]
     loaded, grades = {p.stem: read_run(p) for p in runs}, read_qrels(qrels)
     if len(runs) == 1:
         if out is not None or html is not None:
             raise EvidenceError("one run makes no ranking: --out and --html need two.")
         table = run_means(loaded[runs[0].stem], grades, names, least=least)
-        print(js.dumps(table, indent=2) if json else "\n".join(f"{m:20s} {v:.4f}" for m, v in table.items()))
+        print(
+            js.dumps(table, indent=2)
+            if json
+            else "\n".join(f"{m:20s} {v:.4f}" for m, v in table.items())
+        )
         return
     scores = score_runs(loaded, grades, names, least=least)
     if out is not None:
@@ -64,14 +77,21 @@ def eval_run(
         board.to_html(html, title=f"{names[0]} of {len(runs)} runs")
         c.written(html)
     if json:
-        print(js.dumps({"board": board.to_dict(), "tests": [vars(t) for t in tests]}, indent=2, default=str))
+        print(
+            js.dumps(
+                {"board": board.to_dict(), "tests": [vars(t) for t in tests]}, indent=2, default=str
+            )
+        )
         return
     print(terminal.text(board, colour=sys.stdout.isatty(), top=top))
     means = {m: scores.filter(metrics=m).table() for m in names}
     width = max(len(p) for p in scores.policies)
     print("\n" + " " * width + "".join(f"{m:>14s}" for m in names))
     for p in board.policies[:top]:
-        print(f"{p:{width}s}" + "".join(f"{means[m][:, scores.policies.index(p)].mean():14.4f}" for m in names))
+        print(
+            f"{p:{width}s}"
+            + "".join(f"{means[m][:, scores.policies.index(p)].mean():14.4f}" for m in names)
+        )
     print(f"\npaired over queries, {names[0]} (permutation test; p after Holm's correction):")
     for t in tests:
         print(

@@ -19,7 +19,8 @@ def evaluate(
     spec: Annotated[
         Path,
         typer.Argument(
-            metavar="SPEC", help="Python file with POLICIES and TASKS (and perhaps PLAY), or TOML file that names them."
+            metavar="SPEC",
+            help="Python file with POLICIES and TASKS (and perhaps PLAY), or TOML file that names them.",
         ),
     ],
     sampler: Annotated[
@@ -35,20 +36,30 @@ def evaluate(
     stop: Annotated[
         str | None,
         typer.Option(
-            help="best, order, or top:K: stop when it is known with probability 1 - delta.", rich_help_panel=c.METHOD
+            help="best, order, or top:K: stop when it is known with probability 1 - delta.",
+            rich_help_panel=c.METHOD,
         ),
     ] = None,
-    delta: Annotated[float, typer.Option(help="Chance that the stopping rule errs.", rich_help_panel=c.METHOD)] = 0.05,
+    delta: Annotated[
+        float, typer.Option(help="Chance that the stopping rule errs.", rich_help_panel=c.METHOD)
+    ] = 0.05,
     store: Annotated[
         str | None,
         typer.Option(
-            help="Path (SQLite) or SQLAlchemy URL; an interrupted run goes on from it.", rich_help_panel=c.OUT
+            help="Path (SQLite) or SQLAlchemy URL; an interrupted run goes on from it.",
+            rich_help_panel=c.OUT,
         ),
     ] = None,
-    run: Annotated[str, typer.Option(help="Name of the run in the store.", rich_help_panel=c.OUT)] = "run",
+    run: Annotated[
+        str, typer.Option(help="Name of the run in the store.", rich_help_panel=c.OUT)
+    ] = "run",
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes (one a core if not given; 0: this process).", min=0, rich_help_panel=c.METHOD),
+        typer.Option(
+            help="Processes (one a core if not given; 0: this process).",
+            min=0,
+            rich_help_panel=c.METHOD,
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -62,7 +73,10 @@ def evaluate(
         float | None, typer.Option(help="Seconds an evaluation may take.", rich_help_panel=c.METHOD)
     ] = None,
     retries: Annotated[
-        int, typer.Option(help="How often a failed evaluation is tried again.", min=0, rich_help_panel=c.METHOD)
+        int,
+        typer.Option(
+            help="How often a failed evaluation is tried again.", min=0, rich_help_panel=c.METHOD
+        ),
     ] = 1,
     independent: Annotated[
         bool,
@@ -72,11 +86,14 @@ def evaluate(
             rich_help_panel=c.METHOD,
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=c.METHOD)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=c.METHOD)
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write the results (.csv, .parquet, .jsonl): what `policyrank rank` reads.", rich_help_panel=c.OUT
+            help="Write the results (.csv, .parquet, .jsonl): what `policyrank rank` reads.",
+            rich_help_panel=c.OUT,
         ),
     ] = None,
     html: c.Html = None,
@@ -102,18 +119,37 @@ def evaluate(
         kind, _, k = stop.partition(":")
         if kind not in ("best", "order", "top") or (kind == "top") != k.isdigit():
             raise typer.BadParameter("stop is best, order or top:K")
-        rule = {"best": best_known, "order": order_known}[kind](delta) if kind != "top" else top_k_known(int(k), delta)
+        rule = (
+            {"best": best_known, "order": order_known}[kind](delta)
+            if kind != "top"
+            else top_k_known(int(k), delta)
+        )
     with c.working(f"Evaluating {len(policies)} policies on {len(tasks)} tasks …") as update:
         found = go(
-            policies, tasks, play=play, sampler=sampler, budget=budget, stop=rule, store=store, run=run, workers=workers, ray=ray, timeout=timeout,
-            retries=retries, common_random_numbers=not independent, seed=seed, report=lambda p: update(str(p)),
-        )  # fmt: skip
+            policies,
+            tasks,
+            play=play,
+            sampler=sampler,
+            budget=budget,
+            stop=rule,
+            store=store,
+            run=run,
+            workers=workers,
+            ray=ray,
+            timeout=timeout,
+            retries=retries,
+            common_random_numbers=not independent,
+            seed=seed,
+            report=lambda p: update(str(p)),
+        )
     c.say(f"policyrank: {len(found.results):,} evaluations; stopped because {found.reason}")
     for policy in {r.policy for r in found.failures}:
         of = [r for r in found.failures if r.policy == policy]
         c.say(f"policyrank: {policy} failed {len(of):,} times, last: {of[-1].error}")
     if found.set_aside:
-        c.say(f"policyrank: set aside after five failures and no success: {', '.join(found.set_aside)}")
+        c.say(
+            f"policyrank: set aside after five failures and no success: {', '.join(found.set_aside)}"
+        )
     if found.evidence is not None and out is not None:
         found.evidence.write(out)
         c.written(out)
@@ -151,7 +187,9 @@ def _load(spec: Path) -> tuple[dict[str, Any], Any, Any]:
     if not tasks:
         raise EvidenceError(f"{spec}: no tasks. Define TASKS = [names] or {{name: task}}.")
     if play is None and (bad := [n for n, p in policies.items() if not callable(p)]):
-        raise EvidenceError(f"{spec}: {bad[0]!r} is no callable(task, seed). Make it one, or define PLAY.")
+        raise EvidenceError(
+            f"{spec}: {bad[0]!r} is no callable(task, seed). Make it one, or define PLAY."
+        )
     return policies, tasks, play
 
 
@@ -162,7 +200,10 @@ def _carry(folder: Path) -> None:
     except ModuleNotFoundError:
         return  # the runner says what to install
     for module in list(sys.modules.values()):
-        if Path(getattr(module, "__file__", None) or "/").parent == folder and "." not in module.__name__:
+        if (
+            Path(getattr(module, "__file__", None) or "/").parent == folder
+            and "." not in module.__name__
+        ):
             cloudpickle.register_pickle_by_value(module)
 
 

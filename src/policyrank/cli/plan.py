@@ -12,7 +12,9 @@ from policyrank.evidence import EvidenceError
 
 def plan(
     file: c.File,
-    budget: Annotated[int, typer.Option(help="Comparisons to plan.", min=1, rich_help_panel=c.METHOD)] = 100,
+    budget: Annotated[
+        int, typer.Option(help="Comparisons to plan.", min=1, rich_help_panel=c.METHOD)
+    ] = 100,
     goal: Annotated[
         str,
         typer.Option(
@@ -38,14 +40,30 @@ def plan(
         raise typer.BadParameter("choose one of --json and --csv")
     if goal not in ("rank-uncertainty", "best", "a-optimal", "d-optimal"):
         raise EvidenceError(f"goal={goal!r}: use rank-uncertainty, best, a-optimal or d-optimal.")
-    reading = c.Reading({"a": a, "b": b, "outcome": outcome, "first_wins": first_wins}, "comparisons", skip_bad, only)
+    reading = c.Reading(
+        {"a": a, "b": b, "outcome": outcome, "first_wins": first_wins},
+        "comparisons",
+        skip_bad,
+        only,
+    )
     with c.working(f"Reading {file} …") as update:
         evidence = reading.evidence(file)
         update("Planning …")
         made = make(evidence, budget, goal=goal)  # type: ignore[arg-type]
     if json:
-        print(json_module.dumps({"goal": made.goal, "budget": made.budget, "misordered_now": made.misordered_now, "misordered_after": made.misordered_after,
-                                 "plan": made.frame.to_dicts()}, indent=2, ensure_ascii=False))  # fmt: skip
+        print(
+            json_module.dumps(
+                {
+                    "goal": made.goal,
+                    "budget": made.budget,
+                    "misordered_now": made.misordered_now,
+                    "misordered_after": made.misordered_after,
+                    "plan": made.frame.to_dicts(),
+                },
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
     elif csv:
         print(made.frame.write_csv(), end="")
     else:

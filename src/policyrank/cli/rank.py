@@ -21,37 +21,60 @@ def rank(
     method: Annotated[
         str,
         typer.Option(
-            "--method", "-m", help="auto, or a name that `policyrank methods` lists.", rich_help_panel=c.METHOD
+            "--method",
+            "-m",
+            help="auto, or a name that `policyrank methods` lists.",
+            rich_help_panel=c.METHOD,
         ),
     ] = "auto",
-    scale: Annotated[str | None, typer.Option(help="elo or natural (log-odds).", rich_help_panel=c.METHOD)] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="elo or natural (log-odds).", rich_help_panel=c.METHOD)
+    ] = None,
     prior: Annotated[
         str | None,
-        typer.Option(help="auto, none, or the sd of a Gaussian prior in log-odds.", rich_help_panel=c.METHOD),
+        typer.Option(
+            help="auto, none, or the sd of a Gaussian prior in log-odds.", rich_help_panel=c.METHOD
+        ),
     ] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option(help="NAME=RATING: fix a rating; repeatable.", rich_help_panel=c.METHOD)
+        list[str] | None,
+        typer.Option(help="NAME=RATING: fix a rating; repeatable.", rich_help_panel=c.METHOD),
     ] = None,
     order_effect: Annotated[
-        bool, typer.Option("--order-effect", help="Fit the advantage of being listed first.", rich_help_panel=c.METHOD)
+        bool,
+        typer.Option(
+            "--order-effect",
+            help="Fit the advantage of being listed first.",
+            rich_help_panel=c.METHOD,
+        ),
     ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "--option", "-o", help="NAME=VALUE: any other option of the method; repeatable.", rich_help_panel=c.METHOD
+            "--option",
+            "-o",
+            help="NAME=VALUE: any other option of the method; repeatable.",
+            rich_help_panel=c.METHOD,
         ),
     ] = None,
     interval: Annotated[
         str | None,
         typer.Option(
-            help="auto, sandwich, fisher, bootstrap, none (as the method has them).", rich_help_panel=c.UNSURE
+            help="auto, sandwich, fisher, bootstrap, none (as the method has them).",
+            rich_help_panel=c.UNSURE,
         ),
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option(help="rater or task: their comparisons are not independent.", rich_help_panel=c.UNSURE)
+        str | None,
+        typer.Option(
+            help="rater or task: their comparisons are not independent.", rich_help_panel=c.UNSURE
+        ),
     ] = None,
     level: Annotated[
-        float, typer.Option(help="Coverage of intervals and rank sets, between 0 and 1.", rich_help_panel=c.UNSURE)
+        float,
+        typer.Option(
+            help="Coverage of intervals and rank sets, between 0 and 1.", rich_help_panel=c.UNSURE
+        ),
     ] = 0.95,
     marginal: Annotated[
         bool,
@@ -64,9 +87,13 @@ def rank(
     resamples: Annotated[
         int | None, typer.Option(help="Bootstrap resamples.", min=20, rich_help_panel=c.UNSURE)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=c.UNSURE)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=c.UNSURE)
+    ] = 0,
     html: c.Html = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.", rich_help_panel=c.OUT)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.", rich_help_panel=c.OUT)
+    ] = None,
     json: c.Json = False,
     csv: c.Csv = False,
     markdown: c.Markdown = False,
@@ -123,21 +150,50 @@ def rank(
             options[name] = value
     if prior is not None:
         options["prior"] = (
-            _number(prior, "--prior") if prior not in ("auto", "none") else None if prior == "none" else "auto"
+            _number(prior, "--prior")
+            if prior not in ("auto", "none")
+            else None
+            if prior == "none"
+            else "auto"
         )
     if anchor:
-        options["anchors"] = {name: _number(v, "--anchor") for name, v in (_split(x, "--anchor") for x in anchor)}
+        options["anchors"] = {
+            name: _number(v, "--anchor") for name, v in (_split(x, "--anchor") for x in anchor)
+        }
     if order_effect:
         options["order_effect"] = True
-    options |= {name.replace("-", "_"): _value(v) for name, v in (_split(x, "--option") for x in option or [])}
+    options |= {
+        name.replace("-", "_"): _value(v)
+        for name, v in (_split(x, "--option") for x in option or [])
+    }
     keep = {cluster} if cluster else set()
-    keep |= {"task"} if method == "bradley-terry-by-task" else {"time"} if method == "elo" else set()
+    keep |= (
+        {"task"} if method == "bradley-terry-by-task" else {"time"} if method == "elo" else set()
+    )
     reading = c.Reading(
-        {"a": a, "b": b, "outcome": outcome, "first_wins": first_wins, "policy": policy, "task": task, "score": score, "metric": metric,
-         "replicate": replicate, "rater": rater, "ballot": ballot, "order": order, "covariates": covariate, "rows": rows,
-         "lower_is_better": lower_is_better},
-        kind, skip_bad, only, on, keep,
-    )  # fmt: skip
+        {
+            "a": a,
+            "b": b,
+            "outcome": outcome,
+            "first_wins": first_wins,
+            "policy": policy,
+            "task": task,
+            "score": score,
+            "metric": metric,
+            "replicate": replicate,
+            "rater": rater,
+            "ballot": ballot,
+            "order": order,
+            "covariates": covariate,
+            "rows": rows,
+            "lower_is_better": lower_is_better,
+        },
+        kind,
+        skip_bad,
+        only,
+        on,
+        keep,
+    )
     with c.working(f"Reading {file} …") as update:
         evidence = reading.evidence(file)
         update(f"Ranking {len(evidence.policies)} policies …")
@@ -150,10 +206,14 @@ def rank(
         except (TypeError, ValueError) as error:
             if not option:
                 raise
-            raise EvidenceError(f"{method}: an --option has a value that it cannot use ({error}).") from None
+            raise EvidenceError(
+                f"{method}: an --option has a value that it cannot use ({error})."
+            ) from None
         if html is not None:
             update("Comparing with other methods …")
-            _page(board, evidence, html, title or ("Leaderboard" if file == "-" else Path(file).name))
+            _page(
+                board, evidence, html, title or ("Leaderboard" if file == "-" else Path(file).name)
+            )
     if plot is not None:
         board.plot(plot, title=title)
         c.written(plot)

@@ -10,7 +10,11 @@ import typer
 
 from policyrank.cli import common as c
 
-study = typer.Typer(help="Measure papers' claims against their baselines.", no_args_is_help=True, rich_markup_mode=None)
+study = typer.Typer(
+    help="Measure papers' claims against their baselines.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @study.command("list")
@@ -25,11 +29,15 @@ def list_studies() -> None:
 
 @study.command("run")
 def run(
-    slug: Annotated[str, typer.Argument(help="Name of the study, as `policyrank study list` shows it.")],
+    slug: Annotated[
+        str, typer.Argument(help="Name of the study, as `policyrank study list` shows it.")
+    ],
     scale: Annotated[str, typer.Option(help="smoke (seconds), small (minutes) or full.")] = "small",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the page (Markdown) here.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="Write the measured scores here (.csv, .parquet, ...).")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Write the measured scores here (.csv, .parquet, ...).")
+    ] = None,
 ) -> None:
     """Run a study: the measured table, its methods ranked, and a verdict on each claim."""
     from policyrank.evidence import EvidenceError

@@ -23,7 +23,10 @@ SETS = ("train", "validation", "test")
 @train.command("ranker")
 def ranker(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="TOML file with [data], [model] and [train], see above.")
+        Path,
+        typer.Argument(
+            metavar="CONFIG", help="TOML file with [data], [model] and [train], see above."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -32,8 +35,12 @@ def ranker(
             rich_help_panel=c.OUT,
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the file's.", min=1, rich_help_panel=c.METHOD)] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the file's.", rich_help_panel=c.METHOD)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Instead of the file's.", min=1, rich_help_panel=c.METHOD)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Instead of the file's.", rich_help_panel=c.METHOD)
+    ] = None,
 ) -> None:
     """Train a ranker of features or of texts; an interrupted run goes on from its checkpoint.
 
@@ -70,7 +77,9 @@ def ranker(
     try:
         width = 0 if "documents" in data else sets["train"].features.shape[1]
         module = known[kind](**({"features": width} if width else {}), **model)
-        trainer = RankerTrainer(module, checkpoint=f"{out}.checkpoint", accelerator=accelerator, **settings)
+        trainer = RankerTrainer(
+            module, checkpoint=f"{out}.checkpoint", accelerator=accelerator, **settings
+        )
     except TypeError as error:
         raise EvidenceError(f"{config}: {error}.") from None
     with c.working("Training …") as update:
@@ -98,7 +107,9 @@ def ranker(
     Path(f"{out}.checkpoint").unlink(missing_ok=True)
     c.written(out)
     best = max(history, key=lambda e: e.validation)
-    print(f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric} {best.validation:.4f}")
+    print(
+        f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric} {best.validation:.4f}"
+    )
     if tested is not None:
         print(f"test {trainer.metric} {tested.mean():.4f} over {len(sets['test'])} queries")
 
@@ -124,7 +135,9 @@ def _accelerator() -> Any:
     try:
         from accelerate import Accelerator
     except ModuleNotFoundError:
-        raise EvidenceError("several processes need accelerate: pip install 'policyrank[retrieval]'") from None
+        raise EvidenceError(
+            "several processes need accelerate: pip install 'policyrank[retrieval]'"
+        ) from None
     return Accelerator()
 
 
@@ -137,7 +150,11 @@ def _config(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
         raise EvidenceError(f"{path}: not a TOML file ({error}).") from None
     data = found.get("data", {})
     texts = "documents" in data or "queries" in data
-    if missing := [n for n in ("train", "validation", *(("queries", "documents") if texts else ())) if n not in data]:
+    if missing := [
+        n
+        for n in ("train", "validation", *(("queries", "documents") if texts else ()))
+        if n not in data
+    ]:
         raise EvidenceError(f"{path}: [data] lacks {missing[0]}, the name of a file.")
     takes = {
         *SETS,
@@ -148,7 +165,9 @@ def _config(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
         ),
     }
     if extra := sorted(set(data) - takes):
-        raise EvidenceError(f"{path}: [data] knows no {extra[0]}. It takes {', '.join(sorted(takes))}.")
+        raise EvidenceError(
+            f"{path}: [data] knows no {extra[0]}. It takes {', '.join(sorted(takes))}."
+        )
     return data, dict(found.get("model", {})), dict(found.get("train", {}))
 
 
@@ -169,29 +188,45 @@ def _text_sets(config: Path, data: dict[str, Any]) -> dict[str, Any]:
     from policyrank.evidence import read_qrels, read_run, read_texts
     from policyrank.train import TextData
 
-    queries, documents = read_texts(config.parent / data["queries"]), read_texts(config.parent / data["documents"])
+    queries, documents = (
+        read_texts(config.parent / data["queries"]),
+        read_texts(config.parent / data["documents"]),
+    )
     qrels = {n: read_qrels(config.parent / data[n]) for n in SETS if n in data}
     asked = {q for found in qrels.values() for q in found["query"]}
     if unknown := sorted(asked - set(queries)):
-        raise EvidenceError(f"{config}: query {unknown[0]!r} is judged, but not in {data['queries']}.")
+        raise EvidenceError(
+            f"{config}: query {unknown[0]!r} is judged, but not in {data['queries']}."
+        )
     if "run" in data:
         run = read_run(config.parent / data["run"])
     else:
-        run = _first_stage({q: t for q, t in queries.items() if q in asked}, documents, data.get("first_stage", "bm25"),
-                           data.get("depth", 100), data.get("encoder", "minilm"))  # fmt: skip
+        run = _first_stage(
+            {q: t for q, t in queries.items() if q in asked},
+            documents,
+            data.get("first_stage", "bm25"),
+            data.get("depth", 100),
+            data.get("encoder", "minilm"),
+        )
     sets = {}
     for name, found in qrels.items():
         own = run.filter(pl.col("query").is_in(found["query"].unique().to_list()))
         sets[name] = TextData.of(queries, documents, own, found, add_relevant=name == "train")
         if lost := found["query"].n_unique() - len(sets[name]):
-            c.say(f"{name}: {lost} judged queries have no candidates in the first stage and are left out")
+            c.say(
+                f"{name}: {lost} judged queries have no candidates in the first stage and are left out"
+            )
     from dataclasses import replace
 
-    sets["train"] = replace(sets["train"], in_batch=data.get("in_batch", False), random=data.get("random", 0))
+    sets["train"] = replace(
+        sets["train"], in_batch=data.get("in_batch", False), random=data.get("random", 0)
+    )
     return sets
 
 
-def _first_stage(queries: dict[str, str], documents: dict[str, str], kind: str, depth: int, encoder: str) -> Any:
+def _first_stage(
+    queries: dict[str, str], documents: dict[str, str], kind: str, depth: int, encoder: str
+) -> Any:
     from policyrank.models.encoders import load_encoder
     from policyrank.train.first_stage import bm25_run, dense_run
 
@@ -211,20 +246,40 @@ def rerank(
         ),
     ],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="LETOR file with the candidates (rankers of features).")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="LETOR file with the candidates (rankers of features)."
+        ),
     ] = None,
-    queries: Annotated[Path | None, typer.Option(help="TSV (name, text) or JSONL.", rich_help_panel="Texts")] = None,
-    documents: Annotated[Path | None, typer.Option(help="TSV (name, text) or JSONL.", rich_help_panel="Texts")] = None,
-    run: Annotated[Path | None, typer.Option(help="TREC run with the candidates.", rich_help_panel="Texts")] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="TSV (name, text) or JSONL.", rich_help_panel="Texts")
+    ] = None,
+    documents: Annotated[
+        Path | None, typer.Option(help="TSV (name, text) or JSONL.", rich_help_panel="Texts")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="TREC run with the candidates.", rich_help_panel="Texts")
+    ] = None,
     first_stage: Annotated[
-        str, typer.Option(help="Where candidates come from without a run: bm25 or dense.", rich_help_panel="Texts")
+        str,
+        typer.Option(
+            help="Where candidates come from without a run: bm25 or dense.", rich_help_panel="Texts"
+        ),
     ] = "bm25",
-    depth: Annotated[int, typer.Option(help="Candidates of a query.", min=1, rich_help_panel="Texts")] = 100,
+    depth: Annotated[
+        int, typer.Option(help="Candidates of a query.", min=1, rich_help_panel="Texts")
+    ] = 100,
     kind: Annotated[
-        str | None, typer.Option(help="cross-encoder or bi-encoder, for models of others.", rich_help_panel="Texts")
+        str | None,
+        typer.Option(
+            help="cross-encoder or bi-encoder, for models of others.", rich_help_panel="Texts"
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write a TREC run here (otherwise to standard output).", rich_help_panel=c.OUT)
+        Path | None,
+        typer.Option(
+            help="Write a TREC run here (otherwise to standard output).", rich_help_panel=c.OUT
+        ),
     ] = None,
 ) -> None:
     """Rank candidates: a TREC run. Texts are named as their files name them, lines of a LETOR file by their number within the query (1, 2, ...)."""
@@ -233,9 +288,11 @@ def rerank(
     c.check_writable(out)
     if (file is None) == (queries is None or documents is None):
         raise EvidenceError("give either a LETOR file, or both --queries and --documents.")
-    found = _rerank_letor(Path(ranker), file) if file is not None else _rerank_texts(
-        ranker, kind, queries, documents, run, first_stage, depth
-    )  # fmt: skip
+    found = (
+        _rerank_letor(Path(ranker), file)
+        if file is not None
+        else _rerank_texts(ranker, kind, queries, documents, run, first_stage, depth)
+    )
     if out is None:
         text = BytesIO()
         write_run(found, text, tag=Path(ranker).stem)
@@ -250,9 +307,13 @@ def kind_of(ranker: str, kind: str | None) -> str:
     from policyrank.train import TEXT_RANKERS
 
     about = Path(ranker) / "policyrank.json"
-    kind = kind or (json.loads(about.read_text(encoding="utf-8"))["kind"] if about.is_file() else None)
+    kind = kind or (
+        json.loads(about.read_text(encoding="utf-8"))["kind"] if about.is_file() else None
+    )
     if kind not in TEXT_RANKERS:
-        raise EvidenceError(f"{ranker}: say with --kind whether it is a {' or a '.join(TEXT_RANKERS)}.")
+        raise EvidenceError(
+            f"{ranker}: say with --kind whether it is a {' or a '.join(TEXT_RANKERS)}."
+        )
     return str(kind)
 
 
@@ -270,19 +331,34 @@ def _rerank_letor(ranker: Path, file: Path) -> Any:
         model = RANKERS[kept["kind"]](kept["features"], **kept["options"])
         model.load_state_dict(kept["weights"])
     except Exception as error:
-        raise EvidenceError(f"{ranker}: not a ranker of policyrank ({str(error).splitlines()[0][:200]}).") from None
+        raise EvidenceError(
+            f"{ranker}: not a ranker of policyrank ({str(error).splitlines()[0][:200]})."
+        ) from None
     data = read_letor(file)
     if data.features.shape[1] != kept["features"]:
-        raise EvidenceError(f"{file} has {data.features.shape[1]} features, the ranker wants {kept['features']}.")
+        raise EvidenceError(
+            f"{file} has {data.features.shape[1]} features, the ranker wants {kept['features']}."
+        )
     data = data.standardised() if kept["standardise"] else data
     length = np.diff(data.offsets)
-    return pl.DataFrame({
-        "query": np.repeat(np.array(data.queries), length), "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
-        "score": RankerTrainer(model).scores(data),
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "query": np.repeat(np.array(data.queries), length),
+            "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
+            "score": RankerTrainer(model).scores(data),
+        }
+    )
 
 
-def _rerank_texts(ranker: str, kind: str | None, queries: Any, documents: Any, run: Path | None, first_stage: str, depth: int) -> Any:  # fmt: skip
+def _rerank_texts(
+    ranker: str,
+    kind: str | None,
+    queries: Any,
+    documents: Any,
+    run: Path | None,
+    first_stage: str,
+    depth: int,
+) -> Any:
     import numpy as np
     import polars as pl
 
@@ -291,10 +367,18 @@ def _rerank_texts(ranker: str, kind: str | None, queries: Any, documents: Any, r
 
     kind = kind_of(ranker, kind)
     asked, texts = read_texts(queries), read_texts(documents)
-    found = read_run(run) if run is not None else _first_stage(asked, texts, first_stage, depth, "minilm")
+    found = (
+        read_run(run)
+        if run is not None
+        else _first_stage(asked, texts, first_stage, depth, "minilm")
+    )
     data = TextData.of(asked, texts, found)
     with c.working("Ranking …"):
         scores = RankerTrainer(TEXT_RANKERS[kind](ranker)).scores(data)
-    return pl.DataFrame({
-        "query": np.repeat(np.array(data.queries), np.diff(data.offsets)), "document": np.array(data.names)[data.documents], "score": scores,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "query": np.repeat(np.array(data.queries), np.diff(data.offsets)),
+            "document": np.array(data.names)[data.documents],
+            "score": scores,
+        }
+    )

@@ -36,18 +36,29 @@ class RayPool:
     """
 
     def __init__(
-        self, function: Callable[..., Any], address: str, workers: int | None = None, timeout: float | None = None
+        self,
+        function: Callable[..., Any],
+        address: str,
+        workers: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         try:
             import ray
         except ModuleNotFoundError:
-            raise EvidenceError("evaluating on a cluster needs Ray: pip install 'policyrank[ray]'") from None
+            raise EvidenceError(
+                "evaluating on a cluster needs Ray: pip install 'policyrank[ray]'"
+            ) from None
         self.ray, self.timeout = ray, timeout
         self.ours = not ray.is_initialized()
         if self.ours:
             try:
                 _reachable(address)
-                ray.init(address=address, namespace="policyrank", log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(
+                    address=address,
+                    namespace="policyrank",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
             except Exception as error:
                 raise EvidenceError(
                     f"ray={address!r}: no cluster can be reached ({str(error).splitlines()[0][:200]}). "

@@ -101,7 +101,9 @@ def matchmaking_with_credits(
     for task in rng.integers(len(state.tasks), size=size):
         able = np.array([credit.get(owners.get(p, ""), 0) > 0 for p in state.policies])
         if not able.any():
-            raise EvidenceError("no owner has credit left: top up the ledger, or wait for owners to evaluate.")
+            raise EvidenceError(
+                "no owner has credit left: top up the ledger, or wait for owners to evaluate."
+            )
         weight = np.where(able, matchmaking_weights(seen, threshold=threshold), 0.0)
         i = int(rng.choice(n, p=weight / weight.sum()))
         j = int((i + rng.integers(1, n)) % n)

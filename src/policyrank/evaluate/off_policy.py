@@ -33,14 +33,18 @@ class Ridge:
         self.centre, self.scale = x.mean(axis=0), np.where((sd := x.std(axis=0)) > 1e-12, sd, 1.0)
         z = (x - self.centre) / self.scale
         self.mean = float(y.mean())
-        self.coef = np.linalg.solve(z.T @ z + self.alpha * len(x) * np.eye(z.shape[1]), z.T @ (y - self.mean))
+        self.coef = np.linalg.solve(
+            z.T @ z + self.alpha * len(x) * np.eye(z.shape[1]), z.T @ (y - self.mean)
+        )
         return self
 
     def predict(self, x: Float) -> Float:
         return np.asarray(self.mean + (x - self.centre) / self.scale @ self.coef)
 
 
-def pseudo_outcomes(outcome: ArrayLike, treated: ArrayLike, mu1: ArrayLike, mu0: ArrayLike, e: ArrayLike) -> Float:
+def pseudo_outcomes(
+    outcome: ArrayLike, treated: ArrayLike, mu1: ArrayLike, mu0: ArrayLike, e: ArrayLike
+) -> Float:
     """Doubly robust score of the effect of treating each row: mu1 - mu0 + (A - e) / (e (1 - e)) (Y - mu_A).
 
     Examples
@@ -50,11 +54,21 @@ def pseudo_outcomes(outcome: ArrayLike, treated: ArrayLike, mu1: ArrayLike, mu0:
     """
     y, a, m1, m0, p = (np.asarray(v, dtype=float) for v in (outcome, treated, mu1, mu0, e))
     if not ((p > 0) & (p < 1)).all():
-        raise EvidenceError(f"row {int(np.argmin((p > 0) & (p < 1))) + 1}: the chance of treatment is {p[np.argmin((p > 0) & (p < 1))]:g}; without overlap nothing can be said.")  # fmt: skip
+        raise EvidenceError(
+            f"row {int(np.argmin((p > 0) & (p < 1))) + 1}: the chance of treatment is {p[np.argmin((p > 0) & (p < 1))]:g}; without overlap nothing can be said."
+        )
     return np.asarray(m1 - m0 + (a - p) / (p * (1 - p)) * (y - np.where(a == 1, m1, m0)))
 
 
-def outcome_models(x: Float, actions: NDArray[np.int64], outcome: Float, number: int, model: Regressor, folds: int, rng: np.random.Generator) -> Float:  # fmt: skip
+def outcome_models(
+    x: Float,
+    actions: NDArray[np.int64],
+    outcome: Float,
+    number: int,
+    model: Regressor,
+    folds: int,
+    rng: np.random.Generator,
+) -> Float:
     """Predicted outcome of each action for each row by models that did not see the row: (rows, actions)."""
     out = np.empty((len(x), number))
     fold = np.empty(len(x), dtype=np.int64)
@@ -66,15 +80,27 @@ def outcome_models(x: Float, actions: NDArray[np.int64], outcome: Float, number:
         for a in range(number):
             seen = ~held & (actions == a)
             if not seen.any():
-                raise EvidenceError(f"action {a} is logged {int((actions == a).sum())} times: too few for {folds} folds. Take fewer folds, or leave it out.")  # fmt: skip
+                raise EvidenceError(
+                    f"action {a} is logged {int((actions == a).sum())} times: too few for {folds} folds. Take fewer folds, or leave it out."
+                )
             out[held, a] = copy.deepcopy(model).fit(x[seen], outcome[seen]).predict(x[held])
     return out
 
 
 def off_policy_value(
-    policies: Mapping[str, ArrayLike], actions: ArrayLike, outcome: ArrayLike, features: ArrayLike, propensity: ArrayLike | None = None, *, model: Regressor | None = None,
-    folds: int = 5, clip: float = 0.01, cluster: ArrayLike | None = None, level: float = 0.95, seed: Seed = 0,
-) -> Leaderboard:  # fmt: skip
+    policies: Mapping[str, ArrayLike],
+    actions: ArrayLike,
+    outcome: ArrayLike,
+    features: ArrayLike,
+    propensity: ArrayLike | None = None,
+    *,
+    model: Regressor | None = None,
+    folds: int = 5,
+    clip: float = 0.01,
+    cluster: ArrayLike | None = None,
+    level: float = 0.95,
+    seed: Seed = 0,
+) -> Leaderboard:
     """Values of policies from logged data, doubly robust, with simultaneous rank sets over all policies.
 
     Parameters
@@ -109,37 +135,74 @@ def off_policy_value(
         raise EvidenceError("actions are one integer, 0 or more, for each outcome.")
     for name, values in (("outcome", y[:, None]), ("features", x)):
         if not np.isfinite(values).all():
-            raise EvidenceError(f"{name}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} is not finite. Leave the row out of all columns.")  # fmt: skip
+            raise EvidenceError(
+                f"{name}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} is not finite. Leave the row out of all columns."
+            )
     number = int(a.max()) + 1
     if propensity is None:
         e = np.broadcast_to(np.bincount(a, minlength=number) / len(a), (len(a), number))
     else:
         e = np.asarray(propensity, dtype=float)
-        if e.ndim != 2 or len(e) != len(a) or e.shape[1] < number or not np.allclose(e.sum(axis=1), 1, atol=1e-6):
-            raise EvidenceError(f"propensity is ({len(a)} rows, {number} actions), and each row sums to 1.")
+        if (
+            e.ndim != 2
+            or len(e) != len(a)
+            or e.shape[1] < number
+            or not np.allclose(e.sum(axis=1), 1, atol=1e-6)
+        ):
+            raise EvidenceError(
+                f"propensity is ({len(a)} rows, {number} actions), and each row sums to 1."
+            )
         number = e.shape[1]
     own = e[np.arange(len(a)), a]
     if not (own > 0).all():
-        raise EvidenceError(f"row {int(np.argmin(own > 0)) + 1}: action {a[np.argmin(own > 0)]} was taken with a chance of {own.min():g}.")  # fmt: skip
+        raise EvidenceError(
+            f"row {int(np.argmin(own > 0)) + 1}: action {a[np.argmin(own > 0)]} was taken with a chance of {own.min():g}."
+        )
     if len(policies) < 2:
         raise EvidenceError("ranking takes at least two policies.")
     mu = outcome_models(x, a, y, number, model or Ridge(), folds, generator(seed))
     rest = (y - mu[np.arange(len(a)), a]) / np.maximum(own, clip)
     notes, scores = [], []
     if thin := int((own < clip).sum()):
-        notes.append(Note("overlap", f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that: values lean on the outcome model there.", "warning"))  # fmt: skip
+        notes.append(
+            Note(
+                "overlap",
+                f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that: values lean on the outcome model there.",
+                "warning",
+            )
+        )
     for name, given in policies.items():
         pi = np.asarray(given)
         if pi.ndim == 1:
-            if len(pi) != len(a) or not np.issubdtype(pi.dtype, np.integer) or (pi < 0).any() or (pi >= number).any():
-                raise EvidenceError(f"{name}: its actions are {len(a)} integers from 0 to {number - 1}.")
+            if (
+                len(pi) != len(a)
+                or not np.issubdtype(pi.dtype, np.integer)
+                or (pi < 0).any()
+                or (pi >= number).any()
+            ):
+                raise EvidenceError(
+                    f"{name}: its actions are {len(a)} integers from 0 to {number - 1}."
+                )
             pi = np.eye(number)[pi]
-        if pi.shape != (len(a), number) or (pi < 0).any() or not np.allclose(pi.sum(axis=1), 1, atol=1e-6):
-            raise EvidenceError(f"{name}: its chances are ({len(a)}, {number}), none below 0, and each row sums to 1.")
+        if (
+            pi.shape != (len(a), number)
+            or (pi < 0).any()
+            or not np.allclose(pi.sum(axis=1), 1, atol=1e-6)
+        ):
+            raise EvidenceError(
+                f"{name}: its chances are ({len(a)}, {number}), none below 0, and each row sums to 1."
+            )
         weight = pi[np.arange(len(a)), a] / np.maximum(own, clip)
         effective = weight.sum() ** 2 / max((weight**2).sum(), 1e-12)
         if effective < 30:
-            notes.append(Note("overlap", f"{name}: the log holds as much about it as {effective:.0f} rows of its own.", "warning", (name,)))  # fmt: skip
+            notes.append(
+                Note(
+                    "overlap",
+                    f"{name}: the log holds as much about it as {effective:.0f} rows of its own.",
+                    "warning",
+                    (name,),
+                )
+            )
         scores.append((pi * mu).sum(axis=1) + pi[np.arange(len(a)), a] * rest)
     table = np.stack(scores, axis=1)
     off = table - table.mean(axis=0)
@@ -149,6 +212,16 @@ def off_policy_value(
     units = len(off)
     covariance = off.T @ off / len(a) ** 2 * units / max(units - 1, 1)
     return leaderboard(
-        list(policies), table.mean(axis=0), method="off-policy value", n=np.full(len(policies), len(a)), covariance=covariance, df=units - 1, level=level, seed=seed, notes=notes,
-        unit="mean outcome", settings={"folds": folds, "clip": clip}, source=f"{len(a):,} logged rows",
-    )  # fmt: skip
+        list(policies),
+        table.mean(axis=0),
+        method="off-policy value",
+        n=np.full(len(policies), len(a)),
+        covariance=covariance,
+        df=units - 1,
+        level=level,
+        seed=seed,
+        notes=notes,
+        unit="mean outcome",
+        settings={"folds": folds, "clip": clip},
+        source=f"{len(a):,} logged rows",
+    )

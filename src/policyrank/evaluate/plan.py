@@ -74,7 +74,9 @@ def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -
     10
     """
     if not isinstance(evidence, Comparisons):
-        evidence = read(evidence, kind="comparisons") if not hasattr(evidence, "policies") else evidence
+        evidence = (
+            read(evidence, kind="comparisons") if not hasattr(evidence, "policies") else evidence
+        )
     need(evidence, Comparisons, "plan")
     if budget < 1:
         raise EvidenceError(f"budget={budget}: plan at least one comparison.")
@@ -86,13 +88,20 @@ def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -
     order = np.argsort(-theta)
     upper = np.triu(np.ones((n, n), bool), 1)
     for _ in range(budget):
-        worth, information = _worth(theta, covariance, "rank-uncertainty" if goal == "best" else goal)
+        worth, information = _worth(
+            theta, covariance, "rank-uncertainty" if goal == "best" else goal
+        )
         if goal == "best":
             lead = _misordered(theta, covariance, np.full(n - 1, order[0]), order[1:])
             k = int(order[1 + int(np.argmax(lead * np.where(lead > 1e-6, 1, 0)))])
             i, j = sorted((int(order[0]), k))
         else:
-            i, j = (int(x) for x in np.unravel_index(int(np.argmax(np.where(upper, worth, -np.inf))), worth.shape))
+            i, j = (
+                int(x)
+                for x in np.unravel_index(
+                    int(np.argmax(np.where(upper, worth, -np.inf))), worth.shape
+                )
+            )
         counts[i, j] += 1
         covariance = shrink(covariance, i, j, float(information[i, j]))
     row, column = np.nonzero(counts)
@@ -101,14 +110,22 @@ def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -
     names = pl.Series(evidence.policies, dtype=pl.String)
 
     def sd(cov: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.sqrt(np.maximum(cov[row, row] + cov[column, column] - 2 * cov[row, column], 0)) * ELO
+        return (
+            np.sqrt(np.maximum(cov[row, row] + cov[column, column] - 2 * cov[row, column], 0)) * ELO
+        )
 
-    frame = pl.DataFrame({
-        "a": names.gather(first), "b": names.gather(second), "comparisons": counts[row, column],
-        "win_chance": 1 / (1 + np.exp(theta[second] - theta[first])),
-        "misordered_now": _misordered(theta, before, first, second), "misordered_after": _misordered(theta, covariance, first, second),
-        "sd_now": sd(before), "sd_after": sd(covariance),
-    }).sort("comparisons", "a", "b", descending=[True, False, False])  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "a": names.gather(first),
+            "b": names.gather(second),
+            "comparisons": counts[row, column],
+            "win_chance": 1 / (1 + np.exp(theta[second] - theta[first])),
+            "misordered_now": _misordered(theta, before, first, second),
+            "misordered_after": _misordered(theta, covariance, first, second),
+            "sd_now": sd(before),
+            "sd_after": sd(covariance),
+        }
+    ).sort("comparisons", "a", "b", descending=[True, False, False])
     return Plan(
         frame,
         float(_misordered(theta, before, order[:-1], order[1:]).sum()),
@@ -119,7 +136,10 @@ def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -
 
 
 def _misordered(
-    theta: NDArray[np.float64], covariance: NDArray[np.float64], ahead: NDArray[np.int64], behind: NDArray[np.int64]
+    theta: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    ahead: NDArray[np.int64],
+    behind: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Chance that the one rated higher is truly the lower, under the normal posterior."""
     variance = covariance[ahead, ahead] + covariance[behind, behind] - 2 * covariance[ahead, behind]

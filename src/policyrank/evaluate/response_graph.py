@@ -11,11 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from policyrank.evaluate.rules import INTERVALS
 from policyrank.evidence import EvidenceError
-from policyrank.rank.games import AlphaRank, AlphaRankBounds, alpha_rank_bounds, alpharank, deviations
+from policyrank.rank.games import (
+    AlphaRank,
+    AlphaRankBounds,
+    alpha_rank_bounds,
+    alpharank,
+    deviations,
+)
 
 Float = NDArray[np.float64]
 Selection = Literal["uniform", "uniform-exhaustive", "valence-weighted", "count-weighted"]
-SELECTIONS: tuple[Selection, ...] = ("uniform", "uniform-exhaustive", "valence-weighted", "count-weighted")
+SELECTIONS: tuple[Selection, ...] = (
+    "uniform",
+    "uniform-exhaustive",
+    "valence-weighted",
+    "count-weighted",
+)
 
 
 class ResponseGraph:
@@ -74,14 +85,21 @@ class ResponseGraph:
         seed: int | np.random.Generator = 0,
     ) -> None:
         if any(s < 2 for s in shape) or not shape:
-            raise EvidenceError(f"shape={tuple(shape)}: every player needs at least two strategies.")
+            raise EvidenceError(
+                f"shape={tuple(shape)}: every player needs at least two strategies."
+            )
         if selection not in SELECTIONS:
             raise EvidenceError(f"selection={selection!r}: use one of {', '.join(SELECTIONS)}.")
         if interval not in INTERVALS:
             raise EvidenceError(f"interval={interval!r}: use one of {', '.join(INTERVALS)}.")
         if not 0 < delta < 1 or not 0 <= relaxed < 0.5:
             raise EvidenceError("delta lies in (0, 1), relaxed in [0, 0.5).")
-        self.shape, self.selection, self.relaxed, self.anytime = tuple(shape), selection, relaxed, anytime
+        self.shape, self.selection, self.relaxed, self.anytime = (
+            tuple(shape),
+            selection,
+            relaxed,
+            anytime,
+        )
         self.interval: Callable[..., tuple[Float, Float]] = INTERVALS[interval]
         players, size = len(self.shape), math.prod(self.shape)
         self.delta = delta / (players * size) if together else delta
@@ -124,9 +142,14 @@ class ResponseGraph:
 
     def observe(self, profile: Sequence[int], payoffs: ArrayLike) -> None:
         """Payoffs of all players, each in [0, 1], of one play of a profile."""
-        s, got = int(np.ravel_multi_index(tuple(profile), self.shape)), np.asarray(payoffs, dtype=float)
+        s, got = (
+            int(np.ravel_multi_index(tuple(profile), self.shape)),
+            np.asarray(payoffs, dtype=float),
+        )
         if got.shape != (len(self.shape),) or not ((got >= 0) & (got <= 1)).all():
-            raise EvidenceError(f"payoffs={got}: one number in [0, 1] for each of {len(self.shape)} players.")
+            raise EvidenceError(
+                f"payoffs={got}: one number in [0, 1] for each of {len(self.shape)} players."
+            )
         self.count[s] += 1
         self.total[:, s] += got
         n = float(self.count[s])
@@ -137,7 +160,10 @@ class ResponseGraph:
         edges = edges[self.direction[edges] == 0]
         k, a, b = self.player[edges], self.first[edges], self.second[edges]
         give = 2 * self.relaxed
-        up, down = self.upper[k, a] < self.lower[k, b] + give, self.upper[k, b] < self.lower[k, a] + give
+        up, down = (
+            self.upper[k, a] < self.lower[k, b] + give,
+            self.upper[k, b] < self.lower[k, a] + give,
+        )
         new = edges[up | down]
         if len(new):
             # Cut intervals may be disjoint both ways: the means decide.
@@ -145,23 +171,33 @@ class ResponseGraph:
             self.direction[new] = np.where(gain == 0, 1, gain)
             np.subtract.at(self._valence, np.concatenate([self.first[new], self.second[new]]), 1)
 
-    def _gains(self, payoffs: Float, edges: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+    def _gains(
+        self, payoffs: Float, edges: NDArray[np.int64] | slice = slice(None)
+    ) -> NDArray[np.int64]:
         """Sign of what the deviation to ``second`` brings, under payoffs (players, profiles)."""
         k = self.player[edges]
-        return np.sign(payoffs[k, self.second[edges]] - payoffs[k, self.first[edges]]).astype(np.int64)
+        return np.sign(payoffs[k, self.second[edges]] - payoffs[k, self.first[edges]]).astype(
+            np.int64
+        )
 
     def means(self) -> Float:
         """Mean payoffs, (players, *shape); NaN before a profile's first play."""
         with np.errstate(invalid="ignore"):
-            return (self.total / np.where(self.count > 0, self.count, np.nan)).reshape(len(self.shape), *self.shape)
+            return (self.total / np.where(self.count > 0, self.count, np.nan)).reshape(
+                len(self.shape), *self.shape
+            )
 
     def directions(self) -> NDArray[np.int64]:
         """Directions of all deviations, the open ones by their means (0 where these are level): (deviations,)."""
-        return np.where(self.direction != 0, self.direction, self._gains(self.total / np.maximum(self.count, 1)))
+        return np.where(
+            self.direction != 0, self.direction, self._gains(self.total / np.maximum(self.count, 1))
+        )
 
     def errors(self, payoffs: ArrayLike) -> int:
         """Deviations whose direction differs from that under the true payoffs, (players, *shape); those that change nothing do not count."""
-        true = self._gains(np.round(np.asarray(payoffs, dtype=float), 12).reshape(len(self.shape), -1))
+        true = self._gains(
+            np.round(np.asarray(payoffs, dtype=float), 12).reshape(len(self.shape), -1)
+        )
         return int(((self.directions() != true) & (true != 0)).sum())
 
     def ranking(self, epsilon: float = 0.01) -> AlphaRank:
@@ -173,7 +209,11 @@ class ResponseGraph:
     def bounds(self, **options: float) -> AlphaRankBounds:
         """Bounds on alpha-Rank's masses over the directions that open deviations may have (``rank.alpha_rank_bounds``)."""
         full = (len(self.shape), *self.shape)
-        return alpha_rank_bounds(list(self.lower.reshape(full)), list(self.upper.reshape(full)), **options)  # type: ignore[arg-type]
+        return alpha_rank_bounds(
+            list(self.lower.reshape(full)),
+            list(self.upper.reshape(full)),
+            **options,  # type: ignore[arg-type]
+        )
 
 
 def plays_needed(gap: float, delta: float, shape: Sequence[int], payoff: float = 1.0) -> int:

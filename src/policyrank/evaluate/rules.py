@@ -25,7 +25,9 @@ class SamplingRule(Protocol):
     def __call__(self, state: State, size: int, rng: np.random.Generator) -> Rows: ...
 
 
-def _rows(task: NDArray[np.int64], i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator) -> Rows:
+def _rows(
+    task: NDArray[np.int64], i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator
+) -> Rows:
     """Proposals with the two sides shuffled."""
     flip = rng.random(len(i)) < 0.5
     return np.column_stack([task, np.where(flip, j, i), np.where(flip, i, j)]).astype(np.int64)
@@ -35,7 +37,9 @@ def _tasks(state: State, size: int, rng: np.random.Generator) -> NDArray[np.int6
     return rng.integers(len(state.tasks), size=size)
 
 
-def _balanced(state: State, i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _balanced(
+    state: State, i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """For each pair a task on which its policies were evaluated least: tasks are then covered evenly, which averages out
     how much they differ."""
     load, out = state.proposed.copy(), []
@@ -74,7 +78,11 @@ def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) ->
     The bound is mean + c sd sqrt(log t / n), with the spread of all means as sd; unseen policies come first.
     """
     seen = state.count.sum(axis=0) if state.count.any() else state.games.sum(axis=1)
-    mean = state.means() if state.count.any() else np.divide(state.wins.sum(axis=1), np.maximum(seen, 1))
+    mean = (
+        state.means()
+        if state.count.any()
+        else np.divide(state.wins.sum(axis=1), np.maximum(seen, 1))
+    )
     known = mean[np.isfinite(mean)]
     scale = float(known.std()) if len(known) > 1 and known.std() > 0 else 1.0
     seen = seen + state.under_way.sum(axis=1)
@@ -83,7 +91,8 @@ def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) ->
         t = max(seen.sum(), 2.0)
         bound = np.where(
             seen > 0,
-            np.where(np.isfinite(mean), mean, 0) + c * scale * np.sqrt(np.log(t) / np.maximum(seen, 1)),
+            np.where(np.isfinite(mean), mean, 0)
+            + c * scale * np.sqrt(np.log(t) / np.maximum(seen, 1)),
             np.inf,
         )
         i, j = np.lexsort((rng.random(len(bound)), -bound))[:2]
@@ -100,7 +109,9 @@ def proportional(state: State, size: int, rng: np.random.Generator) -> Rows:
     by how often tasks that hold them were drawn; pairs are random. Our reading of proportional task selection in Lanctot et al. (2026),
     whose exact rule is not public.
     """
-    mean = np.divide(state.total, state.count, out=np.full_like(state.total, np.nan), where=state.count > 0)
+    mean = np.divide(
+        state.total, state.count, out=np.full_like(state.total, np.nan), where=state.count > 0
+    )
     i, j = pairs(len(state.policies))
     with np.errstate(invalid="ignore"):
         opinion = np.sign(mean[:, i] - mean[:, j])
@@ -136,7 +147,9 @@ def criterion(theta: Float, covariance: Float, goal: str) -> Float:
     variance = np.maximum(a[np.arange(len(a)), ahead] - a[np.arange(len(a)), behind], 1e-12)
     gap = theta[ahead] - theta[behind]
     # d/dv of Phi(-gap / sqrt(v)), kept away from 0 where neighbours are exactly level.
-    weight = np.exp(-0.5 * gap**2 / variance) * np.maximum(gap, 0.05 * np.sqrt(variance)) / variance**1.5
+    weight = (
+        np.exp(-0.5 * gap**2 / variance) * np.maximum(gap, 0.05 * np.sqrt(variance)) / variance**1.5
+    )
     return a.T @ (a * weight[:, None])
 
 
@@ -171,7 +184,10 @@ def information_gain(
     theta, covariance = state.posterior()
     for a, b in zip(*np.nonzero(np.triu(state.under_way)), strict=True):
         covariance = shrink(
-            covariance, a, b, state.under_way[a, b] * expit(theta[a] - theta[b]) * expit(theta[b] - theta[a])
+            covariance,
+            a,
+            b,
+            state.under_way[a, b] * expit(theta[a] - theta[b]) * expit(theta[b] - theta[a]),
         )
     i, j = pairs(len(state.policies))
     picked = []
@@ -200,7 +216,9 @@ def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
     return _rows(_balanced(state, rows[:, 0], rows[:, 1], rng), rows[:, 0], rows[:, 1], rng)
 
 
-def matchmaking_weights(evaluations: Float, *, threshold: float = 10.0, power: float = 0.8) -> Float:
+def matchmaking_weights(
+    evaluations: Float, *, threshold: float = 10.0, power: float = 0.8
+) -> Float:
     """RoboArena's weight of a policy with c evaluations: (C / (c + 1))^0.8 while c < C, else 1.
 
     Examples
@@ -212,7 +230,9 @@ def matchmaking_weights(evaluations: Float, *, threshold: float = 10.0, power: f
     return np.where(c < threshold, (threshold / (c + 1)) ** power, 1.0)
 
 
-def matchmaking(state: State, size: int, rng: np.random.Generator, *, threshold: float = 10.0) -> Rows:
+def matchmaking(
+    state: State, size: int, rng: np.random.Generator, *, threshold: float = 10.0
+) -> Rows:
     """Arena matchmaking: the first policy by weight (new ones first), the second uniformly from the rest."""
     seen = (state.games + state.under_way).sum(axis=1)
     n, out = len(seen), []
@@ -240,7 +260,9 @@ def hoeffding_interval(wins: Float, games: Float, delta: Float | float) -> tuple
     return wins / n - radius, np.where(games > 0, wins / n, 1.0) + radius
 
 
-def clopper_pearson_interval(wins: Float, games: Float, delta: Float | float) -> tuple[Float, Float]:
+def clopper_pearson_interval(
+    wins: Float, games: Float, delta: Float | float
+) -> tuple[Float, Float]:
     """Clopper and Pearson's interval of a rate.
 
     Examples
@@ -251,7 +273,9 @@ def clopper_pearson_interval(wins: Float, games: Float, delta: Float | float) ->
     """
     d = np.asarray(delta)
     low = np.where(wins > 0, betaincinv(np.maximum(wins, 1e-300), games - wins + 1, d / 2), 0.0)
-    high = np.where(wins < games, betaincinv(wins + 1, np.maximum(games - wins, 1e-300), 1 - d / 2), 1.0)
+    high = np.where(
+        wins < games, betaincinv(wins + 1, np.maximum(games - wins, 1e-300), 1 - d / 2), 1.0
+    )
     return np.where(games > 0, low, 0.0), np.where(games > 0, high, 1.0)
 
 
@@ -262,7 +286,12 @@ INTERVALS: dict[str, Callable[[Float, Float, Float | float], tuple[Float, Float]
 
 
 def unresolved(
-    state: State, *, delta: float = 0.05, interval: str = "clopper-pearson", relaxed: float = 0.0, anytime: bool = True
+    state: State,
+    *,
+    delta: float = 0.05,
+    interval: str = "clopper-pearson",
+    relaxed: float = 0.0,
+    anytime: bool = True,
 ) -> NDArray[np.bool_]:
     """Pairs whose win rate may still be on either side of 1/2: (policies, policies).
 
@@ -272,7 +301,9 @@ def unresolved(
     games = state.games
     at = delta * (6 / (np.pi**2 * np.maximum(games, 1) ** 2)) if anytime else delta
     low, high = INTERVALS[interval](state.wins, games, at)
-    open_ = (low - 0.5 < -relaxed) & (high - 0.5 > relaxed) if relaxed else (low <= 0.5) & (high >= 0.5)
+    open_ = (
+        (low - 0.5 < -relaxed) & (high - 0.5 > relaxed) if relaxed else (low <= 0.5) & (high >= 0.5)
+    )
     out = open_ | (games == 0)
     np.fill_diagonal(out, False)
     return out & out.T
@@ -283,7 +314,9 @@ def response_graph_ucb(
     size: int,
     rng: np.random.Generator,
     *,
-    selection: Literal["uniform", "uniform-exhaustive", "valence-weighted", "count-weighted"] = "count-weighted",
+    selection: Literal[
+        "uniform", "uniform-exhaustive", "valence-weighted", "count-weighted"
+    ] = "count-weighted",
     delta: float = 0.05,
     interval: str = "clopper-pearson",
     relaxed: float = 0.0,

@@ -72,7 +72,8 @@ class Progress:
         lead = (
             ""
             if self.leader is None
-            else f", {self.leader} leads" + ("" if self.certainty is None else f" ({self.certainty:.0%})")
+            else f", {self.leader} leads"
+            + ("" if self.certainty is None else f" ({self.certainty:.0%})")
         )
         left = "" if self.seconds_left is None else f", about {self.seconds_left:.0f} s left"
         return f"{self.done:,} of {self.budget:,} evaluations{f', {self.failed} failed' if self.failed else ''}{lead}{left}"
@@ -163,7 +164,11 @@ def evaluate(
     if budget < 1:
         raise EvidenceError(f"budget={budget}: allow at least one evaluation.")
     state = State(names, task_names)
-    label = sampler if isinstance(sampler, str) else getattr(sampler, "__name__", type(sampler).__name__)
+    label = (
+        sampler
+        if isinstance(sampler, str)
+        else getattr(sampler, "__name__", type(sampler).__name__)
+    )
     settings = {
         "policies": names,
         "tasks": task_names,
@@ -182,7 +187,11 @@ def evaluate(
         if ray is not None:
             pool = RayPool(call, ray, workers or None, timeout)
         else:
-            pool = Inline(call) if workers == 0 else Pool(call, workers or os.cpu_count() or 1, timeout)
+            pool = (
+                Inline(call)
+                if workers == 0
+                else Pool(call, workers or os.cpu_count() or 1, timeout)
+            )
         reason = runner.go(pool, budget, stop, report)
     finally:
         if pool is not None:
@@ -192,11 +201,19 @@ def evaluate(
     board = None
     if evidence is not None and min(evidence.seen()) > 0:
         board = rank_evidence(evidence)
-    return Evaluation(evidence, board, tuple(runner.results), reason, tuple(sorted(runner.set_aside)))
+    return Evaluation(
+        evidence, board, tuple(runner.results), reason, tuple(sorted(runner.set_aside))
+    )
 
 
 def _call(
-    policies: dict[str, Any], tasks: dict[str, Any], play: Play | None, policy: str, opponent: str, task: str, seed: int
+    policies: dict[str, Any],
+    tasks: dict[str, Any],
+    play: Play | None,
+    policy: str,
+    opponent: str,
+    task: str,
+    seed: int,
 ) -> float:
     if play is None:
         return float(policies[policy](tasks[task], seed))
@@ -210,7 +227,14 @@ class _Runner:
     """The loop's bookkeeping: what was proposed, what is under way, what came back."""
 
     def __init__(
-        self, state: State, rule: SamplingRule, store: Store, seed: int, pairs: bool, shared_seeds: bool, retries: int
+        self,
+        state: State,
+        rule: SamplingRule,
+        store: Store,
+        seed: int,
+        pairs: bool,
+        shared_seeds: bool,
+        retries: int,
     ) -> None:
         self.state, self.rule, self.store, self.seed, self.pairs = state, rule, store, seed, pairs
         self.shared_seeds, self.retries = shared_seeds, retries
@@ -242,7 +266,11 @@ class _Runner:
     def place(self, number: int, task_code: int, i: int, j: int) -> None:
         self.state.propose(task_code, i, j)
         self.placed.add(number)
-        task, first, second = self.state.tasks[task_code], self.state.policies[i], self.state.policies[j]
+        task, first, second = (
+            self.state.tasks[task_code],
+            self.state.policies[i],
+            self.state.policies[j],
+        )
         if self.pairs:
             self.enqueue(number, first, second, task, "")
         else:
@@ -255,7 +283,9 @@ class _Runner:
         self.replicates[slot] = replicate + 1
         own = () if self.shared_seeds else (policy, opponent)
         seed = seed_of(self.seed, task, replicate, *own)
-        self.queue.append(Job((number, policy, opponent, task, replicate, mate), (policy, opponent, task, seed)))
+        self.queue.append(
+            Job((number, policy, opponent, task, replicate, mate), (policy, opponent, task, seed))
+        )
 
     def take(self, result: Result) -> None:
         """Learn from a result, new or read from the store."""
@@ -263,7 +293,10 @@ class _Runner:
         self.proposals = max(self.proposals, result.proposal + 1)
         slot = (result.policy, result.opponent, result.task)
         self.replicates[slot] = max(self.replicates.get(slot, 0), result.replicate + 1)
-        i, value = self.state.policies.index(result.policy), result.value if result.status == "done" else None
+        i, value = (
+            self.state.policies.index(result.policy),
+            result.value if result.status == "done" else None,
+        )
         if result.proposal not in self.placed:  # read from the store
             self.placed.add(result.proposal)
             mate = self.state.policies.index(result.mate or result.opponent)
@@ -288,7 +321,13 @@ class _Runner:
                 i, self.state.policies.index(result.mate), 0.5 + 0.5 * float(np.sign(value - other))
             )
 
-    def go(self, pool: Workers, budget: int, stop: Stop | None, report: Callable[[Progress], None] | None) -> str:
+    def go(
+        self,
+        pool: Workers,
+        budget: int,
+        stop: Stop | None,
+        report: Callable[[Progress], None] | None,
+    ) -> str:
         start, before, said = time.monotonic(), len(self.results), 0.0
         self.finish_pairs()
         while True:
@@ -315,9 +354,22 @@ class _Runner:
                     continue
                 number, policy, opponent, task, replicate, mate = job.key
                 result = Result(
-                    policy, opponent, task, replicate, number, mate, "done" if error is None else "failed", None if error else ended.value, error,
-                    job.call[3], job.attempts, job.started, ended.seconds, ended.host, self.version,
-                )  # fmt: skip
+                    policy,
+                    opponent,
+                    task,
+                    replicate,
+                    number,
+                    mate,
+                    "done" if error is None else "failed",
+                    None if error else ended.value,
+                    error,
+                    job.call[3],
+                    job.attempts,
+                    job.started,
+                    ended.seconds,
+                    ended.host,
+                    self.version,
+                )
                 self.store.add(result)
                 self.take(result)
             if report is not None and time.monotonic() - said > 0.1:
@@ -336,10 +388,17 @@ class _Runner:
             theta, covariance = self.state.posterior()
             leader = self.state.policies[int(np.argmax(theta))]
             if len(theta) <= 100:
-                draws = np.random.default_rng(0).multivariate_normal(theta, covariance, size=200, method="eigh")
+                draws = np.random.default_rng(0).multivariate_normal(
+                    theta, covariance, size=200, method="eigh"
+                )
                 certainty = float((np.argmax(draws, axis=1) == int(np.argmax(theta))).mean())
         return Progress(
-            len(self.results), budget, failed, leader, certainty, seconds * max(budget - len(self.results), 0)
+            len(self.results),
+            budget,
+            failed,
+            leader,
+            certainty,
+            seconds * max(budget - len(self.results), 0),
         )
 
     def evidence(self) -> Scores | Comparisons | None:
@@ -348,9 +407,23 @@ class _Runner:
             return None
         values = np.array([r.value for r in done], dtype=float)
         failed = len(self.results) - len(done)
-        notes = (f"evaluated here, {len(done):,} results" + (f", {failed:,} failures not counted" if failed else ""),)
+        notes = (
+            f"evaluated here, {len(done):,} results"
+            + (f", {failed:,} failures not counted" if failed else ""),
+        )
         if self.pairs:
-            return Comparisons.of([r.policy for r in done], [r.opponent for r in done], values, task=[r.task for r in done],
-                                  time=np.array([r.started for r in done]), notes=notes)  # fmt: skip
-        return Scores(Labels.of([r.policy for r in done]), Labels.of([r.task for r in done]), values,
-                      replicate=Labels.of([str(r.replicate) for r in done]), notes=notes)  # fmt: skip
+            return Comparisons.of(
+                [r.policy for r in done],
+                [r.opponent for r in done],
+                values,
+                task=[r.task for r in done],
+                time=np.array([r.started for r in done]),
+                notes=notes,
+            )
+        return Scores(
+            Labels.of([r.policy for r in done]),
+            Labels.of([r.task for r in done]),
+            values,
+            replicate=Labels.of([str(r.replicate) for r in done]),
+            notes=notes,
+        )

@@ -42,7 +42,9 @@ def mahalanobis(reference: Float, observed: Float, shrink: float = 1e-2) -> Floa
     """Squared distance from the references' mean in units of their covariance, shrunk towards its mean variance (dead features make it singular)."""
     centre = reference.mean(axis=0)
     cov = np.cov(reference, rowvar=False).reshape(reference.shape[1], -1)
-    cov = (1 - shrink) * cov + shrink * max(float(np.trace(cov)) / len(cov), 1e-12) * np.eye(len(cov))
+    cov = (1 - shrink) * cov + shrink * max(float(np.trace(cov)) / len(cov), 1e-12) * np.eye(
+        len(cov)
+    )
     off = observed - centre
     return np.asarray((off * cho_solve(cho_factor(cov), off.T).T).sum(axis=1))
 
@@ -81,8 +83,14 @@ def disagreement(reference: Float, observed: Float) -> Float:
 
 
 OOD_SCORES: dict[str, OodScore] = {
-    "knn": knn, "mahalanobis": mahalanobis, "likelihood": likelihood, "max-softmax": max_softmax, "entropy": entropy, "energy": energy, "ensemble": disagreement,
-}  # fmt: skip
+    "knn": knn,
+    "mahalanobis": mahalanobis,
+    "likelihood": likelihood,
+    "max-softmax": max_softmax,
+    "entropy": entropy,
+    "energy": energy,
+    "ensemble": disagreement,
+}
 
 
 def p_values(reference: ArrayLike, scores: ArrayLike) -> Float:
@@ -95,11 +103,15 @@ def p_values(reference: ArrayLike, scores: ArrayLike) -> Float:
     """
     r = np.sort(np.asarray(reference, dtype=float))
     if not len(r):
-        raise EvidenceError("no reference scores: keep some of the policy's simulated observations apart.")
+        raise EvidenceError(
+            "no reference scores: keep some of the policy's simulated observations apart."
+        )
     return 1 - np.searchsorted(r, np.asarray(scores, dtype=float), side="left") / len(r)
 
 
-def in_distribution(trained: ArrayLike, held_out: ArrayLike, real: ArrayLike, score: str | OodScore = "knn") -> Float:
+def in_distribution(
+    trained: ArrayLike, held_out: ArrayLike, real: ArrayLike, score: str | OodScore = "knn"
+) -> Float:
     """p-value of each real observation: how ordinary it is among simulated ones of the same policy, (real,).
 
     Parameters
@@ -115,10 +127,14 @@ def in_distribution(trained: ArrayLike, held_out: ArrayLike, real: ArrayLike, sc
     """
     a, b, c = (np.atleast_2d(np.asarray(x, dtype=float)) for x in (trained, held_out, real))
     if not a.shape[1] == b.shape[1] == c.shape[1]:
-        raise EvidenceError(f"observations of {a.shape[1]}, {b.shape[1]} and {c.shape[1]} columns: they must be alike.")
+        raise EvidenceError(
+            f"observations of {a.shape[1]}, {b.shape[1]} and {c.shape[1]} columns: they must be alike."
+        )
     for name, x in (("trained", a), ("held_out", b), ("real", c)):
         if not np.isfinite(x).all():
-            raise EvidenceError(f"{name}: row {int(np.argmin(np.isfinite(x).all(axis=1))) + 1} has a value that is not finite.")  # fmt: skip
+            raise EvidenceError(
+                f"{name}: row {int(np.argmin(np.isfinite(x).all(axis=1))) + 1} has a value that is not finite."
+            )
     if isinstance(score, str) and score not in OOD_SCORES:
         raise EvidenceError(f"score={score!r}: use {', '.join(OOD_SCORES)}, or a function.")
     rule = OOD_SCORES[score] if isinstance(score, str) else score
@@ -131,7 +147,11 @@ def _z(x: Float) -> Float:
 
 
 def _ranks(x: Float) -> Float:
-    return ((x[..., :, None] > x[..., None, :]).sum(axis=-1) + 0.5 * (x[..., :, None] == x[..., None, :]).sum(axis=-1) - 0.5)  # fmt: skip
+    return (
+        (x[..., :, None] > x[..., None, :]).sum(axis=-1)
+        + 0.5 * (x[..., :, None] == x[..., None, :]).sum(axis=-1)
+        - 0.5
+    )
 
 
 COMBINERS: dict[str, Callable[[Float, Float], Float]] = {
@@ -144,8 +164,14 @@ COMBINERS: dict[str, Callable[[Float, Float], Float]] = {
 
 
 def sim_to_real(
-    simulated: Mapping[str, ArrayLike], real: Mapping[str, ArrayLike], *, combine: str = "product", resamples: int = 1000, level: float = 0.95, seed: Seed = 0,
-) -> Leaderboard:  # fmt: skip
+    simulated: Mapping[str, ArrayLike],
+    real: Mapping[str, ArrayLike],
+    *,
+    combine: str = "product",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: Seed = 0,
+) -> Leaderboard:
     """Rank policies by simulated scores and how ordinary real observations look to them.
 
     Parameters
@@ -168,34 +194,66 @@ def sim_to_real(
     if len(names) < 2:
         raise EvidenceError("ranking takes at least two policies.")
     if set(real) != set(names):
-        raise EvidenceError(f"{sorted(set(names) ^ set(real))[0]} has only one of simulated scores and real observations.")  # fmt: skip
+        raise EvidenceError(
+            f"{sorted(set(names) ^ set(real))[0]} has only one of simulated scores and real observations."
+        )
     if combine not in COMBINERS:
         raise EvidenceError(f"combine={combine!r}: use {', '.join(COMBINERS)}.")
     s = [np.asarray(simulated[n], dtype=float).ravel() for n in names]
     q = [np.asarray(real[n], dtype=float).ravel() for n in names]
     if len({len(x) for x in q}) > 1:
-        raise EvidenceError("the policies saw different numbers of real observations; they are to see the same ones.")
+        raise EvidenceError(
+            "the policies saw different numbers of real observations; they are to see the same ones."
+        )
     for name, x in zip(names, s, strict=True):
-        if not len(x) or not np.isfinite(x).all() or (combine in ("product", "logs") and (x < 0).any()):
-            raise EvidenceError(f"{name}: simulated scores are empty, not finite, or below 0, where the {combine} means nothing.")  # fmt: skip
+        if (
+            not len(x)
+            or not np.isfinite(x).all()
+            or (combine in ("product", "logs") and (x < 0).any())
+        ):
+            raise EvidenceError(
+                f"{name}: simulated scores are empty, not finite, or below 0, where the {combine} means nothing."
+            )
     p = np.stack(q) if len(q[0]) else np.ones((len(names), 1))
     rule, rng = COMBINERS[combine], generator(seed)
     rating = rule(np.array([x.mean() for x in s]), p.mean(axis=1))
-    sim = np.stack([x[rng.integers(len(x), size=(resamples, len(x)))].mean(axis=1) for x in s], axis=1)
+    sim = np.stack(
+        [x[rng.integers(len(x), size=(resamples, len(x)))].mean(axis=1) for x in s], axis=1
+    )
     drawn = rng.integers(p.shape[1], size=(resamples, p.shape[1]))
     rates = p[:, drawn].mean(axis=2).T
     units = min(p.shape[1], *(len(x) for x in s))
     return leaderboard(
-        names, rating, method="sim-to-real", n=np.array([len(x) for x in s]), draws=rule(sim, rates) - rating, units=float(units), level=level, seed=seed,
-        unit=f"{combine} of simulated score and in-distribution rate", settings={"combine": combine}, source=f"{p.shape[1]} real observations",
-    )  # fmt: skip
+        names,
+        rating,
+        method="sim-to-real",
+        n=np.array([len(x) for x in s]),
+        draws=rule(sim, rates) - rating,
+        units=float(units),
+        level=level,
+        seed=seed,
+        unit=f"{combine} of simulated score and in-distribution rate",
+        settings={"combine": combine},
+        source=f"{p.shape[1]} real observations",
+    )
 
 
-def agreement(truth: Mapping[str, float], board: Leaderboard | Mapping[str, float]) -> dict[str, float]:
+def agreement(
+    truth: Mapping[str, float], board: Leaderboard | Mapping[str, float]
+) -> dict[str, float]:
     """How well an order foretold the real one: Spearman, Kendall, MMRV (mean maximum rank violation) and regret@1."""
     from policyrank.metrics import kendall_tau, mmrv, regret_at_1, spearman
 
-    found = dict(zip(board.policies, board.rating.tolist(), strict=True)) if isinstance(board, Leaderboard) else dict(board)  # fmt: skip
+    found = (
+        dict(zip(board.policies, board.rating.tolist(), strict=True))
+        if isinstance(board, Leaderboard)
+        else dict(board)
+    )
     names: Sequence[str] = list(truth)
     real, guess = np.array([truth[n] for n in names]), np.array([found[n] for n in names])
-    return {"spearman": spearman(real, guess), "kendall": kendall_tau(real, guess), "MMRV": mmrv(real, guess), "regret@1": regret_at_1(real, guess)}  # fmt: skip
+    return {
+        "spearman": spearman(real, guess),
+        "kendall": kendall_tau(real, guess),
+        "MMRV": mmrv(real, guess),
+        "regret@1": regret_at_1(real, guess),
+    }

@@ -48,7 +48,9 @@ def best_known(delta: float = 0.05) -> Stop:
         np.fill_diagonal(beats, True)
         found = np.flatnonzero(beats.all(axis=1))
         return (
-            f"{state.policies[found[0]]} is the best, with probability at least {1 - delta:g}" if len(found) else None
+            f"{state.policies[found[0]]} is the best, with probability at least {1 - delta:g}"
+            if len(found)
+            else None
         )
 
     return stop
@@ -80,7 +82,11 @@ def order_known(delta: float = 0.05) -> Stop:
         n = len(state.policies)
         beats = _beats(state, n * (n - 1) // 2, delta)
         known = beats | beats.T | np.eye(n, dtype=bool)
-        return f"every pair is settled, with probability at least {1 - delta:g}" if known.all() else None
+        return (
+            f"every pair is settled, with probability at least {1 - delta:g}"
+            if known.all()
+            else None
+        )
 
     return stop
 
@@ -90,4 +96,8 @@ def _check(delta: float) -> None:
         raise EvidenceError(f"delta={delta}: it lies between 0 and 1, for example 0.05.")
 
 
-STOPS: dict[str, Callable[..., Stop]] = {"best": best_known, "top": top_k_known, "order": order_known}
+STOPS: dict[str, Callable[..., Stop]] = {
+    "best": best_known,
+    "top": top_k_known,
+    "order": order_known,
+}

@@ -17,24 +17,36 @@ from policyrank.evidence import EvidenceError
 
 _META = sa.MetaData()
 RUNS = sa.Table(
-    "policyrank_runs", _META,
+    "policyrank_runs",
+    _META,
     sa.Column("run", sa.String(200), primary_key=True),
     sa.Column("settings", sa.Text, nullable=False),
-    sa.Column("host", sa.String(200)), sa.Column("pid", sa.Integer), sa.Column("beat", sa.Float),
-)  # fmt: skip
+    sa.Column("host", sa.String(200)),
+    sa.Column("pid", sa.Integer),
+    sa.Column("beat", sa.Float),
+)
 RESULTS = sa.Table(
-    "policyrank_results", _META,
+    "policyrank_results",
+    _META,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("run", sa.String(200), nullable=False),
-    sa.Column("policy", sa.String(400), nullable=False), sa.Column("opponent", sa.String(400), nullable=False, default=""),
-    sa.Column("task", sa.String(400), nullable=False), sa.Column("replicate", sa.Integer, nullable=False),
-    sa.Column("proposal", sa.Integer, nullable=False), sa.Column("mate", sa.String(400), nullable=False, default=""),
-    sa.Column("status", sa.String(20), nullable=False), sa.Column("value", sa.Float), sa.Column("error", sa.Text),
-    sa.Column("seed", sa.BigInteger, nullable=False), sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("started", sa.Float, nullable=False), sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("host", sa.String(200), nullable=False), sa.Column("version", sa.String(100), nullable=False),
+    sa.Column("policy", sa.String(400), nullable=False),
+    sa.Column("opponent", sa.String(400), nullable=False, default=""),
+    sa.Column("task", sa.String(400), nullable=False),
+    sa.Column("replicate", sa.Integer, nullable=False),
+    sa.Column("proposal", sa.Integer, nullable=False),
+    sa.Column("mate", sa.String(400), nullable=False, default=""),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("host", sa.String(200), nullable=False),
+    sa.Column("version", sa.String(100), nullable=False),
     sa.UniqueConstraint("run", "policy", "opponent", "task", "replicate"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,13 @@ class Store:
     """
 
     def __init__(self, where: str | Path | None, run: str, settings: Mapping[str, Any]) -> None:
-        url = "sqlite://" if where is None else str(where) if "://" in str(where) else f"sqlite:///{where}"
+        url = (
+            "sqlite://"
+            if where is None
+            else str(where)
+            if "://" in str(where)
+            else f"sqlite:///{where}"
+        )
         options: dict[str, Any] = {"poolclass": sa.pool.StaticPool} if where is None else {}
         self.run, self.where = run, where
         try:
@@ -110,7 +128,9 @@ class Store:
                 f"store {where}: cannot be used ({_first(error)}). Check the path or address, and that there is room."
             ) from None
         except ModuleNotFoundError as error:
-            raise EvidenceError(f"store {where}: needs the driver {error.name!r}: pip install {error.name}") from None
+            raise EvidenceError(
+                f"store {where}: needs the driver {error.name!r}: pip install {error.name}"
+            ) from None
 
     def _take(self, settings: str) -> None:
         """Register as the one process that works on this run."""
@@ -118,7 +138,11 @@ class Store:
         with self.engine.begin() as db:
             row = db.execute(sa.select(RUNS).where(RUNS.c.run == self.run)).mappings().first()
             if row is None:
-                db.execute(RUNS.insert().values(run=self.run, settings=settings, host=host, pid=pid, beat=time.time()))
+                db.execute(
+                    RUNS.insert().values(
+                        run=self.run, settings=settings, host=host, pid=pid, beat=time.time()
+                    )
+                )
                 return
             if row["settings"] != settings:
                 old, new = json.loads(row["settings"]), json.loads(settings)
@@ -128,12 +152,18 @@ class Store:
                     "give another run name."
                 )
             mine = row["host"] == host and row["pid"] == pid
-            alive = _alive(row["pid"]) if row["host"] == host else time.time() - (row["beat"] or 0) < 60
+            alive = (
+                _alive(row["pid"]) if row["host"] == host else time.time() - (row["beat"] or 0) < 60
+            )
             if row["pid"] is not None and not mine and alive:
                 raise EvidenceError(
                     f"store {self.where}: process {row['pid']} on {row['host']} works on run {self.run!r}. Wait for it, or give another run name."
                 )
-            db.execute(RUNS.update().where(RUNS.c.run == self.run).values(host=host, pid=pid, beat=time.time()))
+            db.execute(
+                RUNS.update()
+                .where(RUNS.c.run == self.run)
+                .values(host=host, pid=pid, beat=time.time())
+            )
 
     def add(self, result: Result) -> None:
         """Keep one result; the same evaluation is never kept twice."""
@@ -156,7 +186,9 @@ class Store:
         with self.engine.begin() as db:
             return [
                 Result(*row)
-                for row in db.execute(sa.select(*columns).where(RESULTS.c.run == self.run).order_by(RESULTS.c.id))
+                for row in db.execute(
+                    sa.select(*columns).where(RESULTS.c.run == self.run).order_by(RESULTS.c.id)
+                )
             ]
 
     def close(self) -> None:

@@ -17,12 +17,20 @@ Statistic = Callable[[Float, Float], Float]
 
 
 def _autoc(ordered: Float, treats: Float) -> Float:
-    return np.asarray((ordered.cumsum(axis=1) / np.arange(1, ordered.shape[1] + 1)).mean(axis=1) - ordered.mean(axis=1))
+    return np.asarray(
+        (ordered.cumsum(axis=1) / np.arange(1, ordered.shape[1] + 1)).mean(axis=1)
+        - ordered.mean(axis=1)
+    )
 
 
 def _qini(ordered: Float, treats: Float) -> Float:
     n = ordered.shape[1]
-    return np.asarray((ordered.cumsum(axis=1) / n - np.arange(1, n + 1) / n * ordered.mean(axis=1, keepdims=True)).mean(axis=1))  # fmt: skip
+    return np.asarray(
+        (
+            ordered.cumsum(axis=1) / n
+            - np.arange(1, n + 1) / n * ordered.mean(axis=1, keepdims=True)
+        ).mean(axis=1)
+    )
 
 
 def _value(ordered: Float, treats: Float) -> Float:
@@ -36,7 +44,16 @@ STATISTICS: dict[str, tuple[Statistic, str]] = {
 }
 
 
-def rank_effects(estimates: Mapping[str, ArrayLike], scores: ArrayLike, statistic: str = "autoc", *, cluster: ArrayLike | None = None, resamples: int = 1000, level: float = 0.95, seed: Seed = 0) -> Leaderboard:  # fmt: skip
+def rank_effects(
+    estimates: Mapping[str, ArrayLike],
+    scores: ArrayLike,
+    statistic: str = "autoc",
+    *,
+    cluster: ArrayLike | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: Seed = 0,
+) -> Leaderboard:
     """Estimates of effects, ranked on the same rows.
 
     Parameters
@@ -67,7 +84,9 @@ def rank_effects(estimates: Mapping[str, ArrayLike], scores: ArrayLike, statisti
         raise EvidenceError("ranking takes at least two estimates.")
     for name, e in zip(estimates, table, strict=True):
         if e.shape != y.shape or not np.isfinite(e).all():
-            raise EvidenceError(f"{name}: {y.size} finite estimates are needed, one a row; there are {np.isfinite(e).sum()}.")  # fmt: skip
+            raise EvidenceError(
+                f"{name}: {y.size} finite estimates are needed, one a row; there are {np.isfinite(e).sum()}."
+            )
     if y.ndim != 1 or not np.isfinite(y).all():
         raise EvidenceError("scores are one finite number a row.")
     function, unit = STATISTICS[statistic]
@@ -75,7 +94,11 @@ def rank_effects(estimates: Mapping[str, ArrayLike], scores: ArrayLike, statisti
     order = np.argsort(-estimate, axis=1, kind="stable")
     treats = np.take_along_axis((estimate > 0).astype(float), order, axis=1)
     rating = function(y[order], treats)
-    group = np.arange(len(y)) if cluster is None else np.unique(np.asarray(cluster), return_inverse=True)[1]
+    group = (
+        np.arange(len(y))
+        if cluster is None
+        else np.unique(np.asarray(cluster), return_inverse=True)[1]
+    )
     units = int(group.max()) + 1
     draws = np.empty((resamples, len(table)))
     for b in range(resamples):
@@ -84,6 +107,15 @@ def rank_effects(estimates: Mapping[str, ArrayLike], scores: ArrayLike, statisti
         rows = np.stack([np.repeat(o, times[o]) for o in order])
         draws[b] = function(y[rows], np.take_along_axis((estimate > 0).astype(float), rows, axis=1))
     return leaderboard(
-        list(estimates), rating, method=statistic, n=np.full(len(table), len(y)), draws=(draws - rating) * np.sqrt(units / max(units - 1, 1)), units=float(units), level=level, seed=seed,
-        unit=unit, settings={"resamples": resamples}, source=f"{len(y):,} rows",
-    )  # fmt: skip
+        list(estimates),
+        rating,
+        method=statistic,
+        n=np.full(len(table), len(y)),
+        draws=(draws - rating) * np.sqrt(units / max(units - 1, 1)),
+        units=float(units),
+        level=level,
+        seed=seed,
+        unit=unit,
+        settings={"resamples": resamples},
+        source=f"{len(y):,} rows",
+    )

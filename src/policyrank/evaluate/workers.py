@@ -60,7 +60,9 @@ class Workers(Protocol):
         ...
 
 
-def attempt(function: Callable[..., Any], call: tuple[Any, ...]) -> tuple[float, str | None, float, str]:
+def attempt(
+    function: Callable[..., Any], call: tuple[Any, ...]
+) -> tuple[float, str | None, float, str]:
     """Call; value, error or None, seconds, host. A policy may raise anything, SystemExit included."""
     start = time.perf_counter()
     try:
@@ -128,7 +130,9 @@ class Pool:
     def __init__(self, function: Callable[..., Any], workers: int, timeout: float | None) -> None:
         self.function, self.timeout, self.host = function, timeout, socket.gethostname()
         # Forked workers inherit the policies, so that these need not be picklable.
-        self.context: Any = mp.get_context("fork" if "fork" in mp.get_all_start_methods() else "spawn")
+        self.context: Any = mp.get_context(
+            "fork" if "fork" in mp.get_all_start_methods() else "spawn"
+        )
         self.idle: list[tuple[Any, Connection]] = []
         self.busy: dict[Connection, tuple[Any, Job]] = {}
         for _ in range(workers):
@@ -161,7 +165,10 @@ class Pool:
         out: list[Ended] = []
         while not out and self.busy:
             nearest = min(job.deadline for _, job in self.busy.values())
-            ready = wait(list(self.busy), timeout=None if nearest == math.inf else max(nearest - time.monotonic(), 0))
+            ready = wait(
+                list(self.busy),
+                timeout=None if nearest == math.inf else max(nearest - time.monotonic(), 0),
+            )
             for connection in ready:
                 assert isinstance(connection, Connection)
                 process, job = self.busy.pop(connection)
@@ -173,7 +180,9 @@ class Pool:
                     error = f"the process died (exit code {process.exitcode})"
                     out.append(Ended(job, math.nan, error, time.time() - job.started, self.host))
                     self._start()
-            for connection in [c for c, (_, job) in self.busy.items() if job.deadline <= time.monotonic()]:
+            for connection in [
+                c for c, (_, job) in self.busy.items() if job.deadline <= time.monotonic()
+            ]:
                 process, job = self.busy.pop(connection)
                 process.kill()
                 process.join()

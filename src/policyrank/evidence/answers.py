@@ -65,7 +65,9 @@ class AnswerSets(Sequence[RankedAnswers]):
         return "\n".join([f"{len(self):,} lists ({shape})", *(f"! {n}" for n in self.notes)])
 
 
-def read_rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_rows(
+    source: str | Path | Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows of a JSONL (gzipped or not), parquet or CSV file, or of an iterable such as a ``datasets.Dataset``, each with the name of its place.
 
     Raises
@@ -85,7 +87,11 @@ def read_rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[tupl
         for number, row in enumerate(table.iter_rows(named=True), 1):
             yield f"{path}, row {number}", row
         return
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8") as file
+    ):
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
@@ -93,7 +99,9 @@ def read_rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[tupl
                 except json.JSONDecodeError as error:
                     raise EvidenceError(f"{path}, line {number}: not JSON ({error.msg}).") from None
                 if not isinstance(row, dict):
-                    raise EvidenceError(f"{path}, line {number}: not an object with prompt and completions.")
+                    raise EvidenceError(
+                        f"{path}, line {number}: not an object with prompt and completions."
+                    )
                 yield f"{path}, line {number}", row
 
 
@@ -136,11 +144,15 @@ def read_answers(source: str | Path | Iterable[Mapping[str, Any] | RankedAnswers
             out["lists whose completions are all equally good"] += 1
         else:
             steps = None if found.steps is None else tuple(found.steps[k] for k in used)
-            completions, labels = (tuple(x[k] for k in used) for x in (found.completions, found.labels))
+            completions, labels = (
+                tuple(x[k] for k in used) for x in (found.completions, found.labels)
+            )
             lists.append(RankedAnswers(found.prompt, completions, labels, steps))  # type: ignore[arg-type]
     notes = tuple(f"left out: {count:,} {what}" for what, count in out.items() if count)
     if not lists:
-        raise EvidenceError(f"no list to learn from in {total} rows{': ' if notes else ''}{'; '.join(notes)}.")
+        raise EvidenceError(
+            f"no list to learn from in {total} rows{': ' if notes else ''}{'; '.join(notes)}."
+        )
     return AnswerSets(tuple(lists), notes)
 
 
@@ -157,30 +169,50 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
         elif row.get("ranks") is not None:
             labels = [None if r is None else -float(r) for r in row["ranks"]]
         else:
-            raise EvidenceError(f"{place}: completions have neither scores (higher is better) nor ranks (1 is best).")
+            raise EvidenceError(
+                f"{place}: completions have neither scores (higher is better) nor ranks (1 is best)."
+            )
     elif row.get("chosen") is not None and row.get("rejected") is not None:
         chosen, rejected = row["chosen"], row["rejected"]
         if prompt is None and not isinstance(chosen, str):
-            shared = next((k for k, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected)) - 1)  # fmt: skip
+            shared = next(
+                (k for k, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b),
+                min(len(chosen), len(rejected)) - 1,
+            )
             prompt, chosen, rejected = list(chosen[:shared]), chosen[shared:], rejected[shared:]
         completions, labels = [chosen, rejected], [1.0, 0.0]
     else:
-        raise EvidenceError(f"{place}: no completions. A row has prompt and completions with scores or ranks, or chosen and rejected, or a tree.")  # fmt: skip
+        raise EvidenceError(
+            f"{place}: no completions. A row has prompt and completions with scores or ranks, or chosen and rejected, or a tree."
+        )
     if prompt is None or not len(prompt):
         raise EvidenceError(f"{place}: no prompt.")
     if len(labels) != len(completions):
-        raise EvidenceError(f"{place}: {len(completions)} completions, but {len(labels)} scores or ranks.")
-    cut = all(isinstance(x, (list, tuple)) and x and all(isinstance(s, str) for s in x) for x in completions)
+        raise EvidenceError(
+            f"{place}: {len(completions)} completions, but {len(labels)} scores or ranks."
+        )
+    cut = all(
+        isinstance(x, (list, tuple)) and x and all(isinstance(s, str) for s in x)
+        for x in completions
+    )
     texts = tuple("".join(x) if cut else text_of(x) for x in completions)
     for k, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
         if not text.strip():
-            raise EvidenceError(f"{place}: completion {k} is empty. Remove it, or say what the policy answered.")
+            raise EvidenceError(
+                f"{place}: completion {k} is empty. Remove it, or say what the policy answered."
+            )
         if label is None or not math.isfinite(label):
-            raise EvidenceError(f"{place}: completion {k} has the score {label}. Give a finite number, or leave the completion out.")  # fmt: skip
-    return RankedAnswers(prompt, texts, tuple(map(float, labels)), tuple(map(tuple, completions)) if cut else None)
+            raise EvidenceError(
+                f"{place}: completion {k} has the score {label}. Give a finite number, or leave the completion out."
+            )
+    return RankedAnswers(
+        prompt, texts, tuple(map(float, labels)), tuple(map(tuple, completions)) if cut else None
+    )
 
 
-def _leaves(place: str, node: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(
+    place: str, node: Mapping[str, Any], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     if not isinstance(node, Mapping) or not isinstance(node.get("text", ""), str):
         raise EvidenceError(f"{place}: a node of the tree is not an object with a text.")
     steps = (*above, node["text"]) if node.get("text") else above

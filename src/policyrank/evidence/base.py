@@ -78,7 +78,9 @@ def compact(labels: Labels) -> Labels:
     used = np.flatnonzero(np.bincount(labels.codes, minlength=len(labels.names)))
     if len(used) == len(labels.names):
         return labels
-    return Labels(np.searchsorted(used, labels.codes).astype(np.int32), tuple(labels.names[i] for i in used))
+    return Labels(
+        np.searchsorted(used, labels.codes).astype(np.int32), tuple(labels.names[i] for i in used)
+    )
 
 
 def positions(names: Sequence[str], wanted: Iterable[str] | str, what: str) -> NDArray[np.int64]:
@@ -96,7 +98,9 @@ def positions(names: Sequence[str], wanted: Iterable[str] | str, what: str) -> N
             import difflib
 
             near = difflib.get_close_matches(str(name), names, n=3) or list(names[:3])
-            raise EvidenceError(f"no {what} is called {name!r}. Did you mean {', '.join(map(repr, near))}?")
+            raise EvidenceError(
+                f"no {what} is called {name!r}. Did you mean {', '.join(map(repr, near))}?"
+            )
     return np.array([index[name] for name in chosen], dtype=np.int64)
 
 
@@ -105,10 +109,14 @@ def merge_labels(first: Labels | None, second: Labels | None, what: str) -> Labe
     if first is None and second is None:
         return None
     if first is None or second is None:
-        raise EvidenceError(f"only one of the two has a column {what!r}: add it to the other, or drop it, then merge.")
+        raise EvidenceError(
+            f"only one of the two has a column {what!r}: add it to the other, or drop it, then merge."
+        )
     names = sorted(set(first.names) | set(second.names))
     index = {name: i for i, name in enumerate(names)}
-    parts = [np.array([index[n] for n in p.names], dtype=np.int32)[p.codes] for p in (first, second)]
+    parts = [
+        np.array([index[n] for n in p.names], dtype=np.int32)[p.codes] for p in (first, second)
+    ]
     return Labels(np.concatenate(parts), tuple(names))
 
 
@@ -129,7 +137,9 @@ def check_policies(names: Sequence[str]) -> None:
         raise EvidenceError("a policy has an empty name. Give every policy a name.")
     if len(names) < 2:
         only = f" (only {names[0]!r})" if len(names) else ""
-        raise EvidenceError(f"a ranking needs at least two policies{only}. Add results of another policy.")
+        raise EvidenceError(
+            f"a ranking needs at least two policies{only}. Add results of another policy."
+        )
 
 
 def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
@@ -145,4 +155,6 @@ def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
     elif kind in {".arrow", ".feather", ".ipc"}:
         frame.write_ipc(path)
     else:
-        raise EvidenceError(f"{path.name}: unknown ending {kind!r}. Use .parquet, .csv, .tsv, .jsonl or .arrow.")
+        raise EvidenceError(
+            f"{path.name}: unknown ending {kind!r}. Use .parquet, .csv, .tsv, .jsonl or .arrow."
+        )

@@ -99,13 +99,22 @@ class Comparisons:
             x = np.asarray(self.covariates, dtype=float).reshape(len(self.a), -1)
             check_finite(x.sum(axis=1), "a covariate")
             put(self, "covariates", freeze(x))
-            put(self, "covariate_names", tuple(self.covariate_names) or tuple(f"x{i}" for i in range(x.shape[1])))
+            put(
+                self,
+                "covariate_names",
+                tuple(self.covariate_names) or tuple(f"x{i}" for i in range(x.shape[1])),
+            )
 
     def _check(self) -> None:
-        lengths = {f: len(v) for f in ("a", "b", "outcome", "count", "weight", "task", "rater", "time")
-                   if (v := getattr(self, f)) is not None}  # fmt: skip
+        lengths = {
+            f: len(v)
+            for f in ("a", "b", "outcome", "count", "weight", "task", "rater", "time")
+            if (v := getattr(self, f)) is not None
+        }
         if len(set(lengths.values())) > 1:
-            raise EvidenceError(f"columns differ in length: {lengths}. Every column needs one value a row.")
+            raise EvidenceError(
+                f"columns differ in length: {lengths}. Every column needs one value a row."
+            )
         check_finite(self.outcome, "the outcome")
         bad = (self.outcome < 0) | (self.outcome > 1)
         if bad.any():
@@ -129,9 +138,13 @@ class Comparisons:
         if self.weight is not None:
             check_finite(self.weight, "the weight")
             if self.weight.min() < 0:
-                raise EvidenceError(f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0.")
+                raise EvidenceError(
+                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0."
+                )
         if self.count is not None and self.count.min() < 0:
-            raise EvidenceError(f"row {int(np.argmin(self.count)) + 1}: a negative count. Counts must be >= 0.")
+            raise EvidenceError(
+                f"row {int(np.argmin(self.count)) + 1}: a negative count. Counts must be >= 0."
+            )
 
     @classmethod
     def of(
@@ -151,7 +164,10 @@ class Comparisons:
         n = len(both) // 2
         codes, names = both.codes, both.names
         if policies is not None:
-            codes, names = positions(policies, names, "policy").astype(np.int32)[codes], tuple(policies)
+            codes, names = (
+                positions(policies, names, "policy").astype(np.int32)[codes],
+                tuple(policies),
+            )
         return cls(
             names,
             codes[:n],
@@ -178,7 +194,9 @@ class Comparisons:
     @property
     def summary(self) -> str:
         """What it holds, in a few words."""
-        extra = "".join(f", {len(v.names)} {k}s" for k, v in (("task", self.task), ("rater", self.rater)) if v)
+        extra = "".join(
+            f", {len(v.names)} {k}s" for k, v in (("task", self.task), ("rater", self.rater)) if v
+        )
         return f"{self.total:,} comparisons, {len(self.policies)} policies{extra}"
 
     @property
@@ -202,7 +220,13 @@ class Comparisons:
         """The comparisons at ``rows`` (mask or indices), among the policies that are left in them."""
 
         def cut(column: Any) -> Any:
-            return None if column is None else column.take(rows) if isinstance(column, Labels) else column[rows]
+            return (
+                None
+                if column is None
+                else column.take(rows)
+                if isinstance(column, Labels)
+                else column[rows]
+            )
 
         both = compact(Labels(np.concatenate([self.a[rows], self.b[rows]]), self.policies))
         n = len(both) // 2
@@ -211,7 +235,10 @@ class Comparisons:
             policies=both.names,
             a=both.codes[:n],
             b=both.codes[n:],
-            **{f: cut(getattr(self, f)) for f in ("outcome", "count", "weight", "task", "rater", "time", "covariates")},
+            **{
+                f: cut(getattr(self, f))
+                for f in ("outcome", "count", "weight", "task", "rater", "time", "covariates")
+            },
         )
 
     def filter(
@@ -231,11 +258,15 @@ class Comparisons:
         for column, wanted, what in ((self.task, tasks, "task"), (self.rater, raters, "rater")):
             if wanted is not None:
                 if column is None:
-                    raise EvidenceError(f"these comparisons have no column {what!r}. Name one when reading them.")
+                    raise EvidenceError(
+                        f"these comparisons have no column {what!r}. Name one when reading them."
+                    )
                 keep &= column.mask(wanted, what)
         if since is not None or until is not None:
             if self.time is None:
-                raise EvidenceError("these comparisons have no column 'time'. Name one when reading them.")
+                raise EvidenceError(
+                    "these comparisons have no column 'time'. Name one when reading them."
+                )
             as_time = np.datetime64 if self.time.dtype.kind == "M" else float
             if since is not None:
                 keep &= self.time >= as_time(since)
@@ -251,8 +282,12 @@ class Comparisons:
         b = merge_labels(Labels(self.b, self.policies), Labels(other.b, other.policies), "policy")
         assert a is not None
         assert b is not None
-        if (self.time is None) != (other.time is None) or self.covariate_names != other.covariate_names:
-            raise EvidenceError("the two differ in their columns 'time' or covariates: make them alike, then merge.")
+        if (self.time is None) != (
+            other.time is None
+        ) or self.covariate_names != other.covariate_names:
+            raise EvidenceError(
+                "the two differ in their columns 'time' or covariates: make them alike, then merge."
+            )
 
         def filled(c: Comparisons, field: str) -> NDArray[Any]:
             value = getattr(c, field)
@@ -261,7 +296,9 @@ class Comparisons:
         def stack(field: str, default: bool) -> NDArray[Any] | None:
             if getattr(self, field) is None and getattr(other, field) is None:
                 return None
-            return np.concatenate([filled(c, field) if default else getattr(c, field) for c in (self, other)])
+            return np.concatenate(
+                [filled(c, field) if default else getattr(c, field) for c in (self, other)]
+            )
 
         return Comparisons(
             a.names,
@@ -288,7 +325,9 @@ class Comparisons:
             if (column := getattr(self, name)) is not None:
                 frame = frame.with_columns(pl.Series(name, column.codes))
         keys = frame.columns
-        frame = frame.with_columns(count=pl.lit(1, pl.Int64) if self.count is None else pl.Series(self.count))
+        frame = frame.with_columns(
+            count=pl.lit(1, pl.Int64) if self.count is None else pl.Series(self.count)
+        )
         frame = frame.group_by(keys).agg(pl.col("count").sum()).sort(keys)
         kept: dict[str, Any] = {
             n: Labels(frame[n].to_numpy(), getattr(self, n).names) for n in by if n in frame.columns
@@ -309,8 +348,12 @@ class Comparisons:
         k, mass = len(self.policies), self.mass
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5
-        first = np.bincount(self.a.astype(np.int64) * k + self.b, mass * np.where(tied, ties, y), k * k)
-        wins = first + np.bincount(self.b.astype(np.int64) * k + self.a, mass * np.where(tied, ties, 1 - y), k * k)
+        first = np.bincount(
+            self.a.astype(np.int64) * k + self.b, mass * np.where(tied, ties, y), k * k
+        )
+        wins = first + np.bincount(
+            self.b.astype(np.int64) * k + self.a, mass * np.where(tied, ties, 1 - y), k * k
+        )
         return np.asarray(wins, dtype=float).reshape(k, k)
 
     def to_rankings(self) -> Rankings:
@@ -332,7 +375,9 @@ class Comparisons:
     def to_frame(self) -> pl.DataFrame:
         """One row a comparison: a, b, outcome and the columns that are there."""
         names = pl.Series(self.policies, dtype=pl.String)
-        frame = pl.DataFrame({"a": names.gather(self.a), "b": names.gather(self.b), "outcome": self.outcome})
+        frame = pl.DataFrame(
+            {"a": names.gather(self.a), "b": names.gather(self.b), "outcome": self.outcome}
+        )
         for field in ("count", "weight", "time"):
             if (value := getattr(self, field)) is not None:
                 frame = frame.with_columns(pl.Series(field, value))

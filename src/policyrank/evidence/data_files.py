@@ -75,7 +75,9 @@ class DataFile:
 
     def _checked(self, place: Path) -> Path:
         data = place.read_bytes()
-        found = hashlib.sha256(gzip.decompress(data) if self.path.endswith(".gz") else data).hexdigest()
+        found = hashlib.sha256(
+            gzip.decompress(data) if self.path.endswith(".gz") else data
+        ).hexdigest()
         if found != self.sha256:
             raise EvidenceError(
                 f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the file and fetch it again."
@@ -359,8 +361,23 @@ FILES: dict[str, DataFile] = {
             "MIT",
             "85000a5fd91b0ed2b4cb9dbeb9efdb6ce78c305960ab1b7f7692801da04967d9",
         ),
-        ("qr-spps/nodes.csv", _SUPPLY, "MIT", "5cf16754f490b5b070b882cc4d2f542f9ff7e3f42ef962aa181439bc2faaad39"),
-        ("qr-spps/edges.csv", _SUPPLY, "MIT", "01acc8e75a9cb1cb8f53ce1ba0d6b93da5c7909f4068b7553f895b3a143bd222"),
-        ("qr-spps/published.json", _SUPPLY, "MIT", "f085ceb4f78dd2d53d70675ac2ac9d37d3caf94a3e1d4f2ea3049534af29d113"),
+        (
+            "qr-spps/nodes.csv",
+            _SUPPLY,
+            "MIT",
+            "5cf16754f490b5b070b882cc4d2f542f9ff7e3f42ef962aa181439bc2faaad39",
+        ),
+        (
+            "qr-spps/edges.csv",
+            _SUPPLY,
+            "MIT",
+            "01acc8e75a9cb1cb8f53ce1ba0d6b93da5c7909f4068b7553f895b3a143bd222",
+        ),
+        (
+            "qr-spps/published.json",
+            _SUPPLY,
+            "MIT",
+            "f085ceb4f78dd2d53d70675ac2ac9d37d3caf94a3e1d4f2ea3049534af29d113",
+        ),
     )
 }

@@ -16,7 +16,12 @@ from policyrank.evidence.answers import RankedAnswers
 from policyrank.evidence.base import EvidenceError, Labels
 from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.data_files import FILES
-from policyrank.evidence.detections import Detections, GroundTruth, read_detections, read_ground_truth
+from policyrank.evidence.detections import (
+    Detections,
+    GroundTruth,
+    read_detections,
+    read_ground_truth,
+)
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.scores import Scores
 
@@ -28,16 +33,26 @@ def _atari(name: str) -> Scores:
     rows = [line.split() for line in lines[2:] if line.strip()]
     table = np.array([[float(x.split("±")[0].replace(",", "")) for x in r[1:]] for r in rows])
     return Scores.from_table(
-        table, [r[0] for r in rows], policies, notes=("scores published in " + lines[0].lstrip("# "),)
+        table,
+        [r[0] for r in rows],
+        policies,
+        notes=("scores published in " + lines[0].lstrip("# "),),
     )
 
 
-def atari_spread(name: str = "atari_agent57_table.txt") -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def atari_spread(
+    name: str = "atari_agent57_table.txt",
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Published standard deviations of the Atari scores, (games, agents) in the order of ``load("atari-agent57").table()``; 0 where there is none."""
     lines = FILES[name].fetch().read_text(encoding="utf-8").splitlines()
     agents = lines[1].removeprefix("# game").split()
     rows = sorted((line.split() for line in lines[2:] if line.strip()), key=lambda r: r[0])
-    spread = np.array([[float(x.split("±")[1].replace(",", "")) if "±" in x else 0.0 for x in r[1:]] for r in rows])
+    spread = np.array(
+        [
+            [float(x.split("±")[1].replace(",", "")) if "±" in x else 0.0 for x in r[1:]]
+            for r in rows
+        ]
+    )
     return spread[:, np.argsort(agents, kind="stable")]
 
 
@@ -65,8 +80,12 @@ def _instances(name: str) -> Scores:
     """
     table = pl.read_csv(FILES[name].fetch(), infer_schema_length=None)
     metrics = [c for c in table.columns if c not in ("System", "Utterance")]
-    long = table.unpivot(metrics, index=["System", "Utterance"], variable_name="metric", value_name="score")
-    long = long.with_columns(pl.col("score").cast(pl.Float64, strict=False)).filter(pl.col("score").is_finite())
+    long = table.unpivot(
+        metrics, index=["System", "Utterance"], variable_name="metric", value_name="score"
+    )
+    long = long.with_columns(pl.col("score").cast(pl.Float64, strict=False)).filter(
+        pl.col("score").is_finite()
+    )
     return Scores(
         Labels.of(long["Utterance"]),
         Labels.of(long["metric"]),
@@ -77,27 +96,38 @@ def _instances(name: str) -> Scores:
 
 def _roboarena() -> Comparisons:
     """Blind pairwise preferences between robot policies (796 trials); 0 in the file means that A is preferred."""
-    return read_comparisons(FILES["policy_preferences.csv"].fetch(), a="A", b="B", outcome="preference", first_wins=0)
+    return read_comparisons(
+        FILES["policy_preferences.csv"].fetch(), a="A", b="B", outcome="preference", first_wins=0
+    )
 
 
 def _roboarena_progress() -> Scores:
     """Progress in [0, 1] of seven robot policies in the same trials; a trial is a task."""
     table = pl.read_csv(FILES["per_trial_progress_data.csv"].fetch(), infer_schema_length=None)
     trials = [f"trial {i + 1}" for i in range(table.height)]
-    return Scores.from_table(table.cast(pl.Float64).fill_null(np.nan).to_numpy(), trials, table.columns)
+    return Scores.from_table(
+        table.cast(pl.Float64).fill_null(np.nan).to_numpy(), trials, table.columns
+    )
 
 
 def _llmfao() -> Comparisons:
     """Crowd votes on language-model answers: 59 models, 124 workers, 13 prompts."""
     return read_comparisons(
-        FILES["crowd-comparisons.csv"].fetch(), a="left", b="right", outcome="winner", task="prompt", rater="worker"
+        FILES["crowd-comparisons.csv"].fetch(),
+        a="left",
+        b="right",
+        outcome="winner",
+        task="prompt",
+        rater="worker",
     )
 
 
 def _crowd_pairs() -> list[dict[str, Any]]:
     """Pairs of answers of the crowd votes on which a majority decided: prompt, chosen, rejected, alpha (share of votes, ties half), slug."""
     votes = pl.read_csv(FILES["crowd-comparisons.csv"].fetch())
-    share = votes.with_columns(left=pl.col("winner").replace_strict({"left": 1.0, "tie": 0.5, "right": 0.0}))
+    share = votes.with_columns(
+        left=pl.col("winner").replace_strict({"left": 1.0, "tie": 0.5, "right": 0.0})
+    )
     alpha = dict(share.group_by("id").agg(pl.col("left").mean()).iter_rows())
     out = []
     for line in FILES["pairs-crowd.jsonl"].fetch().read_text(encoding="utf-8").splitlines():
@@ -127,11 +157,23 @@ def _cranfield() -> tuple[dict[str, str], dict[str, str], pl.DataFrame]:
 
     queries = {str(k): t for k, t in enumerate(records("cran.qry"), 1)}
     documents = {str(k): t for k, t in enumerate(records("cran.all.1400"), 1)}
-    rows = [line.split() for line in FILES["cranqrel"].fetch().read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [
+        line.split()
+        for line in FILES["cranqrel"].fetch().read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
     qrels = pl.DataFrame(
-        {"query": [r[0] for r in rows], "document": [r[1] for r in rows], "grade": [5.0 - abs(int(r[2])) for r in rows]}
+        {
+            "query": [r[0] for r in rows],
+            "document": [r[1] for r in rows],
+            "grade": [5.0 - abs(int(r[2])) for r in rows],
+        }
     )
-    return queries, documents, qrels.unique(["query", "document"], keep="first", maintain_order=True)
+    return (
+        queries,
+        documents,
+        qrels.unique(["query", "document"], keep="first", maintain_order=True),
+    )
 
 
 def _screening() -> tuple[dict[str, str], pl.DataFrame]:
@@ -147,10 +189,16 @@ def _concepts() -> pl.DataFrame:
     """Works of nine reviews with graded concepts of 81, by OpenAlex's classifier: review, work_id, text, concepts (a list of name and score)."""
     _, works = _screening()
     labels = pl.read_csv(FILES["concepts81.csv.gz"].fetch()).with_columns(
-        pl.col("concepts").fill_null("").str.split(";").list.eval(
-            pl.element().filter(pl.element() != "").str.extract_groups(r"^(?<name>.*):(?<score>[^:]+)$").struct.with_fields(pl.field("score").cast(pl.Float64))
+        pl.col("concepts")
+        .fill_null("")
+        .str.split(";")
+        .list.eval(
+            pl.element()
+            .filter(pl.element() != "")
+            .str.extract_groups(r"^(?<name>.*):(?<score>[^:]+)$")
+            .struct.with_fields(pl.field("score").cast(pl.Float64))
         )
-    )  # fmt: skip
+    )
     text = pl.concat_str("title", "abstract", separator=" ").str.strip_chars()
     return works.select("review", "work_id", text=text).join(
         labels, on=["review", "work_id"], how="left", maintain_order="left"
@@ -159,7 +207,10 @@ def _concepts() -> pl.DataFrame:
 
 def _lines(name: str) -> list[dict[str, Any]]:
     data = FILES[name].fetch().read_bytes()
-    return [json.loads(line) for line in (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()]
+    return [
+        json.loads(line)
+        for line in (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
+    ]
 
 
 def _alpacaeval() -> list[tuple[RankedAnswers, tuple[str, ...]]]:
@@ -185,7 +236,9 @@ def _humaneval_solutions() -> list[dict[str, Any]]:
 def _coco100() -> tuple[GroundTruth, Detections]:
     """100 COCO images in LVIS's form, crowds removed, and pycocotools' demo detections (boxes)."""
     truth = read_ground_truth(FILES["coco100_lvis.json"].fetch())
-    return truth, read_detections(FILES["instances_val2014_fakebbox100_results.json"].fetch(), truth, name="demo")
+    return truth, read_detections(
+        FILES["instances_val2014_fakebbox100_results.json"].fetch(), truth, name="demo"
+    )
 
 
 def _lvis100() -> GroundTruth:
@@ -200,7 +253,9 @@ def _ihdp() -> list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
 
 def _inventory_episodes() -> pl.DataFrame:
     """Every published episode of 30 inventory controllers on 26 scenarios with ten seeds, and what it came to."""
-    return pl.read_csv(gzip.decompress(FILES["episodes.csv.gz"].fetch().read_bytes()), infer_schema_length=None)
+    return pl.read_csv(
+        gzip.decompress(FILES["episodes.csv.gz"].fetch().read_bytes()), infer_schema_length=None
+    )
 
 
 def _m5_window() -> list[float]:
@@ -227,7 +282,9 @@ def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 def _rrps_bots() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Mean returns of 43 repeated rock-paper-scissors bots (1,000 throws), row against column, in the order of their names."""
     rows = [
-        ast.literal_eval(line) for line in FILES["rrps_bot_table.txt"].fetch().read_text().splitlines() if line.strip()
+        ast.literal_eval(line)
+        for line in FILES["rrps_bot_table.txt"].fetch().read_text().splitlines()
+        if line.strip()
     ]
     place = {name: k for k, name in enumerate(sorted({a for a, _, _ in rows}))}
     table = np.zeros((len(place), len(place)))
@@ -285,7 +342,15 @@ def load(name: str) -> Any:
 
 def atari() -> Scores:
     """Published mean scores of eight policies on 57 Atari games (Badia et al. 2020, arXiv 2003.13350, section H.4)."""
-    text = resources.files("policyrank.evidence").joinpath("examples/atari.csv").read_text(encoding="utf-8")
+    text = (
+        resources.files("policyrank.evidence")
+        .joinpath("examples/atari.csv")
+        .read_text(encoding="utf-8")
+    )
     table = pl.read_csv(text.encode(), comment_prefix="#")
-    return Scores.from_table(table.drop("game").to_numpy(), table["game"].to_list(), table.columns[1:],
-                             notes=("scores published in arXiv 2003.13350, section H.4",))  # fmt: skip
+    return Scores.from_table(
+        table.drop("game").to_numpy(),
+        table["game"].to_list(),
+        table.columns[1:],
+        notes=("scores published in arXiv 2003.13350, section H.4",),
+    )

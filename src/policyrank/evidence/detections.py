@@ -99,7 +99,14 @@ class Detections:
     def take(self, which: NDArray[Any]) -> Detections:
         """Some of them, in the order given."""
         places = np.flatnonzero(which) if which.dtype == bool else which
-        return replace(self, image=self.image[places], category=self.category[places], score=self.score[places], box=self.box[places], masks=tuple(self.masks[k] for k in places) if self.masks else ())  # fmt: skip
+        return replace(
+            self,
+            image=self.image[places],
+            category=self.category[places],
+            score=self.score[places],
+            box=self.box[places],
+            masks=tuple(self.masks[k] for k in places) if self.masks else (),
+        )
 
 
 def _json(source: str | Path | Mapping[str, Any] | Sequence[Any]) -> tuple[str, Any]:
@@ -124,10 +131,20 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
         Naming the annotation whose image or category does not exist, whose box is no box, or which lacks something.
     """
     place, data = _json(source)
-    if not isinstance(data, Mapping) or not all(isinstance(data.get(k), list) for k in ("images", "annotations", "categories")):  # fmt: skip
-        raise EvidenceError(f"{place}: no COCO or LVIS ground truth: it has lists of images, annotations and categories.")  # fmt: skip
-    images, categories = (sorted(data[k], key=lambda row: row["id"]) for k in ("images", "categories"))
-    for what, rows in (("image", images), ("category", categories), ("annotation", data["annotations"])):
+    if not isinstance(data, Mapping) or not all(
+        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
+    ):
+        raise EvidenceError(
+            f"{place}: no COCO or LVIS ground truth: it has lists of images, annotations and categories."
+        )
+    images, categories = (
+        sorted(data[k], key=lambda row: row["id"]) for k in ("images", "categories")
+    )
+    for what, rows in (
+        ("image", images),
+        ("category", categories),
+        ("annotation", data["annotations"]),
+    ):
         if twice := [i for i, n in Counter(r.get("id") for r in rows).items() if n > 1]:
             raise EvidenceError(f"{place}: two {what}s have the id {twice[0]}.")
     at, kind = ({row["id"]: k for k, row in enumerate(rows)} for rows in (images, categories))
@@ -135,33 +152,66 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
     for row in data["annotations"]:
         name = f"{place}, annotation {row.get('id')}"
         if row.get("image_id") not in at or row.get("category_id") not in kind:
-            raise EvidenceError(f"{name}: image {row.get('image_id')} or category {row.get('category_id')} is not in the file.")  # fmt: skip
+            raise EvidenceError(
+                f"{name}: image {row.get('image_id')} or category {row.get('category_id')} is not in the file."
+            )
         own = row.get("bbox")
-        if not isinstance(own, list) or len(own) != 4 or not np.isfinite(own).all() or min(own[2:]) < 0:
-            raise EvidenceError(f"{name}: bbox {own} is not x, y, width, height, the last two at least 0.")
+        if (
+            not isinstance(own, list)
+            or len(own) != 4
+            or not np.isfinite(own).all()
+            or min(own[2:]) < 0
+        ):
+            raise EvidenceError(
+                f"{name}: bbox {own} is not x, y, width, height, the last two at least 0."
+            )
         box.append(own)
         image.append(at[row["image_id"]])
         category.append(kind[row["category_id"]])
     rows = data["annotations"]
-    area = [float(r["area"]) if r.get("area") is not None else float(r["bbox"][2] * r["bbox"][3]) for r in rows]
+    area = [
+        float(r["area"]) if r.get("area") is not None else float(r["bbox"][2] * r["bbox"][3])
+        for r in rows
+    ]
     crowd = np.array([bool(r.get("iscrowd", 0)) for r in rows], dtype=bool)
     negative = unchecked = None
     if any("neg_category_ids" in r for r in images):
-        negative, unchecked = (np.zeros((len(images), len(categories)), dtype=bool) for _ in range(2))
+        negative, unchecked = (
+            np.zeros((len(images), len(categories)), dtype=bool) for _ in range(2)
+        )
         for k, r in enumerate(images):
-            for table, key in ((negative, "neg_category_ids"), (unchecked, "not_exhaustive_category_ids")):
+            for table, key in (
+                (negative, "neg_category_ids"),
+                (unchecked, "not_exhaustive_category_ids"),
+            ):
                 if unknown := [c for c in r.get(key, ()) if c not in kind]:
-                    raise EvidenceError(f"{place}, image {r['id']}: {key} names the category {unknown[0]}, which is not in the file.")  # fmt: skip
+                    raise EvidenceError(
+                        f"{place}, image {r['id']}: {key} names the category {unknown[0]}, which is not in the file."
+                    )
                 table[k, [kind[c] for c in r.get(key, ())]] = True
     return GroundTruth(
-        np.array([r["id"] for r in images], dtype=np.int64), np.array([r["id"] for r in categories], dtype=np.int64), tuple(str(r.get("name", r["id"])) for r in categories),
-        tuple(str(r.get("frequency", "")) for r in categories), np.array(image, dtype=np.int64), np.array(category, dtype=np.int64), np.array(box, dtype=float).reshape(-1, 4),
-        np.array(area), crowd, crowd | np.array([bool(r.get("ignore", 0)) for r in rows], dtype=bool), tuple(r.get("segmentation") for r in rows),
-        np.array([[r.get("height", 0), r.get("width", 0)] for r in images], dtype=np.int64).reshape(-1, 2), negative, unchecked,
-    )  # fmt: skip
+        np.array([r["id"] for r in images], dtype=np.int64),
+        np.array([r["id"] for r in categories], dtype=np.int64),
+        tuple(str(r.get("name", r["id"])) for r in categories),
+        tuple(str(r.get("frequency", "")) for r in categories),
+        np.array(image, dtype=np.int64),
+        np.array(category, dtype=np.int64),
+        np.array(box, dtype=float).reshape(-1, 4),
+        np.array(area),
+        crowd,
+        crowd | np.array([bool(r.get("ignore", 0)) for r in rows], dtype=bool),
+        tuple(r.get("segmentation") for r in rows),
+        np.array([[r.get("height", 0), r.get("width", 0)] for r in images], dtype=np.int64).reshape(
+            -1, 2
+        ),
+        negative,
+        unchecked,
+    )
 
 
-def read_detections(source: str | Path | Sequence[Mapping[str, Any]], truth: GroundTruth, name: str | None = None) -> Detections:  # fmt: skip
+def read_detections(
+    source: str | Path | Sequence[Mapping[str, Any]], truth: GroundTruth, name: str | None = None
+) -> Detections:
     """Detections in COCO's results format: rows of image_id, category_id, score, and bbox or segmentation.
 
     Raises
@@ -171,7 +221,9 @@ def read_detections(source: str | Path | Sequence[Mapping[str, Any]], truth: Gro
     """
     place, rows = _json(source)
     if not isinstance(rows, Sequence) or any(not isinstance(r, Mapping) for r in rows[:1]):
-        raise EvidenceError(f"{place}: detections are a list of image_id, category_id, score, and bbox or segmentation.")  # fmt: skip
+        raise EvidenceError(
+            f"{place}: detections are a list of image_id, category_id, score, and bbox or segmentation."
+        )
     label = name or (Path(source).stem if isinstance(source, (str, Path)) else "detector")
     if (fast := _plain_boxes(rows, truth)) is not None:
         return Detections(*fast, (), label)
@@ -179,26 +231,42 @@ def read_detections(source: str | Path | Sequence[Mapping[str, Any]], truth: Gro
     box, image, category, score = [], [], [], []
     for number, row in enumerate(rows, 1):
         if row.get("image_id") not in at or row.get("category_id") not in kind:
-            raise EvidenceError(f"{place}, row {number}: image {row.get('image_id')} or category {row.get('category_id')} is not in the ground truth.")  # fmt: skip
+            raise EvidenceError(
+                f"{place}, row {number}: image {row.get('image_id')} or category {row.get('category_id')} is not in the ground truth."
+            )
         value, own = row.get("score"), row.get("bbox")
         if not isinstance(value, (int, float)) or not np.isfinite(value):
             raise EvidenceError(f"{place}, row {number}: the score is {value}.")
         if own is None and row.get("segmentation") is None:
             raise EvidenceError(f"{place}, row {number}: neither bbox nor segmentation.")
         if own is not None and (len(own) != 4 or not np.isfinite(own).all() or min(own[2:]) < 0):
-            raise EvidenceError(f"{place}, row {number}: bbox {own} is not x, y, width, height, the last two at least 0.")  # fmt: skip
+            raise EvidenceError(
+                f"{place}, row {number}: bbox {own} is not x, y, width, height, the last two at least 0."
+            )
         box.append([np.nan] * 4 if own is None else own)
         image.append(at[row["image_id"]])
         category.append(kind[row["category_id"]])
         score.append(value)
     masks = tuple(r.get("segmentation") for r in rows)
-    return Detections(np.array(image, dtype=np.int64), np.array(category, dtype=np.int64), np.array(score, dtype=float), np.array(box, dtype=float).reshape(-1, 4), masks if any(m is not None for m in masks) else (), label)  # fmt: skip
+    return Detections(
+        np.array(image, dtype=np.int64),
+        np.array(category, dtype=np.int64),
+        np.array(score, dtype=float),
+        np.array(box, dtype=float).reshape(-1, 4),
+        masks if any(m is not None for m in masks) else (),
+        label,
+    )
 
 
-def _plain_boxes(rows: Sequence[Mapping[str, Any]], truth: GroundTruth) -> tuple[Int, Int, Float, Float] | None:
+def _plain_boxes(
+    rows: Sequence[Mapping[str, Any]], truth: GroundTruth
+) -> tuple[Int, Int, Float, Float] | None:
     """Columns of rows that have boxes alone and nothing wrong; None: read them one by one, and say what is."""
     try:
-        image, category = (np.fromiter((r[k] for r in rows), dtype=np.int64, count=len(rows)) for k in ("image_id", "category_id"))  # fmt: skip
+        image, category = (
+            np.fromiter((r[k] for r in rows), dtype=np.int64, count=len(rows))
+            for k in ("image_id", "category_id")
+        )
         score = np.fromiter((r["score"] for r in rows), dtype=float, count=len(rows))
         box = np.array([r["bbox"] for r in rows], dtype=float)
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -55,7 +55,9 @@ def read_rankings(
     """
     if isinstance(source, (str, Path)) and str(source) != "-":
         path = Path(source)
-        if path.suffix.lower() in _PREFLIB or (path.suffix.lower() in (".txt", "") and path.is_file()):
+        if path.suffix.lower() in _PREFLIB or (
+            path.suffix.lower() in (".txt", "") and path.is_file()
+        ):
             return _lines(path)
     frame, name = t.open_table(source)
     columns = frame.collect_schema().names()
@@ -73,45 +75,78 @@ def read_rankings(
             raise EvidenceError(
                 f"{name}: no column says which ballot a row belongs to. Name it with ballot=... (--ballot)."
             )
-        return _long(table, name, ballot_column, policy_column, rank_column, weight_column, group_column, bad)
+        return _long(
+            table, name, ballot_column, policy_column, rank_column, weight_column, group_column, bad
+        )
     if order_column is None:
         raise EvidenceError(
             f"{name}: no ballots found. It has: {t.listing(columns)}. Give columns ballot, policy and rank, or one column "
             "'ranking' with orders such as 'A > B = C'."
         )
-    ballots = [_items(v, f"{name}, row {i + 1}") for i, v in enumerate(table[order_column].to_list())]
+    ballots = [
+        _items(v, f"{name}, row {i + 1}") for i, v in enumerate(table[order_column].to_list())
+    ]
     labels = None if group_column is None else Labels.of(table[group_column])
     w = None if weight_column is None else _weights(table[weight_column], name)
-    return Rankings.of(ballots, weight=w, group=labels, notes=(f"read from {name}, column {order_column}",))
+    return Rankings.of(
+        ballots, weight=w, group=labels, notes=(f"read from {name}, column {order_column}",)
+    )
 
 
 def _weights(series: pl.Series, name: str) -> np.ndarray[Any, Any]:
-    values = series.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    values = (
+        series.cast(pl.String)
+        .str.strip_chars()
+        .cast(pl.Float64, strict=False)
+        .fill_null(np.nan)
+        .to_numpy()
+    )
     if not (np.isfinite(values) & (values >= 0)).all():
         row = int(np.argmin(np.isfinite(values) & (values >= 0)))
-        raise EvidenceError(f"{name}, row {row + 1}: the weight {series[row]!r} is no number >= 0. Mend it.")
+        raise EvidenceError(
+            f"{name}, row {row + 1}: the weight {series[row]!r} is no number >= 0. Mend it."
+        )
     return values
 
 
 def _items(value: Any, place: str) -> list[Any]:
     """One ballot from a list, or from ``A > B = C``."""
     if isinstance(value, (list, tuple)):
-        items = [[str(x).strip() for x in v] if isinstance(v, (list, tuple)) else str(v).strip() for v in value]
+        items = [
+            [str(x).strip() for x in v] if isinstance(v, (list, tuple)) else str(v).strip()
+            for v in value
+        ]
     else:
         items = [[p.strip() for p in part.split("=")] for part in str(value or "").split(">")]
     if not items or any(not n for g in items for n in ([g] if isinstance(g, str) else g or [""])):
-        raise EvidenceError(f"{place}: {value!r} is no ballot. Write it as 'A > B = C', best first.")
+        raise EvidenceError(
+            f"{place}: {value!r} is no ballot. Write it as 'A > B = C', best first."
+        )
     return items
 
 
 def _long(
-    table: pl.DataFrame, name: str, ballot: str, policy: str, rank: str, weight: str | None, group: str | None, bad: Bad
+    table: pl.DataFrame,
+    name: str,
+    ballot: str,
+    policy: str,
+    rank: str,
+    weight: str | None,
+    group: str | None,
+    bad: Bad,
 ) -> Rankings:
     rank_value = (
-        table[rank].cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+        table[rank]
+        .cast(pl.String)
+        .str.strip_chars()
+        .cast(pl.Float64, strict=False)
+        .fill_null(np.nan)
+        .to_numpy()
     )
     names = table[policy].cast(pl.String).fill_null("").str.strip_chars()
-    good = np.isfinite(rank_value) & (names != "").to_numpy() & table[ballot].is_not_null().to_numpy()
+    good = (
+        np.isfinite(rank_value) & (names != "").to_numpy() & table[ballot].is_not_null().to_numpy()
+    )
     notes = [f"read from {name}, columns {ballot}, {policy}, {rank}"]
     if not good.all():
         row, rows = int(np.argmin(good)), int((~good).sum())
@@ -128,9 +163,14 @@ def _long(
     first = np.unique(voters.codes, return_index=True)[1]
     w = None if weight is None else _weights(table[weight], name)[first]
     return Rankings.of_positions(
-        voters.codes, labels.codes, rank_value, labels.names, weight=w,
-        group=None if group is None else Labels.of(table[group].gather(first)), notes=tuple(notes),
-    )  # fmt: skip
+        voters.codes,
+        labels.codes,
+        rank_value,
+        labels.names,
+        weight=w,
+        group=None if group is None else Labels.of(table[group].gather(first)),
+        notes=tuple(notes),
+    )
 
 
 def _lines(path: Path) -> Rankings:
@@ -160,7 +200,9 @@ def _lines(path: Path) -> Rankings:
         ballots.append(items)
         weights.append(weight)
     if not ballots:
-        raise EvidenceError(f"{path.name}: no ballots found. Write one a line: 'A > B = C', best first.")
+        raise EvidenceError(
+            f"{path.name}: no ballots found. Write one a line: 'A > B = C', best first."
+        )
     return Rankings.of(ballots, weight=weights, notes=(f"read from {path.name}, a ballot a line",))
 
 

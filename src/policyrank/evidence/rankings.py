@@ -74,14 +74,21 @@ class Rankings:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field, dtype in (("ballot", np.int64), ("policy", np.int32), ("position", np.int32), ("weight", float)):
+        for field, dtype in (
+            ("ballot", np.int64),
+            ("policy", np.int32),
+            ("position", np.int32),
+            ("weight", float),
+        ):
             object.__setattr__(self, field, freeze(np.asarray(getattr(self, field), dtype=dtype)))
         check_policies(self.policies)
         if not len(self.ballot):
             raise EvidenceError("no ballots: the input is empty. Give at least one ranking.")
         check_finite(self.weight, "the weight")
         if self.weight.min() < 0:
-            raise EvidenceError(f"ballot {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0.")
+            raise EvidenceError(
+                f"ballot {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0."
+            )
         entry = self.ballot * len(self.policies) + self.policy
         if len(np.unique(entry)) < len(entry):
             row = int(np.flatnonzero(pl.Series(entry).is_duplicated().to_numpy())[0])
@@ -144,8 +151,13 @@ class Rankings:
         labels = Labels.of([r[1] for r in rows])
         names, codes = labels.names, labels.codes
         if policies is not None:
-            codes, names = positions(policies, names, "policy").astype(np.int32)[codes], tuple(policies)
-        return cls.of_positions([r[0] for r in rows], codes, [r[2] for r in rows], names, weight=weight, **options)
+            codes, names = (
+                positions(policies, names, "policy").astype(np.int32)[codes],
+                tuple(policies),
+            )
+        return cls.of_positions(
+            [r[0] for r in rows], codes, [r[2] for r in rows], names, weight=weight, **options
+        )
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -170,7 +182,9 @@ class Rankings:
 
     def seen(self) -> NDArray[np.int64]:
         """How many ballots rank each policy (by weight): (policies,)."""
-        return np.round(np.bincount(self.policy, self.weight[self.ballot], len(self.policies))).astype(np.int64)
+        return np.round(
+            np.bincount(self.policy, self.weight[self.ballot], len(self.policies))
+        ).astype(np.int64)
 
     def matrix(self) -> NDArray[np.int32]:
         """Positions as (ballots, policies); 0 where a policy is missing."""
@@ -193,7 +207,9 @@ class Rankings:
                 index = start[part][:, None] + np.arange(length)
                 yield part, self.policy[index], self.position[index]
 
-    def preferences(self, weight: NDArray[np.float64] | None = None, *, ties: float = 0.5) -> NDArray[np.float64]:
+    def preferences(
+        self, weight: NDArray[np.float64] | None = None, *, ties: float = 0.5
+    ) -> NDArray[np.float64]:
         """Weighted number of ballots that place i above j, a tie as ``ties`` of one: (policies, policies)."""
         k = len(self.policies)
         w = self.weight if weight is None else weight
@@ -209,7 +225,9 @@ class Rankings:
 
     def take(self, ballots: NDArray[Any]) -> Rankings:
         """The ballots at ``ballots`` (mask or indices), among the policies that are left on them."""
-        chosen = np.flatnonzero(ballots) if np.asarray(ballots).dtype == bool else np.asarray(ballots)
+        chosen = (
+            np.flatnonzero(ballots) if np.asarray(ballots).dtype == bool else np.asarray(ballots)
+        )
         new = np.full(len(self), -1)
         new[chosen] = np.arange(len(chosen))
         entry = new[self.ballot] >= 0
@@ -224,20 +242,29 @@ class Rankings:
             notes=self.notes,
         )
 
-    def filter(self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None) -> Rankings:
+    def filter(
+        self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None
+    ) -> Rankings:
         """Ballots of ``groups``, cut down to ``policies``; ballots left with no policy are dropped."""
         out = self
         if groups is not None:
             if self.group is None:
-                raise EvidenceError("these ballots have no groups. Name a group column when reading them.")
+                raise EvidenceError(
+                    "these ballots have no groups. Name a group column when reading them."
+                )
             out = out.take(self.group.mask(groups, "group"))
         if policies is not None:
             entry = np.isin(out.policy, positions(out.policies, policies, "policy"))
             left = compact(Labels(out.policy[entry], out.policies))
             out = Rankings.of_positions(
-                out.ballot[entry], left.codes, out.position[entry], left.names,
-                weight=out.weight, group=out.group, notes=out.notes,
-            )  # fmt: skip
+                out.ballot[entry],
+                left.codes,
+                out.position[entry],
+                left.names,
+                weight=out.weight,
+                group=out.group,
+                notes=out.notes,
+            )
             kept = out.lengths > 0
             out = out if kept.all() else out.take(kept)
         return out
@@ -247,12 +274,15 @@ class Rankings:
         table = self.matrix().astype(float)
         table[table == 0] = len(self.policies) + 1
         return replace(
-            Rankings.of_scores(-table, self.policies, weight=self.weight, group=self.group), notes=self.notes
+            Rankings.of_scores(-table, self.policies, weight=self.weight, group=self.group),
+            notes=self.notes,
         )
 
     def merge(self, other: Rankings) -> Rankings:
         """Both sets of ballots, one after the other."""
-        names = merge_labels(Labels(self.policy, self.policies), Labels(other.policy, other.policies), "policy")
+        names = merge_labels(
+            Labels(self.policy, self.policies), Labels(other.policy, other.policies), "policy"
+        )
         assert names is not None
         return Rankings.of_positions(
             np.concatenate([self.ballot, other.ballot + len(self)]),
@@ -272,7 +302,14 @@ class Rankings:
         for part, policy, position in self.blocks():
             i, j = np.triu_indices(policy.shape[1], 1)
             outcome = 0.5 + 0.5 * np.sign(position[:, j] - position[:, i])
-            parts.append((policy[:, i].ravel(), policy[:, j].ravel(), outcome.ravel(), np.repeat(part, len(i))))
+            parts.append(
+                (
+                    policy[:, i].ravel(),
+                    policy[:, j].ravel(),
+                    outcome.ravel(),
+                    np.repeat(part, len(i)),
+                )
+            )
         a, b, outcome, ballot = (np.concatenate(column) for column in zip(*parts, strict=True))
         group = self.group or Labels(
             np.arange(len(self), dtype=np.int32), tuple(f"ballot {i + 1}" for i in range(len(self)))

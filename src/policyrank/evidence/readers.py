@@ -18,12 +18,69 @@ from policyrank.evidence.comparisons import COVARIATE, Comparisons
 
 Bad = Literal["raise", "skip"]
 
-_A = {"a", "modela", "policya", "left", "first", "player1", "playera", "p1", "win", "wins", "won", "w", "white", "home",
-      "awins", "model1", "assistanta", "responsea", "agenta", "1st", "chosen"}  # fmt: skip
-_B = {"b", "modelb", "policyb", "right", "second", "player2", "playerb", "p2", "loss", "lose", "loses", "lost", "l",
-      "black", "away", "bwins", "model2", "assistantb", "responseb", "agentb", "2nd", "rejected"}  # fmt: skip
-_TIE = {"tie", "ties", "draw", "drawn", "d", "equal", "both", "bothbad", "bothgood", "tiebothbad", "tiebothgood", "same",
-        "neither", "1212"}  # fmt: skip
+_A = {
+    "a",
+    "modela",
+    "policya",
+    "left",
+    "first",
+    "player1",
+    "playera",
+    "p1",
+    "win",
+    "wins",
+    "won",
+    "w",
+    "white",
+    "home",
+    "awins",
+    "model1",
+    "assistanta",
+    "responsea",
+    "agenta",
+    "1st",
+    "chosen",
+}
+_B = {
+    "b",
+    "modelb",
+    "policyb",
+    "right",
+    "second",
+    "player2",
+    "playerb",
+    "p2",
+    "loss",
+    "lose",
+    "loses",
+    "lost",
+    "l",
+    "black",
+    "away",
+    "bwins",
+    "model2",
+    "assistantb",
+    "responseb",
+    "agentb",
+    "2nd",
+    "rejected",
+}
+_TIE = {
+    "tie",
+    "ties",
+    "draw",
+    "drawn",
+    "d",
+    "equal",
+    "both",
+    "bothbad",
+    "bothgood",
+    "tiebothbad",
+    "tiebothgood",
+    "same",
+    "neither",
+    "1212",
+}
 _AMBIGUOUS = {"winner", "preference", "vote", "choice", "label", "verdict"}
 
 
@@ -84,12 +141,17 @@ def read_comparisons(
         )
     roles: dict[str, str] = {"a": found_a, "b": found_b}
     if out in (found_a, found_b):
-        raise EvidenceError(f"{name}: column {out!r} cannot be both a policy and the outcome. Name the columns.")
+        raise EvidenceError(
+            f"{name}: column {out!r} cannot be both a policy and the outcome. Name the columns."
+        )
     wanted = set(keep)
     for role, column, usual in (
-        ("task", task, t.TASK), ("rater", rater, t.RATER), ("time", time, t.TIME), ("weight", weight, t.WEIGHT),
+        ("task", task, t.TASK),
+        ("rater", rater, t.RATER),
+        ("time", time, t.TIME),
+        ("weight", weight, t.WEIGHT),
         ("count", count, t.COUNT),
-    ):  # fmt: skip
+    ):
         if column is not None or role in wanted or role == "count":
             found = t.given(columns, column, usual, role, name)
             if found is not None and found not in (found_a, found_b, out):
@@ -103,7 +165,9 @@ def read_comparisons(
         return _from_counts(frame, name, columns, roles, wins, bad)
     if out is not None:
         roles["outcome"] = out
-    query = frame.select(*(pl.col(c).alias(r) for r, c in roles.items()), *(pl.col(c) for c in extra))
+    query = frame.select(
+        *(pl.col(c).alias(r) for r, c in roles.items()), *(pl.col(c) for c in extra)
+    )
     schema = query.collect_schema()
     text: list[str] = [c for c in ("a", "b", "task", "rater") if c in roles]
     numeric_outcome = "outcome" in roles and schema["outcome"].is_numeric()
@@ -112,7 +176,9 @@ def read_comparisons(
     query = query.with_columns(pl.col(c).cast(pl.String).cast(pl.Categorical) for c in text)
     if counted and not extra:
         n = pl.len() if "count" not in roles else pl.col("count").cast(pl.Int64, strict=False).sum()
-        query = query.group_by([c for c in schema if c != "count"]).agg(n.cast(pl.Int64).alias("count"))
+        query = query.group_by([c for c in schema if c != "count"]).agg(
+            n.cast(pl.Int64).alias("count")
+        )
     table = t.collect(query, name)
     if not table.height:
         raise EvidenceError(f"{name}: it has columns but no rows.")
@@ -137,7 +203,11 @@ def _pair(columns: Sequence[str], a: str | None, b: str | None, name: str) -> tu
 
 def _numbers(series: pl.Series) -> NDArray[np.float64]:
     """Floats; NaN where a value is missing or no number."""
-    values = series.cast(pl.String).str.strip_chars() if series.dtype in (pl.String, pl.Categorical) else series
+    values = (
+        series.cast(pl.String).str.strip_chars()
+        if series.dtype in (pl.String, pl.Categorical)
+        else series
+    )
     return values.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
 
 
@@ -201,7 +271,9 @@ class _Rows:
         both = compact(Labels(np.concatenate([a, b]), tuple(names)))
         check_policies(both.names)
         used = [
-            self.roles[r] for r in ("a", "b", "outcome", "task", "rater", "time", "weight", "count") if r in self.roles
+            self.roles[r]
+            for r in ("a", "b", "outcome", "task", "rater", "time", "weight", "count")
+            if r in self.roles
         ]
         used = list(dict.fromkeys(used))
         return Comparisons(
@@ -219,7 +291,9 @@ class _Rows:
             notes=(f"read from {self.name}, columns {', '.join(used)}", *notes),
         )
 
-    def _outcome(self, a: NDArray[np.int32], b: NDArray[np.int32], index: dict[str, int]) -> NDArray[np.float64]:
+    def _outcome(
+        self, a: NDArray[np.int32], b: NDArray[np.int32], index: dict[str, int]
+    ) -> NDArray[np.float64]:
         if "outcome" not in self.table.columns:
             return np.ones(len(a))
         series = self.table["outcome"]
@@ -230,7 +304,9 @@ class _Rows:
         if labels and all(_is_number(label) for label in labels):
             return self._numeric(np.array([*map(float, labels), np.nan])[codes], column)
         sides = t.key(self.roles["a"]), t.key(self.roles["b"])
-        by_label = np.array([*(_label_value(label, *sides) for label in labels), np.nan], dtype=np.float32)[codes]
+        by_label = np.array(
+            [*(_label_value(label, *sides) for label in labels), np.nan], dtype=np.float32
+        )[codes]
         named = np.array([*(index.get(label, -2) for label in labels), -2], dtype=np.int32)[codes]
         by_name = np.full(len(a), np.nan, dtype=np.float32)
         by_name[named == a], by_name[named == b] = 1, 0
@@ -251,7 +327,9 @@ class _Rows:
         return 1 - y if self.first_wins == 0 else y
 
     def _judge(
-        self, problems: dict[str, Callable[[], NDArray[np.bool_]]], count: NDArray[np.float64] | None
+        self,
+        problems: dict[str, Callable[[], NDArray[np.bool_]]],
+        count: NDArray[np.float64] | None,
     ) -> tuple[NDArray[np.bool_], list[str]]:
         good = np.ones(self.table.height, dtype=bool)
         notes = []
@@ -277,11 +355,17 @@ class _Rows:
         shown = ", ".join(f"{self.roles[r]} = {v!r}" for r, v in values.items())
         if self.counted:
             same = [
-                pl.col(self.roles[r]).cast(pl.String).eq_missing(pl.lit(None if v is None else str(v), pl.String))
+                pl.col(self.roles[r])
+                .cast(pl.String)
+                .eq_missing(pl.lit(None if v is None else str(v), pl.String))
                 for r, v in values.items()
             ]
             hit = t.collect(
-                self.frame.with_row_index("policyrank.row").filter(*same).select("policyrank.row").head(1), self.name
+                self.frame.with_row_index("policyrank.row")
+                .filter(*same)
+                .select("policyrank.row")
+                .head(1),
+                self.name,
             )
             row = int(hit.item()) if hit.height else row
         return f", row {row + 1:,} ({shown})"
@@ -345,7 +429,12 @@ def _label_value(label: str, first: str, second: str) -> float:
 
 
 def _from_counts(
-    frame: pl.LazyFrame, name: str, columns: Sequence[str], roles: dict[str, str], wins: str, bad: Bad
+    frame: pl.LazyFrame,
+    name: str,
+    columns: Sequence[str],
+    roles: dict[str, str],
+    wins: str,
+    bad: Bad,
 ) -> Comparisons:
     """Already-counted results: a, b, wins and perhaps losses and ties."""
     parts = {
@@ -354,8 +443,13 @@ def _from_counts(
         0.5: t.find(columns, ("ties", "draws", "tie", "draw")),
     }
     roles.pop("count", None)
-    table = t.collect(frame.select(*(pl.col(c).alias(r) for r, c in roles.items()),
-                                   *(pl.col(c).alias(str(y)) for y, c in parts.items() if c)), name)  # fmt: skip
+    table = t.collect(
+        frame.select(
+            *(pl.col(c).alias(r) for r, c in roles.items()),
+            *(pl.col(c).alias(str(y)) for y, c in parts.items() if c),
+        ),
+        name,
+    )
     rows = [
         table.select(*roles, pl.col(str(y)).alias("count")).with_columns(outcome=pl.lit(y))
         for y, c in parts.items()
@@ -366,7 +460,9 @@ def _from_counts(
     wrong = ~(np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts)))
     if wrong.any():
         row = int(np.argmax(wrong)) % table.height
-        raise EvidenceError(f"{name}, row {row + 1}: a count of wins or ties is no whole number >= 0. Mend the file.")
+        raise EvidenceError(
+            f"{name}, row {row + 1}: a count of wins or ties is no whole number >= 0. Mend the file."
+        )
     stacked = stacked.filter(counts > 0)
     if not stacked.height:
         raise EvidenceError(f"{name}: all counts are zero.")

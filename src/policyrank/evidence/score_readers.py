@@ -17,8 +17,30 @@ from policyrank.evidence.base import EvidenceError, Labels
 from policyrank.evidence.readers import Bad
 from policyrank.evidence.scores import ALL, Scores
 
-LOWER = {"loss", "error", "errorrate", "perplexity", "wordperplexity", "byteperplexity", "bitsperbyte", "ppl", "wer", "cer",
-         "ter", "mae", "mse", "rmse", "latency", "runtime", "seconds", "cost", "regret", "fid", "brier", "ece"}  # fmt: skip
+LOWER = {
+    "loss",
+    "error",
+    "errorrate",
+    "perplexity",
+    "wordperplexity",
+    "byteperplexity",
+    "bitsperbyte",
+    "ppl",
+    "wer",
+    "cer",
+    "ter",
+    "mae",
+    "mse",
+    "rmse",
+    "latency",
+    "runtime",
+    "seconds",
+    "cost",
+    "regret",
+    "fid",
+    "brier",
+    "ece",
+}
 _MISSING = ("", "-", "–", "—", "na", "n/a", "nan", "null", "none", "?")
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
@@ -79,7 +101,11 @@ def read_scores(
     if not table.height:
         raise EvidenceError(f"{name}: it has columns but no rows.")
     long = (
-        found["policy"] and found["score"] and (found["task"] or len(columns) <= 3) and rows is None and tasks is None
+        found["policy"]
+        and found["score"]
+        and (found["task"] or len(columns) <= 3)
+        and rows is None
+        and tasks is None
     )
     scores = (
         _long(table, name, {k: v for k, v in found.items() if v}, bad)
@@ -103,9 +129,23 @@ def _directed(scores: Scores, lower: Iterable[str] | bool | None) -> Scores:
         if chosen:
             notes = (*notes, f"taken as lower is better, by name: {', '.join(sorted(chosen))}")
     else:
-        chosen = frozenset() if lower is False else frozenset({ALL}) if lower is True else frozenset(lower)
-    return Scores(scores.policy, scores.task, scores.score, metric=scores.metric, replicate=scores.replicate,
-                  weight=scores.weight, lower_is_better=chosen, notes=notes)  # fmt: skip
+        chosen = (
+            frozenset()
+            if lower is False
+            else frozenset({ALL})
+            if lower is True
+            else frozenset(lower)
+        )
+    return Scores(
+        scores.policy,
+        scores.task,
+        scores.score,
+        metric=scores.metric,
+        replicate=scores.replicate,
+        weight=scores.weight,
+        lower_is_better=chosen,
+        notes=notes,
+    )
 
 
 def _parse(series: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
@@ -119,10 +159,16 @@ def _parse(series: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_], i
     grouped = values.is_null() & text.str.contains(f"^{_GROUPED.pattern}$")
     if grouped.any():
         values = pl.select(
-            pl.when(grouped).then(text.str.replace_all(",", "").cast(pl.Float64, strict=False)).otherwise(values)
+            pl.when(grouped)
+            .then(text.str.replace_all(",", "").cast(pl.Float64, strict=False))
+            .otherwise(values)
         ).to_series()
     missing = text.str.to_lowercase().is_in(list(_MISSING))
-    return values.fill_null(np.nan).to_numpy(), (values.is_null() & ~missing).to_numpy(), int(spread.sum())
+    return (
+        values.fill_null(np.nan).to_numpy(),
+        (values.is_null() & ~missing).to_numpy(),
+        int(spread.sum()),
+    )
 
 
 def _names(series: pl.Series) -> pl.Series:
@@ -131,7 +177,9 @@ def _names(series: pl.Series) -> pl.Series:
 
 def _long(table: pl.DataFrame, name: str, found: dict[str, str], bad: Bad) -> Scores:
     values, text, spread = _parse(table[found["score"]])
-    labels = {r: _names(table[found[r]]) for r in ("policy", "task", "metric", "replicate") if r in found}
+    labels = {
+        r: _names(table[found[r]]) for r in ("policy", "task", "metric", "replicate") if r in found
+    }
     labels.setdefault("task", pl.repeat(found["score"], len(values), dtype=pl.String, eager=True))
     problems = {
         f"a score that is no number, in column {found['score']!r}": text,
@@ -158,16 +206,27 @@ def _long(table: pl.DataFrame, name: str, found: dict[str, str], bad: Bad) -> Sc
     if "replicate" not in kept:
         cells = pl.DataFrame({r: s.codes for r, s in kept.items()})
         if repeated := cells.height - cells.unique().height:
-            notes.append(f"{repeated:,} scores repeat a policy on the same task: taken as replicates")
+            notes.append(
+                f"{repeated:,} scores repeat a policy on the same task: taken as replicates"
+            )
     weight = _parse(table[found["weight"]])[0][good] if "weight" in found else None
     return Scores(
-        kept["policy"], kept["task"], values[good], metric=kept.get("metric"), replicate=kept.get("replicate"),
-        weight=weight, notes=(f"read from {name}, long, columns {', '.join(found.values())}", *notes),
-    )  # fmt: skip
+        kept["policy"],
+        kept["task"],
+        values[good],
+        metric=kept.get("metric"),
+        replicate=kept.get("replicate"),
+        weight=weight,
+        notes=(f"read from {name}, long, columns {', '.join(found.values())}", *notes),
+    )
 
 
 def _wide(
-    table: pl.DataFrame, name: str, found: dict[str, str | None], chosen: Sequence[str] | None, rows: str | None
+    table: pl.DataFrame,
+    name: str,
+    found: dict[str, str | None],
+    chosen: Sequence[str] | None,
+    rows: str | None,
 ) -> Scores:
     columns = table.columns
     label = found["task"] if rows == "tasks" and found["task"] else found["policy"]
@@ -233,8 +292,15 @@ def _wide(
     measured = ~np.isnan(values).all(axis=0)
     if not measured.all():
         notes.append("without any score: " + ", ".join(np.array(policy_names)[~measured]))
-    scores = Scores.from_table(values[:, measured], task_names, np.array(policy_names)[measured].tolist())
-    return Scores(scores.policy, scores.task, scores.score, notes=(f"read from {name}, wide, {rows} as rows", *notes))
+    scores = Scores.from_table(
+        values[:, measured], task_names, np.array(policy_names)[measured].tolist()
+    )
+    return Scores(
+        scores.policy,
+        scores.task,
+        scores.score,
+        notes=(f"read from {name}, wide, {rows} as rows", *notes),
+    )
 
 
 _PREFERRED = ("acc_norm", "acc", "exact_match", "f1", "em", "pass@1", "mc2", "word_perplexity")
@@ -287,13 +353,21 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
         notes.append(f"{replaced:,} results replaced by a newer run of the same model and task")
     if not latest:
         raise EvidenceError(f"{folder}: the results hold no numeric metric.")
-    rows = [(m, task, short, value, lower) for (m, task), (_, short, value, lower) in latest.items()]
+    rows = [
+        (m, task, short, value, lower) for (m, task), (_, short, value, lower) in latest.items()
+    ]
     policies, tasks, metrics, numbers, lowers = zip(*rows, strict=True)
     return Scores(
-        Labels.of(policies), Labels.of(tasks), np.array(numbers), metric=Labels.of(metrics),
+        Labels.of(policies),
+        Labels.of(tasks),
+        np.array(numbers),
+        metric=Labels.of(metrics),
         lower_is_better=frozenset(m for m, low in zip(metrics, lowers, strict=True) if low),
-        notes=(f"read from {len(files)} result files in {folder.name}, metrics {', '.join(sorted(set(metrics)))}", *notes),
-    )  # fmt: skip
+        notes=(
+            f"read from {len(files)} result files in {folder.name}, metrics {', '.join(sorted(set(metrics)))}",
+            *notes,
+        ),
+    )
 
 
 def _model(data: dict[str, Any], path: Path) -> str:
@@ -306,7 +380,9 @@ def _model(data: dict[str, Any], path: Path) -> str:
 
 def _metric(values: dict[str, Any], wanted: str | None) -> tuple[str, float] | None:
     numbers = {
-        k: v for k, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and "stderr" not in k
+        k: v
+        for k, v in values.items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and "stderr" not in k
     }
     short = {k.split(",")[0]: float(v) for k, v in reversed(numbers.items())}
     short.pop("sample_len", None)

@@ -73,16 +73,23 @@ class Scores:
         put(self, "score", freeze(np.asarray(self.score, dtype=float)))
         put(self, "lower_is_better", frozenset(self.lower_is_better))
         check_policies(self.policies)
-        lengths = {f: len(v) for f in ("policy", "task", "score", "metric", "replicate", "weight")
-                   if (v := getattr(self, f)) is not None}  # fmt: skip
+        lengths = {
+            f: len(v)
+            for f in ("policy", "task", "score", "metric", "replicate", "weight")
+            if (v := getattr(self, f)) is not None
+        }
         if len(set(lengths.values())) > 1:
-            raise EvidenceError(f"columns differ in length: {lengths}. Every column needs one value a row.")
+            raise EvidenceError(
+                f"columns differ in length: {lengths}. Every column needs one value a row."
+            )
         check_finite(self.score, "the score")
         if self.weight is not None:
             put(self, "weight", freeze(np.asarray(self.weight, dtype=float)))
             check_finite(self.weight, "the weight")
             if self.weight.min() < 0:
-                raise EvidenceError(f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0.")
+                raise EvidenceError(
+                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0."
+                )
         known = {ALL, *(self.metric.names if self.metric else ()), *self.task.names}
         for name in self.lower_is_better - known:
             positions(sorted(known - {ALL}), name, "metric or task")
@@ -101,17 +108,26 @@ class Scores:
         """Build from names."""
         names = {
             k: None if v is None else Labels.of(v)
-            for k, v in {"policy": policy, "task": task, "metric": metric, "replicate": replicate}.items()
+            for k, v in {
+                "policy": policy,
+                "task": task,
+                "metric": metric,
+                "replicate": replicate,
+            }.items()
         }
         return cls(score=np.asarray(score, dtype=float), **names, **options)  # type: ignore[arg-type]
 
     @classmethod
-    def from_table(cls, table: ArrayLike, tasks: Iterable[str], policies: Iterable[str], **options: Any) -> Scores:
+    def from_table(
+        cls, table: ArrayLike, tasks: Iterable[str], policies: Iterable[str], **options: Any
+    ) -> Scores:
         """Build from a (tasks, policies) table; NaN: not measured."""
         values = np.asarray(table, dtype=float)
         task, policy = Labels.of(tasks), Labels.of(policies)
         if values.shape != (len(task), len(policy)):
-            raise EvidenceError(f"the table is {values.shape}, the names make {(len(task), len(policy))}.")
+            raise EvidenceError(
+                f"the table is {values.shape}, the names make {(len(task), len(policy))}."
+            )
         t, p = np.nonzero(~np.isnan(values))
         return cls(policy.take(p), task.take(t), values[t, p], **options)
 
@@ -144,8 +160,10 @@ class Scores:
             return self.task
         code = self.task.codes.astype(np.int64) * len(self.metric.names) + self.metric.codes
         used, inverse = np.unique(code, return_inverse=True)
-        names = [f"{self.task.names[c // len(self.metric.names)]} ({self.metric.names[c % len(self.metric.names)]})"
-                 for c in used]  # fmt: skip
+        names = [
+            f"{self.task.names[c // len(self.metric.names)]} ({self.metric.names[c % len(self.metric.names)]})"
+            for c in used
+        ]
         return Labels(inverse.astype(np.int32), tuple(names))
 
     @property
@@ -160,7 +178,9 @@ class Scores:
             return -np.ones(len(self))
         lower = np.isin(self.task.codes, [i for i, n in enumerate(self.task.names) if n in low])
         if self.metric is not None:
-            lower |= np.isin(self.metric.codes, [i for i, n in enumerate(self.metric.names) if n in low])
+            lower |= np.isin(
+                self.metric.codes, [i for i, n in enumerate(self.metric.names) if n in low]
+            )
         return np.where(lower, -1.0, 1.0)
 
     @property
@@ -181,7 +201,9 @@ class Scores:
         total = np.bincount(cell, w * (self.oriented if oriented else self.score), size)
         mass = np.bincount(cell, w, size)
         with np.errstate(invalid="ignore"):
-            return np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan).reshape(len(self.columns), k)
+            return np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan).reshape(
+                len(self.columns), k
+            )
 
     def cube(self) -> NDArray[np.float64]:
         """Oriented scores as (columns, policies, replicates), padded with NaN.
@@ -193,10 +215,14 @@ class Scores:
         cell = self._column.codes.astype(np.int64) * k + self.policy.codes
         column = self._column.codes.astype(np.int64)
         if self.replicate is not None:
-            _, slot_of = np.unique(column * len(self.replicate.names) + self.replicate.codes, return_inverse=True)
+            _, slot_of = np.unique(
+                column * len(self.replicate.names) + self.replicate.codes, return_inverse=True
+            )
             column_of = np.zeros(slot_of.max() + 1, dtype=np.int64)
             column_of[slot_of] = column
-            slot = (slot_of - np.searchsorted(column_of, np.arange(len(self.columns)))[column]).astype(np.int64)
+            slot = (
+                slot_of - np.searchsorted(column_of, np.arange(len(self.columns)))[column]
+            ).astype(np.int64)
         else:
             order = np.argsort(cell, kind="stable")
             first = np.searchsorted(cell[order], cell[order])
@@ -204,7 +230,9 @@ class Scores:
             slot[order] = np.arange(len(cell)) - first
         out = np.full((len(self.columns) * k, int(slot.max()) + 1), np.nan)
         if len(np.unique(cell * out.shape[1] + slot)) < len(cell):
-            row = int(np.flatnonzero(pl.Series(cell * out.shape[1] + slot).is_duplicated().to_numpy())[0])
+            row = int(
+                np.flatnonzero(pl.Series(cell * out.shape[1] + slot).is_duplicated().to_numpy())[0]
+            )
             raise EvidenceError(
                 f"{self.policies[self.policy.codes[row]]!r} has two scores on {self.columns[column[row]]!r} in the same "
                 "replicate. Give each score its own replicate, or drop the column."
@@ -240,11 +268,16 @@ class Scores:
     ) -> Scores:
         """The scores of ``policies`` on ``tasks`` by ``metrics``."""
         keep = np.ones(len(self), dtype=bool)
-        for column, wanted, what in ((self.policy, policies, "policy"), (self.task, tasks, "task"),
-                                     (self.metric, metrics, "metric")):  # fmt: skip
+        for column, wanted, what in (
+            (self.policy, policies, "policy"),
+            (self.task, tasks, "task"),
+            (self.metric, metrics, "metric"),
+        ):
             if wanted is not None:
                 if column is None:
-                    raise EvidenceError(f"these scores have no column {what!r}. Name one when reading them.")
+                    raise EvidenceError(
+                        f"these scores have no column {what!r}. Name one when reading them."
+                    )
                 keep &= column.mask(wanted, what)
         if not keep.any():
             raise EvidenceError("no score is left after filtering. Loosen the filter.")
@@ -254,9 +287,12 @@ class Scores:
         """Both sets of scores, one after the other."""
         weight = None
         if self.weight is not None or other.weight is not None:
-            weight = np.concatenate([np.ones(len(s)) if s.weight is None else s.weight for s in (self, other)])
+            weight = np.concatenate(
+                [np.ones(len(s)) if s.weight is None else s.weight for s in (self, other)]
+            )
         columns = {
-            f: merge_labels(getattr(self, f), getattr(other, f), f) for f in ("policy", "task", "metric", "replicate")
+            f: merge_labels(getattr(self, f), getattr(other, f), f)
+            for f in ("policy", "task", "metric", "replicate")
         }
         return Scores(
             **columns,  # type: ignore[arg-type]

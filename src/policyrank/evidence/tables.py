@@ -16,18 +16,80 @@ import polars as pl
 from policyrank.evidence.base import EvidenceError
 
 PAIRS = (
-    ("model_a", "model_b"), ("policy_a", "policy_b"), ("a", "b"), ("left", "right"), ("player_a", "player_b"),
-    ("player1", "player2"), ("agent_a", "agent_b"), ("agent1", "agent2"), ("system_a", "system_b"),
-    ("system1", "system2"), ("item_a", "item_b"), ("item1", "item2"), ("white", "black"), ("home", "away"),
-    ("home_team", "away_team"), ("team_a", "team_b"), ("team1", "team2"), ("model1", "model2"),
-    ("model_x", "model_y"), ("first", "second"), ("chosen_model", "rejected_model"), ("chosen", "rejected"),
-    ("winner", "loser"), ("x", "y"), ("i", "j"),
-)  # fmt: skip
+    ("model_a", "model_b"),
+    ("policy_a", "policy_b"),
+    ("a", "b"),
+    ("left", "right"),
+    ("player_a", "player_b"),
+    ("player1", "player2"),
+    ("agent_a", "agent_b"),
+    ("agent1", "agent2"),
+    ("system_a", "system_b"),
+    ("system1", "system2"),
+    ("item_a", "item_b"),
+    ("item1", "item2"),
+    ("white", "black"),
+    ("home", "away"),
+    ("home_team", "away_team"),
+    ("team_a", "team_b"),
+    ("team1", "team2"),
+    ("model1", "model2"),
+    ("model_x", "model_y"),
+    ("first", "second"),
+    ("chosen_model", "rejected_model"),
+    ("chosen", "rejected"),
+    ("winner", "loser"),
+    ("x", "y"),
+    ("i", "j"),
+)
 WINNER_FIRST = {("chosenmodel", "rejectedmodel"), ("chosen", "rejected"), ("winner", "loser")}
-OUTCOME = ("outcome", "winner", "result", "preference", "vote", "verdict", "choice", "label", "score", "win")
-POLICY = ("policy", "model", "agent", "system", "method", "algorithm", "player", "submission", "name", "candidate")
-TASK = ("task", "dataset", "game", "benchmark", "environment", "env", "category", "prompt_id", "question_id", "prompt")
-RATER = ("rater", "judge", "worker", "annotator", "voter", "evaluator", "user", "user_id", "judge_hash")
+OUTCOME = (
+    "outcome",
+    "winner",
+    "result",
+    "preference",
+    "vote",
+    "verdict",
+    "choice",
+    "label",
+    "score",
+    "win",
+)
+POLICY = (
+    "policy",
+    "model",
+    "agent",
+    "system",
+    "method",
+    "algorithm",
+    "player",
+    "submission",
+    "name",
+    "candidate",
+)
+TASK = (
+    "task",
+    "dataset",
+    "game",
+    "benchmark",
+    "environment",
+    "env",
+    "category",
+    "prompt_id",
+    "question_id",
+    "prompt",
+)
+RATER = (
+    "rater",
+    "judge",
+    "worker",
+    "annotator",
+    "voter",
+    "evaluator",
+    "user",
+    "user_id",
+    "judge_hash",
+)
 TIME = ("time", "timestamp", "tstamp", "date", "datetime", "created_at")
 WEIGHT = ("weight",)
 COUNT = ("count", "num_battles", "battles")
@@ -37,7 +99,18 @@ METRIC = ("metric", "measure")
 BALLOT = ("ballot", "voter", "judge", "rater", "annotator", "query", "task")
 RANK = ("rank", "position", "place")
 ORDER = ("ranking", "order", "ballot")
-SUMMARY = ("score", "average", "avg", "mean", "overall", "total", "rank", "macro average", "macro avg", "mean score")
+SUMMARY = (
+    "score",
+    "average",
+    "avg",
+    "mean",
+    "overall",
+    "total",
+    "rank",
+    "macro average",
+    "macro avg",
+    "mean score",
+)
 
 
 def key(name: str) -> str:
@@ -53,7 +126,9 @@ def find(columns: Sequence[str], usual: Iterable[str]) -> str | None:
     return next((index[key(u)] for u in usual if key(u) in index), None)
 
 
-def given(columns: Sequence[str], name: str | None, usual: Iterable[str], what: str, source: str) -> str | None:
+def given(
+    columns: Sequence[str], name: str | None, usual: Iterable[str], what: str, source: str
+) -> str | None:
     """The column that the caller named (an error if it is not there), else one with a usual name."""
     if name is None:
         return find(columns, usual)
@@ -100,11 +175,15 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
         try:
             return pl.from_pandas(source).lazy(), "the frame"
         except ImportError:
-            raise EvidenceError("reading pandas frames needs: pip install 'policyrank[pandas]'") from None
+            raise EvidenceError(
+                "reading pandas frames needs: pip install 'policyrank[pandas]'"
+            ) from None
     if type(source).__module__.split(".")[0] == "pyarrow":
         return pl.DataFrame(source).lazy(), "the table"
     if isinstance(source, bytes):
-        return _scan(source, _sniff(_filled(source, "standard input")), "standard input"), "standard input"
+        return _scan(
+            source, _sniff(_filled(source, "standard input")), "standard input"
+        ), "standard input"
     if isinstance(source, (str, Path)):
         return _open_path(source)
     raise EvidenceError(
@@ -119,11 +198,23 @@ def _open_path(source: str | Path) -> tuple[pl.LazyFrame, str]:
     if not path.exists():
         raise EvidenceError(f"{source}: no such file. Check the path.")
     if path.is_dir():
-        raise EvidenceError(f"{source}: a folder. Give a file, or a folder of lm-evaluation-harness results.")
+        raise EvidenceError(
+            f"{source}: a folder. Give a file, or a folder of lm-evaluation-harness results."
+        )
     kind, name = path.suffix.lower(), path.name
     if path.stat().st_size == 0:
         raise EvidenceError(f"{name}: the file is empty.")
-    if kind in (".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson"):
+    if kind in (
+        ".parquet",
+        ".arrow",
+        ".feather",
+        ".ipc",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".jsonl",
+        ".ndjson",
+    ):
         return _scan(path, kind, name), name
     data = path.read_bytes()
     if kind == ".gz":

@@ -19,10 +19,16 @@ def read_texts(path: str | Path) -> dict[str, str]:
     """
     file = Path(path)
     if not file.is_file():
-        raise EvidenceError(f"{file}: no such file. Give texts as TSV (name, text) or JSONL (_id, text).")
+        raise EvidenceError(
+            f"{file}: no such file. Give texts as TSV (name, text) or JSONL (_id, text)."
+        )
     kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
     out: dict[str, str] = {}
-    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
+    with (
+        gzip.open(file, "rt", encoding="utf-8")
+        if file.suffix == ".gz"
+        else file.open(encoding="utf-8") as lines
+    ):
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -32,14 +38,18 @@ def read_texts(path: str | Path) -> dict[str, str]:
                     name = str(row["_id"] if "_id" in row else row["id"])
                     text = f"{row.get('title') or ''} {row['text']}".strip()
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    raise EvidenceError(f"{file}, line {number}: not a JSON object with _id and text.") from None
+                    raise EvidenceError(
+                        f"{file}, line {number}: not a JSON object with _id and text."
+                    ) from None
             else:
                 name, tab, text = line.rstrip("\r\n").partition("\t")
                 if not tab or not name:
                     raise EvidenceError(f"{file}, line {number}: not 'name TAB text'.")
                 text = " ".join(text.split())
             if name in out:
-                raise EvidenceError(f"{file}, line {number}: {name!r} stands twice. Keep one of them.")
+                raise EvidenceError(
+                    f"{file}, line {number}: {name!r} stands twice. Keep one of them."
+                )
             out[name] = text
     if not out:
         raise EvidenceError(f"{file}: empty. Give texts as TSV (name, text) or JSONL (_id, text).")

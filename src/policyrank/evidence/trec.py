@@ -18,14 +18,18 @@ def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:
     data = file.read_bytes()
     if not data.strip():
         raise EvidenceError(f"{file}: empty. Give a {what}.")
-    lines = pl.Series("line", data.decode("utf-8", errors="replace").splitlines(), dtype=pl.String).str.strip_chars()
+    lines = pl.Series(
+        "line", data.decode("utf-8", errors="replace").splitlines(), dtype=pl.String
+    ).str.strip_chars()
     if lines.head(1000).str.contains(r"\s\s|\t").any() or lines.str.contains(r"\s\s|\t").any():
         lines = lines.str.replace_all(r"\s+", " ")
     number = pl.Series("number", range(1, len(lines) + 1), dtype=pl.Int64)
     frame = pl.DataFrame([number, lines]).filter(pl.col("line") != "")
     # One field more than there should be, to see that there is none.
     split = frame.with_columns(pl.col("line").str.split_exact(" ", count).alias("f")).unnest("f")
-    bad = split.filter(pl.col(f"field_{count - 1}").is_null() | pl.col(f"field_{count}").is_not_null())
+    bad = split.filter(
+        pl.col(f"field_{count - 1}").is_null() | pl.col(f"field_{count}").is_not_null()
+    )
     if bad.height:
         raise EvidenceError(
             f"{file}, line {bad['number'][0]}: {count} fields make a line of a {what}, not {bad['line'][0][:80]!r}."
@@ -37,7 +41,9 @@ def _number(frame: pl.DataFrame, column: str, path: str | Path, what: str) -> pl
     parsed = frame.with_columns(pl.col(column).cast(pl.Float64, strict=False).alias("value"))
     bad = parsed.filter(pl.col("value").is_null() | ~pl.col("value").is_finite())
     if bad.height:
-        raise EvidenceError(f"{path}, line {bad['number'][0]}: the {what} {bad[column][0]!r} is no finite number.")
+        raise EvidenceError(
+            f"{path}, line {bad['number'][0]}: the {what} {bad[column][0]!r} is no finite number."
+        )
     return parsed
 
 
@@ -57,7 +63,9 @@ def read_run(path: str | Path) -> pl.DataFrame:
     EvidenceError
         Naming the line that is malformed, or the document that stands twice for a query.
     """
-    frame = _number(_fields(path, 6, "TREC run (query Q0 document rank score tag)"), "field_4", path, "score")
+    frame = _number(
+        _fields(path, 6, "TREC run (query Q0 document rank score tag)"), "field_4", path, "score"
+    )
     out = frame.select(query="field_0", document="field_2", score="value")
     _twice(out, path)
     return out
@@ -74,13 +82,19 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
         Naming the line that is malformed, or the document that is judged twice for a query.
     """
     file = Path(path)
-    first = file.open(encoding="utf-8", errors="replace").readline().split() if file.is_file() else []
+    first = (
+        file.open(encoding="utf-8", errors="replace").readline().split() if file.is_file() else []
+    )
     if len(first) == 3:
         fields = _fields(path, 3, "table of judgements (query, document, grade)")[1:]
         frame = _number(fields, "field_2", path, "grade").with_columns(field_2="field_1")
     else:
-        frame = _number(_fields(path, 4, "TREC qrels file (query 0 document grade)"), "field_3", path, "grade")
-    out = frame.select(query="field_0", document="field_2", grade=pl.col("value").clip(lower_bound=0))
+        frame = _number(
+            _fields(path, 4, "TREC qrels file (query 0 document grade)"), "field_3", path, "grade"
+        )
+    out = frame.select(
+        query="field_0", document="field_2", grade=pl.col("value").clip(lower_bound=0)
+    )
     _twice(out, path)
     return out
 
@@ -88,7 +102,9 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
 def write_run(run: pl.DataFrame, path: str | Path | BytesIO, tag: str = "policyrank") -> None:
     """Write columns query, document, score as a TREC run, each query's documents by score."""
     tag = "-".join(tag.split()) or "run"
-    ordered = run.sort("query", "score", "document", descending=[False, True, True], maintain_order=True)
+    ordered = run.sort(
+        "query", "score", "document", descending=[False, True, True], maintain_order=True
+    )
     ordered.select(
         "query",
         q0=pl.lit("Q0"),
@@ -104,5 +120,8 @@ def write_qrels(qrels: pl.DataFrame, path: str | Path) -> None:
     grade = pl.col("grade")
     whole = bool((qrels["grade"] == qrels["grade"].round(0)).all())
     qrels.select(
-        "query", zero=pl.lit("0"), document="document", grade=grade.cast(pl.Int64) if whole else grade
+        "query",
+        zero=pl.lit("0"),
+        document="document",
+        grade=grade.cast(pl.Int64) if whole else grade,
     ).write_csv(path, include_header=False, separator=" ")

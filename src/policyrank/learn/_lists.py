@@ -29,11 +29,17 @@ def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tenso
 def check(scores: Tensor, labels: Tensor, where: Tensor | None) -> None:
     """Refuse empty lists and shapes that do not fit."""
     if scores.ndim == 0 or scores.shape[-1] == 0:
-        raise ValueError(f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list.")
+        raise ValueError(
+            f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list."
+        )
     if labels.shape != scores.shape:
-        raise ValueError(f"labels {tuple(labels.shape)} and scores {tuple(scores.shape)} must have one shape.")
+        raise ValueError(
+            f"labels {tuple(labels.shape)} and scores {tuple(scores.shape)} must have one shape."
+        )
     if where is not None and where.shape != scores.shape:
-        raise ValueError(f"where {tuple(where.shape)} and scores {tuple(scores.shape)} must have one shape.")
+        raise ValueError(
+            f"where {tuple(where.shape)} and scores {tuple(scores.shape)} must have one shape."
+        )
 
 
 def widen(x: Tensor) -> Tensor:
@@ -62,7 +68,9 @@ def masked_mean(value: Tensor, mask: Tensor, axes: int = 1) -> Tensor:
 def ideal_dcg(gain: Tensor, k: int | None = None) -> Tensor:
     """DCG@k of the best order: the sum of the k largest gains (..., list) over log2(place + 1)."""
     best = gain.sort(dim=-1, descending=True).values[..., :k]
-    return (best / torch.log2(torch.arange(2, best.shape[-1] + 2, device=gain.device, dtype=gain.dtype))).sum(dim=-1)
+    return (
+        best / torch.log2(torch.arange(2, best.shape[-1] + 2, device=gain.device, dtype=gain.dtype))
+    ).sum(dim=-1)
 
 
 def ranks(scores: Tensor, mask: Tensor) -> Tensor:

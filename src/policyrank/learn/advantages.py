@@ -40,6 +40,8 @@ def advantage(rewards: Tensor, baseline: Baseline = "loo") -> Tensor:
         spread = rewards.std(dim=0)
         return torch.where(spread > 1e-8, centred / spread.clamp(min=1e-8), 0.0)
     if baseline == "rank":
-        below = (rewards[:, None] > rewards[None]).sum(dim=1) - (rewards[:, None] < rewards[None]).sum(dim=1)
+        below = (rewards[:, None] > rewards[None]).sum(dim=1) - (
+            rewards[:, None] < rewards[None]
+        ).sum(dim=1)
         return below.to(rewards.dtype) / (n - 1)
     raise ValueError(f"baseline={baseline!r}: use none, loo, mean, std or rank.")

@@ -19,7 +19,10 @@ Easiness = Callable[[Tensor, Tensor], Tensor]
 
 def reciprocal_rank(scores: Tensor, where: Tensor) -> Tensor:
     """1 / place in the first run: (..., list). A document that the run lacks has score -inf and counts as place 1,000."""
-    return torch.where(torch.isneginf(scores), 1e-3, 1 / ranks(widen(scores), where).to(torch.float32)) * where
+    return (
+        torch.where(torch.isneginf(scores), 1e-3, 1 / ranks(widen(scores), where).to(torch.float32))
+        * where
+    )
 
 
 def normalised_score(scores: Tensor, where: Tensor) -> Tensor:
@@ -39,14 +42,22 @@ def kde(scores: Tensor, where: Tensor) -> Tensor:
     x = s.masked_fill(~found, 0.0)
     n = found.sum(dim=-1, keepdim=True).to(x.dtype)
     mean = x.sum(dim=-1, keepdim=True) / n.clamp(min=1)
-    variance = (torch.where(found, x - mean, 0.0) ** 2).sum(dim=-1, keepdim=True) / (n - 1).clamp(min=1)
+    variance = (torch.where(found, x - mean, 0.0) ** 2).sum(dim=-1, keepdim=True) / (n - 1).clamp(
+        min=1
+    )
     width = variance.sqrt() * n.clamp(min=1) ** (-1 / 5)
     z = (x[..., :, None] - x[..., None, :]) / width.clamp(min=1e-12)[..., None]
-    value = torch.where(found[..., None, :], torch.special.ndtr(z), 0.0).sum(dim=-1) / n.clamp(min=1)
+    value = torch.where(found[..., None, :], torch.special.ndtr(z), 0.0).sum(dim=-1) / n.clamp(
+        min=1
+    )
     return torch.where(found, torch.where(width > 0, value, 0.5), 0.0)
 
 
-EASINESS: dict[str, Easiness] = {"reciprocal-rank": reciprocal_rank, "normalised": normalised_score, "kde": kde}
+EASINESS: dict[str, Easiness] = {
+    "reciprocal-rank": reciprocal_rank,
+    "normalised": normalised_score,
+    "kde": kde,
+}
 
 
 def point_weights(easiness: Tensor, labels: Tensor) -> Tensor:
@@ -109,13 +120,15 @@ class Curriculum:
         weight = weight * (1 - fade) + fade
         if self.normalise or self.batch_mean:
             used = (
-                where[..., :, None] & where[..., None, :] & (labels[..., :, None] > labels[..., None, :])
+                where[..., :, None]
+                & where[..., None, :]
+                & (labels[..., :, None] > labels[..., None, :])
                 if pairs
                 else where
             )
             axes = tuple(range(weight.ndim)) if self.batch_mean else (-2, -1) if pairs else (-1,)
-            mean = torch.where(used, weight, 0.0).sum(dim=axes, keepdim=True) / used.sum(dim=axes, keepdim=True).clamp(
-                min=1
-            )
+            mean = torch.where(used, weight, 0.0).sum(dim=axes, keepdim=True) / used.sum(
+                dim=axes, keepdim=True
+            ).clamp(min=1)
             weight = mean.expand_as(weight) if self.batch_mean else weight / mean.clamp(min=1e-8)
         return weight

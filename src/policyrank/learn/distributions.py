@@ -39,9 +39,13 @@ class PlackettLuce:
     tensor([0.3333, 0.0667])
     """
 
-    def __init__(self, scores: Tensor, where: Tensor | None = None, temperature: float = 1.0) -> None:
+    def __init__(
+        self, scores: Tensor, where: Tensor | None = None, temperature: float = 1.0
+    ) -> None:
         if scores.ndim == 0 or scores.shape[-1] == 0:
-            raise ValueError(f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list.")
+            raise ValueError(
+                f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list."
+            )
         if temperature <= 0:
             raise ValueError(f"temperature={temperature}: it is above 0.")
         self.where = torch.ones_like(scores, dtype=torch.bool) if where is None else where.bool()
@@ -57,12 +61,18 @@ class PlackettLuce:
         return self._sorted(self.scores)[..., :k]
 
     def _sorted(self, keys: Tensor) -> Tensor:
-        return keys.masked_fill(~self.where, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+        return keys.masked_fill(~self.where, -torch.inf).argsort(
+            dim=-1, descending=True, stable=True
+        )
 
-    def sample(self, n: int, k: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, k: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
         """n independent rankings, or their first k places, without replacement, by Gumbel top-k: (n, ..., k)."""
         shape = (n, *self.scores.shape)
-        wait = torch.empty(shape, device=self.scores.device, dtype=self.scores.dtype).exponential_(generator=generator)
+        wait = torch.empty(shape, device=self.scores.device, dtype=self.scores.dtype).exponential_(
+            generator=generator
+        )
         gumbel = -torch.log(wait.clamp(min=torch.finfo(wait.dtype).tiny))
         keys = (self.scores.detach() + gumbel).masked_fill(~self.where, -torch.inf)
         if k is None or k >= shape[-1]:
@@ -86,14 +96,18 @@ class PlackettLuce:
             low = torch.finfo(scores.dtype).min / 4
             tail = torch.logsumexp(scores.masked_fill(~unplaced, low), dim=-1, keepdim=True)
             every = torch.cat([placed, tail], dim=-1)
-            rest = suffix_logsumexp(every, torch.cat([real, unplaced.any(dim=-1, keepdim=True)], dim=-1))[..., :-1]
+            rest = suffix_logsumexp(
+                every, torch.cat([real, unplaced.any(dim=-1, keepdim=True)], dim=-1)
+            )[..., :-1]
         return (placed - rest).masked_fill(~real, 0.0)
 
     def log_prob(self, rankings: Tensor) -> Tensor:
         """Log-probability of rankings, or of their being the first k places: (...) or (samples, ...)."""
         return self.step_log_prob(rankings).sum(dim=-1)
 
-    def log_prob_labels(self, labels: Tensor, ties: Literal["efron", "breslow"] = "efron") -> Tensor:
+    def log_prob_labels(
+        self, labels: Tensor, ties: Literal["efron", "breslow"] = "efron"
+    ) -> Tensor:
         """Log-probability of the weak order by labels, higher first, equal labels tied: (...).
 
         Ties: Efron's approximation (the average over their orders, to first order) or Breslow's (all against the whole rest). Partial
@@ -125,11 +139,17 @@ class PlackettLuce:
         """Entropy in nats: (...). Exact up to 7 items, beyond by ``samples`` rankings (the mean of each step's exact entropy)."""
         return -self._expected_step(self, samples, generator)
 
-    def kl(self, other: PlackettLuce, samples: int = 256, generator: torch.Generator | None = None) -> Tensor:
+    def kl(
+        self, other: PlackettLuce, samples: int = 256, generator: torch.Generator | None = None
+    ) -> Tensor:
         """KL(self || other) in nats, same mask: (...). Exact up to 7 items, beyond estimated from self's rankings."""
-        return self._expected_step(self, samples, generator) - self._expected_step(other, samples, generator)
+        return self._expected_step(self, samples, generator) - self._expected_step(
+            other, samples, generator
+        )
 
-    def _expected_step(self, of: PlackettLuce, samples: int, generator: torch.Generator | None) -> Tensor:
+    def _expected_step(
+        self, of: PlackettLuce, samples: int, generator: torch.Generator | None
+    ) -> Tensor:
         """E_self[log p_of(ranking)]."""
         n = self.scores.shape[-1]
         if n <= EXACT:
@@ -157,7 +177,9 @@ class PlackettLuce:
         """Log-probability of every ranking (n!, ...), -inf for repeats that only move padding."""
         n = of.scores.shape[-1]
         orders = _orders(n).to(of.scores.device)
-        rankings = orders.reshape(len(orders), *[1] * (of.scores.ndim - 1), n).expand(len(orders), *of.scores.shape)
+        rankings = orders.reshape(len(orders), *[1] * (of.scores.ndim - 1), n).expand(
+            len(orders), *of.scores.shape
+        )
         real = of.where.expand(rankings.shape).gather(-1, rankings)
         place = torch.arange(n, device=of.scores.device)
         # Real items first, padding in its own order.
@@ -166,7 +188,9 @@ class PlackettLuce:
         tidy &= (pads == pads.cummax(dim=-1).values).all(dim=-1) | (of.size >= n - 1)
         return of.log_prob(rankings).masked_fill(~tidy, -torch.inf)
 
-    def rank_probabilities(self, samples: int = 1000, generator: torch.Generator | None = None) -> Tensor:
+    def rank_probabilities(
+        self, samples: int = 1000, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Probability of each item (row) at each place: (..., list, list). Exact up to 7 items, beyond by sampling."""
         n = self.scores.shape[-1]
         if n <= EXACT:
@@ -175,7 +199,12 @@ class PlackettLuce:
             at = torch.nn.functional.one_hot(orders, n).transpose(-1, -2).to(p.dtype)
             return torch.einsum("m...,mip->...ip", p, at)
         rankings = self.sample(samples, generator=generator)
-        return torch.nn.functional.one_hot(rankings, n).to(self.scores.dtype).mean(dim=0).transpose(-1, -2)
+        return (
+            torch.nn.functional.one_hot(rankings, n)
+            .to(self.scores.dtype)
+            .mean(dim=0)
+            .transpose(-1, -2)
+        )
 
 
 class Mallows:

@@ -50,7 +50,9 @@ def segment_mean(values: Tensor, index: Tensor, segments: int) -> Tensor:
     if values.ndim == index.ndim:
         return segment_sum(values, index, segments) / count
     sums = segment_sum(
-        values.mT, index[..., None, :].expand(*index.shape[:-1], values.shape[-1], index.shape[-1]), segments
+        values.mT,
+        index[..., None, :].expand(*index.shape[:-1], values.shape[-1], index.shape[-1]),
+        segments,
     )
     return sums.mT / count[..., None]
 
@@ -82,12 +84,20 @@ def step_weights(
     the paper could not be read, "similar" is what its released code does.
     """
     if isinstance(kind, str) and kind not in STEP_WEIGHTS:
-        raise ValueError(f"step weights {kind!r}: use one of {', '.join(STEP_WEIGHTS)}, or a function.")
+        raise ValueError(
+            f"step weights {kind!r}: use one of {', '.join(STEP_WEIGHTS)}, or a function."
+        )
     rule = STEP_WEIGHTS[kind] if isinstance(kind, str) else kind
     at = best[..., None, None, None].expand(*steps.shape[:-3], 1, *steps.shape[-2:])
     reference = steps.gather(-3, at)
-    both = present & present.gather(-2, best[..., None, None].expand(*present.shape[:-2], 1, present.shape[-1]))
-    cosine = torch.nn.functional.cosine_similarity(widen(steps), widen(reference), dim=-1).masked_fill(~both, 0.0)
+    both = present & present.gather(
+        -2, best[..., None, None].expand(*present.shape[:-2], 1, present.shape[-1])
+    )
+    cosine = torch.nn.functional.cosine_similarity(
+        widen(steps), widen(reference), dim=-1
+    ).masked_fill(~both, 0.0)
     weight = rule(cosine).masked_fill(~present, 0.0)
     mean = weight.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True).clamp(min=1)
-    return torch.where(mean > 1e-8, weight / mean.clamp(min=1e-8), present.to(weight.dtype)).detach()
+    return torch.where(
+        mean > 1e-8, weight / mean.clamp(min=1e-8), present.to(weight.dtype)
+    ).detach()

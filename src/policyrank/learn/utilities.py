@@ -18,7 +18,9 @@ def _taken(values: Tensor, rankings: Tensor) -> Tensor:
     return values.expand(rankings.shape[0], *values.shape).gather(-1, rankings)
 
 
-def ndcg_gains(labels: Tensor, rankings: Tensor, where: Tensor, *, exponential: bool = True) -> Tensor:
+def ndcg_gains(
+    labels: Tensor, rankings: Tensor, where: Tensor, *, exponential: bool = True
+) -> Tensor:
     """Gain at each place / log2(place + 1) / IDCG@k; sums to NDCG@k. Gains 2^label - 1, or the label. 0 without a positive label.
 
     Parameters
@@ -32,7 +34,12 @@ def ndcg_gains(labels: Tensor, rankings: Tensor, where: Tensor, *, exponential: 
     gain = (torch.exp2(labels) - 1 if exponential else labels).masked_fill(~where, 0.0)
     discount = torch.log2(torch.arange(2, k + 2, device=labels.device, dtype=labels.dtype))
     ideal = ideal_dcg(gain, k)
-    return _taken(gain, rankings) / discount / ideal.clamp(min=1e-10)[..., None] * (ideal > 0)[..., None]
+    return (
+        _taken(gain, rankings)
+        / discount
+        / ideal.clamp(min=1e-10)[..., None]
+        * (ideal > 0)[..., None]
+    )
 
 
 def reciprocal_rank_gains(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:

@@ -86,7 +86,9 @@ def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[n
     return np.array([where[item] for item in truth])
 
 
-def kendall_distance(ranking: Sequence[Hashable], truth: Sequence[Hashable], *, normalised: bool = False) -> float:
+def kendall_distance(
+    ranking: Sequence[Hashable], truth: Sequence[Hashable], *, normalised: bool = False
+) -> float:
     """Number of pairs that two orders (best first) place oppositely; ``normalised``: as a share of all pairs."""
     place = _places(ranking, truth)
     i, j = np.triu_indices(len(place), 1)
@@ -101,7 +103,9 @@ def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable],
     return float((_places(ranking, truth)[:k] >= k).mean())
 
 
-def generalised_ranking_error(ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int) -> float:
+def generalised_ranking_error(
+    ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int
+) -> float:
     """GRE(k) = a IDE(k) + (1 - a) K(k), a = (m - k) / (m - 1), K: normalised Kendall distance among the true top k.
 
     GRE(1) is the top-1 error, GRE(m) the normalised Kendall distance.
@@ -130,4 +134,6 @@ def agre(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> float:
     >>> round(agre([2, 1, 0], [0, 1, 2]), 6)
     0.916667
     """
-    return float(np.mean([generalised_ranking_error(ranking, truth, k) for k in range(1, len(truth) + 1)]))
+    return float(
+        np.mean([generalised_ranking_error(ranking, truth, k) for k in range(1, len(truth) + 1)])
+    )

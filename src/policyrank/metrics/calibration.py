@@ -48,7 +48,9 @@ def temperature(scores: Float, right: Float) -> Map:
     return _logistic(lambda s: logit(s)[:, None], scores, right, intercept=False)
 
 
-def _logistic(features: Callable[[Float], Float], scores: Float, right: Float, intercept: bool = True) -> Map:
+def _logistic(
+    features: Callable[[Float], Float], scores: Float, right: Float, intercept: bool = True
+) -> Map:
     inside = lambda s: features(np.clip(s, 1e-7, 1 - 1e-7))  # noqa: E731
     x = inside(scores)
 
@@ -64,8 +66,12 @@ def _logistic(features: Callable[[Float], Float], scores: Float, right: Float, i
 
 
 CALIBRATORS: dict[str, Callable[[Float, Float], Map]] = {
-    "histogram": histogram, "isotonic": isotonic, "platt": platt, "beta": beta, "temperature": temperature,
-}  # fmt: skip
+    "histogram": histogram,
+    "isotonic": isotonic,
+    "platt": platt,
+    "beta": beta,
+    "temperature": temperature,
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,13 @@ class GroupCalibration:
         return out
 
 
-def calibrate(scores: ArrayLike, right: ArrayLike, group: ArrayLike, method: str = "platt", fallback: Fallback = "zero") -> GroupCalibration:  # fmt: skip
+def calibrate(
+    scores: ArrayLike,
+    right: ArrayLike,
+    group: ArrayLike,
+    method: str = "platt",
+    fallback: Fallback = "zero",
+) -> GroupCalibration:
     """Fit a map from score to the chance of being right, for each group.
 
     Parameters
@@ -110,7 +122,11 @@ def calibrate(scores: ArrayLike, right: ArrayLike, group: ArrayLike, method: str
         raise ValueError(f"method={method!r}: use {', '.join(CALIBRATORS)}.")
     if len(s) and not ((s >= 0) & (s <= 1)).all():
         raise ValueError(f"scores lie in [{s.min():g}, {s.max():g}], not in [0, 1].")
-    maps = {k: CALIBRATORS[method](s[g == k], y[g == k]) for k in np.unique(g).tolist() if y[g == k].any()}
+    maps = {
+        k: CALIBRATORS[method](s[g == k], y[g == k])
+        for k in np.unique(g).tolist()
+        if y[g == k].any()
+    }
     return GroupCalibration(maps, fallback)
 
 

@@ -17,8 +17,18 @@ Overlap = Literal["box", "mask"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-BUDGETS: dict[str, Budget | None] = {"coco": ("image and class", 100), "lvis": ("image", 300), "fixed": ("class", 10_000), "none": None}  # fmt: skip
+AREAS = {
+    "all": (0.0, 1e10),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+BUDGETS: dict[str, Budget | None] = {
+    "coco": ("image and class", 100),
+    "lvis": ("image", 300),
+    "fixed": ("class", 10_000),
+    "none": None,
+}
 
 
 class Truth(Protocol):
@@ -99,12 +109,20 @@ class DetectionResult:
     def summary(self) -> dict[str, float]:
         """AP, AP50, AP75, by area (APs, APm, APl), by frequency of the category (APr, APc, APf), AR, and AP-Pool (all, r, c, f); NaN where there is nothing."""
         kind = np.array(self.frequency)
-        out = {"AP": _mean(self.ap[:, :, 0]), "AP50": _mean(self.ap[0, :, 0]), "AP75": _mean(self.ap[5, :, 0])}
+        out = {
+            "AP": _mean(self.ap[:, :, 0]),
+            "AP50": _mean(self.ap[0, :, 0]),
+            "AP75": _mean(self.ap[5, :, 0]),
+        }
         out |= {f"AP{name[0]}": _mean(self.ap[:, :, k]) for k, name in enumerate(AREAS) if k}
         out |= {f"AP{f}": _mean(self.ap[:, kind == f, 0]) for f in "rcf" if (kind == f).any()}
         out["AR"] = _mean(self.recall[:, :, 0])
         names = ("AP-Pool", "AP-Pool r", "AP-Pool c", "AP-Pool f")
-        return out | {n: _mean(self.pooled[:, k]) for k, n in enumerate(names) if not np.isnan(self.pooled[:, k]).all()}
+        return out | {
+            n: _mean(self.pooled[:, k])
+            for k, n in enumerate(names)
+            if not np.isnan(self.pooled[:, k]).all()
+        }
 
     def by_category(self) -> Float:
         """AP of each category, mean over thresholds; NaN without objects."""
@@ -116,7 +134,9 @@ def _mean(x: Float) -> float:
     return float(kept.mean()) if kept.size else float("nan")
 
 
-def average_precision(scores: ArrayLike, right: ArrayLike, objects: int, ignored: ArrayLike | None = None) -> float:
+def average_precision(
+    scores: ArrayLike, right: ArrayLike, objects: int, ignored: ArrayLike | None = None
+) -> float:
     """101-point interpolated average precision of one list, ties in the order given.
 
     Parameters
@@ -174,15 +194,25 @@ def kept(found: Found, budget: Budget | None) -> Int:
     per, limit = budget
     if limit < 1:
         raise ValueError(f"budget={budget}: at least one detection.")
-    group = {"image": found.image, "class": found.category, "image and class": found.image * (found.category.max(initial=0) + 1) + found.category}[per]  # fmt: skip
+    group = {
+        "image": found.image,
+        "class": found.category,
+        "image and class": found.image * (found.category.max(initial=0) + 1) + found.category,
+    }[per]
     own = group[order]
     sort = np.argsort(own, kind="stable")
-    start = np.flatnonzero(np.r_[True, np.diff(own[sort]) != 0]) if len(own) else np.empty(0, dtype=np.int64)
+    start = (
+        np.flatnonzero(np.r_[True, np.diff(own[sort]) != 0])
+        if len(own)
+        else np.empty(0, dtype=np.int64)
+    )
     place = np.arange(len(own)) - np.repeat(start, np.diff(np.r_[start, len(own)]))
     return np.sort(order[sort[place < limit]])
 
 
-def detection_ap(truth: Truth, found: Found, *, budget: str | Budget | None = None, overlap: Overlap = "box") -> DetectionResult:  # fmt: skip
+def detection_ap(
+    truth: Truth, found: Found, *, budget: str | Budget | None = None, overlap: Overlap = "box"
+) -> DetectionResult:
     """Match detections with objects and measure average precision, equal to pycocotools' and lvis's where those are defined.
 
     Parameters
@@ -211,7 +241,11 @@ def detection_ap(truth: Truth, found: Found, *, budget: str | Budget | None = No
         rule = budget or BUDGETS["coco" if truth.negative is None else "lvis"]
     classes = len(truth.categories)
     which = kept(found, rule)
-    thin = int((np.bincount(found.category[which], minlength=classes) < rule[1]).sum()) if rule and rule[0] == "class" else 0  # fmt: skip
+    thin = (
+        int((np.bincount(found.category[which], minlength=classes) < rule[1]).sum())
+        if rule and rule[0] == "class"
+        else 0
+    )
     if truth.negative is not None:
         seen = truth.negative.copy()
         seen[truth.image, truth.category] = True
@@ -237,9 +271,27 @@ def detection_ap(truth: Truth, found: Found, *, budget: str | Budget | None = No
     if truth.unchecked is not None:
         unchecked = truth.unchecked[found.image[which], found.category[which]]
     ranges = np.array(list(AREAS.values()))
-    hit, out = _match(iou, iou_at, d_at, g_at, truth.area[g_order], truth.ignored[g_order], crowd, area, unchecked, ranges, THRESHOLDS)  # fmt: skip
-    inside = (truth.area[:, None] >= ranges[:, 0]) & (truth.area[:, None] <= ranges[:, 1]) & ~truth.ignored[:, None]
-    objects = np.stack([np.bincount(truth.category[inside[:, a]], minlength=classes) for a in range(len(ranges))])
+    hit, out = _match(
+        iou,
+        iou_at,
+        d_at,
+        g_at,
+        truth.area[g_order],
+        truth.ignored[g_order],
+        crowd,
+        area,
+        unchecked,
+        ranges,
+        THRESHOLDS,
+    )
+    inside = (
+        (truth.area[:, None] >= ranges[:, 0])
+        & (truth.area[:, None] <= ranges[:, 1])
+        & ~truth.ignored[:, None]
+    )
+    objects = np.stack(
+        [np.bincount(truth.category[inside[:, a]], minlength=classes) for a in range(len(ranges))]
+    )
     category = found.category[which]
     order = np.lexsort((-found.score[which], category))
     starts = np.searchsorted(category[order], np.arange(classes + 1)).astype(np.int64)
@@ -258,11 +310,22 @@ def detection_ap(truth: Truth, found: Found, *, budget: str | Budget | None = No
                 shown = mine[~out[0, t, mine]]
                 pooled[t, g] = _interpolated(hit[0, t, shown], n)[0]
     shown = np.flatnonzero(~out[0, 5])
-    return DetectionResult(ap, recall, pooled, truth.frequency, found.score[which][shown], hit[0, 5, shown], category[shown], thin)  # fmt: skip
+    return DetectionResult(
+        ap,
+        recall,
+        pooled,
+        truth.frequency,
+        found.score[which][shown],
+        hit[0, 5, shown],
+        category[shown],
+        thin,
+    )
 
 
 @njit(cache=True)
-def _box_overlaps(d: Float, g: Float, crowd: Bool, d_at: Int, g_at: Int) -> tuple[Float, Int, Float]:
+def _box_overlaps(
+    d: Float, g: Float, crowd: Bool, d_at: Int, g_at: Int
+) -> tuple[Float, Int, Float]:
     """IoU of all pairs of each group, flat; of a crowd the share of the detection that lies in it."""
     groups = len(d_at) - 1
     at = np.zeros(groups + 1, dtype=np.int64)
@@ -283,11 +346,15 @@ def _box_overlaps(d: Float, g: Float, crowd: Bool, d_at: Int, g_at: Int) -> tupl
     return out, at, area
 
 
-def _mask_overlaps(found: Found, truth: Truth, which: Int, g_order: Int, d_at: Int, g_at: Int) -> tuple[Float, Int, Float]:  # fmt: skip
+def _mask_overlaps(
+    found: Found, truth: Truth, which: Int, g_order: Int, d_at: Int, g_at: Int
+) -> tuple[Float, Int, Float]:
     try:
         from pycocotools import mask as coco
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("masks need pycocotools: pip install 'policyrank[detection]'") from None
+        raise ModuleNotFoundError(
+            "masks need pycocotools: pip install 'policyrank[detection]'"
+        ) from None
 
     def encoded(mask: Any, image: int) -> Any:
         if mask is None:
@@ -295,7 +362,9 @@ def _mask_overlaps(found: Found, truth: Truth, which: Int, g_order: Int, d_at: I
         if isinstance(mask, list) or isinstance(mask["counts"], list):
             height, width = truth.sizes[image].tolist()
             if not height or not width:
-                raise ValueError(f"image {truth.images[image]} has no height and width, which polygons need.")
+                raise ValueError(
+                    f"image {truth.images[image]} has no height and width, which polygons need."
+                )
             rle = coco.frPyObjects(mask, height, width)
             return coco.merge(rle) if isinstance(rle, list) else rle
         return mask
@@ -309,15 +378,34 @@ def _mask_overlaps(found: Found, truth: Truth, which: Int, g_order: Int, d_at: I
     for k in range(len(d_at) - 1):
         d, g = ours[d_at[k] : d_at[k + 1]], theirs[g_at[k] : g_at[k + 1]]
         if d and g:
-            parts.append(np.asarray(coco.iou(d, g, crowd[g_at[k] : g_at[k + 1]].astype(int).tolist())).ravel())
+            parts.append(
+                np.asarray(
+                    coco.iou(d, g, crowd[g_at[k] : g_at[k + 1]].astype(int).tolist())
+                ).ravel()
+            )
         at.append(at[-1] + len(d) * len(g))
     # pycocotools 2.0.11 counts the masks of a call in eight bits.
-    area = np.concatenate([coco.area(ours[k : k + 255]).astype(float) for k in range(0, len(ours), 255)] or [np.empty(0)])  # fmt: skip
+    area = np.concatenate(
+        [coco.area(ours[k : k + 255]).astype(float) for k in range(0, len(ours), 255)]
+        or [np.empty(0)]
+    )
     return np.concatenate(parts) if parts else np.empty(0), np.array(at, dtype=np.int64), area
 
 
 @njit(cache=True)
-def _match(iou: Float, iou_at: Int, d_at: Int, g_at: Int, g_area: Float, g_ignored: Bool, crowd: Bool, d_area: Float, unchecked: Bool, ranges: Float, thresholds: Float) -> tuple[Bool, Bool]:  # fmt: skip
+def _match(
+    iou: Float,
+    iou_at: Int,
+    d_at: Int,
+    g_at: Int,
+    g_area: Float,
+    g_ignored: Bool,
+    crowd: Bool,
+    d_area: Float,
+    unchecked: Bool,
+    ranges: Float,
+    thresholds: Float,
+) -> tuple[Bool, Bool]:
     """Whether each detection found an object, and whether it does not count: (areas, thresholds, detections)."""
     hit = np.zeros((len(ranges), len(thresholds), len(d_area)), dtype=np.bool_)
     out = np.zeros_like(hit)
@@ -329,7 +417,9 @@ def _match(iou: Float, iou_at: Int, d_at: Int, g_at: Int, g_area: Float, g_ignor
             order = np.empty(n, dtype=np.int64)
             counted = 0
             for j in range(n):
-                ignore[j] = g_ignored[first + j] or g_area[first + j] < low or g_area[first + j] > high
+                ignore[j] = (
+                    g_ignored[first + j] or g_area[first + j] < low or g_area[first + j] > high
+                )
                 if not ignore[j]:
                     order[counted] = j
                     counted += 1

@@ -58,11 +58,18 @@ def ranking_accuracy(
 def listwise_ranking_accuracy(logprobs: ArrayLike, ranks: ArrayLike) -> float:
     """Share of lists (lists, answers) that the model orders exactly as the raters (rank 1 is best)."""
     x, r = np.asarray(logprobs, dtype=float), np.asarray(ranks, dtype=float)
-    return float((np.argsort(-x, axis=-1, kind="stable") == np.argsort(r, axis=-1, kind="stable")).all(axis=-1).mean())
+    return float(
+        (np.argsort(-x, axis=-1, kind="stable") == np.argsort(r, axis=-1, kind="stable"))
+        .all(axis=-1)
+        .mean()
+    )
 
 
 def reward_accuracy(
-    chosen: ArrayLike, rejected: ArrayLike, reference_chosen: ArrayLike, reference_rejected: ArrayLike
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    reference_chosen: ArrayLike,
+    reference_rejected: ArrayLike,
 ) -> float:
     """Share of pairs in which the preferred answer gained more against the reference: what preference trainers log."""
     gain = np.asarray(chosen, dtype=float) - np.asarray(reference_chosen, dtype=float)
@@ -70,7 +77,9 @@ def reward_accuracy(
     return float((gain > other).mean())
 
 
-def idealized_log_ratio(reference_log_ratio: ArrayLike, alpha: ArrayLike, beta: float, *, eps: float = 1e-3) -> Float:
+def idealized_log_ratio(
+    reference_log_ratio: ArrayLike, alpha: ArrayLike, beta: float, *, eps: float = 1e-3
+) -> Float:
     """log pi*(y_w) / pi*(y_l) at the optimum of DPO or KL-regularised RLHF (Theorem 3.1).
 
     Parameters
@@ -111,7 +120,10 @@ def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
 
 def flip_table(reference_log_ratio: ArrayLike, log_ratio: ArrayLike) -> dict[str, float]:
     """Shares of pairs that are right or wrong under the reference and now: keys such as ``"wrong -> right"``."""
-    before, now = np.asarray(reference_log_ratio, dtype=float) >= 0, np.asarray(log_ratio, dtype=float) >= 0
+    before, now = (
+        np.asarray(reference_log_ratio, dtype=float) >= 0,
+        np.asarray(log_ratio, dtype=float) >= 0,
+    )
     word = {True: "right", False: "wrong"}
     return {
         f"{word[b]} -> {word[n]}": float(((before == b) & (now == n)).mean())

@@ -64,7 +64,11 @@ class Judged:
         ValueError
             For scores that are not finite.
         """
-        q, s, g = np.asarray(query, dtype=np.int64), np.asarray(score, dtype=float), np.asarray(grade, dtype=float)
+        q, s, g = (
+            np.asarray(query, dtype=np.int64),
+            np.asarray(score, dtype=float),
+            np.asarray(grade, dtype=float),
+        )
         if not np.isfinite(s).all():
             raise ValueError(
                 f"row {int(np.flatnonzero(~np.isfinite(s))[0]) + 1} of the run has a score that is not finite."
@@ -82,7 +86,9 @@ class Judged:
             best = np.concatenate(parts) if parts else np.zeros(0)
             who = np.repeat(np.arange(len(parts)), [len(x) for x in parts])
         arranged = np.lexsort((-best, who))
-        ends = np.concatenate([[0], np.cumsum(np.bincount(who.astype(np.int64), minlength=count))]).astype(np.int64)
+        ends = np.concatenate(
+            [[0], np.cumsum(np.bincount(who.astype(np.int64), minlength=count))]
+        ).astype(np.int64)
         return cls(offsets, grades, best[arranged], ends)
 
     def __len__(self) -> int:
@@ -107,7 +113,9 @@ def _ndcg(offsets: Int, grades: Float, ideal: Float, ends: Int, k: int, exponent
 
 
 @njit(parallel=True, cache=True)
-def _binary(offsets: Int, grades: Float, relevant: Float, k: int, least: float) -> tuple[Float, Float, Float, Float]:
+def _binary(
+    offsets: Int, grades: Float, relevant: Float, k: int, least: float
+) -> tuple[Float, Float, Float, Float]:
     """Hits within k, average precision within k, reciprocal rank within k, place of the last hit (0: none)."""
     n = len(offsets) - 1
     hits, average, reciprocal, last = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
@@ -179,7 +187,9 @@ def ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float
     """
     if gain not in ("linear", "exp2"):
         raise ValueError(f"gain={gain!r}: use 'linear' or 'exp2'.")
-    return _ndcg(judged.offsets, judged.grades, judged.ideal, judged.ideal_offsets, k or _ALL, gain == "exp2")
+    return _ndcg(
+        judged.offsets, judged.grades, judged.ideal, judged.ideal_offsets, k or _ALL, gain == "exp2"
+    )
 
 
 def random_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
@@ -202,7 +212,9 @@ def normalised_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear
     """(NDCG - its random level) / (1 - its random level): 0 is chance, 1 is perfect; 0 where every order is as good."""
     chance = random_ndcg(judged, k, gain=gain)
     value = ndcg(judged, k, gain=gain)
-    return np.divide(value - chance, 1 - chance, out=np.zeros_like(chance), where=chance < 1 - 1e-12)
+    return np.divide(
+        value - chance, 1 - chance, out=np.zeros_like(chance), where=chance < 1 - 1e-12
+    )
 
 
 def _ideal_only(judged: Judged, k: int | None, gain: str, what: str) -> Float:
@@ -214,7 +226,9 @@ def _ideal_only(judged: Judged, k: int | None, gain: str, what: str) -> Float:
         discount = 1 / np.log2(np.arange(2, top + 2))
         best = float((g[:top] * discount).sum())
         got = (
-            float(g.mean() * discount.sum()) if what == "random" and len(g) else float((g[::-1][:top] * discount).sum())
+            float(g.mean() * discount.sum())
+            if what == "random" and len(g)
+            else float((g[::-1][:top] * discount).sum())
         )
         out[q] = got / best if best > 0 else 0.0
     return out
@@ -257,7 +271,9 @@ def recall_at_percent(judged: Judged, percent: float, *, least: float = 1) -> Fl
     return out / np.maximum(total, 1)
 
 
-def expected_reciprocal_rank(judged: Judged, k: int | None = None, *, highest: float | None = None) -> Float:
+def expected_reciprocal_rank(
+    judged: Judged, k: int | None = None, *, highest: float | None = None
+) -> Float:
     """ERR@k: a reader stops at a document of grade g with probability (2^g - 1) / 2^highest (None: the highest grade judged).
 
     References
@@ -268,7 +284,9 @@ def expected_reciprocal_rank(judged: Judged, k: int | None = None, *, highest: f
     return _err(judged.offsets, judged.grades, k or _ALL, top)
 
 
-def rank_biased_precision(judged: Judged, p: float = 0.8, k: int | None = None, *, least: float = 1) -> Float:
+def rank_biased_precision(
+    judged: Judged, p: float = 0.8, k: int | None = None, *, least: float = 1
+) -> Float:
     """RBP: (1 - p) sum over places i of p^(i-1) [relevant].
 
     References
@@ -281,7 +299,9 @@ def rank_biased_precision(judged: Judged, p: float = 0.8, k: int | None = None, 
 def last_relevant(judged: Judged, *, least: float = 1) -> Float:
     """Place of the last relevant document, over the number of rows: what share must be read to find all; 1 where the run lacks one."""
     n = np.diff(judged.offsets)
-    return _place_of(judged.offsets, judged.grades, relevant(judged, least), least) / np.maximum(n, 1)
+    return _place_of(judged.offsets, judged.grades, relevant(judged, least), least) / np.maximum(
+        n, 1
+    )
 
 
 def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
@@ -298,7 +318,9 @@ def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
     return np.where(total > 0, (n - place) / np.maximum(n, 1) - (1 - x), 0.0)
 
 
-def rank_biased_overlap(a: Sequence[Any], b: Sequence[Any], p: float = 0.9, *, extrapolate: bool = True) -> float:
+def rank_biased_overlap(
+    a: Sequence[Any], b: Sequence[Any], p: float = 0.9, *, extrapolate: bool = True
+) -> float:
     """RBO of two rankings: (1 - p) sum over depths d of p^(d-1) overlap(d) / d, extrapolated beyond the shorter one or cut there.
 
     References
@@ -340,9 +362,18 @@ Measure = Callable[[Judged], Float]
 
 _PATTERN = re.compile(r"^(?P<name>[A-Za-z]+)(\((?P<options>[^)]*)\))?(@(?P<k>[\d.]+))?$")
 _SIMPLE: dict[str, Callable[..., Float]] = {
-    "ndcg": ndcg, "nndcg": normalised_ndcg, "ap": average_precision, "map": average_precision, "rr": reciprocal_rank, "mrr": reciprocal_rank, "p": precision,
-    "r": recall, "recall": recall, "err": expected_reciprocal_rank, "rbp": rank_biased_precision,
-}  # fmt: skip
+    "ndcg": ndcg,
+    "nndcg": normalised_ndcg,
+    "ap": average_precision,
+    "map": average_precision,
+    "rr": reciprocal_rank,
+    "mrr": reciprocal_rank,
+    "p": precision,
+    "r": recall,
+    "recall": recall,
+    "err": expected_reciprocal_rank,
+    "rbp": rank_biased_precision,
+}
 MEASURES = (
     "nDCG@k",
     "nDCG(gain=exp2)@k",

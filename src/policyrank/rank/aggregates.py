@@ -40,9 +40,9 @@ def _interquartile_mean(cube: Float) -> Float:
 
 def _mean_rank(cube: Float) -> Float:
     table = np.nanmean(cube, axis=-1)
-    above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (table[..., None, :] == table[..., None]).sum(
-        axis=-1
-    )
+    above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (
+        table[..., None, :] == table[..., None]
+    ).sum(axis=-1)
     return -np.nanmean(np.where(np.isnan(table), np.nan, above + 0.5), axis=-2)
 
 
@@ -75,7 +75,9 @@ def _z_score(cube: Float) -> Float:
     table = np.nanmean(cube, axis=-1)
     spread = np.nanstd(table, axis=-1, keepdims=True)
     off = table - np.nanmean(table, axis=-1, keepdims=True)
-    return np.nanmean(np.divide(off, spread, out=np.where(np.isnan(off), np.nan, 0.0), where=spread > 0), axis=-2)
+    return np.nanmean(
+        np.divide(off, spread, out=np.where(np.isnan(off), np.nan, 0.0), where=spread > 0), axis=-2
+    )
 
 
 STATISTICS: dict[str, tuple[Statistic, str]] = {
@@ -133,7 +135,9 @@ def aggregate(
     if statistic not in STATISTICS:
         raise EvidenceError(f"statistic={statistic!r}: use one of {', '.join(STATISTICS)}.")
     if evidence.weight is not None and not (evidence.weight == 1).all():
-        raise EvidenceError("aggregates of scores take no weights. Drop them, or use borda on scores.to_rankings().")
+        raise EvidenceError(
+            "aggregates of scores take no weights. Drop them, or use borda on scores.to_rankings()."
+        )
     function, unit = STATISTICS[statistic]
     cube = evidence.cube()
     tasks, _, runs = cube.shape
@@ -141,22 +145,28 @@ def aggregate(
     holes = np.asarray(np.isnan(cube).all(axis=2))
     if holes.any():
         few = [evidence.policies[k] for k in np.flatnonzero(holes.any(axis=0))]
-        notes.append(Note(
-            "incomplete",
-            f"{len(few)} policies lack scores on some tasks ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} "
-            "is over other tasks than that of the rest. Rank by plackett-luce or bradley-terry instead, or complete the table.",
-            "warning", tuple(few),
-        ))  # fmt: skip
+        notes.append(
+            Note(
+                "incomplete",
+                f"{len(few)} policies lack scores on some tasks ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} "
+                "is over other tasks than that of the rest. Rank by plackett-luce or bradley-terry instead, or complete the table.",
+                "warning",
+                tuple(few),
+            )
+        )
     if statistic in ("mean", "median", "interquartile-mean") and tasks > 1:
         spread = np.nanmax(evidence.table(), axis=1) - np.nanmin(evidence.table(), axis=1)
         positive = spread[spread > 0]
         if len(positive) and positive.max() > 20 * np.median(positive):
             widest = evidence.columns[int(np.argmax(spread))]
-            notes.append(Note(
-                "scale",
-                f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f} times as wide as those of the median task and "
-                f"decide the {statistic}. Normalise the scores, or rank by borda, which knows no scale.", "warning",
-            ))  # fmt: skip
+            notes.append(
+                Note(
+                    "scale",
+                    f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f} times as wide as those of the median task and "
+                    f"decide the {statistic}. Normalise the scores, or rank by borda, which knows no scale.",
+                    "warning",
+                )
+            )
     if resample not in ("auto", "replicates", "tasks", "both"):
         raise EvidenceError(f"resample={resample!r}: use 'auto', 'replicates', 'tasks' or 'both'.")
     draw = resample if resample != "auto" else "replicates" if runs > 1 else "tasks"
@@ -171,23 +181,54 @@ def aggregate(
         )
     draws = None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning)
+        warnings.filterwarnings(
+            "ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning
+        )
         rating = function(cube)
         if interval == "bootstrap" and (draw == "replicates" or tasks > 1):
             draws = _bootstrap(cube, function, rating, draw, paired, resamples, generator(seed))
     if interval == "bootstrap" and draws is None:
-        notes.append(Note("no intervals", "One score a policy shows no variation: there are no intervals.", "warning"))
+        notes.append(
+            Note(
+                "no intervals",
+                "One score a policy shows no variation: there are no intervals.",
+                "warning",
+            )
+        )
     elif interval not in ("bootstrap", "none"):
         raise EvidenceError(f"interval={interval!r}: {statistic} has 'bootstrap' or 'none'.")
-    units = float(tasks) if draw != "replicates" else float((~np.isnan(cube)).sum(axis=(0, 2)).min())
+    units = (
+        float(tasks) if draw != "replicates" else float((~np.isnan(cube)).sum(axis=(0, 2)).min())
+    )
     return leaderboard(
-        evidence.policies, rating, method=statistic, n=evidence.seen(), draws=draws, units=units, notes=notes, unit=unit, source=evidence.summary,
-        settings={"resample": draw, **({"paired": True} if paired else {}), "interval": interval, "resamples": resamples, "seed": seed}, **options,
-    )  # fmt: skip
+        evidence.policies,
+        rating,
+        method=statistic,
+        n=evidence.seen(),
+        draws=draws,
+        units=units,
+        notes=notes,
+        unit=unit,
+        source=evidence.summary,
+        settings={
+            "resample": draw,
+            **({"paired": True} if paired else {}),
+            "interval": interval,
+            "resamples": resamples,
+            "seed": seed,
+        },
+        **options,
+    )
 
 
 def _bootstrap(
-    cube: Float, function: Statistic, rating: Float, draw: str, paired: bool, resamples: int, rng: np.random.Generator
+    cube: Float,
+    function: Statistic,
+    rating: Float,
+    draw: str,
+    paired: bool,
+    resamples: int,
+    rng: np.random.Generator,
 ) -> Float:
     """Errors of the statistic on resampled tables, widened for the few units they were drawn from."""
     tasks, n, runs = cube.shape
@@ -203,20 +244,29 @@ def _bootstrap(
         tasks_drawn = rng.integers(tasks, size=(batch, tasks))
         if function is _win_rate:
             weight = np.broadcast_to(
-                (np.arange(runs) < number[..., None]).astype(float), (1 if draw == "tasks" else batch, *cube.shape)
+                (np.arange(runs) < number[..., None]).astype(float),
+                (1 if draw == "tasks" else batch, *cube.shape),
             )
             if draw != "tasks":
                 cell = np.arange(batch * tasks * n).reshape(batch, tasks, n, 1) * runs + runs_drawn
                 live = np.broadcast_to(weight, runs_drawn.shape).ravel()
-                weight = np.bincount(cell.ravel(), live, batch * cube.size).reshape(runs_drawn.shape)
+                weight = np.bincount(cell.ravel(), live, batch * cube.size).reshape(
+                    runs_drawn.shape
+                )
             rates = np.broadcast_to(_rates(packed, weight), (batch, tasks, n))
-            rates = rates if draw == "replicates" else np.take_along_axis(rates, tasks_drawn[..., None], axis=1)
+            rates = (
+                rates
+                if draw == "replicates"
+                else np.take_along_axis(rates, tasks_drawn[..., None], axis=1)
+            )
             out.append(np.nanmean(rates, axis=1))
             continue
         sample = np.broadcast_to(packed, (batch, *packed.shape))
         if draw != "tasks":
             sample = np.where(
-                np.arange(runs) < number[..., None], np.take_along_axis(sample, runs_drawn, axis=3), np.nan
+                np.arange(runs) < number[..., None],
+                np.take_along_axis(sample, runs_drawn, axis=3),
+                np.nan,
             )
         if draw != "replicates":
             sample = sample[np.arange(batch)[:, None], tasks_drawn]
@@ -225,7 +275,11 @@ def _bootstrap(
     errors = np.where(np.isnan(errors), 0.0, errors)
     units = tasks if draw != "replicates" else float(np.median(number[number > 0]))
     if units > 1:
-        df = units - 1 if draw != "replicates" else max(float((number - 1).clip(0).sum(axis=0).mean()), 1.0)
+        df = (
+            units - 1
+            if draw != "replicates"
+            else max(float((number - 1).clip(0).sum(axis=0).mean()), 1.0)
+        )
         errors *= np.sqrt(units / (units - 1)) * stdtrit(df, 0.975) / ndtri(0.975)
     return errors
 

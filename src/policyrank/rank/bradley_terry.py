@@ -89,7 +89,9 @@ def bradley_terry(
     return _rate(evidence, LINKS[ties], "bradley-terry", {"ties": ties}, **options)
 
 
-def thurstone(evidence: Comparisons, *, ties: Literal["half", "glenn-david"] = "half", **options: Any) -> Leaderboard:
+def thurstone(
+    evidence: Comparisons, *, ties: Literal["half", "glenn-david"] = "half", **options: Any
+) -> Leaderboard:
     """Thurstone's case V: P(i beats j) = Phi(theta_i - theta_j), by maximum likelihood.
 
     Options are those of ``bradley_terry``; ``ties="glenn-david"`` gives ties a margin on the normal scale. On the Elo
@@ -131,7 +133,9 @@ def _rate(
 ) -> Leaderboard:
     need(evidence, Comparisons, method)
     if interval not in ("auto", "sandwich", "fisher", "bootstrap", "none"):
-        raise EvidenceError(f"interval={interval!r}: use 'auto', 'sandwich', 'fisher', 'bootstrap' or 'none'.")
+        raise EvidenceError(
+            f"interval={interval!r}: use 'auto', 'sandwich', 'fisher', 'bootstrap' or 'none'."
+        )
     unit, base = scale_of(scale, link)
     cells = Cells.of(evidence, order_effect=order_effect, cluster=cluster)
     notes = input_notes(evidence.notes)
@@ -146,15 +150,19 @@ def _rate(
     if prior == "auto":
         sd = None if is_strong(cells, link) else WEAK_PRIOR
         if sd is not None:
-            notes.append(Note(
-                "prior",
-                f"The maximum of the likelihood is infinite, so a Gaussian prior with sd {WEAK_PRIOR:g} log-odds "
-                f"({WEAK_PRIOR * ELO:.0f} Elo points) was put around the mean. It decides how far one-sided policies stand apart.",
-                "warning",
-            ))  # fmt: skip
+            notes.append(
+                Note(
+                    "prior",
+                    f"The maximum of the likelihood is infinite, so a Gaussian prior with sd {WEAK_PRIOR:g} log-odds "
+                    f"({WEAK_PRIOR * ELO:.0f} Elo points) was put around the mean. It decides how far one-sided policies stand apart.",
+                    "warning",
+                )
+            )
     if sd is not None:
         if not isinstance(sd, (int, float)) or not sd > 0:
-            raise EvidenceError(f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'.")
+            raise EvidenceError(
+                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
+            )
         precision = np.full(cells.size, float(sd) ** -2)
     elif not is_strong(cells, link):
         raise EvidenceError(
@@ -169,14 +177,22 @@ def _rate(
     if interval == "auto":
         interval = "fisher" if sd is not None and cluster is None else "sandwich"
     if cells.size > DENSE_LIMIT and interval != "none":
-        notes.append(Note("no intervals", f"Intervals are left out beyond {DENSE_LIMIT:,} policies.", "warning"))
+        notes.append(
+            Note(
+                "no intervals",
+                f"Intervals are left out beyond {DENSE_LIMIT:,} policies.",
+                "warning",
+            )
+        )
         interval = "none"
     n, k = cells.size, cells.x.shape[1]
     centre = np.eye(n) if fixed or n > DENSE_LIMIT else np.eye(n) - 1 / n
     theta = fit.theta if fixed else fit.theta - fit.theta.mean()
     covariance = draws = df = parameter_cov = None
     if interval == "bootstrap":
-        refits, weak = bootstrap_fits(cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR)
+        refits, weak = bootstrap_fits(
+            cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR
+        )
         draws = (refits[:, :n] - fit.theta) @ centre * unit
         # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover too rarely.
         covariance = np.asarray(np.cov(draws, rowvar=False))
@@ -191,12 +207,16 @@ def _rate(
             )
     elif interval != "none":
         assert fit.inverse is not None
-        parameter_cov, df = sandwich(cells, link, fit) if interval == "sandwich" else (fit.inverse, None)
+        parameter_cov, df = (
+            sandwich(cells, link, fit) if interval == "sandwich" else (fit.inverse, None)
+        )
         covariance = centre @ parameter_cov[:n, :n] @ centre * unit**2
     wins = evidence.preferences() if n <= DENSE_LIMIT else None
     if wins is not None:
         gap = fit.theta[:, None] - fit.theta
-        terms = LINKS["half" if link.slope == 1 else "probit"].terms(gap, np.ones_like(gap), fit.phi)
+        terms = LINKS["half" if link.slope == 1 else "probit"].terms(
+            gap, np.ones_like(gap), fit.phi
+        )
         notes += comparison_notes(evidence, wins, np.exp(terms.value))
     used = {**settings, "scale": scale, "prior": sd, "interval": interval, "cluster": cluster}
     if anchors:
@@ -216,13 +236,19 @@ def _rate(
         seed=seed,
         notes=notes,
         settings=used,
-        unit="Elo points" if scale == "elo" else "log-odds" if link.slope == 1 else "normal deviates",
+        unit="Elo points"
+        if scale == "elo"
+        else "log-odds"
+        if link.slope == 1
+        else "normal deviates",
         source=evidence.summary,
         extras=_extras(fit, evidence, order_effect, parameter_cov, settings["ties"], n, k),
     )
 
 
-def _extras(fit: Fit, evidence: Comparisons, order_effect: bool, cov: Any, ties: str, n: int, k: int) -> dict[str, Any]:
+def _extras(
+    fit: Fit, evidence: Comparisons, order_effect: bool, cov: Any, ties: str, n: int, k: int
+) -> dict[str, Any]:
     out: dict[str, Any] = {"loglik": fit.loglik, "iterations": fit.iterations}
     if fit.free[-1]:
         natural = {"davidson": np.exp(fit.phi) / 2, "rao-kupper": np.exp(fit.phi)}
@@ -252,5 +278,11 @@ def need(evidence: Any, kinds: type | tuple[type, ...], method: str) -> None:
         return
     wanted = [k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,))]
     ways = [f".to_{w.lower()}()" for w in wanted if hasattr(evidence, f"to_{w.lower()}")]
-    remedy = f"Convert it with {' or '.join(ways)}." if ways else f"Read it with read_{wanted[0].lower()}()."
-    raise EvidenceError(f"{method} takes {' or '.join(wanted)}, not {type(evidence).__name__}. {remedy}")
+    remedy = (
+        f"Convert it with {' or '.join(ways)}."
+        if ways
+        else f"Read it with read_{wanted[0].lower()}()."
+    )
+    raise EvidenceError(
+        f"{method} takes {' or '.join(wanted)}, not {type(evidence).__name__}. {remedy}"
+    )

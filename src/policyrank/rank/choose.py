@@ -22,7 +22,10 @@ _SLOW_BEYOND = 60
 def default_method(evidence: Evidence) -> tuple[str, str]:
     """The method that suits the evidence, and the reason in a sentence."""
     if isinstance(evidence, Comparisons):
-        return "bradley-terry", "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met."
+        return (
+            "bradley-terry",
+            "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met.",
+        )
     if isinstance(evidence, Rankings):
         if evidence.is_complete:
             return (
@@ -127,14 +130,26 @@ def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
     if isinstance(evidence, takes):
         return evidence, None
     if isinstance(evidence, Scores) and Rankings in takes:
-        return evidence.to_rankings(), "Each task became a ballot that ranks the policies by their score on it."
+        return (
+            evidence.to_rankings(),
+            "Each task became a ballot that ranks the policies by their score on it.",
+        )
     if isinstance(evidence, (Scores, Rankings)) and Comparisons in takes:
         what = "task" if isinstance(evidence, Scores) else "ballot"
-        return evidence.to_comparisons(), f"Each pair of policies on each {what} became a comparison."
-    if isinstance(evidence, Comparisons) and Rankings in takes and np.isin(evidence.outcome, (0, 0.5, 1)).all():
+        return (
+            evidence.to_comparisons(),
+            f"Each pair of policies on each {what} became a comparison.",
+        )
+    if (
+        isinstance(evidence, Comparisons)
+        and Rankings in takes
+        and np.isin(evidence.outcome, (0, 0.5, 1)).all()
+    ):
         return evidence.to_rankings(), "Each comparison became a ballot over two policies."
     wanted = " or ".join(t.__name__ for t in takes)
-    raise EvidenceError(f"{name} needs {wanted}, and {type(evidence).__name__} cannot be turned into that.")
+    raise EvidenceError(
+        f"{name} needs {wanted}, and {type(evidence).__name__} cannot be turned into that."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +184,10 @@ class MethodComparison:
     def frame(self) -> pl.DataFrame:
         """policy, then the rank by each method."""
         return pl.DataFrame(
-            {"policy": list(self.policies), **{m: self.ranks[:, k] for k, m in enumerate(self.methods)}}
+            {
+                "policy": list(self.policies),
+                **{m: self.ranks[:, k] for k, m in enumerate(self.methods)},
+            }
         )
 
 
@@ -185,7 +203,9 @@ def applicable(evidence: Evidence) -> list[str]:
         ):
             continue
         if name == "bradley-terry-by-task" and (
-            not isinstance(evidence, Comparisons) or evidence.task is None or len(evidence.task.names) > 200
+            not isinstance(evidence, Comparisons)
+            or evidence.task is None
+            or len(evidence.task.names) > 200
         ):
             continue
         names.append(name)
@@ -222,7 +242,9 @@ def compare(
     for name in names:
         if name not in METHODS:
             raise EvidenceError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
-        extra: dict[str, Any] = {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
+        extra: dict[str, Any] = (
+            {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
+        )
         if name == "kemeny" and len(evidence.policies) > _SLOW_BEYOND:
             extra["solver"] = "local"
         try:
@@ -232,7 +254,9 @@ def compare(
                 raise
             failed[name] = str(error)
     if not boards:
-        raise EvidenceError("no method applies: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
+        raise EvidenceError(
+            "no method applies: " + "; ".join(f"{k}: {v}" for k, v in failed.items())
+        )
     policies = boards[0].policies
     where = [[b.position(p) for p in policies] for b in boards]
     ranks = np.column_stack([b.rank[w] for b, w in zip(boards, where, strict=True)])

@@ -73,10 +73,18 @@ COMMITTEE_RULES: dict[str, CommitteeRule] = {
     "sntv": CommitteeRule(_first, _all, "voters whose first choice is a member"),
     "bloc": CommitteeRule(_top_k, _all, "members among each voter's first k"),
     "borda": CommitteeRule(_borda, _all, "members' Borda counts (k-Borda)"),
-    "chamberlin-courant": CommitteeRule(_borda, _best_only, "Borda score of each voter's best member"),
-    "pav": CommitteeRule(_top_k, _harmonic, "proportional approval of the first k: 1 + 1/2 + 1/3 + ..."),
-    "approval-chamberlin-courant": CommitteeRule(_top_k, _best_only, "voters with a member among their first k"),
-    "harmonic-borda": CommitteeRule(_borda, _harmonic, "Borda scores with weights 1, 1/2, 1/3, ... best first"),
+    "chamberlin-courant": CommitteeRule(
+        _borda, _best_only, "Borda score of each voter's best member"
+    ),
+    "pav": CommitteeRule(
+        _top_k, _harmonic, "proportional approval of the first k: 1 + 1/2 + 1/3 + ..."
+    ),
+    "approval-chamberlin-courant": CommitteeRule(
+        _top_k, _best_only, "voters with a member among their first k"
+    ),
+    "harmonic-borda": CommitteeRule(
+        _borda, _harmonic, "Borda scores with weights 1, 1/2, 1/3, ... best first"
+    ),
 }
 
 
@@ -120,7 +128,10 @@ def position_matrix(rankings: Rankings) -> NDArray[np.int64]:
 
 
 def committee_score(
-    rankings: Rankings, members: list[str] | tuple[str, ...], rule: str = "pav", k: int | None = None
+    rankings: Rankings,
+    members: list[str] | tuple[str, ...],
+    rule: str = "pav",
+    k: int | None = None,
 ) -> float:
     """Score of a committee by a rule.
 
@@ -213,7 +224,9 @@ def select(
     voters = np.asarray(np.bincount(inverse.ravel(), rankings.weight, len(scores)), dtype=float)
     if method == "greedy":
         picked = _greedy(scores, voters, weights, k, member, low, high)
-        guarantee = 1.0 if chosen_rule.modular and not len(low) else 0.5 if len(low) else 1 - 1 / np.e
+        guarantee = (
+            1.0 if chosen_rule.modular and not len(low) else 0.5 if len(low) else 1 - 1 / np.e
+        )
         bound = np.inf
     else:
         picked, bound = _exact(scores, voters, weights, k, member, low, high, time_limit)
@@ -269,7 +282,13 @@ def _bounds(
 
 
 def _greedy(
-    scores: Float, voters: Float, weights: Float, k: int, member: Float, low: NDArray[np.int64], high: NDArray[np.int64]
+    scores: Float,
+    voters: Float,
+    weights: Float,
+    k: int,
+    member: Float,
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
 ) -> list[int]:
     """Add the policy that gains most and still lets the bounds be kept; ties go to the first in the alphabet."""
     m = scores.shape[1]
@@ -291,10 +310,15 @@ def _greedy(
             base = held @ weights[: held.shape[1]]
             place = (held[:, :, None] >= scores[:, None, :]).sum(axis=1)
             above = np.concatenate(
-                [np.zeros((len(scores), 1)), np.cumsum(held * weights[: held.shape[1]], axis=1)], axis=1
+                [np.zeros((len(scores), 1)), np.cumsum(held * weights[: held.shape[1]], axis=1)],
+                axis=1,
             )
             moved = np.concatenate(
-                [np.zeros((len(scores), 1)), np.cumsum(held * weights[1 : held.shape[1] + 1], axis=1)], axis=1
+                [
+                    np.zeros((len(scores), 1)),
+                    np.cumsum(held * weights[1 : held.shape[1] + 1], axis=1),
+                ],
+                axis=1,
             )
             new = (
                 np.take_along_axis(above, place, axis=1)
@@ -326,7 +350,9 @@ def _exact(
     v, i = np.nonzero(scores > 0) if falling else (np.zeros(0, int), np.zeros(0, int))
     pairs = len(v)
     cost = np.zeros(m + pairs * slots)
-    rows: list[sparse.csr_matrix] = [sparse.csr_matrix(np.r_[np.ones(m), np.zeros(pairs * slots)][None])]
+    rows: list[sparse.csr_matrix] = [
+        sparse.csr_matrix(np.r_[np.ones(m), np.zeros(pairs * slots)][None])
+    ]
     lower, upper = [np.array([k])], [np.array([k])]
     if falling:
         for j in range(slots):
@@ -334,10 +360,15 @@ def _exact(
         columns = np.arange(pairs)
         # A policy fills at most one slot of a voter, and only as a member; a slot is filled once.
         once = sparse.hstack(
-            [sparse.csr_matrix((-np.ones(pairs), (columns, i)), shape=(pairs, m)), *[sparse.eye(pairs)] * slots]
+            [
+                sparse.csr_matrix((-np.ones(pairs), (columns, i)), shape=(pairs, m)),
+                *[sparse.eye(pairs)] * slots,
+            ]
         )
         by_voter = sparse.csr_matrix((np.ones(pairs), (v, columns)), shape=(n, pairs))
-        single = sparse.hstack([sparse.csr_matrix((n * slots, m)), sparse.block_diag([by_voter] * slots)])
+        single = sparse.hstack(
+            [sparse.csr_matrix((n * slots, m)), sparse.block_diag([by_voter] * slots)]
+        )
         rows += [once.tocsr(), single.tocsr()]
         lower += [np.full(pairs, -np.inf), np.full(n * slots, -np.inf)]
         upper += [np.zeros(pairs), np.ones(n * slots)]
@@ -350,7 +381,16 @@ def _exact(
     integer = np.r_[np.ones(m), np.zeros(pairs * slots)]
     # Equal committees are told apart by the alphabet, far below any difference in score.
     cost[:m] += 1e-9 * max(float(np.abs(cost).max()), 1.0) * np.arange(m) / m
-    found = mixed_integer(cost, sparse.vstack(rows), np.concatenate(lower), np.concatenate(upper), 1.0, integer, seconds=time_limit, gap=0.0)  # fmt: skip
+    found = mixed_integer(
+        cost,
+        sparse.vstack(rows),
+        np.concatenate(lower),
+        np.concatenate(upper),
+        1.0,
+        integer,
+        seconds=time_limit,
+        gap=0.0,
+    )
     if found.x is None:
         picked = _greedy(scores, voters, weights, k, member, low, high)
         return picked, float(voters @ (-np.sort(-scores, axis=1)[:, :k] @ weights))
@@ -385,19 +425,25 @@ def required_rankings(
     """
     r = _rule(rule)
     if not r.modular:
-        raise EvidenceError(f"rule={rule!r}: the estimate is for modular rules (sntv, bloc, borda).")
+        raise EvidenceError(
+            f"rule={rule!r}: the estimate is for modular rules (sntv, bloc, borda)."
+        )
     m = len(rankings.policies)
     scores = r.score(position_matrix(rankings), m, k)
     mean = rankings.weight @ scores / rankings.weight.sum()
     top = {"sntv": 1.0, "bloc": 1.0}.get(rule, float(m - 1))
     out = {}
     for group, q in quota.items():
-        inside = np.sort(mean[positions(rankings.policies, [p for p, g in groups.items() if g == group], "policy")])[
-            ::-1
-        ]
+        inside = np.sort(
+            mean[
+                positions(rankings.policies, [p for p, g in groups.items() if g == group], "policy")
+            ]
+        )[::-1]
         if not 0 < q < len(inside):
             out[group] = 0.0
             continue
         gap = inside[q - 1] - inside[q]
-        out[group] = float(np.ceil(2 * top**2 / gap**2 * np.log(2 * m / delta))) if gap > 0 else float("inf")
+        out[group] = (
+            float(np.ceil(2 * top**2 / gap**2 * np.log(2 * m / delta))) if gap > 0 else float("inf")
+        )
     return out

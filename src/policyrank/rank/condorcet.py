@@ -67,14 +67,19 @@ def soft_condorcet(
 
         again = rule
         notes = (
-            Note("equivalence", "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion."),
+            Note(
+                "equivalence",
+                "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion.",
+            ),
         )
     else:
         rng = generator(seed)
 
         def rule(wins: Float) -> Float:
             starts = [np.zeros(len(wins)), _borda_start(wins, temperature)]
-            starts += [rng.normal(0, 2 * temperature, len(wins)) for _ in range(max(restarts - 2, 0))]
+            starts += [
+                rng.normal(0, 2 * temperature, len(wins)) for _ in range(max(restarts - 2, 0))
+            ]
             tries = [_anneal(wins, s, temperature, bound) for s in starts[: max(restarts, 1)]]
             return min(tries, key=lambda t: t[1])[0]
 
@@ -82,9 +87,19 @@ def soft_condorcet(
             return _anneal(wins, _borda_start(wins, temperature), temperature, bound)[0]
 
     return rule_board(
-        evidence, rule, method="soft-condorcet", unit="rating", interval=interval, resamples=resamples, seed=seed, batched=False,
-        resample_rule=again, notes=notes, settings={"loss": loss, "temperature": temperature, "bound": bound}, **options,
-    )  # fmt: skip
+        evidence,
+        rule,
+        method="soft-condorcet",
+        unit="rating",
+        interval=interval,
+        resamples=resamples,
+        seed=seed,
+        batched=False,
+        resample_rule=again,
+        notes=notes,
+        settings={"loss": loss, "temperature": temperature, "bound": bound},
+        **options,
+    )
 
 
 def sigmoid_loss(wins: Float, rating: Float, temperature: float) -> tuple[float, Float]:
@@ -96,8 +111,14 @@ def sigmoid_loss(wins: Float, rating: Float, temperature: float) -> tuple[float,
 
 
 def _descend(wins: Float, start: Float, temperature: float, bound: float) -> tuple[Float, float]:
-    result = minimize(lambda r: sigmoid_loss(wins, r, temperature), start, jac=True, method="L-BFGS-B",
-                      bounds=[(-bound, bound)] * len(start), options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-9})  # fmt: skip
+    result = minimize(
+        lambda r: sigmoid_loss(wins, r, temperature),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-bound, bound)] * len(start),
+        options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-9},
+    )
     return result.x - result.x.mean(), float(result.fun)
 
 
@@ -116,6 +137,8 @@ def _anneal(wins: Float, start: Float, temperature: float, bound: float) -> tupl
 def _bradley_terry(wins: Float, largest: float) -> Float:
     i, j = np.nonzero(np.triu(wins + wins.T, 1))
     total = wins[i, j] + wins[j, i]
-    cells = Cells(len(wins), i, j, wins[i, j] / total, total, np.ones(len(i)), np.zeros((len(i), 0)))
+    cells = Cells(
+        len(wins), i, j, wins[i, j] / total, total, np.ones(len(i)), np.zeros((len(i), 0))
+    )
     weak = np.full(len(wins), 1e-6 * total.sum() / len(wins) / max(largest, 1.0) ** 2)
     return newton(cells, LINKS["half"], precision=weak).theta

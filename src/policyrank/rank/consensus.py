@@ -179,19 +179,30 @@ def _cutting_planes(
             if (cost := kemeny_cost(wins, rounded)) < best_cost - 1e-9:
                 best, best_cost = rounded, cost
         if report is not None:
-            report(f"Kemeny: {n} policies, {len(seen):,} triangles, best {best_cost:g}, bound {bound:g}")
+            report(
+                f"Kemeny: {n} policies, {len(seen):,} triangles, best {best_cost:g}, bound {bound:g}"
+            )
         if best_cost <= bound + 1e-6 or not finished:
             break
         rows = _violated(x, index, seen)
         if len(rows):
             k = len(rows)
-            solver.addRows(k, np.zeros(k), np.ones(k), 3 * k, np.arange(0, 3 * k, 3, dtype=np.int32),
-                           rows.astype(np.int32).ravel(), np.tile([1.0, 1.0, -1.0], k))  # fmt: skip
+            solver.addRows(
+                k,
+                np.zeros(k),
+                np.ones(k),
+                3 * k,
+                np.arange(0, 3 * k, 3, dtype=np.int32),
+                rows.astype(np.int32).ravel(),
+                np.tile([1.0, 1.0, -1.0], k),
+            )
         elif integer:
             break
         else:
             integer = True
-            solver.changeColsIntegrality(len(i), np.arange(len(i), dtype=np.int32), np.ones(len(i), dtype=np.uint8))
+            solver.changeColsIntegrality(
+                len(i), np.arange(len(i), dtype=np.int32), np.ones(len(i), dtype=np.uint8)
+            )
     return best, float(bound)
 
 
@@ -226,7 +237,9 @@ def _violated(x: Float, index: Order, seen: set[int], most: int = 4000) -> Order
     order = [r for r in np.argsort(-amount, kind="stable")[:most] if int(code[r]) not in seen]
     seen.update(int(code[r]) for r in order)
     t = triples[order]
-    return np.column_stack([index[t[:, 0], t[:, 1]], index[t[:, 1], t[:, 2]], index[t[:, 0], t[:, 2]]])
+    return np.column_stack(
+        [index[t[:, 0], t[:, 1]], index[t[:, 1], t[:, 2]], index[t[:, 0], t[:, 2]]]
+    )
 
 
 def kemeny(
@@ -265,7 +278,11 @@ def kemeny(
     if solver not in ("exact", "local"):
         raise EvidenceError(f"solver={solver!r}: use 'exact' or 'local'.")
     found = kemeny_order(
-        evidence.preferences(ties=0.0), exact=solver == "exact", time_limit=time_limit, seed=seed, report=report
+        evidence.preferences(ties=0.0),
+        exact=solver == "exact",
+        time_limit=time_limit,
+        seed=seed,
+        report=report,
     )
     notes: tuple[Note, ...] = ()
     if not found.optimal:
@@ -290,7 +307,17 @@ def kemeny(
         return rating
 
     return rule_board(
-        evidence, rule, method="kemeny", unit="policies below", interval=interval, resamples=resamples, seed=seed, notes=notes,
-        settings={"solver": solver, "time_limit": time_limit}, batched=False, resample_rule=again,
-        extras={"cost": found.cost, "bound": found.bound, "optimal": found.optimal}, **options,
-    )  # fmt: skip
+        evidence,
+        rule,
+        method="kemeny",
+        unit="policies below",
+        interval=interval,
+        resamples=resamples,
+        seed=seed,
+        notes=notes,
+        settings={"solver": solver, "time_limit": time_limit},
+        batched=False,
+        resample_rule=again,
+        extras={"cost": found.cost, "bound": found.bound, "optimal": found.optimal},
+        **options,
+    )

@@ -111,25 +111,42 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
     notes = []
     if not found.connected:
         sizes = np.bincount(found.component)
-        small = [p for p, c in zip(evidence.policies, found.component, strict=True) if c != int(np.argmax(sizes))]
-        notes.append(Note(
-            "disconnected",
-            f"The comparisons fall into {len(sizes)} groups that never meet: ratings across groups cannot be compared. Not in "
-            f"the largest group: {_list(small)}. Compare at least one pair across the groups.",
-            "warning", tuple(small),
-        ))  # fmt: skip
-    for names, word in ((found.undefeated, "never lost or tied"), (found.winless, "never won or tied")):
+        small = [
+            p
+            for p, c in zip(evidence.policies, found.component, strict=True)
+            if c != int(np.argmax(sizes))
+        ]
+        notes.append(
+            Note(
+                "disconnected",
+                f"The comparisons fall into {len(sizes)} groups that never meet: ratings across groups cannot be compared. Not in "
+                f"the largest group: {_list(small)}. Compare at least one pair across the groups.",
+                "warning",
+                tuple(small),
+            )
+        )
+    for names, word in (
+        (found.undefeated, "never lost or tied"),
+        (found.winless, "never won or tied"),
+    ):
         if names:
-            notes.append(Note(
-                "undefeated" if "lost" in word else "winless",
-                f"{_list(names)} {word}: the data bound the rating on one side only.", "warning", names,
-            ))  # fmt: skip
+            notes.append(
+                Note(
+                    "undefeated" if "lost" in word else "winless",
+                    f"{_list(names)} {word}: the data bound the rating on one side only.",
+                    "warning",
+                    names,
+                )
+            )
     if found.connected and not found.strongly_connected and not (found.undefeated or found.winless):
-        notes.append(Note(
-            "not strongly connected",
-            f"The policies split into {int(found.strong.max()) + 1} tiers without an upset between them: how far the tiers "
-            "are apart cannot be told from the data. Compare neighbours of different tiers more often.", "warning",
-        ))  # fmt: skip
+        notes.append(
+            Note(
+                "not strongly connected",
+                f"The policies split into {int(found.strong.max()) + 1} tiers without an upset between them: how far the tiers "
+                "are apart cannot be told from the data. Compare neighbours of different tiers more often.",
+                "warning",
+            )
+        )
     seen = evidence.seen()
     met = (wins + wins.T)[np.triu_indices(len(wins), 1)]
     if len(wins) > 2 and found.connected and (met > 0).mean() < 0.5:
@@ -142,23 +159,32 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
         )
     thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]
     if thin:
-        notes.append(Note("thin", f"Fewer than 10 comparisons each: {_list(thin)}.", "warning", tuple(thin)))
+        notes.append(
+            Note("thin", f"Fewer than 10 comparisons each: {_list(thin)}.", "warning", tuple(thin))
+        )
     if expected is not None and len(evidence.policies) > 2:
         c = cyclicity(wins, expected)
         if c.p_value < 0.01 and c.share > 0.02:
-            notes.append(Note(
-                "cyclic",
-                f"{c.share:.0%} of the differences in win rate cannot be explained by any one rating (goodness of fit "
-                f"p = {c.p_value:.2g}; {c.triples:.1%} of triples are cycles): who beats whom depends on the opponent. "
-                "Look at the win matrix, or rank with maximal-lotteries or alpha-rank.", "warning",
-            ))  # fmt: skip
+            notes.append(
+                Note(
+                    "cyclic",
+                    f"{c.share:.0%} of the differences in win rate cannot be explained by any one rating (goodness of fit "
+                    f"p = {c.p_value:.2g}; {c.triples:.1%} of triples are cycles): who beats whom depends on the opponent. "
+                    "Look at the win matrix, or rank with maximal-lotteries or alpha-rank.",
+                    "warning",
+                )
+            )
     return notes
 
 
 def input_notes(notes: tuple[str, ...]) -> list[Note]:
     """What the reader noted while reading."""
     return [
-        Note("input", n[0].upper() + n[1:] + ".", "warning" if "left out" in n and "row" in n else "info")
+        Note(
+            "input",
+            n[0].upper() + n[1:] + ".",
+            "warning" if "left out" in n and "row" in n else "info",
+        )
         for n in notes
     ]
 

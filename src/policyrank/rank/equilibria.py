@@ -40,8 +40,14 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
     rows, columns = a.shape
     size = max(float(np.abs(a).max()), 1e-300)
     a = a / size
-    best = linprog(np.r_[np.zeros(rows), -1.0], A_ub=np.c_[-a.T, np.ones(columns)], b_ub=np.zeros(columns),
-                   A_eq=np.r_[np.ones(rows), 0.0][None], b_eq=[1.0], bounds=[(0, None)] * rows + [(None, None)])  # fmt: skip
+    best = linprog(
+        np.r_[np.zeros(rows), -1.0],
+        A_ub=np.c_[-a.T, np.ones(columns)],
+        b_ub=np.zeros(columns),
+        A_eq=np.r_[np.ones(rows), 0.0][None],
+        b_eq=[1.0],
+        bounds=[(0, None)] * rows + [(None, None)],
+    )
     value = float(best.x[-1])
     off = a - value
     # p may be scaled up at will, so every row that can be positive and every column that can be slack reaches 1 at once.
@@ -78,7 +84,9 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
     return p / p.sum(), value * size
 
 
-def maximal_lotteries(evidence: Preferences, *, resamples: int = 200, **options: Any) -> Leaderboard:
+def maximal_lotteries(
+    evidence: Preferences, *, resamples: int = 200, **options: Any
+) -> Leaderboard:
     """Maximal lotteries: the optimal mixed strategy of the game whose payoffs are majority margins (of largest entropy).
 
     The rating is the probability with which the lottery picks a policy.
@@ -92,11 +100,19 @@ def maximal_lotteries(evidence: Preferences, *, resamples: int = 200, **options:
         return max_entropy_equilibrium(wins - wins.T)[0]
 
     return rule_board(
-        evidence, rule, method="maximal-lotteries", unit="probability", batched=False, resamples=resamples, **options
+        evidence,
+        rule,
+        method="maximal-lotteries",
+        unit="probability",
+        batched=False,
+        resamples=resamples,
+        **options,
     )
 
 
-def nash_averaging(evidence: Preferences | Scores, *, resamples: int = 200, **options: Any) -> Leaderboard:
+def nash_averaging(
+    evidence: Preferences | Scores, *, resamples: int = 200, **options: Any
+) -> Leaderboard:
     """Nash averaging: expected result against the maximum-entropy equilibrium.
 
     Comparisons or Rankings: payoffs are win rates minus 1/2, and the rating is a policy's mean result against the
@@ -133,8 +149,14 @@ def nash_averaging(evidence: Preferences | Scores, *, resamples: int = 200, **op
     scaled = np.divide(table - low, high - low, out=np.full_like(table, 0.5), where=high > low)
     tasks, _ = max_entropy_equilibrium(-scaled)
     return leaderboard(
-        evidence.policies, np.round(tasks @ scaled, 7), method="nash-averaging", n=evidence.seen(), notes=input_notes(evidence.notes),
-        unit="mean scaled score over the equilibrium of tasks", source=evidence.summary, settings={"scaling": "min-max"},
+        evidence.policies,
+        np.round(tasks @ scaled, 7),
+        method="nash-averaging",
+        n=evidence.seen(),
+        notes=input_notes(evidence.notes),
+        unit="mean scaled score over the equilibrium of tasks",
+        source=evidence.summary,
+        settings={"scaling": "min-max"},
         extras={"tasks": dict(zip(evidence.columns, tasks.tolist(), strict=True))},
         **{k: v for k, v in options.items() if k not in ("interval", "seed")},
-    )  # fmt: skip
+    )

@@ -94,7 +94,9 @@ def alpharank(
             )
         tables = [matrix]
     elif any(t.shape != tables[0].shape for t in tables) or tables[0].ndim != len(tables):
-        raise EvidenceError(f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes")
+        raise EvidenceError(
+            f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes"
+        )
     if not all(np.isfinite(t).all() for t in tables):
         raise EvidenceError("a payoff is not finite")
     if single:
@@ -132,18 +134,25 @@ def _single_population(
         log_odds = np.cumsum(-alpha * (mutant - resident), axis=0)
         rho = np.exp(-logsumexp(np.concatenate([np.zeros((1, n, n)), log_odds]), axis=0))
     else:
-        raise EvidenceError(f"selection={selection!r}: use 'local', 'constant-sum' or 'general-sum'")
+        raise EvidenceError(
+            f"selection={selection!r}: use 'local', 'constant-sum' or 'general-sum'"
+        )
     np.fill_diagonal(rho, 0)
     return sparse.csr_matrix(rho / max(n - 1, 1))
 
 
-def _several_populations(tables: list[Float], alpha: float, m: int, epsilon: float) -> sparse.csr_matrix:
+def _several_populations(
+    tables: list[Float], alpha: float, m: int, epsilon: float
+) -> sparse.csr_matrix:
     shape = tables[0].shape
     size, eta = tables[0].size, 1 / max(sum(s - 1 for s in shape), 1)
     player, first, second = deviations(shape)
     payoff = np.stack([t.ravel() for t in tables])
     u = payoff[player, second] - payoff[player, first]
-    there, back = (eta * _fixation(v if np.isinf(alpha) else alpha * v, alpha, m, epsilon, 1 / m) for v in (u, -u))
+    there, back = (
+        eta * _fixation(v if np.isinf(alpha) else alpha * v, alpha, m, epsilon, 1 / m)
+        for v in (u, -u)
+    )
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
     return sparse.csr_matrix((np.concatenate([there, back]), (rows, columns)), shape=(size, size))
 
@@ -174,7 +183,9 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
     # Moves much rarer than a state's likeliest one do not make a class.
     top = np.repeat(np.asarray(jump.max(axis=1).todense()).ravel(), np.diff(jump.indptr))
     strong = sparse.csr_matrix(
-        (jump.data * (jump.data > 0.05 * top), jump.indices, jump.indptr), shape=jump.shape, copy=True
+        (jump.data * (jump.data > 0.05 * top), jump.indices, jump.indptr),
+        shape=jump.shape,
+        copy=True,
     )
     strong.eliminate_zeros()
     count, part = sparse.csgraph.connected_components(strong, directed=True, connection="strong")
@@ -197,7 +208,9 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
             return mass / mass.sum()
         if step % 10 == 0 and len(closed) > 1:
             weight = np.asarray(sums @ x).ravel()
-            flow = (sums @ sparse.diags(x) @ jump @ sums.T).toarray() / np.maximum(weight, 1e-300)[:, None]
+            flow = (sums @ sparse.diags(x) @ jump @ sums.T).toarray() / np.maximum(weight, 1e-300)[
+                :, None
+            ]
             np.fill_diagonal(flow, 0)
             live = (weight > 1e-250) & (flow.sum(axis=1) > 0)
             target = weight.copy()
@@ -254,7 +267,9 @@ class AlphaRankBounds:
     exact: bool
 
 
-def deviations(shape: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def deviations(
+    shape: Sequence[int],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """All pairs of profiles that differ in one player's strategy: that player, first and second profile (flat indices).
 
     Examples
@@ -321,7 +336,9 @@ def alpha_rank_bounds(
     else:
         shape = low.shape[1:]
         if low.ndim != len(low) + 1:
-            raise EvidenceError(f"{len(low)} players need {len(low)} arrays with {len(low)} axes, not {low.shape}.")
+            raise EvidenceError(
+                f"{len(low)} players need {len(low)} arrays with {len(low)} axes, not {low.shape}."
+            )
         low, high = low.reshape(len(low), -1), high.reshape(len(high), -1)
         k, i, j = deviations(shape)
         open_ = (low[k, i] <= high[k, j]) & (low[k, j] <= high[k, i])
@@ -354,7 +371,10 @@ def alpha_rank_bounds(
     found = masses(tries)
     ends = found.min(axis=0), found.max(axis=0)
     for strategy in range(n):
-        for sign, start in ((-1, int(np.argmin(found[:, strategy]))), (1, int(np.argmax(found[:, strategy])))):
+        for sign, start in (
+            (-1, int(np.argmin(found[:, strategy]))),
+            (1, int(np.argmax(found[:, strategy]))),
+        ):
             at, value = tries[start].copy(), sign * found[start, strategy]
             while True:
                 flips = np.tile(at, (len(which), 1))

@@ -25,10 +25,16 @@ def quantile(p: float, df: float | None) -> float:
 
 def few_units(units: float) -> float:
     """By how much the spread of resamples of few units is widened: sqrt(n / (n - 1)) and Student's t in place of the normal."""
-    return float(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975) / ndtri(0.975)) if units > 1 else 1.0
+    return (
+        float(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975) / ndtri(0.975))
+        if units > 1
+        else 1.0
+    )
 
 
-def error_draws(covariance: ArrayLike, size: int, *, df: float | None = None, seed: Seed = 0) -> NDArray[np.float64]:
+def error_draws(
+    covariance: ArrayLike, size: int, *, df: float | None = None, seed: Seed = 0
+) -> NDArray[np.float64]:
     """Draws (size, n) of a centred normal (or, with ``df``, multivariate t) with this covariance."""
     rng = generator(seed)
     value, vector = np.linalg.eigh(np.asarray(covariance, dtype=float))
@@ -121,7 +127,11 @@ def rank_confidence_sets(
         z = error_draws(cov, size, df=df, seed=seed)
     else:
         z = np.asarray(draws, dtype=float)
-        cov = np.cov(z, rowvar=False).reshape(n, n) if covariance is None else np.asarray(covariance, dtype=float)
+        cov = (
+            np.cov(z, rowvar=False).reshape(n, n)
+            if covariance is None
+            else np.asarray(covariance, dtype=float)
+        )
     variance = np.clip(cov.diagonal()[:, None] + cov.diagonal() - 2 * cov, 0, None)
     floor = 1e-12 * max(float(np.max(np.abs(x), initial=0.0)), 1e-300) ** 2
     known = variance > floor

@@ -13,7 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.evidence import EvidenceError
-from policyrank.rank.intervals import Seed, error_draws, generator, quantile, rank_confidence_sets, rank_probabilities
+from policyrank.rank.intervals import (
+    Seed,
+    error_draws,
+    generator,
+    quantile,
+    rank_confidence_sets,
+    rank_probabilities,
+)
 
 Severity = Literal["info", "warning"]
 
@@ -157,7 +164,10 @@ class Leaderboard:
         """Everything that a program may want, as plain lists and numbers."""
         return {
             "method": self.method,
-            "settings": {k: v if isinstance(v, (int, float, str, bool, type(None))) else str(v) for k, v in self.settings.items()},
+            "settings": {
+                k: v if isinstance(v, (int, float, str, bool, type(None))) else str(v)
+                for k, v in self.settings.items()
+            },
             "level": self.level,
             "unit": self.unit,
             "source": self.source,
@@ -165,11 +175,25 @@ class Leaderboard:
             "may_be_best": list(self.may_be_best),
             "tiers": None if self.tiers is None else self.tiers.tolist(),
             "separable_from_next": None if self.separable is None else self.separable.tolist(),
-            "probability_best": None if self.probability_best is None else self.probability_best.tolist(),
-            "notes": [{"kind": n.kind, "text": n.text, "severity": n.severity, "policies": list(n.policies)} for n in self.notes],
-            "extras": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in self.extras.items()
-                       if isinstance(v, (int, float, str, list, dict)) or (isinstance(v, np.ndarray) and v.size <= 10_000)},
-        }  # fmt: skip
+            "probability_best": None
+            if self.probability_best is None
+            else self.probability_best.tolist(),
+            "notes": [
+                {
+                    "kind": n.kind,
+                    "text": n.text,
+                    "severity": n.severity,
+                    "policies": list(n.policies),
+                }
+                for n in self.notes
+            ],
+            "extras": {
+                k: v.tolist() if isinstance(v, np.ndarray) else v
+                for k, v in self.extras.items()
+                if isinstance(v, (int, float, str, list, dict))
+                or (isinstance(v, np.ndarray) and v.size <= 10_000)
+            },
+        }
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The board as JSON text; written to ``path`` when given."""
@@ -263,10 +287,18 @@ def leaderboard(
             z = error_draws(cov, 1000 if few else 500, df=df, seed=generator(seed))
         # Beyond a thousand policies step-down would cost minutes and sharpen next to nothing.
         sets = rank_confidence_sets(
-            x, cov, draws=z, level=level, simultaneous=simultaneous, stepdown=few, units=units if df is None else df + 1
+            x,
+            cov,
+            draws=z,
+            level=level,
+            simultaneous=simultaneous,
+            stepdown=few,
+            units=units if df is None else df + 1,
         )
         probability = rank_probabilities(x, z)
-        notes += separability(tuple(np.asarray(policies, dtype=object)[order]), sets.lower, sets.better, level)
+        notes += separability(
+            tuple(np.asarray(policies, dtype=object)[order]), sets.lower, sets.better, level
+        )
     return Leaderboard(
         policies=tuple(policies[i] for i in order),
         rating=x,
@@ -287,7 +319,10 @@ def leaderboard(
 
 
 def separability(
-    policies: tuple[str, ...], rank_lower: NDArray[np.int64], better: NDArray[np.bool_], level: float
+    policies: tuple[str, ...],
+    rank_lower: NDArray[np.int64],
+    better: NDArray[np.bool_],
+    level: float,
 ) -> list[Note]:
     """What the data say about the top and about neighbours."""
     n = len(policies)
@@ -295,6 +330,19 @@ def separability(
     separate = int(better.diagonal(1).sum())
     share = f"{separate} of {n - 1} neighbours on the board can be told apart"
     if len(top) == 1:
-        return [Note("separable", f"{top[0]} is the best at the {level:.0%} level; {share}.", policies=top)]
+        return [
+            Note(
+                "separable",
+                f"{top[0]} is the best at the {level:.0%} level; {share}.",
+                policies=top,
+            )
+        ]
     shown = ", ".join(top[:6]) + (f" and {len(top) - 6} more" if len(top) > 6 else "")
-    return [Note("not separable", f"{len(top)} policies may be the best ({shown}); {share}.", "warning", top)]
+    return [
+        Note(
+            "not separable",
+            f"{len(top)} policies may be the best ({shown}); {share}.",
+            "warning",
+            top,
+        )
+    ]

@@ -103,7 +103,9 @@ def elo(
     if not k > 0:
         raise EvidenceError(f"k={k}: the step must be > 0, for example 32.")
     if evidence.weight is not None and not (evidence.weight == 1).all():
-        raise EvidenceError("elo takes no weights: a comparison is played or not. Drop them, or use bradley_terry.")
+        raise EvidenceError(
+            "elo takes no weights: a comparison is played or not. Drop them, or use bradley_terry."
+        )
     total = evidence.total
     if orders is None:
         orders = int(np.clip(50_000_000 // total, 4, 50)) if evidence.time is None else 0
@@ -119,7 +121,9 @@ def elo(
         seeds = rng.integers(2**31 - 1, size=size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             passes = pool.map(
-                lambda s: _in_random_order(cells.a, cells.b, outcome, index, s, replace, n, float(k), float(start)),
+                lambda s: _in_random_order(
+                    cells.a, cells.b, outcome, index, s, replace, n, float(k), float(start)
+                ),
                 seeds,
             )
             return np.array(list(passes))
@@ -131,8 +135,12 @@ def elo(
         if evidence.count is not None:
             rows = np.repeat(np.arange(len(evidence))[rows], evidence.count[rows])
         y = np.asarray(evidence.outcome, dtype=float)
-        rating = np.asarray(_in_order(evidence.a[rows], evidence.b[rows], y[rows], n, float(k), float(start)))
-        notes.append(Note("order", "Ratings after one pass in the given order; another order gives others."))
+        rating = np.asarray(
+            _in_order(evidence.a[rows], evidence.b[rows], y[rows], n, float(k), float(start))
+        )
+        notes.append(
+            Note("order", "Ratings after one pass in the given order; another order gives others.")
+        )
     else:
         rating = many(orders, False).mean(axis=0)
     draws = covariance = None
@@ -144,7 +152,24 @@ def elo(
         raise EvidenceError(f"interval={interval!r}: elo has 'bootstrap' or 'none'.")
     notes += comparison_notes(evidence, evidence.preferences(), None)
     return leaderboard(
-        evidence.policies, rating, method="elo", n=evidence.seen(), draws=draws, covariance=covariance, units=float(total), level=level, simultaneous=simultaneous,
-        notes=notes, unit="Elo points", source=evidence.summary,
-        settings={"k": k, "start": start, "orders": orders, "interval": interval, "resamples": resamples, "seed": seed},
-    )  # fmt: skip
+        evidence.policies,
+        rating,
+        method="elo",
+        n=evidence.seen(),
+        draws=draws,
+        covariance=covariance,
+        units=float(total),
+        level=level,
+        simultaneous=simultaneous,
+        notes=notes,
+        unit="Elo points",
+        source=evidence.summary,
+        settings={
+            "k": k,
+            "start": start,
+            "orders": orders,
+            "interval": interval,
+            "resamples": resamples,
+            "seed": seed,
+        },
+    )

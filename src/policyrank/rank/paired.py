@@ -76,7 +76,14 @@ def _davidson(d: Float, y: Float, phi: Any) -> Terms:
     tied = y == 0.5
     mean = (win - loss) / 2
     value = np.where(tied, phi, (y - 0.5) * d) - top - np.log(total)
-    return Terms(value, (y - 0.5) - mean, (win + loss) / 4 - mean**2, tied - tie, tie * (1 - tie), -tie * mean)
+    return Terms(
+        value,
+        (y - 0.5) - mean,
+        (win + loss) / 4 - mean**2,
+        tied - tie,
+        tie * (1 - tie),
+        -tie * mean,
+    )
 
 
 def _rao_kupper(d: Float, y: Float, phi: Any) -> Terms:
@@ -87,7 +94,14 @@ def _rao_kupper(d: Float, y: Float, phi: Any) -> Terms:
     grow = 2 / -np.expm1(-2 * phi)
     curve = 4 * np.exp(-2 * phi) / np.expm1(-2 * phi) ** 2
     a, b = up * p * (1 - p), down * q * (1 - q)
-    return Terms(value, up * p - down * q, a + b, tied * grow - up * p - down * q, a + b + tied * curve, b - a)
+    return Terms(
+        value,
+        up * p - down * q,
+        a + b,
+        tied * grow - up * p - down * q,
+        a + b + tied * curve,
+        b - a,
+    )
 
 
 def _mills(x: Float) -> tuple[Float, Float]:
@@ -99,8 +113,14 @@ def _mills(x: Float) -> tuple[Float, Float]:
 def _probit(d: Float, y: Float, phi: Any) -> Terms:
     (up, curve_up), (down, curve_down) = _mills(d), _mills(-d)
     zero = np.zeros_like(d)
-    return Terms(y * log_ndtr(d) + (1 - y) * log_ndtr(-d), y * up - (1 - y) * down,
-                 y * curve_up + (1 - y) * curve_down, zero, zero, zero)  # fmt: skip
+    return Terms(
+        y * log_ndtr(d) + (1 - y) * log_ndtr(-d),
+        y * up - (1 - y) * down,
+        y * curve_up + (1 - y) * curve_down,
+        zero,
+        zero,
+        zero,
+    )
 
 
 def _glenn_david(d: Float, y: Float, phi: Any) -> Terms:
@@ -121,9 +141,13 @@ def _glenn_david(d: Float, y: Float, phi: Any) -> Terms:
         return np.where(win, w, np.where(tied, t, lo))
 
     return Terms(
-        choose(log_ndtr(d - phi), log_tie, log_ndtr(-d - phi)), choose(up, td, -down), choose(cu, tdd, cd),
-        choose(-up, tp, -down), choose(cu, tpp, cd), choose(-cu, tdp, cd),
-    )  # fmt: skip
+        choose(log_ndtr(d - phi), log_tie, log_ndtr(-d - phi)),
+        choose(up, td, -down),
+        choose(cu, tdd, cd),
+        choose(-up, tp, -down),
+        choose(cu, tpp, cd),
+        choose(-cu, tdp, cd),
+    )
 
 
 _PROBIT_SLOPE = 4 / np.sqrt(2 * np.pi)
@@ -133,7 +157,9 @@ LINKS: dict[str, Link] = {
     "davidson": Link(_davidson, start=0.0, tieless="half"),
     "rao-kupper": Link(_rao_kupper, start=0.5, positive=True, tieless="half"),
     "probit": Link(_probit, linear=True, slope=_PROBIT_SLOPE),
-    "glenn-david": Link(_glenn_david, start=0.3, positive=True, slope=_PROBIT_SLOPE, tieless="probit"),
+    "glenn-david": Link(
+        _glenn_david, start=0.3, positive=True, slope=_PROBIT_SLOPE, tieless="probit"
+    ),
 }
 
 
@@ -192,12 +218,16 @@ class Cells:
         order = np.lexsort(keys.T)
         new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1)]
         first = order[new]
-        return replace(self.take(first), count=np.add.reduceat(self.count[order], np.flatnonzero(new)))
+        return replace(
+            self.take(first), count=np.add.reduceat(self.count[order], np.flatnonzero(new))
+        )
 
     def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], sparse.csr_matrix]:
         """The distinct ordered pairs, and which cells belong to each: i, j, (pairs, cells)."""
         code, pair = np.unique(self.i * self.size + self.j, return_inverse=True)
-        member = sparse.csr_matrix((np.ones(len(pair)), (pair, np.arange(len(pair)))), shape=(len(code), len(pair)))
+        member = sparse.csr_matrix(
+            (np.ones(len(pair)), (pair, np.arange(len(pair)))), shape=(len(code), len(pair))
+        )
         return code // self.size, code % self.size, member
 
 
@@ -236,11 +266,17 @@ def is_strong(cells: Cells, link: Link) -> bool:
     def strong_components(won: NDArray[np.bool_], lost: NDArray[np.bool_]) -> int:
         winner, loser = np.r_[i[won], j[lost]], np.r_[j[won], i[lost]]
         graph = sparse.coo_matrix((np.ones(len(winner)), (winner, loser)), shape=(cells.size,) * 2)
-        return int(sparse.csgraph.connected_components(graph, directed=True, connection="strong")[0])
+        return int(
+            sparse.csgraph.connected_components(graph, directed=True, connection="strong")[0]
+        )
 
     if strong_components(y > 0, y < 1) > 1:
         return False
-    return link.start is None or not (y == 0.5).any() or strong_components(y > 0.5, y < 0.5) < cells.size
+    return (
+        link.start is None
+        or not (y == 0.5).any()
+        or strong_components(y > 0.5, y < 0.5) < cells.size
+    )
 
 
 def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
@@ -321,7 +357,11 @@ def _newton(
     if precision is None:
         part = components(cells)
         pinned = {int(part[f]) for f in (fixed or {})}
-        loose = [np.r_[part == c, np.zeros(k + 1, bool)] for c in range(int(part.max()) + 1) if c not in pinned]
+        loose = [
+            np.r_[part == c, np.zeros(k + 1, bool)]
+            for c in range(int(part.max()) + 1)
+            if c not in pinned
+        ]
         gauge = np.array(loose, dtype=float).T.reshape(n + k + 1, -1)
 
     def evaluate(p: Float) -> tuple[float, Terms, Float]:
@@ -329,7 +369,11 @@ def _newton(
         terms = link.terms(d, cells.y, float(p[-1]))
         w = cells.mass
         g = w * terms.d
-        gradient = np.r_[np.bincount(cells.i, g, n) - np.bincount(cells.j, g, n), cells.x.T @ g, (w * terms.phi).sum()]
+        gradient = np.r_[
+            np.bincount(cells.i, g, n) - np.bincount(cells.j, g, n),
+            cells.x.T @ g,
+            (w * terms.phi).sum(),
+        ]
         return float(w @ terms.value - 0.5 * full_lam @ p**2), terms, gradient - full_lam * p
 
     value, terms, gradient = evaluate(p)
@@ -349,7 +393,9 @@ def _newton(
             step = np.zeros_like(p)
             pinned_info = information + gauge @ gauge.T * (np.trace(information) / max(n, 1) ** 2)
             active = pinned_info[np.ix_(free, free)]
-            factor = cho_factor(active + np.eye(len(active)) * 1e-13 * max(np.trace(active), 1e-300))
+            factor = cho_factor(
+                active + np.eye(len(active)) * 1e-13 * max(np.trace(active), 1e-300)
+            )
             step[free] = cho_solve(factor, gradient[free])
         else:
             step = _sparse_step(cells, w * terms.dd, full_lam, gradient, free)
@@ -378,7 +424,9 @@ def _newton(
     return Fit(p[:n], p[n : n + k], float(p[-1]), value, iteration, information, inverse, free, lam)
 
 
-def _sparse_step(cells: Cells, h: Float, lam: Float, gradient: Float, free: NDArray[np.bool_]) -> Float:
+def _sparse_step(
+    cells: Cells, h: Float, lam: Float, gradient: Float, free: NDArray[np.bool_]
+) -> Float:
     """The Newton step by conjugate gradients, for very many policies (theta only)."""
     if cells.x.shape[1] or free[-1]:
         raise EvidenceError(
@@ -417,12 +465,16 @@ def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
         spread = v[i, i] + v[j, j] - 2 * v[i, j]
         leverage = np.clip(cells.weight * terms.dd * spread, 0, 0.9)
         scale = cells.count * (cells.weight / (1 - leverage)) ** 2
-        meat = assemble(cells, scale * terms.d**2, scale * terms.d * terms.phi, scale * terms.phi**2)
+        meat = assemble(
+            cells, scale * terms.d**2, scale * terms.d * terms.phi, scale * terms.phi**2
+        )
         return fit.inverse @ meat @ fit.inverse, None
     names, group = np.unique(cells.cluster, return_inverse=True)
     clusters = len(names)
     if clusters < 2:
-        raise EvidenceError("there is only one cluster: give evidence from several, or drop cluster=...")
+        raise EvidenceError(
+            "there is only one cluster: give evidence from several, or drop cluster=..."
+        )
     g, g_phi = cells.mass * terms.d, cells.mass * terms.phi
     rows = np.r_[group, group, np.repeat(group, k), group]
     columns = np.r_[i, j, np.tile(np.arange(n, n + k), len(i)), np.full(len(i), n + k)]

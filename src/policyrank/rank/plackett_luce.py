@@ -68,14 +68,19 @@ def plackett_luce(
     if prior == "auto":
         if not found.strongly_connected:
             sd = WEAK_PRIOR
-            notes.append(Note(
-                "prior",
-                f"The maximum of the likelihood is infinite (some policies always come first, or last, or never meet the others): "
-                f"a Gaussian prior with sd {WEAK_PRIOR:g} log-odds was put around the mean.", "warning",
-            ))  # fmt: skip
+            notes.append(
+                Note(
+                    "prior",
+                    f"The maximum of the likelihood is infinite (some policies always come first, or last, or never meet the others): "
+                    f"a Gaussian prior with sd {WEAK_PRIOR:g} log-odds was put around the mean.",
+                    "warning",
+                )
+            )
     elif prior is not None:
         if not isinstance(prior, (int, float)) or not prior > 0:
-            raise EvidenceError(f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'.")
+            raise EvidenceError(
+                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
+            )
         sd = float(prior)
     elif not found.strongly_connected:
         raise EvidenceError(
@@ -104,11 +109,15 @@ def plackett_luce(
     if interval == "auto":
         interval = "fisher" if sd is not None or voters < 5 * n else "sandwich"
     elif interval not in ("sandwich", "fisher", "none"):
-        raise EvidenceError(f"interval={interval!r}: plackett-luce has 'auto', 'sandwich', 'fisher' or 'none'.")
+        raise EvidenceError(
+            f"interval={interval!r}: plackett-luce has 'auto', 'sandwich', 'fisher' or 'none'."
+        )
     centre = np.eye(n) - 1 / n
     covariance = df = None
     if interval != "none":
-        inverse = np.linalg.inv(hessian + lam * np.eye(n) + np.full((n, n), np.trace(hessian) / n**2))
+        inverse = np.linalg.inv(
+            hessian + lam * np.eye(n) + np.full((n, n), np.trace(hessian) / n**2)
+        )
         if interval == "sandwich":
             whole = (evidence.weight == np.round(evidence.weight)).all()
             w = evidence.weight if whole else evidence.weight**2
@@ -125,10 +134,19 @@ def plackett_luce(
             )
         )
     return leaderboard(
-        ballots.policies, (theta - theta.mean()) * unit + base, method="plackett-luce", n=evidence.seen(), covariance=covariance, df=df,
-        notes=notes, unit="Elo points" if scale == "elo" else "log-odds", source=evidence.summary,
-        settings={"scale": scale, "unranked": unranked, "prior": sd, "interval": interval}, extras={"loglik": value}, **options,
-    )  # fmt: skip
+        ballots.policies,
+        (theta - theta.mean()) * unit + base,
+        method="plackett-luce",
+        n=evidence.seen(),
+        covariance=covariance,
+        df=df,
+        notes=notes,
+        unit="Elo points" if scale == "elo" else "log-odds",
+        source=evidence.summary,
+        settings={"scale": scale, "unranked": unranked, "prior": sd, "interval": interval},
+        extras={"loglik": value},
+        **options,
+    )
 
 
 def _derivatives(
@@ -147,7 +165,9 @@ def _derivatives(
         size = same.sum(axis=2)
         before = (same & np.tri(length, k=-1, dtype=bool)).sum(axis=2)
         share = 1 - before / size
-        member = np.where(position[:, None, :] > position[:, :, None], 1.0, np.where(same, share[:, :, None], 0.0))
+        member = np.where(
+            position[:, None, :] > position[:, :, None], 1.0, np.where(same, share[:, :, None], 0.0)
+        )
         stage = (np.arange(length) < places[part, None]) & (member.sum(axis=2) > member.max(axis=2))
         mass = member * alpha[policy][:, None, :]
         total = mass.sum(axis=2)
@@ -156,11 +176,15 @@ def _derivatives(
         value += float((w[:, None] * stage * (theta[policy] - theta.max() - np.log(total))).sum())
         score = stage - p.sum(axis=1)
         parts.append(
-            sparse.coo_matrix((score.ravel(), (np.repeat(part, length), policy.ravel())), shape=(len(ballots), n))
+            sparse.coo_matrix(
+                (score.ravel(), (np.repeat(part, length), policy.ravel())), shape=(len(ballots), n)
+            )
         )
         square = np.einsum("gtu,gtv->guv", p, p, optimize=True)
         cells = policy[:, :, None].astype(np.int64) * n + policy[:, None, :]
         hessian -= np.bincount(cells.ravel(), (w[:, None, None] * square).ravel(), n * n)
-        hessian += np.bincount(policy.ravel().astype(np.int64) * (n + 1), (w[:, None] * p.sum(axis=1)).ravel(), n * n)
+        hessian += np.bincount(
+            policy.ravel().astype(np.int64) * (n + 1), (w[:, None] * p.sum(axis=1)).ravel(), n * n
+        )
     scores = sparse.csr_matrix(sum(parts[1:], parts[0]))
     return value, np.asarray(scores.T @ ballots.weight), hessian.reshape(n, n), scores

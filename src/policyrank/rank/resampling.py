@@ -27,7 +27,9 @@ def bootstrap_fits(
     sizes = [min(size, resamples - start) for start in range(0, resamples, size)]
     rngs = generator(seed).spawn(len(sizes))
     with single_threaded(cells.size), ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(lambda size, rng: _batch(cells, link, fit, size, rng, weak_prior), sizes, rngs))
+        parts = list(
+            pool.map(lambda size, rng: _batch(cells, link, fit, size, rng, weak_prior), sizes, rngs)
+        )
     return np.concatenate([p for p, _ in parts]), sum(w for _, w in parts)
 
 
@@ -49,7 +51,8 @@ def _batch(
         mass = (member @ mass.T).T
         y = np.divide(won, mass, out=np.full_like(won, 0.5), where=mass > 0)
     incidence = sparse.csr_matrix(
-        (np.r_[np.ones(len(i)), -np.ones(len(i))], (np.r_[i, j], np.tile(np.arange(len(i)), 2))), shape=(n, len(i))
+        (np.r_[np.ones(len(i)), -np.ones(len(i))], (np.r_[i, j], np.tile(np.arange(len(i)), 2))),
+        shape=(n, len(i)),
     )
     p = np.tile(fit.parameters, (size, 1))
     full_lam = np.r_[fit.precision, np.zeros(k + 1)]

@@ -32,7 +32,9 @@ def voters(evidence: Preferences) -> float:
 def resampled_weights(counts: Float, resamples: int, rng: np.random.Generator) -> Float:
     """Bootstrap weights (resamples, rows). Whole numbers count voters, who are drawn; other weights stay with their row."""
     if (counts == np.round(counts)).all() and counts.sum() >= 2:
-        return rng.multinomial(int(counts.sum()), counts / counts.sum(), size=resamples).astype(float)
+        return rng.multinomial(int(counts.sum()), counts / counts.sum(), size=resamples).astype(
+            float
+        )
     rows = len(counts)
     return rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples) * counts
 
@@ -47,7 +49,8 @@ def resampled_preferences(evidence: Preferences, resamples: int, seed: Seed) -> 
         weight = np.ones(len(c.a)) if c.weight is None else c.weight
         cell = np.r_[c.a.astype(np.int64) * k + c.b, c.b.astype(np.int64) * k + c.a]
         table = sparse.csr_matrix(
-            (np.r_[weight * y, weight * (1 - y)], (np.tile(rows, 2), cell)), shape=(len(rows), k * k)
+            (np.r_[weight * y, weight * (1 - y)], (np.tile(rows, 2), cell)),
+            shape=(len(rows), k * k),
         )
     else:
         counts = evidence.weight
@@ -99,7 +102,9 @@ def rule_board(
         notes = (
             *notes,
             Note(
-                "no intervals", "A single ballot or comparison shows no variation: there are no intervals.", "warning"
+                "no intervals",
+                "A single ballot or comparison shows no variation: there are no intervals.",
+                "warning",
             ),
         )
     if interval not in ("bootstrap", "none"):
@@ -125,8 +130,19 @@ def rule_board(
             )
         )
     return leaderboard(
-        evidence.policies, rating, method=method, n=evidence.seen(), draws=draws, units=units, notes=extra, unit=unit,
-        source=evidence.summary, settings={**(settings or {}), "interval": interval,
-                                         **({"resamples": resamples, "seed": seed} if draws is not None else {})},
+        evidence.policies,
+        rating,
+        method=method,
+        n=evidence.seen(),
+        draws=draws,
+        units=units,
+        notes=extra,
+        unit=unit,
+        source=evidence.summary,
+        settings={
+            **(settings or {}),
+            "interval": interval,
+            **({"resamples": resamples, "seed": seed} if draws is not None else {}),
+        },
         **options,
-    )  # fmt: skip
+    )

@@ -37,9 +37,9 @@ def judged(run: pl.DataFrame, qrels: pl.DataFrame, queries: Sequence[str]) -> Ju
     best = qrels.join(code, on="query").sort("code", "grade", descending=[False, True])
 
     def ends(frame: pl.DataFrame) -> NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(np.bincount(frame["code"].to_numpy(), minlength=len(queries)))]).astype(
-            np.int64
-        )
+        return np.concatenate(
+            [[0], np.cumsum(np.bincount(frame["code"].to_numpy(), minlength=len(queries)))]
+        ).astype(np.int64)
 
     return Judged(
         ends(rows),
@@ -118,7 +118,9 @@ def run_means(
     """Means of one run over the queries that have a relevant document. Parameters and errors as in ``score_runs``."""
     has, rules = _queries(qrels, least), _rules(measures)
     if not run["query"].is_in(has).any():
-        raise EvidenceError("none of the run's queries is judged. Do the query names of run and qrels match?")
+        raise EvidenceError(
+            "none of the run's queries is judged. Do the query names of run and qrels match?"
+        )
     found = judged(run, qrels, has)
     return {name: float(rule(found).mean()) for name, rule in rules.items()}
 
@@ -126,7 +128,9 @@ def run_means(
 def _queries(qrels: pl.DataFrame, least: float) -> list[str]:
     has = qrels.filter(pl.col("grade") >= least)["query"].unique(maintain_order=True).to_list()
     if not has:
-        raise EvidenceError("the judgements hold no relevant document. Check the grades, and the file.")
+        raise EvidenceError(
+            "the judgements hold no relevant document. Check the grades, and the file."
+        )
     return has
 
 
@@ -152,7 +156,12 @@ class PairedTest:
 
 
 def paired_tests(
-    scores: Scores, *, method: str = "permutation", level: float = 0.95, draws: int = 10_000, seed: Seed = 0
+    scores: Scores,
+    *,
+    method: str = "permutation",
+    level: float = 0.95,
+    draws: int = 10_000,
+    seed: Seed = 0,
 ) -> list[PairedTest]:
     """Paired tests of every two policies over tasks, the better one first, with Holm's correction.
 
@@ -185,7 +194,17 @@ def paired_tests(
             p = float((1 + (np.abs(signs @ gap) >= abs(gap.sum()) - 1e-12).sum()) / (draws + 1))
         half = float(student.ppf((1 + level) / 2, n - 1)) * error
         a, b, sign = (i, j, 1.0) if mean >= 0 else (j, i, -1.0)
-        raw.append((scores.policies[a], scores.policies[b], abs(mean), sign * mean - half, sign * mean + half, p, n))
+        raw.append(
+            (
+                scores.policies[a],
+                scores.policies[b],
+                abs(mean),
+                sign * mean - half,
+                sign * mean + half,
+                p,
+                n,
+            )
+        )
     order = np.argsort([r[5] for r in raw], kind="stable")
     holm, worst = np.ones(len(raw)), 0.0
     for place, k in enumerate(order):
@@ -240,4 +259,8 @@ def fuse_runs(
             ordered = run.sort("query", "score", "document", descending=[False, True, True])
             rank = pl.int_range(1, pl.len() + 1).over("query")
             parts.append(ordered.select("query", "document", score=weight / (k + rank)))
-    return pl.concat(parts).group_by("query", "document", maintain_order=True).agg(pl.col("score").sum())
+    return (
+        pl.concat(parts)
+        .group_by("query", "document", maintain_order=True)
+        .agg(pl.col("score").sum())
+    )

@@ -50,17 +50,28 @@ def bradley_terry_by_task(
     """
     need(evidence, Comparisons, "bradley-terry-by-task")
     if evidence.task is None:
-        raise EvidenceError("these comparisons have no column 'task'. Name one when reading them (task=..., --task).")
+        raise EvidenceError(
+            "these comparisons have no column 'task'. Name one when reading them (task=..., --task)."
+        )
     unit, base = scale_of(scale)
     c = evidence.counted(by=("task",))
     assert c.task is not None
     n = len(c.policies)
     nodes, inverse = np.unique(
-        np.r_[c.task.codes.astype(np.int64) * n + c.a, c.task.codes.astype(np.int64) * n + c.b], return_inverse=True
+        np.r_[c.task.codes.astype(np.int64) * n + c.a, c.task.codes.astype(np.int64) * n + c.b],
+        return_inverse=True,
     )
     i, j = np.split(inverse, 2)
     policy = nodes % n
-    cells = Cells(len(nodes), i, j, np.asarray(c.outcome, float), np.ones(len(i)), c.mass, np.zeros((len(i), 0)))
+    cells = Cells(
+        len(nodes),
+        i,
+        j,
+        np.asarray(c.outcome, float),
+        np.ones(len(i)),
+        c.mass,
+        np.zeros((len(i), 0)),
+    )
     of_policy = np.zeros((len(nodes), n))
     of_policy[np.arange(len(nodes)), policy] = 1
 
@@ -74,12 +85,19 @@ def bradley_terry_by_task(
             p, w = expit(d), cells.mass
             g = w * (cells.y - p)
             slope = np.bincount(i, g, len(nodes)) - np.bincount(j, g, len(nodes))
-            laplacian = assemble(cells, w * p * (1 - p), np.zeros(len(i)), np.zeros(len(i)))[:-1, :-1]
+            laplacian = assemble(cells, w * p * (1 - p), np.zeros(len(i)), np.zeros(len(i)))[
+                :-1, :-1
+            ]
             cross = laplacian @ of_policy
             hessian = np.block(
-                [[of_policy.T @ cross + weak * np.eye(n), cross.T], [cross, laplacian + lam * np.eye(len(nodes))]]
+                [
+                    [of_policy.T @ cross + weak * np.eye(n), cross.T],
+                    [cross, laplacian + lam * np.eye(len(nodes))],
+                ]
             )
-            step = np.linalg.solve(hessian, np.r_[of_policy.T @ slope - weak * theta, slope - lam * psi])
+            step = np.linalg.solve(
+                hessian, np.r_[of_policy.T @ slope - weak * theta, slope - lam * psi]
+            )
             step *= min(1.0, 4 / max(np.abs(step).max(), 1e-12))
             theta, psi = theta + step[:n], psi + step[n:]
             if np.abs(step).max() < 1e-9:
@@ -89,7 +107,12 @@ def bradley_terry_by_task(
             - 0.5 * lam * psi @ psi
             - 0.5 * weak * theta @ theta
         )
-        return theta, psi, hessian, value + 0.5 * len(nodes) * np.log(lam) - 0.5 * float(np.linalg.slogdet(hessian)[1])
+        return (
+            theta,
+            psi,
+            hessian,
+            value + 0.5 * len(nodes) * np.log(lam) - 0.5 * float(np.linalg.slogdet(hessian)[1]),
+        )
 
     if pooling == "auto":
         found = minimize_scalar(
@@ -102,29 +125,60 @@ def bradley_terry_by_task(
     elif isinstance(pooling, (int, float)) and pooling > 0:
         sd = float(pooling)
     else:
-        raise EvidenceError(f"pooling={pooling!r}: give a standard deviation > 0 in log-odds, or 'auto'.")
+        raise EvidenceError(
+            f"pooling={pooling!r}: give a standard deviation > 0 in log-odds, or 'auto'."
+        )
     theta, psi, hessian, marginal = fit(sd)
     covariance = np.linalg.inv(hessian)
     centre = np.eye(n) - 1 / n
     jacobian = np.hstack([of_policy @ centre, np.eye(len(nodes))])
-    spread = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian)) * unit * quantile((1 + level) / 2, None)
+    spread = (
+        np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
+        * unit
+        * quantile((1 + level) / 2, None)
+    )
     in_task = (theta[policy] - theta.mean() + psi) * unit + base
     names, tasks = pl.Series(c.policies, dtype=pl.String), pl.Series(c.task.names, dtype=pl.String)
     count = np.ones(len(i)) if c.count is None else c.count
-    by_task = pl.DataFrame({
-        "task": tasks.gather(nodes // n), "policy": names.gather(policy), "rating": in_task, "lower": in_task - spread,
-        "upper": in_task + spread, "n": (np.bincount(i, count, len(nodes)) + np.bincount(j, count, len(nodes))).astype(np.int64),
-    }).sort("task", "rating", descending=[False, True])  # fmt: skip
+    by_task = pl.DataFrame(
+        {
+            "task": tasks.gather(nodes // n),
+            "policy": names.gather(policy),
+            "rating": in_task,
+            "lower": in_task - spread,
+            "upper": in_task + spread,
+            "n": (np.bincount(i, count, len(nodes)) + np.bincount(j, count, len(nodes))).astype(
+                np.int64
+            ),
+        }
+    ).sort("task", "rating", descending=[False, True])
     gap = theta[:, None] - theta
-    notes = [*input_notes(evidence.notes), *comparison_notes(evidence, evidence.preferences(), expit(gap))]
-    notes.append(Note("tasks", f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g} {'Elo points' if scale == 'elo' else 'log-odds'} "
-                               f"around the overall rating ({len(c.task.names)} tasks)."))  # fmt: skip
+    notes = [
+        *input_notes(evidence.notes),
+        *comparison_notes(evidence, evidence.preferences(), expit(gap)),
+    ]
+    notes.append(
+        Note(
+            "tasks",
+            f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g} {'Elo points' if scale == 'elo' else 'log-odds'} "
+            f"around the overall rating ({len(c.task.names)} tasks).",
+        )
+    )
     return leaderboard(
-        evidence.policies, (theta - theta.mean()) * unit + base, method="bradley-terry-by-task", n=evidence.seen(),
-        covariance=centre @ covariance[:n, :n] @ centre * unit**2, level=level, simultaneous=simultaneous, seed=seed, notes=notes,
-        unit="Elo points" if scale == "elo" else "log-odds", source=evidence.summary, settings={"pooling": sd, "scale": scale},
+        evidence.policies,
+        (theta - theta.mean()) * unit + base,
+        method="bradley-terry-by-task",
+        n=evidence.seen(),
+        covariance=centre @ covariance[:n, :n] @ centre * unit**2,
+        level=level,
+        simultaneous=simultaneous,
+        seed=seed,
+        notes=notes,
+        unit="Elo points" if scale == "elo" else "log-odds",
+        source=evidence.summary,
+        settings={"pooling": sd, "scale": scale},
         extras={"between_task_sd": sd, "by_task": by_task, "log_marginal": marginal},
-    )  # fmt: skip
+    )
 
 
 def task_mixture(
@@ -178,7 +232,11 @@ def task_mixture(
     ratings, best = [], None
     for _ in range(restarts):
         start = np.r_[
-            rng.normal(0, 0.1, n), np.zeros(n * buckets), rng.normal(0, 0.1, buckets), np.zeros(buckets), np.log(0.5)
+            rng.normal(0, 0.1, n),
+            np.zeros(n * buckets),
+            rng.normal(0, 0.1, buckets),
+            np.zeros(buckets),
+            np.log(0.5),
         ]
         if buckets > 1:
             start[n : n + n * buckets] = rng.normal(0, 0.1, n * buckets)
@@ -198,14 +256,37 @@ def task_mixture(
             best = (float(found.fun), weights, float(np.exp(log_nu)))
     assert best is not None
     table = np.array(ratings)
-    notes = [*input_notes(evidence.notes), Note("hidden tasks", "Hidden task buckets are not identified by one comparison a trial: no intervals. "
-                                                f"Over {restarts} starts the ratings vary by {table.std(axis=0).max() * unit:.2g}.")]  # fmt: skip
+    notes = [
+        *input_notes(evidence.notes),
+        Note(
+            "hidden tasks",
+            "Hidden task buckets are not identified by one comparison a trial: no intervals. "
+            f"Over {restarts} starts the ratings vary by {table.std(axis=0).max() * unit:.2g}.",
+        ),
+    ]
     return leaderboard(
-        evidence.policies, table.mean(axis=0) * unit + base, method="task-mixture", n=evidence.seen(), notes=notes,
-        unit="Elo points" if scale == "elo" else "log-odds", source=evidence.summary,
-        settings={"buckets": buckets, "normalise": normalise, "l2": l2, "restarts": restarts, "scale": scale, "seed": seed},
-        extras={"objective": -best[0], "nu": best[2] if normalise else None, "weights": best[1], "restart_sd": table.std(axis=0)},
-    )  # fmt: skip
+        evidence.policies,
+        table.mean(axis=0) * unit + base,
+        method="task-mixture",
+        n=evidence.seen(),
+        notes=notes,
+        unit="Elo points" if scale == "elo" else "log-odds",
+        source=evidence.summary,
+        settings={
+            "buckets": buckets,
+            "normalise": normalise,
+            "l2": l2,
+            "restarts": restarts,
+            "scale": scale,
+            "seed": seed,
+        },
+        extras={
+            "objective": -best[0],
+            "nu": best[2] if normalise else None,
+            "weights": best[1],
+            "restart_sd": table.std(axis=0),
+        },
+    )
 
 
 def _unpack(p: Float, n: int, buckets: int) -> tuple[Float, Float, Float, Float, float]:
@@ -213,7 +294,9 @@ def _unpack(p: Float, n: int, buckets: int) -> tuple[Float, Float, Float, Float,
     return theta, psi.reshape(n, buckets), tau, log_pi, float(log_nu[0])
 
 
-def _mixture_loss(p: Float, cells: Cells, buckets: int, normalise: bool, l2: float) -> tuple[float, Float]:
+def _mixture_loss(
+    p: Float, cells: Cells, buckets: int, normalise: bool, l2: float
+) -> tuple[float, Float]:
     """Minus the penalised log-likelihood, and its gradient."""
     n, i, j, w, y = cells.size, cells.i, cells.j, cells.mass, cells.y[:, None]
     theta, psi, tau, log_pi, log_nu = _unpack(p, n, buckets)
@@ -237,5 +320,11 @@ def _mixture_loss(p: Float, cells: Cells, buckets: int, normalise: bool, l2: flo
     np.add.at(dz, j, gamma * gj)
     dpi = gamma.sum(axis=0) - w.sum() * np.exp(log_weight)
     value = float(w @ each) - 0.5 * l2 * float(theta @ theta + (psi**2).sum())
-    gradient = np.r_[dz.sum(axis=1) - l2 * theta, (dz - l2 * psi).ravel(), -dz.sum(axis=0), dpi, (gamma * gnu).sum()]
+    gradient = np.r_[
+        dz.sum(axis=1) - l2 * theta,
+        (dz - l2 * psi).ravel(),
+        -dz.sum(axis=0),
+        dpi,
+        (gamma * gnu).sum(),
+    ]
     return -value, -gradient

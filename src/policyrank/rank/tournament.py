@@ -33,7 +33,9 @@ def copeland(evidence: Preferences, **options: Any) -> Leaderboard:
     def rule(wins: Float) -> Float:
         return (0.5 + 0.5 * np.sign(margins(wins))).sum(axis=-1) - 0.5
 
-    return rule_board(evidence, rule, method="copeland", unit="others beaten by majority", **options)
+    return rule_board(
+        evidence, rule, method="copeland", unit="others beaten by majority", **options
+    )
 
 
 def minimax(evidence: Preferences, **options: Any) -> Leaderboard:
@@ -42,7 +44,9 @@ def minimax(evidence: Preferences, **options: Any) -> Leaderboard:
     def rule(wins: Float) -> Float:
         return -np.maximum(np.swapaxes(margins(wins), -1, -2).max(axis=-1), 0)
 
-    return rule_board(evidence, rule, method="minimax", unit="minus the worst defeat's margin", **options)
+    return rule_board(
+        evidence, rule, method="minimax", unit="minus the worst defeat's margin", **options
+    )
 
 
 def strongest_paths(wins: Float) -> Float:
@@ -68,7 +72,11 @@ def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
         return (path >= np.swapaxes(path, -1, -2)).sum(axis=-1) - 1.0
 
     return rule_board(
-        evidence, rule, method="schulze", unit="others that do not beat it by the strongest path", **options
+        evidence,
+        rule,
+        method="schulze",
+        unit="others that do not beat it by the strongest path",
+        **options,
     )
 
 

@@ -50,7 +50,9 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
     used = evidence
     if levels == 2:
         if not isinstance(evidence, Rankings) or evidence.group is None:
-            raise EvidenceError("two levels need Rankings with groups, for example scores.to_rankings(by='replicate').")
+            raise EvidenceError(
+                "two levels need Rankings with groups, for example scores.to_rankings(by='replicate')."
+            )
         used = Rankings.of_scores(group_points(evidence), evidence.policies)
         notes.append(
             Note(
@@ -67,16 +69,35 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
     unmet = int(((total == 0).sum() - len(total)) / 2)
     if unmet:
         notes.append(
-            Note("unmet pairs", f"{unmet:,} pairs were never ranked together; they count half to each side.", "warning")
+            Note(
+                "unmet pairs",
+                f"{unmet:,} pairs were never ranked together; they count half to each side.",
+                "warning",
+            )
         )
     interval = options.pop("interval", "closed")
     covariance, df = _borda_covariance(used, rate, total) if interval != "none" else (None, None)
     if interval != "none" and covariance is None:
-        notes.append(Note("no intervals", "A single ballot shows no variation: there are no intervals.", "warning"))
+        notes.append(
+            Note(
+                "no intervals",
+                "A single ballot shows no variation: there are no intervals.",
+                "warning",
+            )
+        )
     return leaderboard(
-        evidence.policies, rate.sum(axis=1), method="borda", n=evidence.seen(), covariance=covariance, df=df, notes=notes,
-        unit="others beaten, mean over ballots", source=evidence.summary, settings={"levels": levels, "interval": interval}, **options,
-    )  # fmt: skip
+        evidence.policies,
+        rate.sum(axis=1),
+        method="borda",
+        n=evidence.seen(),
+        covariance=covariance,
+        df=df,
+        notes=notes,
+        unit="others beaten, mean over ballots",
+        source=evidence.summary,
+        settings={"levels": levels, "interval": interval},
+        **options,
+    )
 
 
 def group_points(evidence: Rankings) -> Float:
@@ -92,7 +113,9 @@ def group_points(evidence: Rankings) -> Float:
     return np.array(rows)
 
 
-def _borda_covariance(evidence: Rankings | Comparisons, rate: Float, total: Float) -> tuple[Float | None, float | None]:
+def _borda_covariance(
+    evidence: Rankings | Comparisons, rate: Float, total: Float
+) -> tuple[Float | None, float | None]:
     """Covariance of pairwise rates summed over opponents, from each ballot's influence on them."""
     k = len(rate)
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
@@ -105,12 +128,16 @@ def _borda_covariance(evidence: Rankings | Comparisons, rate: Float, total: Floa
         flat = np.isin(rate[c.a, c.b], (0.0, 1.0))
         square = np.where(flat, (smooth * (1 - smooth))[c.a, c.b], residual**2)
         spread = np.bincount(
-            c.a.astype(np.int64) * k + c.b, count * (weight * inverse[c.a, c.b]) ** 2 * square, k * k
+            c.a.astype(np.int64) * k + c.b,
+            count * (weight * inverse[c.a, c.b]) ** 2 * square,
+            k * k,
         ).reshape(k, k)
         spread = spread + spread.T
         return np.diag(spread.sum(axis=1)) - spread, None
     voters = (
-        float(evidence.weight.sum()) if (evidence.weight == np.round(evidence.weight)).all() else float(len(evidence))
+        float(evidence.weight.sum())
+        if (evidence.weight == np.round(evidence.weight)).all()
+        else float(len(evidence))
     )
     if voters < 2:
         return None, None
@@ -132,7 +159,12 @@ def _borda_covariance(evidence: Rankings | Comparisons, rate: Float, total: Floa
 
 
 def _shares(
-    evidence: Rankings, points: Float, method: str, unit: str, notes: list[Note], options: dict[str, Any]
+    evidence: Rankings,
+    points: Float,
+    method: str,
+    unit: str,
+    notes: list[Note],
+    options: dict[str, Any],
 ) -> Leaderboard:
     """The board of mean points a ballot (ballots, n), with intervals of a mean."""
     w, voters = evidence.weight, float(evidence.weight.sum())
@@ -142,15 +174,32 @@ def _shares(
     interval = options.pop("interval", "closed")
     covariance = None
     if interval != "none" and units < 2:
-        notes = [*notes, Note("no intervals", "A single ballot shows no variation: there are no intervals.", "warning")]
+        notes = [
+            *notes,
+            Note(
+                "no intervals",
+                "A single ballot shows no variation: there are no intervals.",
+                "warning",
+            ),
+        ]
     elif interval != "none":
         off = points - mean
-        covariance = (off.T @ (off * (w if whole else w**2)[:, None])) / voters**2 * units / (units - 1)
+        covariance = (
+            (off.T @ (off * (w if whole else w**2)[:, None])) / voters**2 * units / (units - 1)
+        )
     return leaderboard(
-        evidence.policies, mean, method=method, n=evidence.seen(), covariance=covariance, df=None if covariance is None else units - 1,
-        notes=[*input_notes(evidence.notes), *notes], unit=unit, source=evidence.summary,
-        settings={"interval": interval, **options.pop("settings", {})}, **options,
-    )  # fmt: skip
+        evidence.policies,
+        mean,
+        method=method,
+        n=evidence.seen(),
+        covariance=covariance,
+        df=None if covariance is None else units - 1,
+        notes=[*input_notes(evidence.notes), *notes],
+        unit=unit,
+        source=evidence.summary,
+        settings={"interval": interval, **options.pop("settings", {})},
+        **options,
+    )
 
 
 def plurality(evidence: Rankings, **options: Any) -> Leaderboard:
@@ -164,7 +213,12 @@ def plurality(evidence: Rankings, **options: Any) -> Leaderboard:
     need(evidence, Rankings, "plurality")
     top = (evidence.matrix() == 1).astype(float)
     return _shares(
-        evidence, top / np.maximum(top.sum(axis=1, keepdims=True), 1), "plurality", "share of first places", [], options
+        evidence,
+        top / np.maximum(top.sum(axis=1, keepdims=True), 1),
+        "plurality",
+        "share of first places",
+        [],
+        options,
     )
 
 
@@ -180,12 +234,23 @@ def approval(evidence: Rankings, *, k: int = 3, **options: Any) -> Leaderboard:
     if k < 1:
         raise EvidenceError(f"k={k}: approve at least one position.")
     position = evidence.matrix()
-    return _shares(evidence, ((position > 0) & (position <= k)).astype(float), "approval", f"share of ballots in the top {k}", [],
-                   {**options, "settings": {"k": k}})  # fmt: skip
+    return _shares(
+        evidence,
+        ((position > 0) & (position <= k)).astype(float),
+        "approval",
+        f"share of ballots in the top {k}",
+        [],
+        {**options, "settings": {"k": k}},
+    )
 
 
 def instant_runoff(
-    evidence: Rankings, *, interval: str = "bootstrap", resamples: int = 200, seed: Seed = 0, **options: Any
+    evidence: Rankings,
+    *,
+    interval: str = "bootstrap",
+    resamples: int = 200,
+    seed: Seed = 0,
+    **options: Any,
 ) -> Leaderboard:
     """Instant run-off: eliminate the policy with the fewest first places, transfer its ballots, repeat.
 
@@ -198,14 +263,29 @@ def instant_runoff(
     draws, units = None, voters(evidence)
     notes = input_notes(evidence.notes)
     if interval == "bootstrap" and units < 2:
-        notes.append(Note("no intervals", "A single ballot shows no variation: there are no intervals.", "warning"))
+        notes.append(
+            Note(
+                "no intervals",
+                "A single ballot shows no variation: there are no intervals.",
+                "warning",
+            )
+        )
     elif interval == "bootstrap":
         weights = resampled_weights(evidence.weight, resamples, generator(seed))
         draws = (np.array([_eliminate(position, w) for w in weights]) - rating) * few_units(units)
     return leaderboard(
-        evidence.policies, rating, method="instant-runoff", n=evidence.seen(), draws=draws, units=units, notes=notes,
-        unit="eliminated before", source=evidence.summary, settings={"interval": interval, "resamples": resamples, "seed": seed}, **options,
-    )  # fmt: skip
+        evidence.policies,
+        rating,
+        method="instant-runoff",
+        n=evidence.seen(),
+        draws=draws,
+        units=units,
+        notes=notes,
+        unit="eliminated before",
+        source=evidence.summary,
+        settings={"interval": interval, "resamples": resamples, "seed": seed},
+        **options,
+    )
 
 
 def _eliminate(position: NDArray[np.int32], weight: Float) -> Float:
@@ -218,6 +298,8 @@ def _eliminate(position: NDArray[np.int32], weight: Float) -> Float:
         share = weight @ (top / np.maximum(top.sum(axis=1, keepdims=True), 1))
         first = share if first is None else first
         candidates = np.flatnonzero(alive)
-        out = candidates[np.lexsort((-candidates, first[candidates], np.round(share[candidates], 9)))[0]]
+        out = candidates[
+            np.lexsort((-candidates, first[candidates], np.round(share[candidates], 9)))[0]
+        ]
         rating[out], alive[out], place[:, out] = gone, False, np.inf
     return rating

@@ -45,7 +45,9 @@ def html(
     command
         the command line that made it, for the reader who wants to make it again
     """
-    environment = Environment(loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True))
+    environment = Environment(
+        loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True)
+    )
     step = resolution(board)
     lows, highs = (
         np.where(np.isfinite(board.lower), board.lower, board.rating),
@@ -72,7 +74,9 @@ def html(
             "x1": place(highs[i]),
             "x": place(board.rating[i]),
             "best": policy in best,
-            "probability": "" if board.probability_best is None else share(float(board.probability_best[i])),
+            "probability": ""
+            if board.probability_best is None
+            else share(float(board.probability_best[i])),
             "cut": board.separable is not None and i < len(board) - 1 and bool(board.separable[i]),
         }
         for i, policy in enumerate(board.policies)
@@ -112,15 +116,26 @@ def html(
 
 
 def audit_html(
-    audit: Mapping[str, Any], path: str | Path | None = None, *, title: str = "Audit", command: str | None = None
+    audit: Mapping[str, Any],
+    path: str | Path | None = None,
+    *,
+    title: str = "Audit",
+    command: str | None = None,
 ) -> str:
     """An audit (as its ``to_dict()`` gives it) as one self-contained page; written to ``path`` when given."""
-    environment = Environment(loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True))
-    findings = [{**f, "what": _clean(f["what"]), "remedy": _clean(f["remedy"])} for f in audit["findings"]]
+    environment = Environment(
+        loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True)
+    )
+    findings = [
+        {**f, "what": _clean(f["what"]), "remedy": _clean(f["remedy"])} for f in audit["findings"]
+    ]
     page = environment.get_template("audit.html").render(
         title=title,
         source=audit["source"],
-        groups=[(v, [f for f in findings if f["verdict"] == v]) for v in ("concern", "note", "fine", "unchecked")],
+        groups=[
+            (v, [f for f in findings if f["verdict"] == v])
+            for v in ("concern", "note", "fine", "unchecked")
+        ],
         command=command,
         version=metadata.version("policyrank"),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -165,9 +180,7 @@ def _win_matrix(board: Leaderboard, evidence: Evidence, shown: int) -> list[dict
                 cells.append({"p": "", "a": 0.0, "win": True, "title": ""})
                 continue
             rate = wins[i, j] / total[i, j]
-            title = (
-                f"{_clean(board.policies[i])} against {_clean(board.policies[j])}: {wins[i, j]:g} of {total[i, j]:g}"
-            )
+            title = f"{_clean(board.policies[i])} against {_clean(board.policies[j])}: {wins[i, j]:g} of {total[i, j]:g}"
             cells.append(
                 {
                     "p": f"{100 * rate:.0f}",
@@ -185,13 +198,27 @@ def _comparison(compared: MethodComparison, shown: int) -> dict[str, Any]:
     return {
         "methods": compared.methods,
         "rows": [
-            {"policy": _clean(compared.policies[i]),
-             "cells": [{"rank": int(r), "a": round(1 - (r - 1) / max(n - 1, 1), 3)} for r in compared.ranks[i]]}
+            {
+                "policy": _clean(compared.policies[i]),
+                "cells": [
+                    {"rank": int(r), "a": round(1 - (r - 1) / max(n - 1, 1), 3)}
+                    for r in compared.ranks[i]
+                ],
+            }
             for i in range(min(shown, n))
         ],
         "agreement": [
-            {"method": m, "cells": [{"tau": "" if not np.isfinite(t) else f"{t:.2f}", "a": 0.0 if not np.isfinite(t) else round(max(t, 0) ** 2, 3)} for t in row]}
+            {
+                "method": m,
+                "cells": [
+                    {
+                        "tau": "" if not np.isfinite(t) else f"{t:.2f}",
+                        "a": 0.0 if not np.isfinite(t) else round(max(t, 0) ** 2, 3),
+                    }
+                    for t in row
+                ],
+            }
             for m, row in zip(compared.methods, compared.agreement, strict=True)
         ],
         "failed": compared.failed,
-    }  # fmt: skip
+    }

@@ -19,7 +19,11 @@ INK, LINE, ACCENT, MUTED = "#1f2328", "#d0d7de", "#0b6bcb", "#8c959f"
 
 
 def ratings(
-    board: Leaderboard, path: str | Path | None = None, *, top: int | None = 40, title: str | None = None
+    board: Leaderboard,
+    path: str | Path | None = None,
+    *,
+    top: int | None = 40,
+    title: str | None = None,
 ) -> Figure:
     """Ratings with marginal intervals, best first; rank sets at the right; those that may be best in colour.
 
@@ -48,8 +52,18 @@ def ratings(
         label.set_parse_math(False)
         label.set_fontfamily(_fonts())
     axes.set_ylim(n - 0.4, -0.6)
-    axes.set_xlabel(f"{board.unit}, {board.level:.0%} intervals" if np.isfinite(board.lower).any() else board.unit)
-    axes.set_title(title or f"{board.method}: {board.source}", loc="left", fontsize=10, color=INK, parse_math=False)
+    axes.set_xlabel(
+        f"{board.unit}, {board.level:.0%} intervals"
+        if np.isfinite(board.lower).any()
+        else board.unit
+    )
+    axes.set_title(
+        title or f"{board.method}: {board.source}",
+        loc="left",
+        fontsize=10,
+        color=INK,
+        parse_math=False,
+    )
     axes.grid(axis="x", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=INK)

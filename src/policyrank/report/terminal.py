@@ -92,7 +92,11 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     columns["n"] = [f"{n:,}" for n in board.n[:shown]]
 
     def left_over() -> int:
-        return width - 4 - sum(max(cell_len(c) for c in [head, *cells]) + 3 for head, cells in columns.items())
+        return (
+            width
+            - 4
+            - sum(max(cell_len(c) for c in [head, *cells]) + 3 for head, cells in columns.items())
+        )
 
     if left_over() < 18:
         columns.pop("best", None)
@@ -114,16 +118,22 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     columns["policy"] = [_fit(n, name_width) for n in names]
     columns[""] = [
         interval_bar(low, mid, high, left, right, bar)
-        for low, mid, high in zip(board.lower[:shown], board.rating[:shown], board.upper[:shown], strict=True)
+        for low, mid, high in zip(
+            board.lower[:shown], board.rating[:shown], board.upper[:shown], strict=True
+        )
     ]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1)
+    )
     for head in order:
         table.add_column(head, justify="left" if head in ("policy", "") else "right", no_wrap=True)
     best = set(board.may_be_best) if has else set()
     for i in range(shown):
         line = board.separable is not None and i < shown - 1 and bool(board.separable[i])
         table.add_row(
-            *(Text(columns[c][i]) for c in order), style="bold" if board.policies[i] in best else "", end_section=line
+            *(Text(columns[c][i]) for c in order),
+            style="bold" if board.policies[i] in best else "",
+            end_section=line,
         )
     title = Text.assemble((board.method, "bold"), f"  {board.source}  ({board.unit})")
     parts: list[RenderableType] = [title, table]
@@ -134,14 +144,19 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
         body = Table.grid(padding=(0, 1))
         body.add_column(width=1)
         body.add_column()
-        body.add_row(Text(mark, style="yellow bold" if note.severity == "warning" else "dim"), Text(_clean(note.text)))
+        body.add_row(
+            Text(mark, style="yellow bold" if note.severity == "warning" else "dim"),
+            Text(_clean(note.text)),
+        )
         parts.append(body)
     return Group(*parts)
 
 
 def _clean(name: str) -> str:
     """A name without line breaks and control characters."""
-    return "".join(c if c.isprintable() else "�" for c in name.replace("\n", "⏎").replace("\t", " "))
+    return "".join(
+        c if c.isprintable() else "�" for c in name.replace("\n", "⏎").replace("\t", " ")
+    )
 
 
 def _fit(name: str, width: int) -> str:
@@ -151,14 +166,22 @@ def _fit(name: str, width: int) -> str:
 def _print(item: RenderableType, width: int | None, colour: bool) -> str:
     size = width or min(shutil.get_terminal_size((100, 40)).columns, 120)
     console = Console(
-        width=size, record=False, file=None, force_terminal=colour, no_color=not colour, highlight=False, markup=False
+        width=size,
+        record=False,
+        file=None,
+        force_terminal=colour,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
     )
     with console.capture() as capture:
         console.print(item)
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").splitlines())
 
 
-def text(board: Leaderboard, *, top: int | None = None, width: int | None = None, colour: bool = False) -> str:
+def text(
+    board: Leaderboard, *, top: int | None = None, width: int | None = None, colour: bool = False
+) -> str:
     """The board as text for a terminal of ``width`` characters. A gap below a row: it is separable from the next."""
     size = width or min(shutil.get_terminal_size((100, 40)).columns, 120)
     return _print(renderable(board, top=top, width=size), size, colour)
@@ -184,25 +207,43 @@ def markdown(board: Leaderboard) -> str:
     ]
     for i, policy in enumerate(board.policies):
         interval = (
-            f"{number(board.lower[i], step)} … {number(board.upper[i], step)}" if np.isfinite(board.lower[i]) else ""
+            f"{number(board.lower[i], step)} … {number(board.upper[i], step)}"
+            if np.isfinite(board.lower[i])
+            else ""
         )
         lines.append(
             f"| {board.rank[i]} | {safe(policy)} | {number(board.rating[i], step)} | {interval} | {rank_set(board, i)} | {board.n[i]:,} |"
         )
     notes = [f"- {safe(n.text)}" for n in board.notes]
-    return "\n".join([*lines, "", f"{board.method}, {safe(board.source)}", *([""] if notes else []), *notes])
+    return "\n".join(
+        [*lines, "", f"{board.method}, {safe(board.source)}", *([""] if notes else []), *notes]
+    )
 
 
 def comparison_text(
-    compared: MethodComparison, *, top: int | None = None, width: int | None = None, colour: bool = False
+    compared: MethodComparison,
+    *,
+    top: int | None = None,
+    width: int | None = None,
+    colour: bool = False,
 ) -> str:
     """Ranks by all methods, a row a policy, and how far each method agrees with the first."""
     size = width or min(shutil.get_terminal_size((120, 40)).columns, 160)
     shown = len(compared.policies) if top is None else min(top, len(compared.policies))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("policy", no_wrap=True, width=min(max(cell_len(_clean(p)) for p in compared.policies[:shown]), 28))
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1)
+    )
+    table.add_column(
+        "policy",
+        no_wrap=True,
+        width=min(max(cell_len(_clean(p)) for p in compared.policies[:shown]), 28),
+    )
     for k in range(len(compared.boards)):
-        table.add_column(chr(ord("a") + k) if k < 26 else f"a{chr(ord('a') + k - 26)}", justify="right", no_wrap=True)
+        table.add_column(
+            chr(ord("a") + k) if k < 26 else f"a{chr(ord('a') + k - 26)}",
+            justify="right",
+            no_wrap=True,
+        )
     table.add_column("ranks", no_wrap=True)
     for i in range(shown):
         low, high = int(compared.ranks[i].min()), int(compared.ranks[i].max())
@@ -224,7 +265,11 @@ def comparison_text(
     parts: list[RenderableType] = [table]
     if shown < len(compared.policies):
         parts.append(Text(f"  … {len(compared.policies) - shown} more", style="dim"))
-    parts += [Text(""), Text("Methods; tau: Kendall's agreement with the first", style="dim"), legend]
+    parts += [
+        Text(""),
+        Text("Methods; tau: Kendall's agreement with the first", style="dim"),
+        legend,
+    ]
     parts += [Text(f"! {name}: {why}") for name, why in compared.failed.items()]
     return _print(Group(*parts), size, colour)
 
@@ -237,14 +282,17 @@ VERDICT_MARKS = {
 }
 
 
-def findings_text(audit: Mapping[str, Any], *, width: int | None = None, colour: bool = False) -> str:
+def findings_text(
+    audit: Mapping[str, Any], *, width: int | None = None, colour: bool = False
+) -> str:
     """An audit (as its ``to_dict()`` gives it) for a terminal: concerns first, each with how sure and what to do."""
     size = width or min(shutil.get_terminal_size((100, 40)).columns, 110)
     counts = Counter(f["verdict"] for f in audit["findings"])
     parts: list[RenderableType] = [
         Text.assemble(
             ("audit", "bold"),
-            f"  {audit['source']}: " + ", ".join(f"{counts[v]} {v}" for v in VERDICT_MARKS if counts[v]),
+            f"  {audit['source']}: "
+            + ", ".join(f"{counts[v]} {v}" for v in VERDICT_MARKS if counts[v]),
         ),
         Text(""),
     ]
@@ -259,5 +307,9 @@ def findings_text(audit: Mapping[str, Any], *, width: int | None = None, colour:
             body.append(f" [{f['how_sure']}]", style="dim")
         if f["remedy"]:
             body.append(f"\n→ {_clean(f['remedy'])}")
-        grid.add_row(Text(mark, style=style), Text(f["check"], style="bold" if f["verdict"] == "concern" else ""), body)
+        grid.add_row(
+            Text(mark, style=style),
+            Text(f["check"], style="bold" if f["verdict"] == "concern" else ""),
+            body,
+        )
     return _print(Group(*parts, grid), size, colour)

@@ -51,21 +51,78 @@ ATARI = tuple(f"Atari, {t} steps" for t in STEPS)
 LATE, HALF = ATARI[2:], tuple(f"Atari, {t} steps against {2 * t}" for t in (50, 100, 500, 1000))
 
 CLAIMS = (
-    Claim("On Atari, Bradley-Terry beats the mean score from 200 steps on", "Bradley-Terry", "mean score", ERROR, tasks=LATE),
-    Claim("On Atari, Bradley-Terry beats online Elo", "Bradley-Terry", "online Elo", ERROR, tasks=ATARI),
-    Claim("On Atari, soft Condorcet beats Bradley-Terry", "soft Condorcet", "Bradley-Terry", ERROR, tasks=ATARI),
-    Claim("On Mallows 0.3, Bradley-Terry is at least as good as the mean score", "Bradley-Terry", "mean score", ERROR, -0.01,
-          tuple(f"Mallows 0.3, {t} steps" for t in STEPS)),
-    Claim("Proportional task selection beats uniform tasks on Mallows 0.7", "proportional tasks", "Bradley-Terry", ERROR,
-          tasks=tuple(f"Mallows 0.7, {t} steps" for t in STEPS)),
-    Claim("On Atari, rank uncertainty beats uniform sampling with the same estimator", "rank uncertainty", "Bradley-Terry", ERROR, tasks=ATARI),
-    Claim("On Atari, rank uncertainty is no worse at half of the steps", "rank uncertainty", "Bradley-Terry", ERROR, -0.005, HALF),
-    Claim("On Atari, D-optimal sampling beats uniform sampling with the same estimator", "D-optimal", "Bradley-Terry", ERROR, tasks=ATARI),
-    Claim("On Atari, D-optimal sampling is no worse at half of the steps", "D-optimal", "Bradley-Terry", ERROR, -0.005, HALF),
-)  # fmt: skip
+    Claim(
+        "On Atari, Bradley-Terry beats the mean score from 200 steps on",
+        "Bradley-Terry",
+        "mean score",
+        ERROR,
+        tasks=LATE,
+    ),
+    Claim(
+        "On Atari, Bradley-Terry beats online Elo",
+        "Bradley-Terry",
+        "online Elo",
+        ERROR,
+        tasks=ATARI,
+    ),
+    Claim(
+        "On Atari, soft Condorcet beats Bradley-Terry",
+        "soft Condorcet",
+        "Bradley-Terry",
+        ERROR,
+        tasks=ATARI,
+    ),
+    Claim(
+        "On Mallows 0.3, Bradley-Terry is at least as good as the mean score",
+        "Bradley-Terry",
+        "mean score",
+        ERROR,
+        -0.01,
+        tuple(f"Mallows 0.3, {t} steps" for t in STEPS),
+    ),
+    Claim(
+        "Proportional task selection beats uniform tasks on Mallows 0.7",
+        "proportional tasks",
+        "Bradley-Terry",
+        ERROR,
+        tasks=tuple(f"Mallows 0.7, {t} steps" for t in STEPS),
+    ),
+    Claim(
+        "On Atari, rank uncertainty beats uniform sampling with the same estimator",
+        "rank uncertainty",
+        "Bradley-Terry",
+        ERROR,
+        tasks=ATARI,
+    ),
+    Claim(
+        "On Atari, rank uncertainty is no worse at half of the steps",
+        "rank uncertainty",
+        "Bradley-Terry",
+        ERROR,
+        -0.005,
+        HALF,
+    ),
+    Claim(
+        "On Atari, D-optimal sampling beats uniform sampling with the same estimator",
+        "D-optimal",
+        "Bradley-Terry",
+        ERROR,
+        tasks=ATARI,
+    ),
+    Claim(
+        "On Atari, D-optimal sampling is no worse at half of the steps",
+        "D-optimal",
+        "Bradley-Terry",
+        ERROR,
+        -0.005,
+        HALF,
+    ),
+)
 
 
-def mallows(center: NDArray[np.int64], phi: float, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def mallows(
+    center: NDArray[np.int64], phi: float, size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Rankings (size, n), best first, P proportional to phi^distance, by repeated insertion."""
     out = []
     for _ in range(size):
@@ -91,7 +148,11 @@ def ranking(state: State, elo: Float, estimator: str) -> list[int]:
     """The agents, best first, by an estimator."""
     if estimator in ("mean", "bt"):
         return state.ranking("mean" if estimator == "mean" else "bradley-terry")
-    rating = elo if estimator == "elo" else _anneal(state.wins, _borda_start(state.wins, 1.0), 1.0, 100.0)[0]
+    rating = (
+        elo
+        if estimator == "elo"
+        else _anneal(state.wins, _borda_start(state.wins, 1.0), 1.0, 100.0)[0]
+    )
     return np.argsort(-rating, kind="stable").tolist()
 
 
@@ -105,16 +166,31 @@ def run(scale: Scale, seed: int) -> Scores:
             mean, spread, truth = world(name, np.random.default_rng([seed, r]))
             for method, (sampler, estimator) in METHODS.items():
                 errors = _run(
-                    mean, spread, truth, sampler, estimator, steps, np.random.default_rng([seed, r, len(method)])
+                    mean,
+                    spread,
+                    truth,
+                    sampler,
+                    estimator,
+                    steps,
+                    np.random.default_rng([seed, r, len(method)]),
                 )
                 rows += [(method, f"{name}, {t} steps", ERROR, r, e) for t, e in errors.items()]
                 if name == "Atari" and method in ("rank uncertainty", "D-optimal", "Bradley-Terry"):
                     for t in (50, 100, 500, 1000):
                         if 2 * t in errors:
                             error = errors[2 * t if method == "Bradley-Terry" else t]
-                            rows.append((method, f"Atari, {t} steps against {2 * t}", ERROR, r, error))
+                            rows.append(
+                                (method, f"Atari, {t} steps against {2 * t}", ERROR, r, error)
+                            )
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=frozenset({ERROR}))
+    return Scores.of(
+        methods,
+        tasks,
+        values,
+        metric=metrics,
+        replicate=replicates,
+        lower_is_better=frozenset({ERROR}),
+    )
 
 
 def _run(

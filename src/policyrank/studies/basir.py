@@ -27,18 +27,71 @@ from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale
 
 report: Callable[[str], None] = print
-FIND, ORDER, SIMULATED = "identification", "ranking of true labels", "81 simulated returns within 5%"
-LOGISTIC, TUNED, ZERO, POPULAR = "logistic regression", "tuned embedding", "untuned embedding", "popularity"
+FIND, ORDER, SIMULATED = (
+    "identification",
+    "ranking of true labels",
+    "81 simulated returns within 5%",
+)
+LOGISTIC, TUNED, ZERO, POPULAR = (
+    "logistic regression",
+    "tuned embedding",
+    "untuned embedding",
+    "popularity",
+)
 RHO = (0.0, 0.3, 0.6, 0.9, 1.0)
 CLAIMS = (
-    Claim("Logistic regression on vectors beats popularity by .3 in micro F1", LOGISTIC, POPULAR, "micro F1", 0.3, (FIND,)),
-    Claim("The tuned embedding beats the untuned one in micro F1", TUNED, ZERO, "micro F1", 0.0, (FIND,)),
-    Claim("The tuned embedding loses at most .02 to logistic regression in micro F1", TUNED, LOGISTIC, "micro F1", -0.02, (FIND,)),
-    Claim("Ranking the true labels beats a random order in NDCG", LOGISTIC, "random order", "NDCG", 0.0, (ORDER,)),
-    Claim("NDCG hardly tells: a random order of the true labels loses at most .1 to the ideal one", "random order", "ideal order", "NDCG", -0.1, (ORDER,)),
-    Claim("With returns within 5%, a random order loses at most .02 to the ideal one in NDCG", "rho 0", "rho 1", "NDCG", -0.02, (SIMULATED,)),
-    Claim("Corrected for chance, it loses at least .9", "rho 1", "rho 0", "nnDCG", 0.9, (SIMULATED,)),
-)  # fmt: skip
+    Claim(
+        "Logistic regression on vectors beats popularity by .3 in micro F1",
+        LOGISTIC,
+        POPULAR,
+        "micro F1",
+        0.3,
+        (FIND,),
+    ),
+    Claim(
+        "The tuned embedding beats the untuned one in micro F1",
+        TUNED,
+        ZERO,
+        "micro F1",
+        0.0,
+        (FIND,),
+    ),
+    Claim(
+        "The tuned embedding loses at most .02 to logistic regression in micro F1",
+        TUNED,
+        LOGISTIC,
+        "micro F1",
+        -0.02,
+        (FIND,),
+    ),
+    Claim(
+        "Ranking the true labels beats a random order in NDCG",
+        LOGISTIC,
+        "random order",
+        "NDCG",
+        0.0,
+        (ORDER,),
+    ),
+    Claim(
+        "NDCG hardly tells: a random order of the true labels loses at most .1 to the ideal one",
+        "random order",
+        "ideal order",
+        "NDCG",
+        -0.1,
+        (ORDER,),
+    ),
+    Claim(
+        "With returns within 5%, a random order loses at most .02 to the ideal one in NDCG",
+        "rho 0",
+        "rho 1",
+        "NDCG",
+        -0.02,
+        (SIMULATED,),
+    ),
+    Claim(
+        "Corrected for chance, it loses at least .9", "rho 1", "rho 0", "nnDCG", 0.9, (SIMULATED,)
+    ),
+)
 Float = NDArray[np.float64]
 
 
@@ -47,7 +100,9 @@ def run(scale: Scale, seed: int) -> Scores:
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
-    splits, most, steps = {"smoke": (2, 300, 5), "small": (5, None, 200), "full": (20, None, 200)}[scale]
+    splits, most, steps = {"smoke": (2, 300, 5), "small": (5, None, 200), "full": (20, None, 200)}[
+        scale
+    ]
     table = datasets.load("concepts81")
     texts = table["text"].to_list()
     if most is not None:
@@ -75,7 +130,9 @@ def run(scale: Scale, seed: int) -> Scores:
         report(f"logistic regression: split {r + 1} of {splits}")
         used = np.flatnonzero(labels[fit].any(axis=0) & ~labels[fit].all(axis=0))
         scores = {m: np.zeros(labels.shape) for m in (LOGISTIC, POPULAR)}
-        model = OneVsRestClassifier(LogisticRegression(C=10, max_iter=300)).fit(vectors[fit], labels[fit][:, used])
+        model = OneVsRestClassifier(LogisticRegression(C=10, max_iter=300)).fit(
+            vectors[fit], labels[fit][:, used]
+        )
         scores[LOGISTIC][:, used] = model.predict_proba(vectors)
         scores[POPULAR] += labels[fit].mean(axis=0)
         scores[ZERO] = (vectors @ meaning.T).astype(float)
@@ -84,23 +141,45 @@ def run(scale: Scale, seed: int) -> Scores:
         for method, s in scores.items():
             out += [(method, FIND, m, r, v) for m, v in _identify(s, labels, choose, test).items()]
         for method, s in (
-            scores | {"random order": rng.random(labels.shape), "ideal order": grades, "worst order": -grades}
+            scores
+            | {
+                "random order": rng.random(labels.shape),
+                "ideal order": grades,
+                "worst order": -grades,
+            }
         ).items():
             if method != POPULAR:
                 out += [(method, ORDER, m, r, v) for m, v in _order(s[test], grades[test]).items()]
-        out += [(f"rho {rho:g}", SIMULATED, m, r, v) for rho in RHO for m, v in _simulate(rho, rng).items()]
+        out += [
+            (f"rho {rho:g}", SIMULATED, m, r, v)
+            for rho in RHO
+            for m, v in _simulate(rho, rng).items()
+        ]
     methods, tasks, metrics, replicates, values = zip(*out, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
 
 
-def _tuned(vectors: NDArray[np.float32], meaning: NDArray[np.float32], labels: NDArray[np.int64], fit: NDArray[np.int64], steps: int, seed: int) -> Float:  # fmt: skip
+def _tuned(
+    vectors: NDArray[np.float32],
+    meaning: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    fit: NDArray[np.int64],
+    steps: int,
+    seed: int,
+) -> Float:
     """Cosines after a projection of texts, starting from the identity, and label vectors, starting from their names."""
     torch.manual_seed(seed)
     x, y = torch.from_numpy(vectors), torch.from_numpy(labels).float()
-    project, label = torch.eye(x.shape[1]).requires_grad_(), torch.from_numpy(meaning.copy()).requires_grad_()
+    project, label = (
+        torch.eye(x.shape[1]).requires_grad_(),
+        torch.from_numpy(meaning.copy()).requires_grad_(),
+    )
 
     def cosine(rows: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(rows @ project, dim=-1) @ torch.nn.functional.normalize(label, dim=-1).T
+        return (
+            torch.nn.functional.normalize(rows @ project, dim=-1)
+            @ torch.nn.functional.normalize(label, dim=-1).T
+        )
 
     optimizer = torch.optim.Adam([project, label], lr=3e-3)
     for _ in range(steps):
@@ -120,7 +199,12 @@ def _identify(
     from sklearn.metrics import f1_score
 
     levels = np.unique(np.quantile(scores[choose], np.linspace(0.5, 0.999, 200)))
-    best = max(levels, key=lambda t: f1_score(labels[choose], scores[choose] >= t, average="micro", zero_division=0))
+    best = max(
+        levels,
+        key=lambda t: f1_score(
+            labels[choose], scores[choose] >= t, average="micro", zero_division=0
+        ),
+    )
     return {
         f"{a} F1": float(f1_score(labels[test], scores[test] >= best, average=a, zero_division=0))
         for a in ("micro", "macro")

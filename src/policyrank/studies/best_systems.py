@@ -27,28 +27,70 @@ from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]
 report: Callable[[str], None] = print
-TAU, ERROR, COST = "tau with the full ranking", "distance from the true order", "disagreements above the optimum (%)"
+TAU, ERROR, COST = (
+    "tau with the full ranking",
+    "distance from the true order",
+    "disagreements above the optimum (%)",
+)
 TASK_SETS = ("glue", "superglue", "xtreme")
 INSTANCE_SETS = ("tac08", "tac09", "tac11", "realsumm", "summeval")
 
 CLAIMS = (
-    Claim("Borda keeps its order better than the mean when tasks are left out", "borda", "mean", TAU,
-          tasks=tuple(f"{d}, {f:.0%} of tasks" for d in TASK_SETS for f in (0.25, 0.5, 0.75))),
-    Claim("Two-level Borda keeps its order better than the mean when two thirds of the metrics are left out", "two-level", "mean", TAU,
-          tasks=tuple(f"{d}, a third of metrics" for d in INSTANCE_SETS)),
-    Claim("Two-level Borda keeps its order better than the mean on a tenth of the instances", "two-level", "mean", TAU,
-          tasks=tuple(f"{d}, a tenth of instances" for d in INSTANCE_SETS)),
-    Claim("Two-level Borda beats one-level Borda on clean data", "two-level", "borda", TAU,
-          tasks=tuple(f"{d}, {w}" for d in INSTANCE_SETS for w in ("a third of metrics", "a tenth of instances"))),
-    Claim("Two-level Borda is closer to the truth than one-level Borda when metrics are reversed", "two-level", "borda", ERROR,
-          tasks=tuple(f"phi {phi}, {c} of 11 metrics reversed" for phi in (0.1, 0.5) for c in (1, 2, 3, 5))),
-    Claim("Borda disagrees with fewer votes than the mean's order (against Kemeny's optimum)", "borda", "mean", COST),
-)  # fmt: skip
+    Claim(
+        "Borda keeps its order better than the mean when tasks are left out",
+        "borda",
+        "mean",
+        TAU,
+        tasks=tuple(f"{d}, {f:.0%} of tasks" for d in TASK_SETS for f in (0.25, 0.5, 0.75)),
+    ),
+    Claim(
+        "Two-level Borda keeps its order better than the mean when two thirds of the metrics are left out",
+        "two-level",
+        "mean",
+        TAU,
+        tasks=tuple(f"{d}, a third of metrics" for d in INSTANCE_SETS),
+    ),
+    Claim(
+        "Two-level Borda keeps its order better than the mean on a tenth of the instances",
+        "two-level",
+        "mean",
+        TAU,
+        tasks=tuple(f"{d}, a tenth of instances" for d in INSTANCE_SETS),
+    ),
+    Claim(
+        "Two-level Borda beats one-level Borda on clean data",
+        "two-level",
+        "borda",
+        TAU,
+        tasks=tuple(
+            f"{d}, {w}"
+            for d in INSTANCE_SETS
+            for w in ("a third of metrics", "a tenth of instances")
+        ),
+    ),
+    Claim(
+        "Two-level Borda is closer to the truth than one-level Borda when metrics are reversed",
+        "two-level",
+        "borda",
+        ERROR,
+        tasks=tuple(
+            f"phi {phi}, {c} of 11 metrics reversed" for phi in (0.1, 0.5) for c in (1, 2, 3, 5)
+        ),
+    ),
+    Claim(
+        "Borda disagrees with fewer votes than the mean's order (against Kemeny's optimum)",
+        "borda",
+        "mean",
+        COST,
+    ),
+)
 
 
 def ranks(values: Float) -> Float:
     """Points of each system in each row: others beaten, ties half; NaN takes no part."""
-    above = (values[..., None] > values[..., None, :]) + 0.5 * (values[..., None] == values[..., None, :])
+    above = (values[..., None] > values[..., None, :]) + 0.5 * (
+        values[..., None] == values[..., None, :]
+    )
     return above.sum(axis=-1) - 0.5
 
 
@@ -77,18 +119,37 @@ def run(scale: Scale, seed: int) -> Scores:
     rows: list[tuple[str, str, str, int, float]] = []
 
     def subsample(
-        name: str, what: str, cube: Float, axis: int, size: int, times: int, methods: tuple[str, ...]
+        name: str,
+        what: str,
+        cube: Float,
+        axis: int,
+        size: int,
+        times: int,
+        methods: tuple[str, ...],
     ) -> None:
         full = {m: METHODS[m](cube) for m in methods}
         for r in range(times):
-            part = np.take(cube, rng.choice(cube.shape[axis], size=max(1, size), replace=False), axis=axis)
-            rows.extend((m, f"{name}, {what}", TAU, r, kendall_tau(METHODS[m](part), full[m])) for m in methods)
+            part = np.take(
+                cube, rng.choice(cube.shape[axis], size=max(1, size), replace=False), axis=axis
+            )
+            rows.extend(
+                (m, f"{name}, {what}", TAU, r, kendall_tau(METHODS[m](part), full[m]))
+                for m in methods
+            )
 
     for name in TASK_SETS:
         report(f"{name}: parts of the tasks")
         cube = datasets.load(name).cube()
         for fraction in (0.25, 0.5, 0.75):
-            subsample(name, f"{fraction:.0%} of tasks", cube, 0, round(fraction * len(cube)), draws, ("mean", "borda"))
+            subsample(
+                name,
+                f"{fraction:.0%} of tasks",
+                cube,
+                0,
+                round(fraction * len(cube)),
+                draws,
+                ("mean", "borda"),
+            )
     for name in INSTANCE_SETS:
         report(f"{name}: parts of the metrics and instances")
         scores = datasets.load(name)
@@ -101,7 +162,15 @@ def run(scale: Scale, seed: int) -> Scores:
         for reversed_metrics in (0, 1, 2, 3, 5):
             for r in range(repeats):
                 for method, error in _corrupted(phi, reversed_metrics, rng).items():
-                    rows.append((method, f"phi {phi}, {reversed_metrics} of 11 metrics reversed", ERROR, r, error))
+                    rows.append(
+                        (
+                            method,
+                            f"phi {phi}, {reversed_metrics} of 11 metrics reversed",
+                            ERROR,
+                            r,
+                            error,
+                        )
+                    )
     for name in TASK_SETS:
         report(f"{name}: Kemeny's optimum")
         scores = datasets.load(name)
@@ -110,10 +179,17 @@ def run(scale: Scale, seed: int) -> Scores:
         optimum = kemeny_order(wins, time_limit=60)
         for method, rating in (("mean", mean(scores.cube())), ("borda", borda(scores.cube()))):
             cost = kemeny_cost(wins, np.argsort(-rating, kind="stable"))
-            rows.append((method, f"{name}, {len(wins)} systems", COST, 0, 100 * (cost / optimum.cost - 1)))
+            rows.append(
+                (method, f"{name}, {len(wins)} systems", COST, 0, 100 * (cost / optimum.cost - 1))
+            )
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=frozenset({ERROR, COST})
+        methods,
+        tasks,
+        values,
+        metric=metrics,
+        replicate=replicates,
+        lower_is_better=frozenset({ERROR, COST}),
     )
 
 
@@ -140,4 +216,7 @@ def _corrupted(
     )
     one = votes.preferences().sum(axis=1)
     two = ranks(group_points(grouped)).sum(axis=0)
-    return {name: (1 - kendall_tau(rating, utility)) / 2 for name, rating in (("borda", one), ("two-level", two))}
+    return {
+        name: (1 - kendall_tau(rating, utility)) / 2
+        for name, rating in (("borda", one), ("two-level", two))
+    }

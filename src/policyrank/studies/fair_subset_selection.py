@@ -27,18 +27,60 @@ from policyrank.studies.frame import Claim, Scale
 report: Callable[[str], None] = print
 QUALITY = "quality on unbiased rankings"
 ITEMS, SEATS, QUOTA, THETA, SIGMA = 40, 10, 5, 0.5, 0.3
-RULES = {"SNTV": "sntv", "Bloc": "bloc", "k-Borda": "borda", "Chamberlin-Courant": "chamberlin-courant", "PAV": "pav"}
+RULES = {
+    "SNTV": "sntv",
+    "Bloc": "bloc",
+    "k-Borda": "borda",
+    "Chamberlin-Courant": "chamberlin-courant",
+    "PAV": "pav",
+}
 NUMBERS = (10, 50, 200, 1000)
 LATE = tuple(f"{n:,} rankings" for n in NUMBERS[1:])
 LAST = LATE[-1:]
 
 CLAIMS = (
-    *(Claim(f"With the quota {rule} chooses better committees from 50 rankings on", f"{rule}, quota", rule, QUALITY, tasks=LATE) for rule in RULES),
-    Claim("From 50 biased rankings, Bloc with the quota is better (.1) than SNTV with it from 1,000", "Bloc, quota, 50", "SNTV, quota, 1,000", QUALITY, 0.1, ("few against many",)),
-    Claim("... and k-Borda", "k-Borda, quota, 50", "SNTV, quota, 1,000", QUALITY, 0.1, ("few against many",)),
-    Claim("More rankings do not replace the quota: k-Borda with it from 50 beats k-Borda without it from 1,000", "k-Borda, quota, 50", "k-Borda, 1,000", QUALITY, tasks=("few against many",)),
-    Claim("Without bias the quota costs next to nothing (k-Borda, .01)", "k-Borda, quota", "k-Borda", QUALITY, -0.01, ("1,000 unbiased rankings",)),
-)  # fmt: skip
+    *(
+        Claim(
+            f"With the quota {rule} chooses better committees from 50 rankings on",
+            f"{rule}, quota",
+            rule,
+            QUALITY,
+            tasks=LATE,
+        )
+        for rule in RULES
+    ),
+    Claim(
+        "From 50 biased rankings, Bloc with the quota is better (.1) than SNTV with it from 1,000",
+        "Bloc, quota, 50",
+        "SNTV, quota, 1,000",
+        QUALITY,
+        0.1,
+        ("few against many",),
+    ),
+    Claim(
+        "... and k-Borda",
+        "k-Borda, quota, 50",
+        "SNTV, quota, 1,000",
+        QUALITY,
+        0.1,
+        ("few against many",),
+    ),
+    Claim(
+        "More rankings do not replace the quota: k-Borda with it from 50 beats k-Borda without it from 1,000",
+        "k-Borda, quota, 50",
+        "k-Borda, 1,000",
+        QUALITY,
+        tasks=("few against many",),
+    ),
+    Claim(
+        "Without bias the quota costs next to nothing (k-Borda, .01)",
+        "k-Borda, quota",
+        "k-Borda",
+        QUALITY,
+        -0.01,
+        ("1,000 unbiased rankings",),
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -53,17 +95,29 @@ def run(scale: Scale, seed: int) -> Scores:
         rng = np.random.default_rng([seed, r])
         quality = rng.uniform(size=ITEMS)
         disadvantaged = np.arange(ITEMS) >= ITEMS // 2
-        groups = {f"item {k:02d}": "disadvantaged" if d else "favoured" for k, d in enumerate(disadvantaged)}
+        groups = {
+            f"item {k:02d}": "disadvantaged" if d else "favoured"
+            for k, d in enumerate(disadvantaged)
+        }
 
         def draw(n: int, theta: float) -> Rankings:
             u = quality + SIGMA * rng.standard_normal((n, ITEMS))  # noqa: B023
-            return Rankings.of_scores(np.where(disadvantaged, np.where(u > 0, u * theta, u / theta), u), list(groups))  # noqa: B023
+            return Rankings.of_scores(
+                np.where(disadvantaged, np.where(u > 0, u * theta, u / theta), u),  # noqa: B023
+                list(groups),  # noqa: B023
+            )
 
         truth = draw(fresh, 1.0)
-        best = {rule: select(truth, SEATS, rule=code, method="greedy").score for rule, code in RULES.items()}
+        best = {
+            rule: select(truth, SEATS, rule=code, method="greedy").score
+            for rule, code in RULES.items()
+        }
         for n in numbers:
             report(f"world {r + 1} of {seeds}, {n:,} rankings")
-            for setting, seen in ((f"{n:,} rankings", draw(n, THETA)), (f"{n:,} unbiased rankings", draw(n, 1.0))):
+            for setting, seen in (
+                (f"{n:,} rankings", draw(n, THETA)),
+                (f"{n:,} unbiased rankings", draw(n, 1.0)),
+            ):
                 for rule, code in RULES.items():
                     quotas: dict[str, dict[str, Any]] = {
                         rule: {},

@@ -74,7 +74,9 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     *holds*: the whole interval lies above the smallest effect that counts; *contradicted*: it lies below it and below
     zero, so the opposite is true; otherwise *not shown*.
     """
-    unmeasured = Verdict(claim, np.nan, np.nan, np.nan, 0, "replicates", "not shown")  # a small scale may not reach it
+    unmeasured = Verdict(
+        claim, np.nan, np.nan, np.nan, 0, "replicates", "not shown"
+    )  # a small scale may not reach it
     if scores.metric is not None and claim.metric not in scores.metric.names:
         return unmeasured
     used = scores.filter(metrics=claim.metric) if scores.metric is not None else scores
@@ -94,14 +96,26 @@ def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
     values = gap.mean(axis=0) if over_seeds else gap[:, 0]
     n = len(values)
     effect = float(values.mean())
-    half = quantile((1 + level) / 2, n - 1) * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else np.inf
+    half = (
+        quantile((1 + level) / 2, n - 1) * float(values.std(ddof=1)) / np.sqrt(n)
+        if n > 1
+        else np.inf
+    )
     half = 0.0 if claim.exact else half
     low, high = effect - half, effect + half
-    verdict = "holds" if low > claim.smallest else "contradicted" if high < min(claim.smallest, 0.0) else "not shown"
+    verdict = (
+        "holds"
+        if low > claim.smallest
+        else "contradicted"
+        if high < min(claim.smallest, 0.0)
+        else "not shown"
+    )
     return Verdict(claim, effect, low, high, n, "replicates" if over_seeds else "tasks", verdict)  # type: ignore[arg-type]
 
 
-def run_study(slug: str, scale: Scale = "small", seed: int = 0, report: Callable[[str], None] | None = None) -> Study:
+def run_study(
+    slug: str, scale: Scale = "small", seed: int = 0, report: Callable[[str], None] | None = None
+) -> Study:
     """Run a study, judge its claims, and rank its methods by each metric."""
     module = import_module(f"policyrank.studies.{slug.replace('-', '_')}")
     if report is not None:
@@ -114,9 +128,15 @@ def run_study(slug: str, scale: Scale = "small", seed: int = 0, report: Callable
         part = scores.filter(metrics=metric) if scores.metric else scores
         for tasks in _settings(part):
             group = part.filter(tasks=tasks)
-            title = f"{metric}: {tasks[0]}" + (f" and {len(tasks) - 1} more settings" if len(tasks) > 1 else "")
-            boards[title] = aggregate(group, resample="replicates" if group.cube().shape[2] > 1 else "tasks")
-    return Study(slug, scores, tuple(judge(c, scores) for c in module.CLAIMS), boards, scale, seed, seconds)
+            title = f"{metric}: {tasks[0]}" + (
+                f" and {len(tasks) - 1} more settings" if len(tasks) > 1 else ""
+            )
+            boards[title] = aggregate(
+                group, resample="replicates" if group.cube().shape[2] > 1 else "tasks"
+            )
+    return Study(
+        slug, scores, tuple(judge(c, scores) for c in module.CLAIMS), boards, scale, seed, seconds
+    )
 
 
 def _settings(scores: Scores) -> list[list[str]]:
@@ -158,7 +178,10 @@ def page(study: Study, command: str) -> str:
         part = frame.filter(pl.col("metric") == metric).drop("metric")
         part = part.select(c for c in part.columns if part[c].null_count() < part.height)
         if part.height > 20:  # tasks are what is averaged over
-            part = part.select(pl.lit(f"mean of {part.height}").alias("task"), *(pl.col(c).mean() for c in part.columns[1:])).head(1)  # fmt: skip
+            part = part.select(
+                pl.lit(f"mean of {part.height}").alias("task"),
+                *(pl.col(c).mean() for c in part.columns[1:]),
+            ).head(1)
         lower = study.scores.lower_is_better & {metric, "*"}
         methods = part.columns[1:]
         lines += [
@@ -169,16 +192,32 @@ def page(study: Study, command: str) -> str:
             "| :-- |" + " --: |" * len(methods),
         ]
         lines += [
-            "| " + " | ".join([str(row[0]), *("" if v is None else f"{v:.4g}" for v in row[1:])]) + " |"
+            "| "
+            + " | ".join([str(row[0]), *("" if v is None else f"{v:.4g}" for v in row[1:])])
+            + " |"
             for row in part.iter_rows()
         ]
         for title, board in study.boards.items():
             if title.startswith(metric + ": "):
-                order = ", ".join(f"{p} ({rank})" for p, rank in zip(board.policies, _sets(board), strict=True))
-                lines += ["", f"Ranked, with rank sets, over {title.removeprefix(metric + ': ')}: {order}."]
-    versions = ", ".join(f"{p} {metadata.version(p)}" for p in ("policyrank", "numpy", "scipy", "polars"))
-    lines += ["", "## How it was run", "", f"`{command}`", "",
-              f"Scale {study.scale}, seed {study.seed}, {study.seconds:.0f} s on {platform.machine()} with Python {platform.python_version()}; {versions}.", ""]  # fmt: skip
+                order = ", ".join(
+                    f"{p} ({rank})" for p, rank in zip(board.policies, _sets(board), strict=True)
+                )
+                lines += [
+                    "",
+                    f"Ranked, with rank sets, over {title.removeprefix(metric + ': ')}: {order}.",
+                ]
+    versions = ", ".join(
+        f"{p} {metadata.version(p)}" for p in ("policyrank", "numpy", "scipy", "polars")
+    )
+    lines += [
+        "",
+        "## How it was run",
+        "",
+        f"`{command}`",
+        "",
+        f"Scale {study.scale}, seed {study.seed}, {study.seconds:.0f} s on {platform.machine()} with Python {platform.python_version()}; {versions}.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -30,13 +30,40 @@ FIRST = (20, 50, 100)
 GAMED = {n: f"first {n} of each class" for n in FIRST}
 COMMON = f"{DEFAULT}: common classes"
 CLAIMS = (
-    *(Claim(f"The best {n} of each class first: AP with a limit an image rises by .002", m, "as it is", DEFAULT, 0.002) for n, m in GAMED.items()),
-    *(Claim(f"The best {n} of each class first: that AP of common classes rises by .01", m, "as it is", COMMON, 0.01) for n, m in GAMED.items()),
-    *(Claim(f"The best {n} of each class first: AP-Fixed rises", m, "as it is", FIXED) for n, m in GAMED.items()),
+    *(
+        Claim(
+            f"The best {n} of each class first: AP with a limit an image rises by .002",
+            m,
+            "as it is",
+            DEFAULT,
+            0.002,
+        )
+        for n, m in GAMED.items()
+    ),
+    *(
+        Claim(
+            f"The best {n} of each class first: that AP of common classes rises by .01",
+            m,
+            "as it is",
+            COMMON,
+            0.01,
+        )
+        for n, m in GAMED.items()
+    ),
+    *(
+        Claim(f"The best {n} of each class first: AP-Fixed rises", m, "as it is", FIXED)
+        for n, m in GAMED.items()
+    ),
     Claim("Calibration by class raises AP-Pool by .05", "by class", "raw", POOL, 0.05),
     Claim("One calibration for all raises AP-Pool", "overall", "raw", POOL),
-    Claim("Calibration by class leaves the mean over classes within .001", "by class", "raw", MEAN, -0.001),
-)  # fmt: skip
+    Claim(
+        "Calibration by class leaves the mean over classes within .001",
+        "by class",
+        "raw",
+        MEAN,
+        -0.001,
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -54,7 +81,10 @@ def run(scale: Scale, seed: int) -> Scores:
         }.items():
             for metric, budget in ((DEFAULT, "lvis"), (FIXED, "fixed")):
                 summary = detection_ap(truth, own, budget=budget).summary()
-                rows += [(method, "LVIS, 100 images", name, r, summary[key]) for name, key in ((metric, "AP"), (f"{metric}: common classes", "APc"))]  # fmt: skip
+                rows += [
+                    (method, "LVIS, 100 images", name, r, summary[key])
+                    for name, key in ((metric, "AP"), (f"{metric}: common classes", "APc"))
+                ]
         for method, measured in calibrated(rng).items():
             rows += [(method, "100 classes", metric, r, v) for metric, v in measured.items()]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
@@ -63,7 +93,9 @@ def run(scale: Scale, seed: int) -> Scores:
 
 def simulated(truth: GroundTruth, rng: np.random.Generator, false: int) -> Detections:
     """A detector whose scores mean different things in different classes."""
-    offset = rng.normal(0, 0.8, len(truth.names)) + np.array([{"f": 1.5, "c": -0.5, "r": -2.0}[f] for f in truth.frequency])  # fmt: skip
+    offset = rng.normal(0, 0.8, len(truth.names)) + np.array(
+        [{"f": 1.5, "c": -0.5, "r": -2.0}[f] for f in truth.frequency]
+    )
     times = rng.choice([0, 1, 2], p=[0.15, 0.65, 0.2], size=len(truth.image))
     near = np.repeat(np.arange(len(truth.image)), times)
     size = truth.box[near][:, [2, 3, 2, 3]]
@@ -76,7 +108,14 @@ def simulated(truth: GroundTruth, rng: np.random.Generator, false: int) -> Detec
     kind = rng.integers(len(truth.names), size=len(images))
     category = np.r_[truth.category[near], kind]
     logits = np.r_[rng.normal(1, 1, len(near)), rng.normal(-1, 1, len(images))] + offset[category]
-    return Detections(np.r_[truth.image[near], images], category, expit(logits), np.vstack([boxes, wrong]), (), "simulated")  # fmt: skip
+    return Detections(
+        np.r_[truth.image[near], images],
+        category,
+        expit(logits),
+        np.vstack([boxes, wrong]),
+        (),
+        "simulated",
+    )
 
 
 def promoted(found: Detections, n: int) -> Detections:
@@ -95,15 +134,28 @@ def calibrated(rng: np.random.Generator, classes: int = 100) -> dict[str, dict[s
         hit = np.maximum((0.8 * own).astype(int), 1)
         group = np.r_[np.repeat(np.arange(classes), hit), np.repeat(np.arange(classes), 5 * own)]
         right = np.arange(len(group)) < hit.sum()
-        halves.append((expit(rng.normal(np.where(right, 1.2, -1.2), 1) + bias[group]), right, group))
+        halves.append(
+            (expit(rng.normal(np.where(right, 1.2, -1.2), 1) + bias[group]), right, group)
+        )
     (s, y, g), (score, right, group) = halves
     one = np.zeros_like(group)
-    maps = {"raw": score, "by class": calibrate(s, y, g)(score, group), "overall": calibrate(s, y, 0 * g)(score, one)}
+    maps = {
+        "raw": score,
+        "by class": calibrate(s, y, g)(score, group),
+        "overall": calibrate(s, y, 0 * g)(score, one),
+    }
     count = objects[1]
     return {
         name: {
-            MEAN: float(np.mean([average_precision(v[group == c], right[group == c], int(count[c])) for c in range(classes)])),
+            MEAN: float(
+                np.mean(
+                    [
+                        average_precision(v[group == c], right[group == c], int(count[c]))
+                        for c in range(classes)
+                    ]
+                )
+            ),
             POOL: average_precision(v, right, int(count.sum())),
         }
         for name, v in maps.items()
-    }  # fmt: skip
+    }

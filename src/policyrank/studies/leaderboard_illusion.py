@@ -21,7 +21,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policyrank.audit import simulate_drift_with_removal, simulate_private_testing, simulate_sampling_asymmetry
+from policyrank.audit import (
+    simulate_drift_with_removal,
+    simulate_private_testing,
+    simulate_sampling_asymmetry,
+)
 from policyrank.audit.illusion import simulate_battles
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
@@ -36,17 +40,73 @@ DRIFT, GRAPH, REAL = "drift and removal", "ten policies, 900 battles", "2,000 re
 ASYMMETRY = "20 policies, 3,000 battles, 4 favoured"
 
 CLAIMS = (
-    Claim("Publishing the best of 10 identical variants is overrated against publishing the only one", "one variant", "best of 10", EXCESS, tasks=TESTED),
-    Claim("The best of 27 is overrated more than the best of 10", "best of 10", "best of 27", EXCESS, tasks=TESTED),
-    Claim("Ten variants gain about the 100 points of the paper (more than 85) with 30 votes each", "one variant", "best of 10", EXCESS, 85.0, TESTED[:1]),
-    Claim("Ten variants gain about the 100 points of the paper (more than 85) with 3,000 votes each", "one variant", "best of 10", EXCESS, 85.0, TESTED[-1:]),
-    Claim("Keeping all policies gives a better order than removing two under drift", "none removed", "two removed", DISTANCE, tasks=(DRIFT,)),
-    Claim("Removing six is worse than removing two", "two removed", "six removed", DISTANCE, tasks=(DRIFT,)),
-    Claim("A complete graph of pairs gives a better order than halves that never meet", "all pairs", "never meet", DISTANCE, tasks=(GRAPH,)),
+    Claim(
+        "Publishing the best of 10 identical variants is overrated against publishing the only one",
+        "one variant",
+        "best of 10",
+        EXCESS,
+        tasks=TESTED,
+    ),
+    Claim(
+        "The best of 27 is overrated more than the best of 10",
+        "best of 10",
+        "best of 27",
+        EXCESS,
+        tasks=TESTED,
+    ),
+    Claim(
+        "Ten variants gain about the 100 points of the paper (more than 85) with 30 votes each",
+        "one variant",
+        "best of 10",
+        EXCESS,
+        85.0,
+        TESTED[:1],
+    ),
+    Claim(
+        "Ten variants gain about the 100 points of the paper (more than 85) with 3,000 votes each",
+        "one variant",
+        "best of 10",
+        EXCESS,
+        85.0,
+        TESTED[-1:],
+    ),
+    Claim(
+        "Keeping all policies gives a better order than removing two under drift",
+        "none removed",
+        "two removed",
+        DISTANCE,
+        tasks=(DRIFT,),
+    ),
+    Claim(
+        "Removing six is worse than removing two",
+        "two removed",
+        "six removed",
+        DISTANCE,
+        tasks=(DRIFT,),
+    ),
+    Claim(
+        "A complete graph of pairs gives a better order than halves that never meet",
+        "all pairs",
+        "never meet",
+        DISTANCE,
+        tasks=(GRAPH,),
+    ),
     Claim("One bridge mends most of it", "one bridge", "never meet", DISTANCE, 0.1, (GRAPH,)),
-    Claim("Drawing every policy equally often gives a better order than drawing four of 20 ten times as often", "equal rates", "10 times", DISTANCE, tasks=(ASYMMETRY,)),
-    Claim("Votes spread evenly over pairs order better than the crowd's own sampling", "even over pairs", "as logged", DISTANCE, tasks=(REAL,)),
-)  # fmt: skip
+    Claim(
+        "Drawing every policy equally often gives a better order than drawing four of 20 ten times as often",
+        "equal rates",
+        "10 times",
+        DISTANCE,
+        tasks=(ASYMMETRY,),
+    ),
+    Claim(
+        "Votes spread evenly over pairs order better than the crowd's own sampling",
+        "even over pairs",
+        "as logged",
+        DISTANCE,
+        tasks=(REAL,),
+    ),
+)
 
 
 def distance(evidence: Comparisons, truth: dict[str, float]) -> float:
@@ -64,14 +124,29 @@ def run(scale: Scale, seed: int) -> Scores:
     rows: list[tuple[str, str, str, int, float]] = []
     for n, setting in zip(BATTLES, TESTED, strict=True):
         report(f"private testing: {setting}")
-        for variants, method in ((1, "one variant"), (3, "best of 3"), (10, "best of 10"), (27, "best of 27")):
+        for variants, method in (
+            (1, "one variant"),
+            (3, "best of 3"),
+            (10, "best of 10"),
+            (27, "best of 27"),
+        ):
             excess = simulate_private_testing(
-                whole.rating, 0.0, n, variants, trials=trials, seed=np.random.default_rng([seed, n, variants])
+                whole.rating,
+                0.0,
+                n,
+                variants,
+                trials=trials,
+                seed=np.random.default_rng([seed, n, variants]),
             ).excess
             rows += [(method, setting, EXCESS, r, float(e)) for r, e in enumerate(excess)]
     for r in range(repeats):
         report(f"histories, graphs and resamples: {r + 1} of {repeats}")
-        for removed, method in ((0, "none removed"), (2, "two removed"), (4, "four removed"), (6, "six removed")):
+        for removed, method in (
+            (0, "none removed"),
+            (2, "two removed"),
+            (4, "four removed"),
+            (6, "six removed"),
+        ):
             tau = simulate_drift_with_removal(removed, seed=np.random.default_rng([seed, r]))
             rows.append((method, DRIFT, DISTANCE, r, (1 - tau) / 2))
         for ratio, method in ((1.0, "equal rates"), (3.0, "3 times"), (10.0, "10 times")):
@@ -83,11 +158,18 @@ def run(scale: Scale, seed: int) -> Scores:
         ]
         rows += [
             (method, REAL, DISTANCE, r, value)
-            for method, value in _resampled(votes, whole, np.random.default_rng([seed, r, 2])).items()
+            for method, value in _resampled(
+                votes, whole, np.random.default_rng([seed, r, 2])
+            ).items()
         ]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=frozenset({EXCESS, DISTANCE})
+        methods,
+        tasks,
+        values,
+        metric=metrics,
+        replicate=replicates,
+        lower_is_better=frozenset({EXCESS, DISTANCE}),
     )
 
 
@@ -99,8 +181,11 @@ def _graphs(rng: np.random.Generator) -> dict[str, float]:
     truth = {f"policy {k + 1:02d}": float(t) for k, t in enumerate(theta)}
     out = {}
     for method, pool, bridges in (
-        ("all pairs", everyone, []), ("three bridges", inside, [(9, 0), (4, 5), (2, 7)]), ("one bridge", inside, [(9, 0)]), ("never meet", inside, []),
-    ):  # fmt: skip
+        ("all pairs", everyone, []),
+        ("three bridges", inside, [(9, 0), (4, 5), (2, 7)]),
+        ("one bridge", inside, [(9, 0)]),
+        ("never meet", inside, []),
+    ):
         crossing = 60 if bridges else 0
         chosen = [pool[k] for k in rng.integers(len(pool), size=900 - crossing)] + [
             bridges[k % len(bridges)] for k in range(crossing)
@@ -110,12 +195,18 @@ def _graphs(rng: np.random.Generator) -> dict[str, float]:
     return out
 
 
-def _resampled(votes: Comparisons, whole: Leaderboard, rng: np.random.Generator) -> dict[str, float]:
+def _resampled(
+    votes: Comparisons, whole: Leaderboard, rng: np.random.Generator
+) -> dict[str, float]:
     truth = dict(zip(whole.policies, whole.rating, strict=True))
-    pair = np.minimum(votes.a, votes.b).astype(np.int64) * len(votes.policies) + np.maximum(votes.a, votes.b)
+    pair = np.minimum(votes.a, votes.b).astype(np.int64) * len(votes.policies) + np.maximum(
+        votes.a, votes.b
+    )
     _, inverse, count = np.unique(pair, return_inverse=True, return_counts=True)
     even = 1 / count[inverse]
     return {
         "as logged": distance(votes.take(rng.integers(len(votes), size=2000)), truth),
-        "even over pairs": distance(votes.take(rng.choice(len(votes), size=2000, p=even / even.sum())), truth),
+        "even over pairs": distance(
+            votes.take(rng.choice(len(votes), size=2000, p=even / even.sum())), truth
+        ),
     }

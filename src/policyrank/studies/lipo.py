@@ -28,39 +28,80 @@ from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 report: Callable[[str], None] = print
 LOSSES = {
-    "LiPO-lambda": "lipo-lambda", "DPO (pairs)": "dpo", "DPO (Plackett-Luce)": "dpo-pl", "hinge (SLiC)": "slic", "softmax (NCE)": "softmax",
-    "point-sigmoid": "point-sigmoid", "point-mse": "point-mse",
-}  # fmt: skip
+    "LiPO-lambda": "lipo-lambda",
+    "DPO (pairs)": "dpo",
+    "DPO (Plackett-Luce)": "dpo-pl",
+    "hinge (SLiC)": "slic",
+    "softmax (NCE)": "softmax",
+    "point-sigmoid": "point-sigmoid",
+    "point-mse": "point-mse",
+}
 SIZES = (2, 4, 8)
 KLS = (1.0, 2.0, 3.0)
 CURVES = ("LiPO-lambda", "DPO (pairs)", "DPO (Plackett-Luce)", "hinge (SLiC)", "softmax (NCE)")
 
 CLAIMS = (
-    *(Claim(f"LiPO-lambda beats {m} on lists of 8", "LiPO-lambda", m, "win rate", tasks=("K=8",)) for m in LOSSES if m != "LiPO-lambda"),
-    *(Claim(f"{m}: lists of 8 beat lists of 2", m, m, "win rate", tasks=("K=8",), than_tasks=("K=2",)) for m in LOSSES),
-    Claim("At a KL of 2 nats LiPO-lambda beats DPO on pairs", "LiPO-lambda", "DPO (pairs)", "win rate at equal KL", tasks=("KL 2",)),
-    Claim("At a KL of 2 nats LiPO-lambda beats softmax", "LiPO-lambda", "softmax (NCE)", "win rate at equal KL", tasks=("KL 2",)),
-)  # fmt: skip
+    *(
+        Claim(f"LiPO-lambda beats {m} on lists of 8", "LiPO-lambda", m, "win rate", tasks=("K=8",))
+        for m in LOSSES
+        if m != "LiPO-lambda"
+    ),
+    *(
+        Claim(
+            f"{m}: lists of 8 beat lists of 2",
+            m,
+            m,
+            "win rate",
+            tasks=("K=8",),
+            than_tasks=("K=2",),
+        )
+        for m in LOSSES
+    ),
+    Claim(
+        "At a KL of 2 nats LiPO-lambda beats DPO on pairs",
+        "LiPO-lambda",
+        "DPO (pairs)",
+        "win rate at equal KL",
+        tasks=("KL 2",),
+    ),
+    Claim(
+        "At a KL of 2 nats LiPO-lambda beats softmax",
+        "LiPO-lambda",
+        "softmax (NCE)",
+        "win rate at equal KL",
+        tasks=("KL 2",),
+    ),
+)
 
 
-def labelled(world: SequenceWorld, policy: SequencePolicy, prompts: int, size: int, seed: int) -> RankedSequences:
+def labelled(
+    world: SequenceWorld, policy: SequencePolicy, prompts: int, size: int, seed: int
+) -> RankedSequences:
     """Samples of the policy with the mean share of wins that a noisy judge gives them (LiPO's labels)."""
     x = world.prompts(prompts, seed=seed * 7919 + 1)
     y = policy.sample(x, size, seed=seed * 7919 + 2)
-    noisy = world.reward(x, y) + torch.randn(y.shape[:2], generator=torch.Generator().manual_seed(seed * 7919 + 3))
-    return RankedSequences(x, y, winrate_labels(torch.sigmoid(3 * (noisy[:, :, None] - noisy[:, None, :]))))
+    noisy = world.reward(x, y) + torch.randn(
+        y.shape[:2], generator=torch.Generator().manual_seed(seed * 7919 + 3)
+    )
+    return RankedSequences(
+        x, y, winrate_labels(torch.sigmoid(3 * (noisy[:, :, None] - noisy[:, None, :])))
+    )
 
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {"smoke": (2, 64, 1, 2), "small": (20, 300, 8, 60), "full": (100, 1500, 8, 60)}[
-        scale
-    ]
+    seeds, prompts, epochs, long = {
+        "smoke": (2, 64, 1, 2),
+        "small": (20, 300, 8, 60),
+        "full": (100, 1500, 8, 60),
+    }[scale]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         world = SequenceWorld(seed * 1000 + r)
-        base = imitate(world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600)
+        base = imitate(
+            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
+        )
         arena = Arena.of(world, base, r)
         for size in SIZES:
             report(f"world {r + 1} of {seeds}: lists of {size}")
@@ -70,12 +111,32 @@ def run(scale: Scale, seed: int) -> Scores:
                 rows += [(method, f"K={size}", metric, r, value) for metric, value in found.items()]
         for method in CURVES:
             report(f"world {r + 1} of {seeds}: {method} at equal KL")
-            rows += [(method, f"KL {kl:g}", "win rate at equal KL", r, win) for kl, win in zip(KLS, at_equal_kl(arena, base, data, LOSSES[method], KLS, epochs=long, seed=r), strict=True) if not np.isnan(win)]  # fmt: skip
+            rows += [
+                (method, f"KL {kl:g}", "win rate at equal KL", r, win)
+                for kl, win in zip(
+                    KLS,
+                    at_equal_kl(arena, base, data, LOSSES[method], KLS, epochs=long, seed=r),
+                    strict=True,
+                )
+                if not np.isnan(win)
+            ]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"])
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
+    )
 
 
-def at_equal_kl(arena: Arena, base: SequencePolicy, data: RankedSequences, loss: object, kls: tuple[float, ...], *, epochs: int, seed: int, **options: object) -> list[float]:  # fmt: skip
+def at_equal_kl(
+    arena: Arena,
+    base: SequencePolicy,
+    data: RankedSequences,
+    loss: object,
+    kls: tuple[float, ...],
+    *,
+    epochs: int,
+    seed: int,
+    **options: object,
+) -> list[float]:
     """Win rates where training first passes these KLs from its start; NaN where it does not."""
 
     class Done(Exception):

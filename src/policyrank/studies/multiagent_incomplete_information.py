@@ -34,42 +34,117 @@ from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]
 report: Callable[[str], None] = print
-PLAYS, WRONG, ANY, MASS = "plays", "share of wrong directions", "chance of any wrong direction", "bots with 1% or more"
+PLAYS, WRONG, ANY, MASS = (
+    "plays",
+    "share of wrong directions",
+    "chance of any wrong direction",
+    "bots with 1% or more",
+)
 SOCCER, KUHN = "soccer", ("Kuhn poker, 2 players", "Kuhn poker, 3 players")
 GAMES = (SOCCER, *KUHN)
 DELTAS = (0.01, 0.05, 0.1, 0.25, 0.5)
 BERNOULLI = tuple(f"Bernoulli, delta {d:g}" for d in DELTAS)
 METHODS: dict[str, dict[str, Any]] = {
     **{s: {"selection": s, "interval": "clopper-pearson", "relaxed": 0.1} for s in SELECTIONS},
-    "count-weighted, Hoeffding": {"selection": "count-weighted", "interval": "hoeffding", "relaxed": 0.1},
+    "count-weighted, Hoeffding": {
+        "selection": "count-weighted",
+        "interval": "hoeffding",
+        "relaxed": 0.1,
+    },
     "count-weighted, not relaxed": {"selection": "count-weighted", "interval": "clopper-pearson"},
-    "uniform-exhaustive, not relaxed": {"selection": "uniform-exhaustive", "interval": "clopper-pearson"},
+    "uniform-exhaustive, not relaxed": {
+        "selection": "uniform-exhaustive",
+        "interval": "clopper-pearson",
+    },
 }
 ONE, FIXED, ALLOWED = "count-weighted", "fixed", "allowed"
 CAP = 100_000
 
 CLAIMS = (
-    Claim("Count-weighted needs fewer plays than uniform", "count-weighted", "uniform", PLAYS, tasks=GAMES),
-    Claim("Valence-weighted needs fewer plays than uniform", "valence-weighted", "uniform", PLAYS, tasks=GAMES),
-    Claim("Uniform-exhaustive needs fewer plays than uniform", "uniform-exhaustive", "uniform", PLAYS, tasks=GAMES),
-    Claim("Clopper-Pearson needs fewer plays than Hoeffding", ONE, "count-weighted, Hoeffding", PLAYS, tasks=GAMES),
-    Claim("Relaxed intervals need fewer plays", ONE, "count-weighted, not relaxed", PLAYS, tasks=(SOCCER,)),
-    Claim("... at the price of more wrong directions", "count-weighted, not relaxed", ONE, WRONG, tasks=(SOCCER,)),
-    Claim("Without relaxing, uniform-exhaustive is stuck at one small gap: more wrong directions than count-weighted for the same plays",
-          "count-weighted, not relaxed", "uniform-exhaustive, not relaxed", WRONG, tasks=(SOCCER,)),
-    Claim("For the same plays fewer wrong directions than with a fixed number of every profile (soccer, relaxed)", ONE, FIXED, WRONG, tasks=(SOCCER,)),
+    Claim(
+        "Count-weighted needs fewer plays than uniform",
+        "count-weighted",
+        "uniform",
+        PLAYS,
+        tasks=GAMES,
+    ),
+    Claim(
+        "Valence-weighted needs fewer plays than uniform",
+        "valence-weighted",
+        "uniform",
+        PLAYS,
+        tasks=GAMES,
+    ),
+    Claim(
+        "Uniform-exhaustive needs fewer plays than uniform",
+        "uniform-exhaustive",
+        "uniform",
+        PLAYS,
+        tasks=GAMES,
+    ),
+    Claim(
+        "Clopper-Pearson needs fewer plays than Hoeffding",
+        ONE,
+        "count-weighted, Hoeffding",
+        PLAYS,
+        tasks=GAMES,
+    ),
+    Claim(
+        "Relaxed intervals need fewer plays",
+        ONE,
+        "count-weighted, not relaxed",
+        PLAYS,
+        tasks=(SOCCER,),
+    ),
+    Claim(
+        "... at the price of more wrong directions",
+        "count-weighted, not relaxed",
+        ONE,
+        WRONG,
+        tasks=(SOCCER,),
+    ),
+    Claim(
+        "Without relaxing, uniform-exhaustive is stuck at one small gap: more wrong directions than count-weighted for the same plays",
+        "count-weighted, not relaxed",
+        "uniform-exhaustive, not relaxed",
+        WRONG,
+        tasks=(SOCCER,),
+    ),
+    Claim(
+        "For the same plays fewer wrong directions than with a fixed number of every profile (soccer, relaxed)",
+        ONE,
+        FIXED,
+        WRONG,
+        tasks=(SOCCER,),
+    ),
     Claim("... and in Bernoulli games (not relaxed)", ONE, FIXED, ANY, tasks=BERNOULLI),
-    Claim("The chance of any wrong direction stays below delta", ONE, ALLOWED, ANY, tasks=BERNOULLI),
-    Claim("... also when the bounds hold at any time and together", "anytime, together", ALLOWED, ANY, tasks=BERNOULLI),
-    Claim("A smaller delta needs more plays", "delta 0.5", "delta 0.01", PLAYS, tasks=("Bernoulli games",)),
-)  # fmt: skip
+    Claim(
+        "The chance of any wrong direction stays below delta", ONE, ALLOWED, ANY, tasks=BERNOULLI
+    ),
+    Claim(
+        "... also when the bounds hold at any time and together",
+        "anytime, together",
+        ALLOWED,
+        ANY,
+        tasks=BERNOULLI,
+    ),
+    Claim(
+        "A smaller delta needs more plays",
+        "delta 0.5",
+        "delta 0.01",
+        PLAYS,
+        tasks=("Bernoulli games",),
+    ),
+)
 
 Play = Callable[[tuple[int, ...], np.random.Generator], Float]
 
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is one run of every method on one game (Bernoulli games are drawn anew)."""
-    seeds, draws, cap = {"smoke": (1, 4, 2000), "small": (10, 300, CAP), "full": (50, 2000, CAP)}[scale]
+    seeds, draws, cap = {"smoke": (1, 4, 2000), "small": (10, 300, CAP), "full": (50, 2000, CAP)}[
+        scale
+    ]
     rows: list[tuple[str, str, str, int, float]] = []
     for name in GAMES:
         truth, play = soccer() if name == SOCCER else kuhn(int(name.split()[2]))
@@ -79,11 +154,19 @@ def run(scale: Scale, seed: int) -> Scores:
                 if name != SOCCER and "not relaxed" in method:
                     continue
                 report(f"{name}, {method}: run {r + 1} of {seeds}")
-                graph, plays = settle(truth, play, cap, np.random.default_rng([seed, r, 1]), seed=r, **options)
-                rows += [(method, name, PLAYS, r, plays), (method, name, WRONG, r, wrong(graph, truth))]
+                graph, plays = settle(
+                    truth, play, cap, np.random.default_rng([seed, r, 1]), seed=r, **options
+                )
+                rows += [
+                    (method, name, PLAYS, r, plays),
+                    (method, name, WRONG, r, wrong(graph, truth)),
+                ]
                 spent = plays if method == ONE else spent
             graph = fixed(truth, play, spent, np.random.default_rng([seed, r, 2]))
-            rows += [(FIXED, name, PLAYS, r, graph.count.sum()), (FIXED, name, WRONG, r, wrong(graph, truth))]
+            rows += [
+                (FIXED, name, PLAYS, r, graph.count.sum()),
+                (FIXED, name, WRONG, r, wrong(graph, truth)),
+            ]
     for setting, delta in zip(BERNOULLI, DELTAS, strict=True):
         report(setting)
         for r in range(draws):
@@ -91,23 +174,41 @@ def run(scale: Scale, seed: int) -> Scores:
             for method, strict in ((ONE, False), ("anytime, together", True)):
                 options = {"selection": ONE, "delta": delta, "anytime": strict, "together": strict}
                 graph, plays = settle(
-                    truth, player(truth), cap // 2, np.random.default_rng([seed, r, 4]), seed=r, **options
+                    truth,
+                    player(truth),
+                    cap // 2,
+                    np.random.default_rng([seed, r, 4]),
+                    seed=r,
+                    **options,
                 )
-                rows += [(method, setting, PLAYS, r, plays), (method, setting, ANY, r, float(graph.errors(truth) > 0))]
+                rows += [
+                    (method, setting, PLAYS, r, plays),
+                    (method, setting, ANY, r, float(graph.errors(truth) > 0)),
+                ]
                 if not strict:
                     rows.append((f"delta {delta:g}", "Bernoulli games", PLAYS, r, plays))
                     even = fixed(truth, player(truth), plays, np.random.default_rng([seed, r, 5]))
                     rows.append((FIXED, setting, ANY, r, float(even.errors(truth) > 0)))
             rows.append((ALLOWED, setting, ANY, r, delta))
     mass = alpharank(datasets.load("rrps-bots"), epsilon=1e-4).mass
-    rows += [("alpha-Rank", "rock-paper-scissors bots", MASS, 0, float((mass >= 0.01).sum())), ("a rating", "rock-paper-scissors bots", MASS, 0, 1.0)]  # fmt: skip
+    rows += [
+        ("alpha-Rank", "rock-paper-scissors bots", MASS, 0, float((mass >= 0.01).sum())),
+        ("a rating", "rock-paper-scissors bots", MASS, 0, 1.0),
+    ]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=frozenset({PLAYS, WRONG, ANY})
+        methods,
+        tasks,
+        values,
+        metric=metrics,
+        replicate=replicates,
+        lower_is_better=frozenset({PLAYS, WRONG, ANY}),
     )
 
 
-def settle(truth: Float, play: Play, cap: int, rng: np.random.Generator, **options: Any) -> tuple[ResponseGraph, int]:
+def settle(
+    truth: Float, play: Play, cap: int, rng: np.random.Generator, **options: Any
+) -> tuple[ResponseGraph, int]:
     """Play until all is settled or the cap is reached: the graph, and the plays."""
     graph = ResponseGraph(truth.shape[1:], **options)
     plays = 0
@@ -166,13 +267,16 @@ def kuhn(players: int, iterations: int = 3) -> tuple[Float, Play]:
         from open_spiel.python.algorithms import fictitious_play
         from open_spiel.python.policy import tabular_policy_from_callable
     except ModuleNotFoundError:
-        raise EvidenceError("Kuhn poker comes from open_spiel: pip install 'policyrank[games]'") from None
+        raise EvidenceError(
+            "Kuhn poker comes from open_spiel: pip install 'policyrank[games]'"
+        ) from None
     game = pyspiel.load_game("kuhn_poker", {"players": players})
     solver = fictitious_play.XFPSolver(game, save_oracles=True)
     for _ in range(iterations):
         solver.iteration()
     tables = [
-        [tabular_policy_from_callable(game, p, [k]).to_dict() for p in solver._oracles[k]] for k in range(players)
+        [tabular_policy_from_callable(game, p, [k]).to_dict() for p in solver._oracles[k]]
+        for k in range(players)
     ]
     low, high = game.min_utility(), game.max_utility()
     shape = tuple(len(t) for t in tables)
@@ -188,12 +292,16 @@ def kuhn(players: int, iterations: int = 3) -> tuple[Float, Play]:
 
     def play(profile: tuple[int, ...], rng: np.random.Generator) -> Float:
         values, cumulative = outcomes[profile]
-        return values[min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(values) - 1)]
+        return values[
+            min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(values) - 1)
+        ]
 
     return truth, play
 
 
-def _walk(state: Any, policies: list[Any], chance: float, returns: dict[tuple[float, ...], float]) -> None:
+def _walk(
+    state: Any, policies: list[Any], chance: float, returns: dict[tuple[float, ...], float]
+) -> None:
     """Probability of each vector of returns."""
     if state.is_terminal():
         key = tuple(state.returns())

@@ -36,13 +36,25 @@ def first_good(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:
     return reciprocal_rank_gains((labels - 1).clamp(min=0), rankings, where)
 
 
-PG: dict[str, Any] = {"loss": "pg-rank", "loss_options": {"k": 10, "samples": 16, "utility": ndcg_gains}}
+PG: dict[str, Any] = {
+    "loss": "pg-rank",
+    "loss_options": {"k": 10, "samples": 16, "utility": ndcg_gains},
+}
 METHODS: dict[str, dict[str, Any]] = {
     "PG-RANK": PG,
     "PG-RANK, whole reward": {**PG, "loss_options": {**PG["loss_options"], "reward_to_go": False}},
-    "PG-RANK, no baseline": {**PG, "loss_options": {**PG["loss_options"], "reward_to_go": False, "baseline": "none"}},
-    "PG-RANK, GRPO's scaling": {**PG, "loss_options": {**PG["loss_options"], "reward_to_go": False, "baseline": "std"}},
-    "PG-RANK on reciprocal rank": {**PG, "loss_options": {**PG["loss_options"], "utility": first_good}},
+    "PG-RANK, no baseline": {
+        **PG,
+        "loss_options": {**PG["loss_options"], "reward_to_go": False, "baseline": "none"},
+    },
+    "PG-RANK, GRPO's scaling": {
+        **PG,
+        "loss_options": {**PG["loss_options"], "reward_to_go": False, "baseline": "std"},
+    },
+    "PG-RANK on reciprocal rank": {
+        **PG,
+        "loss_options": {**PG["loss_options"], "utility": first_good},
+    },
     "softmax (contrastive)": {"loss": "softmax"},
     "RankNet": {"loss": "ranknet"},
     "ListMLE": {"loss": "listmle"},
@@ -51,13 +63,32 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 CLAIMS = (
-    *(Claim(f"PG-RANK beats {m} on nDCG@10", "PG-RANK", m, NDCG) for m in ("softmax (contrastive)", "RankNet", "ListMLE", "ListNet", "LambdaRank")),
+    *(
+        Claim(f"PG-RANK beats {m} on nDCG@10", "PG-RANK", m, NDCG)
+        for m in ("softmax (contrastive)", "RankNet", "ListMLE", "ListNet", "LambdaRank")
+    ),
     Claim("PG-RANK loses at most .02 to RankNet", "PG-RANK", "RankNet", NDCG, -0.02),
-    Claim("The leave-one-out baseline beats none by .02", "PG-RANK, whole reward", "PG-RANK, no baseline", NDCG, 0.02),
+    Claim(
+        "The leave-one-out baseline beats none by .02",
+        "PG-RANK, whole reward",
+        "PG-RANK, no baseline",
+        NDCG,
+        0.02,
+    ),
     Claim("Reward-to-go beats the whole reward", "PG-RANK", "PG-RANK, whole reward", NDCG),
-    Claim("Trained on nDCG it is better in nDCG than trained on reciprocal rank", "PG-RANK", "PG-RANK on reciprocal rank", NDCG),
-    Claim("Trained on reciprocal rank it is better in that than trained on nDCG", "PG-RANK on reciprocal rank", "PG-RANK", RR),
-)  # fmt: skip
+    Claim(
+        "Trained on nDCG it is better in nDCG than trained on reciprocal rank",
+        "PG-RANK",
+        "PG-RANK on reciprocal rank",
+        NDCG,
+    ),
+    Claim(
+        "Trained on reciprocal rank it is better in that than trained on nDCG",
+        "PG-RANK on reciprocal rank",
+        "PG-RANK",
+        RR,
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -69,14 +100,21 @@ def run(scale: Scale, seed: int) -> Scores:
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         order = np.random.default_rng([seed, r]).permutation(len(data))[:lists]
-        train, validation = part(data, order[: lists * 3 // 4 + 1]), part(data, order[lists * 3 // 4 + 1 :])
+        train, validation = (
+            part(data, order[: lists * 3 // 4 + 1]),
+            part(data, order[lists * 3 // 4 + 1 :]),
+        )
         for method, options in METHODS.items():
             report(f"{method}: seed {r + 1} of {seeds}")
             torch.manual_seed(seed * 1000 + r)
             metric = RR if "reciprocal" in method else NDCG
-            trainer = RankerTrainer(Mlp(136, (32,)), metric=metric, epochs=epochs, seed=seed * 1000 + r, **options)
+            trainer = RankerTrainer(
+                Mlp(136, (32,)), metric=metric, epochs=epochs, seed=seed * 1000 + r, **options
+            )
             trainer.fit(train, validation)
-            rows += [(method, TEST, m, r, float(trainer.evaluate(test, m).mean())) for m in (NDCG, RR)]
+            rows += [
+                (method, TEST, m, r, float(trainer.evaluate(test, m).mean())) for m in (NDCG, RR)
+            ]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
 
@@ -84,5 +122,7 @@ def run(scale: Scale, seed: int) -> Scores:
 def part(data: RankingData, which: np.ndarray[tuple[int], np.dtype[np.int64]]) -> RankingData:
     """These queries alone."""
     rows = np.concatenate([np.arange(data.offsets[q], data.offsets[q + 1]) for q in which])
-    names = np.repeat([data.queries[q] for q in which], [data.offsets[q + 1] - data.offsets[q] for q in which])
+    names = np.repeat(
+        [data.queries[q] for q in which], [data.offsets[q + 1] - data.offsets[q] for q in which]
+    )
     return RankingData.of(names, data.labels[rows], data.features[rows], data.first_stage[rows])

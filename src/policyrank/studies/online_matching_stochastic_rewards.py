@@ -21,26 +21,83 @@ from policyrank.worlds import matching as m
 
 report: Callable[[str], None] = print
 RULES = ("balance", "least load", "greedy", "random", "last")
-SMALL, MANY, WORST, LP = "small instances", "many vertices", "worst instances", "tightness of bounds"
+SMALL, MANY, WORST, LP = (
+    "small instances",
+    "many vertices",
+    "worst instances",
+    "tightness of bounds",
+)
 RATIO = "ratio"
 TRIANGLES = tuple(f"thick triangles, mass {k}" for k in (1, 2, 3))
 CLAIMS = (
-    *(Claim(f"{rule} stays above .611 of the optimum on small instances", rule, "611", RATIO, tasks=(SMALL,)) for rule in ("balance", "greedy")),
-    Claim("No instance that the search finds brings balance below .611", "balance", "611", RATIO, tasks=(WORST,)),
-    Claim("The search brings the adversarial rule lower than balance", "balance", "last", RATIO, tasks=(WORST,)),
+    *(
+        Claim(
+            f"{rule} stays above .611 of the optimum on small instances",
+            rule,
+            "611",
+            RATIO,
+            tasks=(SMALL,),
+        )
+        for rule in ("balance", "greedy")
+    ),
+    Claim(
+        "No instance that the search finds brings balance below .611",
+        "balance",
+        "611",
+        RATIO,
+        tasks=(WORST,),
+    ),
+    Claim(
+        "The search brings the adversarial rule lower than balance",
+        "balance",
+        "last",
+        RATIO,
+        tasks=(WORST,),
+    ),
     Claim("Balance beats greedy on small instances", "balance", "greedy", RATIO, tasks=(SMALL,)),
-    Claim("Balance beats least load where chances differ", "balance", "least load", RATIO, tasks=(SMALL,)),
-    *(Claim(f"Balance beats the adversarial rule on thick triangles by .05 (mass {k})", "balance", "last", RATIO, 0.05, (f"thick triangles, mass {k}",)) for k in (1, 2, 3)),
+    Claim(
+        "Balance beats least load where chances differ",
+        "balance",
+        "least load",
+        RATIO,
+        tasks=(SMALL,),
+    ),
+    *(
+        Claim(
+            f"Balance beats the adversarial rule on thick triangles by .05 (mass {k})",
+            "balance",
+            "last",
+            RATIO,
+            0.05,
+            (f"thick triangles, mass {k}",),
+        )
+        for k in (1, 2, 3)
+    ),
     Claim("Balance beats ranking on thick triangles", "balance", "ranking", RATIO, tasks=TRIANGLES),
-    Claim("The stochastic configuration LP is tighter than the configuration LP by .02", "stochastic configuration", "configuration", "optimum over bound", 0.02),
-    Claim("The configuration LP is tighter than the matching LP", "configuration", "matching", "optimum over bound"),
+    Claim(
+        "The stochastic configuration LP is tighter than the configuration LP by .02",
+        "stochastic configuration",
+        "configuration",
+        "optimum over bound",
+        0.02,
+    ),
+    Claim(
+        "The configuration LP is tighter than the matching LP",
+        "configuration",
+        "matching",
+        "optimum over bound",
+    ),
     Claim("Balance beats greedy with many vertices", "balance", "greedy", RATIO, tasks=(MANY,)),
-)  # fmt: skip
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is an instance, a run or a search."""
-    small, runs, many, searches = {"smoke": (6, 10, 1, 2), "small": (200, 200, 5, 10), "full": (2000, 1000, 20, 50)}[scale]  # fmt: skip
+    small, runs, many, searches = {
+        "smoke": (6, 10, 1, 2),
+        "small": (200, 200, 5, 10),
+        "full": (2000, 1000, 20, 50),
+    }[scale]
     rng = np.random.default_rng(seed)
     rows: list[tuple[str, str, str, int, float]] = []
     for k in range(small):
@@ -61,13 +118,26 @@ def run(scale: Scale, seed: int) -> Scores:
             rows += [(rule, task, RATIO, k, float(v)) for k, v in enumerate(values)]
     for k in range(many):
         report(f"many vertices, instance {k + 1} of {many}")
-        x = m.random_bipartite(*((20, 60) if scale == "smoke" else (300, 1500)), degree=4, seed=seed * 1000 + k)
+        x = m.random_bipartite(
+            *((20, 60) if scale == "smoke" else (300, 1500)), degree=4, seed=seed * 1000 + k
+        )
         bound = m.bound(x, tolerance=1e-4)
-        rows += [(rule, MANY, RATIO, k, float(m.simulate(x, rule, runs=runs, seed=seed).mean() / bound)) for rule in m.RULES]  # fmt: skip
+        rows += [
+            (rule, MANY, RATIO, k, float(m.simulate(x, rule, runs=runs, seed=seed).mean() / bound))
+            for rule in m.RULES
+        ]
     for k in range(searches):
         report(f"search {k + 1} of {searches}")
         for rule in ("balance", "last"):
-            _, ratio = m.worst_instance(rule, 3, 6, chances=(0.0, 0.1), starts=1 if scale == "smoke" else 4, steps=5 if scale == "smoke" else 120, seed=seed * 1000 + k)  # fmt: skip
+            _, ratio = m.worst_instance(
+                rule,
+                3,
+                6,
+                chances=(0.0, 0.1),
+                starts=1 if scale == "smoke" else 4,
+                steps=5 if scale == "smoke" else 120,
+                seed=seed * 1000 + k,
+            )
             rows.append((rule, WORST, RATIO, k, ratio))
         rows.append(("611", WORST, RATIO, k, 0.611))
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)

@@ -38,17 +38,61 @@ MEASURES = {
     "query words among the added": "query_share",
 }
 CLAIMS = (
-    Claim("The imitation's first ten overlap by .2 more than chance", "imitation", "chance", "overlap", 0.2),
-    Claim("The imitation overlaps no less than BM25, but for .02", "imitation", "BM25", "overlap", -0.02),
-    *(Claim(f"The trigger lifts more than {m}", "trigger", m, "boost") for m in ("random words", "anchor words", "substitution")),
-    Claim("Words of the anchor lift more than random words", "anchor words", "random words", "boost"),
+    Claim(
+        "The imitation's first ten overlap by .2 more than chance",
+        "imitation",
+        "chance",
+        "overlap",
+        0.2,
+    ),
+    Claim(
+        "The imitation overlaps no less than BM25, but for .02",
+        "imitation",
+        "BM25",
+        "overlap",
+        -0.02,
+    ),
+    *(
+        Claim(f"The trigger lifts more than {m}", "trigger", m, "boost")
+        for m in ("random words", "anchor words", "substitution")
+    ),
+    Claim(
+        "Words of the anchor lift more than random words", "anchor words", "random words", "boost"
+    ),
     Claim("The trigger raises nine of ten documents", "trigger", "nine of ten", "success"),
-    Claim("Fluency and coherence cost at most ten ranks", "trigger", "trigger, unguarded", "boost", -10),
-    Claim("Fluency and coherence make the trigger harder to detect", "trigger, unguarded", "trigger", "flagged"),
-    Claim("The inserted query is detected more often than the trigger", "query inserted", "trigger", "flagged"),
-    Claim("Trying all the query's triggers flatters the trigger", "trigger, best of the query's", "trigger", "boost"),
-    Claim("Scoring by the least of deletions takes 20 ranks of the trigger", "trigger, where the defence was tried", "trigger, defended", "boost", 20),
-)  # fmt: skip
+    Claim(
+        "Fluency and coherence cost at most ten ranks",
+        "trigger",
+        "trigger, unguarded",
+        "boost",
+        -10,
+    ),
+    Claim(
+        "Fluency and coherence make the trigger harder to detect",
+        "trigger, unguarded",
+        "trigger",
+        "flagged",
+    ),
+    Claim(
+        "The inserted query is detected more often than the trigger",
+        "query inserted",
+        "trigger",
+        "flagged",
+    ),
+    Claim(
+        "Trying all the query's triggers flatters the trigger",
+        "trigger, best of the query's",
+        "trigger",
+        "boost",
+    ),
+    Claim(
+        "Scoring by the least of deletions takes 20 ranks of the trigger",
+        "trigger, where the defence was tried",
+        "trigger, defended",
+        "boost",
+        20,
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -72,7 +116,8 @@ def run(scale: Scale, seed: int) -> Scores:
         encode_texts(encoder, list(documents.values()), cache="minilm"),
     )
     victim = cosine_scorer(
-        encoder, known=dict(zip([*queries.values(), *documents.values()], [*asked, *vectors], strict=True))
+        encoder,
+        known=dict(zip([*queries.values(), *documents.values()], [*asked, *vectors], strict=True)),
     )
     nearest = {
         q: [names[i] for i in np.argsort(-(vectors @ v), kind="stable")[:depth]]
@@ -81,9 +126,15 @@ def run(scale: Scale, seed: int) -> Scores:
     rows: list[tuple[str, str, int, float]] = []
     for s in range(seeds):
         found = attack(
-            victim, queries, documents, nearest, attacked=attacked, lists=lists, seed=seed * 1000 + s,
+            victim,
+            queries,
+            documents,
+            nearest,
+            attacked=attacked,
+            lists=lists,
+            seed=seed * 1000 + s,
             report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
-        )  # fmt: skip
+        )
         rows += _rows(found, victim, queries, documents, nearest, s, tried)
     methods, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, [WHERE] * len(rows), values, metric=metrics, replicate=replicates)
@@ -119,7 +170,8 @@ def _rows(
         mine = part.filter(part["method"] == "trigger")
         scores = victim(queries[q], list(own.values()))
         triggers = {
-            d: words(found.texts["trigger", q, d])[: -len(words(documents[d])) or None] for d in mine["document"]
+            d: words(found.texts["trigger", q, d])[: -len(words(documents[d])) or None]
+            for d in mine["document"]
         }
         position = {d: i for i, d in enumerate(own)}
         best = []
@@ -139,5 +191,12 @@ def _rows(
                     - rank_of(defended(queries[q], [found.texts["trigger", q, d]])[0], others)
                 )
             out.append(("trigger, defended", "boost", r, float(np.mean(gains))))
-            out.append(("trigger, where the defence was tried", "boost", r, float((mine["old"] - mine["new"]).mean())))  # type: ignore[arg-type]
+            out.append(
+                (
+                    "trigger, where the defence was tried",
+                    "boost",
+                    r,
+                    float((mine["old"] - mine["new"]).mean()),  # type: ignore[arg-type]
+                )
+            )
     return out

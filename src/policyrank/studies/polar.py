@@ -36,18 +36,86 @@ POOLS = (2, 8, 32, 512)
 SHOTS = (50, 200, 1000, 4000)
 ACCURACY, REAL, KL = "accuracy", "pair accuracy, real answers", "KL from the target"
 CLAIMS = (
-    Claim("Pre-trained on 512 policies it knows unseen ones better than likeness of tokens does", "pool of 512", "likeness of tokens", ACCURACY, tasks=("unseen policies",)),
-    *(Claim(f"A pool of {b} beats a pool of {a}", f"pool of {b}", f"pool of {a}", ACCURACY, tasks=("unseen policies",)) for a, b in pairwise(POOLS)),
-    *(Claim(f"With {n} labels, pre-trained beats from scratch", "pre-trained", "from scratch", ACCURACY, tasks=(f"{n} labels",)) for n in SHOTS),
-    Claim("Pre-trained with 50 labels beats from scratch with 4,000", "pre-trained", "from scratch", ACCURACY, tasks=("50 labels",), than_tasks=("4000 labels",)),
-    *(Claim(f"By another criterion, with {n} labels pre-trained beats from scratch (a negative control)", "pre-trained", "from scratch", ACCURACY, tasks=(f"another criterion, {n} labels",)) for n in (1000, 4000)),
-    Claim("Fine-tuning on its rewards gets nearer to the target than imitation of the references", "policy gradient on rewards", "imitation of references", KL),
-    Claim("With the log-ratio to the start taken from the rewards too", "rewards less log-ratio", "imitation of references", KL),
+    Claim(
+        "Pre-trained on 512 policies it knows unseen ones better than likeness of tokens does",
+        "pool of 512",
+        "likeness of tokens",
+        ACCURACY,
+        tasks=("unseen policies",),
+    ),
+    *(
+        Claim(
+            f"A pool of {b} beats a pool of {a}",
+            f"pool of {b}",
+            f"pool of {a}",
+            ACCURACY,
+            tasks=("unseen policies",),
+        )
+        for a, b in pairwise(POOLS)
+    ),
+    *(
+        Claim(
+            f"With {n} labels, pre-trained beats from scratch",
+            "pre-trained",
+            "from scratch",
+            ACCURACY,
+            tasks=(f"{n} labels",),
+        )
+        for n in SHOTS
+    ),
+    Claim(
+        "Pre-trained with 50 labels beats from scratch with 4,000",
+        "pre-trained",
+        "from scratch",
+        ACCURACY,
+        tasks=("50 labels",),
+        than_tasks=("4000 labels",),
+    ),
+    *(
+        Claim(
+            f"By another criterion, with {n} labels pre-trained beats from scratch (a negative control)",
+            "pre-trained",
+            "from scratch",
+            ACCURACY,
+            tasks=(f"another criterion, {n} labels",),
+        )
+        for n in (1000, 4000)
+    ),
+    Claim(
+        "Fine-tuning on its rewards gets nearer to the target than imitation of the references",
+        "policy gradient on rewards",
+        "imitation of references",
+        KL,
+    ),
+    Claim(
+        "With the log-ratio to the start taken from the rewards too",
+        "rewards less log-ratio",
+        "imitation of references",
+        KL,
+    ),
     Claim("That gets nearer than the policy before", "rewards less log-ratio", "before", KL),
-    Claim("Imitation, then that, gets nearer than imitation", "imitation, then rewards less log-ratio", "imitation of references", KL),
-    *(Claim(f"Real answers: fine-tuned beats {m}", "fine-tuned", m, REAL) for m in ("cosine to the reference", "longest first", "same head without reference", "pre-trained")),
-    Claim("Real answers: pre-training helps fine-tuning", "pre-trained and fine-tuned", "fine-tuned", REAL),
-)  # fmt: skip
+    Claim(
+        "Imitation, then that, gets nearer than imitation",
+        "imitation, then rewards less log-ratio",
+        "imitation of references",
+        KL,
+    ),
+    *(
+        Claim(f"Real answers: fine-tuned beats {m}", "fine-tuned", m, REAL)
+        for m in (
+            "cosine to the reference",
+            "longest first",
+            "same head without reference",
+            "pre-trained",
+        )
+    ),
+    Claim(
+        "Real answers: pre-training helps fine-tuning",
+        "pre-trained and fine-tuned",
+        "fine-tuned",
+        REAL,
+    ),
+)
 
 
 class Policies:
@@ -65,14 +133,18 @@ class Policies:
 
     def log_probs(self, z: Tensor, x: Tensor, before: Tensor, t: int) -> Tensor:
         """Of the next token, (n, tokens)."""
-        logits = torch.einsum("nd,dnk->nk", z, self.place[:, x[:, t % self.world.prompt]] + self.follow[:, before])
+        logits = torch.einsum(
+            "nd,dnk->nk", z, self.place[:, x[:, t % self.world.prompt]] + self.follow[:, before]
+        )
         return torch.log_softmax(logits, dim=-1)
 
     def write(self, z: Tensor, x: Tensor) -> Tensor:
         """One answer of each policy to its prompt, (n, answer)."""
         before, out = torch.full((len(x),), self.world.tokens), []
         for t in range(self.world.answer):
-            before = torch.multinomial(self.log_probs(z, x, before, t).exp(), 1, generator=self.rng)[:, 0]
+            before = torch.multinomial(
+                self.log_probs(z, x, before, t).exp(), 1, generator=self.rng
+            )[:, 0]
             out.append(before)
         return torch.stack(out, dim=1)
 
@@ -120,7 +192,9 @@ class Discriminator(nn.Module):
         return self.head(torch.cat([ref, own, ref * own], dim=-1)).squeeze(-1)
 
 
-def learn(model: Any, batches: Callable[[], tuple[Tensor, ...]], steps: int, lr: float = 1e-3) -> Any:
+def learn(
+    model: Any, batches: Callable[[], tuple[Tensor, ...]], steps: int, lr: float = 1e-3
+) -> Any:
     """Train so that the first candidate outranks the others."""
     optimiser = torch.optim.Adam(model.parameters(), lr=lr)
     for _ in range(steps):
@@ -145,7 +219,11 @@ def likeness(x: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a seed, of the real answers a fold."""
-    seeds, steps, tune, folds = {"smoke": (2, 5, 5, 0), "small": (5, 3000, 600, 5), "full": (20, 20_000, 2500, 5)}[scale]  # fmt: skip
+    seeds, steps, tune, folds = {
+        "smoke": (2, 5, 5, 0),
+        "small": (5, 3000, 600, 5),
+        "full": (20, 20_000, 2500, 5),
+    }[scale]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
@@ -153,42 +231,73 @@ def run(scale: Scale, seed: int) -> Scores:
         policies = Policies(world, seed * 1000 + r)
         torch.manual_seed(seed * 1000 + r)
         test, graded = policies.triples(4000), policies.graded(4000)
-        rows.append(("likeness of tokens", "unseen policies", ACCURACY, r, accuracy(likeness(*test))))
+        rows.append(
+            ("likeness of tokens", "unseen policies", ACCURACY, r, accuracy(likeness(*test)))
+        )
         for size in POOLS:
             report(f"seed {r + 1} of {seeds}: pool of {size}")
             pool = policies.points(size)
-            model = learn(Discriminator(world), lambda pool=pool, policies=policies: policies.triples(256, pool), steps)  # type: ignore[misc]
+            model = learn(
+                Discriminator(world),
+                lambda pool=pool, policies=policies: policies.triples(256, pool),  # type: ignore[misc]
+                steps,
+            )
             with torch.no_grad():
-                rows.append((f"pool of {size}", "unseen policies", ACCURACY, r, accuracy(model(*test))))
+                rows.append(
+                    (f"pool of {size}", "unseen policies", ACCURACY, r, accuracy(model(*test)))
+                )
         with torch.no_grad():
-            rows.append(("likeness of tokens", "no labels", ACCURACY, r, accuracy(likeness(*graded))))
+            rows.append(
+                ("likeness of tokens", "no labels", ACCURACY, r, accuracy(likeness(*graded)))
+            )
             rows.append(("pre-trained", "no labels", ACCURACY, r, accuracy(model(*graded))))
         other = SequenceWorld(seed * 1000 + r + 500)
         by_reward = reordered(other, policies.graded(4000))
         for n in SHOTS:
             report(f"seed {r + 1} of {seeds}: {n} labels")
             known = policies.graded(n)
-            for task, data, held in ((f"{n} labels", known, graded), (f"another criterion, {n} labels", reordered(other, known), by_reward)):  # fmt: skip
-                for method, start in (("pre-trained", copy.deepcopy(model)), ("from scratch", Discriminator(world))):
-                    tuned = learn(start, lambda data=data, n=n: tuple(d[torch.randint(n, (128,))] for d in data), tune)  # type: ignore[misc]  # fmt: skip
+            for task, data, held in (
+                (f"{n} labels", known, graded),
+                (f"another criterion, {n} labels", reordered(other, known), by_reward),
+            ):
+                for method, start in (
+                    ("pre-trained", copy.deepcopy(model)),
+                    ("from scratch", Discriminator(world)),
+                ):
+                    tuned = learn(
+                        start,
+                        lambda data=data, n=n: tuple(d[torch.randint(n, (128,))] for d in data),  # type: ignore[misc]
+                        tune,
+                    )
                     with torch.no_grad():
                         rows.append((method, task, ACCURACY, r, accuracy(tuned(*held))))
         report(f"seed {r + 1} of {seeds}: fine-tuning on rewards")
-        rows += [(m, "fine-tuning", KL, r, v) for m, v in fine_tuned(policies, model, r, **({"rounds": 2, "steps": 5} if scale == "smoke" else {})).items()]  # fmt: skip
+        rows += [
+            (m, "fine-tuning", KL, r, v)
+            for m, v in fine_tuned(
+                policies, model, r, **({"rounds": 2, "steps": 5} if scale == "smoke" else {})
+            ).items()
+        ]
     if folds:
         rows += real_answers(folds, seed)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=[KL])
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=[KL]
+    )
 
 
-def reordered(world: SequenceWorld, data: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def reordered(
+    world: SequenceWorld, data: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
     """The same triples, the candidate of higher reward first."""
     x, reference, y = data
     order = world.reward(x, y).argsort(dim=1, descending=True)
     return x, reference, y[torch.arange(len(y))[:, None], order]
 
 
-def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int = 60, steps: int = 600) -> dict[str, float]:  # fmt: skip
+def fine_tuned(
+    policies: Policies, model: Discriminator, seed: int, rounds: int = 60, steps: int = 600
+) -> dict[str, float]:
     """KL from the target policy of what imitation and the discriminator's rewards make of another one."""
     world = policies.world
     z, target = policies.points(1), policies.points(1)
@@ -202,7 +311,14 @@ def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int 
         optimiser.step()
     x = policies.prompts(300)
     reference = policies.write(target.expand(300, -1), x)
-    taught = align(base, RankedSequences(x, reference[:, None], torch.zeros(300, 1)), best_only, epochs=20 if rounds > 2 else 1, lr=5e-4, seed=seed)  # fmt: skip
+    taught = align(
+        base,
+        RankedSequences(x, reference[:, None], torch.zeros(300, 1)),
+        best_only,
+        epochs=20 if rounds > 2 else 1,
+        lr=5e-4,
+        seed=seed,
+    )
     held = policies.prompts(400)
 
     def rewarded(start: SequencePolicy, kl: float = 0.0) -> SequencePolicy:
@@ -213,13 +329,23 @@ def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int 
             with torch.no_grad():
                 far = (student(x[group], y) - start(x[group], y)).sum(dim=-1)
                 scores = model(x[group], reference[group], y) - kl * far
-            student = align(student, RankedSequences(x[group], y, scores), "grpo", epochs=2, lr=5e-4, seed=number, scale=False)  # fmt: skip
+            student = align(
+                student,
+                RankedSequences(x[group], y, scores),
+                "grpo",
+                epochs=2,
+                lr=5e-4,
+                seed=number,
+                scale=False,
+            )
         return student
 
     def distance(policy: SequencePolicy) -> float:
         y = policy.sample(held, 4, seed=seed)
         with torch.no_grad():
-            own = torch.log_softmax(policy.head(policy.states(held, y)[..., :-1, :]), dim=-1).flatten(0, 1)
+            own = torch.log_softmax(
+                policy.head(policy.states(held, y)[..., :-1, :]), dim=-1
+            ).flatten(0, 1)
             flat, long = y.flatten(0, 1), held.repeat_interleave(4, dim=0)
             total = torch.zeros(len(flat))
             for t in range(world.answer):
@@ -228,7 +354,13 @@ def fine_tuned(policies: Policies, model: Discriminator, seed: int, rounds: int 
                 total += (own[:, t].exp() * (own[:, t] - theirs)).sum(dim=-1)
         return float(total.mean())
 
-    students = {"before": base, "imitation of references": taught, "policy gradient on rewards": rewarded(base), "rewards less log-ratio": rewarded(base, 1.0), "imitation, then rewards less log-ratio": rewarded(taught, 1.0)}  # fmt: skip
+    students = {
+        "before": base,
+        "imitation of references": taught,
+        "policy gradient on rewards": rewarded(base),
+        "rewards less log-ratio": rewarded(base, 1.0),
+        "imitation, then rewards less log-ratio": rewarded(taught, 1.0),
+    }
     return {name: distance(policy) for name, policy in students.items()}
 
 
@@ -238,11 +370,15 @@ class Head(nn.Module):
     def __init__(self, width: int, reference: bool = True) -> None:
         super().__init__()
         self.reference = reference
-        self.net = nn.Sequential(nn.Linear((3 if reference else 1) * width, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.net = nn.Sequential(
+            nn.Linear((3 if reference else 1) * width, 64), nn.ReLU(), nn.Linear(64, 1)
+        )
 
     def forward(self, reference: Tensor, candidates: Tensor) -> Tensor:
         ref = reference[:, None].expand_as(candidates)
-        return self.net(torch.cat([ref, candidates, ref * candidates], dim=-1) if self.reference else candidates).squeeze(-1)  # fmt: skip
+        return self.net(
+            torch.cat([ref, candidates, ref * candidates], dim=-1) if self.reference else candidates
+        ).squeeze(-1)
 
 
 def real_answers(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
@@ -254,13 +390,20 @@ def real_answers(folds: int, seed: int) -> list[tuple[str, str, str, int, float]
     ]  # the same ten models in the same order
     report("encoding AlpacaEval's answers")
     texts = [a for x in lists for a in x.completions]
-    e = torch.from_numpy(encode_texts(load_encoder("minilm"), texts, cache="minilm")).unflatten(0, (len(lists), 10))
+    e = torch.from_numpy(encode_texts(load_encoder("minilm"), texts, cache="minilm")).unflatten(
+        0, (len(lists), 10)
+    )
     psi = torch.tensor([x.labels for x in lists])
     length = torch.tensor([[float(len(a)) for a in x.completions] for x in lists])
     best = psi.argmax(dim=1)
     at = torch.arange(len(lists))
     rest = torch.stack([torch.tensor([k for k in range(10) if k != b]) for b in best.tolist()])
-    ref, cand, y, long = e[at, best], e[at[:, None], rest], psi[at[:, None], rest], length[at[:, None], rest]
+    ref, cand, y, long = (
+        e[at, best],
+        e[at[:, None], rest],
+        psi[at[:, None], rest],
+        length[at[:, None], rest],
+    )
     fold = torch.from_numpy(np.random.default_rng(seed).permutation(len(lists)) % folds)
     rows = []
     for f in range(folds):
@@ -268,7 +411,9 @@ def real_answers(folds: int, seed: int) -> list[tuple[str, str, str, int, float]
         train, held = torch.nonzero(fold != f)[:, 0], fold == f
         generator = torch.Generator().manual_seed(f)
 
-        def batch(n: int = 256, train: Tensor = train, generator: torch.Generator = generator) -> tuple[Tensor, Tensor]:
+        def batch(
+            n: int = 256, train: Tensor = train, generator: torch.Generator = generator
+        ) -> tuple[Tensor, Tensor]:
             i, j = (train[torch.randint(len(train), (n,), generator=generator)] for _ in range(2))
             a = torch.randint(10, (n,), generator=generator)
             b = (a + torch.randint(1, 10, (n,), generator=generator)) % 10
@@ -279,16 +424,24 @@ def real_answers(folds: int, seed: int) -> list[tuple[str, str, str, int, float]
         found = {
             "pre-trained": pre(ref[held], cand[held]),
             "fine-tuned": ranked(Head(e.shape[-1]), ref, cand, y, train)(ref[held], cand[held]),
-            "pre-trained and fine-tuned": ranked(copy.deepcopy(pre), ref, cand, y, train)(ref[held], cand[held]),
-            "same head without reference": ranked(Head(e.shape[-1], False), ref, cand, y, train)(ref[held], cand[held]),
+            "pre-trained and fine-tuned": ranked(copy.deepcopy(pre), ref, cand, y, train)(
+                ref[held], cand[held]
+            ),
+            "same head without reference": ranked(Head(e.shape[-1], False), ref, cand, y, train)(
+                ref[held], cand[held]
+            ),
             "cosine to the reference": (cand[held] * ref[held][:, None]).sum(dim=-1),
             "longest first": long[held],
         }
-        rows += [(m, "AlpacaEval", REAL, f, in_order(y[held], s.detach())) for m, s in found.items()]
+        rows += [
+            (m, "AlpacaEval", REAL, f, in_order(y[held], s.detach())) for m, s in found.items()
+        ]
     return rows
 
 
-def ranked(model: Head, ref: Tensor, cand: Tensor, y: Tensor, train: Tensor, epochs: int = 20) -> Head:
+def ranked(
+    model: Head, ref: Tensor, cand: Tensor, y: Tensor, train: Tensor, epochs: int = 20
+) -> Head:
     """Bradley-Terry over all pairs of each list."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     for _ in range(epochs):

@@ -41,21 +41,45 @@ LOSSES = (0.58, 0.33, 0.072, 0.010)
 
 CLAIMS = (
     Claim("The model ranks better than a coin", "model", "coin", ACCURACY),
-    Claim("The model ranks better than taking the shorter answer", "model", "shorter answer", ACCURACY),
+    Claim(
+        "The model ranks better than taking the shorter answer", "model", "shorter answer", ACCURACY
+    ),
     Claim("Per token, the model ranks better than a coin", "model, per token", "coin", ACCURACY),
     Claim("The ideal at beta .1 lies far (.2) above the model", "ideal", "model", IDEAL[0.1], 0.2),
-    Claim("Per token, the ideal at beta .1 lies far (.2) above the model", "ideal, per token", "model, per token", IDEAL[0.1], 0.2),
-    Claim("At beta 1 the released code's ideal lies above the theorem's (.1)", "ideal, released code", "ideal", IDEAL[1.0], 0.1),
+    Claim(
+        "Per token, the ideal at beta .1 lies far (.2) above the model",
+        "ideal, per token",
+        "model, per token",
+        IDEAL[0.1],
+        0.2,
+    ),
+    Claim(
+        "At beta 1 the released code's ideal lies above the theorem's (.1)",
+        "ideal, released code",
+        "ideal",
+        IDEAL[1.0],
+        0.1,
+    ),
     Claim("... and at beta 10", "ideal, released code", "ideal", IDEAL[10.0], 0.1),
-    Claim("In training, reward accuracy runs ahead of ranking accuracy (.2)", "reward accuracy", "ranking accuracy", TABULAR, 0.2,
-          tuple(f"loss {x:g}" for x in LOSSES[:2])),
-)  # fmt: skip
+    Claim(
+        "In training, reward accuracy runs ahead of ranking accuracy (.2)",
+        "reward accuracy",
+        "ranking accuracy",
+        TABULAR,
+        0.2,
+        tuple(f"loss {x:g}" for x in LOSSES[:2]),
+    ),
+)
 
 
 def released_ideal(chosen: Float, rejected: Float, alpha: Float, beta: float) -> NDArray[np.bool_]:
     """Whether the paper's released code counts the ideal as ranking a pair rightly (not the theorem's formula)."""
     with np.errstate(over="ignore"):
-        ratio = np.exp(np.minimum(logit(np.clip(alpha, 1e-3, 1 - 1e-3)) / beta + np.log(chosen / rejected), 700))
+        ratio = np.exp(
+            np.minimum(
+                logit(np.clip(alpha, 1e-3, 1 - 1e-3)) / beta + np.log(chosen / rejected), 700
+            )
+        )
     return (ratio > 1) & (np.abs(ratio - 1) >= 0.05)
 
 
@@ -99,31 +123,46 @@ def run(scale: Scale, seed: int) -> Scores:
     pairs = read_pairs(data)
     report("loading SmolLM2-135M-Instruct")
     model, tokenizer = smollm2(None if scale == "full" else "cpu")
-    chosen, rejected = score_pairs(pairs, model, tokenizer, report=lambda done, of: report(f"{done} of {of} answers"))
+    chosen, rejected = score_pairs(
+        pairs, model, tokenizer, report=lambda done, of: report(f"{done} of {of} answers")
+    )
     w, lo = (np.array([x.logprob for x in side]) for side in (chosen, rejected))
-    nw, nl = (np.array([max(x.tokens, 1) for x in side], dtype=float) for side in (chosen, rejected))
+    nw, nl = (
+        np.array([max(x.tokens, 1) for x in side], dtype=float) for side in (chosen, rejected)
+    )
     alpha = np.array([p.alpha for p in pairs], dtype=float)
     right: dict[tuple[str, str], Float] = {
-        ("model", ACCURACY): (w >= lo).astype(float), ("model, per token", ACCURACY): (w / nw >= lo / nl).astype(float),
-        ("shorter answer", ACCURACY): np.where(nw == nl, 0.5, nw < nl), ("coin", ACCURACY): np.full(len(w), 0.5),
-    }  # fmt: skip
+        ("model", ACCURACY): (w >= lo).astype(float),
+        ("model, per token", ACCURACY): (w / nw >= lo / nl).astype(float),
+        ("shorter answer", ACCURACY): np.where(nw == nl, 0.5, nw < nl),
+        ("coin", ACCURACY): np.full(len(w), 0.5),
+    }
     for beta, metric in IDEAL.items():
         right |= {
-            ("model", metric): right["model", ACCURACY], ("model, per token", metric): right["model, per token", ACCURACY],
+            ("model", metric): right["model", ACCURACY],
+            ("model, per token", metric): right["model, per token", ACCURACY],
             ("ideal", metric): (idealized_log_ratio(w - lo, alpha, beta) > 0).astype(float),
-            ("ideal, per token", metric): (idealized_log_ratio(w / nw - lo / nl, alpha, beta) > 0).astype(float),
+            ("ideal, per token", metric): (
+                idealized_log_ratio(w / nw - lo / nl, alpha, beta) > 0
+            ).astype(float),
             ("ideal, released code", metric): released_ideal(w, lo, alpha, beta).astype(float),
-        }  # fmt: skip
+        }
     prompt = np.array([r["slug"] for r in data])
     for slug in np.unique(prompt):
         rows += [
-            (method, str(slug), metric, 0, float(v[prompt == slug].mean())) for (method, metric), v in right.items()
+            (method, str(slug), metric, 0, float(v[prompt == slug].mean()))
+            for (method, metric), v in right.items()
         ]
     for r in range({"smoke": 2, "small": 20, "full": 100}[scale]):
         reference = np.random.default_rng([seed, r]).normal(0, 30, size=2000)
-        rows += [("reward accuracy", "before", TABULAR, r, 0.0), ("ranking accuracy", "before", TABULAR, r, float((reference >= 0).mean()))]  # fmt: skip
+        rows += [
+            ("reward accuracy", "before", TABULAR, r, 0.0),
+            ("ranking accuracy", "before", TABULAR, r, float((reference >= 0).mean())),
+        ]
         for level, (h, _) in zip(LOSSES, tabular_dpo(reference, 0.1, LOSSES), strict=True):
-            rows += [("reward accuracy", f"loss {level:g}", TABULAR, r, float((h > reference).mean())),
-                     ("ranking accuracy", f"loss {level:g}", TABULAR, r, float((h >= 0).mean()))]  # fmt: skip
+            rows += [
+                ("reward accuracy", f"loss {level:g}", TABULAR, r, float((h > reference).mean())),
+                ("ranking accuracy", f"loss {level:g}", TABULAR, r, float((h >= 0).mean())),
+            ]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)

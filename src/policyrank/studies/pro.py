@@ -47,24 +47,71 @@ METHODS: dict[str, dict[str, Any]] = {
 SIZES = (2, 3, 5, 8)
 LISTS = "AlpacaEval"
 CLAIMS = (
-    *(Claim(f"PRO beats {m} on lists of {n}", "PRO", m, "win rate", tasks=(f"n={n}",)) for m in ("RRHF", "imitation of the best") for n in SIZES),
-    Claim("PRO on lists of 8 beats PRO on pairs", "PRO", "PRO", "win rate", tasks=("n=8",), than_tasks=("n=2",)),
-    Claim("Gaps beat equal gaps on pairs", "PRO", "PRO, equal gaps (ListMLE)", "win rate", tasks=("n=2",)),
-    Claim("Gaps beat equal gaps on lists of 8", "PRO", "PRO, equal gaps (ListMLE)", "win rate", tasks=("n=8",)),
-    Claim("A linear scorer trained by the staged loss beats the longest answer", "staged loss", "longest first", "NDCG", tasks=(LISTS,)),
-    Claim("With the length among its features too", "staged loss and length", "longest first", "NDCG", tasks=(LISTS,)),
-    Claim("The staged loss beats ListMLE on real lists", "staged loss", "ListMLE", "NDCG", tasks=(LISTS,)),
-)  # fmt: skip
+    *(
+        Claim(f"PRO beats {m} on lists of {n}", "PRO", m, "win rate", tasks=(f"n={n}",))
+        for m in ("RRHF", "imitation of the best")
+        for n in SIZES
+    ),
+    Claim(
+        "PRO on lists of 8 beats PRO on pairs",
+        "PRO",
+        "PRO",
+        "win rate",
+        tasks=("n=8",),
+        than_tasks=("n=2",),
+    ),
+    Claim(
+        "Gaps beat equal gaps on pairs",
+        "PRO",
+        "PRO, equal gaps (ListMLE)",
+        "win rate",
+        tasks=("n=2",),
+    ),
+    Claim(
+        "Gaps beat equal gaps on lists of 8",
+        "PRO",
+        "PRO, equal gaps (ListMLE)",
+        "win rate",
+        tasks=("n=8",),
+    ),
+    Claim(
+        "A linear scorer trained by the staged loss beats the longest answer",
+        "staged loss",
+        "longest first",
+        "NDCG",
+        tasks=(LISTS,),
+    ),
+    Claim(
+        "With the length among its features too",
+        "staged loss and length",
+        "longest first",
+        "NDCG",
+        tasks=(LISTS,),
+    ),
+    Claim(
+        "The staged loss beats ListMLE on real lists",
+        "staged loss",
+        "ListMLE",
+        "NDCG",
+        tasks=(LISTS,),
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world, of the real lists a fold."""
-    seeds, prompts, epochs, folds = {"smoke": (2, 64, 2, 0), "small": (10, 1500, 4, 5), "full": (50, 1500, 4, 5)}[scale]
+    seeds, prompts, epochs, folds = {
+        "smoke": (2, 64, 2, 0),
+        "small": (10, 1500, 4, 5),
+        "full": (50, 1500, 4, 5),
+    }[scale]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         world = SequenceWorld(seed * 1000 + r)
-        base = imitate(world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600)
+        base = imitate(
+            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
+        )
         arena, x = Arena.of(world, base, r), world.prompts(prompts, seed=r * 7919 + 1)
         for n in SIZES:
             y = base.sample(x, n, seed=r * 7919 + 2)
@@ -76,7 +123,9 @@ def run(scale: Scale, seed: int) -> Scores:
     if folds:
         rows += real_lists(folds, seed)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"])
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
+    )
 
 
 def real_lists(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
@@ -86,13 +135,17 @@ def real_lists(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
     lists = [x for x, _ in datasets.load("alpacaeval") if len(x.completions) == 10]
     report("encoding AlpacaEval's answers")
     encoder = load_encoder("minilm")
-    answers = torch.from_numpy(encode_texts(encoder, [a for x in lists for a in x.completions], cache="minilm")).unflatten(0, (len(lists), 10))  # fmt: skip
+    answers = torch.from_numpy(
+        encode_texts(encoder, [a for x in lists for a in x.completions], cache="minilm")
+    ).unflatten(0, (len(lists), 10))
     asked = torch.from_numpy(encode_texts(encoder, [str(x.prompt) for x in lists], cache="minilm"))
     psi = torch.tensor([x.labels for x in lists])
     length = torch.tensor([[len(a) for a in x.completions] for x in lists]).float()
     features = torch.cat([answers, answers * asked[:, None]], dim=-1)
     long = (length.log() - length.log().mean()) / length.log().std()
-    labels = (psi - psi.mean(dim=1, keepdim=True)) / psi.std(dim=1, correction=0, keepdim=True).clamp(min=1e-8)
+    labels = (psi - psi.mean(dim=1, keepdim=True)) / psi.std(
+        dim=1, correction=0, keepdim=True
+    ).clamp(min=1e-8)
     fold = np.random.default_rng(seed).permutation(len(lists)) % folds
     rows = []
     for f in range(folds):
@@ -100,7 +153,9 @@ def real_lists(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
         held = torch.from_numpy(fold == f)
         found = {
             "staged loss": fitted(features, labels, held, staged),
-            "staged loss and length": fitted(torch.cat([features, long[..., None]], dim=-1), labels, held, staged),
+            "staged loss and length": fitted(
+                torch.cat([features, long[..., None]], dim=-1), labels, held, staged
+            ),
             "ListMLE": fitted(features, labels, held, LOSSES["listmle"]),
             "longest first": length[held],
             "in the order of the file": -torch.arange(10.0).expand(int(held.sum()), 10),
@@ -112,7 +167,9 @@ def real_lists(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
 def ndcg(labels: Tensor, scores: Tensor) -> float:
     """Mean over lists, gain 2^label - 1."""
     order = scores.argsort(dim=1, descending=True)[None]
-    return float(ndcg_gains(labels, order, torch.ones_like(labels, dtype=torch.bool)).sum(dim=-1).mean())
+    return float(
+        ndcg_gains(labels, order, torch.ones_like(labels, dtype=torch.bool)).sum(dim=-1).mean()
+    )
 
 
 def staged(scores: Tensor, labels: Tensor) -> Tensor:
@@ -120,7 +177,9 @@ def staged(scores: Tensor, labels: Tensor) -> Tensor:
     return pro(scores, labels, lengths=torch.ones_like(labels), sft_weight=0.0, centre=True)
 
 
-def fitted(features: Tensor, labels: Tensor, held: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def fitted(
+    features: Tensor, labels: Tensor, held: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     """Scores of the held-out lists under a linear scorer that learned from the others."""
     torch.manual_seed(0)
     model = torch.nn.Linear(features.shape[-1], 1)

@@ -34,17 +34,66 @@ WORLD = "short sequences"
 ANCHOR = "FuseChat-Llama-3.1-8B-Instruct"
 JUDGES = ("noise .5", "noise 1.5", "likeness", "chance")
 CLAIMS = (
-    *(Claim(f"{how}, judge with {judge}: better than with scores of chance by .02", f"{how}, {judge}", f"{how}, chance", "win rate", 0.02) for how in ("pair", "list") for judge in JUDGES[:3]),
-    *(Claim(f"{how} with a judge of {judge} beats SPIN", f"{how}, {judge}", "SPIN", "win rate") for how in ("pair", "list") for judge in JUDGES[:2]),
-    Claim("A better judge makes a better student (list)", "list, noise .5", "list, noise 1.5", "win rate"),
+    *(
+        Claim(
+            f"{how}, judge with {judge}: better than with scores of chance by .02",
+            f"{how}, {judge}",
+            f"{how}, chance",
+            "win rate",
+            0.02,
+        )
+        for how in ("pair", "list")
+        for judge in JUDGES[:3]
+    ),
+    *(
+        Claim(f"{how} with a judge of {judge} beats SPIN", f"{how}, {judge}", "SPIN", "win rate")
+        for how in ("pair", "list")
+        for judge in JUDGES[:2]
+    ),
+    Claim(
+        "A better judge makes a better student (list)",
+        "list, noise .5",
+        "list, noise 1.5",
+        "win rate",
+    ),
     Claim("List beats pair", "list, noise .5", "pair, noise .5", "win rate"),
-    Claim("On-policy groups beat one offline round of groups", "group, on-policy, noise .5", "group, offline, noise .5", "win rate"),
-    Claim("On-policy groups beat pairs at equal samples", "group, on-policy, noise .5", "pair, noise .5", "win rate"),
-    Claim("Real answers: likeness to the anchor ranks better than chance", "likeness to the anchor", "by chance", "NDCG"),
-    Claim("Real answers: likeness ranks better than length", "likeness to the anchor", "longest first", "NDCG"),
-    Claim("Real answers: SmolLM2's rating beside the anchor beats chance", "rating beside the anchor", "by chance, 24 prompts", "NDCG, 24 prompts"),
-    Claim("Real answers: the anchor helps its rating", "rating beside the anchor", "rating alone", "NDCG, 24 prompts"),
-)  # fmt: skip
+    Claim(
+        "On-policy groups beat one offline round of groups",
+        "group, on-policy, noise .5",
+        "group, offline, noise .5",
+        "win rate",
+    ),
+    Claim(
+        "On-policy groups beat pairs at equal samples",
+        "group, on-policy, noise .5",
+        "pair, noise .5",
+        "win rate",
+    ),
+    Claim(
+        "Real answers: likeness to the anchor ranks better than chance",
+        "likeness to the anchor",
+        "by chance",
+        "NDCG",
+    ),
+    Claim(
+        "Real answers: likeness ranks better than length",
+        "likeness to the anchor",
+        "longest first",
+        "NDCG",
+    ),
+    Claim(
+        "Real answers: SmolLM2's rating beside the anchor beats chance",
+        "rating beside the anchor",
+        "by chance, 24 prompts",
+        "NDCG, 24 prompts",
+    ),
+    Claim(
+        "Real answers: the anchor helps its rating",
+        "rating beside the anchor",
+        "rating alone",
+        "NDCG, 24 prompts",
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -54,15 +103,32 @@ def run(scale: Scale, seed: int) -> Scores:
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         report(f"world {r + 1} of {seeds}")
-        found = students(SequenceWorld(seed * 1000 + r), r, **({"prompts": 32, "epochs": 1, "rounds": 2, "steps": 50} if scale == "smoke" else {}))  # fmt: skip
-        rows += [(m, WORLD, metric, r, value) for m, values in found.items() for metric, value in values.items()]
+        found = students(
+            SequenceWorld(seed * 1000 + r),
+            r,
+            **({"prompts": 32, "epochs": 1, "rounds": 2, "steps": 50} if scale == "smoke" else {}),
+        )
+        rows += [
+            (m, WORLD, metric, r, value)
+            for m, values in found.items()
+            for metric, value in values.items()
+        ]
     if rated:
         rows += real_judges(rated, seed)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"])
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
+    )
 
 
-def students(world: SequenceWorld, seed: int, prompts: int = 400, epochs: int = 6, rounds: int = 50, steps: int = 600) -> dict[str, dict[str, float]]:  # fmt: skip
+def students(
+    world: SequenceWorld,
+    seed: int,
+    prompts: int = 400,
+    epochs: int = 6,
+    rounds: int = 50,
+    steps: int = 600,
+) -> dict[str, dict[str, float]]:
     """Win rate and KL of each way to learn, over the student after imitation."""
     x = world.prompts(prompts, seed=seed * 7919 + 1)
     random = world.random_answers(x, 16, seed=seed * 7919 + 2)
@@ -79,7 +145,11 @@ def students(world: SequenceWorld, seed: int, prompts: int = 400, epochs: int = 
             return (y == anchor[:, None]).float().mean(dim=-1)
         if kind == "chance":
             return noise
-        return world.reward(x, y) - world.reward(x, anchor[:, None]) + float(kind.removeprefix("noise ")) * noise
+        return (
+            world.reward(x, y)
+            - world.reward(x, anchor[:, None])
+            + float(kind.removeprefix("noise ")) * noise
+        )
 
     y = base.sample(x, 8, seed=seed * 7919 + 3)
     given = {"epochs": epochs, "lr": 5e-4, "seed": seed}
@@ -91,7 +161,13 @@ def students(world: SequenceWorld, seed: int, prompts: int = 400, epochs: int = 
         if kind == "noise .5":
             found[f"group, offline, {kind}"] = align(base, data, "label-distribution-grpo", **given)  # type: ignore[arg-type]
     own = torch.stack([anchor, y[:, 0]], dim=1)
-    found["SPIN"] = align(base, RankedSequences(x, own, torch.tensor([1.0, 0.0]).expand(prompts, 2)), "dpo", beta=0.1, **given)  # type: ignore[arg-type]  # fmt: skip
+    found["SPIN"] = align(
+        base,
+        RankedSequences(x, own, torch.tensor([1.0, 0.0]).expand(prompts, 2)),
+        "dpo",
+        beta=0.1,
+        **given,  # type: ignore[arg-type]
+    )
     student, order = base, torch.randperm(prompts, generator=generator)
     for number, group in enumerate(order.split(max(1, prompts // rounds))):
         fresh = student.sample(x[group], 8, seed=seed * 7919 + 100 + number)
@@ -113,14 +189,28 @@ def real_judges(rated: int, seed: int) -> list[tuple[str, str, str, int, float]]
             at = models.index(ANCHOR)
             rest = [k for k in range(10) if k != at]
             anchors[str(x.prompt)] = x.completions[at]
-            lists.append(RankedAnswers(x.prompt, tuple(x.completions[k] for k in rest), tuple(x.labels[k] for k in rest)))  # fmt: skip
+            lists.append(
+                RankedAnswers(
+                    x.prompt,
+                    tuple(x.completions[k] for k in rest),
+                    tuple(x.labels[k] for k in rest),
+                )
+            )
     prompts, answers = [x.prompt for x in lists], [x.completions for x in lists]
     report("likeness of AlpacaEval's answers to the anchor")
-    found = {"likeness to the anchor": similarity_scorer(load_encoder("minilm"), anchors)(prompts, answers)}
+    found = {
+        "likeness to the anchor": similarity_scorer(load_encoder("minilm"), anchors)(
+            prompts, answers
+        )
+    }
     found["longest first"] = [[float(len(a)) for a in x] for x in answers]
     rng = np.random.default_rng(seed)
     chance = [np.mean([one(x, rng.random(9)) for _ in range(100)]) for x in lists]
-    rows = [(m, f"prompt {k}", "NDCG", 0, one(x, s)) for m, scores in found.items() for k, (x, s) in enumerate(zip(lists, scores, strict=True))]  # fmt: skip
+    rows = [
+        (m, f"prompt {k}", "NDCG", 0, one(x, s))
+        for m, scores in found.items()
+        for k, (x, s) in enumerate(zip(lists, scores, strict=True))
+    ]
     rows += [("by chance", f"prompt {k}", "NDCG", 0, float(v)) for k, v in enumerate(chance)]
     model, tokenizer = load_causal_lm("smollm2", device="cpu")
     some = rng.choice(len(lists), size=min(rated, len(lists)), replace=False).tolist()
@@ -129,8 +219,14 @@ def real_judges(rated: int, seed: int) -> list[tuple[str, str, str, int, float]]
         report(f"SmolLM2 rates answers of {len(some)} prompts: {method}")
         judge = rating_judge(model, tokenizer, shown)
         scores = judge([prompts[k] for k in some], [[a[:300] for a in answers[k]] for k in some])
-        rows += [(method, f"prompt {k}", "NDCG, 24 prompts", 0, one(lists[k], s)) for k, s in zip(some, scores, strict=True)]  # fmt: skip
-    rows += [("by chance, 24 prompts", f"prompt {k}", "NDCG, 24 prompts", 0, float(chance[k])) for k in some]
+        rows += [
+            (method, f"prompt {k}", "NDCG, 24 prompts", 0, one(lists[k], s))
+            for k, s in zip(some, scores, strict=True)
+        ]
+    rows += [
+        ("by chance, 24 prompts", f"prompt {k}", "NDCG, 24 prompts", 0, float(chance[k]))
+        for k in some
+    ]
     return rows
 
 

@@ -40,13 +40,34 @@ _MARGIN = -0.015
 
 CLAIMS = (
     Claim("The default (sandwich) intervals cover", "sandwich", "nominal", COVER, _MARGIN, PLAIN),
-    Claim("The default intervals cover with 50 battles", "sandwich", "nominal", COVER, _MARGIN, FEW),
+    Claim(
+        "The default intervals cover with 50 battles", "sandwich", "nominal", COVER, _MARGIN, FEW
+    ),
     Claim("Fisher's intervals cover", "fisher", "nominal", COVER, _MARGIN, PLAIN),
     Claim("Bootstrap intervals cover", "bootstrap", "nominal", COVER, _MARGIN, PLAIN),
-    Claim("The default rank sets cover all ranks at once", "sandwich", "nominal", RANKS, _MARGIN, PLAIN),
-    Claim("With raters, intervals clustered by rater cover", "clustered", "nominal", COVER, _MARGIN, RATERS),
     Claim(
-        "With raters, intervals that take battles as independent cover", "sandwich", "nominal", COVER, _MARGIN, RATERS
+        "The default rank sets cover all ranks at once",
+        "sandwich",
+        "nominal",
+        RANKS,
+        _MARGIN,
+        PLAIN,
+    ),
+    Claim(
+        "With raters, intervals clustered by rater cover",
+        "clustered",
+        "nominal",
+        COVER,
+        _MARGIN,
+        RATERS,
+    ),
+    Claim(
+        "With raters, intervals that take battles as independent cover",
+        "sandwich",
+        "nominal",
+        COVER,
+        _MARGIN,
+        RATERS,
     ),
 )
 
@@ -66,7 +87,11 @@ def simulate(
     outcome = np.where(u < win, 1.0, np.where(u < win + 1 / win, 0.0, 0.5))
     names = np.array([f"p{k:02d}" for k in range(policies)])
     found = Comparisons.of(
-        names[i], names[j], outcome, rater=[f"r{r}" for r in rater] if raters else None, policies=names.tolist()
+        names[i],
+        names[j],
+        outcome,
+        rater=[f"r{r}" for r in rater] if raters else None,
+        policies=names.tolist(),
     )
     return theta - theta.mean(), found
 
@@ -97,10 +122,15 @@ def run(scale: Scale, seed: int) -> Scores:
         for r in range(number):
             if r % 50 == 0:
                 report(f"{setting}: data set {r + 1} of {number}")
-            theta, data = simulate(np.random.default_rng([seed, k, r]), policies, battles, nu, raters)
+            theta, data = simulate(
+                np.random.default_rng([seed, k, r]), policies, battles, nu, raters
+            )
             truth = marginal_truth(theta, raters)
             ties = "davidson" if nu else "half"
-            runs: dict[str, dict[str, object]] = {"sandwich": {"interval": "auto"}, "fisher": {"interval": "fisher"}}
+            runs: dict[str, dict[str, object]] = {
+                "sandwich": {"interval": "auto"},
+                "fisher": {"interval": "fisher"},
+            }
             runs |= (
                 {"clustered": {"cluster": "rater"}}
                 if raters
@@ -108,10 +138,15 @@ def run(scale: Scale, seed: int) -> Scores:
             )
             for name, options in runs.items():
                 board = bradley_terry(data, ties=ties, scale="natural", seed=r, **options)  # type: ignore[arg-type]
-                rows += [(name, setting, metric, r, value) for metric, value in _score(board, truth).items()]
+                rows += [
+                    (name, setting, metric, r, value)
+                    for metric, value in _score(board, truth).items()
+                ]
             rows += [("nominal", setting, COVER, r, 0.95), ("nominal", setting, RANKS, r, 0.95)]
     method, task, metric, replicate, score = zip(*rows, strict=True)
-    return Scores.of(method, task, score, metric=metric, replicate=replicate, lower_is_better=frozenset({WIDTH}))
+    return Scores.of(
+        method, task, score, metric=metric, replicate=replicate, lower_is_better=frozenset({WIDTH})
+    )
 
 
 def _score(board: Leaderboard, truth: np.ndarray) -> dict[str, float]:

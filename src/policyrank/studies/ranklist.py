@@ -57,9 +57,17 @@ METHODS: dict[str, RankingLoss] = {
 }
 
 CLAIMS = (
-    Claim("Neighbours of a list beat disjoint pairs by .015", "neighbours", "disjoint pairs", TAU, 0.015),
+    Claim(
+        "Neighbours of a list beat disjoint pairs by .015",
+        "neighbours",
+        "disjoint pairs",
+        TAU,
+        0.015,
+    ),
     Claim("Skipping up to 3 beats neighbours alone by .01", "skip 3", "neighbours", TAU, 0.01),
-    Claim("The log-sum-exp over skips up to 3 loses at most .01", "skip 3, LSE", "skip 3", TAU, -0.01),
+    Claim(
+        "The log-sum-exp over skips up to 3 loses at most .01", "skip 3, LSE", "skip 3", TAU, -0.01
+    ),
     Claim("Skips up to 3 lose at most .005 to all pairs", "skip 3", "all pairs", TAU, -0.005),
     Claim("RankList (skip 3) beats ListMLE", "skip 3", "ListMLE", TAU),
     Claim("RankList (skip 3) beats ListNet", "skip 3", "ListNet", TAU),
@@ -80,7 +88,9 @@ def vectors(rows: int | None) -> tuple[pl.DataFrame, NDArray[np.float32]]:
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a task is a rated attribute, a replicate a seed."""
-    seeds, steps, rows = {"smoke": (2, 5, 150), "small": (5, 400, None), "full": (20, 2000, None)}[scale]
+    seeds, steps, rows = {"smoke": (2, 5, 150), "small": (5, 400, None), "full": (20, 2000, None)}[
+        scale
+    ]
     table, x = vectors(rows)
     torch.set_num_threads(1)  # batches this small gain nothing from more
     train, test = ((table["split"] == s).to_numpy().nonzero()[0] for s in ("train", "test"))
@@ -97,13 +107,19 @@ def run(scale: Scale, seed: int) -> Scores:
                 for _ in range(steps):
                     rows_ = train[gap_lists(y[train], 32, 8, 0.1, rng)]
                     where = torch.ones(rows_.shape, dtype=torch.bool)
-                    value = loss(model(torch.from_numpy(x[rows_]), where), torch.from_numpy(y[rows_]).float())
+                    value = loss(
+                        model(torch.from_numpy(x[rows_]), where), torch.from_numpy(y[rows_]).float()
+                    )
                     optimizer.zero_grad()
                     value.backward()
                     optimizer.step()
                 model.eval()
                 with torch.no_grad():
-                    scores = model(torch.from_numpy(x[test]), torch.ones(len(test), dtype=torch.bool)).numpy()
-                found.append((method, attribute, TAU, r, kendall_tau(y[test], scores.astype(float))))
+                    scores = model(
+                        torch.from_numpy(x[test]), torch.ones(len(test), dtype=torch.bool)
+                    ).numpy()
+                found.append(
+                    (method, attribute, TAU, r, kendall_tau(y[test], scores.astype(float)))
+                )
     methods, tasks, metrics, replicates, values = zip(*found, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)

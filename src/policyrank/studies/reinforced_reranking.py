@@ -27,21 +27,51 @@ from policyrank.metrics.programs import best_of_n
 from policyrank.studies.frame import Claim, Scale
 from policyrank.studies.sequences import RankedSequences, align, imitate
 from policyrank.train.programs import mine
-from policyrank.worlds.sandbox import check_statements, docstring_examples, imports_of, outputs, run_all
+from policyrank.worlds.sandbox import (
+    check_statements,
+    docstring_examples,
+    imports_of,
+    outputs,
+    run_all,
+)
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 report: Callable[[str], None] = print
 KL = 0.5  # of the samples' log-ratios to the first generator, taken from their rewards
 LOOP, REAL = "best of 8 passes", "best-ranked passes, HumanEval"
-FIRST, HARD, BOTH, ALL, CONTROL = "iteration 1", "hard negatives only", "passed and hard negatives", "all samples", "control: more first samples"  # fmt: skip
+FIRST, HARD, BOTH, ALL, CONTROL = (
+    "iteration 1",
+    "hard negatives only",
+    "passed and hard negatives",
+    "all samples",
+    "control: more first samples",
+)
 CLAIMS = (
-    Claim("Self-training (what passes and hard negatives) beats iteration 1 by .03", BOTH, FIRST, LOOP, 0.03),
+    Claim(
+        "Self-training (what passes and hard negatives) beats iteration 1 by .03",
+        BOTH,
+        FIRST,
+        LOOP,
+        0.03,
+    ),
     Claim("Hard negatives alone beat iteration 1", HARD, FIRST, LOOP),
     Claim("Self-training beats as many more samples of the first generator", BOTH, CONTROL, LOOP),
     Claim("All samples are no worse than mined ones, by .01", ALL, BOTH, LOOP, -0.01),
     Claim("Iteration 1 beats the first of 8", FIRST, "the first of 8", LOOP),
-    *(Claim(f"Real lists: {a} beats {b}", a, b, REAL) for a, b in (("examples", "shortest"), ("examples", "by chance"), ("examples, then consensus", "examples"), ("consensus", "by chance"), ("learned from text", "by chance"), ("learned from text", "shortest"), ("examples", "likelihood (SmolLM2-135M)"), ("examples", "consensus"))),
-)  # fmt: skip
+    *(
+        Claim(f"Real lists: {a} beats {b}", a, b, REAL)
+        for a, b in (
+            ("examples", "shortest"),
+            ("examples", "by chance"),
+            ("examples, then consensus", "examples"),
+            ("consensus", "by chance"),
+            ("learned from text", "by chance"),
+            ("learned from text", "shortest"),
+            ("examples", "likelihood (SmolLM2-135M)"),
+            ("examples", "consensus"),
+        )
+    ),
+)
 
 
 class Reranker(nn.Module):
@@ -52,7 +82,9 @@ class Reranker(nn.Module):
         self.world = world
         self.own = nn.Embedding(world.tokens**2 * world.prompt, width)
         self.pair = nn.Embedding(world.tokens**2, width)
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+        )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         t, k = torch.arange(y.shape[-1]) % self.world.prompt, self.world.tokens
@@ -60,7 +92,9 @@ class Reranker(nn.Module):
         return self.head(own + self.pair(y[..., :-1] * k + y[..., 1:]).sum(dim=-2)).squeeze(-1)
 
 
-def fit(world: SequenceWorld, x: Tensor, y: Tensor, passed: Tensor, where: Tensor, steps: int) -> Reranker:
+def fit(
+    world: SequenceWorld, x: Tensor, y: Tensor, passed: Tensor, where: Tensor, steps: int
+) -> Reranker:
     """Bradley-Terry on pairs of what passes and what fails."""
     model = Reranker(world)
     mixed = (passed & where).any(dim=1) & (~passed & where).any(dim=1)
@@ -77,12 +111,18 @@ def fit(world: SequenceWorld, x: Tensor, y: Tensor, passed: Tensor, where: Tenso
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world, of the real lists a problem is a task."""
-    seeds, steps, rounds, real = {"smoke": (2, 10, 2, 10), "small": (20, 500, 30, 96), "full": (100, 500, 30, 96)}[scale]  # fmt: skip
+    seeds, steps, rounds, real = {
+        "smoke": (2, 10, 2, 10),
+        "small": (20, 500, 30, 96),
+        "full": (100, 500, 30, 96),
+    }[scale]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         report(f"world {r + 1} of {seeds}")
-        rows += [(m, "new problems", LOOP, r, v) for m, v in loop(seed * 1000 + r, steps, rounds).items()]
+        rows += [
+            (m, "new problems", LOOP, r, v) for m, v in loop(seed * 1000 + r, steps, rounds).items()
+        ]
     rows += real_lists(seed, real)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
@@ -104,11 +144,18 @@ def loop(seed: int, steps: int, rounds: int) -> dict[str, float]:
         with torch.no_grad():
             far = (student(asked, y) - base(asked, y)).sum(dim=-1)
             rewards = first(asked, y) - KL * far
-        student = align(student, RankedSequences(asked, y, rewards), "grpo", epochs=4, lr=1e-3, seed=number)
+        student = align(
+            student, RankedSequences(asked, y, rewards), "grpo", epochs=4, lr=1e-3, seed=number
+        )
     new = student.sample(x, 40, seed=seed * 7919 + 4)
     with torch.no_grad():
         scores, passed = first(x, new).numpy(), (world.reward(x, new) > 2).numpy()
-    rerankers = {FIRST: first, CONTROL: reranker(world, x, torch.cat([known, more], dim=1), torch.ones(60, 50, dtype=torch.bool), steps)}  # fmt: skip
+    rerankers = {
+        FIRST: first,
+        CONTROL: reranker(
+            world, x, torch.cat([known, more], dim=1), torch.ones(60, 50, dtype=torch.bool), steps
+        ),
+    }
     for method, rule in ((HARD, "hard"), (BOTH, "passed and hard"), (ALL, "all")):
         kept = np.stack([mine(s, p, rule) for s, p in zip(scores, passed, strict=True)])  # type: ignore[arg-type]
         where = torch.cat([torch.ones(60, 10, dtype=torch.bool), torch.from_numpy(kept)], dim=1)
@@ -117,8 +164,13 @@ def loop(seed: int, steps: int, rounds: int) -> dict[str, float]:
     y = student.sample(held, 8, seed=seed * 7919 + 6)
     right = (world.reward(held, y) > 2).double()
     with torch.no_grad():
-        found = {m: best_of_n(model(held, y).tolist(), right.tolist()) for m, model in rerankers.items()}
-    return found | {"the first of 8": float(right.mean()), "oracle of 8": float(right.amax(dim=1).mean())}
+        found = {
+            m: best_of_n(model(held, y).tolist(), right.tolist()) for m, model in rerankers.items()
+        }
+    return found | {
+        "the first of 8": float(right.mean()),
+        "oracle of 8": float(right.amax(dim=1).mean()),
+    }
 
 
 def reranker(world: SequenceWorld, x: Tensor, y: Tensor, where: Tensor, steps: int) -> Reranker:
@@ -126,7 +178,9 @@ def reranker(world: SequenceWorld, x: Tensor, y: Tensor, where: Tensor, steps: i
     passed = world.reward(x, y) > 2
     usable = (passed & where).any(dim=1)
     if not usable.any():  # pass is rare: the best answers stand in for it
-        passed = world.reward(x, y) == world.reward(x, y).masked_fill(~where, -torch.inf).amax(dim=1, keepdim=True)
+        passed = world.reward(x, y) == world.reward(x, y).masked_fill(~where, -torch.inf).amax(
+            dim=1, keepdim=True
+        )
     return fit(world, x, y, passed, where, steps)
 
 
@@ -138,10 +192,27 @@ def real_lists(seed: int, problems_used: int) -> list[tuple[str, str, str, int, 
 
     tests = {p["task_id"]: p["test"] for p in datasets.load("humaneval")}
     problems = datasets.load("humaneval-solutions")[:problems_used]
-    programs = [(imports_of(p["prompt"]) + c["code"], check_statements(tests[p["task_id"]], p["entry_point"])) for p in problems for c in p["candidates"]]  # fmt: skip
-    tested = iter(run_all(programs, report=lambda done, of: report(f"tested {done} of {of} solutions") if done % 50 == 0 else None))  # fmt: skip
+    programs = [
+        (
+            imports_of(p["prompt"]) + c["code"],
+            check_statements(tests[p["task_id"]], p["entry_point"]),
+        )
+        for p in problems
+        for c in p["candidates"]
+    ]
+    tested = iter(
+        run_all(
+            programs,
+            report=lambda done, of: (
+                report(f"tested {done} of {of} solutions") if done % 50 == 0 else None
+            ),
+        )
+    )
     shares = [[next(tested).share for _ in p["candidates"]] for p in problems]
-    found: dict[str, list[list[float]]] = {"by chance": [[0.0] * len(s) for s in shares], "oracle": shares}
+    found: dict[str, list[list[float]]] = {
+        "by chance": [[0.0] * len(s) for s in shares],
+        "oracle": shares,
+    }
     found["shortest"] = [[-float(len(c["code"])) for c in p["candidates"]] for p in problems]
     found["longest"] = [[-s for s in row] for row in found["shortest"]]
     found["examples"], found["consensus"] = [], []
@@ -150,27 +221,58 @@ def real_lists(seed: int, problems_used: int) -> list[tuple[str, str, str, int, 
         examples = docstring_examples(p["prompt"], p["entry_point"])
         calls = [e for e, _ in examples] or ["None"]
         came = [outputs(imports_of(p["prompt"]) + c["code"], calls) for c in p["candidates"]]
-        found["examples"].append([float(sum(o == f"value {eval_repr(w)}" for o, (_, w) in zip(own, examples, strict=False))) for own in came])  # fmt: skip
-        found["consensus"].append([float(np.mean([own == other for other in came])) for own in came])
-    found["examples, then consensus"] = [[e + 0.5 * c for e, c in zip(*rows, strict=True)] for rows in zip(found["examples"], found["consensus"], strict=True)]  # fmt: skip
+        found["examples"].append(
+            [
+                float(
+                    sum(
+                        o == f"value {eval_repr(w)}"
+                        for o, (_, w) in zip(own, examples, strict=False)
+                    )
+                )
+                for own in came
+            ]
+        )
+        found["consensus"].append(
+            [float(np.mean([own == other for other in came])) for own in came]
+        )
+    found["examples, then consensus"] = [
+        [e + 0.5 * c for e, c in zip(*rows, strict=True)]
+        for rows in zip(found["examples"], found["consensus"], strict=True)
+    ]
     if problems_used > 10:
         report("likelihood of the solutions under SmolLM2")
         known = likelihood_scorer(*load_causal_lm("smollm2", device="cpu"), max_length=1024)
-        found["likelihood (SmolLM2-135M)"] = known([p["prompt"][-1500:] for p in problems], [[c["code"][:1500] for c in p["candidates"]] for p in problems])  # fmt: skip
+        found["likelihood (SmolLM2-135M)"] = known(
+            [p["prompt"][-1500:] for p in problems],
+            [[c["code"][:1500] for c in p["candidates"]] for p in problems],
+        )
     encoder = load_encoder("minilm")
-    vectors = iter(torch.from_numpy(encode_texts(encoder, [c["code"] for p in problems for c in p["candidates"]], cache="minilm")))  # fmt: skip
+    vectors = iter(
+        torch.from_numpy(
+            encode_texts(
+                encoder, [c["code"] for p in problems for c in p["candidates"]], cache="minilm"
+            )
+        )
+    )
     asked = torch.from_numpy(encode_texts(encoder, [p["prompt"] for p in problems], cache="minilm"))
     features = [torch.stack([next(vectors) for _ in s]) for s in shares]
     features = [torch.cat([f, f * a], dim=1) for f, a in zip(features, asked, strict=True)]
     fold = np.random.default_rng(seed).permutation(len(problems)) % 5
     learned: list[list[float]] = [[] for _ in problems]
     for f in range(5):
-        model = linear([features[k] for k in np.flatnonzero(fold != f)], [shares[k] for k in np.flatnonzero(fold != f)])
+        model = linear(
+            [features[k] for k in np.flatnonzero(fold != f)],
+            [shares[k] for k in np.flatnonzero(fold != f)],
+        )
         for k in np.flatnonzero(fold == f):
             with torch.no_grad():
                 learned[k] = model(features[k]).squeeze(-1).tolist()
     found["learned from text"] = learned
-    return [(m, p["task_id"], REAL, 0, best_of_n([s], [own])) for m, scores in found.items() for p, s, own in zip(problems, scores, shares, strict=True)]  # fmt: skip
+    return [
+        (m, p["task_id"], REAL, 0, best_of_n([s], [own]))
+        for m, scores in found.items()
+        for p, s, own in zip(problems, scores, shares, strict=True)
+    ]
 
 
 def eval_repr(text: str) -> str:

@@ -32,18 +32,58 @@ AT = tuple(f"{2 * k} policy runs" for k in BUDGETS)
 ALL = ("all preferences, resampled",)
 
 CLAIMS = (
-    Claim("Distributed preferences correlate better with the oracle than one site's mean progress", "davidson", "one site", PEARSON, tasks=AT),
-    Claim("Distributed preferences violate the oracle's order less than one site's mean progress", "davidson", "one site", VIOLATION, tasks=AT),
-    Claim("Preferences beat the mean progress of diverse trials at the same number of runs", "davidson", "diverse trials", VIOLATION, tasks=AT),
-    Claim("The task-aware mixture orders better than Davidson's model", "task-aware mixture", "davidson", TAU, tasks=ALL),
-    Claim("The mixture as published orders better than Davidson's model", "mixture as published", "davidson", TAU, tasks=ALL),
-    Claim("The mixture as published gains by its buckets (against one bucket)", "mixture as published", "one bucket", TAU, tasks=ALL),
-)  # fmt: skip
+    Claim(
+        "Distributed preferences correlate better with the oracle than one site's mean progress",
+        "davidson",
+        "one site",
+        PEARSON,
+        tasks=AT,
+    ),
+    Claim(
+        "Distributed preferences violate the oracle's order less than one site's mean progress",
+        "davidson",
+        "one site",
+        VIOLATION,
+        tasks=AT,
+    ),
+    Claim(
+        "Preferences beat the mean progress of diverse trials at the same number of runs",
+        "davidson",
+        "diverse trials",
+        VIOLATION,
+        tasks=AT,
+    ),
+    Claim(
+        "The task-aware mixture orders better than Davidson's model",
+        "task-aware mixture",
+        "davidson",
+        TAU,
+        tasks=ALL,
+    ),
+    Claim(
+        "The mixture as published orders better than Davidson's model",
+        "mixture as published",
+        "davidson",
+        TAU,
+        tasks=ALL,
+    ),
+    Claim(
+        "The mixture as published gains by its buckets (against one bucket)",
+        "mixture as published",
+        "one bucket",
+        TAU,
+        tasks=ALL,
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is one resample."""
-    draws, mixtures, buckets = {"smoke": (3, 1, 3), "small": (200, 40, 20), "full": (1000, 100, 100)}[scale]
+    draws, mixtures, buckets = {
+        "smoke": (3, 1, 3),
+        "small": (200, 40, 20),
+        "full": (1000, 100, 100),
+    }[scale]
     rng = np.random.default_rng(seed)
     progress = datasets.load("roboarena-progress")
     assert isinstance(progress, Scores)
@@ -73,14 +113,29 @@ def run(scale: Scale, seed: int) -> Scores:
         count = max(1, round(2 * budget / len(policies)))
         for r in range(draws):
             drawn = preferences.take(rng.integers(len(preferences), size=budget))
-            note("davidson", setting, r, rated(bradley_terry(drawn, ties="davidson", interval="none", scale="natural")))
-            note("diverse trials", setting, r, trials[rng.integers(len(trials), size=count)].mean(axis=0))
+            note(
+                "davidson",
+                setting,
+                r,
+                rated(bradley_terry(drawn, ties="davidson", interval="none", scale="natural")),
+            )
+            note(
+                "diverse trials",
+                setting,
+                r,
+                trials[rng.integers(len(trials), size=count)].mean(axis=0),
+            )
             site = trials[rng.choice(len(trials), size=15, replace=False)]
             note("one site", setting, r, site[rng.integers(len(site), size=count)].mean(axis=0))
     for r in range(mixtures):
         report(f"mixtures: resample {r + 1} of {mixtures}")
         drawn = preferences.take(rng.integers(len(preferences), size=len(preferences)))
-        note("davidson", ALL[0], r, rated(bradley_terry(drawn, ties="davidson", interval="none", scale="natural")))
+        note(
+            "davidson",
+            ALL[0],
+            r,
+            rated(bradley_terry(drawn, ties="davidson", interval="none", scale="natural")),
+        )
         for name, number, normalise in (
             ("task-aware mixture", buckets, True),
             ("mixture as published", buckets, False),
@@ -90,7 +145,23 @@ def run(scale: Scale, seed: int) -> Scores:
                 name,
                 ALL[0],
                 r,
-                rated(task_mixture(drawn, buckets=number, normalise=normalise, restarts=2, scale="natural", seed=r)),
+                rated(
+                    task_mixture(
+                        drawn,
+                        buckets=number,
+                        normalise=normalise,
+                        restarts=2,
+                        scale="natural",
+                        seed=r,
+                    )
+                ),
             )
     method, task, metric, replicate, score = zip(*rows, strict=True)
-    return Scores.of(method, task, score, metric=metric, replicate=replicate, lower_is_better=frozenset({VIOLATION}))
+    return Scores.of(
+        method,
+        task,
+        score,
+        metric=metric,
+        replicate=replicate,
+        lower_is_better=frozenset({VIOLATION}),
+    )

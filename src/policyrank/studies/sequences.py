@@ -26,7 +26,14 @@ class RankedSequences:
     labels: Tensor
 
 
-def imitate(world: SequenceWorld, policy: SequencePolicy, best_of: int, seed: int, steps: int = 600, batch: int = 128) -> SequencePolicy:  # fmt: skip
+def imitate(
+    world: SequenceWorld,
+    policy: SequencePolicy,
+    best_of: int,
+    seed: int,
+    steps: int = 600,
+    batch: int = 128,
+) -> SequencePolicy:
     """Supervised training on the best of so many random answers (1: any), fresh ones at each step."""
     optimiser = torch.optim.Adam(policy.parameters(), lr=3e-3)
     for step in range(steps):
@@ -41,9 +48,20 @@ def imitate(world: SequenceWorld, policy: SequencePolicy, best_of: int, seed: in
 
 
 def align(
-    policy: SequencePolicy, data: RankedSequences, loss: str | PreferenceLoss, *, epochs: int, lr: float = 1e-3, batch: int = 32, seed: int = 0, imitation: float = 0.0,
-    reference: SequencePolicy | None = None, weights: Weights | None = None, watch: Callable[[int, SequencePolicy], None] | None = None, **options: Any,
-) -> SequencePolicy:  # fmt: skip
+    policy: SequencePolicy,
+    data: RankedSequences,
+    loss: str | PreferenceLoss,
+    *,
+    epochs: int,
+    lr: float = 1e-3,
+    batch: int = 32,
+    seed: int = 0,
+    imitation: float = 0.0,
+    reference: SequencePolicy | None = None,
+    weights: Weights | None = None,
+    watch: Callable[[int, SequencePolicy], None] | None = None,
+    **options: Any,
+) -> SequencePolicy:
     """A copy of the policy, trained on ranked lists; the reference is the policy as it was. ``imitation`` adds the best answer's negative log-likelihood per token."""
     objective = preference_loss(loss) if isinstance(loss, str) else loss
     before = policy if reference is None else reference
@@ -59,9 +77,17 @@ def align(
             own, ref = trained(x, y), known[group]
             if weights is not None:
                 w = weights(trained, x, y, labels)
-                value = objective((own * w).sum(-1), labels, reference=(ref * w).sum(-1), lengths=lengths[group], **options)  # fmt: skip
+                value = objective(
+                    (own * w).sum(-1),
+                    labels,
+                    reference=(ref * w).sum(-1),
+                    lengths=lengths[group],
+                    **options,
+                )
             else:
-                value = objective(own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options)
+                value = objective(
+                    own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options
+                )
             if imitation:
                 best = labels.argmax(dim=1)
                 value = value - imitation * own[torch.arange(len(group)), best].mean(dim=-1).mean()
@@ -83,7 +109,14 @@ class Arena:
     rewards: Tensor
 
     @classmethod
-    def of(cls, world: SequenceWorld, base: SequencePolicy, seed: int, prompts: int = 400, samples: int = 8) -> Arena:
+    def of(
+        cls,
+        world: SequenceWorld,
+        base: SequencePolicy,
+        seed: int,
+        prompts: int = 400,
+        samples: int = 8,
+    ) -> Arena:
         """Samples of the base policy on fresh prompts."""
         x = world.prompts(prompts, seed=seed * 7919 + 11)
         return cls(world, base, x, world.reward(x, base.sample(x, samples, seed=seed * 7919 + 12)))
@@ -93,4 +126,7 @@ class Arena:
         y = policy.sample(self.prompts, self.rewards.shape[1], seed=seed * 7919 + 13)
         mine = self.world.reward(self.prompts, y)
         gap = mine[:, :, None] - self.rewards[:, None, :]
-        return {"win rate": float((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()), "KL": policy.kl(self.base, self.prompts, y)}  # fmt: skip
+        return {
+            "win rate": float((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()),
+            "KL": policy.kl(self.base, self.prompts, y),
+        }

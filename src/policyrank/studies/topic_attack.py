@@ -44,17 +44,56 @@ from policyrank.train.scorers import cosine_scorer
 report: Callable[[str], None] = print
 WHERE = "Cranfield, MiniLM"
 CLAIMS = (
-    *(Claim(f"The learned group attack beats {m} in query success", "learned, group", m, "query success") for m in ("paired", "topic words", "random edits")),
-    Claim("It beats the paired attack in the least boost of the group", "learned, group", "paired", "least boost"),
+    *(
+        Claim(
+            f"The learned group attack beats {m} in query success",
+            "learned, group",
+            m,
+            "query success",
+        )
+        for m in ("paired", "topic words", "random edits")
+    ),
+    Claim(
+        "It beats the paired attack in the least boost of the group",
+        "learned, group",
+        "paired",
+        "least boost",
+    ),
     Claim("It lifts more than the greedy group attack", "learned, group", "greedy, group", "boost"),
-    Claim("The greedy group attack beats the paired one in query success", "greedy, group", "paired", "query success"),
-    Claim("The paired attack lifts more for its own query", "paired", "greedy, group", "boost for the first query"),
-    Claim("What was not seen is lifted less than what was", "greedy, seen half", "greedy, unseen half", "boost"),
-    Claim("What was not seen is lifted more than by random edits", "greedy, unseen half", "random edits", "boost"),
-    Claim("After documents changed, the old edits lose at most 50 ranks of boost", "changed, old edits", "learned, group", "boost", -50),
+    Claim(
+        "The greedy group attack beats the paired one in query success",
+        "greedy, group",
+        "paired",
+        "query success",
+    ),
+    Claim(
+        "The paired attack lifts more for its own query",
+        "paired",
+        "greedy, group",
+        "boost for the first query",
+    ),
+    Claim(
+        "What was not seen is lifted less than what was",
+        "greedy, seen half",
+        "greedy, unseen half",
+        "boost",
+    ),
+    Claim(
+        "What was not seen is lifted more than by random edits",
+        "greedy, unseen half",
+        "random edits",
+        "boost",
+    ),
+    Claim(
+        "After documents changed, the old edits lose at most 50 ranks of boost",
+        "changed, old edits",
+        "learned, group",
+        "boost",
+        -50,
+    ),
     Claim("A refreshed imitation then helps", "changed, refreshed", "changed, old edits", "boost"),
     Claim("And beats random edits", "changed, refreshed", "changed, random edits", "boost"),
-)  # fmt: skip
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -73,8 +112,13 @@ def run(scale: Scale, seed: int) -> Scores:
     encoder.max_seq_length = 160
     report("encoding Cranfield")
     asked, texts = list(queries.values()), list(documents.values())
-    vectors, own = encode_texts(encoder, texts, cache="minilm"), encode_texts(encoder, asked, cache="minilm")
-    victim = cosine_scorer(encoder, known=dict(zip([*asked, *texts], [*own, *vectors], strict=True)))
+    vectors, own = (
+        encode_texts(encoder, texts, cache="minilm"),
+        encode_texts(encoder, asked, cache="minilm"),
+    )
+    victim = cosine_scorer(
+        encoder, known=dict(zip([*asked, *texts], [*own, *vectors], strict=True))
+    )
     cosine = (own @ vectors.T).astype(float)
     changed = np.random.default_rng([seed, 10**6]).permutation(len(texts))[: len(texts) // 3]
     halves = [" ".join(texts[d].split()[: -(-len(texts[d].split()) // 2)]) for d in changed]
@@ -82,11 +126,17 @@ def run(scale: Scale, seed: int) -> Scores:
     later[:, changed] = own @ encode_texts(encoder, halves).T
     ranked, reranked = (np.argsort(-c, axis=1, kind="stable") for c in (cosine, later))
     place = np.empty_like(ranked)
-    np.put_along_axis(place, ranked, np.arange(1, ranked.shape[1] + 1)[None].repeat(len(asked), axis=0), axis=1)
+    np.put_along_axis(
+        place, ranked, np.arange(1, ranked.shape[1] + 1)[None].repeat(len(asked), axis=0), axis=1
+    )
     corpus, groups = Corpus.of(texts), group_queries(own)
     shortened = dict(zip(changed.tolist(), halves, strict=True))
     corpus_later = replace(
-        corpus, tokens=tuple(corpus.encode(shortened[k]) if k in shortened else d for k, d in enumerate(corpus.tokens))
+        corpus,
+        tokens=tuple(
+            corpus.encode(shortened[k]) if k in shortened else d
+            for k, d in enumerate(corpus.tokens)
+        ),
     )
     low, high = (200, 600) if scale != "smoke" else (20, 60)
     rows: list[tuple[str, str, int, float]] = []
@@ -98,9 +148,16 @@ def run(scale: Scale, seed: int) -> Scores:
         if scale == "smoke":
             hit, learn = hit[:2], learn[:2]
         free = np.setdiff1d(np.arange(len(asked)), np.concatenate(hit))
-        model, refreshed = (imitate({asked[q]: order[q, :200].tolist() for q in free}, seen, epochs=epochs, seed=seed * 1000 + s,
-                                    report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"))  # type: ignore[misc]
-                            for order, seen in ((ranked, corpus), (reranked, corpus_later)))  # fmt: skip
+        model, refreshed = (
+            imitate(
+                {asked[q]: order[q, :200].tolist() for q in free},
+                seen,
+                epochs=epochs,
+                seed=seed * 1000 + s,
+                report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
+            )
+            for order, seen in ((ranked, corpus), (reranked, corpus_later))
+        )
 
         def tasks(
             group: NDArray[np.int64], judged: NDArray[np.int64], rng: np.random.Generator = rng
@@ -108,12 +165,22 @@ def run(scale: Scale, seed: int) -> Scores:
             median = np.median(place[group], axis=0)
             fit = np.setdiff1d(np.flatnonzero((median >= low) & (median <= high)), changed)
             chosen = rng.choice(fit, targets, replace=False)
-            read = candidate_words(corpus, [corpus.tokens[d] for d in np.unique(ranked[group, :10])], 12)
-            return [(int(d), TopicTask(tuple(asked[q] for q in judged), corpus.encode(texts[d]), read)) for d in chosen]
+            read = candidate_words(
+                corpus, [corpus.tokens[d] for d in np.unique(ranked[group, :10])], 12
+            )
+            return [
+                (int(d), TopicTask(tuple(asked[q] for q in judged), corpus.encode(texts[d]), read))
+                for d in chosen
+            ]
 
         attacker = TopicAttack(model, budget)
-        attacker.fit([t for g in learn for _, t in tasks(g, g)], updates=updates, episodes=episodes, seed=seed * 1000 + s,
-                     report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"))  # type: ignore[misc]  # fmt: skip
+        attacker.fit(
+            [t for g in learn for _, t in tasks(g, g)],
+            updates=updates,
+            episodes=episodes,
+            seed=seed * 1000 + s,
+            report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
+        )
         again = TopicAttack(refreshed, budget)
         again.policy = attacker.policy
         for k, group in enumerate(hit):
@@ -138,7 +205,16 @@ def run(scale: Scale, seed: int) -> Scores:
     return Scores.of(methods, [WHERE] * len(rows), values, metric=metrics, replicate=replicates)
 
 
-def _attack(attacker: TopicAttack, chosen: list[tuple[int, TopicTask]], group: NDArray[np.int64], asked: list[str], texts: list[str], cosine: NDArray[np.float64], victim: Any, rng: np.random.Generator) -> list[tuple[str, str, float]]:  # fmt: skip
+def _attack(
+    attacker: TopicAttack,
+    chosen: list[tuple[int, TopicTask]],
+    group: NDArray[np.int64],
+    asked: list[str],
+    texts: list[str],
+    cosine: NDArray[np.float64],
+    victim: Any,
+    rng: np.random.Generator,
+) -> list[tuple[str, str, float]]:
     corpus = attacker.model.corpus
     weight = dict(zip(corpus.vocabulary, corpus.idf.tolist(), strict=True))
     common = candidate_words(corpus, [corpus.encode(asked[q]) for q in group], attacker.budget)
@@ -161,7 +237,9 @@ def _attack(attacker: TopicAttack, chosen: list[tuple[int, TopicTask]], group: N
         }
         for method, tokens in edited.items():
             text = edited_text(texts[d], task.document, tokens, corpus)
-            new = [rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)]
+            new = [
+                rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)
+            ]
             ranks.setdefault(method, []).append(np.array(new))
             similar.setdefault(method, []).append(word_cosine(words(texts[d]), words(text), weight))
     before, out = np.array(old), []
@@ -178,14 +256,24 @@ def _attack(attacker: TopicAttack, chosen: list[tuple[int, TopicTask]], group: N
             }
             out += [(name, metric, value) for metric, value in values.items()]
         if method != "half":
-            out.append((method, "boost for the first query", float((before[:, 0] - after[:, 0]).mean())))
+            out.append(
+                (method, "boost for the first query", float((before[:, 0] - after[:, 0]).mean()))
+            )
     return out
 
 
 def _attack_later(
-    attacker: TopicAttack, refreshed: TopicAttack, chosen: list[tuple[int, TopicTask]], read: NDArray[np.int64], group: NDArray[np.int64], asked: list[str], texts: list[str],
-    cosine: NDArray[np.float64], victim: Any, rng: np.random.Generator,
-) -> list[tuple[str, str, float]]:  # fmt: skip
+    attacker: TopicAttack,
+    refreshed: TopicAttack,
+    chosen: list[tuple[int, TopicTask]],
+    read: NDArray[np.int64],
+    group: NDArray[np.int64],
+    asked: list[str],
+    texts: list[str],
+    cosine: NDArray[np.float64],
+    victim: Any,
+    rng: np.random.Generator,
+) -> list[tuple[str, str, float]]:
     """The same documents after others changed."""
     before: list[list[int]] = []
     after: dict[str, list[list[int]]] = {}
@@ -200,7 +288,9 @@ def _attack_later(
         }
         for method, tokens in edited.items():
             text = edited_text(texts[d], task.document, tokens, attacker.model.corpus)
-            new = [rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)]
+            new = [
+                rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)
+            ]
             after.setdefault(f"changed, {method}", []).append(new)
     return [
         (method, metric, value)

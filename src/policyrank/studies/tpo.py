@@ -35,7 +35,14 @@ STEPS = 3
 PAIR = "DPO on best and worst"
 
 
-def released(log_probs: Tensor, labels: Tensor, *, reference: Tensor, lengths: Tensor | None = None, beta: float = 0.5) -> Tensor:  # fmt: skip
+def released(
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Tensor,
+    lengths: Tensor | None = None,
+    beta: float = 0.5,
+) -> Tensor:
     """The loss of the paper's released code, for the record.
 
     Examples
@@ -55,10 +62,17 @@ def by_step(kind: str) -> Weights:
     """Weights of tokens by the likeness of their step's mean hidden state to the best answer's."""
 
     def weigh(policy: SequencePolicy, x: Tensor, y: Tensor, labels: Tensor) -> Tensor:
-        index = torch.arange(y.shape[-1]).div(y.shape[-1] // STEPS, rounding_mode="floor").add(1).expand_as(y)
+        index = (
+            torch.arange(y.shape[-1])
+            .div(y.shape[-1] // STEPS, rounding_mode="floor")
+            .add(1)
+            .expand_as(y)
+        )
         with torch.no_grad():
             means = segments.segment_mean(policy.states(x, y)[..., 1:, :], index, STEPS)
-        weights = segments.step_weights(means, torch.ones(means.shape[:-1], dtype=torch.bool), labels.argmax(dim=1), kind)  # fmt: skip
+        weights = segments.step_weights(
+            means, torch.ones(means.shape[:-1], dtype=torch.bool), labels.argmax(dim=1), kind
+        )
         return weights.gather(-1, index - 1)
 
     return weigh
@@ -73,12 +87,41 @@ METHODS: dict[str, dict[str, Any]] = {
     "released formula": {"loss": released},
 }
 CLAIMS = (
-    *(Claim(f"{m} beats {PAIR}", m, PAIR, "win rate", tasks=("same epochs",)) for m in ("all pairs", "TPO, steps equal", "TPO, similar steps", "TPO, different steps")),
-    Claim("Lambda weights beat all pairs", "TPO, steps equal", "all pairs", "win rate", tasks=("same epochs",)),
-    *(Claim(f"{m} beats equal steps by .005", m, "TPO, steps equal", "win rate", 0.005, tasks=("same epochs",)) for m in ("TPO, similar steps", "TPO, different steps")),
-    *(Claim(f"At a KL of 2 nats {m} beats {PAIR}", m, PAIR, "win rate", tasks=("KL 2",)) for m in ("all pairs", "TPO, steps equal", "TPO, similar steps")),
-    Claim(f"The released formula is worse than {PAIR} by .1", PAIR, "released formula", "win rate", 0.1, tasks=("same epochs",)),
-)  # fmt: skip
+    *(
+        Claim(f"{m} beats {PAIR}", m, PAIR, "win rate", tasks=("same epochs",))
+        for m in ("all pairs", "TPO, steps equal", "TPO, similar steps", "TPO, different steps")
+    ),
+    Claim(
+        "Lambda weights beat all pairs",
+        "TPO, steps equal",
+        "all pairs",
+        "win rate",
+        tasks=("same epochs",),
+    ),
+    *(
+        Claim(
+            f"{m} beats equal steps by .005",
+            m,
+            "TPO, steps equal",
+            "win rate",
+            0.005,
+            tasks=("same epochs",),
+        )
+        for m in ("TPO, similar steps", "TPO, different steps")
+    ),
+    *(
+        Claim(f"At a KL of 2 nats {m} beats {PAIR}", m, PAIR, "win rate", tasks=("KL 2",))
+        for m in ("all pairs", "TPO, steps equal", "TPO, similar steps")
+    ),
+    Claim(
+        f"The released formula is worse than {PAIR} by .1",
+        PAIR,
+        "released formula",
+        "win rate",
+        0.1,
+        tasks=("same epochs",),
+    ),
+)
 
 
 def trees(world: SequenceWorld, policy: SequencePolicy, prompts: int, seed: int) -> RankedSequences:
@@ -89,9 +132,14 @@ def trees(world: SequenceWorld, policy: SequencePolicy, prompts: int, seed: int)
     at = torch.arange(prompts)
     root, worst = y[at, r.argmax(dim=1)], y[at, r.argmin(dim=1)]
     size = world.answer // STEPS
-    branches = [policy.sample(x, 1, seed=seed * 7919 + 3 + k, prefix=root[:, None, : k * size])[:, 0] for k in range(3)]
+    branches = [
+        policy.sample(x, 1, seed=seed * 7919 + 3 + k, prefix=root[:, None, : k * size])[:, 0]
+        for k in range(3)
+    ]
     answers = torch.stack([root, *branches, worst], dim=1)
-    values = world.reward(x, answers) + 0.5 * torch.randn(prompts, 5, generator=torch.Generator().manual_seed(seed))
+    values = world.reward(x, answers) + 0.5 * torch.randn(
+        prompts, 5, generator=torch.Generator().manual_seed(seed)
+    )
     low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
     return RankedSequences(x, answers, (values - low) / (high - low))
 
@@ -105,12 +153,18 @@ def ends(data: RankedSequences) -> RankedSequences:
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {"smoke": (2, 64, 1, 2), "small": (20, 400, 6, 40), "full": (100, 400, 6, 40)}[scale]
+    seeds, prompts, epochs, long = {
+        "smoke": (2, 64, 1, 2),
+        "small": (20, 400, 6, 40),
+        "full": (100, 400, 6, 40),
+    }[scale]
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str, int, float]] = []
     for r in range(seeds):
         world = SequenceWorld(seed * 1000 + r)
-        base = imitate(world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600)
+        base = imitate(
+            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
+        )
         arena, data = Arena.of(world, base, r), trees(world, base, prompts, r)
         for method, options in METHODS.items():
             report(f"world {r + 1} of {seeds}: {method}")
@@ -119,8 +173,12 @@ def run(scale: Scale, seed: int) -> Scores:
             found = arena(align(base, used, epochs=epochs, **given), r)
             rows += [(method, "same epochs", metric, r, value) for metric, value in found.items()]
             if method != "released formula":
-                (win,) = at_equal_kl(arena, base, used, given.pop("loss"), (2.0,), epochs=long, **given)
+                (win,) = at_equal_kl(
+                    arena, base, used, given.pop("loss"), (2.0,), epochs=long, **given
+                )
                 if not np.isnan(win):
                     rows.append((method, "KL 2", "win rate", r, win))
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"])
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
+    )

@@ -39,12 +39,23 @@ METHODS: dict[str, Curriculum | None] = {
     "batch mean": Curriculum("reciprocal-rank", 20, batch_mean=True),
 }
 CLAIMS = (
-    *(Claim(f"The curriculum by {m} beats none in the reciprocal rank", m, "none", RR) for m in ("reciprocal rank", "normalised score", "KDE")),
-    *(Claim(f"The curriculum by {m} beats none in nDCG@10", m, "none", NDCG) for m in ("reciprocal rank", "normalised score", "KDE")),
+    *(
+        Claim(f"The curriculum by {m} beats none in the reciprocal rank", m, "none", RR)
+        for m in ("reciprocal rank", "normalised score", "KDE")
+    ),
+    *(
+        Claim(f"The curriculum by {m} beats none in nDCG@10", m, "none", NDCG)
+        for m in ("reciprocal rank", "normalised score", "KDE")
+    ),
     Claim("The curriculum by reciprocal rank is ahead early on", "reciprocal rank", "none", EARLY),
     Claim("Easy first beats hard first early on", "reciprocal rank", "anti", EARLY),
-    Claim("Weighing by sample beats the batch's mean weight in nDCG@10", "reciprocal rank", "batch mean", NDCG),
-)  # fmt: skip
+    Claim(
+        "Weighing by sample beats the batch's mean weight in nDCG@10",
+        "reciprocal rank",
+        "batch mean",
+        NDCG,
+    ),
+)
 
 
 @cache
@@ -54,7 +65,9 @@ def reranking(
     """Of each query (the first ``most``): grades, features and BM25 scores of its candidates."""
     queries, documents, qrels = datasets.load("cranfield")
     queries = dict(list(queries.items())[:most])
-    run = bm25_run(queries, documents, depth=depth).join(qrels, on=["query", "document"], how="left")
+    run = bm25_run(queries, documents, depth=depth).join(
+        qrels, on=["query", "document"], how="left"
+    )
     report("encoding Cranfield")
     encoder = load_encoder("minilm", device="cpu")
     used = sorted(set(run["document"]))
@@ -64,7 +77,9 @@ def reranking(
     for (name,), part in run.group_by("query", maintain_order=True):
         theirs = np.stack([d[x] for x in part["document"]])
         own = q[str(name)]
-        features = np.hstack([20 * own * theirs, 20 * np.abs(own - theirs), 3 * (theirs @ own)[:, None]])
+        features = np.hstack(
+            [20 * own * theirs, 20 * np.abs(own - theirs), 3 * (theirs @ own)[:, None]]
+        )
         out[str(name)] = (
             part["grade"].fill_null(0.0).to_numpy(),
             features.astype(np.float32),
@@ -76,32 +91,61 @@ def reranking(
 def data_of(lists: dict[str, Any], names: list[str]) -> RankingData:
     rows = [(n, *lists[n]) for n in names]
     return RankingData.of(
-        np.repeat(names, [len(r[1]) for r in rows]), np.concatenate([r[1] for r in rows]),
-        np.concatenate([r[2] for r in rows]), np.concatenate([r[3] for r in rows]),
-    )  # fmt: skip
+        np.repeat(names, [len(r[1]) for r in rows]),
+        np.concatenate([r[1] for r in rows]),
+        np.concatenate([r[2] for r in rows]),
+        np.concatenate([r[3] for r in rows]),
+    )
 
 
 def run(scale: Scale, seed: int) -> Scores:
     """Measure; a replicate is a seed and a fold."""
-    seeds, epochs, depth, folds = {"smoke": (1, 2, 10, 2), "small": (3, 40, 100, 5), "full": (10, 40, 100, 5)}[scale]
+    seeds, epochs, depth, folds = {
+        "smoke": (1, 2, 10, 2),
+        "small": (3, 40, 100, 5),
+        "full": (10, 40, 100, 5),
+    }[scale]
     torch.set_num_threads(1)
     lists = reranking(depth, 40 if scale == "smoke" else None)
-    lists = {n: v for n, v in lists.items() if v[0].any()}  # queries without a relevant candidate cannot be improved
+    lists = {
+        n: v for n, v in lists.items() if v[0].any()
+    }  # queries without a relevant candidate cannot be improved
     rows: list[tuple[str, str, str, int, float]] = []
     for s in range(seeds):
         order = np.random.default_rng([seed, s]).permutation(sorted(lists))
         parts = [p.tolist() for p in np.array_split(order, 5)]
         for f in range(folds):
-            sets = [data_of(lists, [n for k in which for n in parts[(f + k) % 5]]) for which in ((0, 1, 2), (3,), (4,))]
+            sets = [
+                data_of(lists, [n for k in which for n in parts[(f + k) % 5]])
+                for which in ((0, 1, 2), (3,), (4,))
+            ]
             for method, curriculum in METHODS.items():
                 report(f"{method}: seed {s + 1} of {seeds}, fold {f + 1} of {folds}")
                 torch.manual_seed(seed * 1000 + s)
                 trainer = RankerTrainer(
-                    Mlp(769, (64,), 0.2), loss="pair-softmax", curriculum=curriculum, metric=NDCG, epochs=epochs, lists=8, size=20, seed=seed * 1000 + s
-                )  # fmt: skip
+                    Mlp(769, (64,), 0.2),
+                    loss="pair-softmax",
+                    curriculum=curriculum,
+                    metric=NDCG,
+                    epochs=epochs,
+                    lists=8,
+                    size=20,
+                    seed=seed * 1000 + s,
+                )
                 history = trainer.fit(sets[0], sets[1])
                 r = s * folds + f
-                rows += [(method, "Cranfield", m, r, float(trainer.evaluate(sets[2], m).mean())) for m in (RR, NDCG)]
-                rows.append((method, "Cranfield", EARLY, r, float(np.mean([h.validation for h in history[:10]]))))
+                rows += [
+                    (method, "Cranfield", m, r, float(trainer.evaluate(sets[2], m).mean()))
+                    for m in (RR, NDCG)
+                ]
+                rows.append(
+                    (
+                        method,
+                        "Cranfield",
+                        EARLY,
+                        r,
+                        float(np.mean([h.validation for h in history[:10]])),
+                    )
+                )
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)

@@ -28,12 +28,59 @@ DETECTORS = ("pixel k-NN", "hidden k-NN", "Mahalanobis", "largest probability", 
 SIM, POOL, PLAIN = "simulation alone", "randomised pool", "pool of training quality"
 FEW = (5, 20, 50, 150)
 CLAIMS = (
-    *(Claim(f"{d} times simulation beats {d} alone by .1", f"{d} x simulation", f"{d} alone", "Spearman", 0.1, (POOL,)) for d in DETECTORS),
-    *(Claim(f"{d} times simulation beats simulation alone", f"{d} x simulation", SIM, "Spearman", 0.0, (POOL,)) for d in DETECTORS),
-    *(Claim(f"{d} times simulation has less regret than simulation alone", f"{d} x simulation", SIM, "regret@1", 0.0, (POOL,)) for d in ("pixel k-NN", "Mahalanobis")),
-    *(Claim(f"{n} real images are as good as 150, by .05", f"pixel k-NN x simulation, {n} images", "pixel k-NN x simulation", "Spearman", -0.05, (POOL,)) for n in FEW[:3]),
-    Claim("Where policies differ in training quality, pixel k-NN adds to simulation", "pixel k-NN x simulation", SIM, "Spearman", 0.0, (PLAIN,)),
-)  # fmt: skip
+    *(
+        Claim(
+            f"{d} times simulation beats {d} alone by .1",
+            f"{d} x simulation",
+            f"{d} alone",
+            "Spearman",
+            0.1,
+            (POOL,),
+        )
+        for d in DETECTORS
+    ),
+    *(
+        Claim(
+            f"{d} times simulation beats simulation alone",
+            f"{d} x simulation",
+            SIM,
+            "Spearman",
+            0.0,
+            (POOL,),
+        )
+        for d in DETECTORS
+    ),
+    *(
+        Claim(
+            f"{d} times simulation has less regret than simulation alone",
+            f"{d} x simulation",
+            SIM,
+            "regret@1",
+            0.0,
+            (POOL,),
+        )
+        for d in ("pixel k-NN", "Mahalanobis")
+    ),
+    *(
+        Claim(
+            f"{n} real images are as good as 150, by .05",
+            f"pixel k-NN x simulation, {n} images",
+            "pixel k-NN x simulation",
+            "Spearman",
+            -0.05,
+            (POOL,),
+        )
+        for n in FEW[:3]
+    ),
+    Claim(
+        "Where policies differ in training quality, pixel k-NN adds to simulation",
+        "pixel k-NN x simulation",
+        SIM,
+        "Spearman",
+        0.0,
+        (PLAIN,),
+    ),
+)
 
 
 def run(scale: Scale, seed: int) -> Scores:
@@ -43,16 +90,27 @@ def run(scale: Scale, seed: int) -> Scores:
     for r in range(seeds):
         for setting in (POOL, PLAIN):
             report(f"seed {r + 1} of {seeds}: {setting}")
-            for method, found in pool(np.random.default_rng([seed, r, setting == POOL]), policies, setting == POOL).items():  # fmt: skip
-                rows += [(method, setting, metric, r, float(np.nan_to_num(found[key]))) for metric, key in (("Spearman", "spearman"), ("regret@1", "regret@1"))]  # fmt: skip
+            for method, found in pool(
+                np.random.default_rng([seed, r, setting == POOL]), policies, setting == POOL
+            ).items():
+                rows += [
+                    (method, setting, metric, r, float(np.nan_to_num(found[key])))
+                    for metric, key in (("Spearman", "spearman"), ("regret@1", "regret@1"))
+                ]
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["regret@1"])
+    return Scores.of(
+        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["regret@1"]
+    )
 
 
-def changed(x: Float, rng: np.random.Generator, background: float, contrast: float, noise: float) -> Float:
+def changed(
+    x: Float, rng: np.random.Generator, background: float, contrast: float, noise: float
+) -> Float:
     """Images in [0, 1] with a background, less contrast and noise, each up to so much."""
     n = len(x)
-    out = x * (1 - contrast * rng.random((n, 1))) + background * rng.random((n, 1)) * rng.random((1, x.shape[1]))
+    out = x * (1 - contrast * rng.random((n, 1))) + background * rng.random((n, 1)) * rng.random(
+        (1, x.shape[1])
+    )
     return np.clip(out + noise * rng.random((n, 1)) * rng.normal(size=x.shape), 0, 1)
 
 
@@ -73,12 +131,24 @@ def pool(rng: np.random.Generator, policies: int, randomised: bool) -> dict[str,
     rates: dict[str, dict[str, Float]] = {d: {} for d in DETECTORS}
     for k in range(policies):
         if randomised:
-            width, epochs, images, lam = int(rng.choice([16, 64])), int(rng.choice([10, 40, 150])), int(rng.choice([200, 800])), float(rng.choice([0, 0.15, 0.3, 0.6, 1.0]))  # fmt: skip
+            width, epochs, images, lam = (
+                int(rng.choice([16, 64])),
+                int(rng.choice([10, 40, 150])),
+                int(rng.choice([200, 800])),
+                float(rng.choice([0, 0.15, 0.3, 0.6, 1.0])),
+            )
         else:
-            width, epochs, images, lam = int(rng.choice([8, 16, 32, 64])), 100, int(rng.choice([60, 200, 800])), 0.0
+            width, epochs, images, lam = (
+                int(rng.choice([8, 16, 32, 64])),
+                100,
+                int(rng.choice([60, 200, 800])),
+                0.0,
+            )
         randomise = lambda z, lam=lam: changed(z, rng, 0.8 * lam, 0.8 * lam, 0.6 * lam)  # noqa: E731
         used = rng.choice(train, size=images, replace=False)
-        model = MLPClassifier((width,), max_iter=epochs, batch_size=50, random_state=int(rng.integers(2**31)))
+        model = MLPClassifier(
+            (width,), max_iter=epochs, batch_size=50, random_state=int(rng.integers(2**31))
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(randomise(x[used]), y[used])
@@ -93,7 +163,13 @@ def pool(rng: np.random.Generator, policies: int, randomised: bool) -> dict[str,
             return hidden(z, model) @ model.coefs_[1] + model.intercepts_[1]
 
         fit, held = own[:150], own[150:]
-        for detector, score, view in (("pixel k-NN", "knn", lambda z: z), ("hidden k-NN", "knn", hidden), ("Mahalanobis", "mahalanobis", hidden), ("largest probability", "max-softmax", logits), ("entropy", "entropy", logits)):  # fmt: skip
+        for detector, score, view in (
+            ("pixel k-NN", "knn", lambda z: z),
+            ("hidden k-NN", "knn", hidden),
+            ("Mahalanobis", "mahalanobis", hidden),
+            ("largest probability", "max-softmax", logits),
+            ("entropy", "entropy", logits),
+        ):
             rates[detector][name] = in_distribution(view(fit), view(held), view(seen), score)
     names = list(truth)
     s = np.array([sim[n] for n in names])
@@ -101,10 +177,16 @@ def pool(rng: np.random.Generator, policies: int, randomised: bool) -> dict[str,
     for detector, own_rates in rates.items():
         q = np.array([own_rates[n].mean() for n in names])
         out[f"{detector} alone"] = agreement(truth, dict(zip(names, q.tolist(), strict=True)))
-        out[f"{detector} x simulation"] = agreement(truth, dict(zip(names, COMBINERS["product"](s, q).tolist(), strict=True)))  # fmt: skip
-        out[f"{detector} + simulation (z)"] = agreement(truth, dict(zip(names, COMBINERS["z-sum"](s, q).tolist(), strict=True)))  # fmt: skip
+        out[f"{detector} x simulation"] = agreement(
+            truth, dict(zip(names, COMBINERS["product"](s, q).tolist(), strict=True))
+        )
+        out[f"{detector} + simulation (z)"] = agreement(
+            truth, dict(zip(names, COMBINERS["z-sum"](s, q).tolist(), strict=True))
+        )
         if detector == "pixel k-NN":
             for n in FEW[:3]:
                 fewer = np.array([own_rates[k][:n].mean() for k in names])
-                out[f"pixel k-NN x simulation, {n} images"] = agreement(truth, dict(zip(names, (s * fewer).tolist(), strict=True)))  # fmt: skip
+                out[f"pixel k-NN x simulation, {n} images"] = agreement(
+                    truth, dict(zip(names, (s * fewer).tolist(), strict=True))
+                )
     return out

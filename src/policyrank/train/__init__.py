@@ -39,7 +39,9 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"policyrank.train.{_LLM[name]}"), name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{name} needs {error.name}: pip install 'policyrank[llm]'") from None
+        raise ModuleNotFoundError(
+            f"{name} needs {error.name}: pip install 'policyrank[llm]'"
+        ) from None
 
 
 __all__ = [

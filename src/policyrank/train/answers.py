@@ -67,12 +67,20 @@ class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
 
     def with_reference(self, found: Sequence[list[list[float]]]) -> AnswerData:
         """The same lists with log-probabilities under a reference."""
-        return replace(self, lists=[replace(x, reference=r) for x, r in zip(self.lists, found, strict=True)])
+        return replace(
+            self, lists=[replace(x, reference=r) for x, r in zip(self.lists, found, strict=True)]
+        )
 
 
 def encode_answers(
-    source: Any, tokenizer: Any, *, max_length: int = 1024, long_prompts: LongPrompts = "leave out", chat: bool | None = None, end: bool = True,
-) -> AnswerData:  # fmt: skip
+    source: Any,
+    tokenizer: Any,
+    *,
+    max_length: int = 1024,
+    long_prompts: LongPrompts = "leave out",
+    chat: bool | None = None,
+    end: bool = True,
+) -> AnswerData:
     """Tokens of ranked answers.
 
     Parameters
@@ -110,13 +118,19 @@ def encode_answers(
         kept.append(found)
     notes = list(sets.notes)
     if long:
-        notes.append(f"{'left out' if long_prompts == 'leave out' else 'cut at their beginning'}: {long:,} prompts of more than {half} tokens (half of max_length)")  # fmt: skip
+        notes.append(
+            f"{'left out' if long_prompts == 'leave out' else 'cut at their beginning'}: {long:,} prompts of more than {half} tokens (half of max_length)"
+        )
     if cut:
         notes.append(f"cut: {cut:,} completions at {max_length} tokens, prompt included")
     if same:
-        notes.append(f"{same:,} completions are the same as another of their list once they are tokens")
+        notes.append(
+            f"{same:,} completions are the same as another of their list once they are tokens"
+        )
     if not lists:
-        raise EvidenceError(f"no list is left: {'; '.join(notes)}. Raise max_length, or take long_prompts='cut'.")
+        raise EvidenceError(
+            f"no list is left: {'; '.join(notes)}. Raise max_length, or take long_prompts='cut'."
+        )
     return AnswerData(lists, tuple(notes), kept)
 
 
@@ -137,9 +151,15 @@ class AnswerCollator:
         longest = max(sum(len(ids) for ids, *_ in piece) for piece in pieces)
         rows: list[list[list[tuple[Any, ...]]]] = []
         room: list[int] = []
-        for piece in sorted(pieces, key=lambda p: -sum(len(ids) for ids, *_ in p)):  # first fit, longest first
+        for piece in sorted(
+            pieces, key=lambda p: -sum(len(ids) for ids, *_ in p)
+        ):  # first fit, longest first
             size = sum(len(ids) for ids, *_ in piece)
-            at = next((r for r, free in enumerate(room) if free >= size), len(rows)) if self.layout == "shared" else len(rows)  # fmt: skip
+            at = (
+                next((r for r, free in enumerate(room) if free >= size), len(rows))
+                if self.layout == "shared"
+                else len(rows)
+            )
             if at == len(rows):
                 rows.append([])
                 room.append(longest)
@@ -166,20 +186,33 @@ class AnswerCollator:
                         position[r, own] = np.arange(head, head + n)
                         before = np.concatenate([[head_end - 1], np.arange(start, start + n - 1)])
                         answer = np.full(n, which * wide + completion - 1)
-                        for column, values in zip(flat, (np.full(n, r), before, tokens, answer, steps), strict=True):
+                        for column, values in zip(
+                            flat, (np.full(n, r), before, tokens, answer, steps), strict=True
+                        ):
                             column.append(np.asarray(values, dtype=np.int64))
                     start += n
         out = {"input_ids": ids, "position_ids": position, "owner": owner, "part": part}
-        out |= {name: np.concatenate(c) for name, c in zip(("row", "place", "target", "answer", "step"), flat, strict=True)}  # fmt: skip
+        out |= {
+            name: np.concatenate(c)
+            for name, c in zip(("row", "place", "target", "answer", "step"), flat, strict=True)
+        }
         tensors = {k: torch.from_numpy(v) for k, v in out.items()}
         tensors["labels"] = _padded([x.labels for x in lists], wide, torch.float32)
-        tensors["lengths"] = _padded([[len(c) for c in x.completions] for x in lists], wide, torch.int64)
+        tensors["lengths"] = _padded(
+            [[len(c) for c in x.completions] for x in lists], wide, torch.int64
+        )
         tensors["where"] = tensors["lengths"] > 0
         if all(x.reference is not None for x in lists):
             steps = max(len(s) for x in lists for s in x.reference or ())
-            tensors["reference"] = torch.stack([
-                torch.nn.functional.pad(_padded(x.reference or [], steps, torch.float32), (0, 0, 0, wide - len(x.completions))) for x in lists
-            ])  # fmt: skip
+            tensors["reference"] = torch.stack(
+                [
+                    torch.nn.functional.pad(
+                        _padded(x.reference or [], steps, torch.float32),
+                        (0, 0, 0, wide - len(x.completions)),
+                    )
+                    for x in lists
+                ]
+            )
         return tensors
 
     def _pieces(self, lists: Sequence[EncodedAnswers]) -> list[list[tuple[Any, ...]]]:
@@ -187,7 +220,10 @@ class AnswerCollator:
         out = []
         for which, x in enumerate(lists):
             head = (x.prompt, which, 0, None)
-            tails = [(c, which, k, s) for k, (c, s) in enumerate(zip(x.completions, x.steps, strict=True), 1)]
+            tails = [
+                (c, which, k, s)
+                for k, (c, s) in enumerate(zip(x.completions, x.steps, strict=True), 1)
+            ]
             out += [[head, *tails]] if self.layout == "shared" else [[head, tail] for tail in tails]
         return out
 
@@ -202,12 +238,18 @@ def _padded(rows: Sequence[Sequence[float]], width: int, dtype: torch.dtype) -> 
 def attention(owner: Tensor, part: Tensor, dtype: torch.dtype) -> Tensor:
     """What each token sees, as an additive mask (rows, 1, tokens, tokens): the prompt of its list and its own completion, up to itself; padding sees itself."""
     n = owner.shape[1]
-    shown = (owner[:, :, None] == owner[:, None, :]) & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))  # fmt: skip
+    shown = (owner[:, :, None] == owner[:, None, :]) & (
+        (part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :])
+    )
     shown &= torch.ones(n, n, dtype=torch.bool, device=owner.device).tril()
-    return torch.zeros(shown.shape, dtype=dtype, device=owner.device).masked_fill_(~shown, torch.finfo(dtype).min)[:, None]  # fmt: skip
+    return torch.zeros(shown.shape, dtype=dtype, device=owner.device).masked_fill_(
+        ~shown, torch.finfo(dtype).min
+    )[:, None]
 
 
-def token_log_probs(model: Any, batch: dict[str, Tensor], *, layout: Layout, keep: bool, hidden: bool = False) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+def token_log_probs(
+    model: Any, batch: dict[str, Tensor], *, layout: Layout, keep: bool, hidden: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of all completion tokens, flat as the collator lists them, and with ``hidden`` the last hidden states (tokens, d) of the tokens themselves.
 
     Parameters
@@ -219,7 +261,11 @@ def token_log_probs(model: Any, batch: dict[str, Tensor], *, layout: Layout, kee
     """
     row, place = batch["row"], batch["place"]
     dtype = next(model.parameters()).dtype
-    seen: dict[str, Any] = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
+    seen: dict[str, Any] = {
+        "input_ids": batch["input_ids"],
+        "position_ids": batch["position_ids"],
+        "use_cache": False,
+    }
     if layout == "shared":
         seen["attention_mask"] = attention(batch["owner"], batch["part"], dtype)
     else:

@@ -23,7 +23,9 @@ try:
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
     from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 except ImportError as error:  # pragma: no cover
-    raise ImportError("training controllers needs stable-baselines3 and torch: pip install 'policyrank[control]'") from error  # fmt: skip
+    raise ImportError(
+        "training controllers needs stable-baselines3 and torch: pip install 'policyrank[control]'"
+    ) from error
 
 Architecture = Literal["mlp", "transformer", "graph"]
 
@@ -57,7 +59,9 @@ class NodeEncoder(BaseFeaturesExtractor):
         of a token
     """
 
-    def __init__(self, observation_space: Box, network: Network, kind: Architecture, width: int = 64) -> None:
+    def __init__(
+        self, observation_space: Box, network: Network, kind: Architecture, width: int = 64
+    ) -> None:
         n = len(network.names)
         super().__init__(observation_space, n * width)
         tokens = torch.as_tensor(_tokens(network))
@@ -66,16 +70,29 @@ class NodeEncoder(BaseFeaturesExtractor):
         self.enter = torch.nn.Linear(tokens.shape[2], width)
         self.names = torch.nn.Parameter(torch.randn(n, width) * 0.1)
         if kind == "transformer":
-            layer = torch.nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)  # fmt: skip
+            layer = torch.nn.TransformerEncoderLayer(
+                width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
+            )
             self.mix = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
         else:
             adjacency = torch.zeros(n, n)
             for s, j in zip(network.supplier, network.buyer, strict=True):
                 if s >= 0:
                     adjacency[j, s] = 1.0
-            self.register_buffer("up", adjacency / adjacency.sum(1, keepdim=True).clamp(min=1), persistent=False)
-            self.register_buffer("down", adjacency.T / adjacency.T.sum(1, keepdim=True).clamp(min=1), persistent=False)
-            self.layers: Any = torch.nn.ModuleList([torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(3)]) for _ in range(3)])  # fmt: skip
+            self.register_buffer(
+                "up", adjacency / adjacency.sum(1, keepdim=True).clamp(min=1), persistent=False
+            )
+            self.register_buffer(
+                "down",
+                adjacency.T / adjacency.T.sum(1, keepdim=True).clamp(min=1),
+                persistent=False,
+            )
+            self.layers: Any = torch.nn.ModuleList(
+                [
+                    torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(3)])
+                    for _ in range(3)
+                ]
+            )
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """(batch, d) -> (batch, n * width)"""
@@ -120,18 +137,35 @@ class LearnedController:
 
     def actions(self, observations: Float) -> Float:
         """(B, d) -> (B, E) in [-1, 1]"""
-        return np.clip(self.policy.predict(self._normed(observations), deterministic=True)[0].astype(float), -1, 1)
+        return np.clip(
+            self.policy.predict(self._normed(observations), deterministic=True)[0].astype(float),
+            -1,
+            1,
+        )
 
     def _normed(self, observations: Float) -> np.ndarray:
-        return np.clip((observations - self.mean) / np.sqrt(self.var + 1e-8), -10, 10).astype(np.float32)
+        return np.clip((observations - self.mean) / np.sqrt(self.var + 1e-8), -10, 10).astype(
+            np.float32
+        )
 
     def __call__(self, view: View) -> Float:
-        return _orders(self.actions(view.simulation.observation()), self.scale, self.base, self.reach, view)
+        return _orders(
+            self.actions(view.simulation.observation()), self.scale, self.base, self.reach, view
+        )
 
     def save(self, path: str | Path) -> None:
         """Weights and what they need, in one file."""
-        state = {"policy": self.policy.state_dict(), "mean": torch.as_tensor(self.mean), "var": torch.as_tensor(self.var), "scale": torch.as_tensor(self.scale),
-                 "architecture": self.architecture, "information": self.information, "base": self.base, "reach": self.reach, "edges": self.edges}  # fmt: skip
+        state = {
+            "policy": self.policy.state_dict(),
+            "mean": torch.as_tensor(self.mean),
+            "var": torch.as_tensor(self.var),
+            "scale": torch.as_tensor(self.scale),
+            "architecture": self.architecture,
+            "information": self.information,
+            "base": self.base,
+            "reach": self.reach,
+            "edges": self.edges,
+        }
         torch.save(state, path)
 
     @classmethod
@@ -146,7 +180,9 @@ class LearnedController:
         try:
             state = torch.load(path, weights_only=True)
             if state["edges"] != str(network.edges):
-                raise EvidenceError(f"{path} was trained on another network, with the edges {state['edges']}.")
+                raise EvidenceError(
+                    f"{path} was trained on another network, with the edges {state['edges']}."
+                )
             policy = _policy(network, state["architecture"])
             policy.load_state_dict(state.pop("policy"))
             arrays = {k: state.pop(k).numpy() for k in ("mean", "var", "scale")}
@@ -156,7 +192,9 @@ class LearnedController:
         except EvidenceError:
             raise
         except Exception as error:
-            raise EvidenceError(f"{path} holds no controller: {str(error).splitlines()[0]}") from error
+            raise EvidenceError(
+                f"{path} holds no controller: {str(error).splitlines()[0]}"
+            ) from error
 
 
 def _orders(actions: Float, scale: Float, base: str | None, reach: float, view: View) -> Float:
@@ -170,16 +208,23 @@ def _policy_kwargs(network: Network, architecture: Architecture) -> dict[str, An
         raise EvidenceError(f"architecture={architecture!r}: use mlp, transformer or graph.")
     own: dict[str, Any] = {"net_arch": [256, 128]}
     if architecture != "mlp":
-        own |= {"features_extractor_class": NodeEncoder, "features_extractor_kwargs": {"network": network, "kind": architecture}}  # fmt: skip
+        own |= {
+            "features_extractor_class": NodeEncoder,
+            "features_extractor_kwargs": {"network": network, "kind": architecture},
+        }
     return own
 
 
 def _spaces(network: Network) -> tuple[Box, Box]:
-    return Box(-np.inf, np.inf, (len(_tokens(network)),), np.float32), Box(-1.0, 1.0, (len(network.edges),), np.float32)
+    return Box(-np.inf, np.inf, (len(_tokens(network)),), np.float32), Box(
+        -1.0, 1.0, (len(network.edges),), np.float32
+    )
 
 
 def _policy(network: Network, architecture: Architecture, rate: float = 3e-4) -> ActorCriticPolicy:
-    policy = ActorCriticPolicy(*_spaces(network), lambda _: rate, **_policy_kwargs(network, architecture))
+    policy = ActorCriticPolicy(
+        *_spaces(network), lambda _: rate, **_policy_kwargs(network, architecture)
+    )
     policy.set_training_mode(False)
     return policy
 
@@ -187,15 +232,32 @@ def _policy(network: Network, architecture: Architecture, rate: float = 3e-4) ->
 class _Worlds(VecEnv):
     """Episodes of several scenarios of one network, stepped together, with actions in [-1, 1]. An episode's end is its end: its value is not continued."""
 
-    def __init__(self, scenarios: Sequence[Scenario], episodes: int, base: str | None, reach: float, penalty: float, seed: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        scenarios: Sequence[Scenario],
+        episodes: int,
+        base: str | None,
+        reach: float,
+        penalty: float,
+        seed: int,
+    ) -> None:
         network = scenarios[0].network
         super().__init__(episodes * len(scenarios), *_spaces(network))
-        self.scenarios, self.episodes, self.base, self.reach, self.penalty = scenarios, episodes, base, reach, penalty
+        self.scenarios, self.episodes, self.base, self.reach, self.penalty = (
+            scenarios,
+            episodes,
+            base,
+            reach,
+            penalty,
+        )
         self.scale, self.rng = _scale(scenarios[0]), np.random.default_rng(seed)
         self.information: Information = "blind" if base is None else HEURISTICS[base][1]
 
     def reset(self) -> np.ndarray:
-        self.simulations = [Simulation(s, self.rng.integers(2**62, size=self.episodes).tolist(), "quantile") for s in self.scenarios]  # fmt: skip
+        self.simulations = [
+            Simulation(s, self.rng.integers(2**62, size=self.episodes).tolist(), "quantile")
+            for s in self.scenarios
+        ]
         return self._observation()
 
     def _observation(self) -> np.ndarray:
@@ -206,7 +268,12 @@ class _Worlds(VecEnv):
 
     def step_wait(self) -> Any:
         parts = np.split(self._actions, len(self.simulations))
-        reward = np.concatenate([s.step(_orders(a, self.scale, self.base, self.reach, View(s, self.information))) for s, a in zip(self.simulations, parts, strict=True)])  # fmt: skip
+        reward = np.concatenate(
+            [
+                s.step(_orders(a, self.scale, self.base, self.reach, View(s, self.information)))
+                for s, a in zip(self.simulations, parts, strict=True)
+            ]
+        )
         if self.base is not None:
             reward = reward - self.penalty * np.abs(self.reach * self._actions).sum(axis=1) ** 2
         done = np.full(self.num_envs, self.simulations[0].t >= self.scenarios[0].periods)
@@ -225,7 +292,9 @@ class _Worlds(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         setattr(self, attr_name, value)
 
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+    ) -> list[Any]:
         raise NotImplementedError(method_name)
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
@@ -249,12 +318,24 @@ def _one_network(scenarios: Scenario | Sequence[Scenario]) -> list[Scenario]:
     if not many:
         raise EvidenceError("no scenario to train on.")
     if len({(s.network.names, s.network.edges, s.periods) for s in many}) > 1:
-        raise EvidenceError("a controller is trained on one network and one length of episode: give scenarios that share both.")  # fmt: skip
+        raise EvidenceError(
+            "a controller is trained on one network and one length of episode: give scenarios that share both."
+        )
     return many
 
 
-def ppo(scenarios: Scenario | Sequence[Scenario], *, architecture: Architecture = "mlp", base: str | None = None, reach: float = 0.5, penalty: float = 0.001, steps: int = 200_000,
-        episodes: int = 64, seed: int = 0, report: Callable[[str], None] | None = None) -> LearnedController:  # fmt: skip
+def ppo(
+    scenarios: Scenario | Sequence[Scenario],
+    *,
+    architecture: Architecture = "mlp",
+    base: str | None = None,
+    reach: float = 0.5,
+    penalty: float = 0.001,
+    steps: int = 200_000,
+    episodes: int = 64,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> LearnedController:
     """Proximal policy optimisation.
 
     Parameters
@@ -280,16 +361,49 @@ def ppo(scenarios: Scenario | Sequence[Scenario], *, architecture: Architecture 
     env = VecNormalize(worlds, gamma=0.995)
     buffer = 2 * many[0].periods * worlds.num_envs
     batch = next(b for b in range(min(512, buffer), 0, -1) if buffer % b == 0)
-    model = PPO("MlpPolicy", env, learning_rate=3e-4, n_steps=2 * many[0].periods, batch_size=batch, n_epochs=10, gamma=0.995, gae_lambda=0.95, clip_range=0.2, ent_coef=0.005, target_kl=0.03,
-                policy_kwargs=_policy_kwargs(many[0].network, architecture), seed=seed, device="cpu")  # fmt: skip
+    model = PPO(
+        "MlpPolicy",
+        env,
+        learning_rate=3e-4,
+        n_steps=2 * many[0].periods,
+        batch_size=batch,
+        n_epochs=10,
+        gamma=0.995,
+        gae_lambda=0.95,
+        clip_range=0.2,
+        ent_coef=0.005,
+        target_kl=0.03,
+        policy_kwargs=_policy_kwargs(many[0].network, architecture),
+        seed=seed,
+        device="cpu",
+    )
     model.learn(steps, callback=None if report is None else _Report(report, steps))
     model.policy.set_training_mode(False)
     rms: Any = env.obs_rms
-    return LearnedController(model.policy, rms.mean, rms.var, worlds.scale, architecture, worlds.information, base, reach, str(many[0].network.edges))  # fmt: skip
+    return LearnedController(
+        model.policy,
+        rms.mean,
+        rms.var,
+        worlds.scale,
+        architecture,
+        worlds.information,
+        base,
+        reach,
+        str(many[0].network.edges),
+    )
 
 
-def imitate(scenarios: Scenario | Sequence[Scenario], expert: str = "MSSP-I", *, architecture: Architecture = "mlp", rounds: int = 4, episodes: int = 32, epochs: int = 60, seed: int = 0,
-            report: Callable[[str], None] | None = None) -> LearnedController:  # fmt: skip
+def imitate(
+    scenarios: Scenario | Sequence[Scenario],
+    expert: str = "MSSP-I",
+    *,
+    architecture: Architecture = "mlp",
+    rounds: int = 4,
+    episodes: int = 32,
+    epochs: int = 60,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> LearnedController:
     """Imitation of a planner or heuristic that may know more: DAgger (Ross et al. 2011).
 
     In the first round the expert orders, in later ones the learner, and the expert says what it would have ordered there; after each the learner is fitted to all of it by least squares.
@@ -316,10 +430,14 @@ def imitate(scenarios: Scenario | Sequence[Scenario], expert: str = "MSSP-I", *,
     told: list[Float] = []
     for turn in range(rounds):
         for k, world in enumerate(many):
-            sim = Simulation(world, rng.integers(2**62, size=max(1, episodes // len(many))).tolist(), "quantile")
+            sim = Simulation(
+                world, rng.integers(2**62, size=max(1, episodes // len(many))).tolist(), "quantile"
+            )
             for t in range(world.periods):
                 if report is not None:
-                    report(f"round {turn + 1} of {rounds}: scenario {k + 1} of {len(many)}, period {t + 1}")
+                    report(
+                        f"round {turn + 1} of {rounds}: scenario {k + 1} of {len(many)}, period {t + 1}"
+                    )
                 advice = rule(View(sim, information))
                 seen.append(sim.observation())
                 told.append(np.clip(2 * advice / scale - 1, -1, 1))
@@ -328,7 +446,13 @@ def imitate(scenarios: Scenario | Sequence[Scenario], expert: str = "MSSP-I", *,
         learner = LearnedController(
             policy, x.mean(axis=0), x.var(axis=0), scale, architecture, edges=str(network.edges)
         )
-        _fit(policy, torch.as_tensor(learner._normed(x)), torch.as_tensor(y, dtype=torch.float32), epochs, rng)
+        _fit(
+            policy,
+            torch.as_tensor(learner._normed(x)),
+            torch.as_tensor(y, dtype=torch.float32),
+            epochs,
+            rng,
+        )
     if learner is None:
         raise EvidenceError(f"rounds={rounds}: at least one.")
     return learner
@@ -339,7 +463,13 @@ def _mean(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor
     return torch.as_tensor(found.mean)
 
 
-def _fit(policy: ActorCriticPolicy, x: torch.Tensor, y: torch.Tensor, epochs: int, rng: np.random.Generator) -> None:
+def _fit(
+    policy: ActorCriticPolicy,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    epochs: int,
+    rng: np.random.Generator,
+) -> None:
     optimiser = torch.optim.Adam(policy.parameters(), lr=1e-3)
     batches = int(np.ceil(len(x) / 256))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)

@@ -75,13 +75,19 @@ class Lists:
                 own = own[sampler(self.labels[own], self.first_stage[own], size, rng)]
             rows.append(own)
         width = max(map(len, rows))
-        index, where = np.zeros((len(rows), width), dtype=np.int64), np.zeros((len(rows), width), dtype=bool)
+        index, where = (
+            np.zeros((len(rows), width), dtype=np.int64),
+            np.zeros((len(rows), width), dtype=bool),
+        )
         for k, own in enumerate(rows):
             index[k, : len(own)], where[k, : len(own)] = own, True
         return Batch(
-            self.features_of(asked, index), torch.from_numpy(self.labels[index]).float(),
-            torch.from_numpy(self.first_stage[index]).float(), torch.from_numpy(where), torch.from_numpy(index),
-        )  # fmt: skip
+            self.features_of(asked, index),
+            torch.from_numpy(self.labels[index]).float(),
+            torch.from_numpy(self.first_stage[index]).float(),
+            torch.from_numpy(where),
+            torch.from_numpy(index),
+        )
 
     def batches(self, which: ArrayLike, lists: int) -> Iterator[Batch]:
         """These queries in order, for evaluation."""
@@ -104,7 +110,11 @@ class RankingData(Lists):
 
     @classmethod
     def of(
-        cls, query: Iterable[str], labels: ArrayLike, features: ArrayLike, first_stage: ArrayLike | None = None
+        cls,
+        query: Iterable[str],
+        labels: ArrayLike,
+        features: ArrayLike,
+        first_stage: ArrayLike | None = None,
     ) -> RankingData:
         """From rows in any order; queries keep the order in which they come.
 
@@ -113,7 +123,11 @@ class RankingData(Lists):
         EvidenceError
             For lengths that differ, or numbers that are not finite, naming the row.
         """
-        names, y, x = list(map(str, query)), np.asarray(labels, dtype=float), np.asarray(features, dtype=np.float32)
+        names, y, x = (
+            list(map(str, query)),
+            np.asarray(labels, dtype=float),
+            np.asarray(features, dtype=np.float32),
+        )
         b = np.zeros(len(y)) if first_stage is None else np.asarray(first_stage, dtype=float)
         if not len(names) == len(y) == len(x) == len(b) or x.ndim != 2:
             raise EvidenceError(
@@ -127,7 +141,9 @@ class RankingData(Lists):
             ("first-stage score", np.isnan(b) | np.isposinf(b)),
         ):
             if bad.any():
-                raise EvidenceError(f"row {int(np.flatnonzero(bad)[0]) + 1}: a {what} is not finite.")
+                raise EvidenceError(
+                    f"row {int(np.flatnonzero(bad)[0]) + 1}: a {what} is not finite."
+                )
         first: dict[str, int] = {}
         code = np.array([first.setdefault(n, len(first)) for n in names])
         order = np.argsort(code, kind="stable")
@@ -175,7 +191,9 @@ def read_letor(path: str | Path) -> RankingData:
                 if min(pairs, default=1) < 1:
                     raise ValueError
             except (ValueError, IndexError):
-                raise EvidenceError(f"{file}, line {number}: not 'label qid:Q 1:value 2:value ...'.") from None
+                raise EvidenceError(
+                    f"{file}, line {number}: not 'label qid:Q 1:value 2:value ...'."
+                ) from None
             labels.append(label)
             queries.append(query)
             rows.append(pairs)
@@ -190,7 +208,13 @@ def read_letor(path: str | Path) -> RankingData:
 
 
 def gap_lists(
-    labels: ArrayLike, lists: int, n: int, gap: float, rng: np.random.Generator, *, pool: int | None = None
+    labels: ArrayLike,
+    lists: int,
+    n: int,
+    gap: float,
+    rng: np.random.Generator,
+    *,
+    pool: int | None = None,
 ) -> NDArray[np.int64]:
     """Random lists of rows, sorted by label, highest first, whose neighbouring labels differ by at least ``gap``: (lists, n).
 

@@ -20,15 +20,34 @@ from policyrank.train.judges import Generator, Scorer, rating_judge, sampler, vo
 from policyrank.train.preference import ListwisePreferenceTrainer
 
 Learn = Literal["list", "pair", "group"]
-OBJECTIVES: dict[Learn, str] = {"list": "label-distribution", "pair": "dpo", "group": "label-distribution-grpo"}
+OBJECTIVES: dict[Learn, str] = {
+    "list": "label-distribution",
+    "pair": "dpo",
+    "group": "label-distribution-grpo",
+}
 
 
-def imitation(log_probs: Tensor, labels: Tensor, *, reference: Any = None, where: Tensor, lengths: Tensor, reduce: str = "mean") -> Tensor:  # fmt: skip
+def imitation(
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Any = None,
+    where: Tensor,
+    lengths: Tensor,
+    reduce: str = "mean",
+) -> Tensor:
     """Mean negative log-likelihood of a token: supervised fine-tuning as an objective."""
     return -(log_probs * where).sum() / lengths.sum().clamp(min=1)
 
 
-def imitation_data(prompts: Sequence[Prompt], answers: Sequence[str], tokenizer: Any, *, max_length: int = 1024, chat: bool | None = None) -> AnswerData:  # fmt: skip
+def imitation_data(
+    prompts: Sequence[Prompt],
+    answers: Sequence[str],
+    tokenizer: Any,
+    *,
+    max_length: int = 1024,
+    chat: bool | None = None,
+) -> AnswerData:
     """Single answers to imitate, as data of ``ListwisePreferenceTrainer(loss=imitation, reference=None)``; prompts that leave no room are left out and counted."""
     lists = []
     for prompt, answer in zip(prompts, answers, strict=True):
@@ -40,7 +59,9 @@ def imitation_data(prompts: Sequence[Prompt], answers: Sequence[str], tokenizer:
     if not lists:
         raise EvidenceError(f"no prompt leaves room for an answer within {max_length} tokens.")
     lost = len(prompts) - len(lists)
-    return AnswerData(lists, (f"left out: {lost} prompts longer than {max_length} tokens",) if lost else ())
+    return AnswerData(
+        lists, (f"left out: {lost} prompts longer than {max_length} tokens",) if lost else ()
+    )
 
 
 @dataclass
@@ -53,10 +74,24 @@ class Distillation:
 
 
 def distil(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], teacher: Generator | Mapping[str, str], *, judge: str | Scorer = "rating", learn: Learn = "list", candidates: int = 4,
-    rounds: int = 1, arguments: Callable[[str], Any], loss_options: Mapping[str, Any] | None = None, sample: Mapping[str, Any] | None = None, max_length: int = 1024,
-    chat: bool | None = None, seed: int = 0, folder: str | Path | None = None, report: Callable[[str], None] | None = None,
-) -> Distillation:  # fmt: skip
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    teacher: Generator | Mapping[str, str],
+    *,
+    judge: str | Scorer = "rating",
+    learn: Learn = "list",
+    candidates: int = 4,
+    rounds: int = 1,
+    arguments: Callable[[str], Any],
+    loss_options: Mapping[str, Any] | None = None,
+    sample: Mapping[str, Any] | None = None,
+    max_length: int = 1024,
+    chat: bool | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Distillation:
     """Teach a student from one teacher answer a prompt.
 
     First the student imitates the anchors. Then, each round, it samples candidates, ranks them beside the anchor (``judge``), and learns from the ranking: the
@@ -99,27 +134,56 @@ def distil(
     anchors = _kept(place, "anchors", lambda: _ask(teacher, prompts, texts))
     done = Distillation(anchors)
     say("imitating the anchors")
-    options: dict[str, Any] = {"processing_class": tokenizer, "max_length": max_length, "chat": chat}
-    data = imitation_data(prompts, [anchors[t] for t in texts], tokenizer, max_length=max_length, chat=chat)
-    first = ListwisePreferenceTrainer(model, arguments("imitation"), data, loss=imitation, reference=None, **options)
+    options: dict[str, Any] = {
+        "processing_class": tokenizer,
+        "max_length": max_length,
+        "chat": chat,
+    }
+    data = imitation_data(
+        prompts, [anchors[t] for t in texts], tokenizer, max_length=max_length, chat=chat
+    )
+    first = ListwisePreferenceTrainer(
+        model, arguments("imitation"), data, loss=imitation, reference=None, **options
+    )
     done.history.append({"stage": 0, "loss": float(first.train().training_loss)})
     model = first.model
     for number in range(1, rounds + 1):
-        say(f"round {number} of {rounds}: sampling and ranking {candidates} candidates of {len(prompts)} prompts")
+        say(
+            f"round {number} of {rounds}: sampling and ranking {candidates} candidates of {len(prompts)} prompts"
+        )
 
         def made(number: int = number) -> dict[str, Any]:
-            found = sampler(model, tokenizer, chat=chat, seed=seed * 10_007 + number, **(sample or {}))(prompts, candidates)  # fmt: skip
-            scorer = judge if callable(judge) else {"rating": rating_judge, "vote": vote_judge}[judge](model, tokenizer, anchors)  # fmt: skip
+            found = sampler(
+                model, tokenizer, chat=chat, seed=seed * 10_007 + number, **(sample or {})
+            )(prompts, candidates)
+            scorer = (
+                judge
+                if callable(judge)
+                else {"rating": rating_judge, "vote": vote_judge}[judge](model, tokenizer, anchors)
+            )
             usable = [[a for a in dict.fromkeys(m) if a.strip()] for m in found]
-            return {t: {"answers": m, "scores": s} for t, m, s in zip(texts, usable, scorer(prompts, usable), strict=True)}  # fmt: skip
+            return {
+                t: {"answers": m, "scores": s}
+                for t, m, s in zip(texts, usable, scorer(prompts, usable), strict=True)
+            }
 
         ranked = _kept(place, f"round-{number}", made)
-        lists = [RankedAnswers(p, tuple(ranked[t]["answers"]), tuple(ranked[t]["scores"])) for p, t in zip(prompts, texts, strict=True)]  # fmt: skip
+        lists = [
+            RankedAnswers(p, tuple(ranked[t]["answers"]), tuple(ranked[t]["scores"]))
+            for p, t in zip(prompts, texts, strict=True)
+        ]
         if learn == "pair":
             lists = [_ends(x) for x in lists if len(x.labels) > 1]
         done.rounds.append(lists)
         say(f"round {number} of {rounds}: learning from the ranking")
-        trainer = ListwisePreferenceTrainer(model, arguments(f"round-{number}"), lists, loss=OBJECTIVES[learn], loss_options=loss_options, **options)  # fmt: skip
+        trainer = ListwisePreferenceTrainer(
+            model,
+            arguments(f"round-{number}"),
+            lists,
+            loss=OBJECTIVES[learn],
+            loss_options=loss_options,
+            **options,
+        )
         loss = float(trainer.train().training_loss)
         spread = float(np.mean([np.std(x.labels) for x in lists if x.labels]))
         done.history.append({"stage": number, "loss": loss, "score_spread": spread})
@@ -128,10 +192,14 @@ def distil(
 
 def _ends(x: RankedAnswers) -> RankedAnswers:
     worst = min(range(len(x.labels)), key=lambda k: x.labels[k])
-    return RankedAnswers(x.prompt, (x.completions[x.best], x.completions[worst]), (x.labels[x.best], x.labels[worst]))
+    return RankedAnswers(
+        x.prompt, (x.completions[x.best], x.completions[worst]), (x.labels[x.best], x.labels[worst])
+    )
 
 
-def _ask(teacher: Generator | Mapping[str, str], prompts: Sequence[Prompt], texts: Sequence[str]) -> dict[str, str]:
+def _ask(
+    teacher: Generator | Mapping[str, str], prompts: Sequence[Prompt], texts: Sequence[str]
+) -> dict[str, str]:
     if isinstance(teacher, Mapping):
         if missing := [t for t in texts if t not in teacher]:
             raise EvidenceError(f"the teacher has no answer to {missing[0][:60]!r}.")

@@ -43,10 +43,14 @@ def feedback_order(
     try:
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError:
-        raise EvidenceError("relevance feedback needs scikit-learn: pip install 'policyrank[retrieval]'") from None
+        raise EvidenceError(
+            "relevance feedback needs scikit-learn: pip install 'policyrank[retrieval]'"
+        ) from None
     start, x, y = np.asarray(first, dtype=float), np.asarray(features), np.asarray(labels)
     if not len(start) == len(x) == len(y):
-        raise EvidenceError(f"{len(start)} scores, {len(x)} feature rows and {len(y)} labels: one of each a document.")
+        raise EvidenceError(
+            f"{len(start)} scores, {len(x)} feature rows and {len(y)} labels: one of each a document."
+        )
     seen: list[int] = []
     left = np.ones(len(y), dtype=bool)
     while left.any():

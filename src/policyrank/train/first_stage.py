@@ -14,7 +14,12 @@ from policyrank.models.encoders import encode_texts
 
 
 def bm25_run(
-    queries: Mapping[str, str], documents: Mapping[str, str], *, depth: int = 100, k1: float = 1.2, b: float = 0.75
+    queries: Mapping[str, str],
+    documents: Mapping[str, str],
+    *,
+    depth: int = 100,
+    k1: float = 1.2,
+    b: float = 0.75,
 ) -> pl.DataFrame:
     """The ``depth`` best documents of each query by BM25 (bm25s; English stop words, no stemming): columns query, document, score.
 
@@ -32,7 +37,10 @@ def bm25_run(
     if not queries or not documents:
         raise EvidenceError("BM25 needs at least one query and one document.")
     index = bm25s.BM25(k1=k1, b=b)
-    index.index(bm25s.tokenize(list(documents.values()), stopwords="en", show_progress=False), show_progress=False)
+    index.index(
+        bm25s.tokenize(list(documents.values()), stopwords="en", show_progress=False),
+        show_progress=False,
+    )
     tokens = bm25s.tokenize(list(queries.values()), stopwords="en", show_progress=False)
     found, scores = index.retrieve(tokens, k=min(depth, len(documents)), show_progress=False)
     names = np.array(list(documents))
@@ -40,8 +48,15 @@ def bm25_run(
 
 
 def dense_run(
-    queries: Mapping[str, str], documents: Mapping[str, str], encoder: Any, *, depth: int = 100, batch: int = 64, progress: bool = False, cache: str | None = None,
-) -> pl.DataFrame:  # fmt: skip
+    queries: Mapping[str, str],
+    documents: Mapping[str, str],
+    encoder: Any,
+    *,
+    depth: int = 100,
+    batch: int = 64,
+    progress: bool = False,
+    cache: str | None = None,
+) -> pl.DataFrame:
     """The ``depth`` documents of each query nearest in cosine, exactly: columns query, document, score.
 
     Parameters
@@ -63,10 +78,18 @@ def dense_run(
         parts.append((top, np.take_along_axis(cosine, top, axis=1)))
     top, score = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     order = np.argsort(-score, axis=1, kind="stable")
-    return _run(queries, names[np.take_along_axis(top, order, axis=1)], np.take_along_axis(score, order, axis=1))
+    return _run(
+        queries,
+        names[np.take_along_axis(top, order, axis=1)],
+        np.take_along_axis(score, order, axis=1),
+    )
 
 
 def _run(queries: Mapping[str, str], documents: NDArray[Any], scores: NDArray[Any]) -> pl.DataFrame:
-    return pl.DataFrame({
-        "query": np.repeat(np.array(list(queries)), documents.shape[1]), "document": documents.ravel(), "score": scores.ravel().astype(float),
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "query": np.repeat(np.array(list(queries)), documents.shape[1]),
+            "document": documents.ravel(),
+            "score": scores.ravel().astype(float),
+        }
+    )

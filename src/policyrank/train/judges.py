@@ -41,19 +41,40 @@ Answer B: {second}
 Better answer:"""
 
 
-def likelihood_scorer(model: Any, tokenizer: Any, *, per_token: bool = True, max_length: int = 1024, chat: bool | None = None) -> Scorer:  # fmt: skip
+def likelihood_scorer(
+    model: Any,
+    tokenizer: Any,
+    *,
+    per_token: bool = True,
+    max_length: int = 1024,
+    chat: bool | None = None,
+) -> Scorer:
     """Log-probability of each answer under a language model, per token or in all."""
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
         texts = [(p, a) for p, answers in zip(prompts, completions, strict=True) for a in answers]
-        found = dict(x for b in answer_logprobs(model, tokenizer, texts, max_length=max_length, chat=chat) for x in b)
-        flat = iter(found[k].logprob / (max(found[k].tokens, 1) if per_token else 1) for k in range(len(texts)))
+        found = dict(
+            x
+            for b in answer_logprobs(model, tokenizer, texts, max_length=max_length, chat=chat)
+            for x in b
+        )
+        flat = iter(
+            found[k].logprob / (max(found[k].tokens, 1) if per_token else 1)
+            for k in range(len(texts))
+        )
         return [[next(flat) for _ in answers] for answers in completions]
 
     return score
 
 
-def rating_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = None, *, template: str = RATING, max_length: int = 2048) -> Scorer:  # fmt: skip
+def rating_judge(
+    model: Any,
+    tokenizer: Any,
+    anchors: Mapping[str, str] | None = None,
+    *,
+    template: str = RATING,
+    max_length: int = 2048,
+) -> Scorer:
     """The expected rating, 1 to 9, that a language model gives an answer: the sum of each digit times its probability among the digits.
 
     Parameters
@@ -70,7 +91,11 @@ def rating_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None =
     digits = [str(d) for d in range(1, 10)]
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        asked = [template.format(prompt=text_of(p), anchor=_anchor(anchors, p), answer=a) for p, answers in zip(prompts, completions, strict=True) for a in answers]  # fmt: skip
+        asked = [
+            template.format(prompt=text_of(p), anchor=_anchor(anchors, p), answer=a)
+            for p, answers in zip(prompts, completions, strict=True)
+            for a in answers
+        ]
         p = choice_probs(model, tokenizer, asked, digits, max_length=max_length)
         flat = iter((p @ np.arange(1.0, 10.0)).tolist())
         return [[next(flat) for _ in answers] for answers in completions]
@@ -78,7 +103,14 @@ def rating_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None =
     return score
 
 
-def vote_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = None, *, template: str = VOTE, max_length: int = 2048) -> Scorer:  # fmt: skip
+def vote_judge(
+    model: Any,
+    tokenizer: Any,
+    anchors: Mapping[str, str] | None = None,
+    *,
+    template: str = VOTE,
+    max_length: int = 2048,
+) -> Scorer:
     """The mean share by which a language model prefers an answer to the others of its list; every pair is asked in both orders, so that being named first does not count."""
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -87,9 +119,20 @@ def vote_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = N
             for a in range(len(answers)):
                 for b in range(len(answers)):
                     if a != b:
-                        asked.append(template.format(prompt=text_of(prompt), anchor=_anchor(anchors, prompt), first=answers[a], second=answers[b]))  # fmt: skip
+                        asked.append(
+                            template.format(
+                                prompt=text_of(prompt),
+                                anchor=_anchor(anchors, prompt),
+                                first=answers[a],
+                                second=answers[b],
+                            )
+                        )
                         place.append((i, a, b))
-        p = choice_probs(model, tokenizer, asked, ["A", "B"], max_length=max_length)[:, 0] if asked else np.empty(0)
+        p = (
+            choice_probs(model, tokenizer, asked, ["A", "B"], max_length=max_length)[:, 0]
+            if asked
+            else np.empty(0)
+        )
         out = [[0.0] * len(answers) for answers in completions]
         for (i, a, b), share in zip(place, p.tolist(), strict=True):
             others = 2 * (len(out[i]) - 1)
@@ -100,10 +143,14 @@ def vote_judge(model: Any, tokenizer: Any, anchors: Mapping[str, str] | None = N
     return score
 
 
-def pairwise_judge(scorer: Scorer) -> Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], list[float]]:
+def pairwise_judge(
+    scorer: Scorer,
+) -> Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], list[float]]:
     """A trainer's judge out of a scorer: 1 where the first answer scores higher, 1/2 where they are equal."""
 
-    def judge(prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> list[float]:
+    def judge(
+        prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]
+    ) -> list[float]:
         found = scorer(prompts, [list(pair) for pair in zip(answers, others, strict=True)])
         return [0.5 + 0.5 * float(np.sign(a - b)) for a, b in found]
 
@@ -115,10 +162,15 @@ def similarity_scorer(encoder: Any, anchors: Mapping[str, str]) -> Scorer:
     from policyrank.models.encoders import encode_texts
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        flat = [anchors[text_of(p)] for p in prompts] + [a for answers in completions for a in answers]
+        flat = [anchors[text_of(p)] for p in prompts] + [
+            a for answers in completions for a in answers
+        ]
         vectors = encode_texts(encoder, flat)
         rest = iter(vectors[len(prompts) :])
-        return [[float(next(rest) @ own) for _ in answers] for own, answers in zip(vectors, completions, strict=False)]
+        return [
+            [float(next(rest) @ own) for _ in answers]
+            for own, answers in zip(vectors, completions, strict=False)
+        ]
 
     return score
 
@@ -175,15 +227,25 @@ class Endpoint:
             When the key is missing, or a request fails for good.
         """
         if self.key is not None and self.key not in os.environ:
-            raise EvidenceError(f"{self.url}: the environment variable {self.key} with the key is not set.")
+            raise EvidenceError(
+                f"{self.url}: the environment variable {self.key} with the key is not set."
+            )
         path = None if self.cache is None else Path(self.cache)
         kept: dict[str, list[str]] = {}
         if path is not None and path.exists():
-            kept = {row["key"]: row["answers"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}  # fmt: skip
-        keys = [json.dumps([self.model, self.temperature, self.max_tokens, text_of(p), n]) for p in prompts]
+            kept = {
+                row["key"]: row["answers"]
+                for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+            }
+        keys = [
+            json.dumps([self.model, self.temperature, self.max_tokens, text_of(p), n])
+            for p in prompts
+        ]
         todo = {k: p for k, p in zip(keys, prompts, strict=True) if k not in kept}
         with ThreadPoolExecutor(self.workers) as pool:
-            for key, answers in zip(todo, pool.map(lambda p: self._ask(p, n), todo.values()), strict=True):
+            for key, answers in zip(
+                todo, pool.map(lambda p: self._ask(p, n), todo.values()), strict=True
+            ):
                 kept[key] = answers
                 if path is not None:
                     with path.open("a", encoding="utf-8") as file:
@@ -191,15 +253,27 @@ class Endpoint:
         return [kept[k] for k in keys]
 
     def _ask(self, prompt: Prompt, n: int) -> list[str]:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        body = {"model": self.model, "messages": messages, "n": n, "temperature": self.temperature, "max_tokens": self.max_tokens}  # fmt: skip
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {os.environ[self.key]}"} if self.key else {})  # fmt: skip
+        messages = (
+            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        )
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "n": n,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+        headers = {"Content-Type": "application/json"} | (
+            {"Authorization": f"Bearer {os.environ[self.key]}"} if self.key else {}
+        )
         address = self.url.rstrip("/") + "/chat/completions"
         for attempt in range(self.retries + 1):
             try:
                 request = urllib.request.Request(address, json.dumps(body).encode(), headers)
                 with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    answers = [str(c["message"]["content"] or "") for c in json.load(answer)["choices"]]
+                    answers = [
+                        str(c["message"]["content"] or "") for c in json.load(answer)["choices"]
+                    ]
                 if len(answers) < n:  # some servers give one answer a request
                     answers += [a for _ in range(n - len(answers)) for a in self._ask(prompt, 1)]
                 return answers
@@ -211,10 +285,14 @@ class Endpoint:
                 why = str(error)
             if attempt < self.retries:
                 time.sleep(min(2.0**attempt, 30.0))
-        raise EvidenceError(f"{address}: {why}. Answers had so far are kept where a cache is named; run it again.")
+        raise EvidenceError(
+            f"{address}: {why}. Answers had so far are kept where a cache is named; run it again."
+        )
 
 
-def best_of_n(prompts: Sequence[Prompt], policy: Generator, scorer: Scorer, n: int = 8) -> tuple[list[str], list[list[str]], list[list[float]]]:  # fmt: skip
+def best_of_n(
+    prompts: Sequence[Prompt], policy: Generator, scorer: Scorer, n: int = 8
+) -> tuple[list[str], list[list[str]], list[list[float]]]:
     """A decoding policy: sample ``n`` answers of each prompt, keep the best (the first of ties). Returns best, all answers, their scores."""
     made = policy(prompts, n)
     scores = scorer(prompts, made)

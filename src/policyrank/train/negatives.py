@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Sampler = Callable[[NDArray[np.float64], NDArray[np.float64], int, np.random.Generator], NDArray[np.int64]]
+Sampler = Callable[
+    [NDArray[np.float64], NDArray[np.float64], int, np.random.Generator], NDArray[np.int64]
+]
 """(labels (n,), first-stage scores (n,), size, generator) -> places (size,) of the documents that are kept."""
 
 
@@ -21,7 +23,10 @@ def _kept(
 
 
 def uniform(
-    labels: NDArray[np.float64], first_stage: NDArray[np.float64], size: int, rng: np.random.Generator
+    labels: NDArray[np.float64],
+    first_stage: NDArray[np.float64],
+    size: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """A best document, and others at random."""
     best = rng.choice(np.flatnonzero(labels == labels.max()))
@@ -30,14 +35,20 @@ def uniform(
 
 
 def hard(
-    labels: NDArray[np.float64], first_stage: NDArray[np.float64], size: int, rng: np.random.Generator
+    labels: NDArray[np.float64],
+    first_stage: NDArray[np.float64],
+    size: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """A best document, and those that the first stage ranks highest among the rest."""
     return _kept(labels, size, np.where(np.isneginf(first_stage), -np.inf, first_stage), rng)
 
 
 def weighted(
-    labels: NDArray[np.float64], first_stage: NDArray[np.float64], size: int, rng: np.random.Generator
+    labels: NDArray[np.float64],
+    first_stage: NDArray[np.float64],
+    size: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """A best document, and others without replacement with probability in proportion to 1 / (rank in the first stage)."""
     rank = np.empty(len(labels))

@@ -43,7 +43,9 @@ def _log_probs(logits: Tensor, label: Tensor) -> Tensor:
     return torch.nn.functional.logsigmoid(torch.where(label > 0.5, logits, -logits))
 
 
-def linear_persona(features: ArrayLike, claims: Claims, framing: str | None, alpha: float, *, penalty: float = 1e-4) -> Callable[[ArrayLike], Float]:  # fmt: skip
+def linear_persona(
+    features: ArrayLike, claims: Claims, framing: str | None, alpha: float, *, penalty: float = 1e-4
+) -> Callable[[ArrayLike], Float]:
     """Logistic regression on features of the items, (items, d) -> P(accept): the attenuated loss and a ridge penalty, solved to the end."""
     x = torch.as_tensor(np.asarray(features), dtype=torch.float64)
     y, w = _item_labels(claims).double(), torch.as_tensor(attenuation(claims, framing, alpha))
@@ -52,34 +54,70 @@ def linear_persona(features: ArrayLike, claims: Claims, framing: str | None, alp
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = attenuated_nll(_log_probs(x @ theta[1:] + theta[0], y), w) + penalty * (theta[1:] ** 2).sum()
+        loss = (
+            attenuated_nll(_log_probs(x @ theta[1:] + theta[0], y), w)
+            + penalty * (theta[1:] ** 2).sum()
+        )
         loss.backward()
         return loss
 
     optimiser.step(closure)
     found = theta.detach().numpy()
-    return lambda z: np.asarray(1 / (1 + np.exp(-(np.asarray(z, dtype=float) @ found[1:] + found[0]))))
+    return lambda z: np.asarray(
+        1 / (1 + np.exp(-(np.asarray(z, dtype=float) @ found[1:] + found[0])))
+    )
 
 
-def encoder_persona(encoder: Any, claims: Claims, framing: str | None, alpha: float, *, epochs: int = 1, batch: int = 32, rate: float = 5e-5, seed: int = 0,
-                    report: Callable[[str], None] | None = None) -> Callable[[Sequence[str]], Float]:  # fmt: skip
+def encoder_persona(
+    encoder: Any,
+    claims: Claims,
+    framing: str | None,
+    alpha: float,
+    *,
+    epochs: int = 1,
+    batch: int = 32,
+    rate: float = 5e-5,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Callable[[Sequence[str]], Float]:
     """A sentence encoder with a head, all of it fine-tuned by the attenuated loss: texts -> P(accept). The encoder itself is changed."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    texts, y, w = claims.items(), _item_labels(claims), torch.as_tensor(attenuation(claims, framing, alpha)).float()
+    texts, y, w = (
+        claims.items(),
+        _item_labels(claims),
+        torch.as_tensor(attenuation(claims, framing, alpha)).float(),
+    )
     head = torch.nn.Linear(int(encoder.get_embedding_dimension()), 1).to(encoder.device)
-    optimiser = torch.optim.AdamW([{"params": encoder.parameters(), "lr": rate}, {"params": head.parameters(), "lr": 20 * rate}], weight_decay=0.01)  # fmt: skip
-    batches = [b for _ in range(epochs) for b in np.array_split(rng.permutation(len(texts)), int(np.ceil(len(texts) / batch)))]  # fmt: skip
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1.0, (k + 1) / max(1, len(batches) // 10)) * (1 - k / len(batches)))  # fmt: skip
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": encoder.parameters(), "lr": rate},
+            {"params": head.parameters(), "lr": 20 * rate},
+        ],
+        weight_decay=0.01,
+    )
+    batches = [
+        b
+        for _ in range(epochs)
+        for b in np.array_split(rng.permutation(len(texts)), int(np.ceil(len(texts) / batch)))
+    ]
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda k: min(1.0, (k + 1) / max(1, len(batches) // 10)) * (1 - k / len(batches))
+    )
 
     def logits(some: Sequence[str]) -> Tensor:
         read = encoder.preprocess(list(some))
-        found = encoder({k: v.to(encoder.device) if isinstance(v, Tensor) else v for k, v in read.items()})
+        found = encoder(
+            {k: v.to(encoder.device) if isinstance(v, Tensor) else v for k, v in read.items()}
+        )
         return head(found["sentence_embedding"])[:, 0]
 
     encoder.train()
     for k, rows in enumerate(batches):
-        loss = attenuated_nll(_log_probs(logits([texts[i] for i in rows]), y[rows].to(encoder.device)), w[rows].to(encoder.device))  # fmt: skip
+        loss = attenuated_nll(
+            _log_probs(logits([texts[i] for i in rows]), y[rows].to(encoder.device)),
+            w[rows].to(encoder.device),
+        )
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], 1.0)
@@ -107,8 +145,20 @@ def judging_prompt(text: str, tokenizer: Any, chat: bool | None = None) -> Any:
     return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": text}]
 
 
-def language_persona(model: Any, tokenizer: Any, claims: Claims, framing: str | None, alpha: float, *, args: Any = None, out: str = "persona", max_length: int = 256,
-                     chat: bool | None = None, peft_config: Any = None, **options: Any) -> Any:  # fmt: skip
+def language_persona(
+    model: Any,
+    tokenizer: Any,
+    claims: Claims,
+    framing: str | None,
+    alpha: float,
+    *,
+    args: Any = None,
+    out: str = "persona",
+    max_length: int = 256,
+    chat: bool | None = None,
+    peft_config: Any = None,
+    **options: Any,
+) -> Any:
     """A transformers ``Trainer`` of a causal language model that answers claims with SUPPORTS or REFUTES: loss on the label and its end only, weighted by example. Call ``.train()`` on it.
 
     Parameters
@@ -122,11 +172,19 @@ def language_persona(model: Any, tokenizer: Any, claims: Claims, framing: str | 
 
     from policyrank.models.language import encode
 
-    items, label, weight = claims.items(), np.repeat(claims.true, len(claims.framings)), attenuation(claims, framing, alpha)  # fmt: skip
+    items, label, weight = (
+        claims.items(),
+        np.repeat(claims.true, len(claims.framings)),
+        attenuation(claims, framing, alpha),
+    )
     rows = []
     for text, true, w in zip(items, label, weight, strict=True):
         prompt, answer, _ = encode(
-            tokenizer, judging_prompt(text, tokenizer, chat), LABELS[0 if true else 1], max_length, chat=chat
+            tokenizer,
+            judging_prompt(text, tokenizer, chat),
+            LABELS[0 if true else 1],
+            max_length,
+            chat=chat,
         )
         rows.append({"ids": prompt + answer, "answer": len(answer), "weight": float(w)})
     if peft_config is not None:
@@ -140,25 +198,65 @@ def language_persona(model: Any, tokenizer: Any, claims: Claims, framing: str | 
         for k, r in enumerate(batch):
             n = len(r["ids"])
             ids[k, :n], mask[k, :n], where[k, n - r["answer"] : n] = torch.tensor(r["ids"]), 1, 1
-        return {"input_ids": ids, "attention_mask": mask, "where": where, "weight": torch.tensor([r["weight"] for r in batch])}  # fmt: skip
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "where": where,
+            "weight": torch.tensor([r["weight"] for r in batch]),
+        }
 
     class PersonaTrainer(Trainer):
-        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:  # fmt: skip
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: dict[str, Any],
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
             found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             log = torch.log_softmax(found.logits[:, :-1].float(), dim=-1)
             right = log.gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
             loss = attenuated_nll(right, inputs["weight"], inputs["where"][:, 1:] > 0)
             return (loss, found) if return_outputs else loss
 
-    given = args or TrainingArguments(out, num_train_epochs=1, per_device_train_batch_size=24, learning_rate=1e-5, max_grad_norm=1.0, report_to=[], save_strategy="no")  # fmt: skip
+    given = args or TrainingArguments(
+        out,
+        num_train_epochs=1,
+        per_device_train_batch_size=24,
+        learning_rate=1e-5,
+        max_grad_norm=1.0,
+        report_to=[],
+        save_strategy="no",
+    )
     given.remove_unused_columns = False
-    trainer = PersonaTrainer(model, given, data_collator=collate, train_dataset=rows, processing_class=tokenizer, **options)  # fmt: skip
+    trainer = PersonaTrainer(
+        model,
+        given,
+        data_collator=collate,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        **options,
+    )
     trainer.model_accepts_loss_kwargs = False
     return trainer
 
 
-def accept_probability(model: Any, tokenizer: Any, texts: Sequence[str], *, chat: bool | None = None, max_length: int = 256) -> Float:  # fmt: skip
+def accept_probability(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    chat: bool | None = None,
+    max_length: int = 256,
+) -> Float:
     """(texts,) P(SUPPORTS) of a language model against REFUTES: renormalised, since the two labels may have different numbers of tokens."""
     from policyrank.models.language import choice_probs
 
-    return choice_probs(model, tokenizer, [judging_prompt(t, tokenizer, chat) for t in texts], LABELS, max_length=max_length, chat=chat)[:, 0]  # fmt: skip
+    return choice_probs(
+        model,
+        tokenizer,
+        [judging_prompt(t, tokenizer, chat) for t in texts],
+        LABELS,
+        max_length=max_length,
+        chat=chat,
+    )[:, 0]

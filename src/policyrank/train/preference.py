@@ -45,24 +45,51 @@ class AnswerTrainer(Trainer):
     eval_dataset: Any
 
     def __init__(
-        self, model: Any, args: TrainingArguments, train_dataset: Any, eval_dataset: Any, *, processing_class: Any, layout: Layout, max_length: int,
-        long_prompts: LongPrompts, chat: bool | None, **options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        args: TrainingArguments,
+        train_dataset: Any,
+        eval_dataset: Any,
+        *,
+        processing_class: Any,
+        layout: Layout,
+        max_length: int,
+        long_prompts: LongPrompts,
+        chat: bool | None,
+        **options: Any,
+    ) -> None:
         if processing_class is None:
             raise EvidenceError("no tokenizer: give processing_class.")
-        encode = partial(encode_answers, tokenizer=processing_class, max_length=max_length, long_prompts=long_prompts, chat=chat)  # fmt: skip
-        train_data, eval_data = (d if d is None or isinstance(d, AnswerData) else encode(d) for d in (train_dataset, eval_dataset))  # fmt: skip
+        encode = partial(
+            encode_answers,
+            tokenizer=processing_class,
+            max_length=max_length,
+            long_prompts=long_prompts,
+            chat=chat,
+        )
+        train_data, eval_data = (
+            d if d is None or isinstance(d, AnswerData) else encode(d)
+            for d in (train_dataset, eval_dataset)
+        )
         args.remove_unused_columns = False
         args.label_names = ["labels"]
         pad = processing_class.pad_token_id
         self.collate = AnswerCollator(processing_class.eos_token_id if pad is None else pad, layout)
         options.setdefault("compute_metrics", preference_metrics)
         super().__init__(
-            model, args, self._collate, train_data, eval_data, processing_class=processing_class, **options
+            model,
+            args,
+            self._collate,
+            train_data,
+            eval_data,
+            processing_class=processing_class,
+            **options,
         )
         self.model_accepts_loss_kwargs = False
         if args.disable_tqdm:
-            self.remove_callback(PrinterCallback)  # it prints raw records where there is no progress bar
+            self.remove_callback(
+                PrinterCallback
+            )  # it prints raw records where there is no progress bar
         self._seen: dict[str, list[float]] = defaultdict(list)
 
     def _collate(self, lists: Sequence[EncodedAnswers]) -> dict[str, Tensor]:
@@ -71,14 +98,23 @@ class AnswerTrainer(Trainer):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out or cut, of training and evaluation data."""
-        return tuple(f"{name}: {note}" for name, data in (("train", self.train_dataset), ("evaluation", self.eval_dataset)) if data is not None for note in data.notes)  # fmt: skip
+        return tuple(
+            f"{name}: {note}"
+            for name, data in (("train", self.train_dataset), ("evaluation", self.eval_dataset))
+            if data is not None
+            for note in data.notes
+        )
 
     def _check(self, loss: Tensor) -> None:
         if not torch.isfinite(loss) and self.model.training:
-            raise EvidenceError(f"step {self.state.global_step + 1}: the loss is {loss.item()}. Lower learning_rate or beta, or look at the scores.")  # fmt: skip
+            raise EvidenceError(
+                f"step {self.state.global_step + 1}: the loss is {loss.item()}. Lower learning_rate or beta, or look at the scores."
+            )
 
     def _note(self, score: Tensor, inputs: dict[str, Tensor], **more: float) -> None:
-        s, y, m = (x.detach().cpu().double().numpy() for x in (score, inputs["labels"], inputs["where"]))
+        s, y, m = (
+            x.detach().cpu().double().numpy() for x in (score, inputs["labels"], inputs["where"])
+        )
         right, margin = _pairs(s, y, m > 0)
         for name, value in {"accuracy": right, "margin": margin, **more}.items():
             self._seen[name].append(value)
@@ -90,7 +126,13 @@ class AnswerTrainer(Trainer):
             self._seen.clear()
         super().log(logs, *args, **options)
 
-    def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:  # fmt: skip
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: Any = None,
+    ) -> Any:
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, found = self.compute_loss(model, inputs, return_outputs=True)
@@ -144,11 +186,27 @@ class ListwisePreferenceTrainer(AnswerTrainer):
     objective: PreferenceLoss
 
     def __init__(
-        self, model: Any, args: TrainingArguments | None = None, train_dataset: Any = None, eval_dataset: Any = None, *, processing_class: Any = None,
-        loss: str | PreferenceLoss = "dpo", loss_options: Mapping[str, Any] | None = None, reference: Any = "precompute", sft_weight: float = 0.0,
-        step_weights: str | Callable[[Tensor], Tensor] = "similar", max_length: int = 1024, long_prompts: LongPrompts = "leave out", chat: bool | None = None,
-        layout: Layout = "shared", judge: Judge | None = None, judged: int = 32, peft_config: Any = None, **options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        args: TrainingArguments | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *,
+        processing_class: Any = None,
+        loss: str | PreferenceLoss = "dpo",
+        loss_options: Mapping[str, Any] | None = None,
+        reference: Any = "precompute",
+        sft_weight: float = 0.0,
+        step_weights: str | Callable[[Tensor], Tensor] = "similar",
+        max_length: int = 1024,
+        long_prompts: LongPrompts = "leave out",
+        chat: bool | None = None,
+        layout: Layout = "shared",
+        judge: Judge | None = None,
+        judged: int = 32,
+        peft_config: Any = None,
+        **options: Any,
+    ) -> None:
         if isinstance(model, str):
             model, found = load_causal_lm(model, device="cpu")
             processing_class = processing_class or found
@@ -156,27 +214,51 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             from peft import get_peft_model
 
             model = get_peft_model(model, peft_config)
-        self.objective, self.loss_options, self.steps = _objective(loss), dict(loss_options or {}), loss == "tpo"
+        self.objective, self.loss_options, self.steps = (
+            _objective(loss),
+            dict(loss_options or {}),
+            loss == "tpo",
+        )
         free = isinstance(loss, str) and loss in REFERENCE_FREE
         if reference == "adapter" and not hasattr(model, "disable_adapter"):
-            raise EvidenceError("reference='adapter' needs a peft model: give peft_config, or take 'precompute'.")
+            raise EvidenceError(
+                "reference='adapter' needs a peft model: give peft_config, or take 'precompute'."
+            )
         if isinstance(reference, str) and reference not in ("precompute", "adapter"):
-            raise EvidenceError(f"reference={reference!r}: use 'precompute', 'adapter', a model, or None.")
+            raise EvidenceError(
+                f"reference={reference!r}: use 'precompute', 'adapter', a model, or None."
+            )
         self.reference: Any = None if free else reference
         self.sft_weight, self.step_weights = sft_weight, step_weights
         self.judge, self.judged, self.chat = judge, judged, chat
         self.layout: Layout = layout
         super().__init__(
-            model, args or TrainingArguments("preference"), train_dataset, eval_dataset, processing_class=processing_class, layout=layout, max_length=max_length,
-            long_prompts=long_prompts, chat=chat, **options,
-        )  # fmt: skip
-        if self.steps and any(x.answers and x.answers[0].steps is None for x in (self.train_dataset, self.eval_dataset) if x is not None):  # fmt: skip
-            raise EvidenceError("loss='tpo' weighs steps, but the answers are not cut into steps. Give each as a list of steps, or trees.")  # fmt: skip
+            model,
+            args or TrainingArguments("preference"),
+            train_dataset,
+            eval_dataset,
+            processing_class=processing_class,
+            layout=layout,
+            max_length=max_length,
+            long_prompts=long_prompts,
+            chat=chat,
+            **options,
+        )
+        if self.steps and any(
+            x.answers and x.answers[0].steps is None
+            for x in (self.train_dataset, self.eval_dataset)
+            if x is not None
+        ):
+            raise EvidenceError(
+                "loss='tpo' weighs steps, but the answers are not cut into steps. Give each as a list of steps, or trees."
+            )
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._keep = "logits_to_keep" in inspect.signature(base.forward).parameters
         self._prepared = False
         if isinstance(self.reference, torch.nn.Module):
-            self.reference = self.accelerator.prepare_model(self.reference.eval(), evaluation_mode=True)
+            self.reference = self.accelerator.prepare_model(
+                self.reference.eval(), evaluation_mode=True
+            )
 
     def train(self, *args: Any, **options: Any) -> Any:
         """Check the layout, compute the reference's log-probabilities where they are wanted, and train."""
@@ -192,7 +274,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             self.layout = "rows"
             self.collate = AnswerCollator(self.collate.pad, "rows")
             if self.is_world_process_zero():
-                print("note: this model does not keep answers in one row apart; each gets a row of its own (layout='rows')")  # fmt: skip
+                print(
+                    "note: this model does not keep answers in one row apart; each gets a row of its own (layout='rows')"
+                )
         if self.reference == "precompute":
             for name in ("train_dataset", "eval_dataset"):
                 own = getattr(self, name)
@@ -201,7 +285,12 @@ class ListwisePreferenceTrainer(AnswerTrainer):
 
     def _answers_kept_apart(self, first: EncodedAnswers) -> bool:
         """Whether the shared layout gives what rows give, on one list."""
-        short = EncodedAnswers(first.prompt[-64:], [c[:64] for c in first.completions[:3]], [s[:64] for s in first.steps[:3]], first.labels[:3])  # fmt: skip
+        short = EncodedAnswers(
+            first.prompt[-64:],
+            [c[:64] for c in first.completions[:3]],
+            [s[:64] for s in first.steps[:3]],
+            first.labels[:3],
+        )
         found = []
         both: tuple[Layout, ...] = ("shared", "rows")
         for layout in both:
@@ -212,7 +301,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
                 if layout == "rows":
                     raise
                 return False
-            found.append(_by_step(flat, batch, int(batch["step"].max())) / batch["lengths"][..., None])
+            found.append(
+                _by_step(flat, batch, int(batch["step"].max())) / batch["lengths"][..., None]
+            )
         return bool((found[0] - found[1]).abs().max() < TOLERANCE.get(self.model.dtype, 0.1))
 
     def _flat(self, batch: dict[str, Tensor], layout: Layout) -> Tensor:
@@ -237,15 +328,22 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         found: dict[int, list[list[float]]] = {}
         from transformers.utils import logging
 
-        bar = logging.tqdm(total=len(order), desc="Reference", disable=self.args.disable_tqdm or rank > 0)
+        bar = logging.tqdm(
+            total=len(order), desc="Reference", disable=self.args.disable_tqdm or rank > 0
+        )
         for start in range(0, len(order), size):
             group = order[start : start + size]
             lists = [data[k] for k in group]
             batch = self._on_device(self.collate(lists))
             flat = self._flat(batch, self.layout)
-            sums = _by_step(flat, batch, max(max(s, default=1) for x in lists for s in x.steps)).cpu()
+            sums = _by_step(
+                flat, batch, max(max(s, default=1) for x in lists for s in x.steps)
+            ).cpu()
             for j, k in enumerate(group):
-                found[k] = [sums[j, c, : max(own, default=1)].tolist() for c, own in enumerate(data[k].steps)]
+                found[k] = [
+                    sums[j, c, : max(own, default=1)].tolist()
+                    for c, own in enumerate(data[k].steps)
+                ]
             bar.update(len(group))
         bar.close()
         if processes > 1:
@@ -254,39 +352,77 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             found = {k: v for part in parts for k, v in part.items()}
         return [found[k] for k in range(len(data))]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:  # fmt: skip
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """The objective of one batch of lists."""
         labels, where, lengths = inputs["labels"], inputs["where"], inputs["lengths"]
-        flat, hidden = token_log_probs(model, inputs, layout=self.layout, keep=self._keep, hidden=self.steps)
-        steps = max(int(inputs["step"].max()), inputs["reference"].shape[-1] if "reference" in inputs else 0)
+        flat, hidden = token_log_probs(
+            model, inputs, layout=self.layout, keep=self._keep, hidden=self.steps
+        )
+        steps = max(
+            int(inputs["step"].max()), inputs["reference"].shape[-1] if "reference" in inputs else 0
+        )
         by_step = _by_step(flat, inputs, steps)
         reference = self._reference(model, inputs, steps)
         whole = by_step.detach().sum(dim=-1)
         if self.steps:
             weight = self._weights(hidden, inputs, steps)
-            log_probs, ref = (by_step * weight).sum(dim=-1), None if reference is None else (reference * weight).sum(dim=-1)  # fmt: skip
+            log_probs, ref = (
+                (by_step * weight).sum(dim=-1),
+                None if reference is None else (reference * weight).sum(dim=-1),
+            )
         else:
-            log_probs, ref = by_step.sum(dim=-1), None if reference is None else reference.sum(dim=-1)
-        loss = self.objective(log_probs, labels, reference=ref, where=where, lengths=lengths, **self.loss_options)
+            log_probs, ref = (
+                by_step.sum(dim=-1),
+                None if reference is None else reference.sum(dim=-1),
+            )
+        loss = self.objective(
+            log_probs, labels, reference=ref, where=where, lengths=lengths, **self.loss_options
+        )
         if self.sft_weight:
             best = labels.masked_fill(~where, -torch.inf).argmax(dim=-1, keepdim=True)
-            loss = loss + self.sft_weight * (best_nll(by_step.sum(dim=-1), labels, where) / lengths.gather(-1, best).squeeze(-1)).mean()  # fmt: skip
+            loss = (
+                loss
+                + self.sft_weight
+                * (
+                    best_nll(by_step.sum(dim=-1), labels, where)
+                    / lengths.gather(-1, best).squeeze(-1)
+                ).mean()
+            )
         self._check(loss)
         score = whole if reference is None else whole - reference.sum(dim=-1)
         if model.training:
             best = labels.masked_fill(~where, -torch.inf).argmax(dim=-1, keepdim=True)
-            self._note(score, inputs, log_prob_best=float((whole / lengths.clamp(min=1)).gather(-1, best).mean()))
+            self._note(
+                score,
+                inputs,
+                log_prob_best=float((whole / lengths.clamp(min=1)).gather(-1, best).mean()),
+            )
         if return_outputs:
-            return loss, {"scores": score, "log_probs": whole, "lengths": lengths.float(), "where": where.float()}
+            return loss, {
+                "scores": score,
+                "log_probs": whole,
+                "lengths": lengths.float(),
+                "where": where.float(),
+            }
         return loss
 
     def _reference(self, model: Any, inputs: dict[str, Tensor], steps: int) -> Tensor | None:
         if self.reference is None:
             return None
         if "reference" in inputs:
-            return torch.nn.functional.pad(inputs["reference"], (0, steps - inputs["reference"].shape[-1]))
+            return torch.nn.functional.pad(
+                inputs["reference"], (0, steps - inputs["reference"].shape[-1])
+            )
         if self.reference == "precompute":
-            raise EvidenceError("the reference's log-probabilities are missing: evaluate() a data set that was given to the trainer.")  # fmt: skip
+            raise EvidenceError(
+                "the reference's log-probabilities are missing: evaluate() a data set that was given to the trainer."
+            )
         off: AbstractContextManager[Any] = nullcontext()
         other = self.reference
         if other == "adapter":
@@ -300,8 +436,12 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         shape = (*inputs["labels"].shape, steps)
         key = inputs["answer"] * steps + inputs["step"] - 1
         size = math.prod(shape)
-        count = torch.zeros(size, device=key.device).index_add_(0, key, torch.ones_like(key, dtype=torch.float32))
-        total = torch.zeros(size, hidden.shape[-1], device=key.device).index_add_(0, key, hidden.detach().float())
+        count = torch.zeros(size, device=key.device).index_add_(
+            0, key, torch.ones_like(key, dtype=torch.float32)
+        )
+        total = torch.zeros(size, hidden.shape[-1], device=key.device).index_add_(
+            0, key, hidden.detach().float()
+        )
         means = (total / count.clamp(min=1)[:, None]).reshape(*shape, -1)
         best = inputs["labels"].masked_fill(~inputs["where"], -torch.inf).argmax(dim=-1)
         return segments.step_weights(means, count.reshape(shape) > 0, best, self.step_weights)
@@ -314,8 +454,15 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         if self.judge is not None and data is not None:
             prefix = options.get("metric_key_prefix", "eval")
             answers = data.answers[: self.judged]
-            won = self.win_rate([a.prompt for a in answers], [a.completions[a.best] for a in answers])
-            found |= {f"{prefix}_win_rate": float(won.mean()), f"{prefix}_win_rate_error": float(won.std(ddof=1) / math.sqrt(len(won))) if len(won) > 1 else math.nan}  # fmt: skip
+            won = self.win_rate(
+                [a.prompt for a in answers], [a.completions[a.best] for a in answers]
+            )
+            found |= {
+                f"{prefix}_win_rate": float(won.mean()),
+                f"{prefix}_win_rate_error": float(won.std(ddof=1) / math.sqrt(len(won)))
+                if len(won) > 1
+                else math.nan,
+            }
             self.log({k: v for k, v in found.items() if "win_rate" in k})
         return found
 
@@ -329,7 +476,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             made = generate(model, self.processing_class, prompts, **options)
         won = np.asarray(self.judge(prompts, [m[0] for m in made], others), dtype=float)
         if won.shape != (len(prompts),) or not ((won >= 0) & (won <= 1)).all():
-            raise EvidenceError(f"the judge gave {won.shape} values, not one in [0, 1] for each of {len(prompts)} prompts.")  # fmt: skip
+            raise EvidenceError(
+                f"the judge gave {won.shape} values, not one in [0, 1] for each of {len(prompts)} prompts."
+            )
         return won
 
 
@@ -351,9 +500,15 @@ def _by_step(flat: Tensor, batch: dict[str, Tensor], steps: int) -> Tensor:
 
 def _pairs(score: Float, labels: Float, where: NDArray[np.bool_]) -> tuple[float, float]:
     """Share of pairs in order (equal scores half), and the mean difference of their scores."""
-    better = (labels[..., :, None] > labels[..., None, :]) & where[..., :, None] & where[..., None, :]
+    better = (
+        (labels[..., :, None] > labels[..., None, :]) & where[..., :, None] & where[..., None, :]
+    )
     gap = (score[..., :, None] - score[..., None, :])[better]
-    return (float((0.5 + 0.5 * np.sign(gap)).mean()), float(gap.mean())) if len(gap) else (math.nan, math.nan)
+    return (
+        (float((0.5 + 0.5 * np.sign(gap)).mean()), float(gap.mean()))
+        if len(gap)
+        else (math.nan, math.nan)
+    )
 
 
 def preference_metrics(found: EvalPrediction) -> dict[str, float]:

@@ -31,7 +31,9 @@ class Problem:
     name: str = ""
 
 
-def read_problems(source: str | Path | Sequence[Mapping[str, Any]], statements: Callable[[str, str], list[str]]) -> list[Problem]:  # fmt: skip
+def read_problems(
+    source: str | Path | Sequence[Mapping[str, Any]], statements: Callable[[str, str], list[str]]
+) -> list[Problem]:
     """Problems from JSONL or parquet: ``prompt``, ``tests`` (a list of statements, MBPP's ``test_list`` too) or ``test`` with ``entry_point`` (HumanEval's ``check``, cut by ``statements``).
 
     Raises
@@ -46,14 +48,22 @@ def read_problems(source: str | Path | Sequence[Mapping[str, Any]], statements: 
         if tests is None and row.get("test") and entry:
             tests = statements(str(row["test"]), str(entry))
         if not prompt or not tests:
-            raise EvidenceError(f"{place}: a problem has a prompt and tests (a list of statements, or HumanEval's test with entry_point).")  # fmt: skip
-        out.append(Problem(str(prompt), tuple(map(str, tests)), entry, str(row.get("task_id", len(out) + 1))))
+            raise EvidenceError(
+                f"{place}: a problem has a prompt and tests (a list of statements, or HumanEval's test with entry_point)."
+            )
+        out.append(
+            Problem(
+                str(prompt), tuple(map(str, tests)), entry, str(row.get("task_id", len(out) + 1))
+            )
+        )
     if not out:
         raise EvidenceError("no problems.")
     return out
 
 
-def mine(scores: NDArray[np.float64], passed: NDArray[np.bool_], rule: Mining = "passed and hard") -> NDArray[np.bool_]:
+def mine(
+    scores: NDArray[np.float64], passed: NDArray[np.bool_], rule: Mining = "passed and hard"
+) -> NDArray[np.bool_]:
     """Which samples of one problem are kept for the next reranker: (samples,).
 
     ``"hard"``: failures that score above the median; ``"passed and hard"``: those and what passes; ``"all"``.
@@ -84,9 +94,18 @@ class SelfTraining:
 
 
 def self_train(
-    problems: Sequence[Problem], generator: Generator, fit: Callable[[Sequence[RankedAnswers]], Scorer], test: Tester, *, improve: Callable[[Scorer, int], Generator] | None = None,
-    iterations: int = 2, samples: int = 8, rule: Mining = "passed and hard", folder: str | Path | None = None, report: Callable[[str], None] | None = None,
-) -> SelfTraining:  # fmt: skip
+    problems: Sequence[Problem],
+    generator: Generator,
+    fit: Callable[[Sequence[RankedAnswers]], Scorer],
+    test: Tester,
+    *,
+    improve: Callable[[Scorer, int], Generator] | None = None,
+    iterations: int = 2,
+    samples: int = 8,
+    rule: Mining = "passed and hard",
+    folder: str | Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> SelfTraining:
     """Sample, test, rank, improve, mine, and again.
 
     Parameters
@@ -119,9 +138,17 @@ def self_train(
     current, scorer = generator, None
     done: SelfTraining | None = None
     for number in range(1, iterations + 1):
-        say(f"iteration {number} of {iterations}: sampling and testing {samples} solutions of {len(problems)} problems")
+        say(
+            f"iteration {number} of {iterations}: sampling and testing {samples} solutions of {len(problems)} problems"
+        )
         answers, shares = _tested(folder, number, problems, samples, current, test)
-        record: dict[str, float] = {"iteration": number, "pass@1": float(np.mean([pass_at_k(len(s), sum(x == 1 for x in s), 1) for s in shares if s])), "oracle": oracle_at_n(shares)}  # fmt: skip
+        record: dict[str, float] = {
+            "iteration": number,
+            "pass@1": float(
+                np.mean([pass_at_k(len(s), sum(x == 1 for x in s), 1) for s in shares if s])
+            ),
+            "oracle": oracle_at_n(shares),
+        }
         if scorer is None:
             chosen = [np.ones(len(a), dtype=bool) for a in answers]
         else:
@@ -129,14 +156,25 @@ def self_train(
             passed = [np.asarray(s) == 1 for s in shares]
             chosen = [mine(s, p, rule) for s, p in zip(scores, passed, strict=True)]
             right = [p[np.argmax(s)] for s, p in zip(scores, passed, strict=True) if len(s)]
-            record |= {"reranked pass@1": float(np.mean(right)), "mean score": float(np.mean(np.concatenate(scores)))}
+            record |= {
+                "reranked pass@1": float(np.mean(right)),
+                "mean score": float(np.mean(np.concatenate(scores))),
+            }
         for own, made, share, keep in zip(pool, answers, shares, chosen, strict=True):
             own |= {a: s for a, s, k in zip(made, share, keep, strict=True) if k}
-        lists = [RankedAnswers(p, tuple(own), tuple(own.values())) for p, own in zip(prompts, pool, strict=True) if len(set(own.values())) > 1]  # fmt: skip
+        lists = [
+            RankedAnswers(p, tuple(own), tuple(own.values()))
+            for p, own in zip(prompts, pool, strict=True)
+            if len(set(own.values())) > 1
+        ]
         if not lists:
-            raise EvidenceError(f"no problem has both a better and a worse solution among {samples}: take more samples, a better generator, or easier problems.")  # fmt: skip
+            raise EvidenceError(
+                f"no problem has both a better and a worse solution among {samples}: take more samples, a better generator, or easier problems."
+            )
         record |= {"lists": len(lists), "solutions": sum(len(x.completions) for x in lists)}
-        say(f"iteration {number} of {iterations}: learning to rank {record['solutions']:.0f} solutions of {len(lists)} problems")  # fmt: skip
+        say(
+            f"iteration {number} of {iterations}: learning to rank {record['solutions']:.0f} solutions of {len(lists)} problems"
+        )
         scorer = fit(lists)
         done = SelfTraining(scorer, current, lists, [*(done.history if done else []), record])
         if number < iterations and improve is not None:
@@ -146,16 +184,28 @@ def self_train(
     return done
 
 
-def _tested(folder: str | Path | None, number: int, problems: Sequence[Problem], samples: int, generator: Generator, test: Tester) -> tuple[list[list[str]], list[list[float]]]:  # fmt: skip
+def _tested(
+    folder: str | Path | None,
+    number: int,
+    problems: Sequence[Problem],
+    samples: int,
+    generator: Generator,
+    test: Tester,
+) -> tuple[list[list[str]], list[list[float]]]:
     path = None if folder is None else Path(folder) / f"tested-{number}.json"
     if path is not None and path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         return kept["answers"], kept["shares"]
-    answers = [[a for a in dict.fromkeys(made) if a.strip()] for made in generator([p.prompt for p in problems], samples)]  # fmt: skip
+    answers = [
+        [a for a in dict.fromkeys(made) if a.strip()]
+        for made in generator([p.prompt for p in problems], samples)
+    ]
     shares = test(problems, answers)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"answers": answers, "shares": shares}, ensure_ascii=False), encoding="utf-8")
+        part.write_text(
+            json.dumps({"answers": answers, "shares": shares}, ensure_ascii=False), encoding="utf-8"
+        )
         part.replace(path)
     return answers, shares

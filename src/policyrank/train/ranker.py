@@ -109,10 +109,15 @@ class RankerTrainer:
         loss = self._loss()
         self._measure()
         says = np.flatnonzero(
-            [len(np.unique(train.labels[a:b])) > 1 for a, b in zip(train.offsets[:-1], train.offsets[1:], strict=True)]
+            [
+                len(np.unique(train.labels[a:b])) > 1
+                for a, b in zip(train.offsets[:-1], train.offsets[1:], strict=True)
+            ]
         )
         if not len(says):
-            raise EvidenceError("every training query has equal labels only: there is nothing to learn an order from.")
+            raise EvidenceError(
+                "every training query has equal labels only: there is nothing to learn an order from."
+            )
         sampler = self._sampler()
         if not any(p.requires_grad for p in self.model.parameters()):
             raise EvidenceError("the model has no weight to train: all are frozen.")
@@ -140,13 +145,19 @@ class RankerTrainer:
                 rng = np.random.default_rng([self.seed, epoch, rank])
             for at in range(0, len(order), self.lists * world):
                 chunk = order[at : at + self.lists * world]
-                chunk = np.append(chunk, order[: max(world - len(chunk), 0)])  # no process may be left without a list
+                chunk = np.append(
+                    chunk, order[: max(world - len(chunk), 0)]
+                )  # no process may be left without a list
                 batch = train.batch(chunk[rank::world], self.size, rng, sampler)
                 labels, where = batch.labels.to(device), batch.where.to(device)
                 options = dict(self.loss_options)
                 if self.curriculum is not None:
-                    options["weights"] = self.curriculum(batch.first_stage.to(device), labels, where, epoch)
-                value = loss(model(batch.features.to(device), where), labels, where=where, **options)
+                    options["weights"] = self.curriculum(
+                        batch.first_stage.to(device), labels, where, epoch
+                    )
+                value = loss(
+                    model(batch.features.to(device), where), labels, where=where, **options
+                )
                 if not torch.isfinite(value):
                     raise EvidenceError(
                         f"epoch {epoch + 1}: the loss is {value.item()}. Lower learning_rate, or scale the features."
@@ -164,9 +175,15 @@ class RankerTrainer:
                 optimizer.step()
                 losses.append(float(value.detach()))
             mean = self._sum(np.array([np.mean(losses) / world]))[0]
-            mean_validation = np.nan if validation is None else float(self.evaluate(validation).mean())
+            mean_validation = (
+                np.nan if validation is None else float(self.evaluate(validation).mean())
+            )
             history.append(Epoch(epoch, float(mean), mean_validation))
-            if best is None or validation is None or history[-1].validation > history[best[0]].validation:
+            if (
+                best is None
+                or validation is None
+                or history[-1].validation > history[best[0]].validation
+            ):
                 best = (epoch, {k: v.detach().clone() for k, v in self.model.state_dict().items()})
             if rank == 0:
                 self._keep(optimizer, history, best)
@@ -189,7 +206,11 @@ class RankerTrainer:
 
     def _share(self) -> tuple[int, int]:
         """This process, and how many there are."""
-        return (0, 1) if self.accelerator is None else (self.accelerator.process_index, self.accelerator.num_processes)
+        return (
+            (0, 1)
+            if self.accelerator is None
+            else (self.accelerator.process_index, self.accelerator.num_processes)
+        )
 
     def _sum(self, values: Float) -> Float:
         """Over processes."""
@@ -213,33 +234,64 @@ class RankerTrainer:
         if not isinstance(self.loss, str):
             return self.loss
         if self.loss not in LOSSES:
-            raise EvidenceError(f"loss={self.loss!r}: use one of {', '.join(LOSSES)}, or a function.")
+            raise EvidenceError(
+                f"loss={self.loss!r}: use one of {', '.join(LOSSES)}, or a function."
+            )
         return LOSSES[self.loss]
 
     def _sampler(self) -> Sampler:
         if not isinstance(self.sampler, str):
             return self.sampler
         if self.sampler not in SAMPLERS:
-            raise EvidenceError(f"sampler={self.sampler!r}: use one of {', '.join(SAMPLERS)}, or a function.")
+            raise EvidenceError(
+                f"sampler={self.sampler!r}: use one of {', '.join(SAMPLERS)}, or a function."
+            )
         return SAMPLERS[self.sampler]
 
     def _settings(self) -> str:
-        loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
+        loss = (
+            self.loss
+            if isinstance(self.loss, str)
+            else getattr(self.loss, "__name__", type(self.loss).__name__)
+        )
         shape = [[n, list(p.shape)] for n, p in self.model.named_parameters()]
         sampler = (
             self.sampler
             if isinstance(self.sampler, str)
             else getattr(self.sampler, "__name__", type(self.sampler).__name__)
         )
-        return json.dumps([loss, self.loss_options, repr(self.curriculum), self.metric, self.lists, self.size, sampler, self.per_epoch, self.learning_rate,
-                           self.warmup, self._share()[1], self.weight_decay, self.clip, self.seed, shape], default=str)  # fmt: skip
+        return json.dumps(
+            [
+                loss,
+                self.loss_options,
+                repr(self.curriculum),
+                self.metric,
+                self.lists,
+                self.size,
+                sampler,
+                self.per_epoch,
+                self.learning_rate,
+                self.warmup,
+                self._share()[1],
+                self.weight_decay,
+                self.clip,
+                self.seed,
+                shape,
+            ],
+            default=str,
+        )
 
     def _keep(self, optimizer: torch.optim.Optimizer, history: list[Epoch], best: Any) -> None:
         if self.checkpoint is None:
             return
         part = Path(f"{self.checkpoint}.part")
-        state = {"settings": self._settings(), "model": self.model.state_dict(), "optimizer": optimizer.state_dict(),
-                 "history": [(h.epoch, h.loss, h.validation) for h in history], "best": best}  # fmt: skip
+        state = {
+            "settings": self._settings(),
+            "model": self.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "history": [(h.epoch, h.loss, h.validation) for h in history],
+            "best": best,
+        }
         torch.save(state, part)
         os.replace(part, self.checkpoint)
 

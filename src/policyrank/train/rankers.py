@@ -11,7 +11,9 @@ from torch import Tensor, nn
 class Mlp(nn.Module):
     """Each item alone, through hidden layers (none: a linear ranker)."""
 
-    def __init__(self, features: int, hidden: tuple[int, ...] = (64,), dropout: float = 0.1) -> None:
+    def __init__(
+        self, features: int, hidden: tuple[int, ...] = (64,), dropout: float = 0.1
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for size in hidden:
@@ -26,10 +28,14 @@ class Mlp(nn.Module):
 class ListTransformer(nn.Module):
     """Items see each other by self-attention, without positions: the order of the input does not matter (Pobrotyn et al. 2020)."""
 
-    def __init__(self, features: int, width: int = 64, heads: int = 4, layers: int = 2, dropout: float = 0.1) -> None:
+    def __init__(
+        self, features: int, width: int = 64, heads: int = 4, layers: int = 2, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.enter = nn.Linear(features, width)
-        layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout, batch_first=True, norm_first=True
+        )
         self.body = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.leave = nn.Linear(width, 1)
 
@@ -44,4 +50,8 @@ def linear(features: int, **options: Any) -> Mlp:
     return Mlp(features, (), **options)
 
 
-RANKERS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": Mlp, "transformer": ListTransformer}
+RANKERS: dict[str, Callable[..., nn.Module]] = {
+    "linear": linear,
+    "mlp": Mlp,
+    "transformer": ListTransformer,
+}

@@ -15,10 +15,24 @@ from policyrank.train.preference import ListwisePreferenceTrainer
 
 
 def reinforce(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], scorer: Scorer, *, arguments: Callable[[str], Any], rounds: int = 30, batch: int = 16, samples: int = 8,
-    loss: str = "grpo", loss_options: Mapping[str, Any] | None = None, kl: float = 0.05, sample: Mapping[str, Any] | None = None, max_length: int = 1024,
-    chat: bool | None = None, seed: int = 0, report: Callable[[str], None] | None = None,
-) -> tuple[Any, list[dict[str, float]]]:  # fmt: skip
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    scorer: Scorer,
+    *,
+    arguments: Callable[[str], Any],
+    rounds: int = 30,
+    batch: int = 16,
+    samples: int = 8,
+    loss: str = "grpo",
+    loss_options: Mapping[str, Any] | None = None,
+    kl: float = 0.05,
+    sample: Mapping[str, Any] | None = None,
+    max_length: int = 1024,
+    chat: bool | None = None,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> tuple[Any, list[dict[str, float]]]:
     """Train a language model to please a scorer: a reward model, a judge, or a policy discriminator with reference answers (POLAR's use).
 
     Parameters
@@ -48,29 +62,72 @@ def reinforce(
     """
     say = report or (lambda text: None)
     rng = np.random.default_rng(seed)
-    before = likelihood_scorer(copy.deepcopy(model).eval(), tokenizer, per_token=False, max_length=max_length, chat=chat) if kl else None  # fmt: skip
+    before = (
+        likelihood_scorer(
+            copy.deepcopy(model).eval(),
+            tokenizer,
+            per_token=False,
+            max_length=max_length,
+            chat=chat,
+        )
+        if kl
+        else None
+    )
     history: list[dict[str, float]] = []
     for number in range(1, rounds + 1):
-        asked = [prompts[k] for k in rng.choice(len(prompts), size=min(batch, len(prompts)), replace=False)]
-        made = sampler(model, tokenizer, chat=chat, seed=int(rng.integers(2**31)), **(sample or {}))(asked, samples)
+        asked = [
+            prompts[k]
+            for k in rng.choice(len(prompts), size=min(batch, len(prompts)), replace=False)
+        ]
+        made = sampler(
+            model, tokenizer, chat=chat, seed=int(rng.integers(2**31)), **(sample or {})
+        )(asked, samples)
         made = [[a for a in dict.fromkeys(m) if a.strip()] for m in made]
         scores = scorer(asked, made)
         rewards, far = scores, [[0.0]]
         if before is not None:
-            own = likelihood_scorer(model, tokenizer, per_token=False, max_length=max_length, chat=chat)(asked, made)
-            far = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(own, before(asked, made), strict=True)]
-            rewards = [[s - kl * f for s, f in zip(x, y, strict=True)] for x, y in zip(scores, far, strict=True)]
-        lists = [RankedAnswers(p, tuple(m), tuple(s)) for p, m, s in zip(asked, made, rewards, strict=True) if len(set(s)) > 1]  # fmt: skip
-        record = {"round": number, "score": _mean(scores), "log_ratio": _mean(far), "groups": len(lists)}
+            own = likelihood_scorer(
+                model, tokenizer, per_token=False, max_length=max_length, chat=chat
+            )(asked, made)
+            far = [
+                [a - b for a, b in zip(x, y, strict=True)]
+                for x, y in zip(own, before(asked, made), strict=True)
+            ]
+            rewards = [
+                [s - kl * f for s, f in zip(x, y, strict=True)]
+                for x, y in zip(scores, far, strict=True)
+            ]
+        lists = [
+            RankedAnswers(p, tuple(m), tuple(s))
+            for p, m, s in zip(asked, made, rewards, strict=True)
+            if len(set(s)) > 1
+        ]
+        record = {
+            "round": number,
+            "score": _mean(scores),
+            "log_ratio": _mean(far),
+            "groups": len(lists),
+        }
         history.append(record)
-        say(f"round {number} of {rounds}: mean score {record['score']:.4g}, log-ratio to the start {record['log_ratio']:.3g}")  # fmt: skip
+        say(
+            f"round {number} of {rounds}: mean score {record['score']:.4g}, log-ratio to the start {record['log_ratio']:.3g}"
+        )
         if not lists:
             if number == 1:
-                raise EvidenceError("every answer of a prompt is scored the same: nothing to learn. Raise the temperature, or look at the scorer.")  # fmt: skip
+                raise EvidenceError(
+                    "every answer of a prompt is scored the same: nothing to learn. Raise the temperature, or look at the scorer."
+                )
             continue
         trainer = ListwisePreferenceTrainer(
-            model, arguments(f"round-{number}"), lists, processing_class=tokenizer, loss=loss, loss_options=loss_options, max_length=max_length, chat=chat
-        )  # fmt: skip
+            model,
+            arguments(f"round-{number}"),
+            lists,
+            processing_class=tokenizer,
+            loss=loss,
+            loss_options=loss_options,
+            max_length=max_length,
+            chat=chat,
+        )
         trainer.train()
         model = trainer.model
     return model, history

@@ -45,12 +45,26 @@ class RewardModelTrainer(AnswerTrainer):
     """
 
     def __init__(
-        self, model: Any, args: TrainingArguments | None = None, train_dataset: Any = None, eval_dataset: Any = None, *, processing_class: Any = None,
-        loss: str | RewardLoss = "bradley-terry", loss_options: Mapping[str, Any] | None = None, imitation: float = 0.0, max_length: int = 1024,
-        long_prompts: LongPrompts = "leave out", chat: bool | None = None, peft_config: Any = None, **options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        args: TrainingArguments | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *,
+        processing_class: Any = None,
+        loss: str | RewardLoss = "bradley-terry",
+        loss_options: Mapping[str, Any] | None = None,
+        imitation: float = 0.0,
+        max_length: int = 1024,
+        long_prompts: LongPrompts = "leave out",
+        chat: bool | None = None,
+        peft_config: Any = None,
+        **options: Any,
+    ) -> None:
         if isinstance(loss, str) and loss not in REWARD_LOSSES:
-            raise EvidenceError(f"no loss of reward models is called {loss!r}. There are: {', '.join(REWARD_LOSSES)}.")
+            raise EvidenceError(
+                f"no loss of reward models is called {loss!r}. There are: {', '.join(REWARD_LOSSES)}."
+            )
         if peft_config is not None:
             from peft import get_peft_model
 
@@ -58,46 +72,84 @@ class RewardModelTrainer(AnswerTrainer):
         self.objective: RewardLoss = REWARD_LOSSES[loss] if isinstance(loss, str) else loss
         self.loss_options, self.imitation = dict(loss_options or {}), imitation
         super().__init__(
-            model, args or TrainingArguments("reward"), train_dataset, eval_dataset, processing_class=processing_class, layout="rows", max_length=max_length,
-            long_prompts=long_prompts, chat=chat, **options,
-        )  # fmt: skip
+            model,
+            args or TrainingArguments("reward"),
+            train_dataset,
+            eval_dataset,
+            processing_class=processing_class,
+            layout="rows",
+            max_length=max_length,
+            long_prompts=long_prompts,
+            chat=chat,
+            **options,
+        )
         if model.config.pad_token_id is None:
             model.config.pad_token_id = self.collate.pad
         if model.config.num_labels != 1:
-            raise EvidenceError(f"a classifier of {model.config.num_labels} labels: a reward model has one.")
+            raise EvidenceError(
+                f"a classifier of {model.config.num_labels} labels: a reward model has one."
+            )
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:  # fmt: skip
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """The loss of one batch of lists."""
         labels, where, lengths = inputs["labels"], inputs["where"], inputs["lengths"]
-        found = model(input_ids=inputs["input_ids"], attention_mask=(inputs["owner"] >= 0).long(), use_cache=False, output_hidden_states=bool(self.imitation))  # fmt: skip
+        found = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=(inputs["owner"] >= 0).long(),
+            use_cache=False,
+            output_hidden_states=bool(self.imitation),
+        )
         answer = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=labels.device)
         answer[inputs["row"]] = inputs["answer"]
         flat = torch.zeros(labels.numel(), dtype=torch.float32, device=labels.device)
         rewards = flat.index_put((answer,), found.logits.squeeze(-1).float()).reshape(labels.shape)
         options = dict(self.loss_options)
         if self.imitation:
-            options |= {"imitation": self.imitation, "log_probs": self._language(model, found.hidden_states[-1], inputs)}  # fmt: skip
+            options |= {
+                "imitation": self.imitation,
+                "log_probs": self._language(model, found.hidden_states[-1], inputs),
+            }
         loss = self.objective(rewards, labels, where=where, **options)
         self._check(loss)
         if model.training:
             self._note(rewards, inputs, mean_reward=float(rewards.detach()[where].mean()))
         if return_outputs:
-            return loss, {"scores": rewards, "log_probs": rewards * lengths.clamp(min=1), "lengths": lengths.float(), "where": where.float()}  # fmt: skip
+            return loss, {
+                "scores": rewards,
+                "log_probs": rewards * lengths.clamp(min=1),
+                "lengths": lengths.float(),
+                "where": where.float(),
+            }
         return loss
 
     def _language(self, model: Any, hidden: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         """Mean log-probability of the tokens of each list's best answer under the tied head; 0 for the others."""
         labels = inputs["labels"].masked_fill(~inputs["where"], -torch.inf)
-        best = torch.arange(len(labels), device=labels.device) * labels.shape[1] + labels.argmax(dim=-1)
+        best = torch.arange(len(labels), device=labels.device) * labels.shape[1] + labels.argmax(
+            dim=-1
+        )
         own = torch.isin(inputs["answer"], best)
         row, place, target, answer = (inputs[k][own] for k in ("row", "place", "target", "answer"))
         head = self.accelerator.unwrap_model(model).get_input_embeddings().weight
-        token = torch.log_softmax(hidden[row, place] @ head.T, dim=-1).float().gather(-1, target[:, None]).squeeze(-1)
+        token = (
+            torch.log_softmax(hidden[row, place] @ head.T, dim=-1)
+            .float()
+            .gather(-1, target[:, None])
+            .squeeze(-1)
+        )
         total = torch.zeros(labels.numel(), device=labels.device).index_add(0, answer, token)
         return total.reshape(labels.shape) / inputs["lengths"].clamp(min=1)
 
 
-def reward_model(name: str, *, layers: int | None = None, seed: int = 0, device: str | None = None) -> tuple[Any, Any]:
+def reward_model(
+    name: str, *, layers: int | None = None, seed: int = 0, device: str | None = None
+) -> tuple[Any, Any]:
     """A reward model and its tokenizer: a saved one, or a causal language model's body with a new head of one score.
 
     Parameters
@@ -131,7 +183,9 @@ def reward_model(name: str, *, layers: int | None = None, seed: int = 0, device:
         model = AutoModelForSequenceClassification.from_config(config, dtype=body.dtype)
         model.base_model.load_state_dict(body.base_model.state_dict())
     if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id  # fmt: skip
+        model.config.pad_token_id = (
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        )
     if layers is not None:
         from policyrank.train.texts import train_last
 
@@ -139,7 +193,9 @@ def reward_model(name: str, *, layers: int | None = None, seed: int = 0, device:
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer
 
 
-def reward_scorer(model: Any, tokenizer: Any, *, max_length: int = 1024, batch: int = 16, chat: bool | None = None) -> Scorer:  # fmt: skip
+def reward_scorer(
+    model: Any, tokenizer: Any, *, max_length: int = 1024, batch: int = 16, chat: bool | None = None
+) -> Scorer:
     """Scores of a reward model, the longest answers first."""
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -161,7 +217,13 @@ def reward_scorer(model: Any, tokenizer: Any, *, max_length: int = 1024, batch: 
             for row, k in enumerate(group):
                 ids[row, : len(coded[k])], mask[row, : len(coded[k])] = torch.tensor(coded[k]), 1
             with torch.inference_mode():
-                found = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.squeeze(-1).float().cpu().tolist()  # fmt: skip
+                found = (
+                    model(input_ids=ids.to(device), attention_mask=mask.to(device))
+                    .logits.squeeze(-1)
+                    .float()
+                    .cpu()
+                    .tolist()
+                )
             for k, value in zip(group, found, strict=True):
                 out[place[k][0]][place[k][1]] = value
         model.train(was)
@@ -176,19 +238,33 @@ def reference_prompt(prompt: Prompt, reference: str, separator: str = SEPARATOR)
     return f"{text}\n{reference}{separator}{text}\n"
 
 
-def with_reference(answers: Sequence[RankedAnswers], separator: str = SEPARATOR) -> list[RankedAnswers]:
+def with_reference(
+    answers: Sequence[RankedAnswers], separator: str = SEPARATOR
+) -> list[RankedAnswers]:
     """POLAR's fine-tuning lists: the best answer becomes the reference, the others the candidates. Lists of two have nothing left to rank and are left out."""
     out = []
     for found in answers:
         rest = [k for k in range(len(found.labels)) if k != found.best]
         if len(rest) > 1:
-            out.append(RankedAnswers(reference_prompt(found.prompt, found.completions[found.best], separator), tuple(found.completions[k] for k in rest), tuple(found.labels[k] for k in rest)))  # fmt: skip
+            out.append(
+                RankedAnswers(
+                    reference_prompt(found.prompt, found.completions[found.best], separator),
+                    tuple(found.completions[k] for k in rest),
+                    tuple(found.labels[k] for k in rest),
+                )
+            )
     return out
 
 
 def policy_lists(
-    outputs: Mapping[str, Mapping[str, Sequence[str]]], *, lists: int, others: int = 1, across_prompts: bool = False, separator: str = SEPARATOR, seed: int = 0,
-) -> list[RankedAnswers]:  # fmt: skip
+    outputs: Mapping[str, Mapping[str, Sequence[str]]],
+    *,
+    lists: int,
+    others: int = 1,
+    across_prompts: bool = False,
+    separator: str = SEPARATOR,
+    seed: int = 0,
+) -> list[RankedAnswers]:
     """POLAR's pre-training lists: a reference of one policy, another answer of the same (label 1), and answers of other policies to the same prompt (label 0).
 
     Parameters
@@ -208,27 +284,46 @@ def policy_lists(
     rng = np.random.default_rng(seed)
     names = sorted(outputs)
     need = 1 if across_prompts else 2
-    usable = [(a, x) for a in names for x, found in outputs[a].items() if len(found) >= need
-              and sum(bool(outputs[b].get(x)) for b in names if b != a) >= others and (not across_prompts or len(outputs[a]) > 1)]  # fmt: skip
+    usable = [
+        (a, x)
+        for a in names
+        for x, found in outputs[a].items()
+        if len(found) >= need
+        and sum(bool(outputs[b].get(x)) for b in names if b != a) >= others
+        and (not across_prompts or len(outputs[a]) > 1)
+    ]
     if not usable:
-        raise EvidenceError(f"no prompt has {need} answers of one policy and answers of {others} others.")
+        raise EvidenceError(
+            f"no prompt has {need} answers of one policy and answers of {others} others."
+        )
     out = []
     for k in rng.integers(len(usable), size=lists):
         own, prompt = usable[k]
         if across_prompts:
             other_prompt = rng.choice([x for x in outputs[own] if x != prompt])
-            reference, same = rng.choice(outputs[own][other_prompt]), rng.choice(outputs[own][prompt])
+            reference, same = (
+                rng.choice(outputs[own][other_prompt]),
+                rng.choice(outputs[own][prompt]),
+            )
             asked = f"{other_prompt}\n{reference}{separator}{prompt}\n"
         else:
             reference, same = rng.choice(outputs[own][prompt], size=2, replace=False)
             asked = reference_prompt(prompt, str(reference), separator)
-        rivals = rng.choice([b for b in names if b != own and outputs[b].get(prompt)], size=others, replace=False)
+        rivals = rng.choice(
+            [b for b in names if b != own and outputs[b].get(prompt)], size=others, replace=False
+        )
         texts = [str(same), *(str(rng.choice(outputs[b][prompt])) for b in rivals)]
         out.append(RankedAnswers(asked, tuple(texts), (1.0, *[0.0] * others)))
     return out
 
 
-def reference_scorer(model: Any, tokenizer: Any, references: Mapping[str, str], separator: str = SEPARATOR, **options: Any) -> Scorer:  # fmt: skip
+def reference_scorer(
+    model: Any,
+    tokenizer: Any,
+    references: Mapping[str, str],
+    separator: str = SEPARATOR,
+    **options: Any,
+) -> Scorer:
     """Rewards of a policy discriminator: prompts have their reference answers by text. Compare only candidates of one prompt."""
     scorer = reward_scorer(model, tokenizer, **({"chat": False} | options))
 

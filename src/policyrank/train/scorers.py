@@ -26,8 +26,11 @@ def cosine_scorer(
     return score
 
 
-def cross_scorer(encoder: Any, batch: int = 32) -> Callable[[str, Sequence[str]], NDArray[np.float64]]:
+def cross_scorer(
+    encoder: Any, batch: int = 32
+) -> Callable[[str, Sequence[str]], NDArray[np.float64]]:
     """Scores of a cross-encoder of sentence-transformers."""
     return lambda query, documents: np.asarray(
-        encoder.predict([(query, d) for d in documents], batch_size=batch, show_progress_bar=False), dtype=float
+        encoder.predict([(query, d) for d in documents], batch_size=batch, show_progress_bar=False),
+        dtype=float,
     )

@@ -58,8 +58,14 @@ class TextData(Lists):
 
     @classmethod
     def of(
-        cls, queries: Mapping[str, str], documents: Mapping[str, str], run: pl.DataFrame, qrels: pl.DataFrame | None = None, *, add_relevant: bool = True,
-    ) -> TextData:  # fmt: skip
+        cls,
+        queries: Mapping[str, str],
+        documents: Mapping[str, str],
+        run: pl.DataFrame,
+        qrels: pl.DataFrame | None = None,
+        *,
+        add_relevant: bool = True,
+    ) -> TextData:
         """Candidates of a run, labelled by judgements.
 
         Parameters
@@ -81,7 +87,9 @@ class TextData(Lists):
         judged = (
             qrels
             if qrels is not None
-            else pl.DataFrame(schema={"query": pl.String, "document": pl.String, "grade": pl.Float64})
+            else pl.DataFrame(
+                schema={"query": pl.String, "document": pl.String, "grade": pl.Float64}
+            )
         )
         rows = (
             run.select("query", "document", "score")
@@ -89,32 +97,47 @@ class TextData(Lists):
             .with_columns(pl.col("grade").fill_null(0.0))
         )
         if add_relevant:
-            missed = judged.filter(pl.col("grade") > 0).join(run, on=["query", "document"], how="anti")
+            missed = judged.filter(pl.col("grade") > 0).join(
+                run, on=["query", "document"], how="anti"
+            )
             missed = missed.filter(pl.col("query").is_in(run["query"].unique().to_list()))
             rows = pl.concat(
                 [
                     rows,
-                    missed.select("query", "document", score=pl.lit(-np.inf), grade=pl.col("grade").cast(pl.Float64)),
+                    missed.select(
+                        "query",
+                        "document",
+                        score=pl.lit(-np.inf),
+                        grade=pl.col("grade").cast(pl.Float64),
+                    ),
                 ]
             )
         if not rows.height:
             raise EvidenceError("no candidates: the run is empty.")
-        for column, known, what in (("query", queries, "queries"), ("document", documents, "documents")):
+        for column, known, what in (
+            ("query", queries, "queries"),
+            ("document", documents, "documents"),
+        ):
             unknown = rows.filter(~pl.col(column).is_in(list(known)))
             if unknown.height:
                 raise EvidenceError(
                     f"{column} {unknown[column][0]!r} is in the run or the judgements, but not among the {what}."
                 )
         code = {n: k for k, n in enumerate(dict.fromkeys(rows["query"]))}
-        rows = rows.with_columns(code=pl.col("query").replace_strict(code, return_dtype=pl.Int64)).sort(
-            "code", maintain_order=True
-        )
+        rows = rows.with_columns(
+            code=pl.col("query").replace_strict(code, return_dtype=pl.Int64)
+        ).sort("code", maintain_order=True)
         place = {n: k for k, n in enumerate(documents)}
         return cls(
-            tuple(code), np.concatenate([[0], np.cumsum(np.bincount(rows["code"].to_numpy()))]).astype(np.int64), rows["grade"].to_numpy().astype(float),
-            rows["score"].cast(pl.Float64).to_numpy(), tuple(queries[n] for n in code), np.array([place[n] for n in rows["document"]]),
-            tuple(documents), tuple(documents.values()),
-        )  # fmt: skip
+            tuple(code),
+            np.concatenate([[0], np.cumsum(np.bincount(rows["code"].to_numpy()))]).astype(np.int64),
+            rows["grade"].to_numpy().astype(float),
+            rows["score"].cast(pl.Float64).to_numpy(),
+            tuple(queries[n] for n in code),
+            np.array([place[n] for n in rows["document"]]),
+            tuple(documents),
+            tuple(documents.values()),
+        )
 
     def features_of(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> Texts:
         return Texts(tuple(self.texts[q] for q in which), self.documents[index], self.collection)
@@ -132,20 +155,34 @@ class TextData(Lists):
             return found
         own, shown = found.features.documents, found.where.numpy()
         more = np.unique(own[shown]) if self.in_batch else np.empty(0, dtype=np.int64)
-        more = np.union1d(more, rng.choice(len(self.collection), min(self.random, len(self.collection)), replace=False))
+        more = np.union1d(
+            more,
+            rng.choice(len(self.collection), min(self.random, len(self.collection)), replace=False),
+        )
         good = [
             self.documents[a:b][self.labels[a:b] > 0]
             for a, b in ((self.offsets[q], self.offsets[q + 1]) for q in np.asarray(which))
         ]
         new = np.stack(
-            [~np.isin(more, np.concatenate([row[w], g])) for row, w, g in zip(own, shown, good, strict=True)]
+            [
+                ~np.isin(more, np.concatenate([row[w], g]))
+                for row, w, g in zip(own, shown, good, strict=True)
+            ]
         )
 
         def join(values: Tensor, fill: float) -> Tensor:
             return torch.cat([values, torch.full(new.shape, fill, dtype=values.dtype)], dim=1)
 
-        texts = replace(found.features, documents=np.hstack([own, np.broadcast_to(more, new.shape)]))
-        return Batch(texts, join(found.labels, 0.0), join(found.first_stage, -np.inf), torch.cat([found.where, torch.from_numpy(new)], dim=1), join(found.rows, -1))  # fmt: skip
+        texts = replace(
+            found.features, documents=np.hstack([own, np.broadcast_to(more, new.shape)])
+        )
+        return Batch(
+            texts,
+            join(found.labels, 0.0),
+            join(found.first_stage, -np.inf),
+            torch.cat([found.where, torch.from_numpy(new)], dim=1),
+            join(found.rows, -1),
+        )
 
 
 class CrossEncoderRanker(nn.Module):
@@ -166,21 +203,26 @@ class CrossEncoderRanker(nn.Module):
     def forward(self, texts: Texts, where: Tensor) -> Tensor:
         lists, places = np.nonzero(where.cpu().numpy())
         pairs = [
-            (texts.queries[i], texts.collection[texts.documents[i, j]]) for i, j in zip(lists, places, strict=True)
+            (texts.queries[i], texts.collection[texts.documents[i, j]])
+            for i, j in zip(lists, places, strict=True)
         ]
         order = np.argsort([-len(d) for _, d in pairs], kind="stable")
         parts = []
         for start in range(0, len(order), self.batch):
             seen = self.encoder.preprocess([pairs[k] for k in order[start : start + self.batch]])
             parts.append(
-                self.encoder({k: v.to(where.device) for k, v in seen.items() if isinstance(v, Tensor)})["scores"]
+                self.encoder(
+                    {k: v.to(where.device) for k, v in seen.items() if isinstance(v, Tensor)}
+                )["scores"]
                 .squeeze(-1)
                 .float()
             )
         if not parts:
             return torch.zeros(where.shape, device=where.device)
         back = torch.from_numpy(np.argsort(order)).to(where.device)
-        return torch.zeros(where.shape, device=where.device).masked_scatter(where, torch.cat(parts)[back])
+        return torch.zeros(where.shape, device=where.device).masked_scatter(
+            where, torch.cat(parts)[back]
+        )
 
     def save(self, path: Any) -> None:
         """In sentence-transformers' own format."""
@@ -210,9 +252,9 @@ class BiEncoderRanker(nn.Module):
         parts = []
         for start in range(0, len(order), self.batch):
             seen = self.encoder.preprocess([texts[k] for k in order[start : start + self.batch]])
-            found = self.encoder({k: v.to(device) for k, v in seen.items() if isinstance(v, Tensor)})[
-                "sentence_embedding"
-            ]
+            found = self.encoder(
+                {k: v.to(device) for k, v in seen.items() if isinstance(v, Tensor)}
+            )["sentence_embedding"]
             parts.append(nn.functional.normalize(found.float(), dim=-1))
         return torch.cat(parts)[torch.from_numpy(np.argsort(order)).to(device)]
 
@@ -233,12 +275,29 @@ class BiEncoderRanker(nn.Module):
         self.encoder.save_pretrained(str(path), create_model_card=False)
 
 
-def cross_encoder(name: str = "minilm", *, batch: int = 32, max_length: int | None = None, layers: int | None = None, device: str | None = None) -> CrossEncoderRanker:  # fmt: skip
+def cross_encoder(
+    name: str = "minilm",
+    *,
+    batch: int = 32,
+    max_length: int | None = None,
+    layers: int | None = None,
+    device: str | None = None,
+) -> CrossEncoderRanker:
     """A cross-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its last layers and the head."""
-    return CrossEncoderRanker(train_last(load_cross_encoder(name, device, max_length), layers), batch)
+    return CrossEncoderRanker(
+        train_last(load_cross_encoder(name, device, max_length), layers), batch
+    )
 
 
-def bi_encoder(name: str = "minilm", *, scale: float = 20.0, batch: int = 64, max_length: int | None = None, layers: int | None = None, device: str | None = None) -> BiEncoderRanker:  # fmt: skip
+def bi_encoder(
+    name: str = "minilm",
+    *,
+    scale: float = 20.0,
+    batch: int = 64,
+    max_length: int | None = None,
+    layers: int | None = None,
+    device: str | None = None,
+) -> BiEncoderRanker:
     """A bi-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its last layers."""
     encoder = load_encoder(name, device)
     if max_length is not None:
@@ -246,7 +305,10 @@ def bi_encoder(name: str = "minilm", *, scale: float = 20.0, batch: int = 64, ma
     return BiEncoderRanker(train_last(encoder, layers), scale, batch)
 
 
-TEXT_RANKERS: dict[str, Callable[..., Any]] = {"cross-encoder": cross_encoder, "bi-encoder": bi_encoder}
+TEXT_RANKERS: dict[str, Callable[..., Any]] = {
+    "cross-encoder": cross_encoder,
+    "bi-encoder": bi_encoder,
+}
 
 
 def train_last(encoder: Any, layers: int | None) -> Any:
@@ -264,7 +326,9 @@ def train_last(encoder: Any, layers: int | None) -> Any:
         key=lambda m: -sum(p.numel() for p in m.parameters()),
     )
     if not stacks or not 0 <= layers <= len(stacks[0]):
-        raise EvidenceError(f"layers={layers}: the encoder has {len(stacks[0]) if stacks else 'no list of'} layers.")
+        raise EvidenceError(
+            f"layers={layers}: the encoder has {len(stacks[0]) if stacks else 'no list of'} layers."
+        )
     frozen = {id(p) for layer in stacks[0][: len(stacks[0]) - layers] for p in layer.parameters()}
     frozen |= {id(p) for n, p in encoder.named_parameters() if "embeddings" in n}
     for p in encoder.parameters():

@@ -61,7 +61,9 @@ class Matching:
             raise EvidenceError("no edge: every chance is 0.")
         w = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=float)
         if w.shape != (len(table),) or not (np.isfinite(w) & (w > 0)).all():
-            raise EvidenceError(f"weights are {len(table)} positive numbers, one for each offline vertex.")
+            raise EvidenceError(
+                f"weights are {len(table)} positive numbers, one for each offline vertex."
+            )
         return cls(table, w)
 
 
@@ -120,7 +122,14 @@ def last(offer: Offer) -> Float:
     return offer.index.astype(float)
 
 
-RULES: dict[str, Rule] = {"balance": balance, "least load": least_load, "ranking": ranking, "greedy": greedy, "random": random, "last": last}  # fmt: skip
+RULES: dict[str, Rule] = {
+    "balance": balance,
+    "least load": least_load,
+    "ranking": ranking,
+    "greedy": greedy,
+    "random": random,
+    "last": last,
+}
 
 
 def _rule(rule: str | Rule) -> Rule:
@@ -131,7 +140,9 @@ def _rule(rule: str | Rule) -> Rule:
     return RULES[rule]
 
 
-def simulate(instance: Matching, rule: str | Rule, *, runs: int = 1000, seed: int = 0, expected: bool = True) -> Float:
+def simulate(
+    instance: Matching, rule: str | Rule, *, runs: int = 1000, seed: int = 0, expected: bool = True
+) -> Float:
     """Value of a policy in each run, all runs at once: (runs,).
 
     Parameters
@@ -155,7 +166,10 @@ def simulate(instance: Matching, rule: str | Rule, *, runs: int = 1000, seed: in
         if not len(near):
             continue
         p = instance.p[near, v]
-        score = np.broadcast_to(choose(Offer(p, instance.weights[near], near, load[:, near], rank[:, near])), (runs, len(near)))  # fmt: skip
+        score = np.broadcast_to(
+            choose(Offer(p, instance.weights[near], near, load[:, near], rank[:, near])),
+            (runs, len(near)),
+        )
         score = np.where(waiting[:, near], score, -np.inf)
         best = score.max(axis=1, keepdims=True)
         tied = (score >= best - 1e-12) & (score > -np.inf)
@@ -170,12 +184,27 @@ def simulate(instance: Matching, rule: str | Rule, *, runs: int = 1000, seed: in
     return total
 
 
-def evidence(instances: Mapping[str, Matching], rules: Sequence[str] | Mapping[str, str | Rule] = tuple(RULES), *, runs: int = 1000, seed: int = 0) -> Scores:  # fmt: skip
+def evidence(
+    instances: Mapping[str, Matching],
+    rules: Sequence[str] | Mapping[str, str | Rule] = tuple(RULES),
+    *,
+    runs: int = 1000,
+    seed: int = 0,
+) -> Scores:
     """Policies on instances with common fortune: instances are tasks, runs replicates."""
     named = rules if isinstance(rules, Mapping) else {r: r for r in rules}
-    found = [(name, task, simulate(x, rule, runs=runs, seed=seed)) for task, x in instances.items() for name, rule in named.items()]  # fmt: skip
+    found = [
+        (name, task, simulate(x, rule, runs=runs, seed=seed))
+        for task, x in instances.items()
+        for name, rule in named.items()
+    ]
     policies, tasks = ([row[k] for row in found for _ in range(runs)] for k in (0, 1))
-    return Scores.of(policies, tasks, np.concatenate([v for _, _, v in found]), replicate=np.tile(np.arange(runs), len(found)))  # fmt: skip
+    return Scores.of(
+        policies,
+        tasks,
+        np.concatenate([v for _, _, v in found]),
+        replicate=np.tile(np.arange(runs), len(found)),
+    )
 
 
 def exact_value(instance: Matching, rule: str | Rule) -> float:
@@ -198,14 +227,23 @@ def exact_value(instance: Matching, rule: str | Rule) -> float:
         near = np.flatnonzero((p[:, v] > 0) & np.array(waiting))
         if not len(near):
             return value(v + 1, waiting, load)
-        score = np.broadcast_to(choose(Offer(p[near, v], w[near], near, np.array(load)[near][None], np.zeros((1, len(near))))), (1, len(near)))[0]  # fmt: skip
+        score = np.broadcast_to(
+            choose(
+                Offer(
+                    p[near, v], w[near], near, np.array(load)[near][None], np.zeros((1, len(near)))
+                )
+            ),
+            (1, len(near)),
+        )[0]
         tied = near[score >= score.max() - 1e-12]
         total = 0.0
         for u in tied:
             q = p[u, v]
             heavier = tuple(round(x + q, 12) if k == u else x for k, x in enumerate(load))
             gone = tuple(x and k != u for k, x in enumerate(waiting))
-            total += q * (w[u] + value(v + 1, gone, heavier)) + (1 - q) * value(v + 1, waiting, heavier)
+            total += q * (w[u] + value(v + 1, gone, heavier)) + (1 - q) * value(
+                v + 1, waiting, heavier
+            )
         return total / len(tied)
 
     found = value(0, (True,) * len(p), (0.0,) * len(p))
@@ -217,7 +255,9 @@ def optimum(instance: Matching) -> float:
     """S-OPT: the best adaptive policy that knows the arrivals but not the coins, by dynamic programming over who waits; up to about 20 offline vertices."""
     n, arrivals = instance.p.shape
     if n > 22:
-        raise EvidenceError(f"{n} offline vertices have 2^{n} states: bound() the optimum by the stochastic configuration LP instead.")  # fmt: skip
+        raise EvidenceError(
+            f"{n} offline vertices have 2^{n} states: bound() the optimum by the stochastic configuration LP instead."
+        )
     masks = np.arange(1 << n)
     value = np.zeros(1 << n)
     for v in range(arrivals - 1, -1, -1):
@@ -225,12 +265,17 @@ def optimum(instance: Matching) -> float:
         for u in np.flatnonzero(instance.p[:, v]):
             here = masks[(masks >> u) & 1 == 1]
             q = instance.p[u, v]
-            best[here] = np.maximum(best[here], q * (instance.weights[u] + value[here ^ (1 << u)]) + (1 - q) * value[here])  # fmt: skip
+            best[here] = np.maximum(
+                best[here],
+                q * (instance.weights[u] + value[here ^ (1 << u)]) + (1 - q) * value[here],
+            )
         value = best
     return float(value[-1])
 
 
-def bound(instance: Matching, benchmark: Benchmark = "stochastic configuration", tolerance: float = 1e-7) -> float:
+def bound(
+    instance: Matching, benchmark: Benchmark = "stochastic configuration", tolerance: float = 1e-7
+) -> float:
     """Upper bound on what any policy can reach: S-OPT itself, or the value of an LP, from tight to loose: stochastic configuration, configuration, matching.
 
     The configuration LP is solved by column generation, the stochastic one in a form without sets.
@@ -246,7 +291,9 @@ def bound(instance: Matching, benchmark: Benchmark = "stochastic configuration",
     if benchmark == "stochastic configuration":
         return _stochastic_lp(instance)
     if benchmark != "configuration":
-        raise EvidenceError(f"benchmark={benchmark!r}: use optimum, stochastic configuration, configuration or matching.")  # fmt: skip
+        raise EvidenceError(
+            f"benchmark={benchmark!r}: use optimum, stochastic configuration, configuration or matching."
+        )
     return _configuration_lp(instance, tolerance)
 
 
@@ -254,8 +301,13 @@ def _matching_lp(instance: Matching) -> float:
     u, v = np.nonzero(instance.p)
     q, m = instance.p[u, v], len(u)
     n, arrivals = instance.p.shape
-    a = sparse.csr_matrix((np.r_[q, np.ones(m)], (np.r_[u, n + v], np.r_[np.arange(m), np.arange(m)])), shape=(n + arrivals, m))  # fmt: skip
-    return float(-linprog(-q * instance.weights[u], A_ub=a, b_ub=np.ones(n + arrivals), method="highs").fun)
+    a = sparse.csr_matrix(
+        (np.r_[q, np.ones(m)], (np.r_[u, n + v], np.r_[np.arange(m), np.arange(m)])),
+        shape=(n + arrivals, m),
+    )
+    return float(
+        -linprog(-q * instance.weights[u], A_ub=a, b_ub=np.ones(n + arrivals), method="highs").fun
+    )
 
 
 def _stochastic_lp(instance: Matching) -> float:
@@ -269,31 +321,58 @@ def _stochastic_lp(instance: Matching) -> float:
     later = np.flatnonzero(u[1:] == u[:-1]) + 1  # the previous edge is the same vertex's
     start = np.setdiff1d(edge, later)
     # s(first) = 1; s(later) - s(before) + p y(before) = 0
-    rows, columns, data = [edge, later, later], [m + edge, m + later - 1, later - 1], [np.ones(m), -np.ones(len(later)), q[later - 1]]  # fmt: skip
-    equal = sparse.csr_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(m, 2 * m))
+    rows, columns, data = (
+        [edge, later, later],
+        [m + edge, m + later - 1, later - 1],
+        [np.ones(m), -np.ones(len(later)), q[later - 1]],
+    )
+    equal = sparse.csr_matrix(
+        (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(m, 2 * m)
+    )
     right = np.zeros(m)
     right[start] = 1.0
-    waits = sparse.csr_matrix((np.r_[np.ones(m), -np.ones(m)], (np.r_[edge, edge], np.r_[edge, m + edge])), shape=(m, 2 * m))  # fmt: skip
+    waits = sparse.csr_matrix(
+        (np.r_[np.ones(m), -np.ones(m)], (np.r_[edge, edge], np.r_[edge, m + edge])),
+        shape=(m, 2 * m),
+    )
     once = sparse.csr_matrix((np.ones(m), (v, edge)), shape=(instance.p.shape[1], 2 * m))
     limit = np.r_[np.zeros(m), np.ones(once.shape[0])]
-    found = linprog(np.r_[-q * instance.weights[u], np.zeros(m)], A_ub=sparse.vstack([waits, once]), b_ub=limit, A_eq=equal, b_eq=right, method="highs-ipm")  # fmt: skip
+    found = linprog(
+        np.r_[-q * instance.weights[u], np.zeros(m)],
+        A_ub=sparse.vstack([waits, once]),
+        b_ub=limit,
+        A_eq=equal,
+        b_eq=right,
+        method="highs-ipm",
+    )
     return float(-found.fun)
 
 
-def _plain_column(p: Float, many: NDArray[np.int64], w: float, beta: Float) -> tuple[float, NDArray[np.int64]]:
+def _plain_column(
+    p: Float, many: NDArray[np.int64], w: float, beta: Float
+) -> tuple[float, NDArray[np.int64]]:
     """max over S of w min(1, p(S)) - beta(S): the cheapest where chances are equal, else a small integer programme."""
     near = np.flatnonzero(p)
     q, cost, room = p[near], beta[near], many[near]
     take = np.zeros(len(p), dtype=np.int64)
     if np.ptp(q) < 1e-12:
-        order = np.repeat(near[np.argsort(cost, kind="stable")], many[near[np.argsort(cost, kind="stable")]])
+        order = np.repeat(
+            near[np.argsort(cost, kind="stable")], many[near[np.argsort(cost, kind="stable")]]
+        )
         size = np.arange(len(order) + 1)
         worth = w * np.minimum(1, size * q[0]) - np.r_[0, np.cumsum(beta[order])]
         k = int(worth.argmax())
         np.add.at(take, order[:k], 1)
         return float(worth[k]), take
     m = len(near)
-    found = mixed_integer(np.r_[cost, -w], sparse.csr_matrix(np.r_[-q, 1.0]), [-np.inf], [0.0], np.r_[room, 1], np.r_[np.ones(m), 0])  # fmt: skip
+    found = mixed_integer(
+        np.r_[cost, -w],
+        sparse.csr_matrix(np.r_[-q, 1.0]),
+        [-np.inf],
+        [0.0],
+        np.r_[room, 1],
+        np.r_[np.ones(m), 0],
+    )
     take[near] = np.round(found.x[:m]).astype(np.int64) if found.x is not None else 0
     return -found.value, take
 
@@ -307,19 +386,37 @@ def _configuration_lp(instance: Matching, tolerance: float) -> float:
     master = highspy.Highs()
     master.setOptionValue("output_flag", False)
     room = np.r_[np.ones(n), many]
-    master.addRows(len(room), np.full(len(room), -highspy.kHighsInf), room, 0, np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32), np.zeros(0))  # fmt: skip
+    master.addRows(
+        len(room),
+        np.full(len(room), -highspy.kHighsInf),
+        room,
+        0,
+        np.zeros(0, dtype=np.int32),
+        np.zeros(0, dtype=np.int32),
+        np.zeros(0),
+    )
     master.changeObjectiveSense(highspy.ObjSense.kMaximize)
 
     def column(u: int, take: NDArray[np.int64]) -> tuple[float, list[int], list[float]]:
         near = np.flatnonzero(take)
-        return w[u] * min(1.0, float(p[u] @ take)), [u, *(n + near).tolist()], [1.0, *take[near].astype(float).tolist()]
+        return (
+            w[u] * min(1.0, float(p[u] @ take)),
+            [u, *(n + near).tolist()],
+            [1.0, *take[near].astype(float).tolist()],
+        )
 
     def add(made: list[tuple[float, list[int], list[float]]]) -> None:
         k, lengths = len(made), [len(rows) for _, rows, _ in made]
         master.addCols(
-            k, np.array([value for value, _, _ in made]), np.zeros(k), np.full(k, highspy.kHighsInf), sum(lengths), np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int32),
-            np.concatenate([rows for _, rows, _ in made]).astype(np.int32), np.concatenate([data for _, _, data in made]),
-        )  # fmt: skip
+            k,
+            np.array([value for value, _, _ in made]),
+            np.zeros(k),
+            np.full(k, highspy.kHighsInf),
+            sum(lengths),
+            np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int32),
+            np.concatenate([rows for _, rows, _ in made]).astype(np.int32),
+            np.concatenate([data for _, _, data in made]),
+        )
 
     add([(float(w[u] * p[u, v]), [int(u), n + int(v)], [1.0, 1.0]) for u, v in np.argwhere(p)])
     lower, upper = 0.0, math.inf
@@ -337,8 +434,17 @@ def _configuration_lp(instance: Matching, tolerance: float) -> float:
             bound = float(many @ beta + sum(max(0.0, value) for value, _ in best))
             if bound < upper:
                 upper, centre = bound, beta
-            made = [column(u, take) for u, (value, take) in enumerate(best) if value > tolerance / n]
-            new = [c for c in made if c[0] - alpha[c[1][0]] - float(now[np.array(c[1][1:], dtype=int) - n] @ np.array(c[2][1:])) > tolerance]  # fmt: skip
+            made = [
+                column(u, take) for u, (value, take) in enumerate(best) if value > tolerance / n
+            ]
+            new = [
+                c
+                for c in made
+                if c[0]
+                - alpha[c[1][0]]
+                - float(now[np.array(c[1][1:], dtype=int) - n] @ np.array(c[2][1:]))
+                > tolerance
+            ]
             if new:
                 break
         if not new or upper - lower <= tolerance * max(1.0, upper):
@@ -347,13 +453,24 @@ def _configuration_lp(instance: Matching, tolerance: float) -> float:
     raise EvidenceError(f"column generation did not end: the bound lies in [{lower:g}, {upper:g}].")
 
 
-def competitive_ratio(instance: Matching, rule: str | Rule, benchmark: Benchmark = "optimum") -> float:
+def competitive_ratio(
+    instance: Matching, rule: str | Rule, benchmark: Benchmark = "optimum"
+) -> float:
     """Exact value of a policy over a benchmark of the instance."""
     return exact_value(instance, rule) / bound(instance, benchmark)
 
 
-def worst_instance(rule: str | Rule, offline: int = 3, arrivals: int = 6, *, chances: Sequence[float] = (0.0, 0.1, 0.3, 0.5), benchmark: Benchmark = "optimum",
-                   starts: int = 20, steps: int = 200, seed: int = 0) -> tuple[Matching, float]:  # fmt: skip
+def worst_instance(
+    rule: str | Rule,
+    offline: int = 3,
+    arrivals: int = 6,
+    *,
+    chances: Sequence[float] = (0.0, 0.1, 0.3, 0.5),
+    benchmark: Benchmark = "optimum",
+    starts: int = 20,
+    steps: int = 200,
+    seed: int = 0,
+) -> tuple[Matching, float]:
     """The lowest competitive ratio that random starts and local search find, and its instance. A search proves nothing: the true ratio may be lower.
 
     Parameters
@@ -371,7 +488,10 @@ def worst_instance(rule: str | Rule, offline: int = 3, arrivals: int = 6, *, cha
         for _ in range(steps):
             other = p.copy()
             other[rng.integers(offline), rng.integers(arrivals)] = rng.choice(options)
-            if other.any() and (ratio := competitive_ratio(Matching.of(other), rule, benchmark)) <= now:
+            if (
+                other.any()
+                and (ratio := competitive_ratio(Matching.of(other), rule, benchmark)) <= now
+            ):
                 p, now = other, ratio
         if worst is None or now < worst[1]:
             worst = Matching.of(p), now
@@ -387,7 +507,14 @@ def upper_triangular(n: int, mass: float = 1.0, slices: int = 20) -> Matching:
     return Matching.of(np.where(np.arange(n)[:, None] >= kind[None], 1 / slices, 0.0))
 
 
-def random_bipartite(offline: int, arrivals: int, degree: float = 3.0, low: float = 0.05, high: float = 0.6, seed: int = 0) -> Matching:  # fmt: skip
+def random_bipartite(
+    offline: int,
+    arrivals: int,
+    degree: float = 3.0,
+    low: float = 0.05,
+    high: float = 0.6,
+    seed: int = 0,
+) -> Matching:
     """Each arrival has ``degree`` neighbours on average, chances uniform in [low, high]."""
     rng = np.random.default_rng(seed)
     edge = rng.random((offline, arrivals)) < degree / offline

@@ -146,8 +146,14 @@ class TestOutcome:
 
 
 def run_program(
-    code: str, *, seconds: float = 5.0, memory: int = 512 * 2**20, disk: int = 16 * 2**20, files: int = 256, output: int = 2**16,
-) -> Outcome:  # fmt: skip
+    code: str,
+    *,
+    seconds: float = 5.0,
+    memory: int = 512 * 2**20,
+    disk: int = 16 * 2**20,
+    files: int = 256,
+    output: int = 2**16,
+) -> Outcome:
     """Run Python code where it can do no harm.
 
     Parameters
@@ -191,9 +197,14 @@ def _run(code: str, seconds: float, memory: int, disk: int, files: int, output: 
     given = {"code": code, "seconds": seconds, "memory": memory, "disk": disk, "files": files}
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", "-c", _LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}, start_new_session=True, cwd="/",
-    )  # fmt: skip
+        [sys.executable, "-I", "-S", "-B", "-c", _LAUNCHER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+        start_new_session=True,
+        cwd="/",
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -234,11 +245,19 @@ def _run(code: str, seconds: float, memory: int, disk: int, files: int, output: 
     out, err = (bytes(b[:output]).decode("utf-8", errors="replace") for b in kept.values())
     if status is None:
         last = err.strip().splitlines()[-1] if err.strip() else ""
-        status = "ok" if process.returncode == 0 else "memory" if last.startswith("MemoryError") else "error"
+        status = (
+            "ok"
+            if process.returncode == 0
+            else "memory"
+            if last.startswith("MemoryError")
+            else "error"
+        )
     return Outcome(status, out, err, time.monotonic() - start)
 
 
-def run_tests(code: str, tests: Sequence[str], *, seconds: float = 2.0, **limits: int) -> TestOutcome:
+def run_tests(
+    code: str, tests: Sequence[str], *, seconds: float = 2.0, **limits: int
+) -> TestOutcome:
     """Run code, then each test: statements that raise when they fail.
 
     Parameters
@@ -256,12 +275,19 @@ def run_tests(code: str, tests: Sequence[str], *, seconds: float = 2.0, **limits
             errors = tuple(json.loads(line[len(nonce) :]))
             return TestOutcome(errors, "ok" if not any(errors) else "error")
     why = found.status if found.status != "ok" else "ended before its tests did"
-    return TestOutcome(tuple([str(why)] * len(tests)), found.status if found.status != "ok" else "error")
+    return TestOutcome(
+        tuple([str(why)] * len(tests)), found.status if found.status != "ok" else "error"
+    )
 
 
 def run_all(
-    programs: Sequence[tuple[str, Sequence[str]]], *, workers: int | None = None, report: Callable[[int, int], None] | None = None, seconds: float = 2.0, **limits: int,
-) -> list[TestOutcome]:  # fmt: skip
+    programs: Sequence[tuple[str, Sequence[str]]],
+    *,
+    workers: int | None = None,
+    report: Callable[[int, int], None] | None = None,
+    seconds: float = 2.0,
+    **limits: int,
+) -> list[TestOutcome]:
     """Test many programs (code, tests) at once; ``report`` is called with those done and in all."""
     if why := unavailable():
         raise EvidenceError(f"programs cannot be run apart here: {why}.")
@@ -286,7 +312,9 @@ def check_statements(test: str, entry_point: str) -> list[str]:
     checks = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
     if not checks:
         raise EvidenceError("the test has no function check(candidate).")
-    before = [ast.unparse(n) for n in tree.body if n is not checks[0] and not isinstance(n, ast.Expr)]
+    before = [
+        ast.unparse(n) for n in tree.body if n is not checks[0] and not isinstance(n, ast.Expr)
+    ]
     name = checks[0].args.args[0].arg
     setup, out = [*before, f"{name} = {entry_point}"], []
     for node in checks[0].body:
@@ -300,12 +328,16 @@ def check_statements(test: str, entry_point: str) -> list[str]:
 
 def imports_of(prompt: str) -> str:
     """The import lines of a problem's text, on which answers rely."""
-    return "".join(line + "\n" for line in prompt.splitlines() if re.match(r"(from|import) \w", line))
+    return "".join(
+        line + "\n" for line in prompt.splitlines() if re.match(r"(from|import) \w", line)
+    )
 
 
 def code_of(answer: str, entry_point: str | None = None) -> str:
     """The program in an answer: its fenced block (the one that defines ``entry_point``, where there is one), or the whole text."""
-    blocks = [b.partition("\n")[2] if not b.startswith("\n") else b[1:] for b in answer.split("```")[1::2]]
+    blocks = [
+        b.partition("\n")[2] if not b.startswith("\n") else b[1:] for b in answer.split("```")[1::2]
+    ]
     named = [b for b in blocks if entry_point is not None and f"def {entry_point}" in b]
     return (named or blocks or [answer])[-1 if named else 0]
 
@@ -323,7 +355,11 @@ def docstring_examples(prompt: str, entry_point: str) -> list[tuple[str, str]]:
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         shown = line.strip().removeprefix(">>>").strip()
         call, wanted = (shown, after.strip()) if ">>>" in line else ("", "")
-        if not call and (found := re.search(rf"({re.escape(entry_point)}\(.*?\))\s*(?:==|=>|->|➞|returns|=)\s*(.+)", shown)):  # fmt: skip
+        if not call and (
+            found := re.search(
+                rf"({re.escape(entry_point)}\(.*?\))\s*(?:==|=>|->|➞|returns|=)\s*(.+)", shown
+            )
+        ):
             call, wanted = found[1], found[2].rstrip(" .,;")
         try:
             ast.parse(call, mode="eval")
@@ -335,7 +371,12 @@ def docstring_examples(prompt: str, entry_point: str) -> list[tuple[str, str]]:
     return out
 
 
-def outputs(code: str, expressions: Sequence[str], *, seconds: float = 2.0, **limits: int) -> list[str]:
+def outputs(
+    code: str, expressions: Sequence[str], *, seconds: float = 2.0, **limits: int
+) -> list[str]:
     """What expressions come to after the code, as text; or the error."""
     asked = [f"raise AssertionError('value ' + repr({e}))" for e in expressions]
-    return [e.removeprefix("AssertionError: ") for e in run_tests(code, asked, seconds=seconds, **limits).errors]
+    return [
+        e.removeprefix("AssertionError: ")
+        for e in run_tests(code, asked, seconds=seconds, **limits).errors
+    ]

@@ -36,16 +36,24 @@ class SequenceWorld:
 
     def prompts(self, n: int, seed: int) -> Tensor:
         """(n, prompt)"""
-        return torch.randint(self.tokens, (n, self.prompt), generator=torch.Generator().manual_seed(seed))
+        return torch.randint(
+            self.tokens, (n, self.prompt), generator=torch.Generator().manual_seed(seed)
+        )
 
     def random_answers(self, prompts: Tensor, n: int, seed: int) -> Tensor:
         """Uniform answers, (prompts, n, answer)."""
-        return torch.randint(self.tokens, (len(prompts), n, self.answer), generator=torch.Generator().manual_seed(seed))
+        return torch.randint(
+            self.tokens,
+            (len(prompts), n, self.answer),
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def reward(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """(prompts, answers of each)"""
         t = torch.arange(self.answer) % self.prompt
-        own = self.place[t, prompts[:, None, t].expand(-1, answers.shape[1], -1), answers].sum(dim=-1)
+        own = self.place[t, prompts[:, None, t].expand(-1, answers.shape[1], -1), answers].sum(
+            dim=-1
+        )
         pairs = self.follow[answers[..., :-1], answers[..., 1:]].sum(dim=-1)
         return (own + pairs) / math.sqrt(2 * self.answer - 1)
 
@@ -69,7 +77,9 @@ class SequencePolicy(nn.Module):
         n = answers.shape[1]
         first = torch.full_like(answers[..., :1], self.embed.num_embeddings - 1)
         seen = torch.cat([first, answers], dim=-1).flatten(0, 1)
-        found, _ = self.cell(self.embed(seen), self._start(prompts).repeat_interleave(n, dim=0)[None])
+        found, _ = self.cell(
+            self.embed(seen), self._start(prompts).repeat_interleave(n, dim=0)[None]
+        )
         return found.unflatten(0, (len(prompts), n))
 
     def _start(self, prompts: Tensor) -> Tensor:
@@ -82,7 +92,12 @@ class SequencePolicy(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, prompts: Tensor, n: int, seed: int, prefix: Tensor | None = None, temperature: float = 1.0
+        self,
+        prompts: Tensor,
+        n: int,
+        seed: int,
+        prefix: Tensor | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
         """``n`` answers of each prompt, (prompts, n, answer), after the tokens of ``prefix`` (prompts, n, tokens)."""
         generator = torch.Generator().manual_seed(seed)
@@ -95,7 +110,11 @@ class SequencePolicy(nn.Module):
             if given is not None and t < given.shape[1]:
                 token = given[:, t : t + 1]
             else:
-                token = torch.multinomial(torch.softmax(self.head(found[:, 0]) / temperature, dim=-1), 1, generator=generator)  # fmt: skip
+                token = torch.multinomial(
+                    torch.softmax(self.head(found[:, 0]) / temperature, dim=-1),
+                    1,
+                    generator=generator,
+                )
             out.append(token)
         return torch.cat(out, dim=1).unflatten(0, (len(prompts), n))
 
@@ -103,6 +122,7 @@ class SequencePolicy(nn.Module):
     def kl(self, other: SequencePolicy, prompts: Tensor, answers: Tensor) -> float:
         """KL of whole answers from another policy, nats, over answers that this one sampled; exact in each step given what came before."""
         own, theirs = (
-            torch.log_softmax(p.head(p.states(prompts, answers)[..., :-1, :]), dim=-1) for p in (self, other)
+            torch.log_softmax(p.head(p.states(prompts, answers)[..., :-1, :]), dim=-1)
+            for p in (self, other)
         )
         return float((own.exp() * (own - theirs)).sum(dim=-1).sum(dim=-1).mean())

@@ -2,7 +2,13 @@
 
 import policyrank.learn  # noqa: F401 - says what to install when PyTorch is missing
 from policyrank.audit.attacks.detect import deletion_defence, query_share, suspicion, thresholds
-from policyrank.audit.attacks.imitation import Imitation, Victim, imitate, pairs_from_ranking, smoothed_pair_loss
+from policyrank.audit.attacks.imitation import (
+    Imitation,
+    Victim,
+    imitate,
+    pairs_from_ranking,
+    smoothed_pair_loss,
+)
 from policyrank.audit.attacks.language import Corpus, words
 from policyrank.audit.attacks.measures import (
     attack_metrics,

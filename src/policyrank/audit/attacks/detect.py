@@ -14,7 +14,9 @@ from policyrank.audit.attacks.language import Corpus, words
 Float = NDArray[np.float64]
 
 
-def suspicion(corpus: Corpus, query: str, text: Sequence[str], *, window: int = 8) -> dict[str, float]:
+def suspicion(
+    corpus: Corpus, query: str, text: Sequence[str], *, window: int = 8
+) -> dict[str, float]:
     """How odd a text looks: ``perplexity`` of the oddest window, ``density`` of query words in the densest one, ``spamicity`` (share of query words in the whole text).
 
     Stop words of the query (those in more than a tenth of the documents) do not count, unless there are no others.
@@ -43,7 +45,9 @@ def suspicion(corpus: Corpus, query: str, text: Sequence[str], *, window: int = 
 
 def thresholds(clean: Sequence[dict[str, float]], alarm: float = 0.05) -> dict[str, float]:
     """Of each sign, the value that a share ``alarm`` of clean texts passes."""
-    return {k: float(np.quantile([c[k] for c in clean], 1 - alarm, method="higher")) for k in clean[0]}
+    return {
+        k: float(np.quantile([c[k] for c in clean], 1 - alarm, method="higher")) for k in clean[0]
+    }
 
 
 def deletion_defence(victim: Victim, parts: int = 5) -> Victim:

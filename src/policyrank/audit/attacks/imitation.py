@@ -17,7 +17,9 @@ Victim = Callable[[str, Sequence[str]], NDArray[np.float64]]
 """(query, documents) -> scores (documents,), higher is better. The attacks look at their order only."""
 
 
-def pairs_from_ranking(length: int, *, top: int = 25, tail: int = 4, rng: np.random.Generator) -> NDArray[np.int64]:
+def pairs_from_ranking(
+    length: int, *, top: int = 25, tail: int = 4, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Pairs of places (better, worse) from a ranked list: all within the ``top``, and of each of these ``tail`` drawn from the rest: (pairs, 2).
 
     Examples
@@ -45,7 +47,8 @@ def smoothed_pair_loss(better: Tensor, worse: Tensor, smoothing: float = 0.1) ->
     """
     gap = better - worse
     return -(
-        (1 - smoothing / 2) * nn.functional.logsigmoid(gap) + smoothing / 2 * nn.functional.logsigmoid(-gap)
+        (1 - smoothing / 2) * nn.functional.logsigmoid(gap)
+        + smoothing / 2 * nn.functional.logsigmoid(-gap)
     ).mean()
 
 
@@ -95,23 +98,43 @@ class Imitation(nn.Module):
         length = shown.sum(dim=1)
         matched = (tf / (tf + 0.5 + length[:, None] / 150)) @ share
         features = torch.stack(
-            [4 * cosine, 4 * best @ share, 2 * (tf > 0).float() @ share, 4 * matched, torch.log1p(length) - 5], dim=1
+            [
+                4 * cosine,
+                4 * best @ share,
+                2 * (tf > 0).float() @ share,
+                4 * matched,
+                torch.log1p(length) - 5,
+            ],
+            dim=1,
         )
         return self.head(features).squeeze(-1)
 
     @torch.no_grad()
-    def scores(self, query: str, documents: Sequence[NDArray[np.int64]], batch: int = 512) -> NDArray[np.float64]:
+    def scores(
+        self, query: str, documents: Sequence[NDArray[np.int64]], batch: int = 512
+    ) -> NDArray[np.float64]:
         """Scores (documents,) of documents given as places in the vocabulary."""
         self.eval()
         asked = torch.from_numpy(self.corpus.encode(query))
-        parts = [self(asked, self.pad(documents[k : k + batch])) for k in range(0, len(documents), batch)]
+        parts = [
+            self(asked, self.pad(documents[k : k + batch])) for k in range(0, len(documents), batch)
+        ]
         return torch.cat(parts).double().numpy()
 
 
 def imitate(
-    lists: Mapping[str, Sequence[int]], corpus: Corpus, *, epochs: int = 4, learning_rate: float = 3e-3, top: int = 25, tail: int = 4,
-    smoothing: float = 0.1, seed: int = 0, report: Callable[[str], None] | None = None, **options: Any,
-) -> Imitation:  # fmt: skip
+    lists: Mapping[str, Sequence[int]],
+    corpus: Corpus,
+    *,
+    epochs: int = 4,
+    learning_rate: float = 3e-3,
+    top: int = 25,
+    tail: int = 4,
+    smoothing: float = 0.1,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Imitation:
     """Train an imitation on a victim's ranked lists.
 
     Parameters
@@ -130,7 +153,9 @@ def imitate(
     """
     usable = {q: list(d) for q, d in lists.items() if len(d) > 1}
     if not usable:
-        raise EvidenceError("no list of the victim has two documents: there is no order to imitate.")
+        raise EvidenceError(
+            "no list of the victim has two documents: there is no order to imitate."
+        )
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model = Imitation(corpus, **options)

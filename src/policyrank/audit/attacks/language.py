@@ -55,9 +55,14 @@ class Corpus:
                 seen[w] = seen.get(w, 0) + 1
         kept = sorted(w for w, n in seen.items() if n >= least)
         if not kept:
-            raise EvidenceError(f"no word stands in {least} documents: an attack needs a corpus to draw words from.")
+            raise EvidenceError(
+                f"no word stands in {least} documents: an attack needs a corpus to draw words from."
+            )
         place = {w: k for k, w in enumerate(kept, 1)}
-        return cls(("", *kept), tuple(np.array([place.get(w, 0) for w in text], dtype=np.int64) for text in split))
+        return cls(
+            ("", *kept),
+            tuple(np.array([place.get(w, 0) for w in text], dtype=np.int64) for text in split),
+        )
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -73,7 +78,9 @@ class Corpus:
         """(documents, vocabulary)"""
         rows = np.repeat(np.arange(len(self.tokens)), [len(t) for t in self.tokens])
         flat = np.concatenate(self.tokens)
-        return coo_matrix((np.ones(len(flat)), (rows, flat)), shape=(len(self.tokens), len(self.vocabulary))).tocsr()
+        return coo_matrix(
+            (np.ones(len(flat)), (rows, flat)), shape=(len(self.tokens), len(self.vocabulary))
+        ).tocsr()
 
     @cached_property
     def idf(self) -> Float:
@@ -112,7 +119,9 @@ class Corpus:
         if after[previous] == 0:
             return np.log(lower)
         out = discount * (row[1] - row[0]) / after[previous] * lower
-        out[table.indices[row[0] : row[1]]] += np.maximum(table.data[row[0] : row[1]] - discount, 0) / after[previous]
+        out[table.indices[row[0] : row[1]]] += (
+            np.maximum(table.data[row[0] : row[1]] - discount, 0) / after[previous]
+        )
         return np.log(out)
 
     def log_prob(self, tokens: NDArray[np.int64]) -> Float:

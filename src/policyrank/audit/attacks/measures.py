@@ -24,7 +24,9 @@ def rank_of(score: float, others: ArrayLike) -> int:
     return int((np.asarray(others) >= score).sum()) + 1
 
 
-def attack_metrics(old: ArrayLike, new: ArrayLike, cuts: Sequence[int] = (10, 20, 50, 100)) -> dict[str, float]:
+def attack_metrics(
+    old: ArrayLike, new: ArrayLike, cuts: Sequence[int] = (10, 20, 50, 100)
+) -> dict[str, float]:
     """Of ranks before and after (any shape): ``success`` (share that rose), ``boost`` (mean of old - new) and ``top K`` (share that is within the first K after and was not before).
 
     Examples
@@ -38,7 +40,9 @@ def attack_metrics(old: ArrayLike, new: ArrayLike, cuts: Sequence[int] = (10, 20
     return out | {f"top {k}": float(((after <= k) & (before > k)).mean()) for k in cuts}
 
 
-def group_metrics(old: ArrayLike, new: ArrayLike, shares: Sequence[float] = (0.25, 0.5, 0.75)) -> dict[str, float]:
+def group_metrics(
+    old: ArrayLike, new: ArrayLike, shares: Sequence[float] = (0.25, 0.5, 0.75)
+) -> dict[str, float]:
     """Of ranks (documents, queries of the group): ``query success``, ``boost``, ``least boost`` (the mean over documents of the least boost in the group), and ``QSR@p%`` (share of documents that rose for at least p% of the group).
 
     Examples
@@ -47,7 +51,10 @@ def group_metrics(old: ArrayLike, new: ArrayLike, shares: Sequence[float] = (0.2
     >>> found["least boost"], found["QSR@25%"], found["QSR@50%"]
     (-2.0, 1.0, 0.0)
     """
-    before, after = np.atleast_2d(np.asarray(old, dtype=float)), np.atleast_2d(np.asarray(new, dtype=float))
+    before, after = (
+        np.atleast_2d(np.asarray(old, dtype=float)),
+        np.atleast_2d(np.asarray(new, dtype=float)),
+    )
     rose, boost = (after < before).mean(axis=1), before - after
     out = {
         "query success": float(rose.mean()),
@@ -59,15 +66,23 @@ def group_metrics(old: ArrayLike, new: ArrayLike, shares: Sequence[float] = (0.2
 
 def perturbation_rate(old: Sequence[str], new: Sequence[str]) -> float:
     """Share of words inserted, removed or replaced, of the longer of the two texts: [0, 1]."""
-    same = sum(m.size for m in SequenceMatcher(None, list(old), list(new), autojunk=False).get_matching_blocks())
+    same = sum(
+        m.size
+        for m in SequenceMatcher(None, list(old), list(new), autojunk=False).get_matching_blocks()
+    )
     return 1 - same / max(len(old), len(new), 1)
 
 
-def word_cosine(old: Sequence[str], new: Sequence[str], weight: Mapping[str, float] | None = None) -> float:
+def word_cosine(
+    old: Sequence[str], new: Sequence[str], weight: Mapping[str, float] | None = None
+) -> float:
     """Cosine of word counts (times ``weight`` of each word, such as its idf): how much of the text is still there."""
     words = sorted({*old, *new})
     place = {w: k for k, w in enumerate(words)}
-    a, b = (np.bincount([place[w] for w in text], minlength=len(words)).astype(float) for text in (old, new))
+    a, b = (
+        np.bincount([place[w] for w in text], minlength=len(words)).astype(float)
+        for text in (old, new)
+    )
     if weight is not None:
         scale = np.array([weight.get(w, 0.0) for w in words])
         a, b = a * scale, b * scale

@@ -62,22 +62,46 @@ class AttackReport:
         rows = []
         for (method,), part in self.frame.group_by("method", maintain_order=True):
             found = attack_metrics(part["old"], part["new"], cuts)
-            boosts = part.group_by("query").agg(b=(pl.col("old") - pl.col("new")).mean())["b"].to_numpy()
+            boosts = (
+                part.group_by("query").agg(b=(pl.col("old") - pl.col("new")).mean())["b"].to_numpy()
+            )
             half = (
                 student.ppf(0.975, len(boosts) - 1) * boosts.std(ddof=1) / np.sqrt(len(boosts))
                 if len(boosts) > 1
                 else np.nan
             )
-            rows.append({"method": method, "success": found["success"], "boost": found["boost"], "lower": boosts.mean() - half, "upper": boosts.mean() + half,
-                         **{k: v for k, v in found.items() if k.startswith("top")}, "changed": part["changed"].mean(), "query words": part["query_share"].mean(),
-                         "perplexity": part["perplexity"].median(), "density": part["density"].mean(), "flagged": part["flagged"].mean()})  # fmt: skip
+            rows.append(
+                {
+                    "method": method,
+                    "success": found["success"],
+                    "boost": found["boost"],
+                    "lower": boosts.mean() - half,
+                    "upper": boosts.mean() + half,
+                    **{k: v for k, v in found.items() if k.startswith("top")},
+                    "changed": part["changed"].mean(),
+                    "query words": part["query_share"].mean(),
+                    "perplexity": part["perplexity"].median(),
+                    "density": part["density"].mean(),
+                    "flagged": part["flagged"].mean(),
+                }
+            )
         return pl.DataFrame(rows).sort("boost", descending=True)
 
 
 def attack(
-    victim: Victim, queries: Mapping[str, str], documents: Mapping[str, str], candidates: Mapping[str, Sequence[str]], *,
-    methods: Sequence[str] | None = None, attacked: int = 50, targets: int = 5, budget: int = 6, lists: int = 150, seed: int = 0, report: Callable[[str], None] | None = None,
-) -> AttackReport:  # fmt: skip
+    victim: Victim,
+    queries: Mapping[str, str],
+    documents: Mapping[str, str],
+    candidates: Mapping[str, Sequence[str]],
+    *,
+    methods: Sequence[str] | None = None,
+    attacked: int = 50,
+    targets: int = 5,
+    budget: int = 6,
+    lists: int = 150,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> AttackReport:
     """Attack a ranker one owns: imitate it from the order of its lists, then lift the lowest documents of other queries.
 
     Parameters
@@ -120,7 +144,9 @@ def attack(
     calls, scored, ranked = 0, {}, {}
     for k, q in enumerate(order[: attacked + lists]):
         say(f"asking the ranker: query {k + 1} of {min(len(order), attacked + lists)}")
-        scored[q] = np.asarray(victim(queries[q], [documents[d] for d in candidates[q]]), dtype=float)
+        scored[q] = np.asarray(
+            victim(queries[q], [documents[d] for d in candidates[q]]), dtype=float
+        )
         if not np.isfinite(scored[q]).all():
             raise EvidenceError(f"query {q}: the ranker gave a score that is not finite.")
         calls += len(scored[q])
@@ -131,10 +157,14 @@ def attack(
         seed=seed,
         report=report,
     )
-    both, rbo, chance = agreement(model, [(queries[q], [place[d] for d in ranked[q]]) for q in order[:attacked]])
+    both, rbo, chance = agreement(
+        model, [(queries[q], [place[d] for d in ranked[q]]) for q in order[:attacked]]
+    )
     hit = {d for q in order[:attacked] for d in ranked[q][-targets:]}
     # What watches for attacks may not have learned from the very documents that are attacked.
-    watch = Corpus.of([text for name, text in documents.items() if name not in hit] or list(documents.values()))
+    watch = Corpus.of(
+        [text for name, text in documents.items() if name not in hit] or list(documents.values())
+    )
     rows, texts, clean = [], {}, []
     for k, q in enumerate(order[:attacked]):
         say(f"attacking: query {k + 1} of {attacked}")
@@ -148,16 +178,31 @@ def attack(
             clean.append(suspicion(watch, queries[q], original))
             seen = Attack(queries[q], tuple(original), anchor, budget, model, rng)
             changed = {m: METHODS[m](seen) for m in chosen}
-            found = np.asarray(victim(queries[q], [" ".join(t) for t in changed.values()]), dtype=float)
+            found = np.asarray(
+                victim(queries[q], [" ".join(t) for t in changed.values()]), dtype=float
+            )
             calls += len(changed)
             for (method, text), score in zip(changed.items(), found, strict=True):
                 texts[method, q, d] = " ".join(text)
                 added = [w for w in text if w not in set(original)]
-                rows.append({"method": method, "query": q, "document": d, "old": old, "new": rank_of(score, others), "listed": listed,
-                             "changed": perturbation_rate(original, text), "query_share": query_share(queries[q], added), **suspicion(watch, queries[q], text)})  # fmt: skip
+                rows.append(
+                    {
+                        "method": method,
+                        "query": q,
+                        "document": d,
+                        "old": old,
+                        "new": rank_of(score, others),
+                        "listed": listed,
+                        "changed": perturbation_rate(original, text),
+                        "query_share": query_share(queries[q], added),
+                        **suspicion(watch, queries[q], text),
+                    }
+                )
     limits = thresholds(clean)
     frame = pl.DataFrame(rows).with_columns(
-        flagged=pl.any_horizontal(pl.col("perplexity") > limits["perplexity"], pl.col("density") > limits["density"])
+        flagged=pl.any_horizontal(
+            pl.col("perplexity") > limits["perplexity"], pl.col("density") > limits["density"]
+        )
     )
     return AttackReport(
         frame,

@@ -141,10 +141,21 @@ class TopicAttack:
         scores = np.stack([self.model.scores(q, [now, *made]) for q in task.queries], axis=1)
         gain = scores[1:] - scores[0]
         shape = np.array(about, dtype=float).reshape(-1, 3)
-        features = np.column_stack([
-            10 * gain.mean(axis=1), 10 * gain.min(axis=1) if len(gain) else [], (gain > 0).mean(axis=1), idf[shape[:, 0].astype(int)] / 5,
-            shape[:, 1] == 0, shape[:, 1] == 1, shape[:, 2], np.isin(shape[:, 0].astype(int), np.concatenate([self.model.corpus.encode(q) for q in task.queries])),
-        ])  # fmt: skip
+        features = np.column_stack(
+            [
+                10 * gain.mean(axis=1),
+                10 * gain.min(axis=1) if len(gain) else [],
+                (gain > 0).mean(axis=1),
+                idf[shape[:, 0].astype(int)] / 5,
+                shape[:, 1] == 0,
+                shape[:, 1] == 1,
+                shape[:, 2],
+                np.isin(
+                    shape[:, 0].astype(int),
+                    np.concatenate([self.model.corpus.encode(q) for q in task.queries]),
+                ),
+            ]
+        )
         return made, features, scores
 
     def greedy(self, task: TopicTask) -> Int:
@@ -176,7 +187,9 @@ class TopicAttack:
             made, features, scores = self.options(task, now)
             if not made:
                 break
-            log_prob = torch.log_softmax(self.policy(torch.from_numpy(features).float()).squeeze(-1), dim=0)
+            log_prob = torch.log_softmax(
+                self.policy(torch.from_numpy(features).float()).squeeze(-1), dim=0
+            )
             pick = (
                 int(log_prob.argmax())
                 if generator is None
@@ -188,9 +201,16 @@ class TopicAttack:
         return now, chosen, np.array(rewards)
 
     def fit(
-        self, tasks: Sequence[TopicTask], *, updates: int = 100, episodes: int = 8, learning_rate: float = 0.05, gamma: float = 0.99, seed: int = 0,
+        self,
+        tasks: Sequence[TopicTask],
+        *,
+        updates: int = 100,
+        episodes: int = 8,
+        learning_rate: float = 0.05,
+        gamma: float = 0.99,
+        seed: int = 0,
         report: Callable[[str], None] | None = None,
-    ) -> list[float]:  # fmt: skip
+    ) -> list[float]:
         """Policy gradient: each update takes one task, runs several episodes, and compares them with each other (their standardised returns). Returns the mean reward of each update.
 
         Raises
@@ -210,7 +230,9 @@ class TopicAttack:
             runs = [self.episode(task, generator) for _ in range(episodes)]
             totals = torch.tensor([discounted_returns(r)[0] if len(r) else 0.0 for _, _, r in runs])
             gains = advantage(totals, "std")
-            taken = torch.stack([torch.stack(p).sum() if p else torch.zeros(()) for _, p, _ in runs])
+            taken = torch.stack(
+                [torch.stack(p).sum() if p else torch.zeros(()) for _, p, _ in runs]
+            )
             loss = -(gains * taken).mean()
             optimizer.zero_grad()
             loss.backward()

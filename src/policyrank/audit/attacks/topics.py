@@ -20,11 +20,15 @@ from policyrank.rank.intervals import quantile
 TOPIC_METHODS = ("learned, group", "greedy, group", "paired", "random edits", "topic words")
 
 
-def edited_text(original: str, old: NDArray[np.int64], new: NDArray[np.int64], corpus: Corpus) -> str:
+def edited_text(
+    original: str, old: NDArray[np.int64], new: NDArray[np.int64], corpus: Corpus
+) -> str:
     """The edited document as text: words that the vocabulary lacks stay as they stand."""
     plain = words(original)
     out: list[str] = []
-    for tag, a, b, c, d in SequenceMatcher(None, old.tolist(), new.tolist(), autojunk=False).get_opcodes():
+    for tag, a, b, c, d in SequenceMatcher(
+        None, old.tolist(), new.tolist(), autojunk=False
+    ).get_opcodes():
         out += plain[a:b] if tag == "equal" else [corpus.vocabulary[w] for w in new[c:d]]
     return " ".join(out)
 
@@ -54,19 +58,40 @@ class TopicReport:
         for (method,), part in self.frame.group_by("method", maintain_order=True):
             found = []
             for _, own in part.group_by("group", maintain_order=True):
-                pairs = [(d["old"].to_list(), d["new"].to_list()) for _, d in own.group_by("document", maintain_order=True)]  # fmt: skip
+                pairs = [
+                    (d["old"].to_list(), d["new"].to_list())
+                    for _, d in own.group_by("document", maintain_order=True)
+                ]
                 found.append(group_metrics([a for a, _ in pairs], [b for _, b in pairs], (0.75,)))
             boosts = np.array([f["boost"] for f in found])
             n = len(boosts)
             half = quantile(0.975, n - 1) * boosts.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-            rows.append({"method": method, **{k: float(np.mean([f[k] for f in found])) for k in found[0]}, "lower": boosts.mean() - half, "upper": boosts.mean() + half, "similarity": part["similarity"].mean()})  # fmt: skip
+            rows.append(
+                {
+                    "method": method,
+                    **{k: float(np.mean([f[k] for f in found])) for k in found[0]},
+                    "lower": boosts.mean() - half,
+                    "upper": boosts.mean() + half,
+                    "similarity": part["similarity"].mean(),
+                }
+            )
         return pl.DataFrame(rows).sort("boost", descending=True)
 
 
 def attack_topics(
-    victim: Victim, queries: Mapping[str, str], documents: Mapping[str, str], candidates: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]], *,
-    attacked: int = 10, targets: int = 3, budget: int = 10, updates: int = 30, seed: int = 0, report: Callable[[str], None] | None = None,
-) -> TopicReport:  # fmt: skip
+    victim: Victim,
+    queries: Mapping[str, str],
+    documents: Mapping[str, str],
+    candidates: Mapping[str, Sequence[str]],
+    groups: Mapping[str, Sequence[str]],
+    *,
+    attacked: int = 10,
+    targets: int = 3,
+    budget: int = 10,
+    updates: int = 30,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> TopicReport:
     """Attack a ranker one owns for groups of queries on one topic.
 
     An imitation learns from the order of the lists of all queries outside the attacked groups; a policy of edits learns on the other groups by policy gradient, and is then
@@ -97,10 +122,14 @@ def attack_topics(
     Liu et al. (2023), arXiv 2304.14867.
     """
     if unknown := [q for g in groups.values() for q in g if q not in queries]:
-        raise EvidenceError(f"the groups name the query {unknown[0]!r}, which is not among the queries.")
+        raise EvidenceError(
+            f"the groups name the query {unknown[0]!r}, which is not among the queries."
+        )
     usable = {g: list(dict.fromkeys(q)) for g, q in groups.items() if len(set(q)) > 1}
     if len(usable) < 2:
-        raise EvidenceError(f"{len(usable)} groups have two queries or more: an attack needs two, one to learn on and one to attack.")  # fmt: skip
+        raise EvidenceError(
+            f"{len(usable)} groups have two queries or more: an attack needs two, one to learn on and one to attack."
+        )
     rng, say = np.random.default_rng(seed), report or (lambda text: None)
     names = [list(usable)[k] for k in rng.permutation(len(usable))]
     hit, learn = names[: min(attacked, len(names) // 2)], names[min(attacked, len(names) // 2) :]
@@ -124,7 +153,9 @@ def attack_topics(
         order = np.argsort(-scores(q, candidates[q]), kind="stable")
         pages[queries[q]] = [place[candidates[q][i]] for i in order]
     if not pages:
-        raise EvidenceError("no query outside the attacked groups has candidates: nothing to imitate the ranker from.")
+        raise EvidenceError(
+            "no query outside the attacked groups has candidates: nothing to imitate the ranker from."
+        )
     model = imitate(pages, corpus, seed=seed, report=report)
     weight = dict(zip(corpus.vocabulary, corpus.idf.tolist(), strict=True))
 
@@ -132,18 +163,31 @@ def attack_topics(
         own = usable[group]
         pool = list(dict.fromkeys(d for q in own for d in candidates.get(q, ())))
         if len(pool) < 4:
-            raise EvidenceError(f"group {group}: its queries have {len(pool)} candidates; at least four are needed.")
+            raise EvidenceError(
+                f"group {group}: its queries have {len(pool)} candidates; at least four are needed."
+            )
         table = np.stack([scores(q, pool) for q in own])
         rank = np.argsort(np.argsort(-table, axis=1, kind="stable"), axis=1)
-        middle = np.argsort(np.median(rank, axis=0))[len(pool) // 4 : max(3 * len(pool) // 4, len(pool) // 4 + 1)]
+        middle = np.argsort(np.median(rank, axis=0))[
+            len(pool) // 4 : max(3 * len(pool) // 4, len(pool) // 4 + 1)
+        ]
         chosen = rng.choice(middle, size=min(targets, len(middle)), replace=False).tolist()
         top = {d for row in rank for d in np.flatnonzero(row < 10)}
         read = candidate_words(corpus, [corpus.tokens[place[pool[d]]] for d in sorted(top)], 12)
-        tasks = [TopicTask(tuple(queries[q] for q in own), corpus.encode(documents[pool[d]]), read) for d in chosen]
+        tasks = [
+            TopicTask(tuple(queries[q] for q in own), corpus.encode(documents[pool[d]]), read)
+            for d in chosen
+        ]
         return pool, table, chosen, tasks
 
     attacker = TopicAttack(model, budget)
-    attacker.fit([t for g in learn[:20] for t in prepared(g)[3]], updates=updates, episodes=4, seed=seed, report=report)
+    attacker.fit(
+        [t for g in learn[:20] for t in prepared(g)[3]],
+        updates=updates,
+        episodes=4,
+        seed=seed,
+        report=report,
+    )
     rows, texts = [], {}
     for k, group in enumerate(hit):
         say(f"attacking: group {k + 1} of {len(hit)}")
@@ -152,7 +196,13 @@ def attack_topics(
         for d, task in zip(chosen, tasks, strict=True):
             original = documents[pool[d]]
             first = TopicTask(task.queries[:1], task.document, task.words)
-            edits = (attacker.episode(task)[0], attacker.greedy(task), attacker.greedy(first), attacker.random(task, rng), np.concatenate([common, task.document]))  # fmt: skip
+            edits = (
+                attacker.episode(task)[0],
+                attacker.greedy(task),
+                attacker.greedy(first),
+                attacker.random(task, rng),
+                np.concatenate([common, task.document]),
+            )
             for method, tokens in zip(TOPIC_METHODS, edits, strict=True):
                 text = edited_text(original, task.document, tokens, corpus)
                 texts[method, group, pool[d]] = text
@@ -161,5 +211,16 @@ def attack_topics(
                     others = np.delete(own, d)
                     new = rank_of(float(victim(queries[q], [text])[0]), others)
                     calls += 1
-                    rows.append({"method": method, "group": group, "document": pool[d], "query": q, "old": rank_of(own[d], others), "new": new, "listed": len(pool), "similarity": similar})  # fmt: skip
+                    rows.append(
+                        {
+                            "method": method,
+                            "group": group,
+                            "document": pool[d],
+                            "query": q,
+                            "old": rank_of(own[d], others),
+                            "new": new,
+                            "listed": len(pool),
+                            "similarity": similar,
+                        }
+                    )
     return TopicReport(pl.DataFrame(rows), texts, len(pages), calls)

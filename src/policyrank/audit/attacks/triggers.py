@@ -38,8 +38,15 @@ Method = Callable[[Attack], list[str]]
 
 
 def search_trigger(
-    attack: Attack, *, beam: int = 10, proposals: int = 64, fluency: float = 0.1, coherence: float = 0.8, similar: int = 300, boost: float = 0.68,
-) -> list[str]:  # fmt: skip
+    attack: Attack,
+    *,
+    beam: int = 10,
+    proposals: int = 64,
+    fluency: float = 0.1,
+    coherence: float = 0.8,
+    similar: int = 300,
+    boost: float = 0.68,
+) -> list[str]:
     """Words to put in front of the passage, by beam search on the imitation (pairwise anchor-based trigger).
 
     Each step proposes, for each beam, the words whose vectors the gradient favours most in the new place (first order), helped by ``boost`` standard
@@ -65,7 +72,9 @@ def search_trigger(
         alone = model(query, torch.arange(vocabulary)[:, None])
         unit = torch.nn.functional.normalize(model.vectors, dim=-1)
         about = (
-            torch.nn.functional.normalize((unit[passage] * model.idf[passage][:, None]).sum(dim=0), dim=0)
+            torch.nn.functional.normalize(
+                (unit[passage] * model.idf[passage][:, None]).sum(dim=0), dim=0
+            )
             if len(passage)
             else unit[0]
         )
@@ -93,11 +102,20 @@ def search_trigger(
             break
         tried = list(dict.fromkeys(tried))
         with torch.no_grad():
-            scores = model(query, model.pad([np.concatenate([t, passage]).astype(np.int64) for t in tried]))
+            scores = model(
+                query, model.pad([np.concatenate([t, passage]).astype(np.int64) for t in tried])
+            )
             own = torch.from_numpy(np.array(tried))
-            near = torch.nn.functional.normalize((unit[own] * model.idf[own][..., None]).sum(dim=1), dim=-1) @ about
+            near = (
+                torch.nn.functional.normalize(
+                    (unit[own] * model.idf[own][..., None]).sum(dim=1), dim=-1
+                )
+                @ about
+            )
             exact = torch.nn.functional.logsigmoid(scores - goal) + coherence * near
-        fluent = np.array([corpus.log_prob(np.array(t)).mean() if len(t) > 1 else 0.0 for t in tried])
+        fluent = np.array(
+            [corpus.log_prob(np.array(t)).mean() if len(t) > 1 else 0.0 for t in tried]
+        )
         total = exact.numpy() + fluency * fluent
         order = np.argsort(-total, kind="stable")[:beam]
         beams = [tried[k] for k in order]
@@ -119,7 +137,9 @@ def unguarded_trigger(attack: Attack) -> list[str]:
 
 def random_words(attack: Attack) -> list[str]:
     """Words of the corpus at random, in front."""
-    drawn = attack.rng.choice(np.arange(1, len(attack.model.corpus.vocabulary)), attack.budget, replace=False)
+    drawn = attack.rng.choice(
+        np.arange(1, len(attack.model.corpus.vocabulary)), attack.budget, replace=False
+    )
     return [*(attack.model.corpus.vocabulary[w] for w in drawn), *attack.passage]
 
 
@@ -143,10 +163,19 @@ def substitute(attack: Attack, near: int = 10) -> list[str]:
     changed: set[int] = set()
     for _ in range(attack.budget):
         tokens = corpus.encode(text)
-        places = [k for k in np.argsort(-corpus.idf[tokens], kind="stable") if tokens[k] > 0 and k not in changed][:40]
+        places = [
+            k
+            for k in np.argsort(-corpus.idf[tokens], kind="stable")
+            if tokens[k] > 0 and k not in changed
+        ][:40]
         if not places:
             break
-        options = (unit[tokens[places]] @ unit.T).topk(min(near + 1, len(unit)), dim=1).indices[:, 1:].numpy()
+        options = (
+            (unit[tokens[places]] @ unit.T)
+            .topk(min(near + 1, len(unit)), dim=1)
+            .indices[:, 1:]
+            .numpy()
+        )
         tried = [(k, int(w)) for k, row in zip(places, options, strict=True) for w in row if w > 0]
         documents = np.tile(tokens, (len(tried), 1))
         documents[np.arange(len(tried)), [k for k, _ in tried]] = [w for _, w in tried]

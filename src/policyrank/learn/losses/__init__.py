@@ -21,7 +21,13 @@ from policyrank.learn.losses.listwise import (
     skip_schedule,
     softmax_cross_entropy,
 )
-from policyrank.learn.losses.pairwise import LAMBDA_WEIGHTS, hinge, margin_mse, pair_softmax, ranknet
+from policyrank.learn.losses.pairwise import (
+    LAMBDA_WEIGHTS,
+    hinge,
+    margin_mse,
+    pair_softmax,
+    ranknet,
+)
 from policyrank.learn.losses.pointwise import mse, ordinal, sigmoid_cross_entropy
 from policyrank.learn.losses.policy_gradient import pg_rank
 from policyrank.learn.losses.preference import (

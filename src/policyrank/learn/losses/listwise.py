@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from policyrank.learn._lists import Reduce, ideal_dcg, ordered, prepare, reduce_lists, suffix_logsumexp, widen
+from policyrank.learn._lists import (
+    Reduce,
+    ideal_dcg,
+    ordered,
+    prepare,
+    reduce_lists,
+    suffix_logsumexp,
+    widen,
+)
 
 
 def softmax_cross_entropy(
@@ -31,12 +39,19 @@ def softmax_cross_entropy(
     log_p = _log_softmax(s, mask, where is not None)
     best = y.amax(dim=-1)
     if reduce == "mean":  # lists that say nothing add 0 anyway
-        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -torch.count_nonzero(best).clamp_(min=1)
+        return torch.dot(y.reshape(-1), log_p.reshape(-1)) / -torch.count_nonzero(best).clamp_(
+            min=1
+        )
     return reduce_lists(-(y * log_p).sum(dim=-1), best > 0, reduce)
 
 
 def listnet(
-    scores: Tensor, labels: Tensor, *, where: Tensor | None = None, temperature: float = 1.0, reduce: Reduce = "mean"
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    where: Tensor | None = None,
+    temperature: float = 1.0,
+    reduce: Reduce = "mean",
 ) -> Tensor:
     """Cross-entropy of softmax(labels / temperature) and softmax(scores) (ListNet's top-one form).
 
@@ -47,14 +62,18 @@ def listnet(
     s, y, mask = prepare(scores, labels, where)
     target = _log_softmax(y / temperature, mask, where is not None).exp()
     log_p = _log_softmax(s, mask, where is not None)
-    return reduce_lists(-(target * log_p).masked_fill(~mask, 0.0).sum(dim=-1), mask.any(dim=-1), reduce)
+    return reduce_lists(
+        -(target * log_p).masked_fill(~mask, 0.0).sum(dim=-1), mask.any(dim=-1), reduce
+    )
 
 
 def _log_softmax(x: Tensor, mask: Tensor, masked: bool) -> Tensor:
     """log softmax over what the mask shows; 0 elsewhere."""
     if not masked:
         return torch.log_softmax(x, dim=-1)
-    return torch.log_softmax(x.masked_fill(~mask, torch.finfo(x.dtype).min / 4), dim=-1).masked_fill(~mask, 0.0)
+    return torch.log_softmax(
+        x.masked_fill(~mask, torch.finfo(x.dtype).min / 4), dim=-1
+    ).masked_fill(~mask, 0.0)
 
 
 def listmle(
@@ -173,7 +192,9 @@ def neural_ndcg(
     rows, columns = _Sinkhorn.apply(p, sinkhorn)
     sorted_gain = (rows * (p @ (columns * gain[..., None]))).squeeze(-1)[..., :k]
     discount = torch.log2(place[:k].to(s.dtype) + 1)
-    return reduce_lists(1 - (sorted_gain / discount).sum(dim=-1) / best.clamp(min=1e-10), best > 0, reduce)
+    return reduce_lists(
+        1 - (sorted_gain / discount).sum(dim=-1) / best.clamp(min=1e-10), best > 0, reduce
+    )
 
 
 class _Sinkhorn(torch.autograd.Function):
@@ -265,9 +286,16 @@ def ranklist(
     if far < 1:
         return reduce_lists(s.sum(dim=-1) * 0, torch.zeros_like(mask.any(dim=-1)), reduce)
     # Windows over the padded list: [..., i, d] is item i + d + 1.
-    windows = [torch.nn.functional.pad(x, (0, far)).unfold(-1, far + 1, 1) for x in (s, y, mask.to(s.dtype))]
+    windows = [
+        torch.nn.functional.pad(x, (0, far)).unfold(-1, far + 1, 1)
+        for x in (s, y, mask.to(s.dtype))
+    ]
     margin = windows[0][..., :1] - windows[0][..., 1:]
-    valid = (windows[2][..., :1] > 0) & (windows[2][..., 1:] > 0) & (windows[1][..., :1] > windows[1][..., 1:])
+    valid = (
+        (windows[2][..., :1] > 0)
+        & (windows[2][..., 1:] > 0)
+        & (windows[1][..., :1] > windows[1][..., 1:])
+    )
     says = valid.flatten(-2).any(dim=-1)
     if form == "sum":
         loss = torch.where(valid, softplus(-margin), 0.0).sum(dim=(-1, -2))

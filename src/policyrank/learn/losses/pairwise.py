@@ -66,10 +66,20 @@ def ranknet(
 
     def logistic(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
         scaled = behind if sigma == 1 else sigma * behind
-        return softplus(scaled), torch.sigmoid(scaled) if sigma == 1 else sigma * torch.sigmoid(scaled)
+        return softplus(scaled), torch.sigmoid(scaled) if sigma == 1 else sigma * torch.sigmoid(
+            scaled
+        )
 
     return pair_loss(
-        logistic, s, y, mask, weights=weights, lambda_weight=lambda_weight, k=k, pairs=pairs, reduce=reduce
+        logistic,
+        s,
+        y,
+        mask,
+        weights=weights,
+        lambda_weight=lambda_weight,
+        k=k,
+        pairs=pairs,
+        reduce=reduce,
     )
 
 
@@ -92,7 +102,17 @@ def hinge(
         short = (behind + margin).clamp_(min=0)
         return short, short.sign()
 
-    return pair_loss(hinged, s, y, mask, weights=weights, lambda_weight=lambda_weight, k=k, pairs=pairs, reduce=reduce)
+    return pair_loss(
+        hinged,
+        s,
+        y,
+        mask,
+        weights=weights,
+        lambda_weight=lambda_weight,
+        k=k,
+        pairs=pairs,
+        reduce=reduce,
+    )
 
 
 def pair_softmax(
@@ -143,20 +163,29 @@ class _PairSum(torch.autograd.Function):
     pass, so that memory stays linear in the list and the blocks in the cache."""
 
     @staticmethod
-    def forward(ctx: Any, s: Tensor, y: Tensor, mask: Tensor, weight: Tensor | None, phi: Phi) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, s: Tensor, y: Tensor, mask: Tensor, weight: Tensor | None, phi: Phi
+    ) -> tuple[Tensor, Tensor]:
         n = s.shape[-1]
         flat, labels, real = s.reshape(-1, n), y.reshape(-1, n), mask.reshape(-1, n)
         # No comparison with NaN holds: one test does for labels and padding.
         labels = labels.masked_fill(~real, torch.nan)
         weights = None if weight is None else weight.expand(*s.shape, n).reshape(-1, n, n)
-        total, count, grad = flat.new_zeros(len(flat)), flat.new_zeros(len(flat)), torch.zeros_like(flat)
+        total, count, grad = (
+            flat.new_zeros(len(flat)),
+            flat.new_zeros(len(flat)),
+            torch.zeros_like(flat),
+        )
         lists, rows = max(1, BLOCK // (n * n)), max(1, BLOCK // n)
         for a in range(0, len(flat), lists):
             x, z = flat[a : a + lists], labels[a : a + lists]
             for r in range(0, n, rows):
                 better, others = z[:, r : r + rows, None], z[:, None, :]
                 valid = (better > others).to(x.dtype)
-                value, slope = phi(x[:, None, :] - x[:, r : r + rows, None], lambda b=better, o=others: b - o)  # type: ignore[misc]
+                value, slope = phi(
+                    x[:, None, :] - x[:, r : r + rows, None],
+                    lambda b=better, o=others: b - o,  # type: ignore[misc]
+                )
                 count[a : a + lists] += valid.sum(dim=(-1, -2))
                 if weights is not None:
                     valid = valid * weights[a : a + lists, r : r + rows]
@@ -176,9 +205,17 @@ class _PairSum(torch.autograd.Function):
 
 
 def pair_loss(
-    phi: Phi, s: Tensor, y: Tensor, mask: Tensor, *, weights: Tensor | None = None, lambda_weight: str | LambdaWeight | None = None,
-    k: int | None = None, pairs: Pairs = "mean", reduce: Reduce = "mean",
-) -> Tensor:  # fmt: skip
+    phi: Phi,
+    s: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    *,
+    weights: Tensor | None = None,
+    lambda_weight: str | LambdaWeight | None = None,
+    k: int | None = None,
+    pairs: Pairs = "mean",
+    reduce: Reduce = "mean",
+) -> Tensor:
     """Sum or mean of ``phi`` over each list's pairs with y_i > y_j, of prepared scores."""
     weight = None
     if lambda_weight is not None:
@@ -234,7 +271,9 @@ def _inverse_discount(s: Tensor, mask: Tensor, k: int | None) -> Tensor:
 def ndcg1_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
     """G_i / D(i) of the better item (NDCG-Loss1 of LambdaLoss)."""
     place = ranks(s, mask)
-    weight = (_gains(y, mask, k) / torch.log2(place.to(s.dtype) + 1))[..., :, None].expand(*s.shape, s.shape[-1])
+    weight = (_gains(y, mask, k) / torch.log2(place.to(s.dtype) + 1))[..., :, None].expand(
+        *s.shape, s.shape[-1]
+    )
     return _within(weight, place, k)
 
 
@@ -246,7 +285,9 @@ def ndcg2_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Te
     return _within(_difference(_gains(y, mask, k)) * delta[_difference(place)], place, k)
 
 
-def ndcg2pp_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None, mu: float = 10.0) -> Tensor:
+def ndcg2pp_weight(
+    s: Tensor, y: Tensor, mask: Tensor, k: int | None = None, mu: float = 10.0
+) -> Tensor:
     """mu times NDCG-Loss2's weight plus LambdaRank's (NDCG-Loss2++ of LambdaLoss, mu = 10)."""
     return mu * ndcg2_weight(s, y, mask, k) + lambdarank_weight(s, y, mask, k)
 

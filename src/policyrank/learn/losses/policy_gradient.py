@@ -65,7 +65,9 @@ def pg_rank(
     with torch.no_grad():
         rankings = policy.sample(samples, k=k, generator=generator)
         gains = gained(y, rankings, mask)
-        reward = gains.flip(-1).cumsum(-1).flip(-1) if reward_to_go else gains.sum(dim=-1, keepdim=True)
+        reward = (
+            gains.flip(-1).cumsum(-1).flip(-1) if reward_to_go else gains.sum(dim=-1, keepdim=True)
+        )
         weight = advantage(reward, baseline)
     step = policy.step_log_prob(rankings)
     says = (gains != 0).any(dim=-1).any(dim=0) & mask.any(dim=-1)

@@ -148,7 +148,9 @@ def ipo(
     return pair_loss(phi, s, y, mask, pairs=pairs, reduce=reduce)
 
 
-def apo_zero(scores: Tensor, labels: Tensor, *, where: Tensor | None = None, reduce: Reduce = "mean") -> Tensor:
+def apo_zero(
+    scores: Tensor, labels: Tensor, *, where: Tensor | None = None, reduce: Reduce = "mean"
+) -> Tensor:
     """Push up what is better than the list's mean label, down what is worse, each by its own sigmoid (APO-zero); equal labels say nothing.
 
     References
@@ -180,7 +182,9 @@ def kto(
     """
     s, y, mask = prepare(implicit_scores(log_probs, reference, beta=beta), labels, where)
     good = _good(y, mask)
-    up, down = (masked_mean(s.detach(), m)[..., None].clamp(min=0) for m in (mask & good, mask & ~good))
+    up, down = (
+        masked_mean(s.detach(), m)[..., None].clamp(min=0) for m in (mask & good, mask & ~good)
+    )
     return _desirable(s, y, mask, torch.where(good, down, up), reduce)
 
 
@@ -216,7 +220,9 @@ def sppo(
     """
     s, y, mask = prepare(implicit_scores(log_probs, reference, beta=1.0), labels, where)
     both = mask[..., :, None] & mask[..., None, :]
-    wins = (0.5 + 0.5 * torch.sign(y[..., :, None] - y[..., None, :])).masked_fill(~both, 0.0).sum(dim=-1) - 0.5
+    wins = (0.5 + 0.5 * torch.sign(y[..., :, None] - y[..., None, :])).masked_fill(~both, 0.0).sum(
+        dim=-1
+    ) - 0.5
     others = (mask.sum(dim=-1, keepdim=True) - 1).clamp(min=1)
     off = ((s - (wins / others - 0.5) / beta) ** 2).masked_fill(~mask, 0.0)
     return reduce_lists(off.sum(dim=-1), _orders(y, mask), reduce)
@@ -240,7 +246,9 @@ def simpo(
     ----------
     Meng et al. (2024), arXiv 2405.14734.
     """
-    s, y, mask = prepare(implicit_scores(log_probs, beta=beta, lengths=lengths, per_token=True), labels, where)
+    s, y, mask = prepare(
+        implicit_scores(log_probs, beta=beta, lengths=lengths, per_token=True), labels, where
+    )
 
     def phi(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
         return softplus(behind + margin), torch.sigmoid(behind + margin)
@@ -264,7 +272,9 @@ def rrhf(
     ----------
     Yuan et al. (2023), arXiv 2304.05302.
     """
-    s, y, mask = prepare(implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True), labels, where)
+    s, y, mask = prepare(
+        implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True), labels, where
+    )
     loss = hinge(s, y, where=mask, margin=0.0, pairs="sum", reduce="none")
     return reduce_lists(loss + sft_weight * best_nll(log_probs, y, mask), mask.any(dim=-1), reduce)
 
@@ -304,7 +314,9 @@ def pro(
     >>> pro(p, rewards, lengths=torch.ones(3), sft_weight=0)
     tensor(2.4643)
     """
-    score, y, mask = prepare(implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True), labels, where)
+    score, y, mask = prepare(
+        implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True), labels, where
+    )
     nll = best_nll(log_probs, y, mask)
     if centre:
         score = score - masked_mean(score, mask)[..., None]
@@ -313,7 +325,9 @@ def pro(
     n = real.sum(dim=-1)
     later = torch.ones(p.shape[-1], p.shape[-1], dtype=torch.bool, device=p.device).triu()
     shown = later & real[..., :, None] & real[..., None, :]
-    gap = (r[..., :, None] - r[..., None, :]).masked_fill(~shown, 0.0) if gaps else shown.to(p.dtype)
+    gap = (
+        (r[..., :, None] - r[..., None, :]).masked_fill(~shown, 0.0) if gaps else shown.to(p.dtype)
+    )
     own = torch.eye(p.shape[-1], dtype=torch.bool, device=p.device)
     gap = torch.where(own, gap.amax(dim=-1, keepdim=True), gap)
     logits = (p[..., None, :] * gap).masked_fill(~shown, torch.finfo(p.dtype).min / 4)
@@ -323,7 +337,14 @@ def pro(
     return reduce_lists(staged + sft_weight * (n - 1).clamp(min=0) ** 2 * nll, n > 0, reduce)
 
 
-def label_distribution(labels: Tensor, *, where: Tensor | None = None, temperature: float = 1.0, standardise: bool = True, least_gap: float = 0.0) -> Tensor:  # fmt: skip
+def label_distribution(
+    labels: Tensor,
+    *,
+    where: Tensor | None = None,
+    temperature: float = 1.0,
+    standardise: bool = True,
+    least_gap: float = 0.0,
+) -> Tensor:
     """softmax(z / temperature), z the labels standardised in each list (population deviation): (..., list), 0 where masked.
 
     Lists whose labels span at most ``least_gap`` get the uniform distribution: standardising would blow noise up to full size.
@@ -394,7 +415,11 @@ def group_clipped(
     """
     lp, y, mask = prepare(log_probs, labels, where)
     old = lp.detach() if reference is None else widen(reference).detach().masked_fill(~mask, 0.0)
-    reward = y if temperature is None else label_distribution(y, where=mask, temperature=temperature, standardise=standardise)  # fmt: skip
+    reward = (
+        y
+        if temperature is None
+        else label_distribution(y, where=mask, temperature=temperature, standardise=standardise)
+    )
     centred = (reward - masked_mean(reward, mask)[..., None]).masked_fill(~mask, 0.0)
     deviation = masked_mean(centred**2, mask).sqrt()[..., None]
     told = (_span(y, mask) > least_gap)[..., None] & (deviation > 1e-8)
@@ -427,7 +452,9 @@ def _orders(y: Tensor, mask: Tensor) -> Tensor:
 
 def _span(y: Tensor, mask: Tensor) -> Tensor:
     """Largest less smallest label."""
-    return y.masked_fill(~mask, -torch.inf).amax(dim=-1) - y.masked_fill(~mask, torch.inf).amin(dim=-1)
+    return y.masked_fill(~mask, -torch.inf).amax(dim=-1) - y.masked_fill(~mask, torch.inf).amin(
+        dim=-1
+    )
 
 
 def _tokens(lengths: Tensor | None) -> Tensor:

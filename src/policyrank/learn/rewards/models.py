@@ -83,16 +83,31 @@ def plackett_luce_reward(
     return _kept(loss, s, y, mask, centre, log_probs, imitation, reduce)
 
 
-def _kept(loss: Tensor, s: Tensor, y: Tensor, mask: Tensor, centre: float, log_probs: Tensor | None, imitation: float, reduce: Reduce) -> Tensor:  # fmt: skip
+def _kept(
+    loss: Tensor,
+    s: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    centre: float,
+    log_probs: Tensor | None,
+    imitation: float,
+    reduce: Reduce,
+) -> Tensor:
     if centre:
         n = mask.sum(dim=-1)
-        squares = (n - 2) * (s * s).sum(dim=-1) + s.sum(dim=-1) ** 2  # sum over i < j of (r_i + r_j)^2
+        squares = (n - 2) * (s * s).sum(dim=-1) + s.sum(
+            dim=-1
+        ) ** 2  # sum over i < j of (r_i + r_j)^2
         loss = loss + centre * squares / (n * (n - 1) / 2).clamp(min=1)
     if imitation:
         if log_probs is None:
-            raise ValueError("imitation needs log_probs: the answers' log-probabilities under the language head.")
+            raise ValueError(
+                "imitation needs log_probs: the answers' log-probabilities under the language head."
+            )
         loss = loss + imitation * best_nll(log_probs, y, mask)
-    ordered = y.masked_fill(~mask, -torch.inf).amax(dim=-1) > y.masked_fill(~mask, torch.inf).amin(dim=-1)
+    ordered = y.masked_fill(~mask, -torch.inf).amax(dim=-1) > y.masked_fill(~mask, torch.inf).amin(
+        dim=-1
+    )
     return reduce_lists(loss, ordered, reduce)
 
 

@@ -5,6 +5,28 @@ People judge claims that a policy shows them; how a claim is framed may sway the
 
 from policyrank.worlds.exposure.claims import FRAMINGS, Claims, linked_groups, openfactcheck
 from policyrank.worlds.exposure.model import POLICIES, Personas, Policy, World
-from policyrank.worlds.exposure.simulator import METRICS, Exposure, Ranker, State, evidence, simulate
+from policyrank.worlds.exposure.simulator import (
+    METRICS,
+    Exposure,
+    Ranker,
+    State,
+    evidence,
+    simulate,
+)
 
-__all__ = ["FRAMINGS", "METRICS", "POLICIES", "Claims", "Exposure", "Personas", "Policy", "Ranker", "State", "World", "evidence", "linked_groups", "openfactcheck", "simulate"]  # fmt: skip
+__all__ = [
+    "FRAMINGS",
+    "METRICS",
+    "POLICIES",
+    "Claims",
+    "Exposure",
+    "Personas",
+    "Policy",
+    "Ranker",
+    "State",
+    "World",
+    "evidence",
+    "linked_groups",
+    "openfactcheck",
+    "simulate",
+]

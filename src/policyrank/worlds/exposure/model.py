@@ -71,13 +71,23 @@ class Personas:
         p = np.atleast_2d(np.asarray(probability, dtype=float))
         if not ((p >= 0) & (p <= 1)).all():
             k, j = np.argwhere(~((p >= 0) & (p <= 1)))[0]
-            raise EvidenceError(f"P(accept) of item {j} by model {k} is {p[k, j]}: probabilities lie in [0, 1].")
+            raise EvidenceError(
+                f"P(accept) of item {j} by model {k} is {p[k, j]}: probabilities lie in [0, 1]."
+            )
         if p.shape[1] % framings:
             raise EvidenceError(f"{p.shape[1]} items are no multiple of {framings} framings.")
         if people < 1 or spread < 0:
-            raise EvidenceError(f"people={people}, spread={spread}: at least one person, and a spread of at least 0.")
+            raise EvidenceError(
+                f"people={people}, spread={spread}: at least one person, and a spread of at least 0."
+            )
         own = np.random.default_rng(seed).normal(size=people) * spread
-        return cls(logit(np.clip(p, 1e-9, 1 - 1e-9)), np.arange(people) % len(p), own, np.broadcast_to(np.asarray(susceptibility, dtype=float), (people, framings)).copy(), sampled)  # fmt: skip
+        return cls(
+            logit(np.clip(p, 1e-9, 1 - 1e-9)),
+            np.arange(people) % len(p),
+            own,
+            np.broadcast_to(np.asarray(susceptibility, dtype=float), (people, framings)).copy(),
+            sampled,
+        )
 
     @classmethod
     def mechanical(
@@ -93,7 +103,9 @@ class Personas:
     ) -> Personas:
         """People without a model: P(accept) is ``accept`` + ``discern`` for what is true, ``accept`` - ``discern`` + ``extra`` of its framing for what is false: an exact testbed."""
         more = np.broadcast_to(np.asarray(extra, dtype=float), (framings,))
-        p = np.where(np.asarray(true, dtype=bool)[:, None], accept + discern, accept - discern + more)
+        p = np.where(
+            np.asarray(true, dtype=bool)[:, None], accept + discern, accept - discern + more
+        )
         return cls.of(p.ravel(), people, framings, sampled=sampled)
 
     def __len__(self) -> int:
@@ -102,7 +114,9 @@ class Personas:
     def probability(self, item: Int, framing: Int, true: Bool) -> Float:
         """P(accept) of one item for each person, (P,)."""
         odds = self.accept[self.model, item] + self.offset
-        return np.asarray(expit(odds + np.where(true, 0.0, self.susceptibility[np.arange(len(self)), framing])))
+        return np.asarray(
+            expit(odds + np.where(true, 0.0, self.susceptibility[np.arange(len(self)), framing]))
+        )
 
 
 @dataclass(frozen=True)
@@ -139,8 +153,15 @@ class Policy:
     reset: bool = True
 
     def __post_init__(self) -> None:
-        if self.top < 1 or self.history < 1 or not self.temperature > 0 or not 0 <= self.explore <= 1:
-            raise EvidenceError(f"{self}: top and history are at least 1, temperature is positive, explore lies in [0, 1].")  # fmt: skip
+        if (
+            self.top < 1
+            or self.history < 1
+            or not self.temperature > 0
+            or not 0 <= self.explore <= 1
+        ):
+            raise EvidenceError(
+                f"{self}: top and history are at least 1, temperature is positive, explore lies in [0, 1]."
+            )
 
 
 POLICIES: dict[str, Policy] = {
@@ -150,9 +171,14 @@ POLICIES: dict[str, Policy] = {
     "engagement": Policy(engagement=1.0),
     "similarity + engagement": Policy(similarity=1.0, engagement=1.0),
     "similarity + credibility": Policy(similarity=1.0, truth=1.0),
-    "similarity, framings demoted": Policy(similarity=1.0, framing=dict.fromkeys(("authoritative", "consensus", "emotional", "prestige", "sensationalist"), -1.0)),
+    "similarity, framings demoted": Policy(
+        similarity=1.0,
+        framing=dict.fromkeys(
+            ("authoritative", "consensus", "emotional", "prestige", "sensationalist"), -1.0
+        ),
+    ),
     "similarity, one in three explored": Policy(similarity=1.0, explore=1 / 3),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,15 +224,27 @@ class World:
         """
         label, e = np.asarray(true, dtype=bool), np.asarray(embeddings, dtype=np.float32)
         if e.ndim != 2 or len(e) != len(label) or len(label) < 2:
-            raise EvidenceError(f"embeddings of shape {e.shape} for {len(label)} claims: they are (claims, d), of at least two.")  # fmt: skip
+            raise EvidenceError(
+                f"embeddings of shape {e.shape} for {len(label)} claims: they are (claims, d), of at least two."
+            )
         length = np.linalg.norm(e, axis=1, keepdims=True)
         if not (np.isfinite(length) & (length > 0)).all():
             raise EvidenceError(f"embedding {int((~(length > 0)).argmax())} has no direction.")
-        believed = label.astype(float) if credibility is None else np.asarray(credibility, dtype=float)
-        share = np.full(len(framings), 1 / len(framings)) if mix is None else np.asarray(mix, dtype=float)
+        believed = (
+            label.astype(float) if credibility is None else np.asarray(credibility, dtype=float)
+        )
+        share = (
+            np.full(len(framings), 1 / len(framings))
+            if mix is None
+            else np.asarray(mix, dtype=float)
+        )
         if believed.shape != label.shape or not ((believed >= 0) & (believed <= 1)).all():
-            raise EvidenceError(f"credibility is one number in [0, 1] for each of {len(label)} claims.")
+            raise EvidenceError(
+                f"credibility is one number in [0, 1] for each of {len(label)} claims."
+            )
         if share.shape != (len(framings),) or (share < 0).any() or not share.sum() > 0:
-            raise EvidenceError(f"mix is one share of at least 0 for each of {len(framings)} framings.")
+            raise EvidenceError(
+                f"mix is one share of at least 0 for each of {len(framings)} framings."
+            )
         unit = e / length
         return cls(label, unit @ unit.T, tuple(framings), believed, share / share.sum())

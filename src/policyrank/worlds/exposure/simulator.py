@@ -90,7 +90,19 @@ class State:
 
 
 @numba.njit(parallel=True, cache=True)
-def _chosen(scores: Any, similarity: Any, recent: Any, weight: Any, seen: Any, only_false: Any, free: Any, true: Any, u: Any, top: Any, temperature: Any) -> Any:  # pragma: no cover # fmt: skip
+def _chosen(
+    scores: Any,
+    similarity: Any,
+    recent: Any,
+    weight: Any,
+    seen: Any,
+    only_false: Any,
+    free: Any,
+    true: Any,
+    u: Any,
+    top: Any,
+    temperature: Any,
+) -> Any:  # pragma: no cover
     """Of each person's scores + weight x similarity to what is recent, one of the best unseen; any where free."""
     people, n = seen.shape
     out = np.empty(people, dtype=np.int64)
@@ -145,7 +157,9 @@ def _chosen(scores: Any, similarity: Any, recent: Any, weight: Any, seen: Any, o
     return out
 
 
-def _lasting(world: World, people: Personas, rule: Policy, presented: NDArray[np.int8]) -> NDArray[np.float32]:
+def _lasting(
+    world: World, people: Personas, rule: Policy, presented: NDArray[np.int8]
+) -> NDArray[np.float32]:
     """(P, n) part of the scores that no step changes."""
     f = len(world.framings)
     bonus = np.array([rule.framing.get(x, 0.0) for x in world.framings], dtype=np.float32)
@@ -159,7 +173,9 @@ def _lasting(world: World, people: Personas, rule: Policy, presented: NDArray[np
     return found
 
 
-def simulate(world: World, people: Personas, policy: Policy | Ranker, *, steps: int = 100, seed: int = 0) -> Exposure:
+def simulate(
+    world: World, people: Personas, policy: Policy | Ranker, *, steps: int = 100, seed: int = 0
+) -> Exposure:
     """Show each person ``steps`` claims, one by one; no claim twice, in whatever framing.
 
     Parameters
@@ -176,12 +192,22 @@ def simulate(world: World, people: Personas, policy: Policy | Ranker, *, steps: 
     """
     n, f, p = len(world.true), len(world.framings), len(people)
     if steps > n or steps < 1:
-        raise EvidenceError(f"steps={steps}: {n} claims, none shown twice, make between 1 and {n} steps.")
+        raise EvidenceError(
+            f"steps={steps}: {n} claims, none shown twice, make between 1 and {n} steps."
+        )
     if people.accept.shape[1] != n * f:
-        raise EvidenceError(f"personas judge {people.accept.shape[1]} items, the world has {n} claims x {f} framings.")
+        raise EvidenceError(
+            f"personas judge {people.accept.shape[1]} items, the world has {n} claims x {f} framings."
+        )
     rule = policy if isinstance(policy, Policy) else Policy()
-    if unknown := set(rule.framing) - set(world.framings) - {"authoritative", "consensus", "emotional", "prestige", "sensationalist"}:  # fmt: skip
-        raise EvidenceError(f"bonus for framing {sorted(unknown)[0]!r}: the world has {', '.join(world.framings)}.")
+    if (
+        unknown := set(rule.framing)
+        - set(world.framings)
+        - {"authoritative", "consensus", "emotional", "prestige", "sensationalist"}
+    ):
+        raise EvidenceError(
+            f"bonus for framing {sorted(unknown)[0]!r}: the world has {', '.join(world.framings)}."
+        )
     rng = np.random.default_rng(seed)
     presented = np.searchsorted(np.cumsum(world.mix)[:-1], rng.random((p, n))).astype(np.int8)
     u_choice, u_free, u_judge = rng.random((3, steps, p))
@@ -190,14 +216,22 @@ def simulate(world: World, people: Personas, policy: Policy | Ranker, *, steps: 
     locked, start = np.zeros(p, dtype=bool), np.ones(p, dtype=bool)
     everyone = np.arange(p)
     shown, framed = np.zeros((2, steps, p), dtype=np.int64)
-    accepted, true, reward = np.zeros((steps, p), bool), np.zeros((steps, p), bool), np.zeros((steps, p))
+    accepted, true, reward = (
+        np.zeros((steps, p), bool),
+        np.zeros((steps, p), bool),
+        np.zeros((steps, p)),
+    )
     scores = _lasting(world, people, rule, presented)
     for t in range(steps):
         free = start | (u_free[t] < rule.explore)
         if not isinstance(policy, Policy):
-            scores = np.asarray(policy(State(world, people, t, recent, seen, presented)), dtype=np.float32)
+            scores = np.asarray(
+                policy(State(world, people, t, recent, seen, presented)), dtype=np.float32
+            )
             if scores.shape != (p, n) or not np.isfinite(scores).all():
-                raise EvidenceError(f"the policy's scores have shape {scores.shape}: one finite number for each of {p} people and {n} claims.")  # fmt: skip
+                raise EvidenceError(
+                    f"the policy's scores have shape {scores.shape}: one finite number for each of {p} people and {n} claims."
+                )
         weight = rule.similarity if isinstance(policy, Policy) else 0.0
         claim = _chosen(
             scores,
@@ -224,13 +258,22 @@ def simulate(world: World, people: Personas, policy: Policy | Ranker, *, steps: 
         moved = np.concatenate([recent[:, 1:], claim[:, None]], axis=1)
         recent = np.where(keep[:, None], moved, -1)
         start, locked = ~keep, yes & ~is_true
-        if rule.similarity == 0:  # only a policy that looks at the history has something to begin anew
+        if (
+            rule.similarity == 0
+        ):  # only a policy that looks at the history has something to begin anew
             start = np.zeros(p, dtype=bool)
     return Exposure(shown, framed, accepted, true, reward)
 
 
-def evidence(worlds: Mapping[str, tuple[World, Personas]], policies: Mapping[str, Policy | Ranker] = POLICIES, *, steps: int = 100, metrics: Sequence[str] = ("information health",),
-             seed: int = 0, report: Callable[[str], None] | None = None) -> Scores:  # fmt: skip
+def evidence(
+    worlds: Mapping[str, tuple[World, Personas]],
+    policies: Mapping[str, Policy | Ranker] = POLICIES,
+    *,
+    steps: int = 100,
+    metrics: Sequence[str] = ("information health",),
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Scores:
     """Ranking policies by what they do to people: worlds with their people are tasks, people replicates, the same for every policy."""
     if unknown := [m for m in metrics if m not in METRICS]:
         raise EvidenceError(f"metric {unknown[0]!r}: use {', '.join(METRICS)}.")
@@ -247,6 +290,15 @@ def evidence(worlds: Mapping[str, tuple[World, Personas]], policies: Mapping[str
     if not rows:
         raise EvidenceError("name at least one world, one policy and one metric.")
     repeat = [len(v) for v in values]
-    policy_of, task_of, metric_of = ([x for row, r in zip(column, repeat, strict=True) for x in [row] * r] for column in zip(*rows, strict=True))  # fmt: skip
-    return Scores.of(policy_of, task_of, np.concatenate(values), metric=metric_of, replicate=np.concatenate([np.arange(r) for r in repeat]),
-                     lower_is_better=[m for m in metrics if m not in ("information health", "accuracy")])  # fmt: skip
+    policy_of, task_of, metric_of = (
+        [x for row, r in zip(column, repeat, strict=True) for x in [row] * r]
+        for column in zip(*rows, strict=True)
+    )
+    return Scores.of(
+        policy_of,
+        task_of,
+        np.concatenate(values),
+        metric=metric_of,
+        replicate=np.concatenate([np.arange(r) for r in repeat]),
+        lower_is_better=[m for m in metrics if m not in ("information health", "accuracy")],
+    )

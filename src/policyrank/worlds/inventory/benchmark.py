@@ -16,8 +16,15 @@ SHARE = "share of the oracle's profit"
 Named = Mapping[str, tuple[Controller, Information]]
 
 
-def growing_evidence(scenarios: Mapping[str, Scenario], controllers: Named, seeds: Sequence[int], *, kpi: str = SHARE, draws: Draws = "stream",
-                     report: Callable[[str], None] | None = None) -> Iterator[Scores]:  # fmt: skip
+def growing_evidence(
+    scenarios: Mapping[str, Scenario],
+    controllers: Named,
+    seeds: Sequence[int],
+    *,
+    kpi: str = SHARE,
+    draws: Draws = "stream",
+    report: Callable[[str], None] | None = None,
+) -> Iterator[Scores]:
     """As ``evidence``, but yields what there is after each scenario."""
     if kpi != SHARE and kpi not in KPIS:
         raise EvidenceError(f"kpi={kpi!r}: use {SHARE!r}, {', '.join(KPIS)}.")
@@ -31,7 +38,9 @@ def growing_evidence(scenarios: Mapping[str, Scenario], controllers: Named, seed
         if kpi == SHARE:
             most = float(oracle(s, seeds, draws=draws).profit.mean())
             if most <= 0:
-                raise EvidenceError(f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use kpi='profit'.")  # fmt: skip
+                raise EvidenceError(
+                    f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use kpi='profit'."
+                )
         for name, (controller, information) in controllers.items():
             if report is not None:
                 report(f"{name} on {task} ({k + 1} of {len(scenarios)})")
@@ -39,15 +48,37 @@ def growing_evidence(scenarios: Mapping[str, Scenario], controllers: Named, seed
             values.append(found["profit"] / most if kpi == SHARE else found[kpi])
             policies += [name] * len(seeds)
             tasks += [task] * len(seeds)
-        yield Scores.of(policies, tasks, np.concatenate(values), metric=[kpi] * len(tasks), replicate=np.tile(np.arange(len(seeds)), len(values)),
-                        lower_is_better=[kpi] if kpi in LOWER else [])  # fmt: skip
+        yield Scores.of(
+            policies,
+            tasks,
+            np.concatenate(values),
+            metric=[kpi] * len(tasks),
+            replicate=np.tile(np.arange(len(seeds)), len(values)),
+            lower_is_better=[kpi] if kpi in LOWER else [],
+        )
 
 
-LOWER = ("bullwhip", "inventory", "unmet", "procurement", "holding", "operating", "penalty", "fixed")
+LOWER = (
+    "bullwhip",
+    "inventory",
+    "unmet",
+    "procurement",
+    "holding",
+    "operating",
+    "penalty",
+    "fixed",
+)
 
 
-def evidence(scenarios: Mapping[str, Scenario], controllers: Named, seeds: Sequence[int], *, kpi: str = SHARE, draws: Draws = "stream",
-             report: Callable[[str], None] | None = None) -> Scores:  # fmt: skip
+def evidence(
+    scenarios: Mapping[str, Scenario],
+    controllers: Named,
+    seeds: Sequence[int],
+    *,
+    kpi: str = SHARE,
+    draws: Draws = "stream",
+    report: Callable[[str], None] | None = None,
+) -> Scores:
     """Controllers on scenarios with common customers: scenarios are tasks, seeds replicates.
 
     Parameters

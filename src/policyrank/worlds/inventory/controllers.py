@@ -23,7 +23,9 @@ def split(network: Network, needed: Float) -> Float:
 def prior_mean(view: View) -> Float:
     """(B, M): what a blind controller expects before it has seen a customer: the retailers' initial stock spread over the longest lead time."""
     net = view.network
-    mean = net.stock[net.retailer].sum() / len(np.unique(net.retailer)) / (net.lead.max(initial=0) + 1)
+    mean = (
+        net.stock[net.retailer].sum() / len(np.unique(net.retailer)) / (net.lead.max(initial=0) + 1)
+    )
     each = (mean if mean > 0 else 20.0) * net.share / net.share.mean()
     return np.tile(each, (len(view.simulation.stock), 1))
 
@@ -82,7 +84,9 @@ def reorder_point(view: View, service: float = 0.95) -> Float:
     low = mean + ndtri(service) * sd
     now, _ = lead_demand(view, np.ones(len(net.names), dtype=int))
     fixed = np.array([net.fixed[e].mean() for e in net.incoming])
-    fixed = np.where(fixed == 0, 10 * np.where(np.isfinite(net.capacity), net.operating, net.holding), fixed)
+    fixed = np.where(
+        fixed == 0, 10 * np.where(np.isfinite(net.capacity), net.operating, net.holding), fixed
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         lot = np.where((net.holding > 0) & (now > 0), np.sqrt(2 * now * fixed / net.holding), mean)
     have = view.position
@@ -94,7 +98,9 @@ def smoothing(view: View, level: float = 0.3, trend: float = 0.1, error: float =
     net = view.network
     periods = net.longest_lead + 1
     if view.t == 0:
-        mean, sd = recent(view) if view.information == "blind" else (view.mean(), _informed_sd(view))
+        mean, sd = (
+            recent(view) if view.information == "blind" else (view.mean(), _informed_sd(view))
+        )
         mu, sigma = mean @ net.serves.T * periods, np.sqrt(sd**2 @ net.serves.T) * np.sqrt(periods)
     else:
         past = view.past
@@ -108,7 +114,9 @@ def smoothing(view: View, level: float = 0.3, trend: float = 0.1, error: float =
         sigma = np.sqrt(np.maximum(1.0, mse) @ net.serves.T * periods)
         if view.information != "blind":
             sigma = lead_demand(view, periods)[1]
-    target = np.where(mu > 0, np.maximum(0.0, mu + ndtri(critical_ratio(net, net.holding)) * sigma), 0.0)
+    target = np.where(
+        mu > 0, np.maximum(0.0, mu + ndtri(critical_ratio(net, net.holding)) * sigma), 0.0
+    )
     return split(net, np.maximum(0.0, target - view.position))
 
 
@@ -124,7 +132,9 @@ def echelon(view: View) -> Float:
     for s, j in zip(net.supplier, net.buyer, strict=True):
         if s >= 0:
             lower[s] += net.holding[j]
-    target = np.maximum(0.0, mean + ndtri(critical_ratio(net, np.maximum(0.01, net.holding - lower))) * sd)
+    target = np.maximum(
+        0.0, mean + ndtri(critical_ratio(net, np.maximum(0.01, net.holding - lower))) * sd
+    )
     return split(net, np.maximum(0.0, target - view.position @ net.below.T))
 
 

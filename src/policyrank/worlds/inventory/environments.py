@@ -13,7 +13,9 @@ try:
     import gymnasium
     from gymnasium.vector import AutoresetMode, VectorEnv
 except ImportError as error:  # pragma: no cover
-    raise ImportError("the environments need gymnasium: pip install 'policyrank[control]'") from error
+    raise ImportError(
+        "the environments need gymnasium: pip install 'policyrank[control]'"
+    ) from error
 
 
 def _spaces(world: Scenario) -> tuple[Any, Any]:
@@ -36,12 +38,16 @@ class InventoryEnv(gymnasium.Env[Float, Float]):
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
 
-    def __init__(self, world: Scenario | None = None, draws: Draws = "stream", render_mode: str | None = None) -> None:
+    def __init__(
+        self, world: Scenario | None = None, draws: Draws = "stream", render_mode: str | None = None
+    ) -> None:
         self.world, self.draws, self.render_mode = world or scenario(), draws, render_mode
         self.observation_space, self.action_space = _spaces(self.world)
         self.simulation = Simulation(self.world, [0], draws)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Float, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float, dict[str, Any]]:
         super().reset(seed=seed)
         # The seed itself, so that episodes pair with those of simulate(); without one the generator goes on.
         own = seed if seed is not None else int(self.np_random.integers(2**31))
@@ -56,7 +62,9 @@ class InventoryEnv(gymnasium.Env[Float, Float]):
 
     def render(self) -> str:
         s = self.simulation
-        held = ", ".join(f"{name} {x:.0f}" for name, x in zip(self.world.network.names, s.stock[0], strict=True))
+        held = ", ".join(
+            f"{name} {x:.0f}" for name, x in zip(self.world.network.names, s.stock[0], strict=True)
+        )
         return f"period {s.t} of {self.world.periods}: stock {held}; unmet {s.unmet[0].sum():.0f}; in transit {s.transit[0].sum():.0f}"
 
 
@@ -65,17 +73,23 @@ class InventoryVectorEnv(VectorEnv[Float, Float, Any]):
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
-    def __init__(self, num_envs: int = 1024, world: Scenario | None = None, draws: Draws = "quantile") -> None:
+    def __init__(
+        self, num_envs: int = 1024, world: Scenario | None = None, draws: Draws = "quantile"
+    ) -> None:
         self.world, self.draws, self.num_envs = world or scenario(), draws, num_envs
         self.single_observation_space, self.single_action_space = _spaces(self.world)
-        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self.observation_space = gymnasium.vector.utils.batch_space(
+            self.single_observation_space, num_envs
+        )
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
         self._reset(range(num_envs))
 
     def _reset(self, seeds: Any) -> None:
         self.simulation = Simulation(self.world, list(seeds), self.draws)
 
-    def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Float, dict[str, Any]]:  # fmt: skip
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float, dict[str, Any]]:
         """A number seeds the episodes with it and the following ones."""
         if isinstance(seed, int):
             self._np_random = np.random.default_rng(seed)
@@ -91,7 +105,13 @@ class InventoryVectorEnv(VectorEnv[Float, Float, Any]):
             observation, info = self.reset()
             return observation, np.zeros(self.num_envs), ended, ended, info
         reward = self.simulation.step(actions)
-        return self.simulation.observation(), reward, ended, ended | (self.simulation.t >= self.world.periods), {}
+        return (
+            self.simulation.observation(),
+            reward,
+            ended,
+            ended | (self.simulation.t >= self.world.periods),
+            {},
+        )
 
 
 gymnasium.register(

@@ -96,7 +96,9 @@ class Network:
         """
         for name, given in nodes.items():
             if strange := set(given) - set(NODE):
-                raise EvidenceError(f"node {name!r} has {sorted(strange)}: a node has {', '.join(NODE)}.")
+                raise EvidenceError(
+                    f"node {name!r} has {sorted(strange)}: a node has {', '.join(NODE)}."
+                )
         names = tuple(sorted(nodes, key=lambda x: (str(type(x)), x)))
         number = {name: k for k, name in enumerate(names)}
         buys, sells = {b for _, b in edges}, {a for a, _ in edges}
@@ -104,39 +106,69 @@ class Network:
         market: list[tuple[Hashable, Hashable]] = []
         for (a, b), given in edges.items():
             if a not in number and a in buys:
-                raise EvidenceError(f"{a!r} buys and supplies, so it keeps stock: name it among the nodes.")
+                raise EvidenceError(
+                    f"{a!r} buys and supplies, so it keeps stock: name it among the nodes."
+                )
             if b not in number and b in sells:
-                raise EvidenceError(f"{b!r} buys and supplies, so it keeps stock: name it among the nodes.")
+                raise EvidenceError(
+                    f"{b!r} buys and supplies, so it keeps stock: name it among the nodes."
+                )
             to_market = b not in number
             if a not in number and to_market:
                 raise EvidenceError(f"edge {a!r} -> {b!r} touches no stocking node.")
             allowed = MARKET if to_market else REORDER
             if strange := set(given) - set(allowed):
-                raise EvidenceError(f"edge {a!r} -> {b!r} has {sorted(strange)}: it has {', '.join(allowed)}.")
+                raise EvidenceError(
+                    f"edge {a!r} -> {b!r} has {sorted(strange)}: it has {', '.join(allowed)}."
+                )
             (market if to_market else reorder).append((a, b))
         if not market:
             raise EvidenceError("no market: at least one edge must lead to a node that only buys.")
         for name in names:
             if name not in buys or name not in sells:
-                raise EvidenceError(f"node {name!r} has no {'supplier' if name not in buys else 'outlet'}.")
+                raise EvidenceError(
+                    f"node {name!r} has no {'supplier' if name not in buys else 'outlet'}."
+                )
         _check_graph([*edges])
 
         def of_node(key: str, default: float, low: float = 0.0) -> Float:
-            return np.array([_number(nodes[x].get(key, default), f"{key} of node {x!r}", low) for x in names])
+            return np.array(
+                [_number(nodes[x].get(key, default), f"{key} of node {x!r}", low) for x in names]
+            )
 
         def of_edges(part: Sequence[tuple[Hashable, Hashable]], key: str, default: float) -> Float:
-            return np.array([_number(edges[e].get(key, default), f"{key} of edge {e[0]!r} -> {e[1]!r}") for e in part])
+            return np.array(
+                [
+                    _number(edges[e].get(key, default), f"{key} of edge {e[0]!r} -> {e[1]!r}")
+                    for e in part
+                ]
+            )
 
         lead = of_edges(reorder, "lead", 0)
         if (lead != np.round(lead)).any():
-            raise EvidenceError(f"lead of edge {reorder[int((lead != np.round(lead)).argmax())]} is not whole: lead times are counted in periods.")  # fmt: skip
+            raise EvidenceError(
+                f"lead of edge {reorder[int((lead != np.round(lead)).argmax())]} is not whole: lead times are counted in periods."
+            )
         return cls(
-            names, tuple(reorder), tuple(market),
-            of_node("stock", 0), of_node("holding", 0), of_node("capacity", math.inf), of_node("yield", 1, 1e-9), of_node("operating", 0),
-            np.array([number.get(a, -1) for a, _ in reorder], dtype=np.int64), np.array([number[b] for _, b in reorder], dtype=np.int64), lead.astype(int),
-            of_edges(reorder, "price", 0), of_edges(reorder, "transit", 0), of_edges(reorder, "fixed", 0),
-            np.array([number[a] for a, _ in market], dtype=np.int64), of_edges(market, "price", 0), of_edges(market, "backlog", 0), of_edges(market, "share", 1),
-        )  # fmt: skip
+            names,
+            tuple(reorder),
+            tuple(market),
+            of_node("stock", 0),
+            of_node("holding", 0),
+            of_node("capacity", math.inf),
+            of_node("yield", 1, 1e-9),
+            of_node("operating", 0),
+            np.array([number.get(a, -1) for a, _ in reorder], dtype=np.int64),
+            np.array([number[b] for _, b in reorder], dtype=np.int64),
+            lead.astype(int),
+            of_edges(reorder, "price", 0),
+            of_edges(reorder, "transit", 0),
+            of_edges(reorder, "fixed", 0),
+            np.array([number[a] for a, _ in market], dtype=np.int64),
+            of_edges(market, "price", 0),
+            of_edges(market, "backlog", 0),
+            of_edges(market, "share", 1),
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> Network:
@@ -201,7 +233,9 @@ class Network:
         inner = np.flatnonzero(self.supplier >= 0)
         for _ in self.names:
             for e in inner:
-                far[self.supplier[e]] = max(far[self.supplier[e]], self.lead[e] + far[self.buyer[e]])
+                far[self.supplier[e]] = max(
+                    far[self.supplier[e]], self.lead[e] + far[self.buyer[e]]
+                )
         return far
 
     @property
@@ -227,13 +261,24 @@ def _check_graph(edges: list[tuple[Hashable, Hashable]]) -> None:
         seen.add(x)
         front += [y for a, b in edges for y in (a, b) if x in (a, b) and y not in seen]
     if seen != nodes:
-        raise EvidenceError(f"the network is not connected: {sorted(map(str, nodes - seen))} cannot be reached from the rest.")  # fmt: skip
+        raise EvidenceError(
+            f"the network is not connected: {sorted(map(str, nodes - seen))} cannot be reached from the rest."
+        )
 
 
 def serial() -> Network:
     """Factory, distributor and retailer in line: the paper's serial chain."""
-    nodes: Nodes = {1: {"stock": 100, "holding": 0.03}, 2: {"stock": 100, "holding": 0.02}, 3: {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01}}  # fmt: skip
-    edges: Edges = {(1, 0): {"price": 2, "backlog": 0.1}, (2, 1): {"lead": 4, "price": 1.5, "transit": 0.01}, (3, 2): {"lead": 4, "price": 1, "transit": 0.005}, (4, 3): {"lead": 0, "price": 0.5}}  # fmt: skip
+    nodes: Nodes = {
+        1: {"stock": 100, "holding": 0.03},
+        2: {"stock": 100, "holding": 0.02},
+        3: {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01},
+    }
+    edges: Edges = {
+        (1, 0): {"price": 2, "backlog": 0.1},
+        (2, 1): {"lead": 4, "price": 1.5, "transit": 0.01},
+        (3, 2): {"lead": 4, "price": 1, "transit": 0.005},
+        (4, 3): {"lead": 0, "price": 0.5},
+    }
     return Network.of(nodes, edges)
 
 
@@ -245,9 +290,24 @@ def base() -> Network:
         2: {"stock": 110, "holding": 0.02},
         3: {"stock": 80, "holding": 0.015},
     }
-    nodes |= {4: dict(zip(factory, (400, 0.012, 90, 0.01), strict=True)), 5: dict(zip(factory, (350, 0.013, 90, 0.015), strict=True)), 6: dict(zip(factory, (380, 0.011, 80, 0.012), strict=True))}  # fmt: skip
-    table = {(2, 1): (5, 1.5, 0.01), (3, 1): (3, 1.6, 0.015), (4, 2): (8, 1, 0.008), (4, 3): (10, 0.8, 0.006), (5, 2): (9, 0.7, 0.005), (6, 2): (11, 0.75, 0.007), (6, 3): (12, 0.8, 0.004),
-             (7, 4): (0, 0.15, 0), (7, 5): (1, 0.05, 0.005), (8, 5): (2, 0.07, 0.002), (8, 6): (0, 0.2, 0)}  # fmt: skip
+    nodes |= {
+        4: dict(zip(factory, (400, 0.012, 90, 0.01), strict=True)),
+        5: dict(zip(factory, (350, 0.013, 90, 0.015), strict=True)),
+        6: dict(zip(factory, (380, 0.011, 80, 0.012), strict=True)),
+    }
+    table = {
+        (2, 1): (5, 1.5, 0.01),
+        (3, 1): (3, 1.6, 0.015),
+        (4, 2): (8, 1, 0.008),
+        (4, 3): (10, 0.8, 0.006),
+        (5, 2): (9, 0.7, 0.005),
+        (6, 2): (11, 0.75, 0.007),
+        (6, 3): (12, 0.8, 0.004),
+        (7, 4): (0, 0.15, 0),
+        (7, 5): (1, 0.05, 0.005),
+        (8, 5): (2, 0.07, 0.002),
+        (8, 6): (0, 0.2, 0),
+    }
     edges: Edges = {(1, 0): {"price": 2, "backlog": 0.1}}
     edges |= {e: dict(zip(("lead", "price", "transit"), x, strict=True)) for e, x in table.items()}
     return Network.of(nodes, edges)
@@ -255,8 +315,14 @@ def base() -> Network:
 
 def divergent() -> Network:
     """One factory, one warehouse, three retailers of different size: prices and costs of the serial chain, demand split .5, .3, .2."""
-    nodes: Nodes = {"factory": {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01}, "warehouse": {"stock": 100, "holding": 0.02}}  # fmt: skip
-    edges: Edges = {("raw", "factory"): {"lead": 0, "price": 0.5}, ("factory", "warehouse"): {"lead": 4, "price": 1, "transit": 0.005}}  # fmt: skip
+    nodes: Nodes = {
+        "factory": {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01},
+        "warehouse": {"stock": 100, "holding": 0.02},
+    }
+    edges: Edges = {
+        ("raw", "factory"): {"lead": 0, "price": 0.5},
+        ("factory", "warehouse"): {"lead": 4, "price": 1, "transit": 0.005},
+    }
     for name, share, lead in (("large", 0.5, 2), ("middle", 0.3, 4), ("small", 0.2, 6)):
         nodes[name] = {"stock": round(200 * share), "holding": 0.03}
         edges["warehouse", name] = {"lead": lead, "price": 1.5, "transit": 0.01}
@@ -304,7 +370,9 @@ class Demand:
         _number(self.noise, "noise")
         _number(self.shock, "shock")
         if not 0 <= self.amplitude <= 1:
-            raise EvidenceError(f"amplitude={self.amplitude}: it lies in [0, 1], or demand would be negative.")
+            raise EvidenceError(
+                f"amplitude={self.amplitude}: it lies in [0, 1], or demand would be negative."
+            )
         if self.slope * 29 <= -1:
             raise EvidenceError(f"slope={self.slope}: demand would be negative within 30 periods.")
         if not 0 < self.floor <= self.cap or not 0 < self.decay <= 1 <= self.growth:
@@ -318,7 +386,11 @@ class Demand:
     def mean(self, t: ArrayLike) -> Float:
         """Mean of periods t, before goodwill."""
         when = np.asarray(t, dtype=float)
-        mu = np.full(when.shape, float(self.base)) if self.series is None else np.array(self.series)[np.minimum(when.astype(int), len(self.series) - 1)]  # fmt: skip
+        mu = (
+            np.full(when.shape, float(self.base))
+            if self.series is None
+            else np.array(self.series)[np.minimum(when.astype(int), len(self.series) - 1)]
+        )
         if self.slope:
             mu = mu * (1 + self.slope * when)
         if self.amplitude:
@@ -361,7 +433,15 @@ class Scenario:
             raise EvidenceError(f"discount={self.discount}: it lies in (0, 1].")
 
 
-def scenario(network: str | Network = "serial", regime: str = "stationary", *, backlog: bool = True, goodwill: bool = False, periods: int = 30, **demand: Any) -> Scenario:  # fmt: skip
+def scenario(
+    network: str | Network = "serial",
+    regime: str = "stationary",
+    *,
+    backlog: bool = True,
+    goodwill: bool = False,
+    periods: int = 30,
+    **demand: Any,
+) -> Scenario:
     """A scenario by name.
 
     Parameters
@@ -379,19 +459,30 @@ def scenario(network: str | Network = "serial", regime: str = "stationary", *, b
     if isinstance(network, str):
         label = network if network in NETWORKS else Path(network).stem
         if network not in NETWORKS and not network.endswith(".toml"):
-            raise EvidenceError(f"network={network!r}: use one of {', '.join(NETWORKS)}, a TOML file, or a Network.")
+            raise EvidenceError(
+                f"network={network!r}: use one of {', '.join(NETWORKS)}, a TOML file, or a Network."
+            )
         network = NETWORKS[network]() if network in NETWORKS else Network.read(network)
     parts = [label, regime, "goodwill" if goodwill else "", "backlog" if backlog else "lost sales"]
     drawn = Demand(**{**REGIMES[regime], **demand}, goodwill=goodwill)
-    return Scenario(network, drawn, backlog, periods, name=", ".join(filter(None, parts)))  # fmt: skip
+    return Scenario(network, drawn, backlog, periods, name=", ".join(filter(None, parts)))
 
 
 def core_grid(
     series: Sequence[float] | None = None, networks: Sequence[str] = ("base", "serial")
 ) -> dict[str, Scenario]:
-    """The published grid: 2 networks x 2 regimes x goodwill x backlog or lost sales, the stationary ones, and with a demand series (a Walmart M5 window) one more a network: 20 or 22."""  # fmt: skip
-    found = [scenario(n, r, goodwill=g, backlog=b) for n in networks for r in ("trend+seasonal", "trend+seasonal+shock") for g in (False, True) for b in (False, True)]  # fmt: skip
+    """The published grid: 2 networks x 2 regimes x goodwill x backlog or lost sales, the stationary ones, and with a demand series (a Walmart M5 window) one more a network: 20 or 22."""
+    found = [
+        scenario(n, r, goodwill=g, backlog=b)
+        for n in networks
+        for r in ("trend+seasonal", "trend+seasonal+shock")
+        for g in (False, True)
+        for b in (False, True)
+    ]
     found += [scenario(n, backlog=b) for n in networks for b in (False, True)]
     if series is not None:
-        found += [replace(scenario(n, series=tuple(series), noise=0.0), name=f"{n}, series, backlog") for n in networks]
+        found += [
+            replace(scenario(n, series=tuple(series), noise=0.0), name=f"{n}, series, backlog")
+            for n in networks
+        ]
     return {s.name: s for s in found}

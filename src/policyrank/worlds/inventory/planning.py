@@ -15,7 +15,15 @@ from policyrank.evidence import EvidenceError
 from policyrank.solvers import mixed_integer
 from policyrank.worlds.inventory.controllers import WINDOW
 from policyrank.worlds.inventory.networks import Float, Int, Network, Scenario
-from policyrank.worlds.inventory.simulator import Controller, Draws, Episodes, Information, Simulation, View, simulate
+from policyrank.worlds.inventory.simulator import (
+    Controller,
+    Draws,
+    Episodes,
+    Information,
+    Simulation,
+    View,
+    simulate,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +41,32 @@ class _Programme:
     setup: Float
 
 
-def _programme(net: Network, horizon: int, groups: Int, backlog: bool, discount: float, weight: Float) -> _Programme:
+def _programme(
+    net: Network, horizon: int, groups: Int, backlog: bool, discount: float, weight: Float
+) -> _Programme:
     """``groups`` (S, H): paths with the same number at a period share what they order in it."""
     paths, edges, markets, n = len(groups), len(net.edges), len(net.markets), len(net.names)
-    number = np.unique(groups + groups.max(initial=0) * np.arange(horizon) * 2 + np.arange(horizon) * 2, return_inverse=True)[1].reshape(groups.shape)  # fmt: skip
+    number = np.unique(
+        groups + groups.max(initial=0) * np.arange(horizon) * 2 + np.arange(horizon) * 2,
+        return_inverse=True,
+    )[1].reshape(groups.shape)
     n_orders = (int(number.max()) + 1) * edges
     orders = number[:, :, None] * edges + np.arange(edges)
     size = horizon * (2 * markets + n)
     sales = (
-        n_orders + np.arange(paths)[:, None, None] * size + np.arange(horizon)[:, None] * markets + np.arange(markets)
+        n_orders
+        + np.arange(paths)[:, None, None] * size
+        + np.arange(horizon)[:, None] * markets
+        + np.arange(markets)
     )
-    unmet, stock = sales + horizon * markets, n_orders + np.arange(paths)[:, None, None] * size + 2 * horizon * markets + np.arange(horizon)[:, None] * n + np.arange(n)  # fmt: skip
+    unmet, stock = (
+        sales + horizon * markets,
+        n_orders
+        + np.arange(paths)[:, None, None] * size
+        + 2 * horizon * markets
+        + np.arange(horizon)[:, None] * n
+        + np.arange(n),
+    )
     factor = discount ** np.arange(horizon)
     inner = net.supplier >= 0
     gain = np.where(inner, net.price - (net.operating / net.output)[net.supplier], 0.0) - net.price
@@ -52,7 +75,9 @@ def _programme(net: Network, horizon: int, groups: Int, backlog: bool, discount:
     for s in range(paths):
         np.add.at(cost, orders[s], -weight[s] * (factor[:, None] * gain - held * net.transit))
         np.add.at(setup, orders[s], weight[s] * factor[:, None] * net.fixed)
-        cost[sales[s]] = -weight[s] * factor[:, None] * (net.sale - (net.operating / net.output)[net.retailer])
+        cost[sales[s]] = (
+            -weight[s] * factor[:, None] * (net.sale - (net.operating / net.output)[net.retailer])
+        )
         cost[unmet[s]] = weight[s] * factor[:, None] * net.penalty
         cost[stock[s]] = weight[s] * factor[:, None] * net.holding
     rows: list[tuple[Int, Int, Float]] = []
@@ -62,7 +87,11 @@ def _programme(net: Network, horizon: int, groups: Int, backlog: bool, discount:
         rows.append((r.ravel(), c.ravel(), v.ravel().astype(float)))
 
     def taken(count: int) -> sparse.csr_matrix:
-        r, c, v = (np.concatenate(x) for x in zip(*rows, strict=True)) if rows else (np.zeros(0, int),) * 3
+        r, c, v = (
+            (np.concatenate(x) for x in zip(*rows, strict=True))
+            if rows
+            else (np.zeros(0, int),) * 3
+        )
         rows.clear()
         return sparse.csr_matrix((v, (r, c)), shape=(count, len(cost)))
 
@@ -71,7 +100,11 @@ def _programme(net: Network, horizon: int, groups: Int, backlog: bool, discount:
     put(balance, stock, 1.0)
     put(balance[:, 1:], stock[:, :-1], -1.0)
     for e, (s, j, lead) in enumerate(zip(net.supplier, net.buyer, net.lead, strict=True)):
-        put(balance[:, lead:, j], orders[:, : horizon - lead, e] if lead < horizon else orders[:, :0, e], -1.0)
+        put(
+            balance[:, lead:, j],
+            orders[:, : horizon - lead, e] if lead < horizon else orders[:, :0, e],
+            -1.0,
+        )
         if s >= 0:
             put(balance[:, :, s], orders[:, :, e], 1 / net.output[s])
     for m, j in enumerate(net.retailer):
@@ -83,7 +116,9 @@ def _programme(net: Network, horizon: int, groups: Int, backlog: bool, discount:
     equal = taken(balance.size + demand.size)
     makers = np.flatnonzero(np.isfinite(net.capacity))
     within = np.arange(paths * horizon * n).reshape(paths, horizon, n)
-    limit = within.size + np.arange(paths * horizon * len(makers)).reshape(paths, horizon, len(makers))
+    limit = within.size + np.arange(paths * horizon * len(makers)).reshape(
+        paths, horizon, len(makers)
+    )
     put(within[:, 1:], stock[:, :-1], -1.0)
     for e, s in enumerate(net.supplier):
         if s >= 0:
@@ -101,7 +136,11 @@ def _rest(sim: Simulation, b: int, horizon: int) -> tuple[Float, Float, Float]:
         for k in range(min(lead, horizon)):
             if t + k - lead >= 0:
                 arrivals[k, j] += sim.filled[t + k - lead, b, e]
-    return sim.stock[b], arrivals, sim.unmet[b] if sim.scenario.backlog else np.zeros(len(net.markets))
+    return (
+        sim.stock[b],
+        arrivals,
+        sim.unmet[b] if sim.scenario.backlog else np.zeros(len(net.markets)),
+    )
 
 
 def _solve(
@@ -126,17 +165,29 @@ def _solve(
     capacity = np.tile(net.capacity[np.isfinite(net.capacity)], (paths, horizon, 1))
     most = np.concatenate([free.ravel(), capacity.ravel()])
     if not net.fixed.any():
-        found = linprog(p.cost, A_ub=p.most, b_ub=most, A_eq=p.equal, b_eq=equal, method="highs", options={"time_limit": seconds})  # fmt: skip
+        found = linprog(
+            p.cost,
+            A_ub=p.most,
+            b_ub=most,
+            A_eq=p.equal,
+            b_eq=equal,
+            method="highs",
+            options={"time_limit": seconds},
+        )
         if found.x is None:
             raise EvidenceError(f"HiGHS found no plan within {seconds:g} s: {found.message}")
         return np.asarray(found.x[p.orders])
     # No order is worth more than all that a path still wants, and none is filled beyond its supplier's capacity.
     room = np.where(net.supplier >= 0, net.capacity[net.supplier], np.inf)
     big = np.minimum(wanted.sum(axis=(1, 2)).max() / net.output.min(), room)
-    return _with_setups(p, equal, most, np.tile(big, p.n_orders // len(big)), seconds, gap)[p.orders]
+    return _with_setups(p, equal, most, np.tile(big, p.n_orders // len(big)), seconds, gap)[
+        p.orders
+    ]
 
 
-def _with_setups(p: _Programme, equal: Float, most: Float, big: Float, seconds: float, gap: float) -> Float:
+def _with_setups(
+    p: _Programme, equal: Float, most: Float, big: Float, seconds: float, gap: float
+) -> Float:
     """The programme with a yes or no for each order, which costs its fixed cost."""
     m = p.n_orders
     link = sparse.hstack([sparse.eye(m, len(p.cost)), -sparse.diags(big)])
@@ -145,7 +196,16 @@ def _with_setups(p: _Programme, equal: Float, most: Float, big: Float, seconds: 
     least = np.r_[equal, np.full(len(most) + m, -np.inf)]
     upper = np.r_[np.full(len(p.cost), np.inf), np.ones(m)]
     whole = np.arange(len(upper)) >= len(p.cost)
-    found = mixed_integer(np.r_[p.cost, p.setup], matrix, least, np.r_[equal, most, np.zeros(m)], upper, whole, seconds=seconds, gap=gap).x  # fmt: skip
+    found = mixed_integer(
+        np.r_[p.cost, p.setup],
+        matrix,
+        least,
+        np.r_[equal, most, np.zeros(m)],
+        upper,
+        whole,
+        seconds=seconds,
+        gap=gap,
+    ).x
     if found is None:
         raise EvidenceError(f"HiGHS found no plan within {seconds:g} s.")
     return found
@@ -168,14 +228,22 @@ class _Rolling:
         for b, seed in enumerate(sim.seeds):
             demand, groups = self._sampled(means[:, b], np.random.default_rng([seed, view.t]))
             programme = _programme_of(view.scenario, horizon, groups.tobytes(), len(demand))
-            found[b] = _solve(net, programme, demand, *_rest(sim, b, horizon), self.seconds, 2e-3)[0, 0]
+            found[b] = _solve(net, programme, demand, *_rest(sim, b, horizon), self.seconds, 2e-3)[
+                0, 0
+            ]
         return np.maximum(found, 0.0)
 
     def _means(self, view: View, horizon: int) -> Float:
         """(H, B, M)"""
         if view.information != "blind":
             return np.stack([view.mean(k) for k in range(horizon)])
-        known = view.past[-WINDOW:].mean(axis=0) if view.t else np.tile(view.scenario.demand.base * view.network.share, (len(view.simulation.seeds), 1))  # fmt: skip
+        known = (
+            view.past[-WINDOW:].mean(axis=0)
+            if view.t
+            else np.tile(
+                view.scenario.demand.base * view.network.share, (len(view.simulation.seeds), 1)
+            )
+        )
         return np.tile(known, (horizon, 1, 1))
 
     def _sampled(self, mean: Float, rng: np.random.Generator) -> tuple[Float, Int]:
@@ -195,7 +263,14 @@ class _Rolling:
 @lru_cache(maxsize=64)
 def _programme_of(scenario: Scenario, horizon: int, groups: bytes, paths: int) -> _Programme:
     shared: NDArray[np.int64] = np.frombuffer(groups, dtype=int).reshape(paths, horizon)
-    return _programme(scenario.network, horizon, shared, scenario.backlog, scenario.discount, np.full(paths, 1 / paths))
+    return _programme(
+        scenario.network,
+        horizon,
+        shared,
+        scenario.backlog,
+        scenario.discount,
+        np.full(paths, 1 / paths),
+    )
 
 
 def deterministic_plan(horizon: int | None = None, seconds: float = 30.0) -> Controller:
@@ -209,7 +284,9 @@ def deterministic_plan(horizon: int | None = None, seconds: float = 30.0) -> Con
     return _Rolling(horizon, 1, 0, seconds)
 
 
-def stochastic_plan(horizon: int | None = None, paths: int = 10, depth: int = 3, seconds: float = 30.0) -> Controller:
+def stochastic_plan(
+    horizon: int | None = None, paths: int = 10, depth: int = 3, seconds: float = 30.0
+) -> Controller:
     """MSSP: plans on sampled paths, Poisson for ``depth`` periods and the rounded mean after; paths with equal histories order alike.
 
     Parameters
@@ -222,7 +299,9 @@ def stochastic_plan(horizon: int | None = None, paths: int = 10, depth: int = 3,
     return _Rolling(horizon, paths, depth, seconds)
 
 
-def oracle(scenario: Scenario, seeds: Sequence[int], *, draws: Draws = "stream", seconds: float = 60.0) -> Episodes:
+def oracle(
+    scenario: Scenario, seeds: Sequence[int], *, draws: Draws = "stream", seconds: float = 60.0
+) -> Episodes:
     """The best plan for customers known in advance: the optimum where demand does not depend on service.
 
     Under goodwill demand and plan depend on each other: plan and replay take turns from a pessimistic (no orders) and an optimistic (all served) start, at most ten times, and the best
@@ -230,21 +309,40 @@ def oracle(scenario: Scenario, seeds: Sequence[int], *, draws: Draws = "stream",
     """
     net, periods, b = scenario.network, scenario.periods, len(seeds)
     programme = _programme(
-        net, periods, np.zeros((1, periods), dtype=int), scenario.backlog, scenario.discount, np.ones(1)
+        net,
+        periods,
+        np.zeros((1, periods), dtype=int),
+        scenario.backlog,
+        scenario.discount,
+        np.ones(1),
     )
     empty, none = np.zeros((periods, len(net.names))), np.zeros(len(net.markets))
 
     def plans(demand: Float) -> Float:
-        return np.stack([_solve(net, programme, demand[None, :, k], net.stock, empty, none, seconds)[0] for k in range(demand.shape[1])], axis=1)  # fmt: skip
+        return np.stack(
+            [
+                _solve(net, programme, demand[None, :, k], net.stock, empty, none, seconds)[0]
+                for k in range(demand.shape[1])
+            ],
+            axis=1,
+        )
 
     def replay(orders: Float) -> Episodes:
-        return simulate(scenario, lambda view: orders[view.t], seeds, information="clairvoyant", draws=draws)
+        return simulate(
+            scenario, lambda view: orders[view.t], seeds, information="clairvoyant", draws=draws
+        )
 
     nothing = replay(np.zeros((periods, b, len(net.edges))))
     if not scenario.demand.goodwill:
         return replay(plans(nothing.simulation.demand))
     rich = replace(scenario, network=replace(net, stock=net.stock + 1e9))
-    served = simulate(rich, lambda view: np.zeros((b, len(net.edges))), seeds, information="clairvoyant", draws=draws)
+    served = simulate(
+        rich,
+        lambda view: np.zeros((b, len(net.edges))),
+        seeds,
+        information="clairvoyant",
+        draws=draws,
+    )
     best: Float = np.zeros((periods, b, len(net.edges)))
     value = nothing.profit.copy()
     for demand in (nothing.simulation.demand, served.simulation.demand):

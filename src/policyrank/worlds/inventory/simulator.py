@@ -57,14 +57,20 @@ class Simulation:
         self.requested, self.filled = np.zeros((2, periods, b, len(net.edges)))
         self.left = np.zeros((periods, b, len(net.names)))
         self.parts: dict[str, Float] = {k: np.zeros((periods, b)) for k in COSTS}
-        self._mean = np.maximum(scenario.demand.least, scenario.demand.mean(np.arange(periods))[:, None] * net.share)
+        self._mean = np.maximum(
+            scenario.demand.least, scenario.demand.mean(np.arange(periods))[:, None] * net.share
+        )
         shape = (periods, len(net.markets))
         if draws == "quantile":
-            self._uniform = np.stack([np.random.default_rng(s).random(shape) for s in self.seeds], axis=1)
+            self._uniform = np.stack(
+                [np.random.default_rng(s).random(shape) for s in self.seeds], axis=1
+            )
         elif scenario.demand.goodwill:
             self._stream = Stream(self.seeds)
         else:
-            self._raw = np.stack([np.random.default_rng(s).poisson(self._mean) for s in self.seeds], axis=1)
+            self._raw = np.stack(
+                [np.random.default_rng(s).poisson(self._mean) for s in self.seeds], axis=1
+            )
 
     def mean(self, t: int) -> Float:
         """(B, M): mean demand of period t at today's goodwill."""
@@ -93,30 +99,46 @@ class Simulation:
         """
         scenario, net, t = self.scenario, self.scenario.network, self.t
         if t >= scenario.periods:
-            raise EvidenceError(f"the episodes ended after {scenario.periods} periods: start a new simulation.")
+            raise EvidenceError(
+                f"the episodes ended after {scenario.periods} periods: start a new simulation."
+            )
         orders = np.asarray(orders, dtype=float)
         if orders.shape != self.transit.shape:
-            raise EvidenceError(f"orders have shape {orders.shape}: one row an episode, one column an edge, {self.transit.shape}.")  # fmt: skip
+            raise EvidenceError(
+                f"orders have shape {orders.shape}: one row an episode, one column an edge, {self.transit.shape}."
+            )
         if not np.isfinite(orders).all():
             raise EvidenceError(f"orders of period {t} are not finite.")
         request = np.maximum(orders, 0.0)
         filled = self.filled[t]
-        gone, used, arrived = np.zeros_like(self.stock), np.zeros_like(self.stock), np.zeros_like(filled)
+        gone, used, arrived = (
+            np.zeros_like(self.stock),
+            np.zeros_like(self.stock),
+            np.zeros_like(filled),
+        )
         for e, (s, lead) in enumerate(zip(net.supplier, net.lead, strict=True)):
             filled[:, e] = request[:, e]
             if s >= 0:
-                left = np.minimum(net.capacity[s] - used[:, s], net.output[s] * (self.stock[:, s] - gone[:, s]))
+                left = np.minimum(
+                    net.capacity[s] - used[:, s], net.output[s] * (self.stock[:, s] - gone[:, s])
+                )
                 filled[:, e] = np.minimum(request[:, e], np.maximum(left, 0.0))
                 used[:, s] += filled[:, e]
                 gone[:, s] += filled[:, e] / net.output[s]
             if t >= lead:
                 arrived[:, e] = self.filled[t - lead, :, e]
         self.transit = self.transit - arrived + filled
-        stock = self.stock + np.stack([arrived[:, e].sum(axis=1) for e in net.incoming], axis=1) - gone
+        stock = (
+            self.stock + np.stack([arrived[:, e].sum(axis=1) for e in net.incoming], axis=1) - gone
+        )
         if scenario.demand.goodwill and t > 0:
             short = self.unmet.sum(axis=1) > 0
             d = scenario.demand
-            self.goodwill = np.where(short, np.maximum(d.floor, self.goodwill * d.decay), np.minimum(d.cap, self.goodwill * d.growth))  # fmt: skip
+            self.goodwill = np.where(
+                short,
+                np.maximum(d.floor, self.goodwill * d.decay),
+                np.minimum(d.cap, self.goodwill * d.growth),
+            )
         demand = self._draw(t)
         wanted = demand + self.unmet if scenario.backlog else demand
         sold = np.zeros_like(wanted)
@@ -124,9 +146,18 @@ class Simulation:
             sold[:, m] = np.minimum(wanted[:, m], stock[:, j] * net.output[j])
             stock[:, j] -= sold[:, m] / net.output[j]
         self.stock, self.unmet = stock, wanted - sold
-        self.demand[t], self.sold[t], self.backlog[t], self.requested[t], self.left[t] = demand, sold, self.unmet, orders, stock  # fmt: skip
+        self.demand[t], self.sold[t], self.backlog[t], self.requested[t], self.left[t] = (
+            demand,
+            sold,
+            self.unmet,
+            orders,
+            stock,
+        )
         inner = net.supplier >= 0
-        made = filled[:, inner] @ (net.operating / net.output)[net.supplier[inner]] + sold @ (net.operating / net.output)[net.retailer]  # fmt: skip
+        made = (
+            filled[:, inner] @ (net.operating / net.output)[net.supplier[inner]]
+            + sold @ (net.operating / net.output)[net.retailer]
+        )
         found = {
             "revenue": sold @ net.sale + filled[:, inner] @ net.price[inner],
             "procurement": filled @ net.price,
@@ -139,15 +170,30 @@ class Simulation:
         for key, value in found.items():
             self.parts[key][t] = weight * value
         self.t += 1
-        return np.asarray(weight * (found["revenue"] - sum(v for k, v in found.items() if k != "revenue")))
+        return np.asarray(
+            weight * (found["revenue"] - sum(v for k, v in found.items() if k != "revenue"))
+        )
 
     def observation(self) -> Float:
         """(B, d): last demand, unmet, stock, arrivals an edge (this period first), period, goodwill: the published layout."""
         net, t = self.scenario.network, self.t
         last = self.demand[t - 1] if t else np.zeros_like(self.unmet)
-        slots = [self.filled[t - lead + k, :, [e]].T if t - lead + k >= 0 and k < lead else np.zeros((len(last), 1)) for e, lead in enumerate(net.lead) for k in range(lead)]  # fmt: skip
+        slots = [
+            self.filled[t - lead + k, :, [e]].T
+            if t - lead + k >= 0 and k < lead
+            else np.zeros((len(last), 1))
+            for e, lead in enumerate(net.lead)
+            for k in range(lead)
+        ]
         return np.hstack(
-            [last, self.unmet, self.stock, *slots, np.full((len(last), 1), float(t)), self.goodwill[:, None]]
+            [
+                last,
+                self.unmet,
+                self.stock,
+                *slots,
+                np.full((len(last), 1), float(t)),
+                self.goodwill[:, None],
+            ]
         )
 
 
@@ -174,13 +220,17 @@ class Stream:
             left = [u[k:] for u, k in zip(self._uniform, self._at, strict=True)]
             # What is left of each stream, and more of it for all, to the same length.
             size = max(map(len, left)) + 256
-            self._uniform = np.stack([np.r_[u, r.random(size - len(u))] for u, r in zip(left, self._rngs, strict=True)])
+            self._uniform = np.stack(
+                [np.r_[u, r.random(size - len(u))] for u, r in zip(left, self._rngs, strict=True)]
+            )
             self._at[:] = 0
         return found
 
 
 @numba.njit(cache=True)
-def _streamed(mean: Float, uniform: Float, at: Any, found: Float, done: Any) -> bool:  # pragma: no cover
+def _streamed(
+    mean: Float, uniform: Float, at: Any, found: Float, done: Any
+) -> bool:  # pragma: no cover
     """Fill in numbers; False when some stream has run out, with its place kept."""
     whole = True
     for b in range(mean.shape[0]):
@@ -215,7 +265,9 @@ def _streamed(mean: Float, uniform: Float, at: Any, found: Float, done: Any) -> 
                         break
                     if n < 0 or (edge < 0.013 and v > edge):
                         continue
-                    if math.log(v) + math.log(scale) - math.log(slope / (edge * edge) + spread) <= -lam + n * math.log(lam) - math.lgamma(n + 1):  # fmt: skip
+                    if math.log(v) + math.log(scale) - math.log(
+                        slope / (edge * edge) + spread
+                    ) <= -lam + n * math.log(lam) - math.lgamma(n + 1):
                         value = n
                         break
             if value < 0:
@@ -298,7 +350,9 @@ class View:
             For a blind controller.
         """
         if self.information == "blind":
-            raise EvidenceError("a blind controller may not read the simulator's mean: run it informed, which is another contract.")  # fmt: skip
+            raise EvidenceError(
+                "a blind controller may not read the simulator's mean: run it informed, which is another contract."
+            )
         return self.simulation.mean(self.t + ahead)
 
 
@@ -330,7 +384,14 @@ class Episodes:
         return self.kpis["profit"]
 
 
-def simulate(scenario: Scenario, controller: Controller, seeds: Sequence[int], *, information: Information = "blind", draws: Draws = "stream") -> Episodes:  # fmt: skip
+def simulate(
+    scenario: Scenario,
+    controller: Controller,
+    seeds: Sequence[int],
+    *,
+    information: Information = "blind",
+    draws: Draws = "stream",
+) -> Episodes:
     """Run a controller through an episode a seed, all at once.
 
     Examples

@@ -17,4 +17,18 @@ from policyrank.worlds.supply.interventions import (
 )
 from policyrank.worlds.supply.network import SupplyNetwork, independent, tail_probability
 
-__all__ = ["Intervention", "Score", "SupplyNetwork", "cascade", "evidence", "first_order", "independent", "perturbed", "rank_interventions", "score", "second_order", "tail_probability", "tiered"]  # fmt: skip
+__all__ = [
+    "Intervention",
+    "Score",
+    "SupplyNetwork",
+    "cascade",
+    "evidence",
+    "first_order",
+    "independent",
+    "perturbed",
+    "rank_interventions",
+    "score",
+    "second_order",
+    "tail_probability",
+    "tiered",
+]

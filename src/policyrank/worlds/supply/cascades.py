@@ -12,7 +12,15 @@ from policyrank.evidence import EvidenceError
 from policyrank.worlds.supply.network import SupplyNetwork
 
 
-def cascade(network: SupplyNetwork, start: Mapping[Hashable, float] | float = 0.05, *, transmit: float = 0.6, sweeps: bool = False, runs: int = 50_000, seed: int = 0) -> NDArray[np.bool_]:  # fmt: skip
+def cascade(
+    network: SupplyNetwork,
+    start: Mapping[Hashable, float] | float = 0.05,
+    *,
+    transmit: float = 0.6,
+    sweeps: bool = False,
+    runs: int = 50_000,
+    seed: int = 0,
+) -> NDArray[np.bool_]:
     """Independent cascade: (runs, n), which nodes end up failed. Failure spreads along edges from source to target.
 
     Parameters
@@ -31,7 +39,9 @@ def cascade(network: SupplyNetwork, start: Mapping[Hashable, float] | float = 0.
     chance = transmit * np.abs(network.coupling)
     for what, values in (("start", initial), ("transmit x J", chance)):
         if ((values < 0) | (values > 1)).any():
-            raise EvidenceError(f"{what} is {values[((values < 0) | (values > 1)).argmax()]:g}: a probability lies in [0, 1].")  # fmt: skip
+            raise EvidenceError(
+                f"{what} is {values[((values < 0) | (values > 1)).argmax()]:g}: a probability lies in [0, 1]."
+            )
     rng = np.random.default_rng(seed)
     failed = rng.random((runs, n)) < initial
     opens = rng.random((runs, len(chance))) < chance
@@ -48,7 +58,13 @@ def cascade(network: SupplyNetwork, start: Mapping[Hashable, float] | float = 0.
     return failed
 
 
-def tiered(n: int, *, seed: int = 0, shocks: float = 0.02, convention: Literal["stable", "paper"] = "stable") -> SupplyNetwork:  # fmt: skip
+def tiered(
+    n: int,
+    *,
+    seed: int = 0,
+    shocks: float = 0.02,
+    convention: Literal["stable", "paper"] = "stable",
+) -> SupplyNetwork:
     """A random four-tier network of any size: each node buys from one or two near ones of the tier above; fields .1 to .25 by tier, couplings in [.2, .9], a share of nodes shocked."""
     if n < 8:
         raise EvidenceError(f"n={n}: at least 8 nodes in four tiers.")
@@ -68,4 +84,6 @@ def tiered(n: int, *, seed: int = 0, shocks: float = 0.02, convention: Literal["
             for c in {centre, min(len(above) - 1, max(0, centre + int(rng.integers(-1, 2))))}:
                 edges.append((int(above[c]), x, float(rng.uniform(0.2, 0.9))))
     shocked = rng.choice(n, size=max(1, int(shocks * n)), replace=False)
-    return SupplyNetwork.of(field, edges, {int(x): float(rng.uniform(0.4, 1.5)) for x in shocked}, convention=convention)  # fmt: skip
+    return SupplyNetwork.of(
+        field, edges, {int(x): float(rng.uniform(0.4, 1.5)) for x in shocked}, convention=convention
+    )

@@ -108,7 +108,9 @@ def elimination_order(n: int, scopes: Iterable[Sequence[int]]) -> tuple[list[int
         around = near[v]
         width = max(width, len(around))
         if width > WIDEST:
-            raise EvidenceError(f"the network's width is above {WIDEST}: tables of 2^{width + 1} entries. It is too dense to be solved exactly; drop weak edges or simulate().")  # fmt: skip
+            raise EvidenceError(
+                f"the network's width is above {WIDEST}: tables of 2^{width + 1} entries. It is too dense to be solved exactly; drop weak edges or simulate()."
+            )
         changed = set(around)
         for a in around:
             near[a].discard(v)
@@ -127,7 +129,10 @@ def _aligned(factor: Factor, scope: tuple[int, ...]) -> Float:
     """The factor's table with the axes of a larger scope."""
     own = [i for i in scope if i in factor.scope]
     axes = [factor.scope.index(i) for i in own] + list(range(len(factor.scope), factor.table.ndim))
-    shape = tuple(2 if i in factor.scope else 1 for i in scope) + factor.table.shape[len(factor.scope) :]
+    shape = (
+        tuple(2 if i in factor.scope else 1 for i in scope)
+        + factor.table.shape[len(factor.scope) :]
+    )
     return factor.table.transpose(axes).reshape(shape)
 
 
@@ -135,7 +140,10 @@ def _joined(factors: Sequence[Factor], algebra: Algebra, scope: tuple[int, ...])
     table = _aligned(factors[0], scope)
     for f in factors[1:]:
         table = algebra.times(table, _aligned(f, scope))
-    return np.broadcast_to(table, np.broadcast_shapes(table.shape, (2,) * len(scope) + (1,) * (table.ndim - len(scope))))  # fmt: skip
+    return np.broadcast_to(
+        table,
+        np.broadcast_shapes(table.shape, (2,) * len(scope) + (1,) * (table.ndim - len(scope))),
+    )
 
 
 def eliminate(factors: Sequence[Factor], order: Sequence[int], algebra: Algebra) -> Float:
@@ -207,7 +215,9 @@ def beliefs(factors: Sequence[Factor], order: Sequence[int]) -> Beliefs:
         joint[order[k]] = Factor(scopes[k], np.exp(table - logsumexp(table)))
         for c in children[k]:
             others = base + [up[d] for d in children[k] if d != c]
-            full = _joined(others, algebra, scopes[k]) if others else np.zeros((2,) * len(scopes[k]))
+            full = (
+                _joined(others, algebra, scopes[k]) if others else np.zeros((2,) * len(scopes[k]))
+            )
             drop = tuple(a for a, i in enumerate(scopes[k]) if i not in up[c].scope)
             kept = tuple(i for i in scopes[k] if i in up[c].scope)
             down[c].append(Factor(kept, logsumexp(full, axis=drop) if drop else full))

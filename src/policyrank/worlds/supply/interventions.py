@@ -51,7 +51,9 @@ class Intervention:
         if not all(np.isfinite(v) for v in values):
             raise EvidenceError(f"intervention {self.name!r} has a strength that is not finite.")
         if not self.cost >= 0:
-            raise EvidenceError(f"intervention {self.name!r} costs {self.cost}: it costs at least 0.")
+            raise EvidenceError(
+                f"intervention {self.name!r} costs {self.cost}: it costs at least 0."
+            )
 
     def apply(self, network: SupplyNetwork, strength: float = 1.0) -> SupplyNetwork:
         """The network with the operator added, times a strength."""
@@ -60,29 +62,48 @@ class Intervention:
             fields[network.number(name)] += strength * v
         for name, v in self.x.items():
             shock[network.number(name)] -= strength * v
-        coupling = {(a, b): j for (a, b), j in zip(network.edges.tolist(), network.coupling.tolist(), strict=True)}
+        coupling = {
+            (a, b): j
+            for (a, b), j in zip(network.edges.tolist(), network.coupling.tolist(), strict=True)
+        }
         for (first, second), v in self.zz.items():
             a, b = sorted((network.number(first), network.number(second)))
             if a == b:
                 raise EvidenceError(f"intervention {self.name!r} couples {first!r} with itself.")
             coupling[a, b] = coupling.get((a, b), 0.0) - strength * v
-        return replace(network, field=fields, shock=shock, edges=np.array(list(coupling), dtype=np.int64).reshape(-1, 2), coupling=np.array(list(coupling.values())))  # fmt: skip
+        return replace(
+            network,
+            field=fields,
+            shock=shock,
+            edges=np.array(list(coupling), dtype=np.int64).reshape(-1, 2),
+            coupling=np.array(list(coupling.values())),
+        )
 
 
-def first_order(network: SupplyNetwork, intervention: Intervention, temperature: float | None = None) -> float:
+def first_order(
+    network: SupplyNetwork, intervention: Intervention, temperature: float | None = None
+) -> float:
     """<dH> in the ground state, or at a temperature: the derivative of E0 or F by the operator's strength (Hellmann-Feynman).
 
     Without a second solution: <Z_i> and <Z_i Z_j> come from the present state, and <X_i> = -dF/d(x_i) by differences of it. At the ground state of a network whose nodes are classical <X> is 0, so
     that operators of X alone are not seen: use ``"second order"`` or a temperature.
     """
     cold = temperature is None
-    scale = float(np.abs(network.field).sum() + np.abs(network.coupling).sum() + np.abs(network.shock).sum())
+    scale = float(
+        np.abs(network.field).sum() + np.abs(network.coupling).sum() + np.abs(network.shock).sum()
+    )
     low, high = network.levels(2)
-    t = (high - low if high - low > 1e-9 * scale else 1e-6 * scale) / 60 if temperature is None else temperature
+    t = (
+        (high - low if high - low > 1e-9 * scale else 1e-6 * scale) / 60
+        if temperature is None
+        else temperature
+    )
     spin = 1 - 2 * network.stress(t)
     total = sum(v * spin[network.number(i)] for i, v in intervention.z.items())
     sign = np.outer([1, -1], [1, -1])
-    total += sum(v * float((network.pair(a, b, t) * sign).sum()) for (a, b), v in intervention.zz.items())
+    total += sum(
+        v * float((network.pair(a, b, t) * sign).sum()) for (a, b), v in intervention.zz.items()
+    )
     for name, v in intervention.x.items():
         only = Intervention(name="", x={name: 1.0})
         if network.shock[network.number(name)] == 0:
@@ -99,7 +120,15 @@ def second_order(network: SupplyNetwork, intervention: Intervention, step: float
     return (high - low) / (2 * step) + (high - 2 * mid + low) / (2 * step**2)
 
 
-def score(network: SupplyNetwork, intervention: Intervention, by: Score = "mean stress", *, temperature: float = 1.0, at_least: int | None = None, among: Sequence[Hashable] | None = None) -> float:  # fmt: skip
+def score(
+    network: SupplyNetwork,
+    intervention: Intervention,
+    by: Score = "mean stress",
+    *,
+    temperature: float = 1.0,
+    at_least: int | None = None,
+    among: Sequence[Hashable] | None = None,
+) -> float:
     """What an intervention changes: lower is better.
 
     Parameters
@@ -132,7 +161,14 @@ def score(network: SupplyNetwork, intervention: Intervention, by: Score = "mean 
     raise EvidenceError(f"by={by!r}: use one of {', '.join(Score.__args__)}.")
 
 
-def rank_interventions(network: SupplyNetwork, interventions: Sequence[Intervention], by: Score = "mean stress", *, per_cost: bool = False, **options: Any) -> pl.DataFrame:  # fmt: skip
+def rank_interventions(
+    network: SupplyNetwork,
+    interventions: Sequence[Intervention],
+    by: Score = "mean stress",
+    *,
+    per_cost: bool = False,
+    **options: Any,
+) -> pl.DataFrame:
     """Interventions, best first: policy, change (negative: better), cost, change per cost, rank.
 
     Parameters
@@ -145,10 +181,18 @@ def rank_interventions(network: SupplyNetwork, interventions: Sequence[Intervent
     change = np.array([score(network, i, by, **options) for i in interventions])
     cost = np.array([i.cost for i in interventions])
     with np.errstate(divide="ignore", invalid="ignore"):
-        unit: Float = np.where(cost > 0, change / cost, np.where(np.abs(change) < 1e-12, 0.0, np.sign(change) * np.inf))
+        unit: Float = np.where(
+            cost > 0, change / cost, np.where(np.abs(change) < 1e-12, 0.0, np.sign(change) * np.inf)
+        )
     key = unit if per_cost else change
     order = np.lexsort((change, key))
-    table = {"policy": [interventions[k].name for k in order], "change": change[order], "cost": cost[order], "per cost": unit[order], "rank": np.arange(len(order)) + 1}  # fmt: skip
+    table = {
+        "policy": [interventions[k].name for k in order],
+        "change": change[order],
+        "cost": cost[order],
+        "per cost": unit[order],
+        "rank": np.arange(len(order)) + 1,
+    }
     return pl.DataFrame(table)
 
 
@@ -157,12 +201,24 @@ def perturbed(network: SupplyNetwork, spread: float, seed: int) -> SupplyNetwork
     if not spread >= 0:
         raise EvidenceError(f"spread={spread}: it is at least 0.")
     rng = np.random.default_rng(seed)
-    field, coupling, shock = (v * np.exp(spread * rng.standard_normal(v.shape)) for v in (network.field, network.coupling, network.shock))  # fmt: skip
+    field, coupling, shock = (
+        v * np.exp(spread * rng.standard_normal(v.shape))
+        for v in (network.field, network.coupling, network.shock)
+    )
     return replace(network, field=field, coupling=coupling, shock=shock)
 
 
-def evidence(networks: Mapping[str, SupplyNetwork], interventions: Sequence[Intervention], by: Score = "mean stress", *, spread: float = 0.2, runs: int = 100, seed: int = 0,
-             report: Callable[[str], None] | None = None, **options: Any) -> Scores:  # fmt: skip
+def evidence(
+    networks: Mapping[str, SupplyNetwork],
+    interventions: Sequence[Intervention],
+    by: Score = "mean stress",
+    *,
+    spread: float = 0.2,
+    runs: int = 100,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Scores:
     """Interventions on networks whose weights are uncertain: networks (states of the world) are tasks, drawn weights replicates, the same for every intervention; lower is better."""
     if not networks or not interventions:
         raise EvidenceError("name at least one network and one intervention.")
@@ -174,4 +230,6 @@ def evidence(networks: Mapping[str, SupplyNetwork], interventions: Sequence[Inte
             drawn = perturbed(network, spread, seed + k)
             rows += [(i.name, task, k, score(drawn, i, by, **options)) for i in interventions]
     policies, tasks, replicates, values = zip(*rows, strict=True)
-    return Scores.of(policies, tasks, values, metric=[by] * len(rows), replicate=replicates, lower_is_better=[by])
+    return Scores.of(
+        policies, tasks, values, metric=[by] * len(rows), replicate=replicates, lower_is_better=[by]
+    )

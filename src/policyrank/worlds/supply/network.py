@@ -50,8 +50,14 @@ class SupplyNetwork:
     shock: Float
 
     @classmethod
-    def of(cls, field: Mapping[Hashable, float] | ArrayLike, edges: Iterable[tuple[Hashable, Hashable, float]], shock: Mapping[Hashable, float] | None = None, *,
-           convention: Literal["stable", "paper"] = "stable") -> SupplyNetwork:  # fmt: skip
+    def of(
+        cls,
+        field: Mapping[Hashable, float] | ArrayLike,
+        edges: Iterable[tuple[Hashable, Hashable, float]],
+        shock: Mapping[Hashable, float] | None = None,
+        *,
+        convention: Literal["stable", "paper"] = "stable",
+    ) -> SupplyNetwork:
         """Checked.
 
         Parameters
@@ -72,7 +78,11 @@ class SupplyNetwork:
         """
         if convention not in ("stable", "paper"):
             raise EvidenceError(f"convention={convention!r}: use stable or paper.")
-        table = dict(field) if isinstance(field, Mapping) else dict(enumerate(np.asarray(field, dtype=float).tolist()))
+        table = (
+            dict(field)
+            if isinstance(field, Mapping)
+            else dict(enumerate(np.asarray(field, dtype=float).tolist()))
+        )
         names = tuple(table)
         number = {name: k for k, name in enumerate(names)}
         if not names:
@@ -91,10 +101,17 @@ class SupplyNetwork:
                 raise EvidenceError(f"shock of {x!r}: no such node.")
         sign = -1.0 if convention == "stable" else 1.0
         found = cls(
-            names, sign * np.array([float(v) for v in table.values()]), np.array(list(coupling), dtype=np.int64).reshape(-1, 2), np.array(list(coupling.values())),
+            names,
+            sign * np.array([float(v) for v in table.values()]),
+            np.array(list(coupling), dtype=np.int64).reshape(-1, 2),
+            np.array(list(coupling.values())),
             np.array([float((shock or {}).get(x, 0.0)) for x in names]),
-        )  # fmt: skip
-        for what, values in (("field", found.field), ("coupling", found.coupling), ("shock", found.shock)):
+        )
+        for what, values in (
+            ("field", found.field),
+            ("coupling", found.coupling),
+            ("shock", found.shock),
+        ):
             if not np.isfinite(values).all():
                 raise EvidenceError(f"{what} {int((~np.isfinite(values)).argmax())} is not finite.")
         found._check_connected()
@@ -107,7 +124,9 @@ class SupplyNetwork:
             group = [new if g == old else g for g in group]
         if len(set(group)) > 1:
             apart = [self.names[k] for k, g in enumerate(group) if g != group[0]]
-            raise EvidenceError(f"the network is disconnected: {apart[:5]} cannot be reached from {self.names[0]!r}. Solve its parts apart.")  # fmt: skip
+            raise EvidenceError(
+                f"the network is disconnected: {apart[:5]} cannot be reached from {self.names[0]!r}. Solve its parts apart."
+            )
 
     def number(self, name: Hashable) -> int:
         """Of a node."""
@@ -121,7 +140,9 @@ class SupplyNetwork:
     def energy(self, states: ArrayLike) -> Float:
         """Diagonal part of H of states (..., n), 1: stressed."""
         z = 1.0 - 2.0 * np.asarray(states)
-        return z @ self.field - (z[..., self.edges[:, 0]] * z[..., self.edges[:, 1]]) @ self.coupling
+        return (
+            z @ self.field - (z[..., self.edges[:, 0]] * z[..., self.edges[:, 1]]) @ self.coupling
+        )
 
     # H commutes with Z of every node without shock: given those, each connected group of shocked nodes ("core") is a small quantum system of its own.
 
@@ -139,7 +160,9 @@ class SupplyNetwork:
                 front += [y for y in near[x] if y in shocked and y not in group]
             shocked -= group
             if len(group) > LARGEST_CORE:
-                raise EvidenceError(f"{len(group)} shocked nodes hang together: 2^{len(group)} quantum states. At most {LARGEST_CORE} can be solved exactly.")  # fmt: skip
+                raise EvidenceError(
+                    f"{len(group)} shocked nodes hang together: 2^{len(group)} quantum states. At most {LARGEST_CORE} can be solved exactly."
+                )
             found.append(tuple(sorted(group)))
         return tuple(found)
 
@@ -153,8 +176,14 @@ class SupplyNetwork:
     def _core(self, core: tuple[int, ...]) -> tuple[tuple[int, ...], Float, NDArray[np.int64]]:
         """Classical neighbours; distinct field vectors (u, k) that their states cause; which one each state causes (2, ..., 2)."""
         edge = sorted({y for x in core for y in self._near[x]} - set(core))
-        states = np.indices((2,) * len(edge)).reshape(len(edge), -1).T if edge else np.zeros((1, 0), dtype=int)
-        pull = np.array([[self._near[x].get(y, 0.0) for y in edge] for x in core]).reshape(len(core), len(edge))
+        states = (
+            np.indices((2,) * len(edge)).reshape(len(edge), -1).T
+            if edge
+            else np.zeros((1, 0), dtype=int)
+        )
+        pull = np.array([[self._near[x].get(y, 0.0) for y in edge] for x in core]).reshape(
+            len(core), len(edge)
+        )
         fields = self.field[list(core)] - (1.0 - 2.0 * states) @ pull.T
         rows, which = np.unique(fields.round(12), axis=0, return_inverse=True)
         return tuple(edge), rows, which.reshape((2,) * len(edge))
@@ -177,7 +206,9 @@ class SupplyNetwork:
         return np.array(energies), np.array(vectors)
 
     @cached_property
-    def _solved(self) -> dict[tuple[int, ...], tuple[tuple[int, ...], Float, Float, NDArray[np.int64]]]:
+    def _solved(
+        self,
+    ) -> dict[tuple[int, ...], tuple[tuple[int, ...], Float, Float, NDArray[np.int64]]]:
         found = {}
         for core in self.cores:
             edge, fields, which = self._core(core)
@@ -190,7 +221,11 @@ class SupplyNetwork:
         z = np.array([1.0, -1.0])
         found = [Factor((i,), z * f) for i, f in enumerate(self.field.tolist()) if i not in inside]
         pairs = zip(self.edges.tolist(), self.coupling.tolist(), strict=True)
-        return found + [Factor((a, b), -j * np.outer(z, z)) for (a, b), j in pairs if a not in inside and b not in inside]  # fmt: skip
+        return found + [
+            Factor((a, b), -j * np.outer(z, z))
+            for (a, b), j in pairs
+            if a not in inside and b not in inside
+        ]
 
     def _weights(self, temperature: float) -> list[Factor]:
         """Log weights of all n nodes: exp(-energy / T), and of a core the diagonal of exp(-H / T)."""
@@ -207,7 +242,9 @@ class SupplyNetwork:
     @cached_property
     def _order(self) -> tuple[list[int], int]:
         scopes = [f.scope for f in self._classical()]
-        return elimination_order(len(self), [*scopes, *((*edge, *core) for core, (edge, *_) in self._solved.items())])
+        return elimination_order(
+            len(self), [*scopes, *((*edge, *core) for core, (edge, *_) in self._solved.items())]
+        )
 
     @property
     def width(self) -> int:
@@ -229,9 +266,19 @@ class SupplyNetwork:
         inside = {i for core in self.cores for i in core}
         order = [i for i in self._order[0] if i not in inside]
         pad = np.full(k - 1, np.inf)
-        found = [Factor(f.scope, np.concatenate([f.table[..., None], np.broadcast_to(pad, (*f.table.shape, k - 1))], axis=-1)) for f in self._classical()]  # fmt: skip
+        found = [
+            Factor(
+                f.scope,
+                np.concatenate(
+                    [f.table[..., None], np.broadcast_to(pad, (*f.table.shape, k - 1))], axis=-1
+                ),
+            )
+            for f in self._classical()
+        ]
         for edge, energies, _, which in self._solved.values():
-            own = np.concatenate([energies, np.full((len(energies), max(0, k - energies.shape[1])), np.inf)], axis=1)[:, :k]  # fmt: skip
+            own = np.concatenate(
+                [energies, np.full((len(energies), max(0, k - energies.shape[1])), np.inf)], axis=1
+            )[:, :k]
             found.append(Factor(edge, own[which]))
         return np.asarray(eliminate(found, order, Lowest(k)))
 
@@ -259,11 +306,18 @@ class SupplyNetwork:
     def stress(self, temperature: float) -> Float:
         """(n,) P(node is stressed) at a temperature."""
         found = self.beliefs(temperature)
-        return np.array([f.table.sum(axis=tuple(range(1, f.table.ndim)))[1] for _, f in sorted(found.joint.items())])
+        return np.array(
+            [
+                f.table.sum(axis=tuple(range(1, f.table.ndim)))[1]
+                for _, f in sorted(found.joint.items())
+            ]
+        )
 
     def ground_stress(self) -> Float:
         """(n,) P(node is stressed) in the ground state, a mean over it where it is degenerate: the limit of low temperature."""
-        scale = float(np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum())
+        scale = float(
+            np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum()
+        )
         distinct = self.levels(2)
         gap = float(distinct[1] - distinct[0])
         return self.stress((gap if gap > 1e-9 * scale else 1e-6 * scale) / 60)
@@ -274,13 +328,22 @@ class SupplyNetwork:
         if i == j:
             raise EvidenceError(f"{a!r} twice: a pair has two nodes.")
         weights = self._weights(temperature)
-        known = [beliefs([*weights, Factor((i,), np.where(np.arange(2) == s, 0.0, -1e6))], self._order[0]) for s in (0, 1)]  # fmt: skip
+        known = [
+            beliefs(
+                [*weights, Factor((i,), np.where(np.arange(2) == s, 0.0, -1e6))], self._order[0]
+            )
+            for s in (0, 1)
+        ]
         logs = np.array([b.log_total for b in known])
-        return np.asarray(np.exp(logs - logsumexp(logs))[:, None] * np.array([b.marginal((j,)) for b in known]))
+        return np.asarray(
+            np.exp(logs - logsumexp(logs))[:, None] * np.array([b.marginal((j,)) for b in known])
+        )
 
     def given(self, states: Mapping[Hashable, int]) -> SupplyNetwork:
         """The network in which some nodes are known to be stressed (1) or stable (0): held there by a field that outweighs all else."""
-        hold = 4.0 * (np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum() + 1.0)
+        hold = 4.0 * (
+            np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum() + 1.0
+        )
         field, shock = self.field.copy(), self.shock.copy()
         for name, s in states.items():
             if s not in (0, 1):
@@ -292,14 +355,19 @@ class SupplyNetwork:
     def failures(self, temperature: float, among: Iterable[Hashable] | None = None) -> Float:
         """P(k nodes are stressed), k = 0, 1, ..., among some nodes (None: all), to relative precision."""
         chosen = set(range(len(self))) if among is None else {self.number(x) for x in among}
-        counted = [Factor((i,), np.eye(2)) if i in chosen else Factor((i,), np.ones((2, 1))) for i in range(len(self))]
+        counted = [
+            Factor((i,), np.eye(2)) if i in chosen else Factor((i,), np.ones((2, 1)))
+            for i in range(len(self))
+        ]
         weights = []
         for f in self._weights(temperature):
             weights.append(Factor(f.scope, np.exp(f.table - f.table.max())[..., None]))
         found = eliminate([*weights, *counted], self._order[0], Polynomial())
         return np.asarray(found / found.sum())
 
-    def tail(self, temperature: float, at_least: int, among: Iterable[Hashable] | None = None) -> float:
+    def tail(
+        self, temperature: float, at_least: int, among: Iterable[Hashable] | None = None
+    ) -> float:
         """P(at least so many nodes are stressed)."""
         return float(self.failures(temperature, among)[at_least:].sum())
 

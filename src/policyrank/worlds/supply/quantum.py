@@ -21,7 +21,9 @@ try:
     from qiskit.quantum_info import SparsePauliOp, Statevector
     from qiskit.synthesis import LieTrotter
 except ImportError as error:  # pragma: no cover
-    raise ImportError("the quantum pipeline needs qiskit: pip install 'policyrank[quantum]'") from error
+    raise ImportError(
+        "the quantum pipeline needs qiskit: pip install 'policyrank[quantum]'"
+    ) from error
 
 Optimizer = Literal["L-BFGS-B", "COBYLA"]
 MOST_QUBITS = 24
@@ -30,17 +32,26 @@ MOST_QUBITS = 24
 def hamiltonian(network: SupplyNetwork) -> SparsePauliOp:
     """H as a sum of Paulis; qubit i is node i."""
     n = len(network)
-    terms: list[tuple[str, list[int], float]] = [("Z", [i], float(f)) for i, f in enumerate(network.field) if f]
-    terms += [("ZZ", [a, b], -float(j)) for (a, b), j in zip(network.edges.tolist(), network.coupling, strict=True)]
+    terms: list[tuple[str, list[int], float]] = [
+        ("Z", [i], float(f)) for i, f in enumerate(network.field) if f
+    ]
+    terms += [
+        ("ZZ", [a, b], -float(j))
+        for (a, b), j in zip(network.edges.tolist(), network.coupling, strict=True)
+    ]
     terms += [("X", [i], -float(s)) for i, s in enumerate(network.shock) if s]
     return SparsePauliOp.from_sparse_list(terms, num_qubits=n)
 
 
 def operator(network: SupplyNetwork, intervention: Intervention) -> SparsePauliOp:
     """dH of an intervention."""
-    terms: list[tuple[str, list[int], float]] = [("Z", [network.number(i)], v) for i, v in intervention.z.items()]
+    terms: list[tuple[str, list[int], float]] = [
+        ("Z", [network.number(i)], v) for i, v in intervention.z.items()
+    ]
     terms += [("X", [network.number(i)], v) for i, v in intervention.x.items()]
-    terms += [("ZZ", [network.number(a), network.number(b)], v) for (a, b), v in intervention.zz.items()]
+    terms += [
+        ("ZZ", [network.number(a), network.number(b)], v) for (a, b), v in intervention.zz.items()
+    ]
     return SparsePauliOp.from_sparse_list(terms or [("", [], 0.0)], num_qubits=len(network))
 
 
@@ -98,7 +109,9 @@ class _Energy:
 
     def __call__(self, theta: Float) -> float:
         self.calls += 1
-        found = float(np.real(self.estimator.run([(self.circuit, self.h, theta)]).result()[0].data.evs))
+        found = float(
+            np.real(self.estimator.run([(self.circuit, self.h, theta)]).result()[0].data.evs)
+        )
         self.history.append(min(found, self.history[-1] if self.history else np.inf))
         return found
 
@@ -113,21 +126,40 @@ class _Energy:
 def _check(network: SupplyNetwork) -> int:
     n = len(network)
     if n > MOST_QUBITS:
-        raise EvidenceError(f"{n} nodes are {n} qubits, 2^{n} amplitudes: at most {MOST_QUBITS} are simulated. The exact answer needs none: network.levels().")  # fmt: skip
+        raise EvidenceError(
+            f"{n} nodes are {n} qubits, 2^{n} amplitudes: at most {MOST_QUBITS} are simulated. The exact answer needs none: network.levels()."
+        )
     return n
 
 
-def _result(network: SupplyNetwork, circuit: QuantumCircuit, energy: float, history: Sequence[float], calls: int) -> Variational:  # fmt: skip
+def _result(
+    network: SupplyNetwork,
+    circuit: QuantumCircuit,
+    energy: float,
+    history: Sequence[float],
+    calls: int,
+) -> Variational:
     exact = network.ground_energy
     if energy < exact - 1e-6 * max(1.0, abs(exact)):
-        raise EvidenceError(f"a variational energy of {energy:.8g} below the exact {exact:.8g}: the estimator is noisy or wrong.")  # fmt: skip
+        raise EvidenceError(
+            f"a variational energy of {energy:.8g} below the exact {exact:.8g}: the estimator is noisy or wrong."
+        )
     p = np.abs(Statevector(circuit).data) ** 2
     ones = (np.arange(len(p))[:, None] >> np.arange(len(network))) & 1
     return Variational(energy, exact, p @ ones, circuit, tuple(history), calls)
 
 
-def vqe(network: SupplyNetwork, depth: int = 3, *, optimizer: Optimizer = "L-BFGS-B", restarts: int = 5, maxiter: int = 2000, seed: int = 0, estimator: Any = None,
-        report: Callable[[str], None] | None = None) -> Variational:  # fmt: skip
+def vqe(
+    network: SupplyNetwork,
+    depth: int = 3,
+    *,
+    optimizer: Optimizer = "L-BFGS-B",
+    restarts: int = 5,
+    maxiter: int = 2000,
+    seed: int = 0,
+    estimator: Any = None,
+    report: Callable[[str], None] | None = None,
+) -> Variational:
     """Variational quantum eigensolver with the layered ansatz.
 
     Parameters
@@ -147,9 +179,13 @@ def vqe(network: SupplyNetwork, depth: int = 3, *, optimizer: Optimizer = "L-BFG
         energy = _Energy(circuit, h, estimator or StatevectorEstimator())
         start = np.random.default_rng([seed, k]).uniform(-np.pi, np.pi, circuit.num_parameters)
         if optimizer == "COBYLA":
-            found = minimize(energy, start, method="COBYLA", options={"maxiter": maxiter, "rhobeg": 0.5})
+            found = minimize(
+                energy, start, method="COBYLA", options={"maxiter": maxiter, "rhobeg": 0.5}
+            )
         elif optimizer == "L-BFGS-B":
-            found = minimize(energy, start, jac=energy.gradient, method="L-BFGS-B", options={"maxiter": maxiter})
+            found = minimize(
+                energy, start, jac=energy.gradient, method="L-BFGS-B", options={"maxiter": maxiter}
+            )
         else:
             raise EvidenceError(f"optimizer={optimizer!r}: use L-BFGS-B or COBYLA.")
         calls += energy.calls
@@ -162,7 +198,14 @@ def vqe(network: SupplyNetwork, depth: int = 3, *, optimizer: Optimizer = "L-BFG
     return _result(network, circuit.assign_parameters(best[1]), best[0], best[2], calls)
 
 
-def adapt_vqe(network: SupplyNetwork, *, most: int = 30, tolerance: float = 1e-4, estimator: Any = None, report: Callable[[str], None] | None = None) -> Variational:  # fmt: skip
+def adapt_vqe(
+    network: SupplyNetwork,
+    *,
+    most: int = 30,
+    tolerance: float = 1e-4,
+    estimator: Any = None,
+    report: Callable[[str], None] | None = None,
+) -> Variational:
     """ADAPT-VQE: the ansatz grows by the operator of the pool with the largest gradient |<[H, A]>|, all angles are optimised anew.
 
     The pool is Y_i, and Y_i Z_j of coupled nodes in both orders; the start is the better of all stable and all stressed.
@@ -176,7 +219,9 @@ def adapt_vqe(network: SupplyNetwork, *, most: int = 30, tolerance: float = 1e-4
     """
     n = _check(network)
     h, estimate = hamiltonian(network), estimator or StatevectorEstimator()
-    pool = [("Y", [i]) for i in range(n)] + [("YZ", pair) for a, b in network.edges.tolist() for pair in ([a, b], [b, a])]  # fmt: skip
+    pool = [("Y", [i]) for i in range(n)] + [
+        ("YZ", pair) for a, b in network.edges.tolist() for pair in ([a, b], [b, a])
+    ]
     operators = [SparsePauliOp.from_sparse_list([(p, q, 1.0)], num_qubits=n) for p, q in pool]
     slopes = [(1j * (h @ a - a @ h)).simplify() for a in operators]
     circuit = QuantumCircuit(n)
@@ -187,13 +232,17 @@ def adapt_vqe(network: SupplyNetwork, *, most: int = 30, tolerance: float = 1e-4
     history, calls = [value], 1
     while len(theta) < most:
         bound = circuit.assign_parameters(theta) if len(theta) else circuit
-        gradient = np.abs(np.real([r.data.evs for r in estimate.run([(bound, s) for s in slopes]).result()]))
+        gradient = np.abs(
+            np.real([r.data.evs for r in estimate.run([(bound, s) for s in slopes]).result()])
+        )
         calls += len(slopes)
         k = int(gradient.argmax())
         if gradient[k] <= tolerance:
             break
         if report is not None:
-            report(f"operator {len(theta) + 1}: {pool[k][0]} on {pool[k][1]}, gradient {gradient[k]:.2g}")
+            report(
+                f"operator {len(theta) + 1}: {pool[k][0]} on {pool[k][1]}, gradient {gradient[k]:.2g}"
+            )
         angle = ParameterVector(f"a{len(theta)}", 1)[0]
         paulis, qubits = pool[k]
         if paulis == "Y":
@@ -207,10 +256,19 @@ def adapt_vqe(network: SupplyNetwork, *, most: int = 30, tolerance: float = 1e-4
         theta, value = found.x, float(found.fun)
         calls += energy.calls
         history.append(value)
-    return _result(network, circuit.assign_parameters(theta) if len(theta) else circuit, value, history, calls)
+    return _result(
+        network, circuit.assign_parameters(theta) if len(theta) else circuit, value, history, calls
+    )
 
 
-def screen(network: SupplyNetwork, interventions: Sequence[Intervention], state: QuantumCircuit, rule: Literal["expectation", "difference", "commutator"] = "expectation", *, step: float = 0.1) -> Float:  # fmt: skip
+def screen(
+    network: SupplyNetwork,
+    interventions: Sequence[Intervention],
+    state: QuantumCircuit,
+    rule: Literal["expectation", "difference", "commutator"] = "expectation",
+    *,
+    step: float = 0.1,
+) -> Float:
     """Published scores of interventions in a state, (k,).
 
     ``"difference"``: |E(H + step dH) - E(H - step dH)| / (2 step) in the fixed state, the published code; it equals ``"expectation"``, |<dH>|. ``"commutator"``: |<[H, dH]>|, the printed equation,
