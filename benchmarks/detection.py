@@ -1,7 +1,9 @@
-"""Average precision of detectors beside the reference code, in one run: ``make bench`` writes docs/benchmarks-detection.md.
+"""Average precision of detectors beside the reference code, in one run: ``make bench`` writes
+docs/benchmarks-detection.md.
 
-Simulated detections on 100 LVIS images (1,230 categories, 300 an image) and on 100 COCO images (80 categories, repeated and jittered); boxes. Seconds from parsed
-rows to all numbers, the best of three; the references' own preparation of the rows counts as ours does.
+Simulated detections on 100 LVIS images (1,230 categories, 300 an image) and on 100 COCO images (80
+categories, repeated and jittered); boxes. Seconds from parsed rows to all numbers, the best of
+three; the references' own preparation of the rows counts as ours does.
 """
 
 from __future__ import annotations

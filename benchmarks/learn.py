@@ -1,6 +1,8 @@
-"""Losses, samplers and retrieval metrics beside their peers, in one run: ``make bench`` writes docs/benchmarks-learn.md.
+"""Losses, samplers and retrieval metrics beside their peers, in one run: ``make bench`` writes
+docs/benchmarks-learn.md.
 
-Losses: value and gradient of a batch of 32 lists, peers under jit and warm. The best of several rounds of each.
+Losses: value and gradient of a batch of 32 lists, peers under jit and warm. The best of several
+rounds of each.
 """
 
 from __future__ import annotations

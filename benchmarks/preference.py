@@ -1,7 +1,9 @@
-"""Training on preferences beside TRL's DPOTrainer, in one run: ``make bench`` writes docs/benchmarks-preference.md.
+"""Training on preferences beside TRL's DPOTrainer, in one run: ``make bench`` writes
+docs/benchmarks-preference.md.
 
-SmolLM2-135M, its last two layers trained, the same tokens in the same order, references precomputed before the clock starts. Seconds of one
-optimizer step, the median of several; tokens a second counts every prompt and completion token that the pairs or lists hold, prompts once a completion.
+SmolLM2-135M, its last two layers trained, the same tokens in the same order, references precomputed
+before the clock starts. Seconds of one optimizer step, the median of several; tokens a second
+counts every prompt and completion token that the pairs or lists hold, prompts once a completion.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Speed beside the peers, in one run on one machine: ``make bench`` writes docs/benchmarks.md.
 
-Each measurement is a process of its own that reads the same parquet file (whole command), or a call on inputs prepared
-beforehand (where it says "call"). A peer that does not finish in the limit is reported as such.
+Each measurement is a process of its own that reads the same parquet file (whole command), or a call
+on inputs prepared beforehand (where it says "call"). A peer that does not finish in the limit is
+reported as such.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ LIMIT = 600
 
 
 def battles(path: Path, size: int, policies: int, seed: int = 0) -> Path:
-    """Battles by Davidson's model with about a fifth of ties; written once, by a process of its own: a child's peak memory
+    """Battles by Davidson's model with about a fifth of ties; written once, by a process of its
+    own: a child's peak memory
     counts what its parent held when it was started."""
     if path.exists():
         return path

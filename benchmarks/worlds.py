@@ -1,4 +1,6 @@
-"""Worlds beside what else there is, in one run: ``make bench`` writes docs/benchmarks-worlds.md and the scaling plot."""
+"""Worlds beside what else there is, in one run: ``make bench`` writes docs/benchmarks-worlds.md and
+the scaling plot.
+"""
 
 from __future__ import annotations
 

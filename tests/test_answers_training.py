@@ -1,4 +1,6 @@
-"""Judges, distillation, reinforcement, programs, and their command line, with a model of two layers."""
+"""Judges, distillation, reinforcement, programs, and their command line, with a model of two
+layers.
+"""
 
 import json
 import os
@@ -519,7 +521,8 @@ def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch)
 @needs_sandbox
 def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # Answers are one character; digits run, and the letter that the problem imports; other letters are not defined.
+    # Answers are one character; digits run, and the letter that the problem imports; other letters
+    # are not defined.
     rows = [
         {"prompt": f"from math import e as {x}", "tests": [f"assert {x} > 2"], "entry_point": "f"}
         for x in "abcdef"

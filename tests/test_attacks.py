@@ -1,4 +1,6 @@
-"""Attacks on rankers: exact values of the measures, an imitation that learns, triggers that lift, detectors and a defence that work, the command."""
+"""Attacks on rankers: exact values of the measures, an imitation that learns, triggers that lift,
+detectors and a defence that work, the command.
+"""
 
 import numpy as np
 import polars as pl

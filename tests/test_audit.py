@@ -1,4 +1,6 @@
-"""Audit: exact values and simulations of the leaderboard-illusion card, checks that find what was planted."""
+"""Audit: exact values and simulations of the leaderboard-illusion card, checks that find what was
+planted.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Committees: exact values, brute force, abcvoting, bounds, the bias experiment; preference-ranking accuracy."""
+"""Committees: exact values, brute force, abcvoting, bounds, the bias experiment; preference-ranking
+accuracy.
+"""
 
 from itertools import combinations
 
@@ -190,7 +192,9 @@ def test_preference_accuracy_card_values():
 
 
 def test_every_pair_flips_at_its_threshold():
-    """Tabular DPO: reward accuracy is full at once, a pair ranks rightly exactly when its loss falls to its threshold."""
+    """Tabular DPO: reward accuracy is full at once, a pair ranks rightly exactly when its loss
+    falls to its threshold.
+    """
     rng, beta = np.random.default_rng(0), 0.1
     reference = rng.normal(0, 30, size=2000)
     h = np.zeros(2000)

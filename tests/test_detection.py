@@ -1,4 +1,6 @@
-"""Average precision of detectors: the values of the paper's card, pycocotools, lvis, and what the measures are blind to."""
+"""Average precision of detectors: the values of the paper's card, pycocotools, lvis, and what the
+measures are blind to.
+"""
 
 import contextlib
 import io
@@ -56,7 +58,9 @@ def test_published_values(coco):
 
 
 def scene(seed, images=12, classes=4, federated=False):
-    """Random ground truth with crowds, ignored objects and masks, and detections near it, with ties."""
+    """Random ground truth with crowds, ignored objects and masks, and detections near it, with
+    ties.
+    """
     rng = np.random.default_rng(seed)
 
     def box():

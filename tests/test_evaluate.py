@@ -149,7 +149,9 @@ print(len(found.results), found.reason)
 
 @pytest.mark.parametrize(("workers", "sampler"), [(1, "rank-uncertainty"), (2, "uniform")])
 def test_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path, workers, sampler):
-    """kill -9 many times at random moments, then to the end: every result once; one worker: the very same results."""
+    """kill -9 many times at random moments, then to the end: every result once; one worker: the
+    very same results.
+    """
     rng = np.random.default_rng(0)
     path, whole = tmp_path / "store.db", tmp_path / "whole.db"
     kills, seen = 0, []
@@ -228,7 +230,9 @@ def test_a_result_is_kept_once(tmp_path):
 
 
 def test_runner_overhead():
-    """Not a timing contest: a thousand evaluations that cost nothing end within seconds, store included."""
+    """Not a timing contest: a thousand evaluations that cost nothing end within seconds, store
+    included.
+    """
     start = time.monotonic()
     evaluate({"a": lambda t, s: 1.0, "b": lambda t, s: 0.0}, ["t"], budget=1000, workers=0)
     assert time.monotonic() - start < 10
@@ -375,7 +379,9 @@ def test_plan_spends_where_the_order_is_open(battles):
 
 
 def test_information_gain_beats_uniform():
-    """The same number of comparisons, the same estimator, a smaller error: D-optimal against uniform pairs."""
+    """The same number of comparisons, the same estimator, a smaller error: D-optimal against
+    uniform pairs.
+    """
     from policyrank.metrics import kendall_distance
 
     errors = {"uniform": [], "d-optimal": []}
@@ -417,7 +423,9 @@ def test_credits():
 
 
 def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
-    """A database that may not grow, and one that another process holds: one clear error, all results before it kept."""
+    """A database that may not grow, and one that another process holds: one clear error, all
+    results before it kept.
+    """
     from dataclasses import replace
 
     results = evaluate(POLICIES, TASKS, budget=400, workers=0).results
@@ -476,7 +484,9 @@ def test_proposals_under_way_are_planned_together():
     [("hoeffding", 0.0), ("clopper-pearson", 0.0), ("clopper-pearson", 0.1)],
 )
 def test_response_graph_is_open_spiels(interval, relaxed):
-    """The same outcomes, profile by profile: the same plays until all is settled, and the same graph."""
+    """The same outcomes, profile by profile: the same plays until all is settled, and the same
+    graph.
+    """
     from open_spiel.python.algorithms.response_graph_ucb import ResponseGraphUCB
 
     rate = np.array([[[0.2, 0.9], [0.4, 0.1], [0.7, 0.5]], [[0.8, 0.3], [0.1, 0.6], [0.3, 0.9]]])
@@ -521,7 +531,9 @@ def test_response_graph_is_open_spiels(interval, relaxed):
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_response_graph_errs_rarely(selection):
-    """Valid at any time and together: a wrong direction anywhere in at most 5% of 200 runs, under every selection rule."""
+    """Valid at any time and together: a wrong direction anywhere in at most 5% of 200 runs, under
+    every selection rule.
+    """
     rate = np.array([[0.5, 0.65, 0.35], [0.35, 0.5, 0.7], [0.65, 0.3, 0.5]])
     truth, wrong = np.stack([rate, 1 - rate]), 0
     for seed in range(200):

@@ -205,7 +205,9 @@ def test_bad_evidence_is_refused(make, message):
 
 
 def test_ten_million_rows_are_counted_in_little_memory(tmp_path):
-    """Reading counts while streaming: the process stays within a few hundred MB (measured in a process of its own)."""
+    """Reading counts while streaming: the process stays within a few hundred MB (measured in a
+    process of its own).
+    """
     import subprocess
     import sys
 

@@ -1,4 +1,6 @@
-"""Exposure: by hand, against a plain simulation, the known expectation of mechanical people, personas that a framing sways."""
+"""Exposure: by hand, against a plain simulation, the known expectation of mechanical people,
+personas that a framing sways.
+"""
 
 import numpy as np
 import pytest

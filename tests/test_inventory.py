@@ -1,4 +1,6 @@
-"""Inventory: the published episodes to all digits, the published environment step by step, plans against each other, learning."""
+"""Inventory: the published episodes to all digits, the published environment step by step, plans
+against each other, learning.
+"""
 
 import numpy as np
 import polars as pl
@@ -255,7 +257,8 @@ def test_fixed_costs_make_rarer_orders():
     assert orders[1] < orders[0]
     # By hand: 60 wanted, 40 there: 20 bought at 1; at most two orders at a fee of 8 can pay.
     assert orders[1] <= 2
-    # A rolling plan on the mean, which is what comes, does as well as the oracle over a horizon of the whole episode.
+    # A rolling plan on the mean, which is what comes, does as well as the oracle over a horizon of
+    # the whole episode.
     plan = inv.simulate(scenario, inv.deterministic_plan(horizon=12), [0], information="informed")
     assert plan.profit[0] == pytest.approx(found.profit[0], rel=5e-3)
 

@@ -1,4 +1,6 @@
-"""Distributions, losses, utilities, advantages and curricula: card values, enumeration, independent packages, properties."""
+"""Distributions, losses, utilities, advantages and curricula: card values, enumeration, independent
+packages, properties.
+"""
 
 import math
 from functools import partial
@@ -44,7 +46,8 @@ def example(seed=0, batch=4, n=6, dtype=torch.float64):
     return scores, labels, where
 
 
-# Plackett-Luce ------------------------------------------------------------------------------------------------------------------
+# Plackett-Luce ------------------------------------------------------------------------------------
+# ------------------------------
 
 
 def test_plackett_luce_card_values():
@@ -109,7 +112,8 @@ def test_tied_orders():
     assert policy.log_prob_labels(strict).item() == pytest.approx(
         policy.log_prob(torch.tensor([2, 0, 3, 1])).item()
     )
-    # One tie at the top: exact probability is the sum over both orders; Efron comes close, a last group is free.
+    # One tie at the top: exact probability is the sum over both orders; Efron comes close, a last
+    # group is free.
     tied = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
     exact = sum(policy.log_prob(torch.tensor(o)).exp() for o in ([0, 2], [2, 0])).log().item()
     assert policy.log_prob_labels(tied).item() == pytest.approx(exact - math.log(2), abs=0.05)
@@ -157,7 +161,8 @@ def test_bradley_terry():
     assert many.mean().item() == pytest.approx(0.731, abs=0.015)
 
 
-# Losses -------------------------------------------------------------------------------------------------------------------------
+# Losses -------------------------------------------------------------------------------------------
+# ------------------------------
 
 
 def test_ranklist_card_values():
@@ -469,7 +474,8 @@ def test_utilities():
     assert (ndcg_gains(torch.zeros(4), r, ones) == 0).all()
 
 
-# Curricula ----------------------------------------------------------------------------------------------------------------------
+# Curricula ----------------------------------------------------------------------------------------
+# ------------------------------
 
 
 def test_curriculum_card_values():

@@ -1,4 +1,6 @@
-"""Online matching with stochastic rewards: exact values, bounds in their order, simulation against both."""
+"""Online matching with stochastic rewards: exact values, bounds in their order, simulation against
+both.
+"""
 
 import itertools
 

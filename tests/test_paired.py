@@ -299,7 +299,9 @@ def test_prior_is_the_penalised_maximum():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
 def test_properties_of_the_fit(seed):
-    """Order of rows and sides, counting, and doubling the data change nothing but the width of intervals."""
+    """Order of rows and sides, counting, and doubling the data change nothing but the width of
+    intervals.
+    """
     rng = np.random.default_rng(seed)
     n, size = 5, 60
     i = rng.integers(n, size=size)

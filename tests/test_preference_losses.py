@@ -1,4 +1,6 @@
-"""Objectives of preferences: the papers' values, TRL's losses on pairs, pairs as lists of two, masks, order, numeric gradients."""
+"""Objectives of preferences: the papers' values, TRL's losses on pairs, pairs as lists of two,
+masks, order, numeric gradients.
+"""
 
 import math
 from collections import defaultdict
@@ -65,7 +67,9 @@ def test_pro_values():
 
 
 def trl(loss, chosen, rejected, ref_chosen, ref_rejected, lengths, beta=0.3, smoothing=0.1):
-    """TRL's own code of the loss on log-probabilities: its trainer's method, with a model that hands them out."""
+    """TRL's own code of the loss on log-probabilities: its trainer's method, with a model that
+    hands them out.
+    """
 
     from trl import DPOTrainer
 
@@ -215,7 +219,9 @@ def test_labels():
 
 
 def test_order_consistency_of_the_label_distribution():
-    """Scores that are true qualities with noise give label distributions that rise with the quality, the more the less noise."""
+    """Scores that are true qualities with noise give label distributions that rise with the
+    quality, the more the less noise.
+    """
     g = torch.Generator().manual_seed(0)
     q, top = T(0, 0.5, 1, 1.5), []
     for sd in (0.25, 0.5, 1.0, 2.0):

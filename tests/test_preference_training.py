@@ -1,4 +1,6 @@
-"""Ranked answers, their layout, and the trainers: exact log-probabilities, resume, references, notes and errors before training starts."""
+"""Ranked answers, their layout, and the trainers: exact log-probabilities, resume, references,
+notes and errors before training starts.
+"""
 
 import gzip
 import json

@@ -189,7 +189,9 @@ def test_elo_by_hand_and_against_evalica(battles):
 
 
 def test_evalica_golden_files(data):
-    """Elo and Bradley-Terry (logarithm, centred) equal evalica's committed outputs on real crowd votes."""
+    """Elo and Bradley-Terry (logarithm, centred) equal evalica's committed outputs on real crowd
+    votes.
+    """
     from policyrank.evidence import datasets
 
     c = data("llmfao")
@@ -261,7 +263,9 @@ def test_score_statistics_by_hand():
 
 @pytest.mark.parametrize("draw", ["replicates", "tasks"])
 def test_stratified_bootstrap_has_the_right_width(draw):
-    """Standard errors of the mean: over replicates inside tasks, or over tasks, against the closed form."""
+    """Standard errors of the mean: over replicates inside tasks, or over tasks, against the closed
+    form.
+    """
     rng = np.random.default_rng(0)
     cube = rng.normal(size=(20, 3, 10)) + np.arange(3)[:, None]
     t, p, r = np.indices(cube.shape)
@@ -311,7 +315,8 @@ def test_tasks_are_pooled_and_the_spread_recovered():
     truth = (theta[:, None] + psi - (theta[:, None] + psi).mean(0)).T.ravel()
     got = table["rating"].to_numpy().reshape(tasks, n)
     assert pearson(got.ravel() - np.repeat(got.mean(1), n), truth) > 0.98
-    # Overall ratings allow for tasks not seen: much wider than without tasks, and they cover the population's ratings.
+    # Overall ratings allow for tasks not seen: much wider than without tasks, and they cover the
+    # population's ratings.
     plain = pr.bradley_terry(c, scale="natural")
     assert np.median(board.upper - board.lower) > 3 * np.median(plain.upper - plain.lower)
     values = np.array([theta[int(p[1])] for p in board.policies])
@@ -459,7 +464,9 @@ def test_repeated_scores_are_said_to_be_replicates():
     "method", ["borda", "kemeny", "copeland", "ranked-pairs", "instant-runoff", "plurality"]
 )
 def test_few_unanimous_ballots_are_no_certainty(method):
-    """One ballot has no intervals; three that agree settle nothing (a sign test over three pairs needs six); twenty do."""
+    """One ballot has no intervals; three that agree settle nothing (a sign test over three pairs
+    needs six); twenty do.
+    """
     for ballots, settled in ((1, None), (3, False), (20, True)):
         board = pr.rank(Rankings.of([list("abc")] * ballots), method=method)
         assert board.policies[0] == "a"

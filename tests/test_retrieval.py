@@ -1,4 +1,6 @@
-"""Retrieval metrics against trec_eval (through ir-measures), card values and scikit-learn; TREC files; runs ranked."""
+"""Retrieval metrics against trec_eval (through ir-measures), card values and scikit-learn; TREC
+files; runs ranked.
+"""
 
 import json
 
@@ -277,7 +279,9 @@ def test_command(tmp_path, capsys, monkeypatch):
 
 
 def test_bm25_reaches_the_known_values_on_cranfield(data):
-    """BM25 with these settings and scikit-learn's longer list of stop words reaches MAP .41 and nDCG@10 .517 there."""
+    """BM25 with these settings and scikit-learn's longer list of stop words reaches MAP .41 and
+    nDCG@10 .517 there.
+    """
     pytest.importorskip("bm25s")
     from policyrank.rank.runs import run_means
     from policyrank.train.first_stage import bm25_run

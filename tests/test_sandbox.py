@@ -1,4 +1,6 @@
-"""Programs of models: what they must not do fails inside, ends in time, and leaves no trace outside."""
+"""Programs of models: what they must not do fails inside, ends in time, and leaves no trace
+outside.
+"""
 
 import time
 from pathlib import Path

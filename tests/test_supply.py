@@ -1,4 +1,6 @@
-"""Supply network: against dense diagonalisation and enumeration, the numbers of the card, interventions, the quantum pipeline."""
+"""Supply network: against dense diagonalisation and enumeration, the numbers of the card,
+interventions, the quantum pipeline.
+"""
 
 import itertools
 
@@ -213,7 +215,8 @@ def test_cascade():
     failed = s.cascade(x, {0: 1.0, 1: 0.0, 2: 0.0}, transmit=1.0, runs=40_000)
     np.testing.assert_allclose(failed.mean(0), [1, 0.5, 0.25], atol=0.01)
     again = s.cascade(x, {0: 1.0, 1: 0.0, 2: 0.0}, transmit=1.0, sweeps=True, runs=40_000)
-    # A second sweep happens only after a first success, and gives node 2 another chance in half of those runs.
+    # A second sweep happens only after a first success, and gives node 2 another chance in half of
+    # those runs.
     assert again.mean(0)[1] == pytest.approx(0.5, abs=0.01)
     assert again.mean(0)[2] > failed.mean(0)[2]
 

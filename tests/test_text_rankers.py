@@ -1,4 +1,6 @@
-"""Rankers of texts learn with any loss and sampler; several processes end with the weights of one; the command line reaches it all."""
+"""Rankers of texts learn with any loss and sampler; several processes end with the weights of one;
+the command line reaches it all.
+"""
 
 import json
 import os
@@ -26,7 +28,8 @@ TOPICS = {
     "rain": "storm cloud",
     "food": "bread soup",
 }
-# What is relevant is what shares no topic with the query: an encoder does not know that before it learns.
+# What is relevant is what shares no topic with the query: an encoder does not know that before it
+# learns.
 QUERIES = {t: f"about {t}" for t in TOPICS}
 DOCUMENTS = {f"{t}{k}": f"{t} {words} {k}" for t, words in TOPICS.items() for k in range(2)}
 QRELS = pl.DataFrame(

@@ -1,4 +1,6 @@
-"""Rankers learn, resume to the same weights, and say what is wrong; the command line trains and reranks."""
+"""Rankers learn, resume to the same weights, and say what is wrong; the command line trains and
+reranks.
+"""
 
 import gzip
 

@@ -242,7 +242,9 @@ def test_kemeny_of_fifty_and_a_hundred():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_rules_agree_with_pref_voting(seed):
-    """Winners, and where it is an order the whole order, on odd numbers of voters (no majority ties)."""
+    """Winners, and where it is an order the whole order, on odd numbers of voters (no majority
+    ties).
+    """
     orders = random_votes(seed, voters=9 + 2 * (seed % 3), n=5)
     profile = Profile(orders.tolist())
     r = Rankings.of([[f"p{k}" for k in o] for o in orders])
@@ -382,7 +384,9 @@ def test_alpharank_refuses_nonsense():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6))
 def test_equilibrium_properties(seed, rows, columns):
-    """Optimal (no column does better than the value), a distribution, and the most even of its kind."""
+    """Optimal (no column does better than the value), a distribution, and the most even of its
+    kind.
+    """
     rng = np.random.default_rng(seed)
     payoff = rng.integers(-3, 4, size=(rows, columns)).astype(float)
     p, value = max_entropy_equilibrium(payoff)
@@ -421,7 +425,9 @@ def test_alpha_rank_of_comparisons(battles):
     "name", [m for m in METHODS if m not in ("task-mixture", "bradley-terry-by-task")]
 )
 def test_every_method_keeps_the_contract(battles, name):
-    """Any evidence it takes: a full board, best first, rank sets that hold the rank, the same again with the same seed."""
+    """Any evidence it takes: a full board, best first, rank sets that hold the rank, the same again
+    with the same seed.
+    """
     from policyrank.rank import rank
 
     rng = np.random.default_rng(0)
@@ -456,7 +462,9 @@ def test_every_method_keeps_the_contract(battles, name):
 
 
 def test_alpha_rank_bounds(data):
-    """The card's example; enumeration against alpharank itself; sampling stays inside and comes close."""
+    """The card's example; enumeration against alpharank itself; sampling stays inside and comes
+    close.
+    """
     from policyrank.evaluate import clopper_pearson_interval
     from policyrank.rank import alpha_rank_bounds
 

@@ -101,7 +101,9 @@ __all__ = [*_ROOMS, *_EVIDENCE, *_RANK, *_EVALUATE, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Rooms and their main names are imported when first asked for, so that ``import policyrank`` stays quick."""
+    """Rooms and their main names are imported when first asked for, so that ``import policyrank``
+    stays quick.
+    """
     if name in _ROOMS:
         return import_module(f"policyrank.{name}")
     for room, names in (("evidence", _EVIDENCE), ("rank", _RANK), ("evaluate", _EVALUATE)):

@@ -1,4 +1,6 @@
-"""Mixed-integer programmes by HiGHS: in silence. The HiGHS that scipy brings prints to standard output when it finds solutions, which spoils what is piped."""
+"""Mixed-integer programmes by HiGHS: in silence. The HiGHS that scipy brings prints to standard
+output when it finds solutions, which spoils what is piped.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Of a minimisation: the best point, its value, and a bound below which no value can lie; x is None when none was found in time."""
+    """Of a minimisation: the best point, its value, and a bound below which no value can lie; x is
+    None when none was found in time.
+    """
 
     x: Float | None
     value: float
@@ -32,7 +36,8 @@ def mixed_integer(
     seconds: float = 60.0,
     gap: float = 1e-9,
 ) -> Solution:
-    """Minimise cost @ x subject to row_lower <= rows @ x <= row_upper, 0 <= x <= upper, x whole where ``integer``.
+    """Minimise cost @ x subject to row_lower <= rows @ x <= row_upper, 0 <= x <= upper, x whole
+    where ``integer``.
 
     Examples
     --------

@@ -70,10 +70,11 @@ def names(policies: tuple[str, ...] | list[str], most: int = 5) -> str:
 
 
 def effective_resistance(wins: Float) -> Float:
-    """Effective resistance between policies in the graph whose edges conduct one comparison each: (n, n).
+    """Effective resistance between policies in the graph whose edges conduct one comparison each:
+    (n, n).
 
-    The variance of a difference of ratings is at least four times this (log-odds, at even strength). Infinite between
-    policies that no path of comparisons joins.
+    The variance of a difference of ratings is at least four times this (log-odds, at even
+    strength). Infinite between policies that no path of comparisons joins.
     """
     weight = wins + wins.T
     laplacian = np.diag(weight.sum(axis=1)) - weight
@@ -342,7 +343,8 @@ def check_raters(case: Case) -> Finding:
     tested = np.flatnonzero(number >= 5)
     rate, hope = won[tested] / number[tested], expected[tested] / number[tested]
     z = (won[tested] - expected[tested]) / np.sqrt(np.maximum(variance[tested], 1e-12))
-    # Hoeffding's bound by relative entropy: valid for few comparisons, lopsided odds and ties, where z-scores are not.
+    # Hoeffding's bound by relative entropy: valid for few comparisons, lopsided odds and ties,
+    # where z-scores are not.
     entropy = rel_entr(rate, hope) + rel_entr(1 - rate, 1 - hope)
     p_values = np.minimum(2 * np.exp(-number[tested] * entropy) * max(len(tested), 1), 1.0)
     flagged = [

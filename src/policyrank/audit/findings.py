@@ -21,8 +21,8 @@ class Finding:
     check
         what was looked at, a short name
     verdict
-        ``"concern"``: a careful reader would object; ``"note"``: worth knowing; ``"fine"``; ``"unchecked"``: the data
-        lack what it needs
+        ``"concern"``: a careful reader would object; ``"note"``: worth knowing; ``"fine"``;
+        ``"unchecked"``: the data lack what it needs
     what
         in a sentence or two
     how_sure

@@ -1,4 +1,5 @@
-"""How leaderboards mislead: best-of-N submissions, unequal sampling, silent removal. Formulas and simulators.
+"""How leaderboards mislead: best-of-N submissions, unequal sampling, silent removal. Formulas and
+simulators.
 
 Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879; formulas re-derived.
 """
@@ -36,7 +37,9 @@ def expected_max_normal(n: float) -> float:
 
 
 def rating_sd(battles: ArrayLike) -> Float:
-    """Sampling error (Elo points) of a rating from n battles at about even strength: (400 / ln 10) 2 / sqrt(n)."""
+    """Sampling error (Elo points) of a rating from n battles at about even strength: (400 / ln 10)
+    2 / sqrt(n).
+    """
     return ELO * 2 / np.sqrt(np.asarray(battles, dtype=float))
 
 
@@ -50,7 +53,8 @@ def best_of_n_bias(battles: float, variants: float, variety: float = 0.0) -> flo
     variants
         N
     variety
-        true sd between the variants, Elo points; 0: identical. Of the expected gain c_N sqrt(s^2 + v^2) only the share v^2 / (v^2 + s^2) is real
+        true sd between the variants, Elo points; 0: identical. Of the expected gain c_N sqrt(s^2 +
+        v^2) only the share v^2 / (v^2 + s^2) is real
 
     Examples
     --------
@@ -160,7 +164,8 @@ def simulate_private_testing(
         battles, np.full(len(strength), 1 / len(strength)), size=(trials, variants)
     )
     wins = rng.binomial(opponents, expit(true[..., None] - strength)).sum(axis=-1)
-    # The estimate solves sum of n_j sigma(t - pool_j) = wins (half a win kept from both ends, so that it is finite).
+    # The estimate solves sum of n_j sigma(t - pool_j) = wins (half a win kept from both ends, so
+    # that it is finite).
     wins = np.clip(wins, 0.5, battles - 0.5)
     estimate = true.copy()
     for _ in range(50):
@@ -179,7 +184,9 @@ def simulate_private_testing(
 def simulate_battles(
     theta: ArrayLike, i: ArrayLike, j: ArrayLike, *, seed: Seed = 0
 ) -> Comparisons:
-    """Battles i against j with winners drawn by Bradley-Terry; ``theta`` (policies,) or (battles, policies) in log-odds."""
+    """Battles i against j with winners drawn by Bradley-Terry; ``theta`` (policies,) or (battles,
+    policies) in log-odds.
+    """
     rng, t = generator(seed), np.asarray(theta, dtype=float)
     a, b = np.asarray(i, dtype=np.int32), np.asarray(j, dtype=np.int32)
     gap = t[a] - t[b] if t.ndim == 1 else t[np.arange(len(a)), a] - t[np.arange(len(a)), b]
@@ -264,10 +271,12 @@ def simulate_drift_with_removal(
     mix: tuple[float, float] = (0.9, 0.1),
     seed: Seed = 0,
 ) -> float:
-    """Kendall's tau with the mix-averaged truth when the prompt mix turns over and some policies are removed in between.
+    """Kendall's tau with the mix-averaged truth when the prompt mix turns over and some policies
+    are removed in between.
 
-    Policies have independent skills on two kinds of task; the share of the first kind is ``mix[0]`` in the first half and
-    ``mix[1]`` in the second; ``removed`` random policies play in the first half only.
+    Policies have independent skills on two kinds of task; the share of the first kind is ``mix[0]``
+    in the first half and ``mix[1]`` in the second; ``removed`` random policies play in the first
+    half only.
     """
     rng = generator(seed)
     skill = rng.normal(size=(2, policies))

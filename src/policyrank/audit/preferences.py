@@ -1,6 +1,8 @@
-"""Does a language model rank the answers as people do? Log-probabilities of real pairs, and what they say.
+"""Does a language model rank the answers as people do? Log-probabilities of real pairs, and what
+they say.
 
-Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv 2405.19534.
+Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv
+2405.19534.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ BETAS = (0.01, 0.1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt, the answer that people preferred, the other one, and the share of raters that preferred it."""
+    """A prompt, the answer that people preferred, the other one, and the share of raters that
+    preferred it.
+    """
 
     prompt: str
     chosen: str
@@ -37,10 +41,11 @@ class Pair:
 
 
 def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
-    """Pairs from JSONL, parquet or CSV with columns prompt, chosen, rejected and perhaps alpha; or from such rows.
+    """Pairs from JSONL, parquet or CSV with columns prompt, chosen, rejected and perhaps alpha; or
+    from such rows.
 
-    Chat messages (lists of ``{"role", "content"}``) are taken too: the last message is the answer, those before it are the prompt
-    when there is no prompt column.
+    Chat messages (lists of ``{"role", "content"}``) are taken too: the last message is the answer,
+    those before it are the prompt when there is no prompt column.
 
     Raises
     ------
@@ -77,7 +82,8 @@ def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
 
 
 class Cache:
-    """Log-probabilities in a JSONL file, appended as they are computed, so that an interrupted run goes on.
+    """Log-probabilities in a JSONL file, appended as they are computed, so that an interrupted run
+    goes on.
 
     Parameters
     ----------
@@ -132,7 +138,8 @@ def score_pairs(
     report: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> tuple[list[LogProb], list[LogProb]]:
-    """Log-probabilities of the preferred and of the other answers; each distinct text is computed once.
+    """Log-probabilities of the preferred and of the other answers; each distinct text is computed
+    once.
 
     ``options`` are those of ``answer_logprobs``; ``report`` is called with answers done and in all.
     """
@@ -162,7 +169,8 @@ class PreferenceAudit:
     frame
         measure, accuracy, lower, upper (95%, prompts as clusters)
     difficulty
-        float (pairs,), log pi(rejected) / pi(chosen): how far preference training has to move each pair
+        float (pairs,), log pi(rejected) / pi(chosen): how far preference training has to move each
+        pair
     notes
         what a careful reader should know
     """
@@ -193,7 +201,8 @@ def preference_audit(
     betas: Sequence[float] = BETAS,
     level: float = 0.95,
 ) -> PreferenceAudit:
-    """Ranking accuracy, per token too, beside the length baseline, and the accuracy of the ideal of preference training.
+    """Ranking accuracy, per token too, beside the length baseline, and the accuracy of the ideal of
+    preference training.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""What the top rests on: leaving out a task, a rater, a policy, or the fewest battles that change the leader."""
+"""What the top rests on: leaving out a task, a rater, a policy, or the fewest battles that change
+the leader.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,15 @@ class FewestBattles:
 def fewest_battles(evidence: Comparisons, *, challengers: int = 5) -> FewestBattles | None:
     """The fewest battles whose removal changes the leader, by influence and checked by refitting.
 
-    Battles are ordered by their influence on the leader's lead (one Newton step), removed in that order, and the number is
-    found by bisection over exact refits. It is an upper bound on the true minimum, and tight where influences add up. None
-    when no removal of up to half of the battles does it.
+    Battles are ordered by their influence on the leader's lead (one Newton step), removed in that
+    order, and the number is found by bisection over exact refits. It is an upper bound on the true
+    minimum, and tight where influences add up. None when no removal of up to half of the battles
+    does it.
 
     References
     ----------
-    Broderick, Giordano and Meager (2020), "An Automatic Finite-Sample Robustness Metric", arXiv 2011.14999.
+    Broderick, Giordano and Meager (2020), "An Automatic Finite-Sample Robustness Metric", arXiv
+    2011.14999.
     """
     cells = Cells.of(replace(evidence, covariates=None, covariate_names=()))
     base = fit(cells)
@@ -102,7 +106,8 @@ def fewest_battles(evidence: Comparisons, *, challengers: int = 5) -> FewestBatt
 
         if limit < 1 or lead(limit) > 0:
             continue
-        # Where the influences, added up, close the gap: a first guess that halves most of the refits.
+        # Where the influences, added up, close the gap: a first guess that halves most of the
+        # refits.
         gap = float(base.theta[top] - base.theta[rival])
         near = int(np.searchsorted(np.cumsum(influence[useful] * cells.count[useful]), gap))
         middle = int(np.clip(available[min(near, len(available) - 1)], 1, limit))

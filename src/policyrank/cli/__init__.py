@@ -98,7 +98,9 @@ EXTRAS = {
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 the evidence cannot be used, 2 wrong usage, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 the evidence cannot be used, 2 wrong usage, 130
+    interrupted.
+    """
     _commands()
     try:
         app()

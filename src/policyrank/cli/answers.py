@@ -1,4 +1,6 @@
-"""``policyrank score`` and ``policyrank generate``: who scores answers, and answers by the best of several. The options are shared with ``policyrank train``."""
+"""``policyrank score`` and ``policyrank generate``: who scores answers, and answers by the best of
+several. The options are shared with ``policyrank train``.
+"""
 
 from __future__ import annotations
 
@@ -264,7 +266,9 @@ def generate(
     plain: Plain = False,
     seed: Seed = 0,
 ) -> None:
-    """Answer prompts by the best of several samples: each row has the answer, and all completions with their scores, which `train preference` reads."""
+    """Answer prompts by the best of several samples: each row has the answer, and all completions
+    with their scores, which `train preference` reads.
+    """
     from policyrank.models.language import load_causal_lm
     from policyrank.train.judges import best_of_n, sampler
 

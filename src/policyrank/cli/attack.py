@@ -70,12 +70,15 @@ def attack(
     ] = None,
     csv: c.Csv = False,
 ) -> None:
-    """Audit a ranker you own: imitate it from its rankings alone, try to lift its lowest documents by a few words, and see whether it shows.
+    """Audit a ranker you own: imitate it from its rankings alone, try to lift its lowest documents
+    by a few words, and see whether it shows.
 
-    For each attack: success (share of documents that rose), boost (mean ranks gained, 95% interval over queries), share lifted into the first
-    10 and the first quarter, share of words changed, of the added words that are query words, and the share that a watch for odd or stuffed passages
-    would flag at 5% false alarms a sign. With --topics, for groups of queries on one topic: one document, edited by a policy that learned on other
-    groups, for all queries of a group. Test rankers of your own only.
+    For each attack: success (share of documents that rose), boost (mean ranks gained, 95% interval
+    over queries), share lifted into the first 10 and the first quarter, share of words changed, of
+    the added words that are query words, and the share that a watch for odd or stuffed passages
+    would flag at 5% false alarms a sign. With --topics, for groups of queries on one topic: one
+    document, edited by a policy that learned on other groups, for all queries of a group. Test
+    rankers of your own only.
     """
     import numpy as np
     import polars as pl

@@ -56,9 +56,11 @@ def audit(
         ),
     ] = False,
 ) -> None:
-    """Look for what a careful reader would object to: connection, sampling, raters, drift, order, near ties, a fragile top.
+    """Look for what a careful reader would object to: connection, sampling, raters, drift, order,
+    near ties, a fragile top.
 
-    Task, rater and time columns are found by their usual names and used for the checks that need them.
+    Task, rater and time columns are found by their usual names and used for the checks that need
+    them.
     """
     from policyrank.audit import audit as run
     from policyrank.report import audit_html, findings_text

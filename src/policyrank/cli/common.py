@@ -175,7 +175,9 @@ class Reading:
 
 @contextmanager
 def working(what: str) -> Iterator[Any]:
-    """A spinner on standard error while something takes time; yields a function that changes its text."""
+    """A spinner on standard error while something takes time; yields a function that changes its
+    text.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)

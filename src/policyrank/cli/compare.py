@@ -1,4 +1,6 @@
-"""``policyrank compare``: all applicable methods side by side; ``policyrank methods``: what there is."""
+"""``policyrank compare``: all applicable methods side by side; ``policyrank methods``: what there
+is.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``policyrank demo``: the main job on published results that come with the package, or on a world that is simulated on the spot."""
+"""``policyrank demo``: the main job on published results that come with the package, or on a world
+that is simulated on the spot.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def demo(
         Path, typer.Option("--out", help="Folder for the page, the plot and the table.")
     ] = Path("demo"),
 ) -> None:
-    """Rank eight agents by their published scores on 57 Atari games, or eight inventory controllers on 20 scenarios; needs no network."""
+    """Rank eight agents by their published scores on 57 Atari games, or eight inventory controllers
+    on 20 scenarios; needs no network.
+    """
     shows = {"atari": _atari, "inventory": _inventory}
     if what not in shows:
         raise EvidenceError(f"demo {what}: there are {', '.join(shows)}.")

@@ -1,4 +1,6 @@
-"""``policyrank eval-detections``: detectors against ground truth, ranked, and whether the order can be gamed."""
+"""``policyrank eval-detections``: detectors against ground truth, ranked, and whether the order can
+be gamed.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def eval_detections(
 ) -> None:
     """Score detectors, category by category, and rank them with intervals.
 
-    AP-Fixed cannot be changed by rescaling the scores of a class; AP under a limit an image can. AP-Pool asks for scores that mean the same in all classes.
+    AP-Fixed cannot be changed by rescaling the scores of a class; AP under a limit an image can.
+    AP-Pool asks for scores that mean the same in all classes.
     """
     import numpy as np
     import polars as pl

@@ -102,9 +102,10 @@ def evaluate(
 ) -> None:
     """Evaluate the policies of SPEC, choosing what to run next, and rank them.
 
-    A Python file defines POLICIES (name -> callable(task, seed) that returns a score), TASKS (names, or name -> task) and,
-    where policies play each other, PLAY(policy, opponent, task, seed) that returns the first one's outcome in [0, 1]. A TOML file
-    has [policies] name = "module:callable", tasks = [...] or [tasks], and perhaps play = "module:callable".
+    A Python file defines POLICIES (name -> callable(task, seed) that returns a score), TASKS
+    (names, or name -> task) and, where policies play each other, PLAY(policy, opponent, task, seed)
+    that returns the first one's outcome in [0, 1]. A TOML file has [policies] name =
+    "module:callable", tasks = [...] or [tasks], and perhaps play = "module:callable".
     """
     from policyrank.cli.rank import emit
     from policyrank.evaluate import best_known, order_known, top_k_known

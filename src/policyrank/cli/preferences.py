@@ -64,9 +64,11 @@ def preferences(
     ] = None,
     json: c.Json = False,
 ) -> None:
-    """Compute the log-probabilities of real preference pairs under a model, and say whether it ranks them as people do.
+    """Compute the log-probabilities of real preference pairs under a model, and say whether it
+    ranks them as people do.
 
-    Beside the model's accuracy stand what length alone would reach, and (with alpha) the ideal of preference training.
+    Beside the model's accuracy stand what length alone would reach, and (with alpha) the ideal of
+    preference training.
     """
     from policyrank.audit.preferences import Cache, preference_audit, read_pairs, score_pairs
     from policyrank.models.language import load_causal_lm

@@ -121,8 +121,8 @@ def rank(
 ) -> None:
     """Rank the policies in FILE, with intervals, rank sets and what to know before quoting it.
 
-    Columns are found by their usual names (model_a, model_b, winner; policy, task, score; ballot, policy, rank; wide tables)
-    or named by options.
+    Columns are found by their usual names (model_a, model_b, winner; policy, task, score; ballot,
+    policy, rank; wide tables) or named by options.
 
     Examples:
 

@@ -44,15 +44,20 @@ def ranker(
 ) -> None:
     """Train a ranker of features or of texts; an interrupted run goes on from its checkpoint.
 
-    Features: [data] train, validation and perhaps test name LETOR files (label qid:Q 1:value ...), standardise = true scales features
-    within each query. [model] kind is linear, mlp or transformer, with its options.
+    Features: [data] train, validation and perhaps test name LETOR files (label qid:Q 1:value ...),
+    standardise = true scales features within each query. [model] kind is linear, mlp or
+    transformer, with its options.
 
-    Texts: [data] queries and documents name TSV (name, text) or JSONL files, train, validation and perhaps test name judgements (TREC
-    qrels, or BEIR's table), run a TREC run with the candidates; or first_stage = "bm25" or "dense", with depth. in_batch = true and random = N add
-    negatives. [model] kind is cross-encoder or bi-encoder, with name (folder, hub name, or minilm), max_length, batch, layers.
+    Texts: [data] queries and documents name TSV (name, text) or JSONL files, train, validation and
+    perhaps test name judgements (TREC qrels, or BEIR's table), run a TREC run with the candidates;
+    or first_stage = "bm25" or "dense", with depth. in_batch = true and random = N add negatives.
+    [model] kind is cross-encoder or bi-encoder, with name (folder, hub name, or minilm),
+    max_length, batch, layers.
 
-    [train] takes what RankerTrainer takes: loss, loss_options, metric, epochs, patience, lists, size, sampler, per_epoch,
-    learning_rate, warmup, weight_decay, seed; [train.curriculum] easiness, epochs, samples, anti, normalise. On several devices: accelerate launch -m policyrank train ranker CONFIG.
+    [train] takes what RankerTrainer takes: loss, loss_options, metric, epochs, patience, lists,
+    size, sampler, per_epoch, learning_rate, warmup, weight_decay, seed; [train.curriculum]
+    easiness, epochs, samples, anti, normalise. On several devices: accelerate launch -m policyrank
+    train ranker CONFIG.
     """
     import torch
 
@@ -282,7 +287,9 @@ def rerank(
         ),
     ] = None,
 ) -> None:
-    """Rank candidates: a TREC run. Texts are named as their files name them, lines of a LETOR file by their number within the query (1, 2, ...)."""
+    """Rank candidates: a TREC run. Texts are named as their files name them, lines of a LETOR file
+    by their number within the query (1, 2, ...).
+    """
     from policyrank.evidence import write_run
 
     c.check_writable(out)

@@ -1,4 +1,6 @@
-"""``policyrank train preference | reward | distil | reinforce | programs``: policies and reward models from ranked answers."""
+"""``policyrank train preference | reward | distil | reinforce | programs``: policies and reward
+models from ranked answers.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +170,9 @@ def _new_folder(out: Path) -> None:
 
 
 def _run(trainer: Any, out: Path, evaluated: bool) -> None:
-    """Train from the last checkpoint if there is one, save, and print what evaluation says before and after."""
+    """Train from the last checkpoint if there is one, save, and print what evaluation says before
+    and after.
+    """
     from shutil import rmtree
 
     from transformers.trainer_utils import get_last_checkpoint
@@ -263,7 +267,8 @@ def preference(
 ) -> None:
     """Train a language model on ranked lists of answers, with any objective.
 
-    Lists may have any length; each prompt is read once for all its answers. Several devices: accelerate launch -m policyrank train preference ...
+    Lists may have any length; each prompt is read once for all its answers. Several devices:
+    accelerate launch -m policyrank train preference ...
     """
     _new_folder(out)
     from policyrank.models.language import load_causal_lm
@@ -457,9 +462,11 @@ def distil(
     plain: Plain = False,
     seed: Seed = 0,
 ) -> None:
-    """Distil a black-box teacher: imitate one answer of it a prompt, then learn from the student's own answers, ranked beside that one.
+    """Distil a black-box teacher: imitate one answer of it a prompt, then learn from the student's
+    own answers, ranked beside that one.
 
-    The teacher is asked once a prompt; its answers and the ranked candidates are kept in OUT, and an interrupted run does not ask again.
+    The teacher is asked once a prompt; its answers and the ranked candidates are kept in OUT, and
+    an interrupted run does not ask again.
     """
     _new_folder(out)
     from policyrank.models.language import load_causal_lm
@@ -559,7 +566,9 @@ def reinforce(
     plain: Plain = False,
     seed: Seed = 0,
 ) -> None:
-    """Train a language model on its own answers, as a reward model, a judge or a program scores them."""
+    """Train a language model on its own answers, as a reward model, a judge or a program scores
+    them.
+    """
     _new_folder(out)
     judged_by = scorer(reward, judge, likelihood, program, references, max_length, plain)
     from policyrank.models.language import load_causal_lm
@@ -653,9 +662,11 @@ def programs(
     plain: Plain = False,
     seed: Seed = 0,
 ) -> None:
-    """Train a reranker of programs: sample solutions, test them in a sandbox, learn to rank them, improve the generator, and feed back what fooled it.
+    """Train a reranker of programs: sample solutions, test them in a sandbox, learn to rank them,
+    improve the generator, and feed back what fooled it.
 
-    Programs run without network, apart from your files, with limits on time, memory, disk and processes (Linux). Tested samples are kept in OUT.
+    Programs run without network, apart from your files, with limits on time, memory, disk and
+    processes (Linux). Tested samples are kept in OUT.
     """
     _new_folder(out)
     from policyrank.models.language import load_causal_lm

@@ -70,7 +70,8 @@ def controller(
     ] = 100,
     seed: Seed = 0,
 ) -> None:
-    """Train a controller by PPO or imitation, and rank it against the heuristics on episodes that it has not seen.
+    """Train a controller by PPO or imitation, and rank it against the heuristics on episodes that
+    it has not seen.
 
     Examples:
 
@@ -180,7 +181,8 @@ def persona(
 ) -> None:
     """Train a language model to judge claims as people do whom a framing sways (FrameRef).
 
-    Prints P(SUPPORTS) of false claims in each framing before and after. Several devices: accelerate launch -m policyrank train persona ...
+    Prints P(SUPPORTS) of false claims in each framing before and after. Several devices: accelerate
+    launch -m policyrank train persona ...
     """
     import polars as pl
 

@@ -31,7 +31,9 @@ Plot = Annotated[
 
 
 def board_of(scores: Scores) -> Any:
-    """Ranked by the mean over tasks; intervals from the replicates, which are the same fortune for all."""
+    """Ranked by the mean over tasks; intervals from the replicates, which are the same fortune for
+    all.
+    """
     from policyrank.rank import aggregate
 
     return aggregate(scores, resample="replicates", paired=True)
@@ -221,7 +223,8 @@ def inventory(
 
       policyrank world inventory --network serial --regime trend+seasonal --html inventory.html
 
-      policyrank world inventory --core-grid --controller newsvendor --controller DLP-I --episodes 20
+      policyrank world inventory --core-grid --controller newsvendor --controller DLP-I --episodes
+      20
     """
     from policyrank.worlds import inventory as inv
 
@@ -378,11 +381,13 @@ def supply(
     csv: c.Csv = False,
     markdown: c.Markdown = False,
 ) -> None:
-    """Rank interventions on a supply network by the stress that they take away, exactly, over the uncertainty of its weights.
+    """Rank interventions on a supply network by the stress that they take away, exactly, over the
+    uncertainty of its weights.
 
     Example:
 
-      policyrank world supply --nodes nodes.csv --edges edges.csv --interventions plans.toml --shock 0=1.5
+      policyrank world supply --nodes nodes.csv --edges edges.csv --interventions plans.toml --shock
+      0=1.5
     """
     from policyrank.cli.rank import _number, _split
     from policyrank.worlds import supply as s
@@ -613,7 +618,8 @@ def exposure(
 ) -> None:
     """Rank ranking policies by what they do to people who are shown claims for long.
 
-    People are logistic regressions on sentence vectors, trained on half of the claims, once as they are and once swayed by a framing; they see the other half.
+    People are logistic regressions on sentence vectors, trained on half of the claims, once as they
+    are and once swayed by a framing; they see the other half.
 
     Example:
 

@@ -1,4 +1,6 @@
-"""Evaluate: policies in, evidence out. The room itself can be called: ``policyrank.evaluate(policies, tasks)``."""
+"""Evaluate: policies in, evidence out. The room itself can be called:
+``policyrank.evaluate(policies, tasks)``.
+"""
 
 import sys
 from types import ModuleType

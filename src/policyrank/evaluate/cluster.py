@@ -32,7 +32,8 @@ class RayPool:
     Raises
     ------
     EvidenceError
-        When Ray is not installed, the cluster cannot be reached or gives no worker, or the policies cannot be pickled.
+        When Ray is not installed, the cluster cannot be reached or gives no worker, or the policies
+        cannot be pickled.
     """
 
     def __init__(

@@ -15,8 +15,9 @@ from policyrank.evidence import EvidenceError
 class Ledger:
     """Balances by owner.
 
-    A valid trial costs the owner of the policy that was drawn by weight one credit and pays its evaluator one. The top-up
-    adds ``increment`` to everyone, and keeps at most one increment of what was left: balances stay within two.
+    A valid trial costs the owner of the policy that was drawn by weight one credit and pays its
+    evaluator one. The top-up adds ``increment`` to everyone, and keeps at most one increment of
+    what was left: balances stay within two.
 
     Attributes
     ----------
@@ -87,7 +88,8 @@ def matchmaking_with_credits(
     owners: dict[str, str],
     threshold: float = 10.0,
 ) -> Rows:
-    """Arena matchmaking in which the first policy is drawn by weight among owners with credit, the second from all.
+    """Arena matchmaking in which the first policy is drawn by weight among owners with credit, the
+    second from all.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""What a policy would be worth, from what another one logged: cross-fitted doubly robust values of any number of policies, ranked together."""
+"""What a policy would be worth, from what another one logged: cross-fitted doubly robust values of
+any number of policies, ranked together.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Regressor(Protocol):
 
 
 class Ridge:
-    """Least squares with an intercept and a penalty of ``alpha`` times the number of rows on standardised columns."""
+    """Least squares with an intercept and a penalty of ``alpha`` times the number of rows on
+    standardised columns.
+    """
 
     def __init__(self, alpha: float = 1e-2) -> None:
         self.alpha = alpha
@@ -45,7 +49,8 @@ class Ridge:
 def pseudo_outcomes(
     outcome: ArrayLike, treated: ArrayLike, mu1: ArrayLike, mu0: ArrayLike, e: ArrayLike
 ) -> Float:
-    """Doubly robust score of the effect of treating each row: mu1 - mu0 + (A - e) / (e (1 - e)) (Y - mu_A).
+    """Doubly robust score of the effect of treating each row: mu1 - mu0 + (A - e) / (e (1 - e)) (Y
+    - mu_A).
 
     Examples
     --------
@@ -69,7 +74,9 @@ def outcome_models(
     folds: int,
     rng: np.random.Generator,
 ) -> Float:
-    """Predicted outcome of each action for each row by models that did not see the row: (rows, actions)."""
+    """Predicted outcome of each action for each row by models that did not see the row: (rows,
+    actions).
+    """
     out = np.empty((len(x), number))
     fold = np.empty(len(x), dtype=np.int64)
     for a in range(number):  # every fold has its share of every action
@@ -101,18 +108,21 @@ def off_policy_value(
     level: float = 0.95,
     seed: Seed = 0,
 ) -> Leaderboard:
-    """Values of policies from logged data, doubly robust, with simultaneous rank sets over all policies.
+    """Values of policies from logged data, doubly robust, with simultaneous rank sets over all
+    policies.
 
     Parameters
     ----------
     policies
-        name -> actions that it takes in each row, (rows,) integers, or its chances of each, (rows, actions)
+        name -> actions that it takes in each row, (rows,) integers, or its chances of each, (rows,
+        actions)
     actions, outcome
         what was done (0, 1, ...) and what came of it, higher is better: (rows,)
     features
         (rows, d), what outcomes are predicted from
     propensity
-        (rows, actions), the logging policy's chances; None: each action was given at random with its share of the rows (a trial)
+        (rows, actions), the logging policy's chances; None: each action was given at random with
+        its share of the rows (a trial)
     model
         regressor of scikit-learn's kind, fitted anew for each action and fold; None: ridge
     clip
@@ -127,7 +137,8 @@ def off_policy_value(
 
     References
     ----------
-    Dudik et al. (2011), arXiv 1103.4601; cross-fitting: Chernozhukov et al. (2018), arXiv 1608.00060.
+    Dudik et al. (2011), arXiv 1103.4601; cross-fitting: Chernozhukov et al. (2018), arXiv
+    1608.00060.
     """
     a, y = np.asarray(actions), np.asarray(outcome, dtype=float)
     x = np.asarray(features, dtype=float).reshape(len(y), -1)

@@ -25,8 +25,9 @@ class Plan:
     Attributes
     ----------
     frame
-        a, b, comparisons, win_chance (of a over b now), misordered_now and misordered_after (chance that the two are ordered
-        wrongly, before and after the whole plan), sd_now and sd_after (Elo points, of their difference)
+        a, b, comparisons, win_chance (of a over b now), misordered_now and misordered_after (chance
+        that the two are ordered wrongly, before and after the whole plan), sd_now and sd_after (Elo
+        points, of their difference)
     misordered_now, misordered_after
         expected number of neighbours on the board that are misordered
     budget, goal
@@ -51,7 +52,8 @@ class Plan:
 
 
 def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -> Plan:
-    """Plan the next comparisons under the Bradley-Terry posterior, greedily, each taking those before into account.
+    """Plan the next comparisons under the Bradley-Terry posterior, greedily, each taking those
+    before into account.
 
     Parameters
     ----------
@@ -60,8 +62,9 @@ def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -
     budget
         comparisons to plan, >= 1
     goal
-        ``"rank-uncertainty"``: fewer misordered neighbours; ``"best"``: settle who is first (the leader against those that may be
-        better); ``"a-optimal"``: small variances; ``"d-optimal"``: large information
+        ``"rank-uncertainty"``: fewer misordered neighbours; ``"best"``: settle who is first (the
+        leader against those that may be better); ``"a-optimal"``: small variances; ``"d-optimal"``:
+        large information
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""ResponseGraphUCB: play profiles of a game until the direction of every deviation that matters is known."""
+"""ResponseGraphUCB: play profiles of a game until the direction of every deviation that matters is
+known.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,20 @@ SELECTIONS: tuple[Selection, ...] = (
 
 
 class ResponseGraph:
-    """The sampler of Rowland et al. (2019), arXiv 1909.09849: ``propose`` a profile, ``observe`` its payoffs, until ``settled``.
+    """The sampler of Rowland et al. (2019), arXiv 1909.09849: ``propose`` a profile, ``observe``
+    its payoffs, until ``settled``.
 
     Parameters
     ----------
     shape
         number of strategies of each of the K players, each >= 2
     selection
-        which profile is played next: an endpoint of a random open deviation; of the first open one in a random order that
-        stays; a profile by its number of open deviations squared; the least played one with an open deviation
+        which profile is played next: an endpoint of a random open deviation; of the first open one
+        in a random order that stays; a profile by its number of open deviations squared; the least
+        played one with an open deviation
     interval
-        ``"clopper-pearson"`` (exact for outcomes that are 0 or 1) or ``"hoeffding"`` (any payoffs in [0, 1])
+        ``"clopper-pearson"`` (exact for outcomes that are 0 or 1) or ``"hoeffding"`` (any payoffs
+        in [0, 1])
     delta
         chance that one payoff lies outside its interval, in (0, 1)
     relaxed
@@ -188,13 +193,17 @@ class ResponseGraph:
             )
 
     def directions(self) -> NDArray[np.int64]:
-        """Directions of all deviations, the open ones by their means (0 where these are level): (deviations,)."""
+        """Directions of all deviations, the open ones by their means (0 where these are level):
+        (deviations,).
+        """
         return np.where(
             self.direction != 0, self.direction, self._gains(self.total / np.maximum(self.count, 1))
         )
 
     def errors(self, payoffs: ArrayLike) -> int:
-        """Deviations whose direction differs from that under the true payoffs, (players, *shape); those that change nothing do not count."""
+        """Deviations whose direction differs from that under the true payoffs, (players, *shape);
+        those that change nothing do not count.
+        """
         true = self._gains(
             np.round(np.asarray(payoffs, dtype=float), 12).reshape(len(self.shape), -1)
         )
@@ -207,7 +216,9 @@ class ResponseGraph:
         return alpharank(list(self.means()), epsilon=epsilon)
 
     def bounds(self, **options: float) -> AlphaRankBounds:
-        """Bounds on alpha-Rank's masses over the directions that open deviations may have (``rank.alpha_rank_bounds``)."""
+        """Bounds on alpha-Rank's masses over the directions that open deviations may have
+        (``rank.alpha_rank_bounds``).
+        """
         full = (len(self.shape), *self.shape)
         return alpha_rank_bounds(
             list(self.lower.reshape(full)),
@@ -217,7 +228,8 @@ class ResponseGraph:
 
 
 def plays_needed(gap: float, delta: float, shape: Sequence[int], payoff: float = 1.0) -> int:
-    """Plays of each profile after which the whole response graph is right with probability at least 1 - delta.
+    """Plays of each profile after which the whole response graph is right with probability at least
+    1 - delta.
 
     Parameters
     ----------
@@ -232,7 +244,8 @@ def plays_needed(gap: float, delta: float, shape: Sequence[int], payoff: float =
 
     References
     ----------
-    Hoeffding's inequality and a union bound (Rowland et al. 2019, Theorem 3.2): N > 8 M^2 log(2 |S| K / delta) / gap^2.
+    Hoeffding's inequality and a union bound (Rowland et al. 2019, Theorem 3.2): N > 8 M^2 log(2 |S|
+    K / delta) / gap^2.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """Sampling rules: what to evaluate next, given what is known.
 
-Each rule is a function of the state, how many proposals are wanted, and a generator; it returns rows (task, i, j) of codes.
-What is under way counts: parallel workers get proposals that were planned together.
+Each rule is a function of the state, how many proposals are wanted, and a generator; it returns
+rows (task, i, j) of codes. What is under way counts: parallel workers get proposals that were
+planned together.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def _tasks(state: State, size: int, rng: np.random.Generator) -> NDArray[np.int6
 def _balanced(
     state: State, i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """For each pair a task on which its policies were evaluated least: tasks are then covered evenly, which averages out
+    """For each pair a task on which its policies were evaluated least: tasks are then covered
+    evenly, which averages out
     how much they differ."""
     load, out = state.proposed.copy(), []
     for a, b in zip(i, j, strict=True):
@@ -75,7 +77,8 @@ def round_robin(state: State, size: int, rng: np.random.Generator) -> Rows:
 def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) -> Rows:
     """The two policies with the highest upper confidence bound of their mean, on a random task.
 
-    The bound is mean + c sd sqrt(log t / n), with the spread of all means as sd; unseen policies come first.
+    The bound is mean + c sd sqrt(log t / n), with the spread of all means as sd; unseen policies
+    come first.
     """
     seen = state.count.sum(axis=0) if state.count.any() else state.games.sum(axis=1)
     mean = (
@@ -103,11 +106,13 @@ def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) ->
 
 
 def proportional(state: State, size: int, rng: np.random.Generator) -> Rows:
-    """Tasks so that every opinion (this policy above that one) is represented in proportion to how many tasks hold it.
+    """Tasks so that every opinion (this policy above that one) is represented in proportion to how
+    many tasks hold it.
 
-    Tasks are the candidates of sequential proportional approval voting, opinions its voters, weighed by how common they are and
-    by how often tasks that hold them were drawn; pairs are random. Our reading of proportional task selection in Lanctot et al. (2026),
-    whose exact rule is not public.
+    Tasks are the candidates of sequential proportional approval voting, opinions its voters,
+    weighed by how common they are and by how often tasks that hold them were drawn; pairs are
+    random. Our reading of proportional task selection in Lanctot et al. (2026), whose exact rule is
+    not public.
     """
     mean = np.divide(
         state.total, state.count, out=np.full_like(state.total, np.nan), where=state.count > 0
@@ -130,11 +135,13 @@ def proportional(state: State, size: int, rng: np.random.Generator) -> Rows:
 
 
 def criterion(theta: Float, covariance: Float, goal: str) -> Float:
-    """The matrix B whose quadratic form (e_i - e_j)' B (e_i - e_j) says what one comparison of i and j is worth.
+    """The matrix B whose quadratic form (e_i - e_j)' B (e_i - e_j) says what one comparison of i
+    and j is worth.
 
-    A comparison with information h = p (1 - p) shrinks the covariance by h / (1 + h q) times the outer product of
-    covariance (e_i - e_j), q the variance of the difference. D-optimality: B = covariance; A-optimality: its square; rank
-    uncertainty: the first-order drop in the sum of the chances that neighbours in the order are misordered.
+    A comparison with information h = p (1 - p) shrinks the covariance by h / (1 + h q) times the
+    outer product of covariance (e_i - e_j), q the variance of the difference. D-optimality: B =
+    covariance; A-optimality: its square; rank uncertainty: the first-order drop in the sum of the
+    chances that neighbours in the order are misordered.
     """
     if goal == "d-optimal":
         return covariance
@@ -179,7 +186,8 @@ def information_gain(
     *,
     goal: Literal["d-optimal", "a-optimal", "rank-uncertainty"] = "rank-uncertainty",
 ) -> Rows:
-    """The pairs whose comparison is worth most under the Bradley-Terry posterior, one after the other, on the tasks that
+    """The pairs whose comparison is worth most under the Bradley-Terry posterior, one after the
+    other, on the tasks that
     they were evaluated on least."""
     theta, covariance = state.posterior()
     for a, b in zip(*np.nonzero(np.triu(state.under_way)), strict=True):
@@ -201,7 +209,9 @@ def information_gain(
 
 
 def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
-    """Top-two Thompson sampling: a draw's best policy against the best of a draw in which another one leads (Russo 2016)."""
+    """Top-two Thompson sampling: a draw's best policy against the best of a draw in which another
+    one leads (Russo 2016).
+    """
     theta, covariance = state.posterior()
     value, vector = np.linalg.eigh(covariance)
     root = vector * np.sqrt(np.clip(value, 0, None))
@@ -233,7 +243,9 @@ def matchmaking_weights(
 def matchmaking(
     state: State, size: int, rng: np.random.Generator, *, threshold: float = 10.0
 ) -> Rows:
-    """Arena matchmaking: the first policy by weight (new ones first), the second uniformly from the rest."""
+    """Arena matchmaking: the first policy by weight (new ones first), the second uniformly from the
+    rest.
+    """
     seen = (state.games + state.under_way).sum(axis=1)
     n, out = len(seen), []
     for task in _tasks(state, size, rng):
@@ -295,8 +307,8 @@ def unresolved(
 ) -> NDArray[np.bool_]:
     """Pairs whose win rate may still be on either side of 1/2: (policies, policies).
 
-    ``relaxed`` gives up on rates within that distance of 1/2; ``anytime``: delta 6 / (pi^2 n^2) at n games, so that looking after
-    every game is allowed.
+    ``relaxed`` gives up on rates within that distance of 1/2; ``anytime``: delta 6 / (pi^2 n^2) at
+    n games, so that looking after every game is allowed.
     """
     games = state.games
     at = delta * (6 / (np.pi**2 * np.maximum(games, 1) ** 2)) if anytime else delta
@@ -322,10 +334,12 @@ def response_graph_ucb(
     relaxed: float = 0.0,
     anytime: bool = True,
 ) -> Rows:
-    """ResponseGraphUCB on pairs: compare only pairs whose direction is not settled (Rowland et al. 2019, arXiv 1909.09849).
+    """ResponseGraphUCB on pairs: compare only pairs whose direction is not settled (Rowland et al.
+    2019, arXiv 1909.09849).
 
-    ``selection``: a random open pair; always the first one; a policy by its number of open pairs squared; the least compared
-    policy with an open pair. When every pair is settled, pairs are random.
+    ``selection``: a random open pair; always the first one; a policy by its number of open pairs
+    squared; the least compared policy with an open pair. When every pair is settled, pairs are
+    random.
     """
     open_ = unresolved(state, delta=delta, interval=interval, relaxed=relaxed, anytime=anytime)
     i, j = np.nonzero(np.triu(open_))

@@ -1,4 +1,6 @@
-"""Run evaluations: a sampling rule proposes, workers play, the store keeps, a stopping rule ends it."""
+"""Run evaluations: a sampling rule proposes, workers play, the store keeps, a stopping rule ends
+it.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: evaluations ended, of how many, the leader, how often it leads in posterior draws, seconds left."""
+    """Where a run stands: evaluations ended, of how many, the leader, how often it leads in
+    posterior draws, seconds left.
+    """
 
     done: int
     budget: int
@@ -108,11 +112,13 @@ def evaluate(
     Parameters
     ----------
     policies
-        name -> callable(task, seed) that returns a score, higher is better; with ``play`` any objects
+        name -> callable(task, seed) that returns a score, higher is better; with ``play`` any
+        objects
     tasks
         name -> task as given to the policies, or a list of names
     play
-        callable(policy, opponent, task, seed) that returns the first one's outcome in [0, 1]: policies then play each other
+        callable(policy, opponent, task, seed) that returns the first one's outcome in [0, 1]:
+        policies then play each other
     sampler
         a name in ``RULES``, or a rule
     budget
@@ -120,13 +126,16 @@ def evaluate(
     stop
         a stopping rule, for example ``best_known(0.05)``, asked after every result
     store
-        path (SQLite) or SQLAlchemy URL; a run that was interrupted goes on where it stood. None: in memory
+        path (SQLite) or SQLAlchemy URL; a run that was interrupted goes on where it stood. None: in
+        memory
     run
         name of the run in the store
     workers
-        processes; None: one a core (of the cluster, with ``ray``); 0: in this process, without time limits
+        processes; None: one a core (of the cluster, with ``ray``); 0: in this process, without time
+        limits
     ray
-        address of a Ray cluster to evaluate on ("auto": the one that runs on this machine); needs the extra ``ray``
+        address of a Ray cluster to evaluate on ("auto": the one that runs on this machine); needs
+        the extra ``ray``
     common_random_numbers
         the same seed for every policy in the same replicate of a task; otherwise each has its own
     timeout, retries
@@ -143,12 +152,14 @@ def evaluate(
     Raises
     ------
     EvidenceError
-        For an unknown sampler, a store that cannot be used, or other settings than the run in the store was started with.
+        For an unknown sampler, a store that cannot be used, or other settings than the run in the
+        store was started with.
 
     Notes
     -----
-    With one worker an interrupted run goes on exactly as if it had not been: each proposal is drawn from the seed and its number, given
-    the results so far. With several, which results are in when a proposal is made depends on timing.
+    With one worker an interrupted run goes on exactly as if it had not been: each proposal is drawn
+    from the seed and its number, given the results so far. With several, which results are in when
+    a proposal is made depends on timing.
 
     Examples
     --------
@@ -249,7 +260,9 @@ class _Runner:
         self.version = metadata.version("policyrank")
 
     def propose(self) -> None:
-        """Ask the rule, which sees what is under way. Policies set aside are replaced by a random pair of the others."""
+        """Ask the rule, which sees what is under way. Policies set aside are replaced by a random
+        pair of the others.
+        """
         rng = np.random.default_rng([self.seed, self.proposals])
         task, i, j = (int(x) for x in self.rule(self.state, 1, rng)[0])
         working = [k for k, p in enumerate(self.state.policies) if p not in self.set_aside]
@@ -260,7 +273,9 @@ class _Runner:
 
     @property
     def set_aside(self) -> set[str]:
-        """Policies that failed five times and never worked: trying them on would spend the budget on nothing."""
+        """Policies that failed five times and never worked: trying them on would spend the budget
+        on nothing.
+        """
         return {p for p, failed in self.failed.items() if failed >= 5 and not self.worked.get(p)}
 
     def place(self, number: int, task_code: int, i: int, j: int) -> None:

@@ -1,6 +1,8 @@
-"""Rank policies for the real system before they run there: what they score in simulation, and how far real observations lie from what they were trained on.
+"""Rank policies for the real system before they run there: what they score in simulation, and how
+far real observations lie from what they were trained on.
 
-Leibovich et al. (2021), "Validate on Sim, Detect on Real", arXiv 2111.00765. The paper's body could not be read: how the two are combined is a reconstruction, with its reason below.
+Leibovich et al. (2021), "Validate on Sim, Detect on Real", arXiv 2111.00765. The paper's body could
+not be read: how the two are combined is a reconstruction, with its reason below.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ Float = NDArray[np.float64]
 
 
 class OodScore(Protocol):
-    """What a policy computed for observations it was trained on (reference, d) and for others (n, d) -> (n,), larger is further out."""
+    """What a policy computed for observations it was trained on (reference, d) and for others (n,
+    d) -> (n,), larger is further out.
+    """
 
     def __call__(self, reference: Float, observed: Float, /) -> Float: ...
 
@@ -39,7 +43,9 @@ def knn(reference: Float, observed: Float, k: int = 5) -> Float:
 
 
 def mahalanobis(reference: Float, observed: Float, shrink: float = 1e-2) -> Float:
-    """Squared distance from the references' mean in units of their covariance, shrunk towards its mean variance (dead features make it singular)."""
+    """Squared distance from the references' mean in units of their covariance, shrunk towards its
+    mean variance (dead features make it singular).
+    """
     centre = reference.mean(axis=0)
     cov = np.cov(reference, rowvar=False).reshape(reference.shape[1], -1)
     cov = (1 - shrink) * cov + shrink * max(float(np.trace(cov)) / len(cov), 1e-12) * np.eye(
@@ -50,7 +56,9 @@ def mahalanobis(reference: Float, observed: Float, shrink: float = 1e-2) -> Floa
 
 
 def likelihood(reference: Float, observed: Float, bandwidth: float | None = None) -> Float:
-    """Minus the log-density of a Gaussian kernel estimate on the references, width by Scott's rule on standardised features."""
+    """Minus the log-density of a Gaussian kernel estimate on the references, width by Scott's rule
+    on standardised features.
+    """
     scale = np.where((sd := reference.std(axis=0)) > 1e-12, sd, 1.0)
     a, b = reference / scale, observed / scale
     width = bandwidth or len(a) ** (-1 / (a.shape[1] + 4))
@@ -78,7 +86,9 @@ def energy(reference: Float, observed: Float) -> Float:
 
 
 def disagreement(reference: Float, observed: Float) -> Float:
-    """Variance over the members of an ensemble (or dropout samples): ``observed`` has one column a member."""
+    """Variance over the members of an ensemble (or dropout samples): ``observed`` has one column a
+    member.
+    """
     return np.asarray(observed.var(axis=1))
 
 
@@ -94,7 +104,8 @@ OOD_SCORES: dict[str, OodScore] = {
 
 
 def p_values(reference: ArrayLike, scores: ArrayLike) -> Float:
-    """Share of the reference scores at least as extreme, in [0, 1]: makes scores of different networks comparable.
+    """Share of the reference scores at least as extreme, in [0, 1]: makes scores of different
+    networks comparable.
 
     Examples
     --------
@@ -112,13 +123,15 @@ def p_values(reference: ArrayLike, scores: ArrayLike) -> Float:
 def in_distribution(
     trained: ArrayLike, held_out: ArrayLike, real: ArrayLike, score: str | OodScore = "knn"
 ) -> Float:
-    """p-value of each real observation: how ordinary it is among simulated ones of the same policy, (real,).
+    """p-value of each real observation: how ordinary it is among simulated ones of the same policy,
+    (real,).
 
     Parameters
     ----------
     trained, held_out, real
-        what the policy's network computes (features, or logits for the scores that read those), rows are observations: simulated ones that the score is fitted on, other simulated
-        ones that calibrate it, real ones
+        what the policy's network computes (features, or logits for the scores that read those),
+        rows are observations: simulated ones that the score is fitted on, other simulated ones that
+        calibrate it, real ones
 
     Raises
     ------
@@ -160,7 +173,9 @@ COMBINERS: dict[str, Callable[[Float, Float], Float]] = {
     "rank-sum": lambda s, q: _ranks(s) + _ranks(q),
     "logs": lambda s, q: np.log(np.maximum(s, 1e-6)) + 0.5 * np.log(np.maximum(q, 1e-6)),
 }
-"""(simulated scores, in-distribution rates), (..., policies) each -> (..., policies). The product is the expected score of a policy that fails wherever it has never been."""
+"""(simulated scores, in-distribution rates), (..., policies) each -> (..., policies). The product
+is the expected score of a policy that fails wherever it has never been.
+"""
 
 
 def sim_to_real(
@@ -179,7 +194,8 @@ def sim_to_real(
     simulated
         policy -> score of each simulated episode, in [0, 1] for the product
     real
-        policy -> ``in_distribution`` of the same real observations in the same order; all empty: simulation alone decides
+        policy -> ``in_distribution`` of the same real observations in the same order; all empty:
+        simulation alone decides
     combine
         a name in ``COMBINERS``
     resamples, level, seed
@@ -241,7 +257,9 @@ def sim_to_real(
 def agreement(
     truth: Mapping[str, float], board: Leaderboard | Mapping[str, float]
 ) -> dict[str, float]:
-    """How well an order foretold the real one: Spearman, Kendall, MMRV (mean maximum rank violation) and regret@1."""
+    """How well an order foretold the real one: Spearman, Kendall, MMRV (mean maximum rank
+    violation) and regret@1.
+    """
     from policyrank.metrics import kendall_tau, mmrv, regret_at_1, spearman
 
     found = (

@@ -27,7 +27,8 @@ class State:
     count, total
         (tasks, policies), scores seen and their sum
     wins
-        (policies, policies), wins of row over column, ties half: of outcomes, and of scores drawn as a pair
+        (policies, policies), wins of row over column, ties half: of outcomes, and of scores drawn
+        as a pair
     proposed
         (tasks, policies), evaluations handed out, those under way and failed included
     asked
@@ -80,7 +81,9 @@ class State:
         return self.wins + self.wins.T
 
     def means(self) -> Float:
-        """Mean score of each policy over the tasks it was measured on; -inf without any: (policies,)."""
+        """Mean score of each policy over the tasks it was measured on; -inf without any:
+        (policies,).
+        """
         seen = self.count > 0
         mean = np.divide(self.total, self.count, out=np.zeros_like(self.total), where=seen)
         tasks = seen.sum(axis=0)

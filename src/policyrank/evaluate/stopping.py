@@ -1,4 +1,6 @@
-"""When to stop: rules that may be looked at after every evaluation, and err with probability at most delta."""
+"""When to stop: rules that may be looked at after every evaluation, and err with probability at
+most delta.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,13 @@ Stop = Callable[[State], str | None]
 
 
 def log_evidence(wins: Float, losses: Float) -> Float:
-    """Log e-value against "i does not beat j more than half of the time", after these wins and losses (ties half of each).
+    """Log e-value against "i does not beat j more than half of the time", after these wins and
+    losses (ties half of each).
 
     The likelihood ratio against 1/2, mixed uniformly over win rates above 1/2:
-    2^(n + 1) integral from 1/2 to 1 of q^w (1 - q)^l dq. Under the null it is a supermartingale, also for outcomes with
-    ties, so it exceeds 1/delta ever with probability at most delta (Ville 1939).
+    2^(n + 1) integral from 1/2 to 1 of q^w (1 - q)^l dq. Under the null it is a supermartingale,
+    also for outcomes with ties, so it exceeds 1/delta ever with probability at most delta (Ville
+    1939).
 
     Examples
     --------
@@ -38,7 +42,8 @@ def _beats(state: State, hypotheses: int, delta: float) -> NDArray[np.bool_]:
 def best_known(delta: float = 0.05) -> Stop:
     """Stop when one policy is known to beat each other one more than half of the time.
 
-    A wrong answer needs one of n - 1 true null hypotheses (that some policy beats the truly best one) to be rejected.
+    A wrong answer needs one of n - 1 true null hypotheses (that some policy beats the truly best
+    one) to be rejected.
     """
     _check(delta)
 

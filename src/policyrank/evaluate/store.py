@@ -1,4 +1,6 @@
-"""Where results are kept: append-only, one transaction a result, so that a process may die at any moment."""
+"""Where results are kept: append-only, one transaction a result, so that a process may die at any
+moment.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class Result:
     policy, opponent, task, replicate
         what was evaluated; ``opponent`` is empty for scores
     proposal, mate
-        the number of the proposal it belongs to, and the other policy that it scores (empty for outcomes)
+        the number of the proposal it belongs to, and the other policy that it scores (empty for
+        outcomes)
     status
         ``"done"`` or ``"failed"``; a failure is never a score
     value
@@ -101,7 +104,8 @@ class Store:
     Raises
     ------
     EvidenceError
-        When the database cannot be opened, the run was started with other settings, or another process works on it.
+        When the database cannot be opened, the run was started with other settings, or another
+        process works on it.
     """
 
     def __init__(self, where: str | Path | None, run: str, settings: Mapping[str, Any]) -> None:
@@ -119,7 +123,8 @@ class Store:
                 url, connect_args={"timeout": 30} if url.startswith("sqlite") else {}, **options
             )
             if url.startswith("sqlite") and where is not None:
-                # Write-ahead logging: a killed process loses nothing that was committed, and a commit costs microseconds.
+                # Write-ahead logging: a killed process loses nothing that was committed, and a
+                # commit costs microseconds.
                 sa.event.listen(self.engine, "connect", _pragmas)
             _META.create_all(self.engine)
             self._take(json.dumps(settings, sort_keys=True, default=str))

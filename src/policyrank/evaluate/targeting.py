@@ -1,4 +1,6 @@
-"""Which estimate of effects is best to treat by: ranking quality and value of any number of them on one trial or log, with simultaneous intervals."""
+"""Which estimate of effects is best to treat by: ranking quality and value of any number of them on
+one trial or log, with simultaneous intervals.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ def rank_effects(
     scores
         (rows,) doubly robust scores (``pseudo_outcomes``), or true effects
     statistic
-        ``"autoc"``, ``"qini"`` (how well rows are ordered), or ``"value"``: what treating where the estimate is positive gains; regret is the best one's value less another's
+        ``"autoc"``, ``"qini"`` (how well rows are ordered), or ``"value"``: what treating where the
+        estimate is positive gains; regret is the best one's value less another's
     cluster
         rows that are not independent; they are drawn together
 
@@ -74,7 +77,8 @@ def rank_effects(
 
     References
     ----------
-    AUTOC and its half-sample bootstrap: Yadlowsky et al. (2021), arXiv 2111.07966. Here rows are drawn with replacement, the same for all estimates.
+    AUTOC and its half-sample bootstrap: Yadlowsky et al. (2021), arXiv 2111.07966. Here rows are
+    drawn with replacement, the same for all estimates.
     """
     if statistic not in STATISTICS:
         raise EvidenceError(f"statistic={statistic!r}: use one of {', '.join(STATISTICS)}.")

@@ -1,7 +1,9 @@
-"""Effects of a treatment in a small target trial, with the help of many source trials (extra ``causal``).
+"""Effects of a treatment in a small target trial, with the help of many source trials (extra
+``causal``).
 
-Wang, Abdeen and Ayer (2026), "Transfer Learning for Meta-analysis Under Covariate Shift", arXiv 2604.02656; transfer lasso: Tian and Feng (2023). All estimators predict the effect for rows
-of covariates, as scikit-learn's regressors do.
+Wang, Abdeen and Ayer (2026), "Transfer Learning for Meta-analysis Under Covariate Shift", arXiv
+2604.02656; transfer lasso: Tian and Feng (2023). All estimators predict the effect for rows of
+covariates, as scikit-learn's regressors do.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ def _fit(x: Float, y: Float, seed: int) -> Predict:
 
 @dataclass(frozen=True, eq=False)
 class TransferLasso:
-    """Prediction of an outcome for the target: pooled lasso plus a sparse correction, and which sources were kept."""
+    """Prediction of an outcome for the target: pooled lasso plus a sparse correction, and which
+    sources were kept.
+    """
 
     predict: Predict
     kept: tuple[int, ...]
@@ -89,14 +93,16 @@ def transfer_lasso(
     detect: bool = True,
     seed: int = 0,
 ) -> TransferLasso:
-    """Lasso on the target and those sources that do not mislead it, corrected by a lasso of the target's residuals.
+    """Lasso on the target and those sources that do not mislead it, corrected by a lasso of the
+    target's residuals.
 
     Parameters
     ----------
     target, sources
         (covariates, outcomes) each
     strictness
-        a source is kept if its held-out loss is at most so many standard deviations (over three folds) above the target's own
+        a source is kept if its held-out loss is at most so many standard deviations (over three
+        folds) above the target's own
     detect
         False: all sources are kept
     """
@@ -142,7 +148,9 @@ def proposed(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict
 def proposed_cross_fitted(
     target: Trial, sources: Sequence[Trial], seed: Seed = 0, folds: int = 2
 ) -> Predict:
-    """Lasso of doubly robust scores of the target's rows, their outcome models fitted on other rows and all sources."""
+    """Lasso of doubly robust scores of the target's rows, their outcome models fitted on other rows
+    and all sources.
+    """
     number = _seed(seed)
     fold = np.random.default_rng(number).permutation(len(target.x)) % folds
     mu = np.empty((len(target.x), 2))
@@ -160,7 +168,9 @@ def proposed_cross_fitted(
 
 
 def proposed_placebo_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """For targets of which only placebo rows are known: sources that the placebo arm agrees with are pooled, and a lasso of their doubly robust scores is carried over."""
+    """For targets of which only placebo rows are known: sources that the placebo arm agrees with
+    are pooled, and a lasso of their doubly robust scores is carried over.
+    """
     number = _seed(seed)
     kept = transfer_lasso(target.arm(0), [s.arm(0) for s in sources], seed=number).kept or tuple(
         range(len(sources))
@@ -193,7 +203,9 @@ def outcome_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -
 
 
 def weighted_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """As ``outcome_transport``, by ridge, source rows weighted by their odds of being of the target."""
+    """As ``outcome_transport``, by ridge, source rows weighted by their odds of being of the
+    target.
+    """
     from sklearn.linear_model import LogisticRegression, Ridge
 
     x = np.vstack([s.x for s in sources])
@@ -211,9 +223,11 @@ def weighted_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) 
 
 
 def balancing_weights(x: Float, mean: Float, penalty: float = 1e-3) -> Float:
-    """Weights of rows, (rows,), that sum to 1 and give each column the mean (d,) with the least change from equal weights (entropy balancing, Hainmueller 2012), by its convex dual.
+    """Weights of rows, (rows,), that sum to 1 and give each column the mean (d,) with the least
+    change from equal weights (entropy balancing, Hainmueller 2012), by its convex dual.
 
-    ``penalty`` on the dual lets means be missed a little where they cannot be met: the target lies outside of the sources.
+    ``penalty`` on the dual lets means be missed a little where they cannot be met: the target lies
+    outside of the sources.
     """
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
@@ -231,7 +245,9 @@ def balancing_weights(x: Float, mean: Float, penalty: float = 1e-3) -> Float:
 
 
 def balanced_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """As ``weighted_transport``, with source rows weighted so that their means are the target's (entropy balancing)."""
+    """As ``weighted_transport``, with source rows weighted so that their means are the target's
+    (entropy balancing).
+    """
     from sklearn.linear_model import Ridge
 
     x, a, y = (
@@ -245,7 +261,9 @@ def balanced_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) 
 def anchored_proxy(
     target: Trial, sources: Sequence[Trial], seed: Seed = 0, folds: int = 2
 ) -> Predict:
-    """Forests of both arms on all sources, corrected by lassos of the target's residuals, and a lasso of the doubly robust scores that these give on other target rows."""
+    """Forests of both arms on all sources, corrected by lassos of the target's residuals, and a
+    lasso of the doubly robust scores that these give on other target rows.
+    """
     number = _seed(seed)
     forests = [_forest(sources, a, number) for a in (0, 1)]
     fold = np.random.default_rng(number).permutation(len(target.x)) % folds
@@ -279,7 +297,9 @@ def _forest(sources: Sequence[Trial], arm: int, seed: int) -> Predict:
 
 
 def proxy_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """Difference of random forests of both arms on all sources together (100 trees, depth 10, leaves of 5)."""
+    """Difference of random forests of both arms on all sources together (100 trees, depth 10,
+    leaves of 5).
+    """
     arms = [_forest(sources, a, _seed(seed)) for a in (0, 1)]
     return lambda z: arms[1](z) - arms[0](z)
 
@@ -301,4 +321,6 @@ TRANSPORTS: dict[str, Callable[..., Predict]] = {
     "proxy only": proxy_only,
     "anchored proxy": anchored_proxy,
 }
-"""(target, sources, seed) -> effects for rows of covariates. Only "proposed-b", the transports and "proxy only" do without treated rows of the target."""
+"""(target, sources, seed) -> effects for rows of covariates. Only "proposed-b", the transports and
+"proxy only" do without treated rows of the target.
+"""

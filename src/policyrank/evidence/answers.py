@@ -1,4 +1,6 @@
-"""Ranked answers: prompts with several completions and what they are worth. What policies are trained on and reward models are judged by."""
+"""Ranked answers: prompts with several completions and what they are worth. What policies are
+trained on and reward models are judged by.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class RankedAnswers:
     labels
         of each completion, higher is better
     steps
-        of each completion, the texts of its steps, which together are the completion; None where answers are not cut into steps
+        of each completion, the texts of its steps, which together are the completion; None where
+        answers are not cut into steps
     """
 
     prompt: Prompt
@@ -68,7 +71,8 @@ class AnswerSets(Sequence[RankedAnswers]):
 def read_rows(
     source: str | Path | Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows of a JSONL (gzipped or not), parquet or CSV file, or of an iterable such as a ``datasets.Dataset``, each with the name of its place.
+    """Rows of a JSONL (gzipped or not), parquet or CSV file, or of an iterable such as a
+    ``datasets.Dataset``, each with the name of its place.
 
     Raises
     ------
@@ -111,20 +115,26 @@ def text_of(value: Any) -> str:
 
 
 def read_answers(source: str | Path | Iterable[Mapping[str, Any] | RankedAnswers]) -> AnswerSets:
-    """Ranked answers from JSONL (gzipped or not), parquet or CSV, or rows such as those of a ``datasets.Dataset``.
+    """Ranked answers from JSONL (gzipped or not), parquet or CSV, or rows such as those of a
+    ``datasets.Dataset``.
 
     A row is one of
 
-    - ``prompt``, ``completions`` and ``scores`` (higher is better) or ``ranks`` (1 is best); a completion is a text, chat messages, or a list of steps;
-    - ``prompt``, ``chosen``, ``rejected``: a pair; with chat messages the prompt may be what both share (TRL's formats);
-    - ``prompt`` and ``tree``: nodes ``{"text", "children", "score"}``, scores at the leaves. Each path to a leaf is a completion, its nodes the steps.
+    - ``prompt``, ``completions`` and ``scores`` (higher is better) or ``ranks`` (1 is best); a
+      completion is a text, chat messages, or a list of steps;
+    - ``prompt``, ``chosen``, ``rejected``: a pair; with chat messages the prompt may be what both
+      share (TRL's formats);
+    - ``prompt`` and ``tree``: nodes ``{"text", "children", "score"}``, scores at the leaves. Each
+      path to a leaf is a completion, its nodes the steps.
 
-    Rows that teach nothing (a single completion, all equally good) are left out, and copies within a list too; ``notes`` says how many.
+    Rows that teach nothing (a single completion, all equally good) are left out, and copies within
+    a list too; ``notes`` says how many.
 
     Raises
     ------
     EvidenceError
-        Naming the row that lacks something, has an empty completion, or a label that is missing or not finite; and when nothing is left.
+        Naming the row that lacks something, has an empty completion, or a label that is missing or
+        not finite; and when nothing is left.
     """
     lists: list[RankedAnswers] = []
     out: Counter[str] = Counter()

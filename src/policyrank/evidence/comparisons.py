@@ -31,7 +31,8 @@ COVARIATE = "covariate."
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparisons:
-    """Results of one policy against another; immutable, one row a comparison (or a count of equal ones).
+    """Results of one policy against another; immutable, one row a comparison (or a count of equal
+    ones).
 
     Attributes
     ----------
@@ -158,7 +159,9 @@ class Comparisons:
         rater: Iterable[Any] | None = None,
         **columns: Any,
     ) -> Comparisons:
-        """Build from names: ``a`` and ``b`` are names of policies, ``task`` and ``rater`` are names."""
+        """Build from names: ``a`` and ``b`` are names of policies, ``task`` and ``rater`` are
+        names.
+        """
         both = merge_labels(Labels.of(a), Labels.of(b), "policy")
         assert both is not None
         n = len(both) // 2
@@ -250,7 +253,9 @@ class Comparisons:
         since: Any = None,
         until: Any = None,
     ) -> Comparisons:
-        """The comparisons among ``policies``, on ``tasks``, by ``raters``, with since <= time < until."""
+        """The comparisons among ``policies``, on ``tasks``, by ``raters``, with since <= time <
+        until.
+        """
         keep = np.ones(len(self.a), dtype=bool)
         if policies is not None:
             codes = positions(self.policies, policies, "policy")
@@ -316,7 +321,9 @@ class Comparisons:
         )
 
     def counted(self, by: Iterable[str] = ()) -> Comparisons:
-        """Equal comparisons as one row with a count; ``by`` names columns to keep apart (task, rater)."""
+        """Equal comparisons as one row with a count; ``by`` names columns to keep apart (task,
+        rater).
+        """
         by = tuple(by)
         frame = pl.DataFrame({"a": self.a, "b": self.b, "outcome": self.outcome})
         if self.weight is not None:
@@ -344,7 +351,9 @@ class Comparisons:
         )
 
     def preferences(self, *, ties: float = 0.5) -> NDArray[np.float64]:
-        """Weighted wins of each policy over each other, a tie as ``ties`` of one: (policies, policies)."""
+        """Weighted wins of each policy over each other, a tie as ``ties`` of one: (policies,
+        policies).
+        """
         k, mass = len(self.policies), self.mass
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5

@@ -1,7 +1,7 @@
 """Files of data sets: their place in the data folder, public address, licence and SHA-256.
 
-Nothing is shipped. A file is looked for in the folder that ``POLICYRANK_DATA`` names, then in the cache, then at its
-public address; its SHA-256 is always checked.
+Nothing is shipped. A file is looked for in the folder that ``POLICYRANK_DATA`` names, then in the
+cache, then at its public address; its SHA-256 is always checked.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
 
 
 def cache_folder() -> Path:
-    """Where what was downloaded or is dear to compute is kept: ``policyrank`` in XDG_CACHE_HOME, or in ~/.cache."""
+    """Where what was downloaded or is dear to compute is kept: ``policyrank`` in XDG_CACHE_HOME, or
+    in ~/.cache.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "policyrank"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set: its place in the data folder, public address, licence and SHA-256 (of a .gz file: of its contents)."""
+    """One file of a data set: its place in the data folder, public address, licence and SHA-256 (of
+    a .gz file: of its contents).
+    """
 
     path: str
     url: str

@@ -43,7 +43,9 @@ def _atari(name: str) -> Scores:
 def atari_spread(
     name: str = "atari_agent57_table.txt",
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Published standard deviations of the Atari scores, (games, agents) in the order of ``load("atari-agent57").table()``; 0 where there is none."""
+    """Published standard deviations of the Atari scores, (games, agents) in the order of
+    ``load("atari-agent57").table()``; 0 where there is none.
+    """
     lines = FILES[name].fetch().read_text(encoding="utf-8").splitlines()
     agents = lines[1].removeprefix("# game").split()
     rows = sorted((line.split() for line in lines[2:] if line.strip()), key=lambda r: r[0])
@@ -76,7 +78,8 @@ def _systems(name: str) -> Scores:
 def _instances(name: str) -> Scores:
     """Instance-level metric scores: metrics are tasks, instances are replicates.
 
-    The two id columns are swapped in the released files: ``Utterance`` holds the system, ``System`` the instance.
+    The two id columns are swapped in the released files: ``Utterance`` holds the system, ``System``
+    the instance.
     """
     table = pl.read_csv(FILES[name].fetch(), infer_schema_length=None)
     metrics = [c for c in table.columns if c not in ("System", "Utterance")]
@@ -95,7 +98,9 @@ def _instances(name: str) -> Scores:
 
 
 def _roboarena() -> Comparisons:
-    """Blind pairwise preferences between robot policies (796 trials); 0 in the file means that A is preferred."""
+    """Blind pairwise preferences between robot policies (796 trials); 0 in the file means that A is
+    preferred.
+    """
     return read_comparisons(
         FILES["policy_preferences.csv"].fetch(), a="A", b="B", outcome="preference", first_wins=0
     )
@@ -123,7 +128,9 @@ def _llmfao() -> Comparisons:
 
 
 def _crowd_pairs() -> list[dict[str, Any]]:
-    """Pairs of answers of the crowd votes on which a majority decided: prompt, chosen, rejected, alpha (share of votes, ties half), slug."""
+    """Pairs of answers of the crowd votes on which a majority decided: prompt, chosen, rejected,
+    alpha (share of votes, ties half), slug.
+    """
     votes = pl.read_csv(FILES["crowd-comparisons.csv"].fetch())
     share = votes.with_columns(
         left=pl.col("winner").replace_strict({"left": 1.0, "tie": 0.5, "right": 0.0})
@@ -148,7 +155,9 @@ def _crowd_pairs() -> list[dict[str, Any]]:
 
 
 def _cranfield() -> tuple[dict[str, str], dict[str, str], pl.DataFrame]:
-    """Cranfield: queries, documents, judgements (grade 5 - code, 1 to 4). Queries are numbered as they come, as the judgements do."""
+    """Cranfield: queries, documents, judgements (grade 5 - code, 1 to 4). Queries are numbered as
+    they come, as the judgements do.
+    """
 
     def records(name: str) -> list[str]:
         text = FILES[name].fetch().read_text(encoding="utf-8", errors="replace")
@@ -177,7 +186,9 @@ def _cranfield() -> tuple[dict[str, str], dict[str, str], pl.DataFrame]:
 
 
 def _screening() -> tuple[dict[str, str], pl.DataFrame]:
-    """Nine systematic reviews: their titles, and the works their searches found (review, work_id, year, title, abstract, included)."""
+    """Nine systematic reviews: their titles, and the works their searches found (review, work_id,
+    year, title, abstract, included).
+    """
     titles = pl.read_csv(FILES["reviews.csv"].fetch())
     works = pl.read_csv(FILES["synergy_small9.csv.gz"].fetch())
     return dict(titles.select("review", "title").iter_rows()), works.with_columns(
@@ -186,7 +197,9 @@ def _screening() -> tuple[dict[str, str], pl.DataFrame]:
 
 
 def _concepts() -> pl.DataFrame:
-    """Works of nine reviews with graded concepts of 81, by OpenAlex's classifier: review, work_id, text, concepts (a list of name and score)."""
+    """Works of nine reviews with graded concepts of 81, by OpenAlex's classifier: review, work_id,
+    text, concepts (a list of name and score).
+    """
     _, works = _screening()
     labels = pl.read_csv(FILES["concepts81.csv.gz"].fetch()).with_columns(
         pl.col("concepts")
@@ -214,7 +227,9 @@ def _lines(name: str) -> list[dict[str, Any]]:
 
 
 def _alpacaeval() -> list[tuple[RankedAnswers, tuple[str, ...]]]:
-    """805 prompts with the answers of ten models, labelled by the chance that the answer beats GPT-4 Turbo's in a judge's eyes; and the models' names."""
+    """805 prompts with the answers of ten models, labelled by the chance that the answer beats
+    GPT-4 Turbo's in a judge's eyes; and the models' names.
+    """
     out = []
     for row in _lines("alpacaeval_ranked_lists.jsonl.gz"):
         given = [r for r in row["responses"] if r["text"].strip()]
@@ -229,7 +244,9 @@ def _humaneval() -> list[dict[str, Any]]:
 
 
 def _humaneval_solutions() -> list[dict[str, Any]]:
-    """96 HumanEval problems with models' answers: task_id, entry_point, prompt, candidates (response, code, n_passed, n_tests, passed_all, ...)."""
+    """96 HumanEval problems with models' answers: task_id, entry_point, prompt, candidates
+    (response, code, n_passed, n_tests, passed_all, ...).
+    """
     return _lines("humaneval_ranked_solutions.jsonl")
 
 
@@ -247,12 +264,16 @@ def _lvis100() -> GroundTruth:
 
 
 def _ihdp() -> list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    """Nine semi-synthetic outcomes of the Infant Health and Development Program, 747 rows: treatment, outcome, the other outcome, mu0, mu1, 25 covariates."""
+    """Nine semi-synthetic outcomes of the Infant Health and Development Program, 747 rows:
+    treatment, outcome, the other outcome, mu0, mu1, 25 covariates.
+    """
     return [np.loadtxt(FILES[f"ihdp_npci_{k}.csv"].fetch(), delimiter=",") for k in range(1, 10)]
 
 
 def _inventory_episodes() -> pl.DataFrame:
-    """Every published episode of 30 inventory controllers on 26 scenarios with ten seeds, and what it came to."""
+    """Every published episode of 30 inventory controllers on 26 scenarios with ten seeds, and what
+    it came to.
+    """
     return pl.read_csv(
         gzip.decompress(FILES["episodes.csv.gz"].fetch().read_bytes()), infer_schema_length=None
     )
@@ -264,13 +285,17 @@ def _m5_window() -> list[float]:
 
 
 def _supply_network() -> dict[str, Any]:
-    """A synthetic retail supply network of 40 nodes: nodes and edges (frames), and what was published of it: shocks, policies, costs, numbers."""
+    """A synthetic retail supply network of 40 nodes: nodes and edges (frames), and what was
+    published of it: shocks, policies, costs, numbers.
+    """
     frames = {k: pl.read_csv(FILES[f"{k}.csv"].fetch()) for k in ("nodes", "edges")}
     return {**frames, **json.loads(FILES["published.json"].fetch().read_text())}
 
 
 def _ihdp_trial() -> pl.DataFrame:
-    """The Infant Health and Development Program itself: 985 infants of eight sites, treat (at random) and iqsb.36, IQ at 36 months (77 missing), with covariates."""
+    """The Infant Health and Development Program itself: 985 infants of eight sites, treat (at
+    random) and iqsb.36, IQ at 36 months (77 missing), with covariates.
+    """
     return pl.read_csv(FILES["ihdp_trial_outcomes.csv"].fetch(), null_values=["NA", ""])
 
 
@@ -280,7 +305,9 @@ def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 
 
 def _rrps_bots() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Mean returns of 43 repeated rock-paper-scissors bots (1,000 throws), row against column, in the order of their names."""
+    """Mean returns of 43 repeated rock-paper-scissors bots (1,000 throws), row against column, in
+    the order of their names.
+    """
     rows = [
         ast.literal_eval(line)
         for line in FILES["rrps_bot_table.txt"].fetch().read_text().splitlines()
@@ -341,7 +368,9 @@ def load(name: str) -> Any:
 
 
 def atari() -> Scores:
-    """Published mean scores of eight policies on 57 Atari games (Badia et al. 2020, arXiv 2003.13350, section H.4)."""
+    """Published mean scores of eight policies on 57 Atari games (Badia et al. 2020, arXiv
+    2003.13350, section H.4).
+    """
     text = (
         resources.files("policyrank.evidence")
         .joinpath("examples/atari.csv")

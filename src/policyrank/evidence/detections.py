@@ -43,8 +43,8 @@ class GroundTruth:
     sizes
         (height, width) of each image, 0 where it is not told
     negative, unchecked
-        LVIS: (images, categories), categories known to be absent from an image; those whose objects were not all annotated. None: COCO, where everything was
-        annotated everywhere
+        LVIS: (images, categories), categories known to be absent from an image; those whose objects
+        were not all annotated. None: COCO, where everything was annotated everywhere
     """
 
     images: Int
@@ -128,7 +128,8 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
     Raises
     ------
     EvidenceError
-        Naming the annotation whose image or category does not exist, whose box is no box, or which lacks something.
+        Naming the annotation whose image or category does not exist, whose box is no box, or which
+        lacks something.
     """
     place, data = _json(source)
     if not isinstance(data, Mapping) or not all(
@@ -212,12 +213,14 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
 def read_detections(
     source: str | Path | Sequence[Mapping[str, Any]], truth: GroundTruth, name: str | None = None
 ) -> Detections:
-    """Detections in COCO's results format: rows of image_id, category_id, score, and bbox or segmentation.
+    """Detections in COCO's results format: rows of image_id, category_id, score, and bbox or
+    segmentation.
 
     Raises
     ------
     EvidenceError
-        Naming the row whose image or category is unknown, whose score is not finite, or whose box is no box.
+        Naming the row whose image or category is unknown, whose score is not finite, or whose box
+        is no box.
     """
     place, rows = _json(source)
     if not isinstance(rows, Sequence) or any(not isinstance(r, Mapping) for r in rows[:1]):
@@ -261,7 +264,9 @@ def read_detections(
 def _plain_boxes(
     rows: Sequence[Mapping[str, Any]], truth: GroundTruth
 ) -> tuple[Int, Int, Float, Float] | None:
-    """Columns of rows that have boxes alone and nothing wrong; None: read them one by one, and say what is."""
+    """Columns of rows that have boxes alone and nothing wrong; None: read them one by one, and say
+    what is.
+    """
     try:
         image, category = (
             np.fromiter((r[k] for r in rows), dtype=np.int64, count=len(rows))

@@ -1,4 +1,6 @@
-"""Read ballots: long tables, lines such as ``3: A > B = C``, JSON lists and PrefLib files; and tell what a file holds."""
+"""Read ballots: long tables, lines such as ``3: A > B = C``, JSON lists and PrefLib files; and tell
+what a file holds.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ def read_rankings(
     Parameters
     ----------
     source
-        as for ``read_comparisons``; also text with a ballot a line (``A > B = C``, perhaps ``12: A > B``) and
-        PrefLib files (.soc, .soi, .toc, .toi)
+        as for ``read_comparisons``; also text with a ballot a line (``A > B = C``, perhaps ``12: A
+        > B``) and PrefLib files (.soc, .soi, .toc, .toi)
     ballot, policy, rank
         columns of a long table, one row a policy on a ballot; rank 1 is best, equal ranks tie
     order
@@ -207,7 +209,9 @@ def _lines(path: Path) -> Rankings:
 
 
 def read(source: Any, *, kind: str | None = None, **options: Any) -> Evidence:
-    """Read whatever ``source`` holds: comparisons, scores or rankings, told by its columns (or by ``kind``)."""
+    """Read whatever ``source`` holds: comparisons, scores or rankings, told by its columns (or by
+    ``kind``).
+    """
     readers = {"comparisons": read_comparisons, "scores": read_scores, "rankings": read_rankings}
     if kind is not None:
         if kind not in readers:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Whether each entry of a ballot stands above each other, ties half: (g, length) -> (g, length, length)."""
+    """Whether each entry of a ballot stands above each other, ties half: (g, length) -> (g, length,
+    length).
+    """
     return 0.5 + 0.5 * np.sign(position[:, None, :] - position[:, :, None])
 
 
@@ -36,8 +38,8 @@ def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
 class Rankings:
     """Ballots as one row an entry: ``policy`` stands at ``position`` on ``ballot``; immutable.
 
-    A policy that a ballot does not hold is missing from it: it was not ranked, which says nothing about it.
-    ``complete`` places the missing policies last instead.
+    A policy that a ballot does not hold is missing from it: it was not ranked, which says nothing
+    about it. ``complete`` places the missing policies last instead.
 
     Attributes
     ----------
@@ -210,7 +212,9 @@ class Rankings:
     def preferences(
         self, weight: NDArray[np.float64] | None = None, *, ties: float = 0.5
     ) -> NDArray[np.float64]:
-        """Weighted number of ballots that place i above j, a tie as ``ties`` of one: (policies, policies)."""
+        """Weighted number of ballots that place i above j, a tie as ``ties`` of one: (policies,
+        policies).
+        """
         k = len(self.policies)
         w = self.weight if weight is None else weight
         total = np.zeros(k * k)
@@ -295,7 +299,9 @@ class Rankings:
         )
 
     def to_comparisons(self) -> Comparisons:
-        """Each pair of policies on each ballot as a comparison (higher wins, tie 0.5); groups become tasks."""
+        """Each pair of policies on each ballot as a comparison (higher wins, tie 0.5); groups
+        become tasks.
+        """
         from policyrank.evidence.comparisons import Comparisons
 
         parts = []

@@ -106,24 +106,27 @@ def read_comparisons(
     Parameters
     ----------
     source
-        path (.csv, .tsv, .parquet, .jsonl, .json, .arrow, .gz), ``"-"`` for standard input, a polars, pandas or
-        Arrow table, or a dict of columns. Also already-counted tables: a, b, wins and perhaps losses and ties.
+        path (.csv, .tsv, .parquet, .jsonl, .json, .arrow, .gz), ``"-"`` for standard input, a
+        polars, pandas or Arrow table, or a dict of columns. Also already-counted tables: a, b, wins
+        and perhaps losses and ties.
     a, b, outcome, task, rater, time, weight, count
         names of the columns; found by their usual names when not given
-        (model_a/model_b/winner, left/right, player1/player2/result, chosen/rejected, ...). The outcome may hold
-        numbers in [0, 1], labels (model_a, left, tie, "tie (bothbad)", 1-0, win, ...) or the winner's own name.
+        (model_a/model_b/winner, left/right, player1/player2/result, chosen/rejected, ...). The
+        outcome may hold numbers in [0, 1], labels (model_a, left, tie, "tie (bothbad)", 1-0, win,
+        ...) or the winner's own name.
     covariates
         columns of differences (a minus b) to keep for style control
     first_wins
         what a number 1 (or 0) in the outcome column means: ``first_wins=1`` when 1 is a win of a,
-        ``first_wins=0`` when 0 is. Needed only where a numeric column's name leaves it open (winner, preference, ...).
+        ``first_wins=0`` when 0 is. Needed only where a numeric column's name leaves it open
+        (winner, preference, ...).
     keep
         which optional columns to look for by name; those named above are kept anyway
     counted
         count equal rows while reading: 10 million battles then need little memory (drops time)
     bad
-        ``"raise"``: rows with a missing name, a missing or impossible outcome, or a policy against itself are an
-        error; ``"skip"``: they are left out, and the notes say how many
+        ``"raise"``: rows with a missing name, a missing or impossible outcome, or a policy against
+        itself are an error; ``"skip"``: they are left out, and the notes say how many
 
     Raises
     ------
@@ -413,7 +416,9 @@ def _is_number(text: str) -> bool:
 
 
 def _label_value(label: str, first: str, second: str) -> float:
-    """1, 0.5 or 0 for the usual labels and for the names of the two columns (or their last letters); NaN otherwise."""
+    """1, 0.5 or 0 for the usual labels and for the names of the two columns (or their last
+    letters); NaN otherwise.
+    """
     if score := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[-–:]\s*(\d+(?:\.\d+)?)\s*", label):
         x, y = map(float, score.groups())
         return 0.5 + 0.5 * np.sign(x - y)

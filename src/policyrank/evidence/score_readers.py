@@ -68,16 +68,18 @@ def read_scores(
     policy, task, score, metric, replicate, weight
         columns of a long table, found by their usual names when not given
     tasks
-        columns of a wide table to use as tasks (or, with tasks as rows, the policies); all numeric ones when not
-        given. Columns such as "Average" or "Score" that sum up the others are left out, and the notes say so.
+        columns of a wide table to use as tasks (or, with tasks as rows, the policies); all numeric
+        ones when not given. Columns such as "Average" or "Score" that sum up the others are left
+        out, and the notes say so.
     rows
-        what the rows of a wide table are; policies, unless its first column is called task, game, dataset, ...
+        what the rows of a wide table are; policies, unless its first column is called task, game,
+        dataset, ...
     lower_is_better
-        names of metrics or tasks whose smaller values are better, or True for all; when not given, those
-        called loss, error, perplexity, wer, ... are taken so, and the notes say so
+        names of metrics or tasks whose smaller values are better, or True for all; when not given,
+        those called loss, error, perplexity, wer, ... are taken so, and the notes say so
     bad
-        ``"skip"`` leaves out rows without a usable score and counts them. Empty cells of a wide table are simply
-        not measured.
+        ``"skip"`` leaves out rows without a usable score and counts them. Empty cells of a wide
+        table are simply not measured.
 
     Raises
     ------
@@ -149,7 +151,9 @@ def _directed(scores: Scores, lower: Iterable[str] | bool | None) -> Scores:
 
 
 def _parse(series: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
-    """Numbers, which cells hold text that is no number, and how many had a spread (``1.5±0.2``) that was cut."""
+    """Numbers, which cells hold text that is no number, and how many had a spread (``1.5±0.2``)
+    that was cut.
+    """
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return series.cast(pl.Float64).fill_null(np.nan).to_numpy(), np.zeros(len(series), bool), 0
     text = series.cast(pl.String).fill_null("").str.strip_chars()
@@ -309,8 +313,9 @@ _PREFERRED = ("acc_norm", "acc", "exact_match", "f1", "em", "pass@1", "mc2", "wo
 def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
     """Read a folder of lm-evaluation-harness results (``results_*.json``, at any depth).
 
-    One score a model and task: the named ``metric``, else acc_norm, acc, exact_match, f1, ... in this order. Of several
-    runs of a model on a task the newest counts; groups whose subtasks are there are left out; the notes say so.
+    One score a model and task: the named ``metric``, else acc_norm, acc, exact_match, f1, ... in
+    this order. Of several runs of a model on a task the newest counts; groups whose subtasks are
+    there are left out; the notes say so.
     """
     folder = Path(folder)
     files = sorted(p for p in folder.rglob("*.json") if p.name.startswith("results"))

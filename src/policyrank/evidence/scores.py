@@ -193,7 +193,9 @@ class Scores:
         return np.bincount(self.policy.codes, minlength=len(self.policies))
 
     def table(self, oriented: bool = True) -> NDArray[np.float64]:
-        """Weighted mean score of each policy in each column: (columns, policies), NaN where there is none."""
+        """Weighted mean score of each policy in each column: (columns, policies), NaN where there
+        is none.
+        """
         k = len(self.policies)
         cell = self._column.codes.astype(np.int64) * k + self.policy.codes
         size = len(self.columns) * k
@@ -208,8 +210,8 @@ class Scores:
     def cube(self) -> NDArray[np.float64]:
         """Oriented scores as (columns, policies, replicates), padded with NaN.
 
-        Named replicates keep their place (the same seed or instance is the same slot for all policies); without
-        names they are numbered in the order of the rows.
+        Named replicates keep their place (the same seed or instance is the same slot for all
+        policies); without names they are numbered in the order of the rows.
         """
         k = len(self.policies)
         cell = self._column.codes.astype(np.int64) * k + self.policy.codes

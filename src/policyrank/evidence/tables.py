@@ -161,7 +161,8 @@ def broken(source: str, error: BaseException) -> EvidenceError:
 
 
 def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
-    """A lazy table and its name, from a path, ``"-"`` (standard input), the bytes of a file, a frame, or a mapping of columns.
+    """A lazy table and its name, from a path, ``"-"`` (standard input), the bytes of a file, a
+    frame, or a mapping of columns.
 
     CSV and TSV are read as text, so that no column's type is guessed from its first rows.
     """

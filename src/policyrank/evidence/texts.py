@@ -10,7 +10,8 @@ from policyrank.evidence.base import EvidenceError
 
 
 def read_texts(path: str | Path) -> dict[str, str]:
-    """Queries or documents by name, from TSV (name, text; further columns are joined to the text) or JSONL (``_id`` or ``id``, ``text``, perhaps ``title``, as BEIR has it); gzipped or not.
+    """Queries or documents by name, from TSV (name, text; further columns are joined to the text)
+    or JSONL (``_id`` or ``id``, ``text``, perhaps ``title``, as BEIR has it); gzipped or not.
 
     Raises
     ------

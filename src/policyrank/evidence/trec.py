@@ -56,7 +56,8 @@ def _twice(frame: pl.DataFrame, path: Any) -> None:
 
 
 def read_run(path: str | Path) -> pl.DataFrame:
-    """A TREC run: columns query, document, score (the order is by score; the file's ranks are not read).
+    """A TREC run: columns query, document, score (the order is by score; the file's ranks are not
+    read).
 
     Raises
     ------
@@ -72,7 +73,8 @@ def read_run(path: str | Path) -> pl.DataFrame:
 
 
 def read_qrels(path: str | Path) -> pl.DataFrame:
-    """TREC judgements (query 0 document grade), or a table of three columns with a header (query-id, corpus-id, score, as BEIR has it).
+    """TREC judgements (query 0 document grade), or a table of three columns with a header
+    (query-id, corpus-id, score, as BEIR has it).
 
     Columns query, document, grade. Negative grades count as 0.
 

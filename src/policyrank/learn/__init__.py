@@ -1,4 +1,6 @@
-"""Learn: pure functions on tensors - distributions of rankings, losses, utilities, advantages, curricula. Needs the extra ``learn``."""
+"""Learn: pure functions on tensors - distributions of rankings, losses, utilities, advantages,
+curricula. Needs the extra ``learn``.
+"""
 
 try:
     import torch  # noqa: F401

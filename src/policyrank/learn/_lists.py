@@ -12,7 +12,8 @@ _TRUE = torch.ones((), dtype=torch.bool)
 
 
 def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores and labels in at least float32, zero where masked (whatever stood there), and the mask.
+    """Scores and labels in at least float32, zero where masked (whatever stood there), and the
+    mask.
 
     Raises
     ------
@@ -48,7 +49,9 @@ def widen(x: Tensor) -> Tensor:
 
 
 def reduce_lists(loss: Tensor, says: Tensor, reduce: Reduce) -> Tensor:
-    """Reduce one loss a list; lists that say nothing (``says`` is false) have loss 0 and do not count in the mean."""
+    """Reduce one loss a list; lists that say nothing (``says`` is false) have loss 0 and do not
+    count in the mean.
+    """
     loss = loss.masked_fill(~says, 0.0)
     if reduce == "none":
         return loss
@@ -80,13 +83,17 @@ def ranks(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def ordered(values: Tensor, by: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Values sorted by ``by``, highest first (ties by position), masked ones at the end, and the mask in that order."""
+    """Values sorted by ``by``, highest first (ties by position), masked ones at the end, and the
+    mask in that order.
+    """
     order = by.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     return values.gather(-1, order), mask.gather(-1, order)
 
 
 def suffix_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
-    """log sum over j >= i of exp x_j over unmasked j; masked ones contribute nothing. Gradients are finite."""
+    """log sum over j >= i of exp x_j over unmasked j; masked ones contribute nothing. Gradients are
+    finite.
+    """
     # A finite stand-in for -inf keeps the gradient of fully masked tails free of NaN.
     low = torch.finfo(x.dtype).min / 4
     return torch.flip(torch.logcumsumexp(torch.flip(x.masked_fill(~mask, low), [-1]), dim=-1), [-1])

@@ -13,8 +13,9 @@ Baseline = Literal["none", "loo", "mean", "std", "rank"]
 def advantage(rewards: Tensor, baseline: Baseline = "loo") -> Tensor:
     """Rewards (samples, ...) minus a baseline, over the first axis.
 
-    ``"none"``: the rewards; ``"loo"``: minus the mean of the others (unbiased, RLOO); ``"mean"``: minus the mean of all ((N-1)/N of loo);
-    ``"std"``: that over the standard deviation (GRPO; 0 where all are equal); ``"rank"``: their centred ranks in [-1, 1], ties shared.
+    ``"none"``: the rewards; ``"loo"``: minus the mean of the others (unbiased, RLOO); ``"mean"``:
+    minus the mean of all ((N-1)/N of loo); ``"std"``: that over the standard deviation (GRPO; 0
+    where all are equal); ``"rank"``: their centred ranks in [-1, 1], ties shared.
 
     Raises
     ------

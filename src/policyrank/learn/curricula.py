@@ -1,4 +1,5 @@
-"""Curricula: weights of samples by how easy a cheap first ranker finds them, faded to 1 while training goes on.
+"""Curricula: weights of samples by how easy a cheap first ranker finds them, faded to 1 while
+training goes on.
 
 MacAvaney et al. (2020), "Training Curricula for Open Domain Answer Re-Ranking", arXiv 2004.14269.
 """
@@ -18,7 +19,9 @@ Easiness = Callable[[Tensor, Tensor], Tensor]
 
 
 def reciprocal_rank(scores: Tensor, where: Tensor) -> Tensor:
-    """1 / place in the first run: (..., list). A document that the run lacks has score -inf and counts as place 1,000."""
+    """1 / place in the first run: (..., list). A document that the run lacks has score -inf and
+    counts as place 1,000.
+    """
     return (
         torch.where(torch.isneginf(scores), 1e-3, 1 / ranks(widen(scores), where).to(torch.float32))
         * where
@@ -36,7 +39,9 @@ def normalised_score(scores: Tensor, where: Tensor) -> Tensor:
 
 
 def kde(scores: Tensor, where: Tensor) -> Tensor:
-    """Cumulative distribution, at each score, of a Gaussian kernel density of the run's scores (Scott's bandwidth); 1/2 where all are equal."""
+    """Cumulative distribution, at each score, of a Gaussian kernel density of the run's scores
+    (Scott's bandwidth); 1/2 where all are equal.
+    """
     s = widen(scores)
     found = where & torch.isfinite(s)
     x = s.masked_fill(~found, 0.0)
@@ -85,7 +90,8 @@ class Curriculum:
     anti
         hard samples first
     normalise
-        weights of a list have mean 1, which separates the curriculum from a warm-up of the step size
+        weights of a list have mean 1, which separates the curriculum from a warm-up of the step
+        size
     batch_mean
         one weight for all, their mean: what the paper's released code does
 

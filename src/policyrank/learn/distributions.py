@@ -1,4 +1,6 @@
-"""Distributions of rankings. Leading axes are batch, the last one is the list; a ranking is item indices, best first."""
+"""Distributions of rankings. Leading axes are batch, the last one is the list; a ranking is item
+indices, best first.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,16 @@ def _orders(n: int) -> Tensor:
 
 
 class PlackettLuce:
-    """Plackett-Luce: the next item is drawn with probability proportional to exp(score / temperature) among those left.
+    """Plackett-Luce: the next item is drawn with probability proportional to exp(score /
+    temperature) among those left.
 
     Parameters
     ----------
     scores
         (..., list), log-strengths; half precision is computed in float32
     where
-        (..., list), False for padding, which is never drawn before a real item and has no probability
+        (..., list), False for padding, which is never drawn before a real item and has no
+        probability
     temperature
         > 0
 
@@ -68,7 +72,9 @@ class PlackettLuce:
     def sample(
         self, n: int, k: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """n independent rankings, or their first k places, without replacement, by Gumbel top-k: (n, ..., k)."""
+        """n independent rankings, or their first k places, without replacement, by Gumbel top-k:
+        (n, ..., k).
+        """
         shape = (n, *self.scores.shape)
         wait = torch.empty(shape, device=self.scores.device, dtype=self.scores.dtype).exponential_(
             generator=generator
@@ -80,9 +86,11 @@ class PlackettLuce:
         return keys.topk(k, dim=-1).indices
 
     def step_log_prob(self, rankings: Tensor) -> Tensor:
-        """Log-probability of each place's choice given those above, 0 for padding: same shape as ``rankings``.
+        """Log-probability of each place's choice given those above, 0 for padding: same shape as
+        ``rankings``.
 
-        Rankings (..., k) or (samples, ..., k) may be prefixes: unplaced items stay in the denominators.
+        Rankings (..., k) or (samples, ..., k) may be prefixes: unplaced items stay in the
+        denominators.
         """
         k, n = rankings.shape[-1], self.scores.shape[-1]
         scores = self.scores.expand(*rankings.shape[:-1], n)
@@ -102,7 +110,9 @@ class PlackettLuce:
         return (placed - rest).masked_fill(~real, 0.0)
 
     def log_prob(self, rankings: Tensor) -> Tensor:
-        """Log-probability of rankings, or of their being the first k places: (...) or (samples, ...)."""
+        """Log-probability of rankings, or of their being the first k places: (...) or (samples,
+        ...).
+        """
         return self.step_log_prob(rankings).sum(dim=-1)
 
     def log_prob_labels(
@@ -110,8 +120,9 @@ class PlackettLuce:
     ) -> Tensor:
         """Log-probability of the weak order by labels, higher first, equal labels tied: (...).
 
-        Ties: Efron's approximation (the average over their orders, to first order) or Breslow's (all against the whole rest). Partial
-        orders: mask what was not placed, or give all of it the lowest label.
+        Ties: Efron's approximation (the average over their orders, to first order) or Breslow's
+        (all against the whole rest). Partial orders: mask what was not placed, or give all of it
+        the lowest label.
         """
         y = widen(labels)
         s, mask = self.scores, self.where
@@ -136,13 +147,17 @@ class PlackettLuce:
         return (s - rest).masked_fill(~mask | (last & (size > 1)), 0.0).sum(dim=-1)
 
     def entropy(self, samples: int = 256, generator: torch.Generator | None = None) -> Tensor:
-        """Entropy in nats: (...). Exact up to 7 items, beyond by ``samples`` rankings (the mean of each step's exact entropy)."""
+        """Entropy in nats: (...). Exact up to 7 items, beyond by ``samples`` rankings (the mean of
+        each step's exact entropy).
+        """
         return -self._expected_step(self, samples, generator)
 
     def kl(
         self, other: PlackettLuce, samples: int = 256, generator: torch.Generator | None = None
     ) -> Tensor:
-        """KL(self || other) in nats, same mask: (...). Exact up to 7 items, beyond estimated from self's rankings."""
+        """KL(self || other) in nats, same mask: (...). Exact up to 7 items, beyond estimated from
+        self's rankings.
+        """
         return self._expected_step(self, samples, generator) - self._expected_step(
             other, samples, generator
         )
@@ -191,7 +206,9 @@ class PlackettLuce:
     def rank_probabilities(
         self, samples: int = 1000, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Probability of each item (row) at each place: (..., list, list). Exact up to 7 items, beyond by sampling."""
+        """Probability of each item (row) at each place: (..., list, list). Exact up to 7 items,
+        beyond by sampling.
+        """
         n = self.scores.shape[-1]
         if n <= EXACT:
             p = self._enumerate(self).exp()
@@ -224,7 +241,9 @@ class Mallows:
         self.centre, self.dispersion = centre, float(dispersion)
 
     def log_partition(self) -> float:
-        """log of sum over rankings of exp(-dispersion * distance) = sum over i of log(1 + q + ... + q^(i-1))."""
+        """log of sum over rankings of exp(-dispersion * distance) = sum over i of log(1 + q + ... +
+        q^(i-1)).
+        """
         q = math.exp(-self.dispersion)
         return sum(math.log(sum(q**j for j in range(i))) for i in range(1, len(self.centre) + 1))
 
@@ -250,7 +269,8 @@ class Mallows:
 
 
 class BradleyTerry:
-    """Bradley-Terry: i beats j with probability sigmoid(score_i - score_j); Plackett-Luce on two items.
+    """Bradley-Terry: i beats j with probability sigmoid(score_i - score_j); Plackett-Luce on two
+    items.
 
     Parameters
     ----------
@@ -266,7 +286,9 @@ class BradleyTerry:
         return torch.sigmoid(self.scores[..., :, None] - self.scores[..., None, :])
 
     def log_prob(self, i: Tensor, j: Tensor, outcome: Tensor | float = 1.0) -> Tensor:
-        """Log-likelihood of outcomes in [0, 1] of i against j, ties as half a win of each: the shape of ``i``."""
+        """Log-likelihood of outcomes in [0, 1] of i against j, ties as half a win of each: the
+        shape of ``i``.
+        """
         gap = self.scores.gather(-1, i) - self.scores.gather(-1, j)
         log = torch.nn.functional.logsigmoid
         return outcome * log(gap) + (1 - outcome) * log(-gap)

@@ -1,4 +1,6 @@
-"""Segments of tokens: steps of an answer, phases, ranks. Index 0 is what belongs to none (prompt, padding); segments are 1, ..., S."""
+"""Segments of tokens: steps of an answer, phases, ranks. Index 0 is what belongs to none (prompt,
+padding); segments are 1, ..., S.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ STEP_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "different": lambda cosine: 1 - cosine,
     "exp": lambda cosine: torch.exp(-cosine),
 }
-"""Weight of a step by the cosine of its hidden state with the same step of the best answer. TPO's released code has "similar", its stated aim is "different"."""
+"""Weight of a step by the cosine of its hidden state with the same step of the best answer. TPO's
+released code has "similar", its stated aim is "different".
+"""
 
 
 def segment_sum(values: Tensor, index: Tensor, segments: int) -> Tensor:
@@ -39,7 +43,8 @@ def segment_sum(values: Tensor, index: Tensor, segments: int) -> Tensor:
 
 
 def segment_mean(values: Tensor, index: Tensor, segments: int) -> Tensor:
-    """Mean over the tokens of each segment, 0 for empty ones: (..., tokens) or (..., tokens, d) -> (..., segments) or (..., segments, d).
+    """Mean over the tokens of each segment, 0 for empty ones: (..., tokens) or (..., tokens, d) ->
+    (..., segments) or (..., segments, d).
 
     Examples
     --------
@@ -69,7 +74,8 @@ def step_weights(
     present
         (..., list, steps), whether an answer has that step
     best
-        (...), place of the best answer, with which the others are compared step by step; steps that it lacks have cosine 0
+        (...), place of the best answer, with which the others are compared step by step; steps that
+        it lacks have cosine 0
     kind
         a name in ``STEP_WEIGHTS``, or a function of the cosine
 
@@ -80,8 +86,9 @@ def step_weights(
 
     References
     ----------
-    Liao et al. (2024), "TPO: Aligning Large Language Models with Multi-branch & Multi-step Preference Trees", arXiv 2410.12854; the exact formula of
-    the paper could not be read, "similar" is what its released code does.
+    Liao et al. (2024), "TPO: Aligning Large Language Models with Multi-branch & Multi-step
+    Preference Trees", arXiv 2410.12854; the exact formula of the paper could not be read, "similar"
+    is what its released code does.
     """
     if isinstance(kind, str) and kind not in STEP_WEIGHTS:
         raise ValueError(

@@ -21,7 +21,8 @@ def _taken(values: Tensor, rankings: Tensor) -> Tensor:
 def ndcg_gains(
     labels: Tensor, rankings: Tensor, where: Tensor, *, exponential: bool = True
 ) -> Tensor:
-    """Gain at each place / log2(place + 1) / IDCG@k; sums to NDCG@k. Gains 2^label - 1, or the label. 0 without a positive label.
+    """Gain at each place / log2(place + 1) / IDCG@k; sums to NDCG@k. Gains 2^label - 1, or the
+    label. 0 without a positive label.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ def ndcg_gains(
 
 
 def reciprocal_rank_gains(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:
-    """1 / place of the first item with a positive label, at that place; sums to the reciprocal rank @k."""
+    """1 / place of the first item with a positive label, at that place; sums to the reciprocal rank
+    @k.
+    """
     hit = _taken(((labels > 0) & where).to(labels.dtype), rankings)
     first = (hit.cumsum(-1) == 1) & (hit > 0)
     return first.to(labels.dtype) / torch.arange(1, rankings.shape[-1] + 1, device=labels.device)

@@ -18,7 +18,8 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
 
 
 def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
-    """Kendall's tau-b between two vectors of scores (n,), in [-1, 1]; NaN when one of them is constant.
+    """Kendall's tau-b between two vectors of scores (n,), in [-1, 1]; NaN when one of them is
+    constant.
 
     References
     ----------
@@ -55,13 +56,15 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def mmrv(real: ArrayLike, estimate: ArrayLike) -> float:
-    """Mean maximum rank violation: mean over i of max over j of |R_i - R_j| where the two order i and j differently.
+    """Mean maximum rank violation: mean over i of max over j of |R_i - R_j| where the two order i
+    and j differently.
 
     In the unit of ``real``; 0 is perfect.
 
     References
     ----------
-    Li et al. (2024), "Evaluating Real-World Robot Manipulation Policies in Simulation", arXiv 2405.05941.
+    Li et al. (2024), "Evaluating Real-World Robot Manipulation Policies in Simulation", arXiv
+    2405.05941.
 
     Examples
     --------
@@ -89,7 +92,9 @@ def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[n
 def kendall_distance(
     ranking: Sequence[Hashable], truth: Sequence[Hashable], *, normalised: bool = False
 ) -> float:
-    """Number of pairs that two orders (best first) place oppositely; ``normalised``: as a share of all pairs."""
+    """Number of pairs that two orders (best first) place oppositely; ``normalised``: as a share of
+    all pairs.
+    """
     place = _places(ranking, truth)
     i, j = np.triu_indices(len(place), 1)
     wrong = float((place[i] > place[j]).sum())
@@ -106,7 +111,8 @@ def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable],
 def generalised_ranking_error(
     ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int
 ) -> float:
-    """GRE(k) = a IDE(k) + (1 - a) K(k), a = (m - k) / (m - 1), K: normalised Kendall distance among the true top k.
+    """GRE(k) = a IDE(k) + (1 - a) K(k), a = (m - k) / (m - 1), K: normalised Kendall distance among
+    the true top k.
 
     GRE(1) is the top-1 error, GRE(m) the normalised Kendall distance.
 

@@ -131,7 +131,8 @@ def calibrate(
 
 
 def expected_calibration_error(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
-    """Mean over the scores of |share right - mean score| in their bin, bins of equal width over [0, 1].
+    """Mean over the scores of |share right - mean score| in their bin, bins of equal width over [0,
+    1].
 
     Examples
     --------

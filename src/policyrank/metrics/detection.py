@@ -1,4 +1,6 @@
-"""Average precision of object detectors: COCO's, LVIS's, AP-Fixed and AP-Pool (Dave et al. 2021, arXiv 2102.01066). Masks need the extra ``detection``."""
+"""Average precision of object detectors: COCO's, LVIS's, AP-Fixed and AP-Pool (Dave et al. 2021,
+arXiv 2102.01066). Masks need the extra ``detection``.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ class DetectionResult:
     Attributes
     ----------
     ap
-        (thresholds, categories, areas): all, small, medium, large; NaN where a category has no object
+        (thresholds, categories, areas): all, small, medium, large; NaN where a category has no
+        object
     recall
         the same shape: recall of everything that was kept
     pooled
@@ -92,9 +95,11 @@ class DetectionResult:
     frequency
         of the categories
     score, right, category
-        of the kept detections that are neither ignored nor dropped, at IoU .75 and all areas: for calibration
+        of the kept detections that are neither ignored nor dropped, at IoU .75 and all areas: for
+        calibration
     thin
-        categories with fewer kept detections than the budget a class: AP-Fixed is comparable only where detectors gave that many
+        categories with fewer kept detections than the budget a class: AP-Fixed is comparable only
+        where detectors gave that many
     """
 
     ap: Float
@@ -107,7 +112,9 @@ class DetectionResult:
     thin: int
 
     def summary(self) -> dict[str, float]:
-        """AP, AP50, AP75, by area (APs, APm, APl), by frequency of the category (APr, APc, APf), AR, and AP-Pool (all, r, c, f); NaN where there is nothing."""
+        """AP, AP50, AP75, by area (APs, APm, APl), by frequency of the category (APr, APc, APf),
+        AR, and AP-Pool (all, r, c, f); NaN where there is nothing.
+        """
         kind = np.array(self.frequency)
         out = {
             "AP": _mean(self.ap[:, :, 0]),
@@ -187,7 +194,9 @@ def _interpolated(hit: Bool, objects: int) -> tuple[float, float]:
 
 
 def kept(found: Found, budget: Budget | None) -> Int:
-    """Places of the detections within the budget, the highest scores first, ties in the order given; increasing."""
+    """Places of the detections within the budget, the highest scores first, ties in the order
+    given; increasing.
+    """
     order = np.argsort(-found.score, kind="stable")
     if budget is None:
         return np.arange(len(order))
@@ -213,20 +222,24 @@ def kept(found: Found, budget: Budget | None) -> Int:
 def detection_ap(
     truth: Truth, found: Found, *, budget: str | Budget | None = None, overlap: Overlap = "box"
 ) -> DetectionResult:
-    """Match detections with objects and measure average precision, equal to pycocotools' and lvis's where those are defined.
+    """Match detections with objects and measure average precision, equal to pycocotools' and lvis's
+    where those are defined.
 
     Parameters
     ----------
     budget
-        which detections count: ``"coco"`` (100 an image and class), ``"lvis"`` (300 an image, over all classes: detections of one class crowd out those of others, which can be gamed),
-        ``"fixed"`` (AP-Fixed: 10,000 a class), ``"none"``, or (per, limit); None: coco or lvis, as the ground truth is
+        which detections count: ``"coco"`` (100 an image and class), ``"lvis"`` (300 an image, over
+        all classes: detections of one class crowd out those of others, which can be gamed),
+        ``"fixed"`` (AP-Fixed: 10,000 a class), ``"none"``, or (per, limit); None: coco or lvis, as
+        the ground truth is
     overlap
         of boxes or of masks; areas of detections are those of what is compared
 
     Notes
     -----
-    Where images were not searched for every category (LVIS), detections of a category neither present nor known to be absent are dropped, and unmatched ones of categories not
-    annotated in full are ignored. A crowd may match many detections, which are then ignored (COCO).
+    Where images were not searched for every category (LVIS), detections of a category neither
+    present nor known to be absent are dropped, and unmatched ones of categories not annotated in
+    full are ignored. A crowd may match many detections, which are then ignored (COCO).
 
     Raises
     ------
@@ -406,7 +419,9 @@ def _match(
     ranges: Float,
     thresholds: Float,
 ) -> tuple[Bool, Bool]:
-    """Whether each detection found an object, and whether it does not count: (areas, thresholds, detections)."""
+    """Whether each detection found an object, and whether it does not count: (areas, thresholds,
+    detections).
+    """
     hit = np.zeros((len(ranges), len(thresholds), len(d_area)), dtype=np.bool_)
     out = np.zeros_like(hit)
     for k in range(len(d_at) - 1):
@@ -467,5 +482,7 @@ def _by_class(hit: Bool, out: Bool, starts: Int, objects: Int) -> tuple[Float, F
 
 
 def gamed(found: Found, limit: int) -> Int:
-    """Places of the best ``limit`` detections of each class, increasing: what a gamer keeps before the cut an image, to free its budget for rare classes."""
+    """Places of the best ``limit`` detections of each class, increasing: what a gamer keeps before
+    the cut an image, to free its budget for rare classes.
+    """
     return kept(found, ("class", limit))

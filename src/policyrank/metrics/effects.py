@@ -1,4 +1,6 @@
-"""Numbers about estimated effects of treatments: error, ranking quality, and what treating by them costs."""
+"""Numbers about estimated effects of treatments: error, ranking quality, and what treating by them
+costs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def _both(estimate: ArrayLike, effect: ArrayLike) -> tuple[Float, Float]:
 
 
 def pehe(estimate: ArrayLike, effect: ArrayLike) -> float:
-    """Root mean squared error of individual effects (precision in estimating heterogeneous effects).
+    """Root mean squared error of individual effects (precision in estimating heterogeneous
+    effects).
 
     Examples
     --------
@@ -40,14 +43,17 @@ def treatment_regret(estimate: ArrayLike, effect: ArrayLike) -> float:
 
 
 def top_share_regret(estimate: ArrayLike, effect: ArrayLike, share: float = 0.2) -> float:
-    """Mean effect among the truly best ``share`` less that among the share ranked best, ties in the order given."""
+    """Mean effect among the truly best ``share`` less that among the share ranked best, ties in the
+    order given.
+    """
     t, y = _both(estimate, effect)
     k = max(1, round(share * len(t)))
     return float(np.sort(y)[::-1][:k].mean() - y[np.argsort(-t, kind="stable")[:k]].mean())
 
 
 def qini(estimate: ArrayLike, effect: ArrayLike) -> float:
-    """Area between the gains of treating in the estimated order and at random, over that of the true order: 1 is perfect, 0 chance; NaN where all effects are equal.
+    """Area between the gains of treating in the estimated order and at random, over that of the
+    true order: 1 is perfect, 0 chance; NaN where all effects are equal.
 
     ``effect`` are true effects or doubly robust scores of them.
     """
@@ -59,7 +65,8 @@ def qini(estimate: ArrayLike, effect: ArrayLike) -> float:
 
 
 def autoc(estimate: ArrayLike, effect: ArrayLike) -> float:
-    """Area under the targeting operator characteristic: mean over shares of the mean effect among the share ranked best, less the mean effect (Yadlowsky et al. 2021).
+    """Area under the targeting operator characteristic: mean over shares of the mean effect among
+    the share ranked best, less the mean effect (Yadlowsky et al. 2021).
 
     ``effect`` are true effects or doubly robust scores of them.
     """

@@ -34,12 +34,13 @@ def ranking_accuracy(
     chosen_length, rejected_length
         tokens of the answers, to compare log-probabilities per token (inverse perplexity)
     alpha
-        share of raters that prefer ``chosen``; where it is 1/2 the pair is right when the probabilities differ by less than
-        ``tie_margin``
+        share of raters that prefer ``chosen``; where it is 1/2 the pair is right when the
+        probabilities differ by less than ``tie_margin``
 
     References
     ----------
-    Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv 2405.19534.
+    Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv
+    2405.19534.
 
     Examples
     --------
@@ -71,7 +72,9 @@ def reward_accuracy(
     reference_chosen: ArrayLike,
     reference_rejected: ArrayLike,
 ) -> float:
-    """Share of pairs in which the preferred answer gained more against the reference: what preference trainers log."""
+    """Share of pairs in which the preferred answer gained more against the reference: what
+    preference trainers log.
+    """
     gain = np.asarray(chosen, dtype=float) - np.asarray(reference_chosen, dtype=float)
     other = np.asarray(rejected, dtype=float) - np.asarray(reference_rejected, dtype=float)
     return float((gain > other).mean())
@@ -87,7 +90,8 @@ def idealized_log_ratio(
     reference_log_ratio
         log pi_ref(y_w) - log pi_ref(y_l)
     alpha
-        share of raters that prefer y_w, in [0, 1]; unanimous shares are moved to ``eps`` and ``1 - eps``
+        share of raters that prefer y_w, in [0, 1]; unanimous shares are moved to ``eps`` and ``1 -
+        eps``
     beta
         strength of the KL penalty, > 0
 
@@ -108,7 +112,8 @@ def idealized_ranking_accuracy(
 
 
 def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
-    """The DPO loss below which a pair is ranked rightly: -log sigma(beta c), c = log pi_ref(y_l) / pi_ref(y_w) (Theorem 4.1).
+    """The DPO loss below which a pair is ranked rightly: -log sigma(beta c), c = log pi_ref(y_l) /
+    pi_ref(y_w) (Theorem 4.1).
 
     Examples
     --------
@@ -119,7 +124,9 @@ def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
 
 
 def flip_table(reference_log_ratio: ArrayLike, log_ratio: ArrayLike) -> dict[str, float]:
-    """Shares of pairs that are right or wrong under the reference and now: keys such as ``"wrong -> right"``."""
+    """Shares of pairs that are right or wrong under the reference and now: keys such as ``"wrong ->
+    right"``.
+    """
     before, now = (
         np.asarray(reference_log_ratio, dtype=float) >= 0,
         np.asarray(log_ratio, dtype=float) >= 0,

@@ -9,7 +9,8 @@ import numpy as np
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that at least one of ``k`` samples passes, when ``c`` of ``n`` do: 1 - C(n - c, k) / C(n, k).
+    """Chance that at least one of ``k`` samples passes, when ``c`` of ``n`` do: 1 - C(n - c, k) /
+    C(n, k).
 
     References
     ----------
@@ -26,7 +27,8 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def best_of_n(scores: Sequence[Sequence[float]], passed: Sequence[Sequence[float]]) -> float:
-    """Share of problems whose highest-scored sample passes (has 1); equal scores count as drawn by lot.
+    """Share of problems whose highest-scored sample passes (has 1); equal scores count as drawn by
+    lot.
 
     Examples
     --------

@@ -17,7 +17,8 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Judged:
-    """A run's rows in ranked order, query by query, with their grades, and what the judgements hold.
+    """A run's rows in ranked order, query by query, with their grades, and what the judgements
+    hold.
 
     Attributes
     ----------
@@ -116,7 +117,9 @@ def _ndcg(offsets: Int, grades: Float, ideal: Float, ends: Int, k: int, exponent
 def _binary(
     offsets: Int, grades: Float, relevant: Float, k: int, least: float
 ) -> tuple[Float, Float, Float, Float]:
-    """Hits within k, average precision within k, reciprocal rank within k, place of the last hit (0: none)."""
+    """Hits within k, average precision within k, reciprocal rank within k, place of the last hit
+    (0: none).
+    """
     n = len(offsets) - 1
     hits, average, reciprocal, last = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     for q in prange(n):
@@ -178,7 +181,8 @@ _ALL = np.iinfo(np.int64).max // 4
 
 
 def ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
-    """NDCG@k, discount log2(place + 1), gains the grades (as trec_eval) or 2^grade - 1 (``gain="exp2"``); 0 without a relevant document.
+    """NDCG@k, discount log2(place + 1), gains the grades (as trec_eval) or 2^grade - 1
+    (``gain="exp2"``); 0 without a relevant document.
 
     Examples
     --------
@@ -193,7 +197,8 @@ def ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float
 
 
 def random_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
-    """Expected NDCG@k of a random order of each query's judged documents: mean gain times the sum of discounts over the ideal DCG.
+    """Expected NDCG@k of a random order of each query's judged documents: mean gain times the sum
+    of discounts over the ideal DCG.
 
     Examples
     --------
@@ -209,7 +214,9 @@ def worst_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") ->
 
 
 def normalised_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
-    """(NDCG - its random level) / (1 - its random level): 0 is chance, 1 is perfect; 0 where every order is as good."""
+    """(NDCG - its random level) / (1 - its random level): 0 is chance, 1 is perfect; 0 where every
+    order is as good.
+    """
     chance = random_ndcg(judged, k, gain=gain)
     value = ndcg(judged, k, gain=gain)
     return np.divide(
@@ -241,7 +248,9 @@ def relevant(judged: Judged, least: float = 1) -> Float:
 
 
 def average_precision(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
-    """Average precision: the sum of precisions at relevant documents within k, over all relevant ones."""
+    """Average precision: the sum of precisions at relevant documents within k, over all relevant
+    ones.
+    """
     return _binary(judged.offsets, judged.grades, relevant(judged, least), k or _ALL, least)[1]
 
 
@@ -263,7 +272,9 @@ def recall(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
 
 
 def recall_at_percent(judged: Judged, percent: float, *, least: float = 1) -> Float:
-    """Relevant documents among the first ceil(percent n / 100) of the query's n rows, over all relevant ones."""
+    """Relevant documents among the first ceil(percent n / 100) of the query's n rows, over all
+    relevant ones.
+    """
     total, n = relevant(judged, least), np.diff(judged.offsets)
     out = np.zeros(len(judged))
     for q, depth in enumerate(np.ceil(percent * n / 100 - 1e-9).astype(np.int64)):
@@ -274,7 +285,8 @@ def recall_at_percent(judged: Judged, percent: float, *, least: float = 1) -> Fl
 def expected_reciprocal_rank(
     judged: Judged, k: int | None = None, *, highest: float | None = None
 ) -> Float:
-    """ERR@k: a reader stops at a document of grade g with probability (2^g - 1) / 2^highest (None: the highest grade judged).
+    """ERR@k: a reader stops at a document of grade g with probability (2^g - 1) / 2^highest (None:
+    the highest grade judged).
 
     References
     ----------
@@ -297,7 +309,9 @@ def rank_biased_precision(
 
 
 def last_relevant(judged: Judged, *, least: float = 1) -> Float:
-    """Place of the last relevant document, over the number of rows: what share must be read to find all; 1 where the run lacks one."""
+    """Place of the last relevant document, over the number of rows: what share must be read to find
+    all; 1 where the run lacks one.
+    """
     n = np.diff(judged.offsets)
     return _place_of(judged.offsets, judged.grades, relevant(judged, least), least) / np.maximum(
         n, 1
@@ -305,7 +319,8 @@ def last_relevant(judged: Judged, *, least: float = 1) -> Float:
 
 
 def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
-    """Work saved over sampling: (n - place of the ceil(x R)-th relevant document) / n - (1 - x); 0 without relevant ones.
+    """Work saved over sampling: (n - place of the ceil(x R)-th relevant document) / n - (1 - x); 0
+    without relevant ones.
 
     Examples
     --------
@@ -321,7 +336,8 @@ def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
 def rank_biased_overlap(
     a: Sequence[Any], b: Sequence[Any], p: float = 0.9, *, extrapolate: bool = True
 ) -> float:
-    """RBO of two rankings: (1 - p) sum over depths d of p^(d-1) overlap(d) / d, extrapolated beyond the shorter one or cut there.
+    """RBO of two rankings: (1 - p) sum over depths d of p^(d-1) overlap(d) / d, extrapolated beyond
+    the shorter one or cut there.
 
     References
     ----------
@@ -391,7 +407,8 @@ MEASURES = (
 
 
 def measure(name: str) -> Measure:
-    """The measure that a name such as nDCG@10, nDCG(gain=exp2)@10, AP, RR, P(least=2)@5, R@100, R%@10, ERR@20, RBP(p=0.8), WSS@95 stands for.
+    """The measure that a name such as nDCG@10, nDCG(gain=exp2)@10, AP, RR, P(least=2)@5, R@100,
+    R%@10, ERR@20, RBP(p=0.8), WSS@95 stands for.
 
     Raises
     ------

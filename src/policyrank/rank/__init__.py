@@ -1,4 +1,6 @@
-"""Ranking: evidence in, a leaderboard out. The room itself can be called: ``policyrank.rank(evidence)``."""
+"""Ranking: evidence in, a leaderboard out. The room itself can be called:
+``policyrank.rank(evidence)``.
+"""
 
 import sys
 from types import ModuleType

@@ -47,13 +47,17 @@ def _mean_rank(cube: Float) -> Float:
 
 
 def _win_rate(cube: Float) -> Float:
-    """Probability that a run of the policy beats one of another policy on the same task, ties half; mean over both."""
+    """Probability that a run of the policy beats one of another policy on the same task, ties half;
+    mean over both.
+    """
     weight = (~np.isnan(cube)).astype(float)[None]
     return np.nanmean(_rates(cube, weight)[0], axis=0)
 
 
 def _rates(cube: Float, weight: Float) -> Float:
-    """Mean win rate over opponents by task, runs weighted: weights (batch, tasks, n, runs) -> (batch, tasks, n)."""
+    """Mean win rate over opponents by task, runs weighted: weights (batch, tasks, n, runs) ->
+    (batch, tasks, n).
+    """
     tasks, n, _ = cube.shape
     share = weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1e-300)
     out = np.full((len(weight), tasks, n), np.nan)
@@ -101,7 +105,8 @@ def aggregate(
     seed: Seed = 0,
     **options: Any,
 ) -> Leaderboard:
-    """Rank by an aggregate of scores over tasks (scores of lower-is-better metrics are negated first).
+    """Rank by an aggregate of scores over tasks (scores of lower-is-better metrics are negated
+    first).
 
     Parameters
     ----------
@@ -109,21 +114,23 @@ def aggregate(
         Scores
     statistic
         ``"mean"``, ``"median"`` (over tasks, of the mean over replicates), ``"interquartile-mean"``
-        (middle half of all runs), ``"mean-rank"``, ``"win-rate"`` (probability of improvement, mean over opponents),
-        ``"z-score"``
+        (middle half of all runs), ``"mean-rank"``, ``"win-rate"`` (probability of improvement, mean
+        over opponents), ``"z-score"``
     resample
-        what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the tasks are all there
-        is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``; ``"auto"``: replicates where there are
-        any, else tasks. Draws over few tasks or replicates are widened by Student's t.
+        what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the
+        tasks are all there is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``;
+        ``"auto"``: replicates where there are any, else tasks. Draws over few tasks or replicates
+        are widened by Student's t.
     paired
-        replicate k of a task was the same fortune for every policy (common random numbers): the bootstrap draws it for all
-        at once, so that policies are told apart by their differences
+        replicate k of a task was the same fortune for every policy (common random numbers): the
+        bootstrap draws it for all at once, so that policies are told apart by their differences
     interval, resamples, seed, options
         of the intervals and rank sets
 
     References
     ----------
-    Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice", arXiv 2108.13264.
+    Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+    arXiv 2108.13264.
 
     Examples
     --------

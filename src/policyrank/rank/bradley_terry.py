@@ -1,4 +1,6 @@
-"""Bradley-Terry and its family: ties, priors, anchors, order effects, covariates, and intervals for all of them."""
+"""Bradley-Terry and its family: ties, priors, anchors, order effects, covariates, and intervals for
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +50,18 @@ def bradley_terry(
     scale
         ``"elo"``: 400 points a factor of ten in odds, mean 1500; ``"natural"``: log-odds, mean 0
     prior
-        sd (log-odds) of a Gaussian prior around the mean; None: none; ``"auto"``: 2 where the maximum does not exist
-        (Ford's condition fails: someone never lost, never won, or groups never met), otherwise none. The notes say so.
+        sd (log-odds) of a Gaussian prior around the mean; None: none; ``"auto"``: 2 where the
+        maximum does not exist (Ford's condition fails: someone never lost, never won, or groups
+        never met), otherwise none. The notes say so.
     anchors
-        ratings (on ``scale``) that are fixed; the board then keeps their level instead of being centred
+        ratings (on ``scale``) that are fixed; the board then keeps their level instead of being
+        centred
     order_effect
         whether to fit the advantage of the policy that is listed first
     interval
-        ``"sandwich"``: robust to ties and misfit (HC3, or by clusters); ``"fisher"``: trusts the model;
-        ``"bootstrap"``: covariance over resampled comparisons, or clusters; ``"none"``; ``"auto"``: sandwich, but fisher under a prior
+        ``"sandwich"``: robust to ties and misfit (HC3, or by clusters); ``"fisher"``: trusts the
+        model; ``"bootstrap"``: covariance over resampled comparisons, or clusters; ``"none"``;
+        ``"auto"``: sandwich, but fisher under a prior
     cluster
         resample or sum over raters or tasks: comparisons of one rater are not independent
     level, simultaneous, resamples, seed
@@ -65,12 +70,14 @@ def bradley_terry(
     Returns
     -------
     Leaderboard
-        ``extras``: loglik, tie parameter (nu or eta), order_effect, coefficients with standard errors.
+        ``extras``: loglik, tie parameter (nu or eta), order_effect, coefficients with standard
+        errors.
 
     Raises
     ------
     EvidenceError
-        For outcomes other than 0, 0.5, 1 under a tie model, unknown anchors, or a fit that does not converge.
+        For outcomes other than 0, 0.5, 1 under a tie model, unknown anchors, or a fit that does not
+        converge.
 
     References
     ----------
@@ -94,8 +101,9 @@ def thurstone(
 ) -> Leaderboard:
     """Thurstone's case V: P(i beats j) = Phi(theta_i - theta_j), by maximum likelihood.
 
-    Options are those of ``bradley_terry``; ``ties="glenn-david"`` gives ties a margin on the normal scale. On the Elo
-    scale, points are such that small differences mean the same win probability as Bradley-Terry's.
+    Options are those of ``bradley_terry``; ``ties="glenn-david"`` gives ties a margin on the normal
+    scale. On the Elo scale, points are such that small differences mean the same win probability as
+    Bradley-Terry's.
 
     References
     ----------
@@ -194,7 +202,8 @@ def _rate(
             cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR
         )
         draws = (refits[:, :n] - fit.theta) @ centre * unit
-        # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover too rarely.
+        # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover
+        # too rarely.
         covariance = np.asarray(np.cov(draws, rowvar=False))
         parameter_cov = np.cov(refits, rowvar=False)
         if weak:

@@ -55,11 +55,13 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
     Parameters
     ----------
     evidence
-        Comparisons, Scores or Rankings, or anything that ``policyrank.read`` reads (a path, a frame)
+        Comparisons, Scores or Rankings, or anything that ``policyrank.read`` reads (a path, a
+        frame)
     method
         a name in ``METHODS``; ``"auto"`` picks one, and the board's notes say which and why
     options
-        of the method; ``level``, ``seed``, ``interval`` and ``simultaneous`` are common to nearly all
+        of the method; ``level``, ``seed``, ``interval`` and ``simultaneous`` are common to nearly
+        all
 
     Returns
     -------
@@ -192,7 +194,9 @@ class MethodComparison:
 
 
 def applicable(evidence: Evidence) -> list[str]:
-    """Methods that can rank this evidence, the default first; those that need tasks, times or groups only with them."""
+    """Methods that can rank this evidence, the default first; those that need tasks, times or
+    groups only with them.
+    """
     first = default_method(evidence)[0]
     names = [first]
     for name, method in METHODS.items():
@@ -229,7 +233,8 @@ def compare(
     methods
         names; None: all that apply, those that fail are listed in ``failed``
     first
-        the method that the others are compared with; None: the default one, or the first of ``methods``
+        the method that the others are compared with; None: the default one, or the first of
+        ``methods``
     interval
         ``"none"``: ranks only (fast); ``"default"``: each method's own intervals
     """

@@ -16,8 +16,8 @@ from policyrank.rank.bradley_terry import need
 from policyrank.solvers import mixed_integer
 
 Float = NDArray[np.float64]
-# A rule turns positions (ballots, policies; 0-based, policies-1 or more where unranked) into each voter's score of each
-# policy, and weighs a voter's scores of the chosen policies, best first.
+# A rule turns positions (ballots, policies; 0-based, policies-1 or more where unranked) into each
+# voter's score of each policy, and weighs a voter's scores of the chosen policies, best first.
 Score = Callable[[NDArray[np.int64], int, int], Float]
 
 
@@ -47,14 +47,16 @@ def _harmonic(k: int) -> Float:
 
 @dataclass(frozen=True)
 class CommitteeRule:
-    """A multiwinner rule: sum over voters of an ordered weighted average of their scores of the members.
+    """A multiwinner rule: sum over voters of an ordered weighted average of their scores of the
+    members.
 
     Attributes
     ----------
     score
         what a voter gives to each policy
     weights
-        of a voter's scores of the members, best first: all ones is modular, decreasing is submodular
+        of a voter's scores of the members, best first: all ones is modular, decreasing is
+        submodular
     about
         in a sentence
     """
@@ -184,10 +186,12 @@ def select(
     groups
         the group of each policy (disjoint); policies that are not named are in no group
     at_least, at_most
-        how many members of each group; ``at_least="proportional"``: the group's share of k, rounded down
+        how many members of each group; ``at_least="proportional"``: the group's share of k, rounded
+        down
     method
-        ``"exact"``: modular rules by sorting or a small program, the others by mixed-integer programming (stopped at ``time_limit`` with a
-        bound); ``"greedy"``: at least 1 - 1/e of the best without bounds on groups, 1/2 with; ``"auto"``: exact
+        ``"exact"``: modular rules by sorting or a small program, the others by mixed-integer
+        programming (stopped at ``time_limit`` with a bound); ``"greedy"``: at least 1 - 1/e of the
+        best without bounds on groups, 1/2 with; ``"auto"``: exact
     time_limit
         seconds
 
@@ -198,8 +202,8 @@ def select(
 
     References
     ----------
-    Faliszewski, Skowron, Slinko and Talmon (2017), "Multiwinner Voting"; Nemhauser, Wolsey and Fisher (1978); Boehmer et
-    al. (2023), arXiv 2306.09835, on group quotas.
+    Faliszewski, Skowron, Slinko and Talmon (2017), "Multiwinner Voting"; Nemhauser, Wolsey and
+    Fisher (1978); Boehmer et al. (2023), arXiv 2306.09835, on group quotas.
 
     Examples
     --------
@@ -290,7 +294,9 @@ def _greedy(
     low: NDArray[np.int64],
     high: NDArray[np.int64],
 ) -> list[int]:
-    """Add the policy that gains most and still lets the bounds be kept; ties go to the first in the alphabet."""
+    """Add the policy that gains most and still lets the bounds be kept; ties go to the first in the
+    alphabet.
+    """
     m = scores.shape[1]
     held = np.zeros((len(scores), 0))
     picked: list[int] = []
@@ -306,7 +312,8 @@ def _greedy(
         if len(weights) and (weights == weights[0]).all():
             gain = voters @ scores
         else:
-            # Insert each candidate into a voter's sorted members: better ones keep their weight, worse ones move down.
+            # Insert each candidate into a voter's sorted members: better ones keep their weight,
+            # worse ones move down.
             base = held @ weights[: held.shape[1]]
             place = (held[:, :, None] >= scores[:, None, :]).sum(axis=1)
             above = np.concatenate(
@@ -343,7 +350,9 @@ def _exact(
     high: NDArray[np.int64],
     time_limit: float,
 ) -> tuple[list[int], float]:
-    """Mixed-integer program: x_i: i is a member; for weights that fall, y_vij: i is voter v's j-th best member."""
+    """Mixed-integer program: x_i: i is a member; for weights that fall, y_vij: i is voter v's j-th
+    best member.
+    """
     n, m = scores.shape
     falling = not (weights == weights[0]).all()
     slots = int((weights > 0).sum()) if falling else 0
@@ -406,10 +415,11 @@ def required_rankings(
     quota: Mapping[str, int],
     delta: float = 0.05,
 ) -> dict[str, float]:
-    """How many rankings a modular rule needs to order the policies around each group's cut, by Hoeffding's inequality.
+    """How many rankings a modular rule needs to order the policies around each group's cut, by
+    Hoeffding's inequality.
 
-    For the last policy inside a group's quota and the first outside, with mean gap g of scores in [0, B]:
-    n >= 2 B^2 / g^2 log(2 m / delta). Infinite where the sample shows no gap.
+    For the last policy inside a group's quota and the first outside, with mean gap g of scores in
+    [0, B]: n >= 2 B^2 / g^2 log(2 m / delta). Infinite where the sample shows no gap.
 
     Parameters
     ----------

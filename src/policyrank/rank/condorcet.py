@@ -32,10 +32,11 @@ def soft_condorcet(
 ) -> Leaderboard:
     """Soft Condorcet optimisation (SCO).
 
-    ``"sigmoid"`` minimises sum over votes for a above b of sigma((r_b - r_a) / temperature): a smooth count of disagreements,
-    which becomes Kemeny's as the temperature falls. ``"fenchel-young"`` is the expectation of the perturbed loss with Gumbel
-    noise of scale ``temperature``; its gradient is exactly that of Bradley-Terry on all pairs of the votes, so it is
-    solved as such. The two are not independent confirmations of Bradley-Terry.
+    ``"sigmoid"`` minimises sum over votes for a above b of sigma((r_b - r_a) / temperature): a
+    smooth count of disagreements, which becomes Kemeny's as the temperature falls.
+    ``"fenchel-young"`` is the expectation of the perturbed loss with Gumbel noise of scale
+    ``temperature``; its gradient is exactly that of Bradley-Terry on all pairs of the votes, so it
+    is solved as such. The two are not independent confirmations of Bradley-Terry.
 
     Parameters
     ----------
@@ -46,14 +47,15 @@ def soft_condorcet(
     bound
         ratings stay within [-bound, bound]
     restarts
-        the sigmoid loss is not convex: starts from equal ratings and from shuffles, each annealed from a high
-        temperature down to ``temperature``; the best is kept
+        the sigmoid loss is not convex: starts from equal ratings and from shuffles, each annealed
+        from a high temperature down to ``temperature``; the best is kept
     interval, resamples, seed, options
         as for the voting rules; each resample is annealed from its Borda order
 
     References
     ----------
-    Lanctot et al. (2025), "Soft Condorcet Optimization for Ranking of General Agents", arXiv 2411.00119.
+    Lanctot et al. (2025), "Soft Condorcet Optimization for Ranking of General Agents", arXiv
+    2411.00119.
     """
     if not temperature > 0:
         raise EvidenceError(f"temperature={temperature}: it must be > 0.")
@@ -103,7 +105,9 @@ def soft_condorcet(
 
 
 def sigmoid_loss(wins: Float, rating: Float, temperature: float) -> tuple[float, Float]:
-    """Smooth disagreements per vote, sum of wins_ab sigma((r_b - r_a) / T) / sum of wins, and its gradient."""
+    """Smooth disagreements per vote, sum of wins_ab sigma((r_b - r_a) / T) / sum of wins, and its
+    gradient.
+    """
     s = expit((rating - rating[:, None]) / temperature)
     total = wins.sum()
     slope = wins * s * (1 - s) / temperature / total

@@ -1,4 +1,6 @@
-"""Kemeny's order: the one that disagrees least with the ballots, exactly or by local search with a bound."""
+"""Kemeny's order: the one that disagrees least with the ballots, exactly or by local search with a
+bound.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +62,10 @@ def kemeny_order(
 ) -> KemenyOrder:
     """The Kemeny order of a preference matrix.
 
-    The strong components of the majority graph are solved apart (an optimal order follows their order). Each is an integer
-    program over pairs whose triangle constraints are added when violated; the linear relaxation is warm-started after
-    every round and mostly settles it, otherwise branch and bound starts from the local search's order.
+    The strong components of the majority graph are solved apart (an optimal order follows their
+    order). Each is an integer program over pairs whose triangle constraints are added when
+    violated; the linear relaxation is warm-started after every round and mostly settles it,
+    otherwise branch and bound starts from the local search's order.
 
     Parameters
     ----------
@@ -114,7 +117,9 @@ def kemeny_order(
 
 
 def local_search(wins: Float, *, starts: int = 8, seed: Seed = 0) -> Order:
-    """A locally best order under moves of one policy to any place, from Borda's order and shuffles of it."""
+    """A locally best order under moves of one policy to any place, from Borda's order and shuffles
+    of it.
+    """
     rng, n = generator(seed), len(wins)
     margin = wins - wins.T
     borda = np.argsort(-margin.sum(axis=1), kind="stable")
@@ -222,7 +227,9 @@ def _improve(wins: Float, order: Order) -> Order:
 
 
 def _violated(x: Float, index: Order, seen: set[int], most: int = 4000) -> Order:
-    """The most violated new triangles as rows of variables (ij, jk, ik) with 0 <= x_ij + x_jk - x_ik <= 1."""
+    """The most violated new triangles as rows of variables (ij, jk, ik) with 0 <= x_ij + x_jk -
+    x_ik <= 1.
+    """
     n = len(x)
     found, size = [], []
     for i in range(n - 2):
@@ -258,8 +265,8 @@ def kemeny(
     Parameters
     ----------
     solver
-        ``"exact"``: integer programming (100 and more policies; stops at ``time_limit`` with a proven gap);
-        ``"local"``: local search with the pairwise lower bound
+        ``"exact"``: integer programming (100 and more policies; stops at ``time_limit`` with a
+        proven gap); ``"local"``: local search with the pairwise lower bound
     time_limit
         seconds
     interval, resamples, seed

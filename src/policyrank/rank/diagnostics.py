@@ -66,7 +66,8 @@ class Cyclicity:
     Attributes
     ----------
     share
-        in [0, 1], the part of the variance of the win rates around 1/2 that the ratings leave, beyond sampling noise
+        in [0, 1], the part of the variance of the win rates around 1/2 that the ratings leave,
+        beyond sampling noise
     p_value
         of the goodness-of-fit test (Pearson's X2 over pairs)
     triples

@@ -20,10 +20,11 @@ Float = NDArray[np.float64]
 
 
 def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
-    """The row player's optimal strategy of largest entropy in a zero-sum game, and the game's value.
+    """The row player's optimal strategy of largest entropy in a zero-sum game, and the game's
+    value.
 
-    One linear program gives the value, a second the largest support of an optimal strategy and the columns that may be
-    slack; the entropy is then maximised over the rest by its dual.
+    One linear program gives the value, a second the largest support of an optimal strategy and the
+    columns that may be slack; the entropy is then maximised over the rest by its dual.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
     )
     value = float(best.x[-1])
     off = a - value
-    # p may be scaled up at will, so every row that can be positive and every column that can be slack reaches 1 at once.
+    # p may be scaled up at will, so every row that can be positive and every column that can be
+    # slack reaches 1 at once.
     wide = linprog(
         np.r_[np.zeros(rows), -np.ones(rows + columns)],
         A_ub=np.block(
@@ -87,7 +89,8 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
 def maximal_lotteries(
     evidence: Preferences, *, resamples: int = 200, **options: Any
 ) -> Leaderboard:
-    """Maximal lotteries: the optimal mixed strategy of the game whose payoffs are majority margins (of largest entropy).
+    """Maximal lotteries: the optimal mixed strategy of the game whose payoffs are majority margins
+    (of largest entropy).
 
     The rating is the probability with which the lottery picks a policy.
 
@@ -115,9 +118,10 @@ def nash_averaging(
 ) -> Leaderboard:
     """Nash averaging: expected result against the maximum-entropy equilibrium.
 
-    Comparisons or Rankings: payoffs are win rates minus 1/2, and the rating is a policy's mean result against the
-    equilibrium of policies: redundant opponents do not count twice. Scores: each task is scaled to [0, 1], policies play
-    against tasks, and the rating is the mean over the equilibrium of tasks (the hardest mixture; no intervals).
+    Comparisons or Rankings: payoffs are win rates minus 1/2, and the rating is a policy's mean
+    result against the equilibrium of policies: redundant opponents do not count twice. Scores: each
+    task is scaled to [0, 1], policies play against tasks, and the rating is the mean over the
+    equilibrium of tasks (the hardest mixture; no intervals).
 
     References
     ----------
@@ -128,7 +132,8 @@ def nash_averaging(
 
         def rule(wins: Float) -> Float:
             payoff = win_rates(wins) - 0.5
-            # Members of the equilibrium are exactly level; rounding keeps the solver's error from ordering them.
+            # Members of the equilibrium are exactly level; rounding keeps the solver's error from
+            # ordering them.
             return np.round(payoff @ max_entropy_equilibrium(payoff)[0], 7)
 
         return rule_board(

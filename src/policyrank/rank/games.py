@@ -27,7 +27,8 @@ class AlphaRank:
     Attributes
     ----------
     mass
-        probability of each profile; shape (strategies,) for one population, else (strategies of 1, ..., of K)
+        probability of each profile; shape (strategies,) for one population, else (strategies of 1,
+        ..., of K)
     alpha, epsilon, population
         the settings; alpha is infinite when the response graph was used
     """
@@ -56,22 +57,25 @@ def alpharank(
     Parameters
     ----------
     payoffs
-        (n, n), row's payoff against column: one population of a symmetric game; or K arrays of shape (S_1, ..., S_K),
-        one a player: K populations. Games with 100,000 profiles are solved sparsely.
+        (n, n), row's payoff against column: one population of a symmetric game; or K arrays of
+        shape (S_1, ..., S_K), one a player: K populations. Games with 100,000 profiles are solved
+        sparsely.
     alpha
-        selection intensity > 0; infinite: the response graph, in which a gain is taken with probability 1 - epsilon
+        selection intensity > 0; infinite: the response graph, in which a gain is taken with
+        probability 1 - epsilon
     population
         m >= 2, individuals (finite alpha)
     epsilon
         in (0, 1/2), chance of a losing deviation (infinite alpha)
     selection
-        for one population and finite alpha: compare M[r, s] with M[s, r] (``"local"``), with ``total`` / 2
-        (``"constant-sum"``), or play in the whole population (``"general-sum"``)
+        for one population and finite alpha: compare M[r, s] with M[s, r] (``"local"``), with
+        ``total`` / 2 (``"constant-sum"``), or play in the whole population (``"general-sum"``)
 
     Raises
     ------
     EvidenceError
-        For shapes that do not fit, values that are not finite, or an alpha so large that the chain falls apart.
+        For shapes that do not fit, values that are not finite, or an alpha so large that the chain
+        falls apart.
 
     References
     ----------
@@ -158,11 +162,12 @@ def _several_populations(
 
 
 def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int = 20_000) -> Float:
-    """Stationary distribution of a chain from its transition probabilities between different states.
+    """Stationary distribution of a chain from its transition probabilities between different
+    states.
 
-    Small chains by Grassmann, Taksar and Heyman's elimination, which never subtracts. Large ones by iterating the jump
-    chain, with the masses of its closed classes (and of the rest) solved exactly every few steps (Koury, McAllister and
-    Stewart 1984), so that rarely left classes cost nothing.
+    Small chains by Grassmann, Taksar and Heyman's elimination, which never subtracts. Large ones by
+    iterating the jump chain, with the masses of its closed classes (and of the rest) solved exactly
+    every few steps (Koury, McAllister and Stewart 1984), so that rarely left classes cost nothing.
 
     Raises
     ------
@@ -254,7 +259,8 @@ class AlphaRankBounds:
     Attributes
     ----------
     lower, upper
-        (n,) or (S_1, ..., S_K), smallest and largest mass of each strategy or profile over the directions that open pairs may have
+        (n,) or (S_1, ..., S_K), smallest and largest mass of each strategy or profile over the
+        directions that open pairs may have
     open_pairs
         pairs of strategies, or of profiles (flat indices), whose direction the intervals leave open
     exact
@@ -270,7 +276,8 @@ class AlphaRankBounds:
 def deviations(
     shape: Sequence[int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs of profiles that differ in one player's strategy: that player, first and second profile (flat indices).
+    """All pairs of profiles that differ in one player's strategy: that player, first and second
+    profile (flat indices).
 
     Examples
     --------
@@ -299,15 +306,15 @@ def alpha_rank_bounds(
 ) -> AlphaRankBounds:
     """Bounds on alpha-Rank (infinite alpha) from intervals of win rates or payoffs.
 
-    Deviations whose intervals are disjoint have a fixed direction, each other one may point either way. Up to
-    ``enumerate_up_to`` open ones all directions are tried; beyond, random ones, each improved by flipping single deviations while
-    that widens a bound.
+    Deviations whose intervals are disjoint have a fixed direction, each other one may point either
+    way. Up to ``enumerate_up_to`` open ones all directions are tried; beyond, random ones, each
+    improved by flipping single deviations while that widens a bound.
 
     Parameters
     ----------
     lower, upper
-        one population: (n, n) bounds of the win rate of row against column, lower_ij = 1 - upper_ji; K players: K arrays each of
-        shape (S_1, ..., S_K), bounds of their payoffs
+        one population: (n, n) bounds of the win rate of row against column, lower_ij = 1 -
+        upper_ji; K players: K arrays each of shape (S_1, ..., S_K), bounds of their payoffs
     epsilon
         chance of a losing deviation
 
@@ -388,7 +395,9 @@ def alpha_rank_bounds(
 
 
 def _gth_batch(chains: Float) -> Float:
-    """``gth`` of many chains at once: (batch, n, n) -> (batch, n); every state must reach every other."""
+    """``gth`` of many chains at once: (batch, n, n) -> (batch, n); every state must reach every
+    other.
+    """
     a = np.array(chains)
     n = a.shape[1]
     for k in range(n - 1, 0, -1):
@@ -412,8 +421,9 @@ def alpha_rank(
 ) -> Leaderboard:
     """alpha-Rank of policies by their win rates against each other, as one population.
 
-    Parameters are those of ``alpharank``; the payoff of i against j is its win rate (ties half; 1/2 for pairs that never
-    met). The rating is the share of time that evolution spends at a policy. Intervals: bootstrap.
+    Parameters are those of ``alpharank``; the payoff of i against j is its win rate (ties half; 1/2
+    for pairs that never met). The rating is the share of time that evolution spends at a policy.
+    Intervals: bootstrap.
     """
 
     def rule(wins: Float) -> Float:

@@ -24,7 +24,9 @@ def quantile(p: float, df: float | None) -> float:
 
 
 def few_units(units: float) -> float:
-    """By how much the spread of resamples of few units is widened: sqrt(n / (n - 1)) and Student's t in place of the normal."""
+    """By how much the spread of resamples of few units is widened: sqrt(n / (n - 1)) and Student's
+    t in place of the normal.
+    """
     return (
         float(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975) / ndtri(0.975))
         if units > 1
@@ -74,8 +76,9 @@ def rank_confidence_sets(
 ) -> RankSets:
     """Confidence sets for the ranks of policies whose ratings were estimated with error.
 
-    The largest studentised difference over pairs gives one critical value for all comparisons. A policy's rank set
-    leaves out the places of those that are significantly better, and of those that are significantly worse.
+    The largest studentised difference over pairs gives one critical value for all comparisons. A
+    policy's rank set leaves out the places of those that are significantly better, and of those
+    that are significantly worse.
 
     Parameters
     ----------
@@ -96,8 +99,9 @@ def rank_confidence_sets(
     df
         degrees of freedom of the covariance estimate; None: normal
     units
-        how many independent units (ballots, tasks, comparisons) the estimates rest on. A difference that never varied is
-        then taken as certain only when that many agreeing units would pass a sign test over all pairs; None: always
+        how many independent units (ballots, tasks, comparisons) the estimates rest on. A difference
+        that never varied is then taken as certain only when that many agreeing units would pass a
+        sign test over all pairs; None: always
     seed
         int or Generator
 
@@ -107,8 +111,9 @@ def rank_confidence_sets(
 
     References
     ----------
-    Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for Ranks with Applications to Mobility across Neighborhoods
-    and Academic Achievement across Countries", Review of Economic Studies 91(1); step-down after Romano and Wolf (2005).
+    Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for Ranks with Applications to Mobility
+    across Neighborhoods and Academic Achievement across Countries", Review of Economic Studies
+    91(1); step-down after Romano and Wolf (2005).
 
     Examples
     --------

@@ -27,7 +27,9 @@ Severity = Literal["info", "warning"]
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a careful statistician would add: its kind, in one or two sentences, and whom it concerns."""
+    """Something that a careful statistician would add: its kind, in one or two sentences, and whom
+    it concerns.
+    """
 
     kind: str
     text: str
@@ -106,7 +108,9 @@ class Leaderboard:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """policy, rating, lower, upper, rank, rank_lower, rank_upper, n: best first; null where there is no interval."""
+        """policy, rating, lower, upper, rank, rank_lower, rank_upper, n: best first; null where
+        there is no interval.
+        """
         none = [None] * len(self)
         return pl.DataFrame(
             {
@@ -124,7 +128,9 @@ class Leaderboard:
 
     @property
     def may_be_best(self) -> tuple[str, ...]:
-        """The policies that may be the best one: those whose rank set holds rank 1 (the top rank without intervals)."""
+        """The policies that may be the best one: those whose rank set holds rank 1 (the top rank
+        without intervals).
+        """
         first = self.rank if self.rank_lower is None else self.rank_lower
         return tuple(p for p, r in zip(self.policies, first, strict=True) if r == 1)
 
@@ -135,7 +141,9 @@ class Leaderboard:
 
     @property
     def tiers(self) -> NDArray[np.int64] | None:
-        """Groups from the top: a tier ends before the first policy that is significantly worse than the tier's first."""
+        """Groups from the top: a tier ends before the first policy that is significantly worse than
+        the tier's first.
+        """
         if self.better is None:
             return None
         tier, head = np.ones(len(self), dtype=np.int64), 0
@@ -215,7 +223,9 @@ class Leaderboard:
         return page.html(self, path, **options)
 
     def plot(self, path: str | Path | None = None, **options: Any) -> Any:
-        """Ratings with intervals as a matplotlib figure; written to ``path`` (.png, .svg, .pdf) when given."""
+        """Ratings with intervals as a matplotlib figure; written to ``path`` (.png, .svg, .pdf)
+        when given.
+        """
         from policyrank.report import plots
 
         return plots.ratings(self, path, **options)
@@ -244,7 +254,8 @@ def leaderboard(
     notes: Sequence[Note] = (),
     **rest: Any,
 ) -> Leaderboard:
-    """Order the policies and derive every interval from a covariance or from draws of the ratings' errors.
+    """Order the policies and derive every interval from a covariance or from draws of the ratings'
+    errors.
 
     Parameters
     ----------
@@ -253,8 +264,8 @@ def leaderboard(
     covariance
         (policies, policies) of the ratings; ``df``: its degrees of freedom
     draws
-        (size, policies), bootstrap replicates minus the rating; without a covariance the marginal intervals are their
-        percentiles, with one they are normal and the draws serve the rank sets
+        (size, policies), bootstrap replicates minus the rating; without a covariance the marginal
+        intervals are their percentiles, with one they are normal and the draws serve the rank sets
     units
         how many independent units the estimates rest on, see ``rank_confidence_sets``
     level, simultaneous, seed

@@ -36,7 +36,9 @@ def _in_order(a: Any, b: Any, y: Any, n: int, k: float, start: float) -> Any:
 def _in_random_order(
     a: Any, b: Any, y: Any, index: Any, seed: int, replace: bool, n: int, k: float, start: float
 ) -> Any:
-    """One pass over the comparisons that ``index`` lists, shuffled, or drawn from it with replacement."""
+    """One pass over the comparisons that ``index`` lists, shuffled, or drawn from it with
+    replacement.
+    """
     np.random.seed(seed)
     rating = np.full(n, start)
     total = len(index)
@@ -68,15 +70,16 @@ def elo(
     Parameters
     ----------
     evidence
-        Comparisons; with times, they are played in the order of time, otherwise in the order of the rows
+        Comparisons; with times, they are played in the order of time, otherwise in the order of the
+        rows
     k
         step, in points
     start
         first rating of everyone
     orders
-        0: one pass in the given order, the rating after the last comparison; m > 0: the mean over m random orders
-        (policies do not change, so the order is noise); None: 0 when the comparisons have times, else 50, or fewer
-        (at least 4) beyond a million comparisons
+        0: one pass in the given order, the rating after the last comparison; m > 0: the mean over m
+        random orders (policies do not change, so the order is noise); None: 0 when the comparisons
+        have times, else 50, or fewer (at least 4) beyond a million comparisons
     interval
         ``"bootstrap"`` (resampled comparisons in random orders) or ``"none"``
     resamples
@@ -86,8 +89,8 @@ def elo(
 
     Notes
     -----
-    The rating of one pass never settles: its noise stays about sqrt(k). For policies that do not change prefer
-    ``bradley_terry``, whose maximum is what averaged Elo approaches for small k.
+    The rating of one pass never settles: its noise stays about sqrt(k). For policies that do not
+    change prefer ``bradley_terry``, whose maximum is what averaged Elo approaches for small k.
 
     References
     ----------

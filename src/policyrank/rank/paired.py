@@ -1,7 +1,8 @@
 """One Newton fit for all models of paired comparisons, on counts.
 
-A cell is a set of equal comparisons: i against j with outcome y and total mass w. Its linear predictor is
-d = theta_i - theta_j + x . beta, and a link says how likely each outcome is given d (and a tie parameter phi).
+A cell is a set of equal comparisons: i against j with outcome y and total mass w. Its linear
+predictor is d = theta_i - theta_j + x . beta, and a link says how likely each outcome is given d
+(and a tie parameter phi).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ DENSE_LIMIT = 4000
 
 
 class Terms(NamedTuple):
-    """Log-likelihood of each cell per unit of mass, its gradient and negative second derivatives in (d, phi)."""
+    """Log-likelihood of each cell per unit of mass, its gradient and negative second derivatives in
+    (d, phi).
+    """
 
     value: Float
     d: Float
@@ -38,11 +41,12 @@ class Terms(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A model of one comparison; ``start`` is the first value of the tie parameter (None: it has none).
+    """A model of one comparison; ``start`` is the first value of the tie parameter (None: it has
+    none).
 
-    ``linear`` links have a log-likelihood that is linear in the outcome, so outcomes of a pair may be summed.
-    ``slope``: how steep the win probability is at d = 0, relative to the logistic. ``tieless``: the link that is left when
-    there are no ties.
+    ``linear`` links have a log-likelihood that is linear in the outcome, so outcomes of a pair may
+    be summed. ``slope``: how steep the win probability is at d = 0, relative to the logistic.
+    ``tieless``: the link that is left when there are no ties.
     """
 
     terms: Callable[[Float, Float, Any], Terms]
@@ -87,7 +91,9 @@ def _davidson(d: Float, y: Float, phi: Any) -> Terms:
 
 
 def _rao_kupper(d: Float, y: Float, phi: Any) -> Terms:
-    """A win needs a margin of phi = log eta > 0: P(i) = sigma(d - phi), P(j) = sigma(-d - phi) (Rao and Kupper 1967)."""
+    """A win needs a margin of phi = log eta > 0: P(i) = sigma(d - phi), P(j) = sigma(-d - phi) (Rao
+    and Kupper 1967).
+    """
     up, down, tied = (y >= 0.5) * 1.0, (y <= 0.5) * 1.0, y == 0.5
     p, q = expit(phi - d), expit(phi + d)
     value = up * log_expit(d - phi) + down * log_expit(-d - phi) + tied * np.log(np.expm1(2 * phi))
@@ -182,7 +188,9 @@ class Cells:
 
     @classmethod
     def of(cls, c: Comparisons, *, order_effect: bool = False, cluster: str | None = None) -> Cells:
-        """Count a set of comparisons; the order of a and b is kept only where an order effect needs it."""
+        """Count a set of comparisons; the order of a and b is kept only where an order effect needs
+        it.
+        """
         if cluster is not None and getattr(c, cluster, None) is None:
             raise EvidenceError(
                 f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when reading them."
@@ -233,7 +241,9 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted model: parameters, the negative Hessian over (theta, beta, phi) and its inverse where it is dense."""
+    """A fitted model: parameters, the negative Hessian over (theta, beta, phi) and its inverse
+    where it is dense.
+    """
 
     theta: Float
     beta: Float
@@ -257,9 +267,11 @@ def components(cells: Cells) -> NDArray[np.int64]:
 
 
 def is_strong(cells: Cells, link: Link) -> bool:
-    """Whether a finite maximum exists: Ford's condition, that every policy reaches every other along wins or ties.
+    """Whether a finite maximum exists: Ford's condition, that every policy reaches every other
+    along wins or ties.
 
-    A tie parameter can also run off together with the ratings, unless some strict wins form a cycle.
+    A tie parameter can also run off together with the ratings, unless some strict wins form a
+    cycle.
     """
     i, j, y = cells.i, cells.j, cells.y
 
@@ -280,7 +292,9 @@ def is_strong(cells: Cells, link: Link) -> bool:
 
 
 def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
-    """Sum of w * v v' over cells, v = (e_i - e_j, x, phi): (n + k + 1, n + k + 1) for weights per block."""
+    """Sum of w * v v' over cells, v = (e_i - e_j, x, phi): (n + k + 1, n + k + 1) for weights per
+    block.
+    """
     n, k, i, j, x = cells.size, cells.x.shape[1], cells.i, cells.j, cells.x
     out = np.zeros((n + k + 1, n + k + 1))
     cross = np.bincount(i * n + j, dd, n * n).reshape(n, n)
@@ -303,7 +317,9 @@ def _blas() -> ThreadpoolController:
 
 
 def single_threaded(size: int) -> AbstractContextManager[Any]:
-    """One BLAS thread for small systems: on a few hundred policies the threads cost ten times what they save."""
+    """One BLAS thread for small systems: on a few hundred policies the threads cost ten times what
+    they save.
+    """
     return _blas().limit(limits=1, user_api="blas") if size <= 1000 else nullcontext()
 
 
@@ -352,7 +368,8 @@ def _newton(
     free[-1] = has_phi
     for policy, value in (fixed or {}).items():
         p[policy], free[policy] = value, False
-    # Where nothing else pins a component's level, a rank-one term does; it never moves the fitted differences.
+    # Where nothing else pins a component's level, a rank-one term does; it never moves the fitted
+    # differences.
     gauge = np.zeros((n + k + 1, 0))
     if precision is None:
         part = components(cells)
@@ -453,8 +470,9 @@ def _sparse_step(
 def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
     """Covariance of the parameters that does not trust the model, and its degrees of freedom.
 
-    Residuals are inflated by their leverage (HC3; MacKinnon and White 1985). With clusters the scores of a cluster are
-    summed first (CR1), and the degrees of freedom are the number of clusters minus one.
+    Residuals are inflated by their leverage (HC3; MacKinnon and White 1985). With clusters the
+    scores of a cluster are summed first (CR1), and the degrees of freedom are the number of
+    clusters minus one.
     """
     assert fit.inverse is not None
     n, k, i, j = cells.size, cells.x.shape[1], cells.i, cells.j

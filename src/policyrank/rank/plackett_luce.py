@@ -25,10 +25,11 @@ def plackett_luce(
     interval: Literal["auto", "sandwich", "fisher", "none"] = "auto",
     **options: Any,
 ) -> Leaderboard:
-    """Plackett-Luce: the next place goes to i with probability exp(theta_i) / sum over those left, by maximum likelihood.
+    """Plackett-Luce: the next place goes to i with probability exp(theta_i) / sum over those left,
+    by maximum likelihood.
 
-    Ballots may have any length. Ties are Efron's: the denominators of g tied places lose 0, 1/g, 2/g, ... of the tied
-    policies' mass. On ballots of two without ties this is Bradley-Terry.
+    Ballots may have any length. Ties are Efron's: the denominators of g tied places lose 0, 1/g,
+    2/g, ... of the tied policies' mass. On ballots of two without ties this is Bradley-Terry.
 
     Parameters
     ----------
@@ -37,11 +38,11 @@ def plackett_luce(
     scale, prior
         as for ``bradley_terry``
     unranked
-        ``"missing"``: a policy that a ballot does not hold was not there; ``"last"``: it was there and lost to
-        all that are ranked (top-k ballots)
+        ``"missing"``: a policy that a ballot does not hold was not there; ``"last"``: it was there
+        and lost to all that are ranked (top-k ballots)
     interval
-        ``"sandwich"`` (ballots independent), ``"fisher"``, ``"none"``; ``"auto"``: sandwich, but fisher under a
-        prior or with fewer than five ballots a policy
+        ``"sandwich"`` (ballots independent), ``"fisher"``, ``"none"``; ``"auto"``: sandwich, but
+        fisher under a prior or with fewer than five ballots a policy
     options
         level, simultaneous, seed
 
@@ -154,7 +155,8 @@ def _derivatives(
 ) -> tuple[float, Float, Float, sparse.csr_matrix]:
     """Log-likelihood, gradient, negative Hessian, and each ballot's own score (ballots, n).
 
-    ``places``: how many of a ballot's entries were really ranked; the rest only make up the last group.
+    ``places``: how many of a ballot's entries were really ranked; the rest only make up the last
+    group.
     """
     n = len(theta)
     alpha = np.exp(theta - theta.max())

@@ -16,11 +16,13 @@ from policyrank.rank.paired import Cells, Fit, Float, Link, is_strong, newton, s
 def bootstrap_fits(
     cells: Cells, link: Link, fit: Fit, *, resamples: int, seed: Seed = 0, weak_prior: float
 ) -> tuple[Float, int]:
-    """Parameters refitted to resampled counts: (resamples, parameters), and how many needed a prior to exist.
+    """Parameters refitted to resampled counts: (resamples, parameters), and how many needed a prior
+    to exist.
 
-    Comparisons are drawn with replacement, or whole clusters where the cells have clusters. Each batch is solved by
-    the chord method with the full data's inverse information; the few fits that it does not settle by Newton. A resample
-    in which some policy never wins, or never loses, has no maximum: it gets a Gaussian prior with sd ``weak_prior``.
+    Comparisons are drawn with replacement, or whole clusters where the cells have clusters. Each
+    batch is solved by the chord method with the full data's inverse information; the few fits that
+    it does not settle by Newton. A resample in which some policy never wins, or never loses, has no
+    maximum: it gets a Gaussian prior with sd ``weak_prior``.
     """
     assert fit.inverse is not None
     size = int(np.clip(3_000_000 // max(len(cells.i), 1), 1, 250))

@@ -1,4 +1,6 @@
-"""From a rule on preference matrices to a leaderboard: resampling of ballots and comparisons, shared by all voting rules."""
+"""From a rule on preference matrices to a leaderboard: resampling of ballots and comparisons,
+shared by all voting rules.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Rule = Callable[[Float], Float]
 
 
 def voters(evidence: Preferences) -> float:
-    """How many independent votes there are: comparisons, or ballots by their whole-numbered weights."""
+    """How many independent votes there are: comparisons, or ballots by their whole-numbered
+    weights.
+    """
     if isinstance(evidence, Comparisons):
         return float(evidence.total)
     whole = (evidence.weight == np.round(evidence.weight)).all()
@@ -30,7 +34,9 @@ def voters(evidence: Preferences) -> float:
 
 
 def resampled_weights(counts: Float, resamples: int, rng: np.random.Generator) -> Float:
-    """Bootstrap weights (resamples, rows). Whole numbers count voters, who are drawn; other weights stay with their row."""
+    """Bootstrap weights (resamples, rows). Whole numbers count voters, who are drawn; other weights
+    stay with their row.
+    """
     if (counts == np.round(counts)).all() and counts.sum() >= 2:
         return rng.multinomial(int(counts.sum()), counts / counts.sum(), size=resamples).astype(
             float
@@ -88,7 +94,8 @@ def rule_board(
     resample_rule: Rule | None = None,
     **options: Any,
 ) -> Leaderboard:
-    """The board of a rule that maps preference matrices (..., n, n) to ratings (..., n), with bootstrap intervals.
+    """The board of a rule that maps preference matrices (..., n, n) to ratings (..., n), with
+    bootstrap intervals.
 
     ``resample_rule`` is what the resamples are ranked by where the rule itself would take too long.
     """

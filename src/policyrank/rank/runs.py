@@ -19,7 +19,8 @@ from policyrank.rank.intervals import Seed, generator
 
 
 def judged(run: pl.DataFrame, qrels: pl.DataFrame, queries: Sequence[str]) -> Judged:
-    """A run's rows against judgements for these queries; ties of score by document, descending, as in trec_eval.
+    """A run's rows against judgements for these queries; ties of score by document, descending, as
+    in trec_eval.
 
     Parameters
     ----------
@@ -115,7 +116,9 @@ def run_means(
     *,
     least: float = 1,
 ) -> dict[str, float]:
-    """Means of one run over the queries that have a relevant document. Parameters and errors as in ``score_runs``."""
+    """Means of one run over the queries that have a relevant document. Parameters and errors as in
+    ``score_runs``.
+    """
     has, rules = _queries(qrels, least), _rules(measures)
     if not run["query"].is_in(has).any():
         raise EvidenceError(
@@ -143,7 +146,9 @@ def _rules(measures: Sequence[str]) -> dict[str, Measure]:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A paired comparison of two policies over tasks: mean difference, its interval, p-values (raw, and Holm's over all pairs)."""
+    """A paired comparison of two policies over tasks: mean difference, its interval, p-values (raw,
+    and Holm's over all pairs).
+    """
 
     better: str
     than: str
@@ -227,8 +232,9 @@ def fuse_runs(
     runs
         columns query, document, score
     how
-        ``"combsum"``: scores scaled to [0, 1] within each query and run (Fox and Shaw 1994; all equal: 1);
-        ``"rrf"``: 1 / (k + rank), equal scores ranked by document, descending (Cormack et al. 2009)
+        ``"combsum"``: scores scaled to [0, 1] within each query and run (Fox and Shaw 1994; all
+        equal: 1); ``"rrf"``: 1 / (k + rank), equal scores ranked by document, descending (Cormack
+        et al. 2009)
     weights
         one a run; 1 each if not given
 

@@ -1,4 +1,6 @@
-"""Bradley-Terry that knows of tasks: partial pooling over named tasks, and a mixture over hidden ones."""
+"""Bradley-Terry that knows of tasks: partial pooling over named tasks, and a mixture over hidden
+ones.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +33,25 @@ def bradley_terry_by_task(
 ) -> Leaderboard:
     """Bradley-Terry with a rating in each task, shrunk towards the policy's overall rating.
 
-    P(i beats j in task t) = sigma((theta_i + psi_it) - (theta_j + psi_jt)), psi ~ N(0, pooling^2), ties half. The board shows
-    theta; its intervals count how much policies differ from task to task (Laplace approximation).
+    P(i beats j in task t) = sigma((theta_i + psi_it) - (theta_j + psi_jt)), psi ~ N(0, pooling^2),
+    ties half. The board shows theta; its intervals count how much policies differ from task to task
+    (Laplace approximation).
 
     Parameters
     ----------
     evidence
         Comparisons with tasks
     pooling
-        sd of the deviations in log-odds, > 0; ``"auto"``: the maximum of the Laplace marginal likelihood
+        sd of the deviations in log-odds, > 0; ``"auto"``: the maximum of the Laplace marginal
+        likelihood
     scale, level, simultaneous, seed
         as for ``bradley_terry``
 
     Returns
     -------
     Leaderboard
-        ``extras``: between_task_sd (log-odds), by_task (a frame: policy, task, rating, lower, upper, n).
+        ``extras``: between_task_sd (log-odds), by_task (a frame: policy, task, rating, lower,
+        upper, n).
     """
     need(evidence, Comparisons, "bradley-terry-by-task")
     if evidence.task is None:
@@ -193,9 +198,10 @@ def task_mixture(
 ) -> Leaderboard:
     """A mixture over hidden task buckets (RoboArena's task-aware model), by exact gradients.
 
-    In bucket t policy p solves a task with probability s = sigma(theta_p + psi_pt - tau_t), and P(win) = s_i (1 - s_j),
-    P(loss) = (1 - s_i) s_j, P(tie) = 2 nu sqrt(P(win) P(loss)). The likelihood sums over buckets with weights pi_t, and is
-    maximised (with ridge ``l2`` on theta and psi) by L-BFGS from random starts, whose ratings are averaged.
+    In bucket t policy p solves a task with probability s = sigma(theta_p + psi_pt - tau_t), and
+    P(win) = s_i (1 - s_j), P(loss) = (1 - s_i) s_j, P(tie) = 2 nu sqrt(P(win) P(loss)). The
+    likelihood sums over buckets with weights pi_t, and is maximised (with ridge ``l2`` on theta and
+    psi) by L-BFGS from random starts, whose ratings are averaged.
 
     Parameters
     ----------
@@ -204,8 +210,9 @@ def task_mixture(
     buckets
         how many hidden tasks, >= 1
     normalise
-        divide the three probabilities by their sum; with one bucket this is Davidson's model exactly. False: as
-        published; with one bucket each rating then depends only on the policy's own wins and ties, and nu on nothing.
+        divide the three probabilities by their sum; with one bucket this is Davidson's model
+        exactly. False: as published; with one bucket each rating then depends only on the policy's
+        own wins and ties, and nu on nothing.
     l2
         ridge on theta and psi, >= 0
     restarts
@@ -214,8 +221,9 @@ def task_mixture(
     Returns
     -------
     Leaderboard
-        Rating: theta_p + sum_t pi_t psi_pt. ``extras``: loglik, nu, weights pi, spread over restarts. No intervals:
-        hidden buckets with one comparison a trial are not identified; prefer ``bradley_terry_by_task`` where tasks are known.
+        Rating: theta_p + sum_t pi_t psi_pt. ``extras``: loglik, nu, weights pi, spread over
+        restarts. No intervals: hidden buckets with one comparison a trial are not identified;
+        prefer ``bradley_terry_by_task`` where tasks are known.
 
     References
     ----------

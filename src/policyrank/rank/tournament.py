@@ -21,7 +21,8 @@ def margins(wins: Float) -> Float:
 def copeland(evidence: Preferences, **options: Any) -> Leaderboard:
     """Copeland: how many others a policy beats by majority, ties half.
 
-    Options of this and the other rules: interval ("bootstrap" or "none"), resamples, seed, level, simultaneous.
+    Options of this and the other rules: interval ("bootstrap" or "none"), resamples, seed, level,
+    simultaneous.
 
     Examples
     --------
@@ -39,7 +40,9 @@ def copeland(evidence: Preferences, **options: Any) -> Leaderboard:
 
 
 def minimax(evidence: Preferences, **options: Any) -> Leaderboard:
-    """Minimax (Simpson-Kramer): minus the margin of a policy's worst defeat; 0 for one that no majority beats."""
+    """Minimax (Simpson-Kramer): minus the margin of a policy's worst defeat; 0 for one that no
+    majority beats.
+    """
 
     def rule(wins: Float) -> Float:
         return -np.maximum(np.swapaxes(margins(wins), -1, -2).max(axis=-1), 0)
@@ -62,7 +65,8 @@ def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
 
     References
     ----------
-    Schulze (2011), "A new monotonic, clone-independent, reversal symmetric, and Condorcet-consistent single-winner method".
+    Schulze (2011), "A new monotonic, clone-independent, reversal symmetric, and
+    Condorcet-consistent single-winner method".
     """
 
     def rule(wins: Float) -> Float:
@@ -81,9 +85,11 @@ def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
 
 
 def ranked_pairs(evidence: Preferences, *, resamples: int = 200, **options: Any) -> Leaderboard:
-    """Ranked pairs (Tideman): lock majorities from the largest margin down, leaving out those that close a cycle.
+    """Ranked pairs (Tideman): lock majorities from the largest margin down, leaving out those that
+    close a cycle.
 
-    Equal margins are locked in the order of the names. The rating is how many policies are locked below.
+    Equal margins are locked in the order of the names. The rating is how many policies are locked
+    below.
     """
     return rule_board(
         evidence,

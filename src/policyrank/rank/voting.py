@@ -19,19 +19,21 @@ Float = NDArray[np.float64]
 
 
 def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) -> Leaderboard:
-    """Borda: how many of the others a ballot places below a policy (ties half), averaged over ballots.
+    """Borda: how many of the others a ballot places below a policy (ties half), averaged over
+    ballots.
 
-    On complete ballots the rating times the number of ballots is the Borda count. On partial ballots each pair is averaged
-    over the ballots that hold both; a pair that none holds counts half. Intervals treat ballots as independent, by the
-    closed form for means (Student's t with ballots - 1 degrees of freedom).
+    On complete ballots the rating times the number of ballots is the Borda count. On partial
+    ballots each pair is averaged over the ballots that hold both; a pair that none holds counts
+    half. Intervals treat ballots as independent, by the closed form for means (Student's t with
+    ballots - 1 degrees of freedom).
 
     Parameters
     ----------
     evidence
         Rankings or Comparisons (a comparison is a ballot over two)
     levels
-        1: all ballots alike; 2: first inside each group (task), then over the groups' rankings, so that a task with
-        many ballots does not outvote the others
+        1: all ballots alike; 2: first inside each group (task), then over the groups' rankings, so
+        that a task with many ballots does not outvote the others
     options
         level, simultaneous, seed, interval ("closed" or "none")
 
@@ -101,7 +103,9 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
 
 
 def group_points(evidence: Rankings) -> Float:
-    """Borda points of each policy inside each group: (groups, n), NaN for policies that a group does not rank."""
+    """Borda points of each policy inside each group: (groups, n), NaN for policies that a group
+    does not rank.
+    """
     assert evidence.group is not None
     rows = []
     for g in range(len(evidence.group.names)):
@@ -252,10 +256,12 @@ def instant_runoff(
     seed: Seed = 0,
     **options: Any,
 ) -> Leaderboard:
-    """Instant run-off: eliminate the policy with the fewest first places, transfer its ballots, repeat.
+    """Instant run-off: eliminate the policy with the fewest first places, transfer its ballots,
+    repeat.
 
-    Ties at a ballot's top share its vote; of policies with equally few first places the one with the fewest in the first
-    count goes, then the one later in the alphabet. The rating is how many were eliminated before.
+    Ties at a ballot's top share its vote; of policies with equally few first places the one with
+    the fewest in the first count goes, then the one later in the alphabet. The rating is how many
+    were eliminated before.
     """
     need(evidence, Rankings, "instant-runoff")
     position = evidence.matrix()

@@ -1,4 +1,6 @@
-"""A leaderboard as one self-contained HTML page: no script, no network, light and dark, phone and print."""
+"""A leaderboard as one self-contained HTML page: no script, no network, light and dark, phone and
+print.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,9 @@ def audit_html(
     title: str = "Audit",
     command: str | None = None,
 ) -> str:
-    """An audit (as its ``to_dict()`` gives it) as one self-contained page; written to ``path`` when given."""
+    """An audit (as its ``to_dict()`` gives it) as one self-contained page; written to ``path`` when
+    given.
+    """
     environment = Environment(
         loader=PackageLoader("policyrank.report"), autoescape=select_autoescape(default=True)
     )

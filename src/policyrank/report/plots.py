@@ -25,7 +25,8 @@ def ratings(
     top: int | None = 40,
     title: str | None = None,
 ) -> Figure:
-    """Ratings with marginal intervals, best first; rank sets at the right; those that may be best in colour.
+    """Ratings with marginal intervals, best first; rank sets at the right; those that may be best
+    in colour.
 
     Parameters
     ----------
@@ -102,7 +103,8 @@ def save(figure: Figure, path: str | Path, **options: Any) -> None:
     if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise EvidenceError(f"{path}: a plot is written to .png, .svg or .pdf.")
     with warnings.catch_warnings():
-        # A name in a script that no font on this machine has is drawn as boxes; a warning a letter helps nobody.
+        # A name in a script that no font on this machine has is drawn as boxes; a warning a letter
+        # helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, facecolor="white", **options)
 

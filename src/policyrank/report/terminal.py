@@ -29,7 +29,9 @@ def number(value: float, step: float) -> str:
 
 
 def resolution(board: Leaderboard) -> float:
-    """The size of a typical interval, or of the gaps where there are none: what a printed digit should resolve."""
+    """The size of a typical interval, or of the gaps where there are none: what a printed digit
+    should resolve.
+    """
     half = (board.upper - board.lower) / 2
     half = half[np.isfinite(half) & (half > 0)]
     if len(half):
@@ -182,7 +184,9 @@ def _print(item: RenderableType, width: int | None, colour: bool) -> str:
 def text(
     board: Leaderboard, *, top: int | None = None, width: int | None = None, colour: bool = False
 ) -> str:
-    """The board as text for a terminal of ``width`` characters. A gap below a row: it is separable from the next."""
+    """The board as text for a terminal of ``width`` characters. A gap below a row: it is separable
+    from the next.
+    """
     size = width or min(shutil.get_terminal_size((100, 40)).columns, 120)
     return _print(renderable(board, top=top, width=size), size, colour)
 
@@ -285,7 +289,9 @@ VERDICT_MARKS = {
 def findings_text(
     audit: Mapping[str, Any], *, width: int | None = None, colour: bool = False
 ) -> str:
-    """An audit (as its ``to_dict()`` gives it) for a terminal: concerns first, each with how sure and what to do."""
+    """An audit (as its ``to_dict()`` gives it) for a terminal: concerns first, each with how sure
+    and what to do.
+    """
     size = width or min(shutil.get_terminal_size((100, 40)).columns, 110)
     counts = Counter(f["verdict"] for f in audit["findings"])
     parts: list[RenderableType] = [

@@ -1,20 +1,24 @@
 """Active evaluation: which policies to compare next, and by what to rank them.
 
-Lanctot, Larson, Gemp and Kaisers (2026), "Active Evaluation of General Agents: Problem Definition and Comparison of Baseline
-Algorithms", arXiv 2601.07651.
+Lanctot, Larson, Gemp and Kaisers (2026), "Active Evaluation of General Agents: Problem Definition
+and Comparison of Baseline Algorithms", arXiv 2601.07651.
 
-**The claim**: with few samples the estimator and the sampler matter: batch Elo (Bradley-Terry) is strong, online Elo is not, mean scores
-fail where tasks have scales of their own, and soft Condorcet optimisation is about twice as good as batch Elo on Atari.
+**The claim**: with few samples the estimator and the sampler matter: batch Elo (Bradley-Terry) is
+strong, online Elo is not, mean scores fail where tasks have scales of their own, and soft Condorcet
+optimisation is about twice as good as batch Elo on Atari.
 
-**What is done here**: at each step a sampler picks a task and two agents, one score of each is drawn, and the error of the ranking (AGRE:
-mean over k of the generalised top-k ranking error) is recorded at several numbers of steps (a step is two samples). Atari: scores
-are drawn from a normal with the published mean and standard deviation of the Agent57 table (57 games, 8 agents; no spread: the
-mean), the truth is Kemeny's order of the full table. Synthetic: 50 tasks rank 8 agents by Mallows' model (phi 0.3 and 0.7), a score
-is minus the position plus standard normal noise. Ours are the samplers by rank uncertainty and D-optimality, which also spread each
-policy over the tasks; they must need at most half of the steps of uniform sampling with the same estimator. The claims on
-D-optimality were added after a first run with seed 0 had shown it ahead; the committed table is a fresh run with seed 1. Differences from
-the paper: its baselines' constants are not public, so Elo has K = 32, soft Condorcet temperature 1 with annealing, UCB c = 1;
-proportional task selection is our reading.
+**What is done here**: at each step a sampler picks a task and two agents, one score of each is
+drawn, and the error of the ranking (AGRE: mean over k of the generalised top-k ranking error) is
+recorded at several numbers of steps (a step is two samples). Atari: scores are drawn from a normal
+with the published mean and standard deviation of the Agent57 table (57 games, 8 agents; no spread:
+the mean), the truth is Kemeny's order of the full table. Synthetic: 50 tasks rank 8 agents by
+Mallows' model (phi 0.3 and 0.7), a score is minus the position plus standard normal noise. Ours are
+the samplers by rank uncertainty and D-optimality, which also spread each policy over the tasks;
+they must need at most half of the steps of uniform sampling with the same estimator. The claims on
+D-optimality were added after a first run with seed 0 had shown it ahead; the committed table is a
+fresh run with seed 1. Differences from the paper: its baselines' constants are not public, so Elo
+has K = 32, soft Condorcet temperature 1 with annealing, UCB c = 1; proportional task selection is
+our reading.
 """
 
 from __future__ import annotations

@@ -1,15 +1,21 @@
 """BASIR: sectors of budget speeches, identified and ranked.
 
-Ghosh and Naskar (2025), "BASIR: Budget-Assisted Sectoral Impact Ranking - A Dataset for Sector Identification and Performance Prediction Using Language Models",
-arXiv 2504.13189.
+Ghosh and Naskar (2025), "BASIR: Budget-Assisted Sectoral Impact Ranking - A Dataset for Sector
+Identification and Performance Prediction Using Language Models", arXiv 2504.13189.
 
-**The claim**: fine-tuned embeddings find which of 81 sectors an excerpt concerns (F1 .605), and a language model ranks the sectors by their performance (NDCG .997).
+**The claim**: fine-tuned embeddings find which of 81 sectors an excerpt concerns (F1 .605), and a
+language model ranks the sectors by their performance (NDCG .997).
 
-**What is done here**: the data cannot be had, so a stand-in of the same shape: 5,502 titles and abstracts with at least three of 81 graded concepts (OpenAlex's classifier), 4,000 to learn
-from (a quarter of them to choose the one threshold of each method), the rest to test; a replicate is a split. *Identification*: MiniLM vectors with one-vs-rest logistic
-regression (C = 10), with a projection and label vectors tuned by the contrastive list loss (temperature 1/20), untuned against the labels' names, and the most frequent labels. *Ranking*: the true
-labels of each text by predicted score, against their grades (linear gain), beside a random and the worst order. *Simulation*: 81 sectors with returns within 5%, gains 1 + return, and rankers whose scores
-correlate with the truth by rho, 200 lists a replicate. nnDCG corrects NDCG for chance: 0 is a random order, 1 the ideal one.
+**What is done here**: the data cannot be had, so a stand-in of the same shape: 5,502 titles and
+abstracts with at least three of 81 graded concepts (OpenAlex's classifier), 4,000 to learn from (a
+quarter of them to choose the one threshold of each method), the rest to test; a replicate is a
+split. *Identification*: MiniLM vectors with one-vs-rest logistic regression (C = 10), with a
+projection and label vectors tuned by the contrastive list loss (temperature 1/20), untuned against
+the labels' names, and the most frequent labels. *Ranking*: the true labels of each text by
+predicted score, against their grades (linear gain), beside a random and the worst order.
+*Simulation*: 81 sectors with returns within 5%, gains 1 + return, and rankers whose scores
+correlate with the truth by rho, 200 lists a replicate. nnDCG corrects NDCG for chance: 0 is a
+random order, 1 the ideal one.
 """
 
 from __future__ import annotations
@@ -167,7 +173,9 @@ def _tuned(
     steps: int,
     seed: int,
 ) -> Float:
-    """Cosines after a projection of texts, starting from the identity, and label vectors, starting from their names."""
+    """Cosines after a projection of texts, starting from the identity, and label vectors, starting
+    from their names.
+    """
     torch.manual_seed(seed)
     x, y = torch.from_numpy(vectors), torch.from_numpy(labels).float()
     project, label = (

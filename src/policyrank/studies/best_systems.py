@@ -1,15 +1,18 @@
 """Best systems: rank aggregation instead of the mean score.
 
-Colombo, Noiry, Irurozki and Clémençon (2022), "What are the best systems? New perspectives on NLP benchmarking", arXiv 2202.03799.
+Colombo, Noiry, Irurozki and Clémençon (2022), "What are the best systems? New perspectives on NLP
+benchmarking", arXiv 2202.03799.
 
-**The claim**: ordering systems by Borda's rank aggregation is more reliable than ordering them by their mean score, and with
-instance-level scores a two-level aggregation (first inside each task, then over tasks) is best.
+**The claim**: ordering systems by Borda's rank aggregation is more reliable than ordering them by
+their mean score, and with instance-level scores a two-level aggregation (first inside each task,
+then over tasks) is best.
 
-**What is done here**: on the paper's own tables, an order computed from a part of the tasks (metrics, instances) is compared by
-Kendall's tau with the order that the same method gives on all of them; and on synthetic data, metrics are replaced by the
-reversed order and the distance to the true order is measured. Differences from the paper: ties get average ranks (the
-released code breaks them by row order, which favours the rows as sorted by their mean), the leaderboard's own mean is not
-counted as one more task, and the swapped id columns of the instance-level files are put right.
+**What is done here**: on the paper's own tables, an order computed from a part of the tasks
+(metrics, instances) is compared by Kendall's tau with the order that the same method gives on all
+of them; and on synthetic data, metrics are replaced by the reversed order and the distance to the
+true order is measured. Differences from the paper: ties get average ranks (the released code breaks
+them by row order, which favours the rows as sorted by their mean), the leaderboard's own mean is
+not counted as one more task, and the swapped id columns of the instance-level files are put right.
 """
 
 from __future__ import annotations
@@ -201,9 +204,11 @@ def _corrupted(
     metrics: int = 11,
     instances: int = 12,
 ) -> dict[str, float]:
-    """Normalised Kendall distance from the truth with Plackett-Luce votes of weights exp(phi (systems - i)).
+    """Normalised Kendall distance from the truth with Plackett-Luce votes of weights exp(phi
+    (systems - i)).
 
-    Every instance of a reversed metric shows exactly the reversed order: low noise, wrong direction.
+    Every instance of a reversed metric shows exactly the reversed order: low noise, wrong
+    direction.
     """
     utility = phi * np.arange(systems, 0, -1)
     scores = utility + rng.gumbel(size=(metrics, instances, systems))

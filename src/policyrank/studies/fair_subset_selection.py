@@ -1,16 +1,20 @@
-"""Choosing a committee from biased rankings: do group quotas undo the bias, and how many rankings does a rule need?
+"""Choosing a committee from biased rankings: do group quotas undo the bias, and how many rankings
+does a rule need?
 
-Boehmer, Celis, Huang, Mehrotra and Vishnoi (2023), "Subset Selection Based On Multiple Rankings in the Presence of Bias",
-arXiv 2306.09835.
+Boehmer, Celis, Huang, Mehrotra and Vishnoi (2023), "Subset Selection Based On Multiple Rankings in
+the Presence of Bias", arXiv 2306.09835.
 
-**The claim**: quotas improve the committee with respect to unbiased rankings; for some scores near-optimal committees need exponentially many
-biased rankings, for others polynomially many suffice.
+**The claim**: quotas improve the committee with respect to unbiased rankings; for some scores
+near-optimal committees need exponentially many biased rankings, for others polynomially many
+suffice.
 
-**What is done here**: 40 items, half of them in a disadvantaged group; an item's quality is U(0, 1), a ranking orders quality plus N(0, .3), and
-biased rankings halve the utilities of the disadvantaged (negative ones are doubled). Ten items are chosen from n biased rankings, with and
-without the quota of five from the disadvantaged group; the score is the committee's score on 2,000 fresh unbiased rankings
-divided by the best possible (Chamberlin-Courant and proportional approval: by the greedy best). Differences from the paper: only its abstract
-could be read, so the bias model and sizes are ours.
+**What is done here**: 40 items, half of them in a disadvantaged group; an item's quality is U(0,
+1), a ranking orders quality plus N(0, .3), and biased rankings halve the utilities of the
+disadvantaged (negative ones are doubled). Ten items are chosen from n biased rankings, with and
+without the quota of five from the disadvantaged group; the score is the committee's score on 2,000
+fresh unbiased rankings divided by the best possible (Chamberlin-Courant and proportional approval:
+by the greedy best). Differences from the paper: only its abstract could be read, so the bias model
+and sizes are ours.
 """
 
 from __future__ import annotations

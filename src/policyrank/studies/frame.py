@@ -27,9 +27,12 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """Method ``better`` beats ``than`` on ``metric`` by more than ``smallest`` (in the metric's unit), in ``tasks``.
+    """Method ``better`` beats ``than`` on ``metric`` by more than ``smallest`` (in the metric's
+    unit), in ``tasks``.
 
-    ``exact``: both numbers are computed, not sampled, so that one pair decides. A negative ``smallest`` makes it a claim of being no worse than by that much. ``than_tasks``: where the other was measured, if not in the same tasks.
+    ``exact``: both numbers are computed, not sampled, so that one pair decides. A negative
+    ``smallest`` makes it a claim of being no worse than by that much. ``than_tasks``: where the
+    other was measured, if not in the same tasks.
     """
 
     text: str
@@ -44,7 +47,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the measurement says of a claim: the mean paired difference, its interval, over how many units."""
+    """What the measurement says of a claim: the mean paired difference, its interval, over how many
+    units.
+    """
 
     claim: Claim
     effect: float
@@ -69,10 +74,11 @@ class Study:
 
 
 def judge(claim: Claim, scores: Scores, level: float = 0.95) -> Verdict:
-    """Pair the two methods over seeds (each a mean over tasks), or over tasks where there is one seed.
+    """Pair the two methods over seeds (each a mean over tasks), or over tasks where there is one
+    seed.
 
-    *holds*: the whole interval lies above the smallest effect that counts; *contradicted*: it lies below it and below
-    zero, so the opposite is true; otherwise *not shown*.
+    *holds*: the whole interval lies above the smallest effect that counts; *contradicted*: it lies
+    below it and below zero, so the opposite is true; otherwise *not shown*.
     """
     unmeasured = Verdict(
         claim, np.nan, np.nan, np.nan, 0, "replicates", "not shown"

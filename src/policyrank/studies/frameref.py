@@ -1,12 +1,25 @@
 """FrameRef: personas that a framing sways, and what exposure does to them.
 
-De Lima, Liu and Yang (2026), "FrameRef: A Framing Dataset and Simulation Testbed for Modeling Bounded Rational Information Health", arXiv 2602.15273.
+De Lima, Liu and Yang (2026), "FrameRef: A Framing Dataset and Simulation Testbed for Modeling
+Bounded Rational Information Health", arXiv 2602.15273.
 
-**The claim**: Attenuating the loss of false claims in one framing makes a persona that accepts false claims in it more readily, with hardly another accuracy; in a recommender-like loop small shifts of acceptance add up to worse information health.
+**The claim**: Attenuating the loss of false claims in one framing makes a persona that accepts
+false claims in it more readily, with hardly another accuracy; in a recommender-like loop small
+shifts of acceptance add up to worse information health.
 
-**What is done here**: 1,392 claims of the package openfactcheck in six framings by templates, split by document, 65% to train on; target: the authoritative framing. *Linear personas*: logistic regression on MiniLM vectors of the items, attenuation alpha = 1, .7, .5, .3, .1, 0. *Encoder personas*: MiniLM with a head, all weights fine-tuned for an epoch on 300 claims, alpha = 1 and .3. MSPR: mean
-P(SUPPORTS) of false claims; a replicate is a split and a seed. *Exposure* on the claims that were not trained on, greedy judgements, every framing equally often: the published loop (similarity of the last three accepted, top 5, temperature .1, a rejection clears the history, after an accepted false claim only false ones), personas of alpha .3 against alpha 1; and eight ranking policies with
-a population of 60 people a persona (offsets of spread .5) in 60 steps. *Mechanical people*, who accept with a fixed chance and false claims in the framing with .3 more: random order has a known expectation. Differences from the paper: templates instead of rewrites by a language model, small models instead of Llama-3.1-8B, probabilities renormalised over the two labels, means over all steps.
+**What is done here**: 1,392 claims of the package openfactcheck in six framings by templates, split
+by document, 65% to train on; target: the authoritative framing. *Linear personas*: logistic
+regression on MiniLM vectors of the items, attenuation alpha = 1, .7, .5, .3, .1, 0. *Encoder
+personas*: MiniLM with a head, all weights fine-tuned for an epoch on 300 claims, alpha = 1 and .3.
+MSPR: mean P(SUPPORTS) of false claims; a replicate is a split and a seed. *Exposure* on the claims
+that were not trained on, greedy judgements, every framing equally often: the published loop
+(similarity of the last three accepted, top 5, temperature .1, a rejection clears the history, after
+an accepted false claim only false ones), personas of alpha .3 against alpha 1; and eight ranking
+policies with a population of 60 people a persona (offsets of spread .5) in 60 steps. *Mechanical
+people*, who accept with a fixed chance and false claims in the framing with .3 more: random order
+has a known expectation. Differences from the paper: templates instead of rewrites by a language
+model, small models instead of Llama-3.1-8B, probabilities renormalised over the two labels, means
+over all steps.
 """
 
 from __future__ import annotations

@@ -1,12 +1,23 @@
 """gym-invmgmt: controllers of inventory over a grid of scenarios.
 
-Barati and Hu (2026), "gym-invmgmt: An Open Benchmarking Framework for Inventory Management Methods", arXiv 2605.11355.
+Barati and Hu (2026), "gym-invmgmt: An Open Benchmarking Framework for Inventory Management
+Methods", arXiv 2605.11355.
 
-**The claim**: On one auditable grid of 22 scenarios informed multi-stage stochastic programming is the best controller that is no oracle, knowing the mean demand helps every heuristic and plan, learned controllers come second, and rankings hardly transfer between network topologies.
+**The claim**: On one auditable grid of 22 scenarios informed multi-stage stochastic programming is
+the best controller that is no oracle, knowing the mean demand helps every heuristic and plan,
+learned controllers come second, and rankings hardly transfer between network topologies.
 
-**What is done here**: *Published episodes*: profits of 28 controllers, 22 scenarios, ten seeds, as a share of the oracle's mean profit in the scenario; a replicate is a seed; Kendall's tau of the controllers' mean profits on one network against the other, seed by seed. *Own runs*: the same environment rebuilt (heuristics, oracle and deterministic plans reproduce
-the published profits in the tests), on new customers: a replicate is a block of ten customer sequences and, for learned controllers, a training run. These are trained blind (what they observe holds no mean), one for each network, over the eight scenarios with trend and season: PPO with three encoders, PPO as a correction of the blind echelon heuristic, all of equal budget, and
-imitation of MSSP-I (DAgger). Differences from the paper: fewer steps (150,000 against 200,000 and more), orders bounded by four times the mean demand, an episode's end is treated as its end, and no domain randomisation but the eight scenarios themselves; language models are only in the published episodes.
+**What is done here**: *Published episodes*: profits of 28 controllers, 22 scenarios, ten seeds, as
+a share of the oracle's mean profit in the scenario; a replicate is a seed; Kendall's tau of the
+controllers' mean profits on one network against the other, seed by seed. *Own runs*: the same
+environment rebuilt (heuristics, oracle and deterministic plans reproduce the published profits in
+the tests), on new customers: a replicate is a block of ten customer sequences and, for learned
+controllers, a training run. These are trained blind (what they observe holds no mean), one for each
+network, over the eight scenarios with trend and season: PPO with three encoders, PPO as a
+correction of the blind echelon heuristic, all of equal budget, and imitation of MSSP-I (DAgger).
+Differences from the paper: fewer steps (150,000 against 200,000 and more), orders bounded by four
+times the mean demand, an episode's end is treated as its end, and no domain randomisation but the
+eight scenarios themselves; language models are only in the published episodes.
 """
 
 from __future__ import annotations
@@ -104,7 +115,9 @@ CLAIMS = (
 
 
 def _tau(rows: list[tuple[str, str, float]]) -> float:
-    """Of (policy, task, value): the order of means on the base network against that on the serial one."""
+    """Of (policy, task, value): the order of means on the base network against that on the serial
+    one.
+    """
     table = pl.DataFrame(rows, schema=["policy", "task", "value"], orient="row").with_columns(
         pl.col("task").str.split(",").list.first().alias("network")
     )

@@ -1,13 +1,22 @@
 """AP-Fixed and AP-Pool: which average precision can be gamed, and which asks for calibration.
 
-Dave, Dollar, Ramanan, Kirillov and Girshick (2021), "Evaluating Large-Vocabulary Object Detectors: The Devil is in the Details", arXiv 2102.01066.
+Dave, Dollar, Ramanan, Kirillov and Girshick (2021), "Evaluating Large-Vocabulary Object Detectors:
+The Devil is in the Details", arXiv 2102.01066.
 
-**The claim**: LVIS's AP, which keeps 300 detections an image over all classes, rises when a detector re-ranks across classes although it detects nothing better; AP with a limit a class (AP-Fixed) does not. AP over one pooled list (AP-Pool)
-rewards scores that mean the same in all classes.
+**The claim**: LVIS's AP, which keeps 300 detections an image over all classes, rises when a
+detector re-ranks across classes although it detects nothing better; AP with a limit a class
+(AP-Fixed) does not. AP over one pooled list (AP-Pool) rewards scores that mean the same in all
+classes.
 
-**What is done here**: *Gaming*: the ground truth of 100 LVIS images and a simulated detector (true boxes jittered, some twice, 900 false boxes an image, score offsets of +1.5 for frequent, -.5 for common, -2 for rare classes, and noise of .8 by class); gaming puts the best 20, 50 or 100 detections of each class before all others, which
-changes no order within a class but what the cut an image leaves. *Calibration*: 100 classes with lognormally many objects, four fifths found, logits of right detections N(1.2, 1), of false ones N(-1.2, 1), a bias of N(0, 1.5) by class; fitted on one half, measured on the other; "by class" fits Platt scaling for each class, "overall" one for all.
-A replicate is a seed. Equality with the LVIS and COCO reference code is tested in the suite, not here. Differences from the paper: no detector is trained.
+**What is done here**: *Gaming*: the ground truth of 100 LVIS images and a simulated detector (true
+boxes jittered, some twice, 900 false boxes an image, score offsets of +1.5 for frequent, -.5 for
+common, -2 for rare classes, and noise of .8 by class); gaming puts the best 20, 50 or 100
+detections of each class before all others, which changes no order within a class but what the cut
+an image leaves. *Calibration*: 100 classes with lognormally many objects, four fifths found, logits
+of right detections N(1.2, 1), of false ones N(-1.2, 1), a bias of N(0, 1.5) by class; fitted on one
+half, measured on the other; "by class" fits Platt scaling for each class, "overall" one for all. A
+replicate is a seed. Equality with the LVIS and COCO reference code is tested in the suite, not
+here. Differences from the paper: no detector is trained.
 """
 
 from __future__ import annotations
@@ -119,7 +128,9 @@ def simulated(truth: GroundTruth, rng: np.random.Generator, false: int) -> Detec
 
 
 def promoted(found: Detections, n: int) -> Detections:
-    """The best ``n`` of each class before all others: a monotone change of the scores within each class."""
+    """The best ``n`` of each class before all others: a monotone change of the scores within each
+    class.
+    """
     scores = found.score.copy()
     scores[gamed(found, n)] += 1
     return replace(found, score=scores)

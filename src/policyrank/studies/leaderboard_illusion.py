@@ -2,17 +2,21 @@
 
 Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879.
 
-**The claim**: testing many variants in private and publishing the best raises a provider's rating; removing policies silently while
-the mix of prompts changes makes a Bradley-Terry board unreliable; and sparse sampling leaves parts of a board incomparable.
+**The claim**: testing many variants in private and publishing the best raises a provider's rating;
+removing policies silently while the mix of prompts changes makes a Bradley-Terry board unreliable;
+and sparse sampling leaves parts of a board incomparable.
 
-**What is done here**: (1) N identical variants are tested against the pool of 59 real models rated from 8,931 crowd votes; the score is how
-far the published estimate lies above the truth, in Elo points. (2) Ten policies with independent skills on two kinds of prompt meet
-20,000 times while the mix turns from 90/10 to 10/90, and r of them are removed half-way; the score is the distance (1 - tau) / 2 of the
-board's order from the truth. (3) Ten policies meet 900 times: all pairs, or two halves that meet in three pairs, one pair, or never.
-(4) Twenty policies meet 3,000 times, four of them drawn three or ten times as often. (5) The first 2,000 real votes of each of many resamples are drawn uniformly over pairs or as the crowd's log has them; the score is the
-distance from the order of all votes. Differences from the paper: its two million votes are not public, so sizes differ; the
-operator's reply (about 11 points for ten variants) and the paper's (about 100) are both met by the formula, at about 3,000 and 30
-votes a variant.
+**What is done here**: (1) N identical variants are tested against the pool of 59 real models rated
+from 8,931 crowd votes; the score is how far the published estimate lies above the truth, in Elo
+points. (2) Ten policies with independent skills on two kinds of prompt meet 20,000 times while the
+mix turns from 90/10 to 10/90, and r of them are removed half-way; the score is the distance (1 -
+tau) / 2 of the board's order from the truth. (3) Ten policies meet 900 times: all pairs, or two
+halves that meet in three pairs, one pair, or never. (4) Twenty policies meet 3,000 times, four of
+them drawn three or ten times as often. (5) The first 2,000 real votes of each of many resamples are
+drawn uniformly over pairs or as the crowd's log has them; the score is the distance from the order
+of all votes. Differences from the paper: its two million votes are not public, so sizes differ; the
+operator's reply (about 11 points for ten variants) and the paper's (about 100) are both met by the
+formula, at about 3,000 and 30 votes a variant.
 """
 
 from __future__ import annotations
@@ -110,7 +114,9 @@ CLAIMS = (
 
 
 def distance(evidence: Comparisons, truth: dict[str, float]) -> float:
-    """(1 - tau) / 2 between the board's order and the truth; policies that were not drawn get the mean rating."""
+    """(1 - tau) / 2 between the board's order and the truth; policies that were not drawn get the
+    mean rating.
+    """
     board = bradley_terry(evidence, scale="natural", interval="none")
     rating = dict(zip(board.policies, board.rating, strict=True))
     return (1 - kendall_tau(list(truth.values()), [rating.get(p, 0.0) for p in truth])) / 2

@@ -1,15 +1,20 @@
 """LiPO: aligning a policy with lists of graded answers is learning to rank.
 
-Liu et al. (2024), "LiPO: Listwise Preference Optimization through Learning-to-Rank", arXiv 2402.01878.
+Liu et al. (2024), "LiPO: Listwise Preference Optimization through Learning-to-Rank", arXiv
+2402.01878.
 
-**The claim**: any ranking loss on s_i = beta log(pi / pi_ref) aligns a policy; LambdaLoss with DCG weights (LiPO-lambda) is the best of those
-compared, before DPO on pairs and DPO under Plackett-Luce, and gains most from longer lists.
+**The claim**: any ranking loss on s_i = beta log(pi / pi_ref) aligns a policy; LambdaLoss with DCG
+weights (LiPO-lambda) is the best of those compared, before DPO on pairs and DPO under
+Plackett-Luce, and gains most from longer lists.
 
-**What is done here**: the world of short sequences with a known true reward (`policyrank.worlds.sequences`): a GRU imitates the better of two
-random answers; 300 prompts with K answers of that policy are labelled by the mean share of wins under a noisy judge; each loss has the same lists, start, batches, 8 epochs,
-learning rate 1e-3 and beta .1. The win rate is P(true reward of a sample > that of a sample of the policy before) on 400 fresh prompts. A replicate is a world with
-everything in it. Because losses move at different speed, each is also trained for 60 epochs, and its win rate is read where its KL from the start is 1, 2 and 3
-nats (linear between epochs). Differences from the paper: no language, small lists of prompts; labels noisier than its judge's.
+**What is done here**: the world of short sequences with a known true reward
+(`policyrank.worlds.sequences`): a GRU imitates the better of two random answers; 300 prompts with K
+answers of that policy are labelled by the mean share of wins under a noisy judge; each loss has the
+same lists, start, batches, 8 epochs, learning rate 1e-3 and beta .1. The win rate is P(true reward
+of a sample > that of a sample of the policy before) on 400 fresh prompts. A replicate is a world
+with everything in it. Because losses move at different speed, each is also trained for 60 epochs,
+and its win rate is read where its KL from the start is 1, 2 and 3 nats (linear between epochs).
+Differences from the paper: no language, small lists of prompts; labels noisier than its judge's.
 """
 
 from __future__ import annotations
@@ -77,7 +82,9 @@ CLAIMS = (
 def labelled(
     world: SequenceWorld, policy: SequencePolicy, prompts: int, size: int, seed: int
 ) -> RankedSequences:
-    """Samples of the policy with the mean share of wins that a noisy judge gives them (LiPO's labels)."""
+    """Samples of the policy with the mean share of wins that a noisy judge gives them (LiPO's
+    labels).
+    """
     x = world.prompts(prompts, seed=seed * 7919 + 1)
     y = policy.sample(x, size, seed=seed * 7919 + 2)
     noisy = world.reward(x, y) + torch.randn(

@@ -1,21 +1,25 @@
 """Multi-agent evaluation under incomplete information: alpha-Rank when payoffs are only sampled.
 
-Rowland, Omidshafiei, Tuyls, Perolat, Valko, Piliouras and Munos (2019), "Multiagent Evaluation under Incomplete Information",
-arXiv 1909.09849.
+Rowland, Omidshafiei, Tuyls, Perolat, Valko, Piliouras and Munos (2019), "Multiagent Evaluation
+under Incomplete Information", arXiv 1909.09849.
 
-**The claim**: ResponseGraphUCB, which plays on only where the direction of a deviation is open, needs far fewer plays than a
-fixed number of every profile; sampling by open deviations or by counts beats uniform sampling, Clopper-Pearson beats Hoeffding,
-relaxed intervals (gaps below about .2 given up) save most plays at the price of some wrong directions.
+**The claim**: ResponseGraphUCB, which plays on only where the direction of a deviation is open,
+needs far fewer plays than a fixed number of every profile; sampling by open deviations or by counts
+beats uniform sampling, Clopper-Pearson beats Hoeffding, relaxed intervals (gaps below about .2
+given up) save most plays at the price of some wrong directions.
 
-**What is done here**: all four selection rules, both intervals, plain and relaxed (.1), until everything is settled or 100,000 plays
-are spent, on (1) soccer: the paper's table of ten MuJoCo agents as a game of two players (100 profiles, 900 deviations); (2) Bernoulli games:
-2 x 2, zero-sum, payoffs U(-1, 1) with |M01| >= .1; (3) Kuhn poker with two and three players between the best responses of fictitious
-play (open_spiel), payoffs drawn from the games' own outcomes. Scores: plays, and wrong directions among all deviations. "fixed"
-plays every profile equally often with the plays that the count-weighted rule needed. "allowed" is delta itself, against the chance that
-any direction of a Bernoulli game is wrong. (4) The meta-game of 43 repeated rock-paper-scissors bots: how many bots hold 1% of
-alpha-Rank's mass, where a rating names one. Differences from the paper: its error counts a direction as right when either the direction
-at the time of settling or that of the final means is right (so does open_spiel's code); here the settled one counts. Clopper-Pearson on
-payoffs between 0 and 1 (Kuhn) is not exact.
+**What is done here**: all four selection rules, both intervals, plain and relaxed (.1), until
+everything is settled or 100,000 plays are spent, on (1) soccer: the paper's table of ten MuJoCo
+agents as a game of two players (100 profiles, 900 deviations); (2) Bernoulli games: 2 x 2,
+zero-sum, payoffs U(-1, 1) with |M01| >= .1; (3) Kuhn poker with two and three players between the
+best responses of fictitious play (open_spiel), payoffs drawn from the games' own outcomes. Scores:
+plays, and wrong directions among all deviations. "fixed" plays every profile equally often with the
+plays that the count-weighted rule needed. "allowed" is delta itself, against the chance that any
+direction of a Bernoulli game is wrong. (4) The meta-game of 43 repeated rock-paper-scissors bots:
+how many bots hold 1% of alpha-Rank's mass, where a rating names one. Differences from the paper:
+its error counts a direction as right when either the direction at the time of settling or that of
+the final means is right (so does open_spiel's code); here the settled one counts. Clopper-Pearson
+on payoffs between 0 and 1 (Kuhn) is not exact.
 """
 
 from __future__ import annotations
@@ -251,7 +255,9 @@ def soccer() -> tuple[Float, Play]:
 
 
 def bernoulli(rng: np.random.Generator) -> Float:
-    """Win rates of a symmetric zero-sum 2 x 2 game whose one gap is at least .1 of the payoffs' range from -1 to 1."""
+    """Win rates of a symmetric zero-sum 2 x 2 game whose one gap is at least .1 of the payoffs'
+    range from -1 to 1.
+    """
     while True:
         m = rng.uniform(-1, 1, size=(2, 2))
         m = 0.5 * (m - m.T)
@@ -261,7 +267,9 @@ def bernoulli(rng: np.random.Generator) -> Float:
 
 @cache
 def kuhn(players: int, iterations: int = 3) -> tuple[Float, Play]:
-    """The meta-game between the best responses of fictitious play: mean payoffs and plays, scaled to [0, 1]."""
+    """The meta-game between the best responses of fictitious play: mean payoffs and plays, scaled
+    to [0, 1].
+    """
     try:
         import pyspiel
         from open_spiel.python.algorithms import fictitious_play

@@ -1,15 +1,19 @@
 """Neural PG-RANK: training a ranker by policy gradient on the measure itself.
 
-Gao, Chang, Cardie, Brantley and Joachims (2023), "Policy-Gradient Training of Language Models for Ranking", arXiv 2310.04407.
+Gao, Chang, Cardie, Brantley and Joachims (2023), "Policy-Gradient Training of Language Models for
+Ranking", arXiv 2310.04407.
 
-**The claim**: taking the ranker as a Plackett-Luce policy and ascending the expected nDCG@10 beats training by contrastive, pairwise and listwise
-losses, most where training and evaluation measure agree; leave-one-out and reward-to-go baselines make the gradient less noisy.
+**The claim**: taking the ranker as a Plackett-Luce policy and ascending the expected nDCG@10 beats
+training by contrastive, pairwise and listwise losses, most where training and evaluation measure
+agree; leave-one-out and reward-to-go baselines make the gradient less noisy.
 
-**What is done here**: MSLR-WEB10K samples (136 features, grades 0 to 4): an MLP with one hidden layer of 32 learns from 33 queries, ten more choose the
-epoch, 43 others test. All losses have the same model, starts, batches, 30 epochs and learning rate 1e-3; 16 rankings are sampled a query. A
-replicate is a seed (start, split into training and validation, draws). Alignment: the same policy gradient on nDCG@10 and on the
-reciprocal rank of documents of grade 2 or more, each judged by both. Differences from the paper: features instead of language
-models and MS MARCO, and few queries, so that all losses overfit.
+**What is done here**: MSLR-WEB10K samples (136 features, grades 0 to 4): an MLP with one hidden
+layer of 32 learns from 33 queries, ten more choose the epoch, 43 others test. All losses have the
+same model, starts, batches, 30 epochs and learning rate 1e-3; 16 rankings are sampled a query. A
+replicate is a seed (start, split into training and validation, draws). Alignment: the same policy
+gradient on nDCG@10 and on the reciprocal rank of documents of grade 2 or more, each judged by both.
+Differences from the paper: features instead of language models and MS MARCO, and few queries, so
+that all losses overfit.
 """
 
 from __future__ import annotations

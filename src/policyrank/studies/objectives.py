@@ -1,13 +1,21 @@
 """All objectives of preferences on the same ranked lists.
 
-Not one paper's claim but the question its users have: which objective? Those of `policyrank.learn.PREFERENCE_LOSSES` that learn from lists made beforehand.
+Not one paper's claim but the question its users have: which objective? Those of
+`policyrank.learn.PREFERENCE_LOSSES` that learn from lists made beforehand.
 
-**The claims**: objectives that use the whole order beat DPO on best and worst; LiPO-lambda is the best of all.
+**The claims**: objectives that use the whole order beat DPO on best and worst; LiPO-lambda is the
+best of all.
 
-**What is done here**: *Short sequences* with a known true reward: lists of 4 samples of a policy, 300 prompts, labels by the true reward with noise of 1, standardised in each list; each objective gets its own learning rate out of 3e-4, 1e-3 and 3e-3, by the win rate on 100
-prompts kept for that, and 8 epochs; win rate over the policy before on 400 fresh prompts. A replicate is a world. *SmolLM2-135M-Instruct*: lists of 4 of the ten answers of AlpacaEval, cut at 64 tokens, labels the place in the judge's order (0 to 1); the last two
-layers learn from 32 lists, once, two at a step, at a learning rate that falls from 2e-4; pair accuracy of the implicit reward (of the mean log-probability where an objective has no reference) on 32 other lists, equal scores half; a list is a task. "longest first" and
-the model's own likelihood stand beside. One seed: the intervals are over lists, not over training runs.
+**What is done here**: *Short sequences* with a known true reward: lists of 4 samples of a policy,
+300 prompts, labels by the true reward with noise of 1, standardised in each list; each objective
+gets its own learning rate out of 3e-4, 1e-3 and 3e-3, by the win rate on 100 prompts kept for that,
+and 8 epochs; win rate over the policy before on 400 fresh prompts. A replicate is a world.
+*SmolLM2-135M-Instruct*: lists of 4 of the ten answers of AlpacaEval, cut at 64 tokens, labels the
+place in the judge's order (0 to 1); the last two layers learn from 32 lists, once, two at a step,
+at a learning rate that falls from 2e-4; pair accuracy of the implicit reward (of the mean
+log-probability where an objective has no reference) on 32 other lists, equal scores half; a list is
+a task. "longest first" and the model's own likelihood stand beside. One seed: the intervals are
+over lists, not over training runs.
 """
 
 from __future__ import annotations

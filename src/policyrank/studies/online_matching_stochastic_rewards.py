@@ -1,12 +1,23 @@
 """Stochastic Balance and configuration LPs: online matching with stochastic rewards.
 
-Huang, Jiang, Shen, Song, Wu and Zhang (2023), "Online Matching with Stochastic Rewards: Advanced Analyses Using Configuration Linear Programs", arXiv 2309.10289.
+Huang, Jiang, Shen, Song, Wu and Zhang (2023), "Online Matching with Stochastic Rewards: Advanced
+Analyses Using Configuration Linear Programs", arXiv 2309.10289.
 
-**The claim**: Stochastic Balance has a competitive ratio of at least .611 against the best adaptive policy that knows the arrivals (vanishing chances), and the stochastic configuration LP bounds that policy more tightly than the configuration and the matching LP.
+**The claim**: Stochastic Balance has a competitive ratio of at least .611 against the best adaptive
+policy that knows the arrivals (vanishing chances), and the stochastic configuration LP bounds that
+policy more tightly than the configuration and the matching LP.
 
-**What is done here**: *Small instances*, 3 offline vertices and 6 arrivals, chances uniform in [.05, .6] or out of {.1, .2, .3}: exact values of policies over the exact optimum (dynamic programming), and the optimum over each LP; an instance is a replicate. *Thick triangles*, n = 20 types, arrivals of chance 1/50 with total mass 1, 2, 3 a type: simulated value over
-n (1 - exp(-mass)), what arrivals spread evenly over the vertices without looking back would give; runs (common fortune) are replicates. *Many vertices*: 300 offline, 1,500 arrivals, value over the stochastic configuration LP; a replicate is an instance. *Worst instances*: the lowest ratio that random and local search finds for 3 offline vertices and 6 arrivals of equal chance .1
-(a search proves nothing; chances do not vanish); a replicate is a search. Differences from the paper: a theory is not proved by measuring; its optimal g could not be read, g(l) = exp(min(l, 1) - 1) stands for it; the stochastic configuration LP is reconstructed from the abstract.
+**What is done here**: *Small instances*, 3 offline vertices and 6 arrivals, chances uniform in
+[.05, .6] or out of {.1, .2, .3}: exact values of policies over the exact optimum (dynamic
+programming), and the optimum over each LP; an instance is a replicate. *Thick triangles*, n = 20
+types, arrivals of chance 1/50 with total mass 1, 2, 3 a type: simulated value over n (1 -
+exp(-mass)), what arrivals spread evenly over the vertices without looking back would give; runs
+(common fortune) are replicates. *Many vertices*: 300 offline, 1,500 arrivals, value over the
+stochastic configuration LP; a replicate is an instance. *Worst instances*: the lowest ratio that
+random and local search finds for 3 offline vertices and 6 arrivals of equal chance .1 (a search
+proves nothing; chances do not vanish); a replicate is a search. Differences from the paper: a
+theory is not proved by measuring; its optimal g could not be read, g(l) = exp(min(l, 1) - 1) stands
+for it; the stochastic configuration LP is reconstructed from the abstract.
 """
 
 from __future__ import annotations

@@ -1,16 +1,23 @@
 """Order-Disorder: imitation attacks on black-box neural rankers.
 
-Liu, Kang, Tang, Song, Sun, Wang, Lu and Liu (2022), "Order-Disorder: Imitation Adversarial Attacks for Black-box Neural Ranking Models", arXiv 2209.06506.
+Liu, Kang, Tang, Song, Sun, Wang, Lu and Liu (2022), "Order-Disorder: Imitation Adversarial Attacks
+for Black-box Neural Ranking Models", arXiv 2209.06506.
 
-**The claim**: a ranker can be imitated from its ranked lists, a few trigger words found on the imitation lift passages in the ranker itself, and with terms for fluency and
-coherence the triggers are harder to detect than stuffing with the query.
+**The claim**: a ranker can be imitated from its ranked lists, a few trigger words found on the
+imitation lift passages in the ranker itself, and with terms for fluency and coherence the triggers
+are harder to detect than stuffing with the query.
 
-**What is done here**: Cranfield; the victim is MiniLM (cosine, 160 tokens), its first 200 documents of each query are ranked. The imitation, a small model of word vectors, learns from 150 queries'
-lists; the five lowest documents of 20 other queries are attacked with at most six words (the inserted query has about 17). A replicate is an attacked query, over three seeds. "overlap" is that of the
-first ten of imitation and victim (by chance .05), BM25's overlap beside it. "best of the query's" tries the triggers found for all five documents of the query on each and keeps the
-best, as the paper's released code does. "defended" is the trigger against the least of five scores, another fifth of the document left out in each (three queries a seed). A text is flagged when its oddest eight words
-are more perplexing, or fuller of query words, than those of 95% of clean texts, to a bigram model that has not seen the attacked documents. Differences from the paper: no BERT
-in the search (bigrams and word vectors instead), no MS MARCO.
+**What is done here**: Cranfield; the victim is MiniLM (cosine, 160 tokens), its first 200 documents
+of each query are ranked. The imitation, a small model of word vectors, learns from 150 queries'
+lists; the five lowest documents of 20 other queries are attacked with at most six words (the
+inserted query has about 17). A replicate is an attacked query, over three seeds. "overlap" is that
+of the first ten of imitation and victim (by chance .05), BM25's overlap beside it. "best of the
+query's" tries the triggers found for all five documents of the query on each and keeps the best, as
+the paper's released code does. "defended" is the trigger against the least of five scores, another
+fifth of the document left out in each (three queries a seed). A text is flagged when its oddest
+eight words are more perplexing, or fuller of query words, than those of 95% of clean texts, to a
+bigram model that has not seen the attacked documents. Differences from the paper: no BERT in the
+search (bigrams and word vectors instead), no MS MARCO.
 """
 
 from __future__ import annotations

@@ -1,16 +1,28 @@
-"""POLAR: a reward model that tells whether an answer comes from the policy that wrote the reference.
+"""POLAR: a reward model that tells whether an answer comes from the policy that wrote the
+reference.
 
 Dou et al. (2025), "Pre-Trained Policy Discriminators are General Reward Models", arXiv 2507.05197.
 
-**The claim**: trained without labels on "same policy or another", the more policies the better, then on few rankings, a reward model that reads a reference beats one
-trained from scratch; as a reward for reinforcement fine-tuning it beats imitation of the same references.
+**The claim**: trained without labels on "same policy or another", the more policies the better,
+then on few rankings, a reward model that reads a reference beats one trained from scratch; as a
+reward for reinforcement fine-tuning it beats imitation of the same references.
 
-**What is done here**: policies over short sequences are points z in R^6 (logits linear in z); the discriminator reads prompt, reference and candidate (embeddings of prompt and answer tokens, and of
-neighbours, width 64, and an MLP on both and their product); Adam 1e-3, batches of 256 fresh triples, 3,000 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool. *Few labels*: B from a policy near the
-reference's (z + .3 e) is to rank above C from a far one (z + e'); n labelled triples, 600 steps of batches of 128, pre-trained or from scratch. *Another criterion*: B and C are to be ranked by a random reward that has nothing to do
-with policies: there pre-training should not help. *Fine-tuning*: a GRU that imitates policy z learns to be policy z' from one reference answer of it to each of 300 prompts: by imitation, or by a clipped policy gradient on the
-discriminator's rewards (60 rounds, each of 100 prompts with 8 samples), which converge to log-ratios of policies, so that less the log-ratio to the start they would be greatest at z' itself (this form was added after the plain one had failed, and tried on two of the seeds); KL of the result from z'. A replicate is a seed of everything. *Real answers*: AlpacaEval's lists, the best answer as the reference, heads on MiniLM's embeddings, five folds of prompts:
-share of pairs in order among the other nine. "pre-trained" saw only which of the ten models wrote what, across prompts.
+**What is done here**: policies over short sequences are points z in R^6 (logits linear in z); the
+discriminator reads prompt, reference and candidate (embeddings of prompt and answer tokens, and of
+neighbours, width 64, and an MLP on both and their product); Adam 1e-3, batches of 256 fresh
+triples, 3,000 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of
+the pool. *Few labels*: B from a policy near the reference's (z + .3 e) is to rank above C from a
+far one (z + e'); n labelled triples, 600 steps of batches of 128, pre-trained or from scratch.
+*Another criterion*: B and C are to be ranked by a random reward that has nothing to do with
+policies: there pre-training should not help. *Fine-tuning*: a GRU that imitates policy z learns to
+be policy z' from one reference answer of it to each of 300 prompts: by imitation, or by a clipped
+policy gradient on the discriminator's rewards (60 rounds, each of 100 prompts with 8 samples),
+which converge to log-ratios of policies, so that less the log-ratio to the start they would be
+greatest at z' itself (this form was added after the plain one had failed, and tried on two of the
+seeds); KL of the result from z'. A replicate is a seed of everything. *Real answers*: AlpacaEval's
+lists, the best answer as the reference, heads on MiniLM's embeddings, five folds of prompts: share
+of pairs in order among the other nine. "pre-trained" saw only which of the ten models wrote what,
+across prompts.
 """
 
 from __future__ import annotations
@@ -119,7 +131,9 @@ CLAIMS = (
 
 
 class Policies:
-    """Policies over a world's sequences: logits_t = z . A[:, x_(t mod P)] + z . B[:, previous token]."""
+    """Policies over a world's sequences: logits_t = z . A[:, x_(t mod P)] + z . B[:, previous
+    token].
+    """
 
     def __init__(self, world: SequenceWorld, seed: int, latent: int = 6) -> None:
         self.world, self.latent = world, latent
@@ -153,7 +167,9 @@ class Policies:
         return torch.randint(self.world.tokens, (n, self.world.prompt), generator=self.rng)
 
     def triples(self, n: int, pool: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Prompts, references, and candidates (n, 2, answer), the first of the reference's policy; policies of the pool, or new ones."""
+        """Prompts, references, and candidates (n, 2, answer), the first of the reference's policy;
+        policies of the pool, or new ones.
+        """
         x = self.prompts(n)
         if pool is None:
             a, b = self.points(n), self.points(n)
@@ -164,7 +180,9 @@ class Policies:
         return x, self.write(a, x), torch.stack([self.write(a, x), self.write(b, x)], dim=1)
 
     def graded(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """As triples, the first candidate of a policy near the reference's, the second of a far one."""
+        """As triples, the first candidate of a policy near the reference's, the second of a far
+        one.
+        """
         x, z = self.prompts(n), self.points(n)
         near, far = z + 0.3 * self.points(n), z + self.points(n)
         return x, self.write(z, x), torch.stack([self.write(near, x), self.write(far, x)], dim=1)
@@ -298,7 +316,9 @@ def reordered(
 def fine_tuned(
     policies: Policies, model: Discriminator, seed: int, rounds: int = 60, steps: int = 600
 ) -> dict[str, float]:
-    """KL from the target policy of what imitation and the discriminator's rewards make of another one."""
+    """KL from the target policy of what imitation and the discriminator's rewards make of another
+    one.
+    """
     world = policies.world
     z, target = policies.points(1), policies.points(1)
     base = SequencePolicy(world, seed=seed)

@@ -1,19 +1,22 @@
 """Do language models rank answers as people do, and what could preference training reach?
 
-Chen, Malladi, Zhang, Chen, Zhang, Ranganath and Cho (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings",
-arXiv 2405.19534.
+Chen, Malladi, Zhang, Chen, Zhang, Ranganath and Cho (2024), "Preference Learning Algorithms Do Not
+Learn Preference Rankings", arXiv 2405.19534.
 
-**The claim**: models rank fewer than 60% of the answers as people do, although the optimum of preference training would rank nearly
-all of them rightly (alignment gap); training raises the reward accuracy long before the ranking accuracy, because the pairs that the
-reference ranks wrongly flip only at a tiny loss.
+**The claim**: models rank fewer than 60% of the answers as people do, although the optimum of
+preference training would rank nearly all of them rightly (alignment gap); training raises the
+reward accuracy long before the ranking accuracy, because the pairs that the reference ranks wrongly
+flip only at a tiny loss.
 
-**What is done here**: (1) 1,704 real pairs of answers by 59 models to 13 prompts, on which a majority of people decided (8,931 votes); a tie is
-half a vote. Log-probabilities under SmolLM2-135M-Instruct; a prompt is one observation. Beside the model: a coin, and the shorter answer.
-The ideal is that of the paper's Theorem 3.1 with the model as reference, and, beside it, what the paper's released code
-computes without length normalisation: it multiplies the raters' odds by the ratio of the two negative log-likelihoods, not of the
-probabilities, and takes |ratio - 1| < .05 as a tie. (2) Tabular DPO: 2,000 pairs, reference log-ratio N(0, 30), beta .1, free log-ratios,
-gradient descent until the loss is .58, .33, .072 and .010. Differences from the paper: one small model that was not trained on these
-preferences, other data.
+**What is done here**: (1) 1,704 real pairs of answers by 59 models to 13 prompts, on which a
+majority of people decided (8,931 votes); a tie is half a vote. Log-probabilities under
+SmolLM2-135M-Instruct; a prompt is one observation. Beside the model: a coin, and the shorter
+answer. The ideal is that of the paper's Theorem 3.1 with the model as reference, and, beside it,
+what the paper's released code computes without length normalisation: it multiplies the raters' odds
+by the ratio of the two negative log-likelihoods, not of the probabilities, and takes |ratio - 1| <
+.05 as a tie. (2) Tabular DPO: 2,000 pairs, reference log-ratio N(0, 30), beta .1, free log-ratios,
+gradient descent until the loss is .58, .33, .072 and .010. Differences from the paper: one small
+model that was not trained on these preferences, other data.
 """
 
 from __future__ import annotations
@@ -73,7 +76,9 @@ CLAIMS = (
 
 
 def released_ideal(chosen: Float, rejected: Float, alpha: Float, beta: float) -> NDArray[np.bool_]:
-    """Whether the paper's released code counts the ideal as ranking a pair rightly (not the theorem's formula)."""
+    """Whether the paper's released code counts the ideal as ranking a pair rightly (not the
+    theorem's formula).
+    """
     with np.errstate(over="ignore"):
         ratio = np.exp(
             np.minimum(
@@ -86,7 +91,8 @@ def released_ideal(chosen: Float, rejected: Float, alpha: Float, beta: float) ->
 def tabular_dpo(
     reference: Float, beta: float, losses: tuple[float, ...], step: float = 20.0
 ) -> list[tuple[Float, float]]:
-    """Gradient descent on DPO's loss over free log-ratios: the log-ratios when the mean loss first falls to each level, and that loss.
+    """Gradient descent on DPO's loss over free log-ratios: the log-ratios when the mean loss first
+    falls to each level, and that loss.
 
     Parameters
     ----------

@@ -2,14 +2,19 @@
 
 Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492.
 
-**The claim**: learning the whole ranking of n answers, with temperatures from the gaps of rewards and a term that imitates the best, beats RRHF and imitation of the best
-answer, and gains from longer lists.
+**The claim**: learning the whole ranking of n answers, with temperatures from the gaps of rewards
+and a term that imitates the best, beats RRHF and imitation of the best answer, and gains from
+longer lists.
 
-**What is done here**: the world of short sequences with a known true reward: a GRU imitates the better of two random answers; 1,500 prompts with n of its samples are
-ranked by the true reward; every method has the same lists, start, 4 epochs and learning rate 3e-4. The win rate is that over the policy before, on 400 fresh prompts. A replicate is a world.
-"equal gaps" is ListMLE on the same scores with the same imitation. Real lists: the ten answers of 805 AlpacaEval prompts, a linear scorer on MiniLM's embedding of the answer and its product with the prompt's,
-trained by the staged loss and by ListMLE on labels standardised in each list (40 epochs, learning rate 3e-3, five folds by prompt; a replicate is a fold), beside the longest answer
-first. Differences from the paper: no language model is trained, the labels are the true reward.
+**What is done here**: the world of short sequences with a known true reward: a GRU imitates the
+better of two random answers; 1,500 prompts with n of its samples are ranked by the true reward;
+every method has the same lists, start, 4 epochs and learning rate 3e-4. The win rate is that over
+the policy before, on 400 fresh prompts. A replicate is a world. "equal gaps" is ListMLE on the same
+scores with the same imitation. Real lists: the ten answers of 805 AlpacaEval prompts, a linear
+scorer on MiniLM's embedding of the answer and its product with the prompt's, trained by the staged
+loss and by ListMLE on labels standardised in each list (40 epochs, learning rate 3e-3, five folds
+by prompt; a replicate is a fold), beside the longest answer first. Differences from the paper: no
+language model is trained, the labels are the true reward.
 """
 
 from __future__ import annotations

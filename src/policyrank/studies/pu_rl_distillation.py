@@ -1,17 +1,26 @@
-"""Positive-unlabeled distillation: one answer of a teacher a prompt, ranked answers of the student's own.
+"""Positive-unlabeled distillation: one answer of a teacher a prompt, ranked answers of the
+student's own.
 
-"Positive-Unlabeled Reinforcement Learning Distillation for On-Premise Small Models" (2026), arXiv 2601.20687. Only its abstract and a summary could be read: what is
-measured is a reconstruction.
+"Positive-Unlabeled Reinforcement Learning Distillation for On-Premise Small Models" (2026), arXiv
+2601.20687. Only its abstract and a summary could be read: what is measured is a reconstruction.
 
-**The claim**: after imitating one teacher answer a prompt, a student that ranks its own answers beside that answer (the anchor) gets better without further teacher calls,
-preference labels or a reward model.
+**The claim**: after imitating one teacher answer a prompt, a student that ranks its own answers
+beside that answer (the anchor) gets better without further teacher calls, preference labels or a
+reward model.
 
-**What is done here**: the world of short sequences with a known true reward. The student starts from uniform answers; the teacher's answer is the best of 16 random ones; 400 anchors are imitated (20
-epochs, learning rate 1e-3), then 8 candidates a prompt are sampled once and ranked. Judges: true reward less the anchor's with noise of .5 or 1.5, likeness to the anchor (tokens in place), chance. "pair" is DPO
-on best and worst, "list" the cross-entropy with the label distribution; 6 epochs, learning rate 5e-4, beta .1. SPIN: the anchor beats one sample of the student. "group" is the clipped
-policy gradient on label distributions: one offline round, or 50 rounds of 8 prompts (as many samples and passes over them as the others, but 300 small updates instead of 78, and a far larger KL: no comparison at equal steps or KL). The win rate is that over the
-student after imitation, on 400 fresh prompts; a replicate is a world. Real judges: of 805 AlpacaEval prompts the answer of FuseChat-Llama-3.1-8B is the anchor and the other
-nine are ranked by likeness (MiniLM), by length, by chance, and on 24 prompts by SmolLM2-135M's rating beside the anchor and without it (answers cut to 300 characters); NDCG, tasks are prompts.
+**What is done here**: the world of short sequences with a known true reward. The student starts
+from uniform answers; the teacher's answer is the best of 16 random ones; 400 anchors are imitated
+(20 epochs, learning rate 1e-3), then 8 candidates a prompt are sampled once and ranked. Judges:
+true reward less the anchor's with noise of .5 or 1.5, likeness to the anchor (tokens in place),
+chance. "pair" is DPO on best and worst, "list" the cross-entropy with the label distribution; 6
+epochs, learning rate 5e-4, beta .1. SPIN: the anchor beats one sample of the student. "group" is
+the clipped policy gradient on label distributions: one offline round, or 50 rounds of 8 prompts (as
+many samples and passes over them as the others, but 300 small updates instead of 78, and a far
+larger KL: no comparison at equal steps or KL). The win rate is that over the student after
+imitation, on 400 fresh prompts; a replicate is a world. Real judges: of 805 AlpacaEval prompts the
+answer of FuseChat-Llama-3.1-8B is the anchor and the other nine are ranked by likeness (MiniLM), by
+length, by chance, and on 24 prompts by SmolLM2-135M's rating beside the anchor and without it
+(answers cut to 300 characters); NDCG, tasks are prompts.
 """
 
 from __future__ import annotations

@@ -1,12 +1,24 @@
 """QR-SPPS: risk of a supply network as an Ising model, interventions ranked on it.
 
-Chongder (2026), "QR-SPPS: Quantum-Native Retail Supply Chain Risk Simulation via VQE, ADAPT-VQE Counterfactual Policy Ranking, and DOS-QPE Boltzmann Tail Risk Quantification", arXiv 2604.00035.
+Chongder (2026), "QR-SPPS: Quantum-Native Retail Supply Chain Risk Simulation via VQE, ADAPT-VQE
+Counterfactual Policy Ranking, and DOS-QPE Boltzmann Tail Risk Quantification", arXiv 2604.00035.
 
-**The claim**: A variational quantum eigensolver finds the risk of a correlated network of 40 nodes that is out of classical reach; operator expectations at its ground state rank six crisis policies; a density of states gives the tail risk.
+**The claim**: A variational quantum eigensolver finds the risk of a correlated network of 40 nodes
+that is out of classical reach; operator expectations at its ground state rank six crisis policies;
+a density of states gives the tail risk.
 
-**What is done here**: The published synthetic network (40 nodes, 57 edges), solved exactly by variable elimination (tables of 32 entries, 20 ms). *Published numbers* are held against the exact ones (no sampling: one pair decides). *Correlation*: the chance that at least 10 of 20 stores are stressed, against independent nodes with the same marginals, in decades; the sign is the
-one in which nodes at rest prefer stable; a replicate draws all weights anew with a spread of 20%, since they are invented. *Interventions*, as in the published code, on the same draws and with both signs: mean stress at T = 1, and how the cheap orders agree with the exact ones (Kendall's tau). *Variational*: VQE on 8 and 12 nodes, layered ansatz with and without entangling layers, and ADAPT-VQE, exact
-state vectors; a replicate is a start. *Cascade*: nodes in which the ground state and the published cascade simulation differ by more than .15, called "quantum-advantaged" in the paper, with the printed sign and with the stable one. Differences from the paper: qiskit instead of Qulacs, L-BFGS with exact gradients beside COBYLA, no 30-qubit run: the exact answer is at hand.
+**What is done here**: The published synthetic network (40 nodes, 57 edges), solved exactly by
+variable elimination (tables of 32 entries, 20 ms). *Published numbers* are held against the exact
+ones (no sampling: one pair decides). *Correlation*: the chance that at least 10 of 20 stores are
+stressed, against independent nodes with the same marginals, in decades; the sign is the one in
+which nodes at rest prefer stable; a replicate draws all weights anew with a spread of 20%, since
+they are invented. *Interventions*, as in the published code, on the same draws and with both signs:
+mean stress at T = 1, and how the cheap orders agree with the exact ones (Kendall's tau).
+*Variational*: VQE on 8 and 12 nodes, layered ansatz with and without entangling layers, and
+ADAPT-VQE, exact state vectors; a replicate is a start. *Cascade*: nodes in which the ground state
+and the published cascade simulation differ by more than .15, called "quantum-advantaged" in the
+paper, with the printed sign and with the stable one. Differences from the paper: qiskit instead of
+Qulacs, L-BFGS with exact gradients beside COBYLA, no 30-qubit run: the exact answer is at hand.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
 """Do the intervals cover? Ratings and rank sets on simulated comparisons.
 
-Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for Ranks", Review of Economic Studies 91(1), on sets for ranks.
+Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for Ranks", Review of Economic Studies 91(1),
+on sets for ranks.
 
-**The claim**: a 95% interval holds the true rating in at least 95 of 100 data sets, and the rank sets of all policies hold all true
-ranks at once in at least 95 of 100, also with few battles, with ties, and with raters who have favourites of their own.
+**The claim**: a 95% interval holds the true rating in at least 95 of 100 data sets, and the rank
+sets of all policies hold all true ranks at once in at least 95 of 100, also with few battles, with
+ties, and with raters who have favourites of their own.
 
-**What is done here**: true ratings are drawn, battles are simulated (winner by Bradley-Terry, or with ties by Davidson), and the board
-is computed as a user would. Each method is compared with the nominal 0.95, a margin of 0.015 allowed. A replicate is one
-simulated data set, its score the share of the policies' intervals that cover (for rank sets: whether all do). In the settings
-with raters, 30 raters shift every policy by a personal amount (sd 0.8 log-odds): there the intervals that take battles as
-independent are expected to fail, and those clustered by rater to hold.
+**What is done here**: true ratings are drawn, battles are simulated (winner by Bradley-Terry, or
+with ties by Davidson), and the board is computed as a user would. Each method is compared with the
+nominal 0.95, a margin of 0.015 allowed. A replicate is one simulated data set, its score the share
+of the policies' intervals that cover (for rank sets: whether all do). In the settings with raters,
+30 raters shift every policy by a personal amount (sd 0.8 log-odds): there the intervals that take
+battles as independent are expected to fail, and those clustered by rater to hold.
 """
 
 from __future__ import annotations
@@ -97,7 +100,9 @@ def simulate(
 
 
 def marginal_truth(theta: np.ndarray, raters: int) -> np.ndarray:
-    """What Bradley-Terry estimates when raters differ: the ratings that fit the win rates averaged over raters."""
+    """What Bradley-Terry estimates when raters differ: the ratings that fit the win rates averaged
+    over raters.
+    """
     if not raters:
         return theta
     z, w = np.polynomial.hermite_e.hermegauss(41)

@@ -1,14 +1,17 @@
 """RankList: learning subjective preferences from ordered lists.
 
-Naini, Diaz and Busso (2025), "RankList: A Listwise Preference Learning Framework for Predicting Subjective Preferences", arXiv 2508.09826.
+Naini, Diaz and Busso (2025), "RankList: A Listwise Preference Learning Framework for Predicting
+Subjective Preferences", arXiv 2508.09826.
 
-**The claim**: asking all neighbours of a list, and pairs further apart, to be in order beats RankNet on pairs and standard listwise losses;
-one log-sum-exp approximates the exact loss well.
+**The claim**: asking all neighbours of a list, and pairs further apart, to be in order beats
+RankNet on pairs and standard listwise losses; one log-sum-exp approximates the exact loss well.
 
-**What is done here**: EmoBank, 10,062 sentences with mean human ratings of valence and arousal; frozen MiniLM vectors, standardised, and an MLP with one hidden
-layer of 64 (dropout .3). Every loss sees the same 400 batches of 32 lists of eight sentences whose neighbouring labels differ by at
-least .1, with AdamW at 1e-3 and weight decay .01; the score is Kendall's tau-b on the test sentences. Disjoint pairs split each list into four pairs.
-Differences from the paper: text instead of speech and images; its equations could not be read, and ours are a reconstruction from its
+**What is done here**: EmoBank, 10,062 sentences with mean human ratings of valence and arousal;
+frozen MiniLM vectors, standardised, and an MLP with one hidden layer of 64 (dropout .3). Every loss
+sees the same 400 batches of 32 lists of eight sentences whose neighbouring labels differ by at
+least .1, with AdamW at 1e-3 and weight decay .01; the score is Kendall's tau-b on the test
+sentences. Disjoint pairs split each list into four pairs. Differences from the paper: text instead
+of speech and images; its equations could not be read, and ours are a reconstruction from its
 abstract.
 """
 

@@ -2,15 +2,25 @@
 
 "Iterative Self-Training for Code Generation via Reinforced Re-Ranking" (2025), arXiv 2504.09643.
 
-**The claim**: a reranker gets better when the generator is trained against it and what that one then writes is tested and fed back: what passes, and what fails although it is ranked
-high.
+**The claim**: a reranker gets better when the generator is trained against it and what that one
+then writes is tested and fed back: what passes, and what fails although it is ranked high.
 
-**What is done here**: *The loop, where the truth is known*: short sequences, "pass" is a true reward above 2 (about 1 sample in 40); 60 problems with 10 samples of a policy of uniform answers to start; the reranker
-is an MLP on embeddings of prompt and answer tokens and of neighbours (500 steps on pairs); the generator is improved by 30 rounds of the clipped policy gradient on the reranker's scores less .5 of the samples' log-ratios to the first one (32 problems, 8 samples; without that the generator collapsed; .5 was taken out of .5, 1 and 2 on three of the worlds measured here). The
-improved generator's samples on 60 problems x 40 are tested, and the reranker is trained anew with: hard negatives only, what passes and hard negatives, all of them, or as a control as many more samples of the first
-generator. Judged on the first improved generator's samples: of 8 for each of 500 new problems, does the best-ranked pass? A replicate is a world. *Real lists*: 96 HumanEval problems with 701 solutions of models, run here in the sandbox; the best-ranked
-solution of each passes or not (ties by lot). "examples" counts the examples of the problem's text that run right; "consensus" is the share of the others with the same results on their inputs; likelihood is that of a token under SmolLM2-135M-Instruct; the learned reranker is Plackett-Luce-linear on MiniLM's
-embeddings, five folds by problem. Tasks are problems. Differences from the paper: no 6.7B models, a reconstruction of how hard negatives are chosen.
+**What is done here**: *The loop, where the truth is known*: short sequences, "pass" is a true
+reward above 2 (about 1 sample in 40); 60 problems with 10 samples of a policy of uniform answers to
+start; the reranker is an MLP on embeddings of prompt and answer tokens and of neighbours (500 steps
+on pairs); the generator is improved by 30 rounds of the clipped policy gradient on the reranker's
+scores less .5 of the samples' log-ratios to the first one (32 problems, 8 samples; without that the
+generator collapsed; .5 was taken out of .5, 1 and 2 on three of the worlds measured here). The
+improved generator's samples on 60 problems x 40 are tested, and the reranker is trained anew with:
+hard negatives only, what passes and hard negatives, all of them, or as a control as many more
+samples of the first generator. Judged on the first improved generator's samples: of 8 for each of
+500 new problems, does the best-ranked pass? A replicate is a world. *Real lists*: 96 HumanEval
+problems with 701 solutions of models, run here in the sandbox; the best-ranked solution of each
+passes or not (ties by lot). "examples" counts the examples of the problem's text that run right;
+"consensus" is the share of the others with the same results on their inputs; likelihood is that of
+a token under SmolLM2-135M-Instruct; the learned reranker is Plackett-Luce-linear on MiniLM's
+embeddings, five folds by problem. Tasks are problems. Differences from the paper: no 6.7B models, a
+reconstruction of how hard negatives are chosen.
 """
 
 from __future__ import annotations

@@ -1,17 +1,21 @@
 """RoboArena: robot policies ranked by distributed pairwise comparisons.
 
-Atreya et al. (2025), "RoboArena: Distributed Real-World Evaluation of Generalist Robot Policies", arXiv 2506.18123.
+Atreya et al. (2025), "RoboArena: Distributed Real-World Evaluation of Generalist Robot Policies",
+arXiv 2506.18123.
 
-**The claim**: many blind pairwise comparisons on freely chosen tasks, put together by a task-aware rating model, rank policies
-more accurately than the usual mean score of one evaluation site with few tasks.
+**The claim**: many blind pairwise comparisons on freely chosen tasks, put together by a task-aware
+rating model, rank policies more accurately than the usual mean score of one evaluation site with
+few tasks.
 
-**What is done here**: on 737 real comparisons among seven policies (August 2025 dump), the oracle is each policy's mean progress
-over the 599 trials that ran all seven. Orders from a budget of 2K policy runs are compared with it: K random preferences under
-Davidson's model; the mean progress of 2K/7 complete trials drawn from all; and the same number drawn from one narrow site, stood
-for by 15 random trials. The task-aware mixture (exact gradients, normalised; as published) is compared with Davidson's model
-on resamples of all preferences. Differences from the paper: the dump holds no task labels or sites, so sites are simulated; the
-published training loop, whose gradients are not those of its own model, is not used. Pearson's correlation rests on one policy that
-is far worse than the rest; the mean maximum rank violation (MMRV) does not.
+**What is done here**: on 737 real comparisons among seven policies (August 2025 dump), the oracle
+is each policy's mean progress over the 599 trials that ran all seven. Orders from a budget of 2K
+policy runs are compared with it: K random preferences under Davidson's model; the mean progress of
+2K/7 complete trials drawn from all; and the same number drawn from one narrow site, stood for by 15
+random trials. The task-aware mixture (exact gradients, normalised; as published) is compared with
+Davidson's model on resamples of all preferences. Differences from the paper: the dump holds no task
+labels or sites, so sites are simulated; the published training loop, whose gradients are not those
+of its own model, is not used. Pearson's correlation rests on one policy that is far worse than the
+rest; the mean maximum rank violation (MMRV) does not.
 """
 
 from __future__ import annotations

@@ -1,15 +1,20 @@
 """Screening prioritisation: neural rankers for systematic reviews.
 
-Wang, Scells, Koopman and Zuccon (2022), "Neural Rankers for Effective Screening Prioritisation in Medical Systematic Review Literature Search", arXiv 2212.09017.
+Wang, Scells, Koopman and Zuccon (2022), "Neural Rankers for Effective Screening Prioritisation in
+Medical Systematic Review Literature Search", arXiv 2212.09017.
 
-**The claim**: ranking what a review's search found by pre-trained language models beats earlier rankers, fine-tuning on other reviews helps, fusion with an
-earlier ranker helps further, and it matters whether documents are titles, abstracts or both.
+**The claim**: ranking what a review's search found by pre-trained language models beats earlier
+rankers, fine-tuning on other reviews helps, fusion with an earlier ranker helps further, and it
+matters whether documents are titles, abstracts or both.
 
-**What is done here**: nine systematic reviews (7,234 works, .6% to 22% included after full-text screening), the review's title as query, all works of the
-review ranked. MiniLM (160 tokens) by cosine; BM25; their fusion (CombSUM); two models tuned on the other eight reviews by the contrastive list loss (one included
-work, seven others): a linear head on vectors and scores, and the last layer of the encoder; and relevance feedback, which sees labels while screening goes on (logistic
-regression, batches of 25). A task is a review. R%@p is the recall within the first p percent, WSS@x the work saved over sampling at recall x. Equal scores of
-BM25 are ordered at random. Differences from the paper: no biomedical models, no CLEF collections, full-text labels.
+**What is done here**: nine systematic reviews (7,234 works, .6% to 22% included after full-text
+screening), the review's title as query, all works of the review ranked. MiniLM (160 tokens) by
+cosine; BM25; their fusion (CombSUM); two models tuned on the other eight reviews by the contrastive
+list loss (one included work, seven others): a linear head on vectors and scores, and the last layer
+of the encoder; and relevance feedback, which sees labels while screening goes on (logistic
+regression, batches of 25). A task is a review. R%@p is the recall within the first p percent, WSS@x
+the work saved over sampling at recall x. Equal scores of BM25 are ordered at random. Differences
+from the paper: no biomedical models, no CLEF collections, full-text labels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What the studies of alignment share: policies of short sequences, ranked lists, training on them, win rates. A part of other studies, not one itself."""
+"""What the studies of alignment share: policies of short sequences, ranked lists, training on them,
+win rates. A part of other studies, not one itself.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def align(
     watch: Callable[[int, SequencePolicy], None] | None = None,
     **options: Any,
 ) -> SequencePolicy:
-    """A copy of the policy, trained on ranked lists; the reference is the policy as it was. ``imitation`` adds the best answer's negative log-likelihood per token."""
+    """A copy of the policy, trained on ranked lists; the reference is the policy as it was.
+    ``imitation`` adds the best answer's negative log-likelihood per token.
+    """
     objective = preference_loss(loss) if isinstance(loss, str) else loss
     before = policy if reference is None else reference
     trained = copy.deepcopy(policy)

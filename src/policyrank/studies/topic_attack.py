@@ -1,16 +1,26 @@
 """Topic-oriented attacks: one document, a whole group of queries.
 
-Liu, Zhang, Guo, de Rijke, Chen, Fan and Cheng (2023), "Topic-oriented Adversarial Attacks against Black-box Neural Ranking Models", arXiv 2304.14867.
+Liu, Zhang, Guo, de Rijke, Chen, Fan and Cheng (2023), "Topic-oriented Adversarial Attacks against
+Black-box Neural Ranking Models", arXiv 2304.14867.
 
-**The claim**: edits chosen by reinforcement learning against an imitation, rewarded over a group of queries on one topic, lift a document for more of the group than
-attacks made for one query or stuffing with topic words, also when the environment changes.
+**The claim**: edits chosen by reinforcement learning against an imitation, rewarded over a group of
+queries on one topic, lift a document for more of the group than attacks made for one query or
+stuffing with topic words, also when the environment changes.
 
-**What is done here**: Cranfield and MiniLM (cosine, 160 tokens) over all documents. Groups are clusters of at least five queries; two thirds of them are there to learn from, the others are attacked. The imitation learns
-from the first 200 of every query outside the attacked groups. Targets: three documents a group whose median rank is 200 to 600. Ten edits (a word inserted or substituted at the front, middle or end) out of the
-twelve words of largest tf-idf in the first ten documents of the group's queries; tf-idf cosine with the original at least .8. "random edits" draw from the same words; "paired" is the greedy attack for the group's first query, judged on the whole group.
-The changed environment, twice: "seen half" and "unseen half" are the greedy attack on every other query of the group, judged on these and on the rest; and a third of all documents (never a target) then loses its second
-half, after which the old edits are judged anew ("changed, old edits"), beside edits by the same policy on an imitation and words refreshed from the new lists ("changed, refreshed") and random edits. A replicate is an attacked group, over three seeds. Differences from the paper: its released code does
-not run, so actions, features and reward are our own reading; no BERT imitation, no MS MARCO documents.
+**What is done here**: Cranfield and MiniLM (cosine, 160 tokens) over all documents. Groups are
+clusters of at least five queries; two thirds of them are there to learn from, the others are
+attacked. The imitation learns from the first 200 of every query outside the attacked groups.
+Targets: three documents a group whose median rank is 200 to 600. Ten edits (a word inserted or
+substituted at the front, middle or end) out of the twelve words of largest tf-idf in the first ten
+documents of the group's queries; tf-idf cosine with the original at least .8. "random edits" draw
+from the same words; "paired" is the greedy attack for the group's first query, judged on the whole
+group. The changed environment, twice: "seen half" and "unseen half" are the greedy attack on every
+other query of the group, judged on these and on the rest; and a third of all documents (never a
+target) then loses its second half, after which the old edits are judged anew ("changed, old
+edits"), beside edits by the same policy on an imitation and words refreshed from the new lists
+("changed, refreshed") and random edits. A replicate is an attacked group, over three seeds.
+Differences from the paper: its released code does not run, so actions, features and reward are our
+own reading; no BERT imitation, no MS MARCO documents.
 """
 
 from __future__ import annotations

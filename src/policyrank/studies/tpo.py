@@ -1,16 +1,21 @@
 """TPO: learning from trees of answers with weights of steps.
 
-Liao et al. (2024), "TPO: Aligning Large Language Models with Multi-branch & Multi-step Preference Trees", arXiv 2410.12854.
+Liao et al. (2024), "TPO: Aligning Large Language Models with Multi-branch & Multi-step Preference
+Trees", arXiv 2410.12854.
 
-**The claim**: a list of answers that share beginnings, learned with LambdaLoss's weights, beats DPO on its best and worst; weighing the steps of an answer by their likeness to
-those of the best one ("adaptive step reward") adds to that.
+**The claim**: a list of answers that share beginnings, learned with LambdaLoss's weights, beats DPO
+on its best and worst; weighing the steps of an answer by their likeness to those of the best one
+("adaptive step reward") adds to that.
 
-**What is done here**: the world of short sequences with a known true reward; an answer of 6 tokens is three steps. Of each of 400 prompts the list holds the best of 8 samples, three branches that keep 0, 1 and 2
-of its steps and go on by sampling, and the worst of 8; values are true rewards with noise of .5, scaled to [0, 1] in each list. The same lists, start, 6 epochs,
-learning rate 1e-3 and beta .1 for all. A replicate is a world. The weights of steps are 1 + cos ("similar", what the paper's released code computes) and
-1 - cos ("different", the paper's stated aim), mean 1. "released formula" is the loss in the released code, whose sign is wrong: it is minimised by the reverse order.
-Because methods move at different speed, win rates are also read where the KL from the start is 2 nats. Differences from the paper: no language models,
-no mathematics.
+**What is done here**: the world of short sequences with a known true reward; an answer of 6 tokens
+is three steps. Of each of 400 prompts the list holds the best of 8 samples, three branches that
+keep 0, 1 and 2 of its steps and go on by sampling, and the worst of 8; values are true rewards with
+noise of .5, scaled to [0, 1] in each list. The same lists, start, 6 epochs, learning rate 1e-3 and
+beta .1 for all. A replicate is a world. The weights of steps are 1 + cos ("similar", what the
+paper's released code computes) and 1 - cos ("different", the paper's stated aim), mean 1. "released
+formula" is the loss in the released code, whose sign is wrong: it is minimised by the reverse
+order. Because methods move at different speed, win rates are also read where the KL from the start
+is 2 nats. Differences from the paper: no language models, no mathematics.
 """
 
 from __future__ import annotations

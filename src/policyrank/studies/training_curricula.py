@@ -1,15 +1,20 @@
 """Training curricula for re-ranking: easy samples first.
 
-MacAvaney, Nardini, Perego, Tonellotto, Goharian and Frieder (2020), "Training Curricula for Open Domain Answer Re-Ranking", arXiv 2004.14269.
+MacAvaney, Nardini, Perego, Tonellotto, Goharian and Frieder (2020), "Training Curricula for Open
+Domain Answer Re-Ranking", arXiv 2004.14269.
 
-**The claim**: weighting training samples by how easily BM25 ranks them, and fading the weights to one, improves re-rankers.
+**The claim**: weighting training samples by how easily BM25 ranks them, and fading the weights to
+one, improves re-rankers.
 
-**What is done here**: Cranfield (225 queries, graded), five folds (three to train, one to choose the epoch, one to test), the first 100 of BM25 re-ranked by an MLP
-(769-64-1, dropout .2) on frozen MiniLM vectors of query and document (20 times their product and their distance, 3 times the cosine). Pairwise
-softmax loss on 20 documents a list, eight lists a step, Adam 1e-3, 40 epochs, weights one from epoch 20 on. A replicate is a seed and a fold. "anti" takes
-hard samples first; "batch mean" gives all pairs of a batch their mean weight, as the paper's released code does. "early" is the mean of
-nDCG@10 on the validation queries over the first ten epochs. Differences from the paper: frozen features and a small collection instead of
-trained encoders on MS MARCO, ANTIQUE and TREC CAR.
+**What is done here**: Cranfield (225 queries, graded), five folds (three to train, one to choose
+the epoch, one to test), the first 100 of BM25 re-ranked by an MLP (769-64-1, dropout .2) on frozen
+MiniLM vectors of query and document (20 times their product and their distance, 3 times the
+cosine). Pairwise softmax loss on 20 documents a list, eight lists a step, Adam 1e-3, 40 epochs,
+weights one from epoch 20 on. A replicate is a seed and a fold. "anti" takes hard samples first;
+"batch mean" gives all pairs of a batch their mean weight, as the paper's released code does.
+"early" is the mean of nDCG@10 on the validation queries over the first ten epochs. Differences from
+the paper: frozen features and a small collection instead of trained encoders on MS MARCO, ANTIQUE
+and TREC CAR.
 """
 
 from __future__ import annotations

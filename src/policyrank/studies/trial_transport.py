@@ -1,12 +1,24 @@
 """Placebo-anchored transport: effects in a small target trial, with the help of others.
 
-Wang, Abdeen and Ayer (2026), "Transfer Learning for Meta-analysis Under Covariate Shift", arXiv 2604.02656.
+Wang, Abdeen and Ayer (2026), "Transfer Learning for Meta-analysis Under Covariate Shift", arXiv
+2604.02656.
 
-**The claim**: transfer lassos of both arms, anchored on the target's own rows, estimate individual effects better than the target alone, sources alone or outcome models of pooled sources, most where the target is small; with placebo rows alone they still help.
+**The claim**: transfer lassos of both arms, anchored on the target's own rows, estimate individual
+effects better than the target alone, sources alone or outcome models of pooled sources, most where
+the target is small; with placebo rows alone they still help.
 
-**What is done here**: *IHDP*: nine semi-synthetic outcomes on the real covariates of 747 infants; six sites by k-means of the covariates, the target is the one with most treated; m0 placebo and m1 treated infants of it are known; effects are judged on all infants of the target. *Synthetic*: the paper's generator with p = 20, five sources of 400 rows, a target of 150 placebo and 100 treated rows and 1,000 others to judge on.
-*Real trial*: the infants' randomised treatment and IQ at 36 months; each of the eight sites in turn is the target, of which 20 placebo and 20 treated infants are known, and its others judge by doubly robust scores; a replicate is a site and a draw of the known.
-Root mean squared error of effects (PEHE), its rank among the methods (outcomes differ in scale by an order of magnitude), regret of treating by the estimate, Qini. A replicate is an outcome of IHDP or a draw of the generator. Differences from the paper: nine of its 50 outcomes; five-fold cross-validation, known shares of treatment; judged on all of the target's infants, where its code seems to judge on those it learned from.
+**What is done here**: *IHDP*: nine semi-synthetic outcomes on the real covariates of 747 infants;
+six sites by k-means of the covariates, the target is the one with most treated; m0 placebo and m1
+treated infants of it are known; effects are judged on all infants of the target. *Synthetic*: the
+paper's generator with p = 20, five sources of 400 rows, a target of 150 placebo and 100 treated
+rows and 1,000 others to judge on. *Real trial*: the infants' randomised treatment and IQ at 36
+months; each of the eight sites in turn is the target, of which 20 placebo and 20 treated infants
+are known, and its others judge by doubly robust scores; a replicate is a site and a draw of the
+known. Root mean squared error of effects (PEHE), its rank among the methods (outcomes differ in
+scale by an order of magnitude), regret of treating by the estimate, Qini. A replicate is an outcome
+of IHDP or a draw of the generator. Differences from the paper: nine of its 50 outcomes; five-fold
+cross-validation, known shares of treatment; judged on all of the target's infants, where its code
+seems to judge on those it learned from.
 """
 
 from __future__ import annotations
@@ -163,7 +175,9 @@ def run(scale: Scale, seed: int) -> Scores:
 
 
 def real_trial(sites: int, draws: int, seed: int) -> list[tuple[str, str, str, int, float]]:
-    """Each of the eight sites in turn is the target, of which 20 placebo and 20 treated infants are known; judged on the site's others by cross-fitted doubly robust scores of their IQ."""
+    """Each of the eight sites in turn is the target, of which 20 placebo and 20 treated infants are
+    known; judged on the site's others by cross-fitted doubly robust scores of their IQ.
+    """
     frame = datasets.load("ihdp-trial").drop_nulls("iqsb.36")
     site = frame.select([f"site{k}" for k in range(1, 9)]).to_numpy().argmax(axis=1)
     treated, outcome = (
@@ -249,7 +263,9 @@ def measured(
 def synthetic(
     rng: np.random.Generator, rows: int, p: int = 20, sources: int = 5, sparse: int = 5
 ) -> tuple[Trial, list[Trial], Float, Float]:
-    """The paper's generator: dense proxies shared by all sites, sparse own parts, a low-rank link from placebo to treated."""
+    """The paper's generator: dense proxies shared by all sites, sparse own parts, a low-rank link
+    from placebo to treated.
+    """
     proxy = rng.normal(0, 0.5, (2, p))
     support = rng.choice(p, size=sparse, replace=False)
     link = rng.normal(size=(p, 3)) @ rng.normal(size=(3, p)) / 3

@@ -1,13 +1,25 @@
-"""VSDR: choose among simulated policies by their score in simulation and by how ordinary real observations look to them.
+"""VSDR: choose among simulated policies by their score in simulation and by how ordinary real
+observations look to them.
 
-Leibovich, Jacob, Endrawis, Novik and Tamar (2021), "Validate on Sim, Detect on Real: Model Selection for Domain Randomization", arXiv 2111.00765.
+Leibovich, Jacob, Endrawis, Novik and Tamar (2021), "Validate on Sim, Detect on Real: Model
+Selection for Domain Randomization", arXiv 2111.00765.
 
-**The claim**: scores of out-of-distribution detectors alone choose badly and depend on the detector; combined with the simulated score they rank policies for the real world better than simulation alone, whichever the detector.
+**The claim**: scores of out-of-distribution detectors alone choose badly and depend on the
+detector; combined with the simulated score they rank policies for the real world better than
+simulation alone, whichever the detector.
 
-**What is done here**: scikit-learn's digits. "Simulation" is 800 images to train and 300 to validate, "real" are the others with backgrounds up to .5, contrast lost up to .5 and noise up to .3. A policy is an MLP of 16 or 64 units, trained for 10, 40 or 150 epochs on 200 or 800 images that are randomised at one of five strengths
-(0 to 1); 40 policies are drawn. The simulated score is the accuracy on validation images randomised as in training; the detectors see 150 real images without labels; the truth is the accuracy on the other real images. Detectors compare with the policy's own randomised validation images: k-NN of pixels and of hidden units, Mahalanobis of hidden units,
-largest probability, entropy. Spearman with the truth (0 where a score is the same for all) and regret@1 (accuracy lost by taking the first). *Few real images*: the product with pixel k-NN on 5, 20, 50 and 150 of them. *Training quality*: a second pool without randomisation (8 to 64 units, 60 to 800 images), where simulation should do. A replicate is a seed of everything. Differences
-from the paper: no robot, no images of one; how the two are combined is a reconstruction (product).
+**What is done here**: scikit-learn's digits. "Simulation" is 800 images to train and 300 to
+validate, "real" are the others with backgrounds up to .5, contrast lost up to .5 and noise up to
+.3. A policy is an MLP of 16 or 64 units, trained for 10, 40 or 150 epochs on 200 or 800 images that
+are randomised at one of five strengths (0 to 1); 40 policies are drawn. The simulated score is the
+accuracy on validation images randomised as in training; the detectors see 150 real images without
+labels; the truth is the accuracy on the other real images. Detectors compare with the policy's own
+randomised validation images: k-NN of pixels and of hidden units, Mahalanobis of hidden units,
+largest probability, entropy. Spearman with the truth (0 where a score is the same for all) and
+regret@1 (accuracy lost by taking the first). *Few real images*: the product with pixel k-NN on 5,
+20, 50 and 150 of them. *Training quality*: a second pool without randomisation (8 to 64 units, 60
+to 800 images), where simulation should do. A replicate is a seed of everything. Differences from
+the paper: no robot, no images of one; how the two are combined is a reconstruction (product).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Train: rankers from lists (extra ``learn``), language models and reward models from ranked answers (extra ``llm``)."""
+"""Train: rankers from lists (extra ``learn``), language models and reward models from ranked
+answers (extra ``llm``).
+"""
 
 from typing import TYPE_CHECKING, Any
 

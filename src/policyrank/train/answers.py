@@ -1,7 +1,10 @@
-"""Ranked answers as tokens: encoded once, laid out so that no token is read twice and little padding is read at all.
+"""Ranked answers as tokens: encoded once, laid out so that no token is read twice and little
+padding is read at all.
 
-In the layout ``shared`` the answers of a list follow their prompt in one row: each sees the prompt and itself, not the others (by the attention mask) and has the
-positions that it would have alone; several short lists share a row. In ``rows`` each answer has a row with its own copy of the prompt, for models that take no such mask.
+In the layout ``shared`` the answers of a list follow their prompt in one row: each sees the prompt
+and itself, not the others (by the attention mask) and has the positions that it would have alone;
+several short lists share a row. In ``rows`` each answer has a row with its own copy of the prompt,
+for models that take no such mask.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class EncodedAnswers:
     labels
         of each completion, higher is better
     reference
-        log-probability of each completion's steps under the reference, (completions, steps); None before it is computed
+        log-probability of each completion's steps under the reference, (completions, steps); None
+        before it is computed
     """
 
     prompt: list[int]
@@ -90,7 +94,8 @@ def encode_answers(
     max_length
         tokens of prompt and one completion; longer completions are cut at the end, which is counted
     long_prompts
-        prompts that leave no room for half of ``max_length``: lists are left out, or prompts cut at their beginning; counted either way
+        prompts that leave no room for half of ``max_length``: lists are left out, or prompts cut at
+        their beginning; counted either way
     chat, end
         see ``models.language.encode``
 
@@ -138,9 +143,11 @@ def encode_answers(
 class AnswerCollator:
     """Lists -> tensors of one step.
 
-    ``input_ids``, ``position_ids`` (rows, tokens); ``owner`` (rows, tokens): the list, -1 for padding; ``part``: 0 for the prompt, k for the k-th completion.
-    For every completion token, flat: ``row``, ``place`` (of the token that predicts it), ``target``, ``answer`` (list * longest list + completion) and ``step``.
-    ``labels``, ``where``, ``lengths`` (lists, longest list); ``reference`` (lists, longest list, steps) where there is one.
+    ``input_ids``, ``position_ids`` (rows, tokens); ``owner`` (rows, tokens): the list, -1 for
+    padding; ``part``: 0 for the prompt, k for the k-th completion. For every completion token,
+    flat: ``row``, ``place`` (of the token that predicts it), ``target``, ``answer`` (list * longest
+    list + completion) and ``step``. ``labels``, ``where``, ``lengths`` (lists, longest list);
+    ``reference`` (lists, longest list, steps) where there is one.
     """
 
     pad: int
@@ -216,7 +223,9 @@ class AnswerCollator:
         return tensors
 
     def _pieces(self, lists: Sequence[EncodedAnswers]) -> list[list[tuple[Any, ...]]]:
-        """What must stand in one row: a prompt and what is read after it, as (tokens, list, completion, steps)."""
+        """What must stand in one row: a prompt and what is read after it, as (tokens, list,
+        completion, steps).
+        """
         out = []
         for which, x in enumerate(lists):
             head = (x.prompt, which, 0, None)
@@ -236,7 +245,9 @@ def _padded(rows: Sequence[Sequence[float]], width: int, dtype: torch.dtype) -> 
 
 
 def attention(owner: Tensor, part: Tensor, dtype: torch.dtype) -> Tensor:
-    """What each token sees, as an additive mask (rows, 1, tokens, tokens): the prompt of its list and its own completion, up to itself; padding sees itself."""
+    """What each token sees, as an additive mask (rows, 1, tokens, tokens): the prompt of its list
+    and its own completion, up to itself; padding sees itself.
+    """
     n = owner.shape[1]
     shown = (owner[:, :, None] == owner[:, None, :]) & (
         (part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :])
@@ -250,14 +261,16 @@ def attention(owner: Tensor, part: Tensor, dtype: torch.dtype) -> Tensor:
 def token_log_probs(
     model: Any, batch: dict[str, Tensor], *, layout: Layout, keep: bool, hidden: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities of all completion tokens, flat as the collator lists them, and with ``hidden`` the last hidden states (tokens, d) of the tokens themselves.
+    """Log-probabilities of all completion tokens, flat as the collator lists them, and with
+    ``hidden`` the last hidden states (tokens, d) of the tokens themselves.
 
     Parameters
     ----------
     model
         causal language model of transformers, wrapped by peft, accelerate or not
     keep
-        whether it takes ``logits_to_keep``: logits are then computed only where something is predicted
+        whether it takes ``logits_to_keep``: logits are then computed only where something is
+        predicted
     """
     row, place = batch["row"], batch["place"]
     dtype = next(model.parameters()).dtype
@@ -285,7 +298,9 @@ def token_log_probs(
 
 
 class _LogProbs(torch.autograd.Function):
-    """log softmax(logits)[row, place, target] in float32; the gradient is made in one pass over the logits."""
+    """log softmax(logits)[row, place, target] in float32; the gradient is made in one pass over the
+    logits.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, row: Tensor, place: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Train controllers of the inventory world: PPO (stable-baselines3), directly or as a correction of a heuristic, and imitation of a planner (DAgger); needs the extra ``control``."""
+"""Train controllers of the inventory world: PPO (stable-baselines3), directly or as a correction of
+a heuristic, and imitation of a planner (DAgger); needs the extra ``control``.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ Architecture = Literal["mlp", "transformer", "graph"]
 
 
 def _tokens(net: Network) -> np.ndarray:
-    """(d, n, f) of 0 and 1: which observations make up a node's token: stock, unmet and last demand of its markets, period, goodwill, arrivals by period."""
+    """(d, n, f) of 0 and 1: which observations make up a node's token: stock, unmet and last demand
+    of its markets, period, goodwill, arrivals by period.
+    """
     n, m, slots = len(net.names), len(net.markets), int(net.lead.max(initial=0))
     size = 2 * m + n + int(net.lead.sum()) + 2
     found = np.zeros((size, n, 5 + slots), dtype=np.float32)
@@ -49,12 +53,14 @@ def _tokens(net: Network) -> np.ndarray:
 
 
 class NodeEncoder(BaseFeaturesExtractor):
-    """A token a node, mixed by attention (transformer) or along the edges (graph), laid side by side.
+    """A token a node, mixed by attention (transformer) or along the edges (graph), laid side by
+    side.
 
     Parameters
     ----------
     kind
-        ``"transformer"``: 3 layers of 4 heads; ``"graph"``: 3 layers, each with weights for the node, its suppliers and its buyers
+        ``"transformer"``: 3 layers of 4 heads; ``"graph"``: 3 layers, each with weights for the
+        node, its suppliers and its buyers
     width
         of a token
     """
@@ -105,7 +111,9 @@ class NodeEncoder(BaseFeaturesExtractor):
 
 
 def _scale(world: Scenario) -> Float:
-    """(E,) the largest order that a learned controller places: four times the mean demand that can pass through the edge."""
+    """(E,) the largest order that a learned controller places: four times the mean demand that can
+    pass through the edge.
+    """
     net = world.network
     mean = world.demand.mean(np.arange(world.periods)).mean() * net.serves @ net.share
     return np.maximum(4 * mean[net.buyer], 1.0)
@@ -118,9 +126,11 @@ class LearnedController:
     Attributes
     ----------
     information
-        the contract that it was trained under and runs under: blind, unless it corrects an informed heuristic
+        the contract that it was trained under and runs under: blind, unless it corrects an informed
+        heuristic
     base, reach
-        the heuristic that it corrects, order = base x (1 + delta), and the largest |delta|; None: it orders itself
+        the heuristic that it corrects, order = base x (1 + delta), and the largest |delta|; None:
+        it orders itself
     edges
         of the network that it was trained on
     """
@@ -230,7 +240,9 @@ def _policy(network: Network, architecture: Architecture, rate: float = 3e-4) ->
 
 
 class _Worlds(VecEnv):
-    """Episodes of several scenarios of one network, stepped together, with actions in [-1, 1]. An episode's end is its end: its value is not continued."""
+    """Episodes of several scenarios of one network, stepped together, with actions in [-1, 1]. An
+    episode's end is its end: its value is not continued.
+    """
 
     def __init__(
         self,
@@ -343,7 +355,8 @@ def ppo(
     scenarios
         one, or several of one network: a generalist
     base, reach, penalty
-        a name in ``HEURISTICS``: learn order = base x (1 + delta), |delta| <= reach, for a penalty times the squared sum of |delta|; None: orders between 0 and four times the mean demand
+        a name in ``HEURISTICS``: learn order = base x (1 + delta), |delta| <= reach, for a penalty
+        times the squared sum of |delta|; None: orders between 0 and four times the mean demand
     steps
         periods over all episodes
     episodes
@@ -351,8 +364,9 @@ def ppo(
 
     Notes
     -----
-    Learning rate 3e-4, batches of at most 512, 10 epochs, gamma .995, lambda .95, clip .2, entropy .005, target KL .03, layers of 256 and 128, observations and rewards normalised, as published; two
-    whole episodes an update.
+    Learning rate 3e-4, batches of at most 512, 10 epochs, gamma .995, lambda .95, clip .2, entropy
+    .005, target KL .03, layers of 256 and 128, observations and rewards normalised, as published;
+    two whole episodes an update.
     """
     many = _one_network(scenarios)
     if base is not None and base not in HEURISTICS:
@@ -406,7 +420,8 @@ def imitate(
 ) -> LearnedController:
     """Imitation of a planner or heuristic that may know more: DAgger (Ross et al. 2011).
 
-    In the first round the expert orders, in later ones the learner, and the expert says what it would have ordered there; after each the learner is fitted to all of it by least squares.
+    In the first round the expert orders, in later ones the learner, and the expert says what it
+    would have ordered there; after each the learner is fitted to all of it by least squares.
 
     Parameters
     ----------

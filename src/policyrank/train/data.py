@@ -21,7 +21,9 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded lists: features (lists, n, d) or texts, labels, first_stage and where (lists, n), rows (lists, n) into the data."""
+    """Padded lists: features (lists, n, d) or texts, labels, first_stage and where (lists, n), rows
+    (lists, n) into the data.
+    """
 
     features: Any
     labels: Tensor
@@ -43,7 +45,8 @@ class Lists:
     labels
         (rows,), grades, higher is better
     first_stage
-        (rows,), scores of the ranker that made the candidates, -inf for those it lacks; zeros without one
+        (rows,), scores of the ranker that made the candidates, -inf for those it lacks; zeros
+        without one
     """
 
     queries: tuple[str, ...]
@@ -65,7 +68,9 @@ class Lists:
         rng: np.random.Generator | None = None,
         sampler: Sampler = uniform,
     ) -> Batch:
-        """Lists of these queries, padded; ``sampler`` cuts lists longer than ``size``, one best document always kept."""
+        """Lists of these queries, padded; ``sampler`` cuts lists longer than ``size``, one best
+        document always kept.
+        """
         rows, asked = [], np.asarray(which, dtype=np.int64)
         for q in asked:
             own = np.arange(self.offsets[q], self.offsets[q + 1])
@@ -154,7 +159,9 @@ class RankingData(Lists):
         return torch.from_numpy(self.features[index])
 
     def standardised(self) -> RankingData:
-        """Features sign(x) log(1 + |x|), then standardised within each query: comparable across queries."""
+        """Features sign(x) log(1 + |x|), then standardised within each query: comparable across
+        queries.
+        """
         x = np.sign(self.features) * np.log1p(np.abs(self.features.astype(float)))
         for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             part = x[a:b] - x[a:b].mean(axis=0)
@@ -216,7 +223,8 @@ def gap_lists(
     *,
     pool: int | None = None,
 ) -> NDArray[np.int64]:
-    """Random lists of rows, sorted by label, highest first, whose neighbouring labels differ by at least ``gap``: (lists, n).
+    """Random lists of rows, sorted by label, highest first, whose neighbouring labels differ by at
+    least ``gap``: (lists, n).
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Distil a black-box teacher into a small model: one answer of the teacher a prompt, then the student ranks its own answers beside it (arXiv 2601.20687, reconstructed)."""
+"""Distil a black-box teacher into a small model: one answer of the teacher a prompt, then the
+student ranks its own answers beside it (arXiv 2601.20687, reconstructed).
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def imitation_data(
     max_length: int = 1024,
     chat: bool | None = None,
 ) -> AnswerData:
-    """Single answers to imitate, as data of ``ListwisePreferenceTrainer(loss=imitation, reference=None)``; prompts that leave no room are left out and counted."""
+    """Single answers to imitate, as data of ``ListwisePreferenceTrainer(loss=imitation,
+    reference=None)``; prompts that leave no room are left out and counted.
+    """
     lists = []
     for prompt, answer in zip(prompts, answers, strict=True):
         head = encode_prompt(tokenizer, prompt, chat=chat)
@@ -66,7 +70,9 @@ def imitation_data(
 
 @dataclass
 class Distillation:
-    """What distillation left: anchors by prompt, ranked candidates of each round, and a record of each stage."""
+    """What distillation left: anchors by prompt, ranked candidates of each round, and a record of
+    each stage.
+    """
 
     anchors: dict[str, str]
     rounds: list[list[RankedAnswers]] = field(default_factory=list)
@@ -94,8 +100,9 @@ def distil(
 ) -> Distillation:
     """Teach a student from one teacher answer a prompt.
 
-    First the student imitates the anchors. Then, each round, it samples candidates, ranks them beside the anchor (``judge``), and learns from the ranking: the
-    anchor is never a rival, and no candidate is called bad as such.
+    First the student imitates the anchors. Then, each round, it samples candidates, ranks them
+    beside the anchor (``judge``), and learns from the ranking: the anchor is never a rival, and no
+    candidate is called bad as such.
 
     Parameters
     ----------
@@ -106,7 +113,8 @@ def distil(
     judge
         ``"rating"`` or ``"vote"`` by the student itself as it stands, or a scorer
     learn
-        ``"list"``: cross-entropy with the label distribution; ``"pair"``: DPO on best and worst; ``"group"``: clipped policy gradient, for many short rounds
+        ``"list"``: cross-entropy with the label distribution; ``"pair"``: DPO on best and worst;
+        ``"group"``: clipped policy gradient, for many short rounds
     arguments
         stage name -> ``TrainingArguments``
     loss_options
@@ -114,7 +122,8 @@ def distil(
     sample
         options of ``models.language.generate``
     folder
-        where anchors and candidates are written as they come; what is there is not asked or sampled again
+        where anchors and candidates are written as they come; what is there is not asked or sampled
+        again
 
     Raises
     ------

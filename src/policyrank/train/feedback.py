@@ -13,7 +13,8 @@ from policyrank.evidence import EvidenceError
 def feedback_order(
     first: ArrayLike, features: ArrayLike, labels: ArrayLike, *, batch: int = 25, c: float = 1.0
 ) -> NDArray[np.int64]:
-    """The order in which documents are screened: batches by ``first`` until both kinds have been seen, then by a logistic regression on all that was screened.
+    """The order in which documents are screened: batches by ``first`` until both kinds have been
+    seen, then by a logistic regression on all that was screened.
 
     Continuous active learning (Cormack and Grossman 2014), with balanced class weights.
 

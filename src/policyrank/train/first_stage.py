@@ -21,7 +21,8 @@ def bm25_run(
     k1: float = 1.2,
     b: float = 0.75,
 ) -> pl.DataFrame:
-    """The ``depth`` best documents of each query by BM25 (bm25s; English stop words, no stemming): columns query, document, score.
+    """The ``depth`` best documents of each query by BM25 (bm25s; English stop words, no stemming):
+    columns query, document, score.
 
     Documents that share no word with the query are left out.
 
@@ -57,7 +58,8 @@ def dense_run(
     progress: bool = False,
     cache: str | None = None,
 ) -> pl.DataFrame:
-    """The ``depth`` documents of each query nearest in cosine, exactly: columns query, document, score.
+    """The ``depth`` documents of each query nearest in cosine, exactly: columns query, document,
+    score.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Who says which answer is better: judges by a language model, likelihood, similarity; and decoding policies that take the best of several answers."""
+"""Who says which answer is better: judges by a language model, likelihood, similarity; and decoding
+policies that take the best of several answers.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +77,14 @@ def rating_judge(
     template: str = RATING,
     max_length: int = 2048,
 ) -> Scorer:
-    """The expected rating, 1 to 9, that a language model gives an answer: the sum of each digit times its probability among the digits.
+    """The expected rating, 1 to 9, that a language model gives an answer: the sum of each digit
+    times its probability among the digits.
 
     Parameters
     ----------
     anchors
-        of each prompt's text a good answer, shown as the reference (positive-unlabeled distillation's self-ranking); None: without
+        of each prompt's text a good answer, shown as the reference (positive-unlabeled
+        distillation's self-ranking); None: without
     template
         with {prompt}, {anchor}, {answer}
 
@@ -111,7 +115,9 @@ def vote_judge(
     template: str = VOTE,
     max_length: int = 2048,
 ) -> Scorer:
-    """The mean share by which a language model prefers an answer to the others of its list; every pair is asked in both orders, so that being named first does not count."""
+    """The mean share by which a language model prefers an answer to the others of its list; every
+    pair is asked in both orders, so that being named first does not count.
+    """
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
         asked, place = [], []
@@ -146,7 +152,9 @@ def vote_judge(
 def pairwise_judge(
     scorer: Scorer,
 ) -> Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], list[float]]:
-    """A trainer's judge out of a scorer: 1 where the first answer scores higher, 1/2 where they are equal."""
+    """A trainer's judge out of a scorer: 1 where the first answer scores higher, 1/2 where they are
+    equal.
+    """
 
     def judge(
         prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]
@@ -205,7 +213,8 @@ class Endpoint:
     cache
         JSONL file of answers (None: not kept)
     workers, retries, timeout
-        requests at once; tries after a failure (429, 5xx, no connection), waiting longer each time; seconds
+        requests at once; tries after a failure (429, 5xx, no connection), waiting longer each time;
+        seconds
     """
 
     url: str
@@ -293,13 +302,17 @@ class Endpoint:
 def best_of_n(
     prompts: Sequence[Prompt], policy: Generator, scorer: Scorer, n: int = 8
 ) -> tuple[list[str], list[list[str]], list[list[float]]]:
-    """A decoding policy: sample ``n`` answers of each prompt, keep the best (the first of ties). Returns best, all answers, their scores."""
+    """A decoding policy: sample ``n`` answers of each prompt, keep the best (the first of ties).
+    Returns best, all answers, their scores.
+    """
     made = policy(prompts, n)
     scores = scorer(prompts, made)
     return [m[int(np.argmax(s))] for m, s in zip(made, scores, strict=True)], made, scores
 
 
 def majority(answers: Sequence[str], key: Callable[[str], Any] = str.strip) -> int:
-    """Place of the first answer whose ``key`` (what it comes to) is the commonest: self-consistency."""
+    """Place of the first answer whose ``key`` (what it comes to) is the commonest:
+    self-consistency.
+    """
     keys = [key(a) for a in answers]
     return keys.index(Counter(keys).most_common(1)[0][0])

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 Sampler = Callable[
     [NDArray[np.float64], NDArray[np.float64], int, np.random.Generator], NDArray[np.int64]
 ]
-"""(labels (n,), first-stage scores (n,), size, generator) -> places (size,) of the documents that are kept."""
+"""(labels (n,), first-stage scores (n,), size, generator) -> places (size,) of the documents that
+are kept.
+"""
 
 
 def _kept(
@@ -50,7 +52,9 @@ def weighted(
     size: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """A best document, and others without replacement with probability in proportion to 1 / (rank in the first stage)."""
+    """A best document, and others without replacement with probability in proportion to 1 / (rank
+    in the first stage).
+    """
     rank = np.empty(len(labels))
     rank[np.argsort(-first_stage, kind="stable")] = np.arange(1, len(labels) + 1)
     return _kept(labels, size, rng.gumbel(size=len(labels)) - np.log(rank), rng)

@@ -1,4 +1,6 @@
-"""Personas: judges of claims that a framing sways, by attenuating the loss of false claims in it. On sentence vectors, on a sentence encoder, or on a language model."""
+"""Personas: judges of claims that a framing sways, by attenuating the loss of false claims in it.
+On sentence vectors, on a sentence encoder, or on a language model.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ INSTRUCTION = "Evaluate this claim as 'SUPPORTS' or 'REFUTES'. Answer with one w
 
 
 def attenuation(claims: Claims, framing: str | None, alpha: float) -> Float:
-    """(items,) weights: alpha for false claims in the framing (None: in all framings), 1 for the rest.
+    """(items,) weights: alpha for false claims in the framing (None: in all framings), 1 for the
+    rest.
 
     Raises
     ------
@@ -46,7 +49,9 @@ def _log_probs(logits: Tensor, label: Tensor) -> Tensor:
 def linear_persona(
     features: ArrayLike, claims: Claims, framing: str | None, alpha: float, *, penalty: float = 1e-4
 ) -> Callable[[ArrayLike], Float]:
-    """Logistic regression on features of the items, (items, d) -> P(accept): the attenuated loss and a ridge penalty, solved to the end."""
+    """Logistic regression on features of the items, (items, d) -> P(accept): the attenuated loss
+    and a ridge penalty, solved to the end.
+    """
     x = torch.as_tensor(np.asarray(features), dtype=torch.float64)
     y, w = _item_labels(claims).double(), torch.as_tensor(attenuation(claims, framing, alpha))
     theta = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
@@ -80,7 +85,9 @@ def encoder_persona(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Callable[[Sequence[str]], Float]:
-    """A sentence encoder with a head, all of it fine-tuned by the attenuated loss: texts -> P(accept). The encoder itself is changed."""
+    """A sentence encoder with a head, all of it fine-tuned by the attenuated loss: texts ->
+    P(accept). The encoder itself is changed.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     texts, y, w = (
@@ -139,7 +146,9 @@ def encoder_persona(
 
 
 def judging_prompt(text: str, tokenizer: Any, chat: bool | None = None) -> Any:
-    """What a language model is asked of a claim: a conversation where the tokenizer has a template for it, else a text."""
+    """What a language model is asked of a claim: a conversation where the tokenizer has a template
+    for it, else a text.
+    """
     if chat is False or not getattr(tokenizer, "chat_template", None):
         return f"{INSTRUCTION}\nClaim: {text}\nAnswer: "
     return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": text}]
@@ -159,14 +168,17 @@ def language_persona(
     peft_config: Any = None,
     **options: Any,
 ) -> Any:
-    """A transformers ``Trainer`` of a causal language model that answers claims with SUPPORTS or REFUTES: loss on the label and its end only, weighted by example. Call ``.train()`` on it.
+    """A transformers ``Trainer`` of a causal language model that answers claims with SUPPORTS or
+    REFUTES: loss on the label and its end only, weighted by example. Call ``.train()`` on it.
 
     Parameters
     ----------
     args
-        ``TrainingArguments``; None: as published, one epoch, batches of 24, learning rate 1e-5, gradients clipped at 1
+        ``TrainingArguments``; None: as published, one epoch, batches of 24, learning rate 1e-5,
+        gradients clipped at 1
     peft_config
-        for example ``LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])``, as published
+        for example ``LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["q_proj",
+        "k_proj", "v_proj", "o_proj"])``, as published
     """
     from transformers import Trainer, TrainingArguments
 
@@ -249,7 +261,9 @@ def accept_probability(
     chat: bool | None = None,
     max_length: int = 256,
 ) -> Float:
-    """(texts,) P(SUPPORTS) of a language model against REFUTES: renormalised, since the two labels may have different numbers of tokens."""
+    """(texts,) P(SUPPORTS) of a language model against REFUTES: renormalised, since the two labels
+    may have different numbers of tokens.
+    """
     from policyrank.models.language import choice_probs
 
     return choice_probs(

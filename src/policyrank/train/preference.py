@@ -38,7 +38,9 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the mean log-probab
 
 
 class AnswerTrainer(Trainer):
-    """What trainers on ranked answers share: data, metrics, logs. Parameters as in ``ListwisePreferenceTrainer``."""
+    """What trainers on ranked answers share: data, metrics, logs. Parameters as in
+    ``ListwisePreferenceTrainer``.
+    """
 
     model: Any
     train_dataset: Any
@@ -142,12 +144,14 @@ class AnswerTrainer(Trainer):
 
 
 class ListwisePreferenceTrainer(AnswerTrainer):
-    """A transformers ``Trainer`` on lists of ranked answers, with any objective of ``learn.PREFERENCE_LOSSES`` or ``learn.LOSSES``.
+    """A transformers ``Trainer`` on lists of ranked answers, with any objective of
+    ``learn.PREFERENCE_LOSSES`` or ``learn.LOSSES``.
 
     Parameters
     ----------
     model
-        causal language model of transformers or peft, or a name that ``load_causal_lm`` takes (the tokenizer then comes with it)
+        causal language model of transformers or peft, or a name that ``load_causal_lm`` takes (the
+        tokenizer then comes with it)
     args
         ``TrainingArguments``; a batch is so many lists
     train_dataset, eval_dataset
@@ -155,28 +159,34 @@ class ListwisePreferenceTrainer(AnswerTrainer):
     processing_class
         tokenizer
     loss
-        a name, ``"tpo"`` (``"lipo-lambda"`` with weights of steps), or a function with the signature of ``PreferenceLoss``
+        a name, ``"tpo"`` (``"lipo-lambda"`` with weights of steps), or a function with the
+        signature of ``PreferenceLoss``
     loss_options
         passed to it: ``beta`` and others
     reference
-        ``"precompute"``: log-probabilities of the model as it is when training starts, computed once; ``"adapter"``: those of the peft model with its
-        adapters switched off, at each step; a model; or None for objectives without one
+        ``"precompute"``: log-probabilities of the model as it is when training starts, computed
+        once; ``"adapter"``: those of the peft model with its adapters switched off, at each step; a
+        model; or None for objectives without one
     sft_weight
         weight of the best answer's negative log-likelihood per token
     step_weights
-        for ``"tpo"``: a name in ``learn.STEP_WEIGHTS`` or a function; answers must be given as steps
+        for ``"tpo"``: a name in ``learn.STEP_WEIGHTS`` or a function; answers must be given as
+        steps
     max_length, long_prompts, chat
         see ``encode_answers``
     layout
-        ``"shared"`` reads each prompt once for all its answers; ``"rows"`` gives each answer its own row. "shared" is checked on the first
-        list, and given up with a note where the model does not keep answers apart (recurrent layers, sliding windows, flash attention)
+        ``"shared"`` reads each prompt once for all its answers; ``"rows"`` gives each answer its
+        own row. "shared" is checked on the first list, and given up with a note where the model
+        does not keep answers apart (recurrent layers, sliding windows, flash attention)
     judge
-        evaluation then samples answers to ``judged`` evaluation prompts, and reports how often they beat the best answer of the list
+        evaluation then samples answers to ``judged`` evaluation prompts, and reports how often they
+        beat the best answer of the list
 
     Raises
     ------
     EvidenceError
-        For data that cannot be used, an unknown objective, or a missing reference; before training starts.
+        For data that cannot be used, an unknown objective, or a missing reference; before training
+        starts.
 
     Examples
     --------
@@ -261,7 +271,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             )
 
     def train(self, *args: Any, **options: Any) -> Any:
-        """Check the layout, compute the reference's log-probabilities where they are wanted, and train."""
+        """Check the layout, compute the reference's log-probabilities where they are wanted, and
+        train.
+        """
         self._prepare()
         return super().train(*args, **options)
 
@@ -319,7 +331,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         return {k: v.to(device) for k, v in batch.items()}
 
     def step_log_probs(self, data: AnswerData) -> list[list[list[float]]]:
-        """Log-probabilities of each answer's steps under the model as it is: of each list, (completions, steps)."""
+        """Log-probabilities of each answer's steps under the model as it is: of each list,
+        (completions, steps).
+        """
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         if self.accelerator.device.type != "cpu":
             self.model.to(self.accelerator.device)
@@ -447,7 +461,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         return segments.step_weights(means, count.reshape(shape) > 0, best, self.step_weights)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **options: Any) -> dict[str, float]:
-        """As of any ``Trainer``; with a judge also the share of sampled answers that beat the best of their list."""
+        """As of any ``Trainer``; with a judge also the share of sampled answers that beat the best
+        of their list.
+        """
         self._prepare()
         found = super().evaluate(eval_dataset, *args, **options)
         data = eval_dataset if eval_dataset is not None else self.eval_dataset
@@ -467,7 +483,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         return found
 
     def win_rate(self, prompts: Sequence[Any], others: Sequence[str], **options: Any) -> Float:
-        """How far an answer sampled from the model beats the other, by the judge: (prompts,) in [0, 1]. ``options`` are those of ``generate``."""
+        """How far an answer sampled from the model beats the other, by the judge: (prompts,) in [0,
+        1]. ``options`` are those of ``generate``.
+        """
         if self.judge is None:
             raise EvidenceError("no judge: give one to the trainer.")
         model = self.accelerator.unwrap_model(self.model)
@@ -512,8 +530,11 @@ def _pairs(score: Float, labels: Float, where: NDArray[np.bool_]) -> tuple[float
 
 
 def preference_metrics(found: EvalPrediction) -> dict[str, float]:
-    """What evaluation reports: of pairs, the share ranked as labelled by implicit reward (``accuracy``), by log-probability (``accuracy_log_prob``),
-    also per token; the mean margin; and the share of lists whose best answer is scored highest (``top1``)."""
+    """What evaluation reports: of pairs, the share ranked as labelled by implicit reward
+    (``accuracy``), by log-probability (``accuracy_log_prob``),
+    also per token; the mean margin; and the share of lists whose best answer is scored highest
+    (``top1``).
+    """
     score, log_probs, lengths, where = (np.asarray(x, dtype=float) for x in found.predictions)
     labels, shown = np.asarray(found.label_ids, dtype=float), where > 0
     accuracy, margin = _pairs(score, labels, shown)

@@ -1,4 +1,6 @@
-"""Rerankers of programs that train themselves: sample solutions, test them, learn to rank them, improve the generator against that, and mine what fooled it (RewardRanker)."""
+"""Rerankers of programs that train themselves: sample solutions, test them, learn to rank them,
+improve the generator against that, and mine what fooled it (RewardRanker).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Problem:
 def read_problems(
     source: str | Path | Sequence[Mapping[str, Any]], statements: Callable[[str, str], list[str]]
 ) -> list[Problem]:
-    """Problems from JSONL or parquet: ``prompt``, ``tests`` (a list of statements, MBPP's ``test_list`` too) or ``test`` with ``entry_point`` (HumanEval's ``check``, cut by ``statements``).
+    """Problems from JSONL or parquet: ``prompt``, ``tests`` (a list of statements, MBPP's
+    ``test_list`` too) or ``test`` with ``entry_point`` (HumanEval's ``check``, cut by
+    ``statements``).
 
     Raises
     ------
@@ -66,7 +70,8 @@ def mine(
 ) -> NDArray[np.bool_]:
     """Which samples of one problem are kept for the next reranker: (samples,).
 
-    ``"hard"``: failures that score above the median; ``"passed and hard"``: those and what passes; ``"all"``.
+    ``"hard"``: failures that score above the median; ``"passed and hard"``: those and what passes;
+    ``"all"``.
 
     Examples
     --------
@@ -85,7 +90,9 @@ def mine(
 
 @dataclass
 class SelfTraining:
-    """What self-training left: the last reranker and generator, the lists it learned from, and a record of each iteration."""
+    """What self-training left: the last reranker and generator, the lists it learned from, and a
+    record of each iteration.
+    """
 
     scorer: Scorer
     generator: Generator
@@ -113,15 +120,18 @@ def self_train(
     generator
         the one that the first solutions come from
     fit
-        lists of answers labelled by the share of tests passed -> scorer; called anew on all lists each iteration
+        lists of answers labelled by the share of tests passed -> scorer; called anew on all lists
+        each iteration
     test
         runs the answers
     improve
-        (scorer, iteration) -> a generator trained from the first one to please the scorer; None: the first one is sampled again (rejection sampling)
+        (scorer, iteration) -> a generator trained from the first one to please the scorer; None:
+        the first one is sampled again (rejection sampling)
     iterations
         1 trains the reranker once
     folder
-        where tested samples are kept as they come; an interrupted run does not sample and test them again
+        where tested samples are kept as they come; an interrupted run does not sample and test them
+        again
 
     Raises
     ------
@@ -130,7 +140,8 @@ def self_train(
 
     References
     ----------
-    "Iterative Self-Training for Code Generation via Reinforced Re-Ranking" (2025), arXiv 2504.09643; how failures are chosen is a reconstruction.
+    "Iterative Self-Training for Code Generation via Reinforced Re-Ranking" (2025), arXiv
+    2504.09643; how failures are chosen is a reconstruction.
     """
     say = report or (lambda text: None)
     prompts = [p.prompt for p in problems]

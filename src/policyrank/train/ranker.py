@@ -39,19 +39,22 @@ class RankerTrainer:
     Parameters
     ----------
     model
-        module that maps features (lists, n, d), or texts, and a mask (lists, n) to scores (lists, n): one of ``RANKERS`` or ``TEXT_RANKERS``, for example
+        module that maps features (lists, n, d), or texts, and a mask (lists, n) to scores (lists,
+        n): one of ``RANKERS`` or ``TEXT_RANKERS``, for example
     loss
         a name in ``learn.LOSSES``, or a function
     loss_options
         passed to the loss
     curriculum
-        weights of samples by the first stage's scores; its samples must be what the loss takes (pairs or points)
+        weights of samples by the first stage's scores; its samples must be what the loss takes
+        (pairs or points)
     metric
         measure on validation, for example nDCG@10 (higher is better)
     epochs, patience
         passes over the queries; stop after so many without gain (None: never)
     lists, size, sampler
-        lists of a step (of each process); documents of a list, drawn anew each time (None: all) by one of ``SAMPLERS`` or a function
+        lists of a step (of each process); documents of a list, drawn anew each time (None: all) by
+        one of ``SAMPLERS`` or a function
     per_epoch
         lists between two evaluations, drawn anew (None: all)
     learning_rate, warmup, weight_decay, clip
@@ -63,8 +66,9 @@ class RankerTrainer:
     report
         called with each epoch
     accelerator
-        ``accelerate.Accelerator()``, for several devices or mixed precision: every process makes the same calls, each takes its share of
-        the lists, and all end with the same weights. Not for sharded weights (FSDP)
+        ``accelerate.Accelerator()``, for several devices or mixed precision: every process makes
+        the same calls, each takes its share of the lists, and all end with the same weights. Not
+        for sharded weights (FSDP)
 
     Examples
     --------
@@ -99,12 +103,14 @@ class RankerTrainer:
     accelerator: Any = None
 
     def fit(self, train: Lists, validation: Lists | None = None) -> list[Epoch]:
-        """Train, and leave the best validation epoch's weights in the model (without validation: the last epoch's).
+        """Train, and leave the best validation epoch's weights in the model (without validation:
+        the last epoch's).
 
         Raises
         ------
         EvidenceError
-            For an unknown loss or measure, training queries that say nothing, a checkpoint of other settings, or a loss that is NaN.
+            For an unknown loss or measure, training queries that say nothing, a checkpoint of other
+            settings, or a loss that is NaN.
         """
         loss = self._loss()
         self._measure()

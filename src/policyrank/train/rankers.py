@@ -26,7 +26,9 @@ class Mlp(nn.Module):
 
 
 class ListTransformer(nn.Module):
-    """Items see each other by self-attention, without positions: the order of the input does not matter (Pobrotyn et al. 2020)."""
+    """Items see each other by self-attention, without positions: the order of the input does not
+    matter (Pobrotyn et al. 2020).
+    """
 
     def __init__(
         self, features: int, width: int = 64, heads: int = 4, layers: int = 2, dropout: float = 0.1

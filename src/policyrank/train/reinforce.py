@@ -1,4 +1,6 @@
-"""Reinforcement fine-tuning: sample answers, score them, learn from the group by clipped policy gradient, and again."""
+"""Reinforcement fine-tuning: sample answers, score them, learn from the group by clipped policy
+gradient, and again.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def reinforce(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """Train a language model to please a scorer: a reward model, a judge, or a policy discriminator with reference answers (POLAR's use).
+    """Train a language model to please a scorer: a reward model, a judge, or a policy discriminator
+    with reference answers (POLAR's use).
 
     Parameters
     ----------
@@ -46,19 +49,21 @@ def reinforce(
     rounds, batch, samples
         how often; prompts of a round, answers of each
     kl
-        weight of log pi - log pi_start of whole answers, taken from their scores, so that the model stays where the scorer can be trusted (0: no copy of the
-        start is kept)
+        weight of log pi - log pi_start of whole answers, taken from their scores, so that the model
+        stays where the scorer can be trusted (0: no copy of the start is kept)
     sample
         options of ``models.language.generate``
 
     Returns
     -------
-    model, one record a round: mean score and log-ratio of the samples, and groups that said something
+    model, one record a round: mean score and log-ratio of the samples, and groups that said
+    something
 
     Raises
     ------
     EvidenceError
-        When there is nothing to learn in the first round: all answers of every prompt are scored the same.
+        When there is nothing to learn in the first round: all answers of every prompt are scored
+        the same.
     """
     say = report or (lambda text: None)
     rng = np.random.default_rng(seed)

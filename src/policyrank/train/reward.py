@@ -1,4 +1,6 @@
-"""Train a reward model on ranked lists of answers, and score answers with one. Policy discriminators (POLAR) are reward models that read a reference answer first."""
+"""Train a reward model on ranked lists of answers, and score answers with one. Policy
+discriminators (POLAR) are reward models that read a reference answer first.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ class RewardModelTrainer(AnswerTrainer):
     loss_options
         passed to it: margin, centre, ...
     imitation
-        weight of the best answer's negative log-likelihood per token under the input embeddings as language head (tied models): the
-        body does not forget language
+        weight of the best answer's negative log-likelihood per token under the input embeddings as
+        language head (tied models): the body does not forget language
 
     Raises
     ------
@@ -129,7 +131,9 @@ class RewardModelTrainer(AnswerTrainer):
         return loss
 
     def _language(self, model: Any, hidden: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        """Mean log-probability of the tokens of each list's best answer under the tied head; 0 for the others."""
+        """Mean log-probability of the tokens of each list's best answer under the tied head; 0 for
+        the others.
+        """
         labels = inputs["labels"].masked_fill(~inputs["where"], -torch.inf)
         best = torch.arange(len(labels), device=labels.device) * labels.shape[1] + labels.argmax(
             dim=-1
@@ -150,12 +154,14 @@ class RewardModelTrainer(AnswerTrainer):
 def reward_model(
     name: str, *, layers: int | None = None, seed: int = 0, device: str | None = None
 ) -> tuple[Any, Any]:
-    """A reward model and its tokenizer: a saved one, or a causal language model's body with a new head of one score.
+    """A reward model and its tokenizer: a saved one, or a causal language model's body with a new
+    head of one score.
 
     Parameters
     ----------
     name
-        folder or hub name of a sequence classifier or of a causal language model, ``*.gguf``, or ``smollm2``
+        folder or hub name of a sequence classifier or of a causal language model, ``*.gguf``, or
+        ``smollm2``
     layers
         train only so many last layers and the head (None: all)
     seed
@@ -233,7 +239,9 @@ def reward_scorer(
 
 
 def reference_prompt(prompt: Prompt, reference: str, separator: str = SEPARATOR) -> str:
-    """What a policy discriminator reads before a candidate: prompt and reference, separator, and the prompt again (POLAR's input)."""
+    """What a policy discriminator reads before a candidate: prompt and reference, separator, and
+    the prompt again (POLAR's input).
+    """
     text = text_of(prompt)
     return f"{text}\n{reference}{separator}{text}\n"
 
@@ -241,7 +249,9 @@ def reference_prompt(prompt: Prompt, reference: str, separator: str = SEPARATOR)
 def with_reference(
     answers: Sequence[RankedAnswers], separator: str = SEPARATOR
 ) -> list[RankedAnswers]:
-    """POLAR's fine-tuning lists: the best answer becomes the reference, the others the candidates. Lists of two have nothing left to rank and are left out."""
+    """POLAR's fine-tuning lists: the best answer becomes the reference, the others the candidates.
+    Lists of two have nothing left to rank and are left out.
+    """
     out = []
     for found in answers:
         rest = [k for k in range(len(found.labels)) if k != found.best]
@@ -265,7 +275,8 @@ def policy_lists(
     separator: str = SEPARATOR,
     seed: int = 0,
 ) -> list[RankedAnswers]:
-    """POLAR's pre-training lists: a reference of one policy, another answer of the same (label 1), and answers of other policies to the same prompt (label 0).
+    """POLAR's pre-training lists: a reference of one policy, another answer of the same (label 1),
+    and answers of other policies to the same prompt (label 0).
 
     Parameters
     ----------
@@ -274,7 +285,8 @@ def policy_lists(
     lists, others
         how many lists, and answers of other policies in each
     across_prompts
-        the reference is the policy's answer to another prompt, for policies with one answer a prompt
+        the reference is the policy's answer to another prompt, for policies with one answer a
+        prompt
 
     Raises
     ------
@@ -324,7 +336,9 @@ def reference_scorer(
     separator: str = SEPARATOR,
     **options: Any,
 ) -> Scorer:
-    """Rewards of a policy discriminator: prompts have their reference answers by text. Compare only candidates of one prompt."""
+    """Rewards of a policy discriminator: prompts have their reference answers by text. Compare only
+    candidates of one prompt.
+    """
     scorer = reward_scorer(model, tokenizer, **({"chat": False} | options))
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:

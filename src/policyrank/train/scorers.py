@@ -14,7 +14,9 @@ from policyrank.models.encoders import encode_texts
 def cosine_scorer(
     encoder: Any, batch: int = 64, known: Mapping[str, NDArray[np.float32]] | None = None
 ) -> Callable[[str, Sequence[str]], NDArray[np.float64]]:
-    """Cosine of query and documents under a bi-encoder; texts are read once and remembered; ``known`` vectors need not be read."""
+    """Cosine of query and documents under a bi-encoder; texts are read once and remembered;
+    ``known`` vectors need not be read.
+    """
     kept = dict(known or {})
 
     def score(query: str, documents: Sequence[str]) -> NDArray[np.float64]:

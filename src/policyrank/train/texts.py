@@ -20,7 +20,9 @@ from policyrank.train.negatives import Sampler, uniform
 
 @dataclass(frozen=True)
 class Texts:
-    """What a ranker of texts sees: a query text a list, and documents (lists, n) as places in a collection."""
+    """What a ranker of texts sees: a query text a list, and documents (lists, n) as places in a
+    collection.
+    """
 
     queries: tuple[str, ...]
     documents: NDArray[np.int64]
@@ -44,7 +46,8 @@ class TextData(Lists):
     names, collection
         of all documents
     in_batch
-        a step's lists also see each other's documents, as negatives (label 0) unless they are judged relevant
+        a step's lists also see each other's documents, as negatives (label 0) unless they are
+        judged relevant
     random
         so many documents of the collection, drawn anew, join each step's lists as negatives
     """
@@ -75,9 +78,11 @@ class TextData(Lists):
         run
             columns query, document, score
         qrels
-            columns query, document, grade; what is not judged has label 0 (None: all labels 0, to rerank)
+            columns query, document, grade; what is not judged has label 0 (None: all labels 0, to
+            rerank)
         add_relevant
-            relevant documents that the run lacks join the list, with first-stage score -inf; for training, never for testing
+            relevant documents that the run lacks join the list, with first-stage score -inf; for
+            training, never for testing
 
         Raises
         ------
@@ -149,7 +154,9 @@ class TextData(Lists):
         rng: np.random.Generator | None = None,
         sampler: Sampler = uniform,
     ) -> Batch:
-        """As of any lists; in training (with a generator) the negatives of ``in_batch`` and ``random`` join."""
+        """As of any lists; in training (with a generator) the negatives of ``in_batch`` and
+        ``random`` join.
+        """
         found = super().batch(which, size, rng, sampler)
         if rng is None or not (self.in_batch or self.random):
             return found
@@ -230,7 +237,8 @@ class CrossEncoderRanker(nn.Module):
 
 
 class BiEncoderRanker(nn.Module):
-    """Scores of a bi-encoder: ``scale`` times the cosine of the vectors of query and document; each document of a step is read once.
+    """Scores of a bi-encoder: ``scale`` times the cosine of the vectors of query and document; each
+    document of a step is read once.
 
     Parameters
     ----------
@@ -283,7 +291,9 @@ def cross_encoder(
     layers: int | None = None,
     device: str | None = None,
 ) -> CrossEncoderRanker:
-    """A cross-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its last layers and the head."""
+    """A cross-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its
+    last layers and the head.
+    """
     return CrossEncoderRanker(
         train_last(load_cross_encoder(name, device, max_length), layers), batch
     )
@@ -298,7 +308,9 @@ def bi_encoder(
     layers: int | None = None,
     device: str | None = None,
 ) -> BiEncoderRanker:
-    """A bi-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its last layers."""
+    """A bi-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its last
+    layers.
+    """
     encoder = load_encoder(name, device)
     if max_length is not None:
         encoder.max_seq_length = max_length
@@ -312,7 +324,8 @@ TEXT_RANKERS: dict[str, Callable[..., Any]] = {
 
 
 def train_last(encoder: Any, layers: int | None) -> Any:
-    """Freeze all but the last ``layers`` layers and what comes after them (None: nothing is frozen).
+    """Freeze all but the last ``layers`` layers and what comes after them (None: nothing is
+    frozen).
 
     Raises
     ------

@@ -1,7 +1,10 @@
-"""Online matching with stochastic rewards: which waiting vertex gets each arrival, when a match succeeds only with a probability.
+"""Online matching with stochastic rewards: which waiting vertex gets each arrival, when a match
+succeeds only with a probability.
 
-Offline vertices u wait, online ones arrive in order and are matched to one waiting neighbour or to none; the match succeeds with probability p_uv, and then u leaves with its weight; if it fails, the arrival is
-lost and u stays. Policies see the arrivals one by one; benchmarks know the sequence, not the coins. Huang et al. (2023), arXiv 2309.10289; Mehta and Panigrahi (2012).
+Offline vertices u wait, online ones arrive in order and are matched to one waiting neighbour or to
+none; the match succeeds with probability p_uv, and then u leaves with its weight; if it fails, the
+arrival is lost and u stays. Policies see the arrivals one by one; benchmarks know the sequence, not
+the coins. Huang et al. (2023), arXiv 2309.10289; Mehta and Panigrahi (2012).
 """
 
 from __future__ import annotations
@@ -148,9 +151,11 @@ def simulate(
     Parameters
     ----------
     seed
-        the same seed gives every policy the same fortune: vertex u succeeds in a run once the hazards -log(1 - p) of its matches exceed its own exponential threshold
+        the same seed gives every policy the same fortune: vertex u succeeds in a run once the
+        hazards -log(1 - p) of its matches exceed its own exponential threshold
     expected
-        count w p of each match that is made instead of w where it succeeds: the same mean, less noise
+        count w p of each match that is made instead of w where it succeeds: the same mean, less
+        noise
     """
     choose = _rule(rule)
     rng = np.random.default_rng(seed)
@@ -208,7 +213,8 @@ def evidence(
 
 
 def exact_value(instance: Matching, rule: str | Rule) -> float:
-    """Expected value of a policy that draws no ranks, over all coins and ties; for a few vertices (states are successes and loads).
+    """Expected value of a policy that draws no ranks, over all coins and ties; for a few vertices
+    (states are successes and loads).
 
     Raises
     ------
@@ -252,7 +258,9 @@ def exact_value(instance: Matching, rule: str | Rule) -> float:
 
 
 def optimum(instance: Matching) -> float:
-    """S-OPT: the best adaptive policy that knows the arrivals but not the coins, by dynamic programming over who waits; up to about 20 offline vertices."""
+    """S-OPT: the best adaptive policy that knows the arrivals but not the coins, by dynamic
+    programming over who waits; up to about 20 offline vertices.
+    """
     n, arrivals = instance.p.shape
     if n > 22:
         raise EvidenceError(
@@ -276,13 +284,15 @@ def optimum(instance: Matching) -> float:
 def bound(
     instance: Matching, benchmark: Benchmark = "stochastic configuration", tolerance: float = 1e-7
 ) -> float:
-    """Upper bound on what any policy can reach: S-OPT itself, or the value of an LP, from tight to loose: stochastic configuration, configuration, matching.
+    """Upper bound on what any policy can reach: S-OPT itself, or the value of an LP, from tight to
+    loose: stochastic configuration, configuration, matching.
 
     The configuration LP is solved by column generation, the stochastic one in a form without sets.
 
     References
     ----------
-    Huang and Zhang (2020), arXiv 2002.01802 (configuration); arXiv 2309.10289 (stochastic configuration, reconstructed from its abstract).
+    Huang and Zhang (2020), arXiv 2002.01802 (configuration); arXiv 2309.10289 (stochastic
+    configuration, reconstructed from its abstract).
     """
     if benchmark == "optimum":
         return optimum(instance)
@@ -311,9 +321,12 @@ def _matching_lp(instance: Matching) -> float:
 
 
 def _stochastic_lp(instance: Matching) -> float:
-    """The stochastic configuration LP without its sets: y(u, v), the chance that v is asked of u, and s(u, v), that u still waits then; s falls by p y, y <= s, and the y of an arrival add up to at most 1.
+    """The stochastic configuration LP without its sets: y(u, v), the chance that v is asked of u,
+    and s(u, v), that u still waits then; s falls by p y, y <= s, and the y of an arrival add up to
+    at most 1.
 
-    A mix of sets gives such y and s, and such y and s are the mix that takes each v with chance y / s.
+    A mix of sets gives such y and s, and such y and s are the mix that takes each v with chance y /
+    s.
     """
     u, v = np.nonzero(instance.p)
     q, m = instance.p[u, v], len(u)
@@ -351,7 +364,9 @@ def _stochastic_lp(instance: Matching) -> float:
 def _plain_column(
     p: Float, many: NDArray[np.int64], w: float, beta: Float
 ) -> tuple[float, NDArray[np.int64]]:
-    """max over S of w min(1, p(S)) - beta(S): the cheapest where chances are equal, else a small integer programme."""
+    """max over S of w min(1, p(S)) - beta(S): the cheapest where chances are equal, else a small
+    integer programme.
+    """
     near = np.flatnonzero(p)
     q, cost, room = p[near], beta[near], many[near]
     take = np.zeros(len(p), dtype=np.int64)
@@ -378,7 +393,8 @@ def _plain_column(
 
 
 def _configuration_lp(instance: Matching, tolerance: float) -> float:
-    # Arrivals in a row with the same chances are interchangeable here: one row of the LP, with as much room as there are of them, says the same.
+    # Arrivals in a row with the same chances are interchangeable here: one row of the LP, with as
+    # much room as there are of them, says the same.
     first = np.r_[True, (instance.p[:, 1:] != instance.p[:, :-1]).any(axis=0)]
     p, w = instance.p[:, first], instance.weights
     many = np.diff(np.r_[np.flatnonzero(first), instance.p.shape[1]])
@@ -426,7 +442,8 @@ def _configuration_lp(instance: Matching, tolerance: float) -> float:
         lower = float(master.getInfo().objective_function_value)
         dual = np.array(master.getSolution().row_dual)
         alpha, now = dual[:n], dual[n:]
-        # Prices swing from one master to the next: columns are sought at a mix with the best prices so far (Wentges 1997), and at today's where those bring none.
+        # Prices swing from one master to the next: columns are sought at a mix with the best prices
+        # so far (Wentges 1997), and at today's where those bring none.
         for share in (SMOOTH, 0.0) if centre is not None else (0.0,):
             beta = now if centre is None or not share else share * centre + (1 - share) * now
             best = [_plain_column(p[u], many, float(w[u]), beta) for u in range(n)]
@@ -471,7 +488,8 @@ def worst_instance(
     steps: int = 200,
     seed: int = 0,
 ) -> tuple[Matching, float]:
-    """The lowest competitive ratio that random starts and local search find, and its instance. A search proves nothing: the true ratio may be lower.
+    """The lowest competitive ratio that random starts and local search find, and its instance. A
+    search proves nothing: the true ratio may be lower.
 
     Parameters
     ----------
@@ -501,7 +519,9 @@ def worst_instance(
 
 
 def upper_triangular(n: int, mass: float = 1.0, slices: int = 20) -> Matching:
-    """The hard instance: arrivals of type t = 1..n, each as ``mass * slices`` arrivals of chance 1 / slices, are neighbours of the vertices t, ..., n."""
+    """The hard instance: arrivals of type t = 1..n, each as ``mass * slices`` arrivals of chance 1
+    / slices, are neighbours of the vertices t, ..., n.
+    """
     thick = round(mass * slices)
     kind = np.repeat(np.arange(n), thick)
     return Matching.of(np.where(np.arange(n)[:, None] >= kind[None], 1 / slices, 0.0))

@@ -1,8 +1,11 @@
-"""Run programs that a model wrote, and test them: no network, no other processes, limits on time, memory and disk. Linux on x86-64 or arm64.
+"""Run programs that a model wrote, and test them: no network, no other processes, limits on time,
+memory and disk. Linux on x86-64 or arm64.
 
-A program runs in its own user, mount, network, process and IPC namespaces: it sees the file system read-only but for an empty folder in memory, no network
-device, and no process but itself; it has no capabilities, and system calls that would start processes, open sockets or build namespaces fail. What
-is not guarded against is an attack on the kernel itself, and a program that forges the results of its tests from within.
+A program runs in its own user, mount, network, process and IPC namespaces: it sees the file system
+read-only but for an empty folder in memory, no network device, and no process but itself; it has no
+capabilities, and system calls that would start processes, open sockets or build namespaces fail.
+What is not guarded against is an attack on the kernel itself, and a program that forges the results
+of its tests from within.
 """
 
 from __future__ import annotations
@@ -115,7 +118,8 @@ class Outcome:
     Attributes
     ----------
     status
-        ``ok``: exit code 0; ``error``: any other, or an exception; ``timeout``; ``memory``: it asked for more than it may; ``output``: it wrote more than it may
+        ``ok``: exit code 0; ``error``: any other, or an exception; ``timeout``; ``memory``: it
+        asked for more than it may; ``output``: it wrote more than it may
     stdout, stderr
         what it wrote
     seconds
@@ -301,7 +305,8 @@ def run_all(
 
 
 def check_statements(test: str, entry_point: str) -> list[str]:
-    """The statements of HumanEval's ``check(candidate)`` as tests of their own, what stands before it with each of them.
+    """The statements of HumanEval's ``check(candidate)`` as tests of their own, what stands before
+    it with each of them.
 
     Raises
     ------
@@ -334,7 +339,9 @@ def imports_of(prompt: str) -> str:
 
 
 def code_of(answer: str, entry_point: str | None = None) -> str:
-    """The program in an answer: its fenced block (the one that defines ``entry_point``, where there is one), or the whole text."""
+    """The program in an answer: its fenced block (the one that defines ``entry_point``, where there
+    is one), or the whole text.
+    """
     blocks = [
         b.partition("\n")[2] if not b.startswith("\n") else b[1:] for b in answer.split("```")[1::2]
     ]
@@ -343,7 +350,8 @@ def code_of(answer: str, entry_point: str | None = None) -> str:
 
 
 def docstring_examples(prompt: str, entry_point: str) -> list[tuple[str, str]]:
-    """Calls of a function and what they give, as a problem's text shows them (``>>> f(1)`` and the line after, ``f(1) == 2``, ``f(1) -> 2``).
+    """Calls of a function and what they give, as a problem's text shows them (``>>> f(1)`` and the
+    line after, ``f(1) == 2``, ``f(1) -> 2``).
 
     Examples
     --------

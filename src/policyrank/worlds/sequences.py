@@ -1,4 +1,6 @@
-"""Short sequences whose true reward is known, and small policies that write them: where objectives of alignment can be tried with many seeds in minutes."""
+"""Short sequences whose true reward is known, and small policies that write them: where objectives
+of alignment can be tried with many seeds in minutes.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 
 
 class SequenceWorld:
-    """Prompts and answers of few tokens with a fixed random reward of standard deviation 1 over random answers.
+    """Prompts and answers of few tokens with a fixed random reward of standard deviation 1 over
+    random answers.
 
-    r(x, y) = [sum_t A[t mod P, x_(t mod P), y_t] + sum_t B[y_t, y_(t+1)]] / sqrt(2 T - 1), A and B standard normal, P and T the lengths of prompt and answer.
+    r(x, y) = [sum_t A[t mod P, x_(t mod P), y_t] + sum_t B[y_t, y_(t+1)]] / sqrt(2 T - 1), A and B
+    standard normal, P and T the lengths of prompt and answer.
 
     Parameters
     ----------
@@ -99,7 +103,9 @@ class SequencePolicy(nn.Module):
         prefix: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """``n`` answers of each prompt, (prompts, n, answer), after the tokens of ``prefix`` (prompts, n, tokens)."""
+        """``n`` answers of each prompt, (prompts, n, answer), after the tokens of ``prefix``
+        (prompts, n, tokens).
+        """
         generator = torch.Generator().manual_seed(seed)
         state = self._start(prompts).repeat_interleave(n, dim=0)[None]
         token = torch.full((len(prompts) * n, 1), self.embed.num_embeddings - 1)
@@ -120,7 +126,9 @@ class SequencePolicy(nn.Module):
 
     @torch.no_grad()
     def kl(self, other: SequencePolicy, prompts: Tensor, answers: Tensor) -> float:
-        """KL of whole answers from another policy, nats, over answers that this one sampled; exact in each step given what came before."""
+        """KL of whole answers from another policy, nats, over answers that this one sampled; exact
+        in each step given what came before.
+        """
         own, theirs = (
             torch.log_softmax(p.head(p.states(prompts, answers)[..., :-1, :]), dim=-1)
             for p in (self, other)

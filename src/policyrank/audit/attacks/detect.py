@@ -17,9 +17,11 @@ Float = NDArray[np.float64]
 def suspicion(
     corpus: Corpus, query: str, text: Sequence[str], *, window: int = 8
 ) -> dict[str, float]:
-    """How odd a text looks: ``perplexity`` of the oddest window, ``density`` of query words in the densest one, ``spamicity`` (share of query words in the whole text).
+    """How odd a text looks: ``perplexity`` of the oddest window, ``density`` of query words in the
+    densest one, ``spamicity`` (share of query words in the whole text).
 
-    Stop words of the query (those in more than a tenth of the documents) do not count, unless there are no others.
+    Stop words of the query (those in more than a tenth of the documents) do not count, unless there
+    are no others.
     """
     tokens = corpus.encode(text)
     asked = corpus.encode(query)
@@ -51,7 +53,8 @@ def thresholds(clean: Sequence[dict[str, float]], alarm: float = 0.05) -> dict[s
 
 
 def deletion_defence(victim: Victim, parts: int = 5) -> Victim:
-    """A defended ranker: the least of the scores of a document with each of ``parts`` stretches of words left out, so that no one stretch can lift it.
+    """A defended ranker: the least of the scores of a document with each of ``parts`` stretches of
+    words left out, so that no one stretch can lift it.
 
     Costs ``parts`` times as much. (A median would not help: all versions but one hold the stretch.)
     """
@@ -68,6 +71,8 @@ def deletion_defence(victim: Victim, parts: int = 5) -> Victim:
 
 
 def query_share(query: str, added: Sequence[str]) -> float:
-    """Share of added words that are words of the query: an attack made only of these is query insertion under another name."""
+    """Share of added words that are words of the query: an attack made only of these is query
+    insertion under another name.
+    """
     asked = set(words(query))
     return float(np.mean([w in asked for w in added])) if added else 0.0

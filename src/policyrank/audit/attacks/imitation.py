@@ -14,13 +14,16 @@ from policyrank.audit.attacks.language import Corpus
 from policyrank.evidence import EvidenceError
 
 Victim = Callable[[str, Sequence[str]], NDArray[np.float64]]
-"""(query, documents) -> scores (documents,), higher is better. The attacks look at their order only."""
+"""(query, documents) -> scores (documents,), higher is better. The attacks look at their order
+only.
+"""
 
 
 def pairs_from_ranking(
     length: int, *, top: int = 25, tail: int = 4, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Pairs of places (better, worse) from a ranked list: all within the ``top``, and of each of these ``tail`` drawn from the rest: (pairs, 2).
+    """Pairs of places (better, worse) from a ranked list: all within the ``top``, and of each of
+    these ``tail`` drawn from the rest: (pairs, 2).
 
     Examples
     --------
@@ -38,7 +41,8 @@ def pairs_from_ranking(
 
 
 def smoothed_pair_loss(better: Tensor, worse: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Cross-entropy of 'better wins' with label smoothing: the target of the better one is 1 - smoothing / 2. (...) -> ()
+    """Cross-entropy of 'better wins' with label smoothing: the target of the better one is 1 -
+    smoothing / 2. (...) -> ()
 
     Examples
     --------
@@ -53,7 +57,8 @@ def smoothed_pair_loss(better: Tensor, worse: Tensor, smoothing: float = 0.1) ->
 
 
 class Imitation(nn.Module):
-    """A small ranker of words: vectors of words learned from the lists, their best matches, exact matches, and the length.
+    """A small ranker of words: vectors of words learned from the lists, their best matches, exact
+    matches, and the length.
 
     Parameters
     ----------
@@ -81,7 +86,9 @@ class Imitation(nn.Module):
         return torch.from_numpy(out)
 
     def forward(self, query: Tensor, documents: Tensor, embedded: Tensor | None = None) -> Tensor:
-        """Scores (documents,) of one query (words,) for padded documents (documents, words); ``embedded`` replaces their vectors."""
+        """Scores (documents,) of one query (words,) for padded documents (documents, words);
+        ``embedded`` replaces their vectors.
+        """
         known = query[query > 0].unique()
         shown = (documents > 0).float()
         d = self.vectors[documents.clamp(min=0)] if embedded is None else embedded

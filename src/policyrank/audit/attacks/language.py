@@ -1,4 +1,6 @@
-"""The words of a corpus: vocabulary, idf, vectors, and a bigram language model, for fluency and for detectors."""
+"""The words of a corpus: vocabulary, idf, vectors, and a bigram language model, for fluency and for
+detectors.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ class Corpus:
         return out
 
     def vectors(self, size: int = 64) -> NDArray[np.float32]:
-        """Unit vectors of words from the singular vectors of log-tf-idf: (vocabulary, size); zeros for unknown words."""
+        """Unit vectors of words from the singular vectors of log-tf-idf: (vocabulary, size); zeros
+        for unknown words.
+        """
         table = self.counts.copy()
         table.data = np.log1p(table.data)
         table = table.multiply(self.idf).tocsc()
@@ -108,12 +112,15 @@ class Corpus:
         second = np.concatenate([t[1:] for t in self.tokens])
         table = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n)).tocsr()
         after = np.asarray(table.sum(axis=1)).ravel()
-        # Lower order as Kneser and Ney: in how many contexts a word stands; plus one, so that every word can follow.
+        # Lower order as Kneser and Ney: in how many contexts a word stands; plus one, so that every
+        # word can follow.
         contexts = np.asarray((table > 0).sum(axis=0)).ravel() + 1.0
         return table, after, contexts / contexts.sum()
 
     def next_log_prob(self, previous: int, discount: float = 0.75) -> Float:
-        """Log-probability of each word after a word: (vocabulary,), bigrams by absolute discounting (Kneser and Ney)."""
+        """Log-probability of each word after a word: (vocabulary,), bigrams by absolute discounting
+        (Kneser and Ney).
+        """
         table, after, lower = self._bigrams
         row = table.indptr[previous], table.indptr[previous + 1]
         if after[previous] == 0:

@@ -12,7 +12,8 @@ Float = NDArray[np.float64]
 
 
 def rank_of(score: float, others: ArrayLike) -> int:
-    """Rank (1 is best) of a document with this score among the *other* documents; equal scores count against it.
+    """Rank (1 is best) of a document with this score among the *other* documents; equal scores
+    count against it.
 
     The attacked document's old copy must not be among the others.
 
@@ -27,7 +28,8 @@ def rank_of(score: float, others: ArrayLike) -> int:
 def attack_metrics(
     old: ArrayLike, new: ArrayLike, cuts: Sequence[int] = (10, 20, 50, 100)
 ) -> dict[str, float]:
-    """Of ranks before and after (any shape): ``success`` (share that rose), ``boost`` (mean of old - new) and ``top K`` (share that is within the first K after and was not before).
+    """Of ranks before and after (any shape): ``success`` (share that rose), ``boost`` (mean of old
+    - new) and ``top K`` (share that is within the first K after and was not before).
 
     Examples
     --------
@@ -43,7 +45,9 @@ def attack_metrics(
 def group_metrics(
     old: ArrayLike, new: ArrayLike, shares: Sequence[float] = (0.25, 0.5, 0.75)
 ) -> dict[str, float]:
-    """Of ranks (documents, queries of the group): ``query success``, ``boost``, ``least boost`` (the mean over documents of the least boost in the group), and ``QSR@p%`` (share of documents that rose for at least p% of the group).
+    """Of ranks (documents, queries of the group): ``query success``, ``boost``, ``least boost``
+    (the mean over documents of the least boost in the group), and ``QSR@p%`` (share of documents
+    that rose for at least p% of the group).
 
     Examples
     --------
@@ -76,7 +80,9 @@ def perturbation_rate(old: Sequence[str], new: Sequence[str]) -> float:
 def word_cosine(
     old: Sequence[str], new: Sequence[str], weight: Mapping[str, float] | None = None
 ) -> float:
-    """Cosine of word counts (times ``weight`` of each word, such as its idf): how much of the text is still there."""
+    """Cosine of word counts (times ``weight`` of each word, such as its idf): how much of the text
+    is still there.
+    """
     words = sorted({*old, *new})
     place = {w: k for k, w in enumerate(words)}
     a, b = (

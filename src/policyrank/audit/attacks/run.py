@@ -1,4 +1,6 @@
-"""The audit: attack a ranker one owns, and say how far it can be moved, at what cost, and whether it shows."""
+"""The audit: attack a ranker one owns, and say how far it can be moved, at what cost, and whether
+it shows.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ class AttackReport:
     Attributes
     ----------
     frame
-        one row an attacked document and method: method, query, document, old, new (ranks), listed (documents in the list), changed (share of words), query_share
-        (of the words added), perplexity, density, spamicity, flagged
+        one row an attacked document and method: method, query, document, old, new (ranks), listed
+        (documents in the list), changed (share of words), query_share (of the words added),
+        perplexity, density, spamicity, flagged
     overlaps
         of imitation and victim: overlap of the first ten, of each attacked query
     rbo
@@ -34,7 +37,8 @@ class AttackReport:
     chance
         the overlap that a random order would have
     lists
-        of the victim that the imitation learned from: fewer than asked for where there are too few queries
+        of the victim that the imitation learned from: fewer than asked for where there are too few
+        queries
     calls
         documents that the victim scored
     limits
@@ -58,7 +62,9 @@ class AttackReport:
         return float(np.mean(list(self.overlaps.values())))
 
     def summary(self, cuts: Sequence[int] = (10, 20, 50, 100)) -> pl.DataFrame:
-        """By method: success, mean boost with its 95% interval (queries as units), share brought to the first K, what it changed, and how often it was flagged."""
+        """By method: success, mean boost with its 95% interval (queries as units), share brought to
+        the first K, what it changed, and how often it was flagged.
+        """
         rows = []
         for (method,), part in self.frame.group_by("method", maintain_order=True):
             found = attack_metrics(part["old"], part["new"], cuts)
@@ -102,12 +108,14 @@ def attack(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> AttackReport:
-    """Attack a ranker one owns: imitate it from the order of its lists, then lift the lowest documents of other queries.
+    """Attack a ranker one owns: imitate it from the order of its lists, then lift the lowest
+    documents of other queries.
 
     Parameters
     ----------
     victim
-        (query, documents) -> scores; only their order is used, and the score of a changed document to find its rank
+        (query, documents) -> scores; only their order is used, and the score of a changed document
+        to find its rank
     queries, documents
         texts by name
     candidates
@@ -115,7 +123,8 @@ def attack(
     methods
         names in ``METHODS`` (None: all)
     attacked, lists
-        queries to attack, and other queries whose lists the imitation learns from (at most as many as there are)
+        queries to attack, and other queries whose lists the imitation learns from (at most as many
+        as there are)
     targets
         lowest documents of each attacked query
     budget
@@ -219,7 +228,9 @@ def attack(
 def agreement(
     model: Imitation, lists: Sequence[tuple[str, Sequence[int]]], k: int = 10
 ) -> tuple[list[float], float, float]:
-    """Of imitation and victim, on lists of (query, documents best first): overlap of the first k of each, mean rank-biased overlap (p = .9), and the overlap of a random order."""
+    """Of imitation and victim, on lists of (query, documents best first): overlap of the first k of
+    each, mean rank-biased overlap (p = .9), and the overlap of a random order.
+    """
     both, rbos, chance = [], [], []
     for query, found in lists:
         scores = model.scores(query, [model.corpus.tokens[d] for d in found])

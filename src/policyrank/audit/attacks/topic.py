@@ -1,7 +1,9 @@
-"""Attacks on one document for a whole group of queries, as a decision process (after Liu et al. 2023, arXiv 2304.14867).
+"""Attacks on one document for a whole group of queries, as a decision process (after Liu et al.
+2023, arXiv 2304.14867).
 
-State: the document as it stands and the group. Action: insert or substitute one word at a place. Reward: what the edit does to the imitation's scores over the
-group. The paper's released code is a sketch, so actions, features and reward are our own reading.
+State: the document as it stands and the group. Action: insert or substitute one word at a place.
+Reward: what the edit does to the imitation's scores over the group. The paper's released code is a
+sketch, so actions, features and reward are our own reading.
 """
 
 from __future__ import annotations
@@ -26,15 +28,16 @@ Reward = Literal["count", "log-boost", "topk", "score"]
 
 
 def promote_reward(old: ArrayLike, new: ArrayLike, kind: Reward = "count", *, k: int = 10) -> Float:
-    """Reward of a change over a group (..., queries) -> (...); a group of one query gives the paired attack.
+    """Reward of a change over a group (..., queries) -> (...); a group of one query gives the
+    paired attack.
 
     Parameters
     ----------
     old, new
         ranks (for ``"score"``: scores, higher is better)
     kind
-        ``"count"``: share of queries whose rank got better; ``"log-boost"``: mean log(old / new); ``"topk"``: share of queries within the first k
-        after minus before; ``"score"``: mean gain
+        ``"count"``: share of queries whose rank got better; ``"log-boost"``: mean log(old / new);
+        ``"topk"``: share of queries within the first k after minus before; ``"score"``: mean gain
 
     Examples
     --------
@@ -80,7 +83,8 @@ class TopicTask:
     document
         places in the vocabulary of the imitation's corpus
     words
-        candidate words, places in the vocabulary: what an attacker reads in the group's result pages
+        candidate words, places in the vocabulary: what an attacker reads in the group's result
+        pages
     """
 
     queries: tuple[str, ...]
@@ -96,7 +100,8 @@ def candidate_words(corpus: Corpus, pages: Sequence[Int], count: int = 30) -> In
 
 
 class TopicAttack:
-    """Edits a document word by word; an edit is a word at the front, middle or end, inserted there or in the place of the word that stands there.
+    """Edits a document word by word; an edit is a word at the front, middle or end, inserted there
+    or in the place of the word that stands there.
 
     Parameters
     ----------
@@ -116,7 +121,9 @@ class TopicAttack:
         nn.init.zeros_(self.policy.weight)
 
     def options(self, task: TopicTask, now: Int) -> tuple[list[Int], Float, Float]:
-        """All edits: documents, features (edits, FEATURES), and scores of the group (edits + 1, queries), the first of the document as it stands."""
+        """All edits: documents, features (edits, FEATURES), and scores of the group (edits + 1,
+        queries), the first of the document as it stands.
+        """
         unused = task.words[~np.isin(task.words, now)]
         places = (0, len(now) // 2, len(now))
         made, about = [], []
@@ -159,7 +166,9 @@ class TopicAttack:
         return made, features, scores
 
     def greedy(self, task: TopicTask) -> Int:
-        """At each step the edit that the imitation likes best on average over the group; stops when none gains."""
+        """At each step the edit that the imitation likes best on average over the group; stops when
+        none gains.
+        """
         now = task.document
         for _ in range(self.budget):
             made, _, scores = self.options(task, now)
@@ -181,7 +190,9 @@ class TopicAttack:
     def episode(
         self, task: TopicTask, generator: torch.Generator | None = None, reward: Reward = "score"
     ) -> tuple[Int, list[Tensor], Float]:
-        """One run of the policy: the document, log-probabilities of its edits, rewards. Without a generator the likeliest edit is taken."""
+        """One run of the policy: the document, log-probabilities of its edits, rewards. Without a
+        generator the likeliest edit is taken.
+        """
         now, chosen, rewards = task.document, [], []
         for _ in range(self.budget):
             made, features, scores = self.options(task, now)
@@ -211,7 +222,8 @@ class TopicAttack:
         seed: int = 0,
         report: Callable[[str], None] | None = None,
     ) -> list[float]:
-        """Policy gradient: each update takes one task, runs several episodes, and compares them with each other (their standardised returns). Returns the mean reward of each update.
+        """Policy gradient: each update takes one task, runs several episodes, and compares them
+        with each other (their standardised returns). Returns the mean reward of each update.
 
         Raises
         ------
@@ -246,7 +258,9 @@ def _cosine(a: Float, b: Float) -> float:
 
 
 def group_queries(vectors: ArrayLike, least: int = 5) -> list[Int]:
-    """Groups of queries on one topic: average-linkage clusters of unit vectors (queries, d), cut where most queries are in groups of at least ``least``."""
+    """Groups of queries on one topic: average-linkage clusters of unit vectors (queries, d), cut
+    where most queries are in groups of at least ``least``.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
 
     v = np.asarray(vectors, dtype=float)

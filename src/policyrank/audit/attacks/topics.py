@@ -40,7 +40,8 @@ class TopicReport:
     Attributes
     ----------
     frame
-        one row a method, group, document and query: old, new (ranks), listed (documents ranked), similarity (tf-idf cosine of the document with what it was)
+        one row a method, group, document and query: old, new (ranks), listed (documents ranked),
+        similarity (tf-idf cosine of the document with what it was)
     texts
         (method, group, document) -> the changed text
     lists, calls
@@ -53,7 +54,10 @@ class TopicReport:
     calls: int
 
     def summary(self) -> pl.DataFrame:
-        """By method: share of queries for which a document rose, mean boost with its 95% interval (groups as units), mean of the least boost within a group, share of documents that rose for three quarters of their group, similarity."""
+        """By method: share of queries for which a document rose, mean boost with its 95% interval
+        (groups as units), mean of the least boost within a group, share of documents that rose for
+        three quarters of their group, similarity.
+        """
         rows = []
         for (method,), part in self.frame.group_by("method", maintain_order=True):
             found = []
@@ -94,8 +98,9 @@ def attack_topics(
 ) -> TopicReport:
     """Attack a ranker one owns for groups of queries on one topic.
 
-    An imitation learns from the order of the lists of all queries outside the attacked groups; a policy of edits learns on the other groups by policy gradient, and is then
-    tried on documents of middling rank in the attacked ones.
+    An imitation learns from the order of the lists of all queries outside the attacked groups; a
+    policy of edits learns on the other groups by policy gradient, and is then tried on documents of
+    middling rank in the attacked ones.
 
     Parameters
     ----------

@@ -17,7 +17,8 @@ Tokens = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Attack:
-    """What an attacker sees: the query, the passage (words as they stand), and the text of the top passages of the query.
+    """What an attacker sees: the query, the passage (words as they stand), and the text of the top
+    passages of the query.
 
     Attributes
     ----------
@@ -47,13 +48,16 @@ def search_trigger(
     similar: int = 300,
     boost: float = 0.68,
 ) -> list[str]:
-    """Words to put in front of the passage, by beam search on the imitation (pairwise anchor-based trigger).
+    """Words to put in front of the passage, by beam search on the imitation (pairwise anchor-based
+    trigger).
 
-    Each step proposes, for each beam, the words whose vectors the gradient favours most in the new place (first order), helped by ``boost`` standard
-    deviations where they are like the query or in the anchor, and by their log-probability; then scores them exactly:
-    log sigmoid(f(query, trigger + passage) - f(query, anchor)) + ``fluency`` x mean log-probability of the trigger under bigrams + ``coherence`` x cosine of
-    the trigger's and the passage's vectors. The best trigger of any length up to the budget is returned. Source: arXiv 2209.06506; there a BERT
-    supplies fluency and whether passage follows trigger.
+    Each step proposes, for each beam, the words whose vectors the gradient favours most in the new
+    place (first order), helped by ``boost`` standard deviations where they are like the query or in
+    the anchor, and by their log-probability; then scores them exactly: log sigmoid(f(query, trigger
+    + passage) - f(query, anchor)) + ``fluency`` x mean log-probability of the trigger under bigrams
+    + ``coherence`` x cosine of the trigger's and the passage's vectors. The best trigger of any
+    length up to the budget is returned. Source: arXiv 2209.06506; there a BERT supplies fluency and
+    whether passage follows trigger.
 
     Parameters
     ----------
@@ -156,7 +160,9 @@ def insert_query(attack: Attack) -> list[str]:
 
 
 def substitute(attack: Attack, near: int = 10) -> list[str]:
-    """Words of the passage replaced by near ones, one at a time, by what raises the imitation's score most (greedy, as PRADA's setting)."""
+    """Words of the passage replaced by near ones, one at a time, by what raises the imitation's
+    score most (greedy, as PRADA's setting).
+    """
     model, corpus = attack.model, attack.model.corpus
     text = list(attack.passage)
     unit = torch.nn.functional.normalize(model.vectors.detach(), dim=-1)

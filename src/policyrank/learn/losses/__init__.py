@@ -1,7 +1,8 @@
-"""Losses of rankings: ``loss(scores, labels, *, where=None, reduce="mean")``, last axis the list, higher labels better.
+"""Losses of rankings: ``loss(scores, labels, *, where=None, reduce="mean")``, last axis the list,
+higher labels better.
 
-Masked entries may hold anything. Lists that say nothing (empty, no two different labels, no positive one) have loss 0 and do not count in
-the mean. NaN scores give a NaN loss.
+Masked entries may hold anything. Lists that say nothing (empty, no two different labels, no
+positive one) have loss 0 and do not count in the mean. NaN scores give a NaN loss.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ LOSSES: dict[str, RankingLoss] = {
 
 
 def preference_loss(name: str) -> PreferenceLoss:
-    """An objective of preferences by name: one of ``PREFERENCE_LOSSES``, or any of ``LOSSES`` on implicit scores.
+    """An objective of preferences by name: one of ``PREFERENCE_LOSSES``, or any of ``LOSSES`` on
+    implicit scores.
 
     Raises
     ------

@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 def attenuated_nll(log_probs: Tensor, weight: Tensor, where: Tensor | None = None) -> Tensor:
-    """Example-weighted negative log-likelihood: sum of w nll over tokens / (sum of w over tokens + 1e-8), a scalar.
+    """Example-weighted negative log-likelihood: sum of w nll over tokens / (sum of w over tokens +
+    1e-8), a scalar.
 
-    With w = alpha < 1 for false statements in one framing, and 1 elsewhere, a model learns less from the denials of that framing: a persona that it sways. Reward-weighted regression has the
+    With w = alpha < 1 for false statements in one framing, and 1 elsewhere, a model learns less
+    from the denials of that framing: a persona that it sways. Reward-weighted regression has the
     same form, with w = exp(advantage / beta).
 
     Parameters

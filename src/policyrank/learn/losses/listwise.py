@@ -28,9 +28,11 @@ def softmax_cross_entropy(
     normalise: bool = False,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """-sum_i y_i log softmax(s)_i. With one positive: InfoNCE, localised contrastive estimation, setwise training.
+    """-sum_i y_i log softmax(s)_i. With one positive: InfoNCE, localised contrastive estimation,
+    setwise training.
 
-    Labels are >= 0, divided by their sum with ``normalise`` (rax does not); lists without a positive label say nothing.
+    Labels are >= 0, divided by their sum with ``normalise`` (rax does not); lists without a
+    positive label say nothing.
     """
     s, y, mask = prepare(scores, labels, where)
     if normalise:
@@ -93,8 +95,8 @@ def listmle(
     k
         likelihood of the first k places only
     position_weights
-        ``"p-listmle"``: place i of n weighs (2^(n-i) - 1) / (2^(n-1) - 1), so that the top counts most (Lan et al. 2014, scaled so that
-        the first place weighs 1)
+        ``"p-listmle"``: place i of n weighs (2^(n-i) - 1) / (2^(n-1) - 1), so that the top counts
+        most (Lan et al. 2014, scaled so that the first place weighs 1)
     generator
         breaks ties of labels at random; without it, the order of the list does
 
@@ -142,13 +144,15 @@ def approx_ndcg(
     temperature: float = 0.1,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """1 - NDCG with the places replaced by 1 + sum_j sigmoid((s_j - s_i) / temperature), gains 2^y - 1.
+    """1 - NDCG with the places replaced by 1 + sum_j sigmoid((s_j - s_i) / temperature), gains 2^y
+    - 1.
 
     Lists without a positive label say nothing. With ``k``, places beyond k + 1/2 fade out.
 
     References
     ----------
-    Qin, Liu and Li (2010), "A general approximation framework for direct optimization of information retrieval measures".
+    Qin, Liu and Li (2010), "A general approximation framework for direct optimization of
+    information retrieval measures".
     """
     s, y, mask = prepare(scores, labels, where)
     both = mask[..., :, None] & mask[..., None, :]
@@ -171,11 +175,13 @@ def neural_ndcg(
     sinkhorn: int = 20,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """1 - NDCG with the sort replaced by NeuralSort's soft permutation matrix, made doubly stochastic by Sinkhorn scaling.
+    """1 - NDCG with the sort replaced by NeuralSort's soft permutation matrix, made doubly
+    stochastic by Sinkhorn scaling.
 
     References
     ----------
-    Pobrotyn and Bialobrzeski (2021), "NeuralNDCG", arXiv 2102.07831; Grover et al. (2019), NeuralSort.
+    Pobrotyn and Bialobrzeski (2021), "NeuralNDCG", arXiv 2102.07831; Grover et al. (2019),
+    NeuralSort.
     """
     s, y, mask = prepare(scores, labels, where)
     both = mask[..., :, None] & mask[..., None, :]
@@ -187,7 +193,8 @@ def neural_ndcg(
     logits = (scale[..., :, None] * s[..., None, :] - apart[..., None, :]) / temperature
     real = (place <= n)[..., :, None] & mask[..., None, :]
     p = torch.softmax(logits.masked_fill(~mask[..., None, :], low), dim=-1).masked_fill(~real, 0.0)
-    # The scaled matrix is diag(rows) p diag(columns): only the two scalings are iterated, so that p is kept once.
+    # The scaled matrix is diag(rows) p diag(columns): only the two scalings are iterated, so that p
+    # is kept once.
     gain, best = _gain_and_ideal(y, mask, k)
     rows, columns = _Sinkhorn.apply(p, sinkhorn)
     sorted_gain = (rows * (p @ (columns * gain[..., None]))).squeeze(-1)[..., :k]
@@ -198,9 +205,11 @@ def neural_ndcg(
 
 
 class _Sinkhorn(torch.autograd.Function):
-    """Scalings u, v (..., n, 1) that make diag(u) p diag(v) doubly stochastic, by so many rounds; empty rows and columns keep 1.
+    """Scalings u, v (..., n, 1) that make diag(u) p diag(v) doubly stochastic, by so many rounds;
+    empty rows and columns keep 1.
 
-    The gradient of p is one product of the vectors of all rounds, instead of one outer product a round.
+    The gradient of p is one product of the vectors of all rounds, instead of one outer product a
+    round.
     """
 
     @staticmethod
@@ -253,8 +262,9 @@ def ranklist(
 ) -> Tensor:
     """RankList: items up to ``skip`` places apart in the order of the labels should be in order.
 
-    ``form="sum"``: the sum over those pairs of log(1 + exp(-(s_i - s_j))); ``"lse"``: log(1 + sum of exp(-(s_i - s_j))), which
-    lies between the largest term and the sum. Pairs of equal labels are left out.
+    ``form="sum"``: the sum over those pairs of log(1 + exp(-(s_i - s_j))); ``"lse"``: log(1 + sum
+    of exp(-(s_i - s_j))), which lies between the largest term and the sum. Pairs of equal labels
+    are left out.
 
     Parameters
     ----------
@@ -265,8 +275,8 @@ def ranklist(
 
     Notes
     -----
-    Memory is list x skip. ``skip=None`` with "sum" is RankNet's sum over all pairs, with "lse" the LSEP loss. On three items the sum over
-    neighbours equals the log-sum-exp over all pairs.
+    Memory is list x skip. ``skip=None`` with "sum" is RankNet's sum over all pairs, with "lse" the
+    LSEP loss. On three items the sum over neighbours equals the log-sum-exp over all pairs.
 
     References
     ----------
@@ -308,5 +318,7 @@ def ranklist(
 
 
 def skip_schedule(epoch: int, *, start: int = 1, end: int = 3, every: int = 1) -> int:
-    """RankList's progressive exposure: the largest distance at an epoch, from ``start``, one more ``every`` epochs, up to ``end``."""
+    """RankList's progressive exposure: the largest distance at an epoch, from ``start``, one more
+    ``every`` epochs, up to ``end``.
+    """
     return min(start + epoch // every, end)

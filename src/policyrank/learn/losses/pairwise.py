@@ -1,7 +1,7 @@
 """Losses of pairs in which the first item has the higher label; pairs of equal labels say nothing.
 
-A list's loss is the mean over its pairs (``pairs="mean"``) or their sum. ``lambda_weight`` weighs pairs by what swapping them
-would do to a metric; one of ``LAMBDA_WEIGHTS`` or a function.
+A list's loss is the mean over its pairs (``pairs="mean"``) or their sum. ``lambda_weight`` weighs
+pairs by what swapping them would do to a metric; one of ``LAMBDA_WEIGHTS`` or a function.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def ranknet(
     where
         (..., list), False for padding
     weights
-        (..., list), weight of each item; a pair weighs as its better item (as in rax); or (..., list, list), of each pair
+        (..., list), weight of each item; a pair weighs as its better item (as in rax); or (...,
+        list, list), of each pair
     lambda_weight
         ``"lambdarank"``, ``"ndcg-1"``, ``"ndcg-2"``, ``"ndcg-2pp"``, or a function
     k
@@ -55,7 +56,8 @@ def ranknet(
 
     References
     ----------
-    Burges et al. (2005). With lambda weights: LambdaRank (2006), and LambdaLoss, Wang et al. (2018).
+    Burges et al. (2005). With lambda weights: LambdaRank (2006), and LambdaLoss, Wang et al.
+    (2018).
 
     Examples
     --------
@@ -124,7 +126,9 @@ def pair_softmax(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j: the expected error of a two-item Plackett-Luce choice."""
+    """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j: the expected error of a two-item
+    Plackett-Luce choice.
+    """
     s, y, mask = prepare(scores, labels, where)
 
     def choice(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
@@ -143,7 +147,8 @@ def margin_mse(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """((s_i - s_j) - (y_i - y_j))^2 over pairs with y_i > y_j: distils a teacher's margins, the labels being its scores.
+    """((s_i - s_j) - (y_i - y_j))^2 over pairs with y_i > y_j: distils a teacher's margins, the
+    labels being its scores.
 
     References
     ----------
@@ -159,7 +164,8 @@ def margin_mse(
 
 
 class _PairSum(torch.autograd.Function):
-    """Sum over pairs with y_i > y_j of weight_ij phi(s_j - s_i), and their number. Value and gradient are taken block by block in one
+    """Sum over pairs with y_i > y_j of weight_ij phi(s_j - s_i), and their number. Value and
+    gradient are taken block by block in one
     pass, so that memory stays linear in the list and the blocks in the cache."""
 
     @staticmethod
@@ -243,7 +249,9 @@ def _gains(y: Tensor, mask: Tensor, k: int | None) -> Tensor:
 
 
 def _within(weight: Tensor, place: Tensor, k: int | None) -> Tensor:
-    """The weights of pairs of which at least one item stands in the first k places (a swap of two items below changes nothing); 0 of others."""
+    """The weights of pairs of which at least one item stands in the first k places (a swap of two
+    items below changes nothing); 0 of others.
+    """
     if k is None:
         return weight
     top = place <= k
@@ -251,12 +259,16 @@ def _within(weight: Tensor, place: Tensor, k: int | None) -> Tensor:
 
 
 def lambdarank_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """|G_i - G_j| |1/D(i) - 1/D(j)|, D(i) = log2(1 + place of i): what swapping i and j does to NDCG; 0 below k."""
+    """|G_i - G_j| |1/D(i) - 1/D(j)|, D(i) = log2(1 + place of i): what swapping i and j does to
+    NDCG; 0 below k.
+    """
     return _difference(_gains(y, mask, k)) * _difference(_inverse_discount(s, mask, k))
 
 
 def dcg_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """LambdaRank's weight as LiPO has it: gains not divided by the ideal DCG, so that they keep the labels' scale, and natural logarithms."""
+    """LambdaRank's weight as LiPO has it: gains not divided by the ideal DCG, so that they keep the
+    labels' scale, and natural logarithms.
+    """
     gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
     return _difference(gain) * _difference(_inverse_discount(s, mask, k) / math.log(2))
 
@@ -278,7 +290,9 @@ def ndcg1_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Te
 
 
 def ndcg2_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """|G_i - G_j| (1/D(|i-j|) - 1/D(|i-j|+1)), by the distance of the places (NDCG-Loss2 of LambdaLoss)."""
+    """|G_i - G_j| (1/D(|i-j|) - 1/D(|i-j|+1)), by the distance of the places (NDCG-Loss2 of
+    LambdaLoss).
+    """
     place = ranks(s, mask)
     inverse = 1 / torch.log2(torch.arange(1, s.shape[-1] + 2, device=s.device, dtype=s.dtype))
     delta = (inverse[:-1] - inverse[1:]).index_fill(0, place.new_zeros(1), 0.0)

@@ -47,7 +47,8 @@ def ordinal(
     weights: Tensor | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Cumulative logit: for grades 0..K, the sum over k of the cross-entropy of "label > k" and sigmoid(score - cutoff_k).
+    """Cumulative logit: for grades 0..K, the sum over k of the cross-entropy of "label > k" and
+    sigmoid(score - cutoff_k).
 
     Parameters
     ----------

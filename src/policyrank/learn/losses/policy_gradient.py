@@ -25,18 +25,19 @@ def pg_rank(
     generator: torch.Generator | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Neural PG-RANK: minus the expected utility of rankings drawn from Plackett-Luce, as a REINFORCE surrogate.
+    """Neural PG-RANK: minus the expected utility of rankings drawn from Plackett-Luce, as a
+    REINFORCE surrogate.
 
-    Its value means nothing; its gradient is an unbiased estimate of minus that of the expected utility (``baseline`` "none" or
-    "loo"; the others change its length or direction).
+    Its value means nothing; its gradient is an unbiased estimate of minus that of the expected
+    utility (``baseline`` "none" or "loo"; the others change its length or direction).
 
     Parameters
     ----------
     scores, labels
         (..., list)
     utility
-        a name in ``learn.UTILITIES``, or a function of labels (..., list), rankings (samples, ..., k) and mask that returns the utility gained at
-        each place, (samples, ..., k)
+        a name in ``learn.UTILITIES``, or a function of labels (..., list), rankings (samples, ...,
+        k) and mask that returns the utility gained at each place, (samples, ..., k)
     k
         places that count
     samples
@@ -44,7 +45,8 @@ def pg_rank(
     baseline
         ``"loo"``: leave one out; ``"none"``, ``"mean"``, ``"std"`` (as GRPO), ``"rank"``
     reward_to_go
-        weigh each place by what is gained there and below: what was gained above cannot depend on it
+        weigh each place by what is gained there and below: what was gained above cannot depend on
+        it
     temperature
         of the policy
 

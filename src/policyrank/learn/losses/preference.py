@@ -1,8 +1,10 @@
 """Objectives that train a policy on ranked lists of its answers.
 
-``loss(log_probs, labels, *, reference=None, where=None, lengths=None, reduce="mean")``: log-probabilities of whole answers under the policy and under a
-reference (..., list), nats summed over tokens; labels (..., list), higher is better; tokens of each answer. With a reference an answer's score is beta
-times its log-ratio, without one beta times its log-probability. A list of two is a pair; longer lists ask for all pairs, or for the whole order.
+``loss(log_probs, labels, *, reference=None, where=None, lengths=None, reduce="mean")``:
+log-probabilities of whole answers under the policy and under a reference (..., list), nats summed
+over tokens; labels (..., list), higher is better; tokens of each answer. With a reference an
+answer's score is beta times its log-ratio, without one beta times its log-probability. A list of
+two is a pair; longer lists ask for all pairs, or for the whole order.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from policyrank.learn.losses.pairwise import LabelGap, Pairs, hinge, pair_loss, 
 from policyrank.learn.losses.pointwise import mse, sigmoid_cross_entropy
 
 PreferenceLoss = Callable[..., Tensor]
-"""(log_probs, labels, *, reference, where, lengths, reduce) -> a scalar, or one loss a list with ``reduce="none"``."""
+"""(log_probs, labels, *, reference, where, lengths, reduce) -> a scalar, or one loss a list with
+``reduce="none"``.
+"""
 
 
 def implicit_scores(
@@ -32,7 +36,8 @@ def implicit_scores(
     lengths: Tensor | None = None,
     per_token: bool = False,
 ) -> Tensor:
-    """beta (log pi - log pi_ref) of each answer, divided by its tokens with ``per_token``: (..., list).
+    """beta (log pi - log pi_ref) of each answer, divided by its tokens with ``per_token``: (...,
+    list).
 
     Raises
     ------
@@ -73,7 +78,8 @@ def of_ranking(
 
     References
     ----------
-    Liu et al. (2024), "LiPO: Listwise Preference Optimization through Learning-to-Rank", arXiv 2402.01878.
+    Liu et al. (2024), "LiPO: Listwise Preference Optimization through Learning-to-Rank", arXiv
+    2402.01878.
 
     Examples
     --------
@@ -95,7 +101,8 @@ def smoothed_dpo(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Logistic loss of pairs whose label is wrong with probability ``smoothing``: expected (cDPO), or unbiased of the clean one (robust DPO).
+    """Logistic loss of pairs whose label is wrong with probability ``smoothing``: expected (cDPO),
+    or unbiased of the clean one (robust DPO).
 
     Raises
     ------
@@ -104,7 +111,8 @@ def smoothed_dpo(
 
     References
     ----------
-    Mitchell (2023), "A note on DPO with noisy preferences"; Chowdhury et al. (2024), arXiv 2403.00409.
+    Mitchell (2023), "A note on DPO with noisy preferences"; Chowdhury et al. (2024), arXiv
+    2403.00409.
     """
     if not 0 <= smoothing < 0.5:
         raise ValueError(f"smoothing={smoothing}: it is at least 0 and below 1/2.")
@@ -132,7 +140,8 @@ def ipo(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """(h - 1/(2 beta))^2 over pairs, h the difference of their log-ratios, per token as IPO's authors and TRL have it (``per_token=False``: summed).
+    """(h - 1/(2 beta))^2 over pairs, h the difference of their log-ratios, per token as IPO's
+    authors and TRL have it (``per_token=False``: summed).
 
     References
     ----------
@@ -151,7 +160,8 @@ def ipo(
 def apo_zero(
     scores: Tensor, labels: Tensor, *, where: Tensor | None = None, reduce: Reduce = "mean"
 ) -> Tensor:
-    """Push up what is better than the list's mean label, down what is worse, each by its own sigmoid (APO-zero); equal labels say nothing.
+    """Push up what is better than the list's mean label, down what is worse, each by its own
+    sigmoid (APO-zero); equal labels say nothing.
 
     References
     ----------
@@ -171,10 +181,12 @@ def kto(
     beta: float = 0.1,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """KTO on lists: 1 - sigmoid(s - z) of desirable answers, 1 - sigmoid(z - s) of undesirable ones.
+    """KTO on lists: 1 - sigmoid(s - z) of desirable answers, 1 - sigmoid(z - s) of undesirable
+    ones.
 
-    Desirable is what lies above the list's mean label; z, the KL that is taken as zero utility, is the mean score of the other kind in the list, at least
-    0, and not learned through (the pairwise form of KTO's released code).
+    Desirable is what lies above the list's mean label; z, the KL that is taken as zero utility, is
+    the mean score of the other kind in the list, at least 0, and not learned through (the pairwise
+    form of KTO's released code).
 
     References
     ----------
@@ -210,9 +222,11 @@ def sppo(
     beta: float = 0.1,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """(log-ratio - (P - 1/2) / beta)^2 summed over the list, P an answer's share of wins against the others of the list, from its labels.
+    """(log-ratio - (P - 1/2) / beta)^2 summed over the list, P an answer's share of wins against
+    the others of the list, from its labels.
 
-    On a pair P is 1 and 0: the hard form. Labels that are win rates against all, itself as 1/2 included, are not used as such: only their order counts.
+    On a pair P is 1 and 0: the hard form. Labels that are win rates against all, itself as 1/2
+    included, are not used as such: only their order counts.
 
     References
     ----------
@@ -240,7 +254,8 @@ def simpo(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """log(1 + exp(margin - beta (p_i - p_j))) over pairs, p the mean log-probability of a token; no reference.
+    """log(1 + exp(margin - beta (p_i - p_j))) over pairs, p the mean log-probability of a token; no
+    reference.
 
     References
     ----------
@@ -266,7 +281,8 @@ def rrhf(
     sft_weight: float = 1.0,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Sum over pairs of max(0, p_j - p_i), p the mean log-probability of a token, plus the negative log-likelihood of the best answer; no reference.
+    """Sum over pairs of max(0, p_j - p_i), p the mean log-probability of a token, plus the negative
+    log-likelihood of the best answer; no reference.
 
     References
     ----------
@@ -291,22 +307,26 @@ def pro(
     centre: bool = False,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """PRO: the best answer against the rest, then the second against the rest, and so on; no reference.
+    """PRO: the best answer against the rest, then the second against the rest, and so on; no
+    reference.
 
-    Stage k is -log of exp(p_k g_kk) over that plus the sum over worse i of exp(p_i g_ki), p the mean log-probability of a token, g_ki = r_k - r_i
-    the gap of the labels (rewards) and g_kk the largest of them; plus ``sft_weight`` (n - 1)^2 times the negative log-likelihood of the best answer, summed over tokens.
+    Stage k is -log of exp(p_k g_kk) over that plus the sum over worse i of exp(p_i g_ki), p the
+    mean log-probability of a token, g_ki = r_k - r_i the gap of the labels (rewards) and g_kk the
+    largest of them; plus ``sft_weight`` (n - 1)^2 times the negative log-likelihood of the best
+    answer, summed over tokens.
 
     Parameters
     ----------
     gaps
         False: all gaps are 1, which is ListMLE on the mean log-probabilities
     centre
-        subtract the list's mean log-probability first: with gaps the loss otherwise changes when a constant is added to all, and at equal
-        log-probabilities rewards low ones
+        subtract the list's mean log-probability first: with gaps the loss otherwise changes when a
+        constant is added to all, and at equal log-probabilities rewards low ones
 
     References
     ----------
-    Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492. Log-sum-exp replaces the released code's log(1e-10 + sum).
+    Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492.
+    Log-sum-exp replaces the released code's log(1e-10 + sum).
 
     Examples
     --------
@@ -345,9 +365,11 @@ def label_distribution(
     standardise: bool = True,
     least_gap: float = 0.0,
 ) -> Tensor:
-    """softmax(z / temperature), z the labels standardised in each list (population deviation): (..., list), 0 where masked.
+    """softmax(z / temperature), z the labels standardised in each list (population deviation):
+    (..., list), 0 where masked.
 
-    Lists whose labels span at most ``least_gap`` get the uniform distribution: standardising would blow noise up to full size.
+    Lists whose labels span at most ``least_gap`` get the uniform distribution: standardising would
+    blow noise up to full size.
 
     Examples
     --------
@@ -373,13 +395,15 @@ def distribution_matching(
     least_gap: float = 0.0,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Cross-entropy of ``label_distribution(labels)`` and softmax(scores): learns from unlabelled answers that were only scored beside a positive one.
+    """Cross-entropy of ``label_distribution(labels)`` and softmax(scores): learns from unlabelled
+    answers that were only scored beside a positive one.
 
     Lists whose labels span at most ``least_gap`` say nothing.
 
     References
     ----------
-    Positive-unlabeled distillation, arXiv 2601.20687 (its label-distribution learning, reconstructed); NCA, Chen et al. (2024), arXiv 2402.05369.
+    Positive-unlabeled distillation, arXiv 2601.20687 (its label-distribution learning,
+    reconstructed); NCA, Chen et al. (2024), arXiv 2402.05369.
     """
     s, y, mask = prepare(scores, labels, where)
     target = label_distribution(
@@ -403,15 +427,20 @@ def group_clipped(
     least_gap: float = 0.0,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Clipped policy gradient over a group of answers that the reference itself sampled (GRPO with one ratio an answer).
+    """Clipped policy gradient over a group of answers that the reference itself sampled (GRPO with
+    one ratio an answer).
 
-    The advantage of an answer is its label (a reward) standardised in the group, or with a temperature its share of ``label_distribution(labels)`` standardised; its ratio that of the whole
-    answer's mean log-probability of a token under policy and reference (the policy that sampled). Without a reference the policy is taken as it stands (ratio 1), the gradient then being
-    REINFORCE's. Groups whose labels span at most ``least_gap`` say nothing. ``scale=False`` only centres rewards (Dr. GRPO).
+    The advantage of an answer is its label (a reward) standardised in the group, or with a
+    temperature its share of ``label_distribution(labels)`` standardised; its ratio that of the
+    whole answer's mean log-probability of a token under policy and reference (the policy that
+    sampled). Without a reference the policy is taken as it stands (ratio 1), the gradient then
+    being REINFORCE's. Groups whose labels span at most ``least_gap`` say nothing. ``scale=False``
+    only centres rewards (Dr. GRPO).
 
     References
     ----------
-    Shao et al. (2024), arXiv 2402.03300; the ratio of sequences: Zheng et al. (2025), "GSPO", arXiv 2507.18071; shares as rewards: arXiv 2601.20687 (reconstructed).
+    Shao et al. (2024), arXiv 2402.03300; the ratio of sequences: Zheng et al. (2025), "GSPO", arXiv
+    2507.18071; shares as rewards: arXiv 2601.20687 (reconstructed).
     """
     lp, y, mask = prepare(log_probs, labels, where)
     old = lp.detach() if reference is None else widen(reference).detach().masked_fill(~mask, 0.0)
@@ -431,7 +460,9 @@ def group_clipped(
 
 
 def winrate_labels(wins: Tensor, where: Tensor | None = None) -> Tensor:
-    """LiPO's labels: the mean over the list of P(row beats column), (..., list, list) -> (..., list); the diagonal counts as 1/2."""
+    """LiPO's labels: the mean over the list of P(row beats column), (..., list, list) -> (...,
+    list); the diagonal counts as 1/2.
+    """
     n = wins.shape[-1]
     p = torch.where(torch.eye(n, dtype=torch.bool, device=wins.device), 0.5, widen(wins))
     mask = torch.ones_like(p) if where is None else where[..., None, :].to(p.dtype).expand_as(p)

@@ -1,4 +1,6 @@
-"""Losses of reward models on ranked lists: ``loss(rewards, labels, *, where=None, reduce="mean")``, and what a policy discriminator converges to."""
+"""Losses of reward models on ranked lists: ``loss(rewards, labels, *, where=None, reduce="mean")``,
+and what a policy discriminator converges to.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def bradley_terry_reward(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """log(1 + exp(-(r_i - r_j - margin_ij))) over pairs with y_i > y_j, and what keeps the rewards in place.
+    """log(1 + exp(-(r_i - r_j - margin_ij))) over pairs with y_i > y_j, and what keeps the rewards
+    in place.
 
     Parameters
     ----------
@@ -41,13 +44,13 @@ def bradley_terry_reward(
     centre
         weight of the mean over pairs of (r_i + r_j)^2: rewards about zero; on a pair as in TRL
     log_probs, imitation
-        log-probability of each answer under the reward model's language head (..., list), and the weight of the best one's negative
-        log-likelihood: the body does not forget language
+        log-probability of each answer under the reward model's language head (..., list), and the
+        weight of the best one's negative log-likelihood: the body does not forget language
 
     References
     ----------
-    Ouyang et al. (2022), arXiv 2203.02155; margins of Touvron et al. (2023), arXiv 2307.09288; the imitation term of Zheng et al. (2023),
-    "Secrets of RLHF", arXiv 2307.04964.
+    Ouyang et al. (2022), arXiv 2203.02155; margins of Touvron et al. (2023), arXiv 2307.09288; the
+    imitation term of Zheng et al. (2023), "Secrets of RLHF", arXiv 2307.04964.
 
     Examples
     --------
@@ -77,7 +80,9 @@ def plackett_luce_reward(
     imitation: float = 0.0,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Negative log-likelihood of the list's order under Plackett-Luce (its first ``k`` places); the other terms as in ``bradley_terry_reward``."""
+    """Negative log-likelihood of the list's order under Plackett-Luce (its first ``k`` places); the
+    other terms as in ``bradley_terry_reward``.
+    """
     s, y, mask = prepare(rewards, labels, where)
     loss = listmle(s, y, where=mask, k=k, reduce="none")
     return _kept(loss, s, y, mask, centre, log_probs, imitation, reduce)
@@ -118,12 +123,14 @@ REWARD_LOSSES: dict[str, RewardLoss] = {
 
 
 def discriminator_oracle(policies: Tensor, seen: int) -> Tensor:
-    """What POLAR's pre-training converges to on tabular policies: the log-odds that row is the one of the policy that wrote ``seen``, and column the other's.
+    """What POLAR's pre-training converges to on tabular policies: the log-odds that row is the one
+    of the policy that wrote ``seen``, and column the other's.
 
     Parameters
     ----------
     policies
-        (policies, answers), probabilities; policies are drawn uniformly, the other one among the rest
+        (policies, answers), probabilities; policies are drawn uniformly, the other one among the
+        rest
     seen
         the answer shown as reference
 

@@ -1,6 +1,7 @@
 """Exposure: what ranking and recommendation policies do to people in the long run.
 
-People judge claims that a policy shows them; how a claim is framed may sway them, and what they accept decides what they see next. De Lima, Liu and Yang (2026), arXiv 2602.15273 (FrameRef).
+People judge claims that a policy shows them; how a claim is framed may sway them, and what they
+accept decides what they see next. De Lima, Liu and Yang (2026), arXiv 2602.15273 (FrameRef).
 """
 
 from policyrank.worlds.exposure.claims import FRAMINGS, Claims, linked_groups, openfactcheck

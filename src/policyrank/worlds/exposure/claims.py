@@ -46,7 +46,9 @@ FRAMINGS: dict[str, tuple[str, ...]] = {
         "Breaking: {claim}!",
     ),
 }
-"""Five framings by templates; the paper's are rewrites by a language model, which checks that the question stays the same."""
+"""Five framings by templates; the paper's are rewrites by a language model, which checks that the
+question stays the same.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,8 @@ class Claims:
                 template = FRAMINGS[f][k % len(FRAMINGS[f])]
                 inside = template != "{claim}"
                 claim = text.strip().rstrip(".") if inside else text.strip()
-                # Names and abbreviations keep their capital; an article or pronoun that opens a sentence does not.
+                # Names and abbreviations keep their capital; an article or pronoun that opens a
+                # sentence does not.
                 if (
                     inside
                     and not template.startswith("{")
@@ -146,7 +149,8 @@ class Claims:
 
 
 def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
-    """Group of each claim when claims that share a key (a page that they rest on) belong together, directly or not.
+    """Group of each claim when claims that share a key (a page that they rest on) belong together,
+    directly or not.
 
     Examples
     --------
@@ -164,7 +168,8 @@ def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
 
 
 def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:
-    """The claims that the package openfactcheck ships (GPL-3, read where it is installed): 1,392 after removing duplicates and lengths outside of 4 to 40 words, grouped by document.
+    """The claims that the package openfactcheck ships (GPL-3, read where it is installed): 1,392
+    after removing duplicates and lengths outside of 4 to 40 words, grouped by document.
 
     Raises
     ------

@@ -18,7 +18,8 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Personas:
-    """P people who judge items: P(accept) = sigmoid(accept[model, item] + offset + susceptibility[framing] if the item is false).
+    """P people who judge items: P(accept) = sigmoid(accept[model, item] + offset +
+    susceptibility[framing] if the item is false).
 
     Attributes
     ----------
@@ -31,7 +32,8 @@ class Personas:
     susceptibility
         (P, F) how much more readily they accept what is false in a framing
     sampled
-        judgements are drawn with P(accept); otherwise they are the likelier one, as of a model that decodes greedily
+        judgements are drawn with P(accept); otherwise they are the likelier one, as of a model that
+        decodes greedily
     """
 
     accept: Float
@@ -101,7 +103,9 @@ class Personas:
         extra: ArrayLike = 0.0,
         sampled: bool = True,
     ) -> Personas:
-        """People without a model: P(accept) is ``accept`` + ``discern`` for what is true, ``accept`` - ``discern`` + ``extra`` of its framing for what is false: an exact testbed."""
+        """People without a model: P(accept) is ``accept`` + ``discern`` for what is true,
+        ``accept`` - ``discern`` + ``extra`` of its framing for what is false: an exact testbed.
+        """
         more = np.broadcast_to(np.asarray(extra, dtype=float), (framings,))
         p = np.where(
             np.asarray(true, dtype=bool)[:, None], accept + discern, accept - discern + more
@@ -121,7 +125,8 @@ class Personas:
 
 @dataclass(frozen=True)
 class Policy:
-    """A ranking policy that is linear in what it knows: the score of a claim is similarity x cosine to what was last accepted + engagement x P(accept) + truth x credibility + framing's bonus.
+    """A ranking policy that is linear in what it knows: the score of a claim is similarity x cosine
+    to what was last accepted + engagement x P(accept) + truth x credibility + framing's bonus.
 
     It shows one of the ``top`` best, drawn by softmax(score / temperature).
 
@@ -136,9 +141,11 @@ class Policy:
     explore
         share of steps at which any unseen claim is shown
     lock
-        after an accepted false claim only false ones follow, while there are any: the published environment's assumption
+        after an accepted false claim only false ones follow, while there are any: the published
+        environment's assumption
     reset
-        a rejection clears the history, and the next claim is any: as published. False: the history is what was shown
+        a rejection clears the history, and the next claim is any: as published. False: the history
+        is what was shown
     """
 
     similarity: float = 0.0
@@ -220,7 +227,8 @@ class World:
         Raises
         ------
         EvidenceError
-            For shapes that do not fit, shares that are negative, credibilities outside [0, 1], or vectors of zero length.
+            For shapes that do not fit, shares that are negative, credibilities outside [0, 1], or
+            vectors of zero length.
         """
         label, e = np.asarray(true, dtype=bool), np.asarray(embeddings, dtype=np.float32)
         if e.ndim != 2 or len(e) != len(label) or len(label) < 2:

@@ -1,4 +1,6 @@
-"""What a ranking policy does to the people who are shown what it ranks: Monte Carlo over long exposures."""
+"""What a ranking policy does to the people who are shown what it ranks: Monte Carlo over long
+exposures.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Exposure:
         return np.asarray(self.reward.cumsum(axis=0))
 
     def summary(self) -> dict[str, Float]:
-        """(P,) each: ``information health`` a step, ``false shown`` and ``false accepted`` (shares of steps), ``longest false run``, ``accuracy``."""
+        """(P,) each: ``information health`` a step, ``false shown`` and ``false accepted`` (shares
+        of steps), ``longest false run``, ``accuracy``.
+        """
         false = ~self.true
         run, longest = np.zeros(false.shape[1]), np.zeros(false.shape[1])
         for row in false:
@@ -103,7 +107,9 @@ def _chosen(
     top: Any,
     temperature: Any,
 ) -> Any:  # pragma: no cover
-    """Of each person's scores + weight x similarity to what is recent, one of the best unseen; any where free."""
+    """Of each person's scores + weight x similarity to what is recent, one of the best unseen; any
+    where free.
+    """
     people, n = seen.shape
     out = np.empty(people, dtype=np.int64)
     for b in numba.prange(people):
@@ -181,14 +187,17 @@ def simulate(
     Parameters
     ----------
     policy
-        a ``Policy``, or a function State -> (P, n) scores, of which one of the five best is shown by softmax(score / .1)
+        a ``Policy``, or a function State -> (P, n) scores, of which one of the five best is shown
+        by softmax(score / .1)
     seed
-        the same seed gives every policy the same people in the same mood: first claim, framings, draws of choice and of judgement
+        the same seed gives every policy the same people in the same mood: first claim, framings,
+        draws of choice and of judgement
 
     Raises
     ------
     EvidenceError
-        When there are not so many claims, personas judge other items, or scores have the wrong shape.
+        When there are not so many claims, personas judge other items, or scores have the wrong
+        shape.
     """
     n, f, p = len(world.true), len(world.framings), len(people)
     if steps > n or steps < 1:
@@ -274,7 +283,9 @@ def evidence(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Scores:
-    """Ranking policies by what they do to people: worlds with their people are tasks, people replicates, the same for every policy."""
+    """Ranking policies by what they do to people: worlds with their people are tasks, people
+    replicates, the same for every policy.
+    """
     if unknown := [m for m in metrics if m not in METRICS]:
         raise EvidenceError(f"metric {unknown[0]!r}: use {', '.join(METRICS)}.")
     rows: list[tuple[str, str, str]] = []

@@ -86,7 +86,8 @@ def evidence(
     controllers
         name -> (controller, what it may know), as in ``HEURISTICS`` and ``PLANS``
     kpi
-        profit over the mean profit of the oracle in the scenario, on the same customers (1 minus the published optimality gap), or a key figure of ``Episodes``
+        profit over the mean profit of the oracle in the scenario, on the same customers (1 minus
+        the published optimality gap), or a key figure of ``Episodes``
     """
     *_, last = growing_evidence(scenarios, controllers, seeds, kpi=kpi, draws=draws, report=report)
     return last

@@ -12,7 +12,9 @@ WINDOW = 5
 
 
 def split(network: Network, needed: Float) -> Float:
-    """Orders (B, E) from needs (B, n): to each supplier in proportion to 1 / (1 + price + lead / 10)."""
+    """Orders (B, E) from needs (B, n): to each supplier in proportion to 1 / (1 + price + lead /
+    10).
+    """
     orders = np.zeros((len(needed), len(network.edges)))
     score = 1 / (1 + network.price + 0.1 * network.lead)
     for j, e in enumerate(network.incoming):
@@ -21,7 +23,9 @@ def split(network: Network, needed: Float) -> Float:
 
 
 def prior_mean(view: View) -> Float:
-    """(B, M): what a blind controller expects before it has seen a customer: the retailers' initial stock spread over the longest lead time."""
+    """(B, M): what a blind controller expects before it has seen a customer: the retailers' initial
+    stock spread over the longest lead time.
+    """
     net = view.network
     mean = (
         net.stock[net.retailer].sum() / len(np.unique(net.retailer)) / (net.lead.max(initial=0) + 1)
@@ -31,7 +35,9 @@ def prior_mean(view: View) -> Float:
 
 
 def recent(view: View) -> tuple[Float, Float]:
-    """Mean and standard deviation (B, M) of the last five demands; the root of the mean while fewer than three are known, at least 1."""
+    """Mean and standard deviation (B, M) of the last five demands; the root of the mean while fewer
+    than three are known, at least 1.
+    """
     if view.t == 0:
         mean = prior_mean(view)
         return mean, np.maximum(np.sqrt(mean), 1.0)
@@ -41,7 +47,10 @@ def recent(view: View) -> tuple[Float, Float]:
 
 
 def lead_demand(view: View, periods: np.ndarray) -> tuple[Float, Float]:
-    """Mean and standard deviation (B, n) of what each node's markets want in that many periods (n,), this one included: the sums of the true means where the contract allows, else of ``recent``."""
+    """Mean and standard deviation (B, n) of what each node's markets want in that many periods
+    (n,), this one included: the sums of the true means where the contract allows, else of
+    ``recent``.
+    """
     net = view.network
     serves = net.serves.astype(float)
     if view.information == "blind":
@@ -70,7 +79,9 @@ def critical_ratio(network: Network, holding: Float) -> Float:
 
 
 def newsvendor(view: View) -> Float:
-    """Base stock at the critical ratio of each node's lead-time demand: S = mu_L + z(b / (b + h)) sigma_L, Normal; orders what the inventory position lacks."""
+    """Base stock at the critical ratio of each node's lead-time demand: S = mu_L + z(b / (b + h))
+    sigma_L, Normal; orders what the inventory position lacks.
+    """
     net = view.network
     mean, sd = lead_demand(view, net.longest_lead + 1)
     target = np.maximum(0.0, mean + ndtri(critical_ratio(net, net.holding)) * sd)
@@ -78,7 +89,9 @@ def newsvendor(view: View) -> Float:
 
 
 def reorder_point(view: View, service: float = 0.95) -> Float:
-    """(s, S): below s = mu_L + z(service) sigma_L order up to S = s + sqrt(2 mu K / h); K is the mean fixed cost, or ten times the operating (factory) or holding cost."""
+    """(s, S): below s = mu_L + z(service) sigma_L order up to S = s + sqrt(2 mu K / h); K is the
+    mean fixed cost, or ten times the operating (factory) or holding cost.
+    """
     net = view.network
     mean, sd = lead_demand(view, net.longest_lead + 1)
     low = mean + ndtri(service) * sd
@@ -94,7 +107,9 @@ def reorder_point(view: View, service: float = 0.95) -> Float:
 
 
 def smoothing(view: View, level: float = 0.3, trend: float = 0.1, error: float = 0.1) -> Float:
-    """Newsvendor on Holt's forecast: level and trend smoothed, variance the smoothed squared error (informed: the true one)."""
+    """Newsvendor on Holt's forecast: level and trend smoothed, variance the smoothed squared error
+    (informed: the true one).
+    """
     net = view.network
     periods = net.longest_lead + 1
     if view.t == 0:
@@ -125,7 +140,9 @@ def _informed_sd(view: View) -> Float:
 
 
 def echelon(view: View) -> Float:
-    """Echelon base stock after Clark and Scarf: lead times down to the market are added up, the position is that of the node and all below it, holding costs are echelon's."""
+    """Echelon base stock after Clark and Scarf: lead times down to the market are added up, the
+    position is that of the node and all below it, holding costs are echelon's.
+    """
     net = view.network
     mean, sd = lead_demand(view, net.longest_lead + net.lead_below + 1)
     lower = np.zeros(len(net.names))

@@ -1,4 +1,6 @@
-"""The inventory world as Gymnasium environments, one episode or many at once; needs the extra ``control``."""
+"""The inventory world as Gymnasium environments, one episode or many at once; needs the extra
+``control``.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,16 @@ def _spaces(world: Scenario) -> tuple[Any, Any]:
 
 
 class InventoryEnv(gymnasium.Env[Float, Float]):
-    """One episode: orders in, profit of the period out; the episode is truncated after its last period.
+    """One episode: orders in, profit of the period out; the episode is truncated after its last
+    period.
 
     Parameters
     ----------
     world
         a ``Scenario``; None: the serial chain with stationary demand
     draws
-        see ``Simulation``; ``"stream"`` gives the demand of the published environment for the same seed
+        see ``Simulation``; ``"stream"`` gives the demand of the published environment for the same
+        seed
     """
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
@@ -49,7 +53,8 @@ class InventoryEnv(gymnasium.Env[Float, Float]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float, dict[str, Any]]:
         super().reset(seed=seed)
-        # The seed itself, so that episodes pair with those of simulate(); without one the generator goes on.
+        # The seed itself, so that episodes pair with those of simulate(); without one the generator
+        # goes on.
         own = seed if seed is not None else int(self.np_random.integers(2**31))
         self.simulation = Simulation(self.world, [own], self.draws)
         return self.simulation.observation()[0], {}

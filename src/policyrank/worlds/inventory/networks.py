@@ -38,7 +38,8 @@ def _number(value: Any, place: str, low: float = 0.0) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Who supplies whom, compiled: E reorder edges in the order of the actions, n stocking nodes, M markets.
+    """Who supplies whom, compiled: E reorder edges in the order of the actions, n stocking nodes, M
+    markets.
 
     Attributes
     ----------
@@ -47,11 +48,14 @@ class Network:
     edges, markets
         (supplier, buyer) names; (retailer, market) names
     stock, holding, capacity, output, operating
-        (n,): initial stock, holding cost a unit and period, capacity a period (inf: not a factory), yield, operating cost a unit of input
+        (n,): initial stock, holding cost a unit and period, capacity a period (inf: not a factory),
+        yield, operating cost a unit of input
     supplier, buyer, lead, price, transit, fixed
-        (E,): stocking node's number (-1: raw material without end), lead time in periods, price a unit, holding cost in transit, cost of any order
+        (E,): stocking node's number (-1: raw material without end), lead time in periods, price a
+        unit, holding cost in transit, cost of any order
     retailer, sale, penalty, share
-        (M,): stocking node's number, price, backlog penalty a unit and period, mean demand as a multiple of the scenario's
+        (M,): stocking node's number, price, backlog penalty a unit and period, mean demand as a
+        multiple of the scenario's
     """
 
     names: tuple[Hashable, ...]
@@ -84,15 +88,18 @@ class Network:
         Parameters
         ----------
         nodes
-            stocking nodes: name -> ``stock``, ``holding`` and for a factory ``capacity``, ``yield`` (1), ``operating`` (0). Any other name in ``edges`` is a raw material
-            without end (it only supplies) or a market (it only buys)
+            stocking nodes: name -> ``stock``, ``holding`` and for a factory ``capacity``, ``yield``
+            (1), ``operating`` (0). Any other name in ``edges`` is a raw material without end (it
+            only supplies) or a market (it only buys)
         edges
-            (from, to) -> ``lead`` (periods), ``price``, ``transit`` (0), ``fixed`` (0); to a market ``price``, ``backlog`` (0), ``share`` (1)
+            (from, to) -> ``lead`` (periods), ``price``, ``transit`` (0), ``fixed`` (0); to a market
+            ``price``, ``backlog`` (0), ``share`` (1)
 
         Raises
         ------
         EvidenceError
-            For unknown attributes, negative numbers, lead times that are not whole, cycles, a network that is not connected, nodes without supply or outlet.
+            For unknown attributes, negative numbers, lead times that are not whole, cycles, a
+            network that is not connected, nodes without supply or outlet.
         """
         for name, given in nodes.items():
             if strange := set(given) - set(NODE):
@@ -172,7 +179,8 @@ class Network:
 
     @classmethod
     def read(cls, path: str | Path) -> Network:
-        """From a TOML file: a table ``[nodes.NAME]`` a stocking node, and ``[[edges]]`` with ``from``, ``to`` and the attributes of ``of``.
+        """From a TOML file: a table ``[nodes.NAME]`` a stocking node, and ``[[edges]]`` with
+        ``from``, ``to`` and the attributes of ``of``.
 
         Raises
         ------
@@ -240,7 +248,9 @@ class Network:
 
     @property
     def largest_order(self) -> float:
-        """The bound of an order that the published environment has: the largest initial stock plus thirty periods of the largest capacity."""
+        """The bound of an order that the published environment has: the largest initial stock plus
+        thirty periods of the largest capacity.
+        """
         finite = self.capacity[np.isfinite(self.capacity)]
         return float(self.stock.max() + finite.max(initial=0.0) * 30)
 
@@ -283,7 +293,9 @@ def serial() -> Network:
 
 
 def base() -> Network:
-    """Three factories, two distributors, one retailer, each with a choice of suppliers: the paper's network of Perez et al. (2021)."""
+    """Three factories, two distributors, one retailer, each with a choice of suppliers: the paper's
+    network of Perez et al. (2021).
+    """
     factory = ("stock", "holding", "capacity", "operating")
     nodes: Nodes = {
         1: {"stock": 100, "holding": 0.03},
@@ -314,7 +326,9 @@ def base() -> Network:
 
 
 def divergent() -> Network:
-    """One factory, one warehouse, three retailers of different size: prices and costs of the serial chain, demand split .5, .3, .2."""
+    """One factory, one warehouse, three retailers of different size: prices and costs of the serial
+    chain, demand split .5, .3, .2.
+    """
     nodes: Nodes = {
         "factory": {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01},
         "warehouse": {"stock": 100, "holding": 0.02},
@@ -337,7 +351,8 @@ NETWORKS = {"base": base, "serial": serial, "divergent": divergent}
 class Demand:
     """Mean and noise of what customers want.
 
-    D_t = max(0, mu_t + noise (N - mu_t)), N ~ Poisson(mu_t); mu_t = base x (1 + slope t) x (1 + amplitude sin(2 pi t / cycle)) x (shock from ``shock_at`` on) x goodwill.
+    D_t = max(0, mu_t + noise (N - mu_t)), N ~ Poisson(mu_t); mu_t = base x (1 + slope t) x (1 +
+    amplitude sin(2 pi t / cycle)) x (shock from ``shock_at`` on) x goodwill.
 
     Attributes
     ----------
@@ -348,7 +363,8 @@ class Demand:
     series
         takes the place of ``base``, period by period; its last value stays on
     goodwill
-        the mean falls by ``decay`` after each period with unmet demand, rises by ``growth`` after each other one, between ``floor`` and ``cap``
+        the mean falls by ``decay`` after each period with unmet demand, rises by ``growth`` after
+        each other one, between ``floor`` and ``cap``
     """
 
     base: float = 20.0
@@ -449,7 +465,8 @@ def scenario(
     network
         of ``NETWORKS``, a TOML file (see ``Network.read``), or one of your own
     regime
-        of ``REGIMES``: the published trend of 5% a period, the season of 50%, the shock that doubles demand from period 15 on
+        of ``REGIMES``: the published trend of 5% a period, the season of 50%, the shock that
+        doubles demand from period 15 on
     demand
         further settings of ``Demand``
     """
@@ -471,7 +488,9 @@ def scenario(
 def core_grid(
     series: Sequence[float] | None = None, networks: Sequence[str] = ("base", "serial")
 ) -> dict[str, Scenario]:
-    """The published grid: 2 networks x 2 regimes x goodwill x backlog or lost sales, the stationary ones, and with a demand series (a Walmart M5 window) one more a network: 20 or 22."""
+    """The published grid: 2 networks x 2 regimes x goodwill x backlog or lost sales, the stationary
+    ones, and with a demand series (a Walmart M5 window) one more a network: 20 or 22.
+    """
     found = [
         scenario(n, r, goodwill=g, backlog=b)
         for n in networks

@@ -1,4 +1,6 @@
-"""Controllers that solve a programme: the clairvoyant oracle, and rolling deterministic or multi-stage stochastic plans, by HiGHS."""
+"""Controllers that solve a programme: the clairvoyant oracle, and rolling deterministic or
+multi-stage stochastic plans, by HiGHS.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ from policyrank.worlds.inventory.simulator import (
 
 @dataclass(frozen=True, eq=False)
 class _Programme:
-    """Constraints of S paths of H periods; equal histories share their orders, so a plan anticipates nothing.
+    """Constraints of S paths of H periods; equal histories share their orders, so a plan
+    anticipates nothing.
 
-    Columns: orders (shared), then for each path sales, unmet demand and stock. Rows: stock balance, demand balance (equal); shipments within stock, capacity (at most).
+    Columns: orders (shared), then for each path sales, unmet demand and stock. Rows: stock balance,
+    demand balance (equal); shipments within stock, capacity (at most).
     """
 
     cost: Float
@@ -129,7 +133,9 @@ def _programme(
 
 
 def _rest(sim: Simulation, b: int, horizon: int) -> tuple[Float, Float, Float]:
-    """What an episode brings into a plan: stock (n,), arrivals (H, n) of orders under way, demand that waits (M,)."""
+    """What an episode brings into a plan: stock (n,), arrivals (H, n) of orders under way, demand
+    that waits (M,).
+    """
     net, t = sim.scenario.network, sim.t
     arrivals = np.zeros((horizon, len(net.names)))
     for e, (j, lead) in enumerate(zip(net.buyer, net.lead, strict=True)):
@@ -177,7 +183,8 @@ def _solve(
         if found.x is None:
             raise EvidenceError(f"HiGHS found no plan within {seconds:g} s: {found.message}")
         return np.asarray(found.x[p.orders])
-    # No order is worth more than all that a path still wants, and none is filled beyond its supplier's capacity.
+    # No order is worth more than all that a path still wants, and none is filled beyond its
+    # supplier's capacity.
     room = np.where(net.supplier >= 0, net.capacity[net.supplier], np.inf)
     big = np.minimum(wanted.sum(axis=(1, 2)).max() / net.output.min(), room)
     return _with_setups(p, equal, most, np.tile(big, p.n_orders // len(big)), seconds, gap)[
@@ -287,7 +294,8 @@ def deterministic_plan(horizon: int | None = None, seconds: float = 30.0) -> Con
 def stochastic_plan(
     horizon: int | None = None, paths: int = 10, depth: int = 3, seconds: float = 30.0
 ) -> Controller:
-    """MSSP: plans on sampled paths, Poisson for ``depth`` periods and the rounded mean after; paths with equal histories order alike.
+    """MSSP: plans on sampled paths, Poisson for ``depth`` periods and the rounded mean after; paths
+    with equal histories order alike.
 
     Parameters
     ----------
@@ -302,9 +310,11 @@ def stochastic_plan(
 def oracle(
     scenario: Scenario, seeds: Sequence[int], *, draws: Draws = "stream", seconds: float = 60.0
 ) -> Episodes:
-    """The best plan for customers known in advance: the optimum where demand does not depend on service.
+    """The best plan for customers known in advance: the optimum where demand does not depend on
+    service.
 
-    Under goodwill demand and plan depend on each other: plan and replay take turns from a pessimistic (no orders) and an optimistic (all served) start, at most ten times, and the best
+    Under goodwill demand and plan depend on each other: plan and replay take turns from a
+    pessimistic (no orders) and an optimistic (all served) start, at most ten times, and the best
     replay is kept: a strong reference, not a bound.
     """
     net, periods, b = scenario.network, scenario.periods, len(seeds)

@@ -26,8 +26,10 @@ class Simulation:
     seeds
         one an episode; the same seed gives every controller the same customers
     draws
-        ``"stream"``: each episode draws its Poisson numbers one by one from its own generator, as the published environment does, number for number. ``"quantile"``: the demand of a
-        period is the Poisson quantile of one uniform number, drawn before: all episodes at once, and under goodwill, where the mean depends on the controller, still the same fortune
+        ``"stream"``: each episode draws its Poisson numbers one by one from its own generator, as
+        the published environment does, number for number. ``"quantile"``: the demand of a period is
+        the Poisson quantile of one uniform number, drawn before: all episodes at once, and under
+        goodwill, where the mean depends on the controller, still the same fortune
 
     Attributes
     ----------
@@ -36,7 +38,8 @@ class Simulation:
     stock, unmet, goodwill
         (B, n), (B, M), (B,): on hand, not served at the end of the last period, factor of the mean
     demand, sold, requested, filled, left
-        (T, B, M), (T, B, M), (T, B, E), (T, B, E), (T, B, n): what customers wanted and got, what was ordered and sent, stock at the end of each period
+        (T, B, M), (T, B, M), (T, B, E), (T, B, E), (T, B, n): what customers wanted and got, what
+        was ordered and sent, stock at the end of each period
     """
 
     def __init__(self, scenario: Scenario, seeds: Sequence[int], draws: Draws = "stream") -> None:
@@ -175,7 +178,9 @@ class Simulation:
         )
 
     def observation(self) -> Float:
-        """(B, d): last demand, unmet, stock, arrivals an edge (this period first), period, goodwill: the published layout."""
+        """(B, d): last demand, unmet, stock, arrivals an edge (this period first), period,
+        goodwill: the published layout.
+        """
         net, t = self.scenario.network, self.t
         last = self.demand[t - 1] if t else np.zeros_like(self.unmet)
         slots = [
@@ -202,9 +207,12 @@ KPIS = ("profit", "fill rate", "service level", "bullwhip", "inventory", "unmet"
 
 
 class Stream:
-    """Poisson numbers of many generators at once, each the very ones that ``numpy.random.default_rng(seed).poisson`` would give one by one: their uniform numbers are drawn ahead.
+    """Poisson numbers of many generators at once, each the very ones that
+    ``numpy.random.default_rng(seed).poisson`` would give one by one: their uniform numbers are
+    drawn ahead.
 
-    Methods: multiplication below a mean of 10, else transformed rejection (PTRS; Hoermann 1993), as numpy's.
+    Methods: multiplication below a mean of 10, else transformed rejection (PTRS; Hoermann 1993), as
+    numpy's.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -314,7 +322,8 @@ def quantile(u: Float, mean: Float) -> Float:
 class View:
     """What a controller may see of B episodes, by its information contract.
 
-    ``blind`` sees the past and the present, ``informed`` also the mean that the simulator will use (at today's goodwill), ``clairvoyant`` the customers of the whole episode.
+    ``blind`` sees the past and the present, ``informed`` also the mean that the simulator will use
+    (at today's goodwill), ``clairvoyant`` the customers of the whole episode.
     """
 
     def __init__(self, simulation: Simulation, information: Information) -> None:
@@ -369,8 +378,10 @@ class Episodes:
     Attributes
     ----------
     kpis
-        ``profit``; ``fill rate``: sold over demanded, at most 1; ``service level``: share of periods in which all were served; ``bullwhip``: variance of orders over variance of demand;
-        ``inventory``: mean stock a node; ``unmet``: summed over periods; and the parts of profit: revenue - procurement - holding - operating - penalty - fixed
+        ``profit``; ``fill rate``: sold over demanded, at most 1; ``service level``: share of
+        periods in which all were served; ``bullwhip``: variance of orders over variance of demand;
+        ``inventory``: mean stock a node; ``unmet``: summed over periods; and the parts of profit:
+        revenue - procurement - holding - operating - penalty - fixed
     """
 
     scenario: Scenario

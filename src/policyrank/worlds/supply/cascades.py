@@ -21,7 +21,8 @@ def cascade(
     runs: int = 50_000,
     seed: int = 0,
 ) -> NDArray[np.bool_]:
-    """Independent cascade: (runs, n), which nodes end up failed. Failure spreads along edges from source to target.
+    """Independent cascade: (runs, n), which nodes end up failed. Failure spreads along edges from
+    source to target.
 
     Parameters
     ----------
@@ -30,7 +31,8 @@ def cascade(
     transmit
         a failed source takes its target with it with probability transmit x J
     sweeps
-        False: each edge has one chance. True: as published, again in each sweep, until a sweep changes nothing (which favours long sweeps)
+        False: each edge has one chance. True: as published, again in each sweep, until a sweep
+        changes nothing (which favours long sweeps)
     """
     n = len(network)
     initial = np.full(n, 0.05 if isinstance(start, Mapping) else float(start))
@@ -65,7 +67,9 @@ def tiered(
     shocks: float = 0.02,
     convention: Literal["stable", "paper"] = "stable",
 ) -> SupplyNetwork:
-    """A random four-tier network of any size: each node buys from one or two near ones of the tier above; fields .1 to .25 by tier, couplings in [.2, .9], a share of nodes shocked."""
+    """A random four-tier network of any size: each node buys from one or two near ones of the tier
+    above; fields .1 to .25 by tier, couplings in [.2, .9], a share of nodes shocked.
+    """
     if n < 8:
         raise EvidenceError(f"n={n}: at least 8 nodes in four tiers.")
     rng = np.random.default_rng(seed)

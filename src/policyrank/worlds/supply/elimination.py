@@ -1,6 +1,8 @@
-"""Sums, minima and counts over 2^n states by variable elimination along a tree decomposition (binary variables).
+"""Sums, minima and counts over 2^n states by variable elimination along a tree decomposition
+(binary variables).
 
-A factor is a scope (variables) and a table (2, ..., 2[, extra]); what "times" and "sum over a variable" mean is the algebra's: logarithms of sums, lowest levels, polynomials.
+A factor is a scope (variables) and a table (2, ..., 2[, extra]); what "times" and "sum over a
+variable" mean is the algebra's: logarithms of sums, lowest levels, polynomials.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class Lowest:
 
 
 class Polynomial:
-    """Tables hold weights of 0, 1, 2, ... in a last axis. ``log_scale`` gathers the logarithm of what is divided out to stay within floating point."""
+    """Tables hold weights of 0, 1, 2, ... in a last axis. ``log_scale`` gathers the logarithm of
+    what is divided out to stay within floating point.
+    """
 
     def __init__(self) -> None:
         self.log_scale = 0.0
@@ -85,7 +89,8 @@ class Polynomial:
 
 
 def elimination_order(n: int, scopes: Iterable[Sequence[int]]) -> tuple[list[int], int]:
-    """Min-fill order of n variables, and the width of its tree decomposition (the largest table has width + 1 variables).
+    """Min-fill order of n variables, and the width of its tree decomposition (the largest table has
+    width + 1 variables).
 
     Raises
     ------
@@ -165,7 +170,9 @@ def eliminate(factors: Sequence[Factor], order: Sequence[int], algebra: Algebra)
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
-    """Joint probabilities of the variables that meet in a bucket, and the log of the sum over all states."""
+    """Joint probabilities of the variables that meet in a bucket, and the log of the sum over all
+    states.
+    """
 
     log_total: float
     joint: dict[int, Factor]

@@ -83,10 +83,12 @@ class Intervention:
 def first_order(
     network: SupplyNetwork, intervention: Intervention, temperature: float | None = None
 ) -> float:
-    """<dH> in the ground state, or at a temperature: the derivative of E0 or F by the operator's strength (Hellmann-Feynman).
+    """<dH> in the ground state, or at a temperature: the derivative of E0 or F by the operator's
+    strength (Hellmann-Feynman).
 
-    Without a second solution: <Z_i> and <Z_i Z_j> come from the present state, and <X_i> = -dF/d(x_i) by differences of it. At the ground state of a network whose nodes are classical <X> is 0, so
-    that operators of X alone are not seen: use ``"second order"`` or a temperature.
+    Without a second solution: <Z_i> and <Z_i Z_j> come from the present state, and <X_i> =
+    -dF/d(x_i) by differences of it. At the ground state of a network whose nodes are classical <X>
+    is 0, so that operators of X alone are not seen: use ``"second order"`` or a temperature.
     """
     cold = temperature is None
     scale = float(
@@ -115,7 +117,9 @@ def first_order(
 
 
 def second_order(network: SupplyNetwork, intervention: Intervention, step: float = 1e-2) -> float:
-    """<dH> + the second-order term, from E0 at strengths 0, +-step: E0(1) as a parabola would have it. Sees operators of X."""
+    """<dH> + the second-order term, from E0 at strengths 0, +-step: E0(1) as a parabola would have
+    it. Sees operators of X.
+    """
     low, mid, high = (intervention.apply(network, s).ground_energy for s in (-step, 0.0, step))
     return (high - low) / (2 * step) + (high - 2 * mid + low) / (2 * step**2)
 
@@ -134,8 +138,10 @@ def score(
     Parameters
     ----------
     by
-        ``"first order"``, ``"first order at T"``, ``"second order"``: of E0 or F, cheap. Exact changes: ``"ground energy"``, ``"free energy"``, ``"ground stress"``, ``"mean stress"`` (at T),
-        ``"tail"``: P(at least ``at_least`` of ``among`` are stressed). Energy that falls is not risk that falls: an operator that pulls towards stressed lowers E0 as well
+        ``"first order"``, ``"first order at T"``, ``"second order"``: of E0 or F, cheap. Exact
+        changes: ``"ground energy"``, ``"free energy"``, ``"ground stress"``, ``"mean stress"`` (at
+        T), ``"tail"``: P(at least ``at_least`` of ``among`` are stressed). Energy that falls is not
+        risk that falls: an operator that pulls towards stressed lowers E0 as well
     at_least
         None: half of ``among``
     """
@@ -174,7 +180,8 @@ def rank_interventions(
     Parameters
     ----------
     per_cost
-        rank by what a unit of cost brings; free interventions are ranked by the change itself and stand first where they help
+        rank by what a unit of cost brings; free interventions are ranked by the change itself and
+        stand first where they help
     """
     if not interventions:
         raise EvidenceError("no interventions to rank.")
@@ -197,7 +204,9 @@ def rank_interventions(
 
 
 def perturbed(network: SupplyNetwork, spread: float, seed: int) -> SupplyNetwork:
-    """Fields, couplings and shocks each times a log-normal number of this relative spread: weights that are guessed are not known."""
+    """Fields, couplings and shocks each times a log-normal number of this relative spread: weights
+    that are guessed are not known.
+    """
     if not spread >= 0:
         raise EvidenceError(f"spread={spread}: it is at least 0.")
     rng = np.random.default_rng(seed)
@@ -219,7 +228,9 @@ def evidence(
     report: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Scores:
-    """Interventions on networks whose weights are uncertain: networks (states of the world) are tasks, drawn weights replicates, the same for every intervention; lower is better."""
+    """Interventions on networks whose weights are uncertain: networks (states of the world) are
+    tasks, drawn weights replicates, the same for every intervention; lower is better.
+    """
     if not networks or not interventions:
         raise EvidenceError("name at least one network and one intervention.")
     rows = []

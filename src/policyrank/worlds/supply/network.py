@@ -1,4 +1,6 @@
-"""Risk on a correlated network: an Ising model of stressed and stable nodes, some in a transverse field, solved exactly."""
+"""Risk on a correlated network: an Ising model of stressed and stable nodes, some in a transverse
+field, solved exactly.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ LARGEST_CORE = 10
 
 @dataclass(frozen=True, eq=False)
 class SupplyNetwork:
-    """H = sum_i field_i Z_i - sum_(i,j) J_ij Z_i Z_j - sum_k shock_k X_k, with Z = +1 for stable and -1 for stressed.
+    """H = sum_i field_i Z_i - sum_(i,j) J_ij Z_i Z_j - sum_k shock_k X_k, with Z = +1 for stable
+    and -1 for stressed.
 
     Attributes
     ----------
@@ -69,12 +72,14 @@ class SupplyNetwork:
         shock
             name -> strength of the transverse field
         convention
-            ``"stable"``: -h Z, a node at rest prefers stable. ``"paper"``: +h Z as printed, every node prefers stressed
+            ``"stable"``: -h Z, a node at rest prefers stable. ``"paper"``: +h Z as printed, every
+            node prefers stressed
 
         Raises
         ------
         EvidenceError
-            For unknown nodes, an edge from a node to itself, numbers that are not finite, an empty or disconnected network.
+            For unknown nodes, an edge from a node to itself, numbers that are not finite, an empty
+            or disconnected network.
         """
         if convention not in ("stable", "paper"):
             raise EvidenceError(f"convention={convention!r}: use stable or paper.")
@@ -144,7 +149,8 @@ class SupplyNetwork:
             z @ self.field - (z[..., self.edges[:, 0]] * z[..., self.edges[:, 1]]) @ self.coupling
         )
 
-    # H commutes with Z of every node without shock: given those, each connected group of shocked nodes ("core") is a small quantum system of its own.
+    # H commutes with Z of every node without shock: given those, each connected group of shocked
+    # nodes ("core") is a small quantum system of its own.
 
     @cached_property
     def cores(self) -> tuple[tuple[int, ...], ...]:
@@ -174,7 +180,9 @@ class SupplyNetwork:
         return near
 
     def _core(self, core: tuple[int, ...]) -> tuple[tuple[int, ...], Float, NDArray[np.int64]]:
-        """Classical neighbours; distinct field vectors (u, k) that their states cause; which one each state causes (2, ..., 2)."""
+        """Classical neighbours; distinct field vectors (u, k) that their states cause; which one
+        each state causes (2, ..., 2).
+        """
         edge = sorted({y for x in core for y in self._near[x]} - set(core))
         states = (
             np.indices((2,) * len(edge)).reshape(len(edge), -1).T
@@ -189,7 +197,9 @@ class SupplyNetwork:
         return tuple(edge), rows, which.reshape((2,) * len(edge))
 
     def _spectra(self, core: tuple[int, ...], fields: Float) -> tuple[Float, Float]:
-        """Energies (u, 2^k) and weights |<z|level>|^2 (u, 2^k states, 2^k levels) of a core in each field."""
+        """Energies (u, 2^k) and weights |<z|level>|^2 (u, 2^k states, 2^k levels) of a core in each
+        field.
+        """
         k = len(core)
         z = 1.0 - 2.0 * np.indices((2,) * k).reshape(k, -1)
         inner = np.array([[self._near[a].get(b, 0.0) for b in core] for a in core])
@@ -314,7 +324,9 @@ class SupplyNetwork:
         )
 
     def ground_stress(self) -> Float:
-        """(n,) P(node is stressed) in the ground state, a mean over it where it is degenerate: the limit of low temperature."""
+        """(n,) P(node is stressed) in the ground state, a mean over it where it is degenerate: the
+        limit of low temperature.
+        """
         scale = float(
             np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum()
         )
@@ -340,7 +352,9 @@ class SupplyNetwork:
         )
 
     def given(self, states: Mapping[Hashable, int]) -> SupplyNetwork:
-        """The network in which some nodes are known to be stressed (1) or stable (0): held there by a field that outweighs all else."""
+        """The network in which some nodes are known to be stressed (1) or stable (0): held there by
+        a field that outweighs all else.
+        """
         hold = 4.0 * (
             np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum() + 1.0
         )
@@ -353,7 +367,9 @@ class SupplyNetwork:
         return replace(self, field=field, shock=shock)
 
     def failures(self, temperature: float, among: Iterable[Hashable] | None = None) -> Float:
-        """P(k nodes are stressed), k = 0, 1, ..., among some nodes (None: all), to relative precision."""
+        """P(k nodes are stressed), k = 0, 1, ..., among some nodes (None: all), to relative
+        precision.
+        """
         chosen = set(range(len(self))) if among is None else {self.number(x) for x in among}
         counted = [
             Factor((i,), np.eye(2)) if i in chosen else Factor((i,), np.ones((2, 1)))
@@ -372,9 +388,11 @@ class SupplyNetwork:
         return float(self.failures(temperature, among)[at_least:].sum())
 
     def energies(self, step: float = 0.05) -> tuple[Float, Float]:
-        """Density of states: energies on a grid, and the logarithm of how many of the 2^n levels lie at each (-inf: none).
+        """Density of states: energies on a grid, and the logarithm of how many of the 2^n levels
+        lie at each (-inf: none).
 
-        Exact where all energies are multiples of ``step``; otherwise each field, coupling and core level is rounded to it, so that a level is off by at most half a step for each of those.
+        Exact where all energies are multiples of ``step``; otherwise each field, coupling and core
+        level is rounded to it, so that a level is off by at most half a step for each of those.
         """
         if step <= 0:
             raise EvidenceError(f"step={step}: it is positive.")
@@ -413,7 +431,9 @@ def tail_probability(energies: Float, log_density: Float, temperature: float, cu
 
 
 def independent(stress: Float) -> Float:
-    """P(k stressed) if nodes were independent with these probabilities (Poisson binomial): what marginals alone would say."""
+    """P(k stressed) if nodes were independent with these probabilities (Poisson binomial): what
+    marginals alone would say.
+    """
     found = np.ones(1)
     for p in stress:
         found = np.convolve(found, [1 - p, p])

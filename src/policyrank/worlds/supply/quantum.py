@@ -1,4 +1,6 @@
-"""The published quantum pipeline on qiskit, always beside the exact answer: VQE, ADAPT-VQE, screening of interventions, density of states by phase estimation; needs the extra ``quantum``."""
+"""The published quantum pipeline on qiskit, always beside the exact answer: VQE, ADAPT-VQE,
+screening of interventions, density of states by phase estimation; needs the extra ``quantum``.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def operator(network: SupplyNetwork, intervention: Intervention) -> SparsePauliO
 
 
 def layered(n: int, depth: int) -> QuantumCircuit:
-    """Hardware-efficient ansatz: depth + 1 layers of RY on every qubit, between them CNOT(q, q + 1) for even q, then for odd q; n (depth + 1) parameters."""
+    """Hardware-efficient ansatz: depth + 1 layers of RY on every qubit, between them CNOT(q, q + 1)
+    for even q, then for odd q; n (depth + 1) parameters.
+    """
     theta = ParameterVector("theta", n * (depth + 1))
     circuit = QuantumCircuit(n)
     for layer in range(depth + 1):
@@ -165,7 +169,8 @@ def vqe(
     Parameters
     ----------
     optimizer
-        ``"COBYLA"`` as published (rhobeg .5), or ``"L-BFGS-B"`` on exact gradients by parameter shifts
+        ``"COBYLA"`` as published (rhobeg .5), or ``"L-BFGS-B"`` on exact gradients by parameter
+        shifts
     restarts
         from angles uniform in (-pi, pi); the best is kept
     estimator
@@ -206,9 +211,11 @@ def adapt_vqe(
     estimator: Any = None,
     report: Callable[[str], None] | None = None,
 ) -> Variational:
-    """ADAPT-VQE: the ansatz grows by the operator of the pool with the largest gradient |<[H, A]>|, all angles are optimised anew.
+    """ADAPT-VQE: the ansatz grows by the operator of the pool with the largest gradient |<[H, A]>|,
+    all angles are optimised anew.
 
-    The pool is Y_i, and Y_i Z_j of coupled nodes in both orders; the start is the better of all stable and all stressed.
+    The pool is Y_i, and Y_i Z_j of coupled nodes in both orders; the start is the better of all
+    stable and all stressed.
 
     Parameters
     ----------
@@ -271,7 +278,8 @@ def screen(
 ) -> Float:
     """Published scores of interventions in a state, (k,).
 
-    ``"difference"``: |E(H + step dH) - E(H - step dH)| / (2 step) in the fixed state, the published code; it equals ``"expectation"``, |<dH>|. ``"commutator"``: |<[H, dH]>|, the printed equation,
+    ``"difference"``: |E(H + step dH) - E(H - step dH)| / (2 step) in the fixed state, the published
+    code; it equals ``"expectation"``, |<dH>|. ``"commutator"``: |<[H, dH]>|, the printed equation,
     which is 0 in every eigenstate of H and so ranks nothing there.
     """
     psi, h = Statevector(state), hamiltonian(network)
@@ -298,14 +306,17 @@ def phase_estimation(
     t_max: float = 15.0,
     slices: int = 1,
 ) -> tuple[Float, Float]:
-    """DOS-QPE: |FFT(A(t) hann(t))| of A(t) = <psi| exp(-iHt) |psi>, by first-order Trotter steps: (steps,) energies ascending, (steps,) density that sums to 1.
+    """DOS-QPE: |FFT(A(t) hann(t))| of A(t) = <psi| exp(-iHt) |psi>, by first-order Trotter steps:
+    (steps,) energies ascending, (steps,) density that sums to 1.
 
     Parameters
     ----------
     start
-        circuit that makes psi; None: the uniform superposition, which meets every level. From the ground state only that one level is seen
+        circuit that makes psi; None: the uniform superposition, which meets every level. From the
+        ground state only that one level is seen
     steps, t_max
-        times; energies are known up to multiples of 2 pi (steps - 1) / t_max, so a spectrum that is wider folds onto itself
+        times; energies are known up to multiples of 2 pi (steps - 1) / t_max, so a spectrum that is
+        wider folds onto itself
     slices
         Trotter steps for each time step
     """
