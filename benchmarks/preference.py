@@ -201,7 +201,10 @@ def main() -> None:
     )
     lines += [
         "",
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}; {versions}.",
+        (
+            f"{platform.machine()}, {torch.get_num_threads()} threads, Python"
+            f" {platform.python_version()}; {versions}."
+        ),
         "",
     ]
     print(text := "\n".join(lines))

@@ -184,7 +184,10 @@ def main() -> None:
     lines = [
         "# Benchmarks",
         "",
-        "Made by `make bench` in one run: the peers and policyrank side by side on the same machine and file.",
+        (
+            "Made by `make bench` in one run: the peers and policyrank side by side on the same"
+            " machine and file."
+        ),
         "",
     ]
 
@@ -334,7 +337,10 @@ def main() -> None:
         "",
         "## Where",
         "",
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {versions}.",
+        (
+            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()};"
+            f" {versions}."
+        ),
     ):
         tell(line)
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

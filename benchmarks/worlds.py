@@ -39,7 +39,10 @@ def inventories() -> list[str]:
     from policyrank.worlds.inventory.environments import InventoryVectorEnv
 
     lines = [
-        "| network, goodwill | gym-invmgmt | one number at a time (`stream`) | `quantile` | times faster |",
+        (
+            "| network, goodwill | gym-invmgmt | one number at a time (`stream`) | `quantile` |"
+            " times faster |"
+        ),
         "| :-- | --: | --: | --: | --: |",
     ]
     for network, goodwill in (("serial", False), ("serial", True), ("base", False), ("base", True)):
@@ -71,12 +74,16 @@ def inventories() -> list[str]:
             ours.append(best(all_at_once) / 30 / 4096)
         name = network + (", goodwill" if goodwill else "")
         lines.append(
-            f"| {name} | {1e6 * reference:.0f} µs | {1e6 * ours[0]:.2f} µs | {1e6 * ours[1]:.2f} µs | {reference / ours[0]:.0f}, {reference / ours[1]:.0f} |"
+            f"| {name} | {1e6 * reference:.0f} µs | {1e6 * ours[0]:.2f} µs | {1e6 * ours[1]:.2f} µs"
+            f" | {reference / ours[0]:.0f}, {reference / ours[1]:.0f} |"
         )
     return [
         "## Inventory",
         "",
-        "Seconds a step of an episode; ours steps 4,096 episodes together, resets and observations included.",
+        (
+            "Seconds a step of an episode; ours steps 4,096 episodes together, resets and"
+            " observations included."
+        ),
         "",
         *lines,
     ]
@@ -148,17 +155,25 @@ def networks(image: Path) -> list[str]:
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(image, facecolor="white")
     lines = [
-        "| nodes | width | all answers, exact | dense diagonalisation | one energy of a VQE circuit, depth 3 |",
+        (
+            "| nodes | width | all answers, exact | dense diagonalisation | one energy of a VQE"
+            " circuit, depth 3 |"
+        ),
         "| --: | --: | --: | --: | --: |",
     ]
     lines += [
-        f"| {n:,} | {w} | {t:.3f} s | {f'{dense[n]:.2f} s' if n in dense else ''} | {f'{circuit[n]:.3f} s' if n in circuit else ''} |"
+        f"| {n:,} | {w} | {t:.3f} s | {f'{dense[n]:.2f} s' if n in dense else ''} |"
+        f" {f'{circuit[n]:.3f} s' if n in circuit else ''} |"
         for n, (t, w) in exact.items()
     ]
     return [
         "## Supply chain",
         "",
-        "Random four-tier networks, T = 1; all answers: every node's stress, the distribution of the number of stressed nodes, ground energy and gap. A VQE takes thousands of energies for one of them.",
+        (
+            "Random four-tier networks, T = 1; all answers: every node's stress, the distribution"
+            " of the number of stressed nodes, ground energy and gap. A VQE takes thousands of"
+            " energies for one of them."
+        ),
         "",
         *lines,
         "",
@@ -207,7 +222,8 @@ def exposures() -> list[str]:
     for name, policy in exposure.POLICIES.items():
         exposure.simulate(world, people, policy, steps=2)
         lines.append(
-            f"| {name} | {best(lambda p=policy: exposure.simulate(world, people, p, steps=100), 2):.1f} |"
+            f"| {name} |"
+            f" {best(lambda p=policy: exposure.simulate(world, people, p, steps=100), 2):.1f} |"
         )
     return [
         "## Exposure",
@@ -249,7 +265,10 @@ def effects() -> list[str]:
         "| job | seconds |",
         "| :-- | --: |",
         f"| values of 100 policies on 100,000 logged rows, five folds, rank sets | {ours:.2f} |",
-        f"| econml LinearDRLearner, one average effect on the same rows, five folds (fits propensities too) | {theirs:.2f} |",
+        (
+            "| econml LinearDRLearner, one average effect on the same rows, five folds (fits"
+            f" propensities too) | {theirs:.2f} |"
+        ),
         f"| AUTOC of 20 estimates on 5,000 rows, 1,000 resamples | {ranked:.2f} |",
     ]
 
@@ -268,7 +287,10 @@ def main() -> None:
     text = [
         "# Worlds: speed",
         "",
-        "`python benchmarks/worlds.py --out docs/benchmarks-worlds.md` (part of `make bench`), best of a few runs, two cores.",
+        (
+            "`python benchmarks/worlds.py --out docs/benchmarks-worlds.md` (part of `make bench`),"
+            " best of a few runs, two cores."
+        ),
         "",
     ]
     for part in (inventories, lambda: networks(image), matchings, exposures, effects):

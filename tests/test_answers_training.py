@@ -298,7 +298,10 @@ def test_measures_of_programs():
 
 
 def test_problems_of_every_kind():
-    check = "def check(candidate):\n    x = 1\n    assert candidate(x) == 2\n    for i in range(2):\n        assert candidate(i) == i + 1\n"
+    check = (
+        "def check(candidate):\n    x = 1\n    assert candidate(x) == 2\n    for i in range(2):\n  "
+        "      assert candidate(i) == i + 1\n"
+    )
     rows = [
         {"prompt": "p", "tests": ["assert f() == 1"]},
         {"text": "q", "test_list": ["assert g()"], "task_id": 7},
@@ -361,7 +364,10 @@ def test_self_training_learns_from_what_fooled_it(tmp_path):
 
 
 def test_examples_of_a_text():
-    text = 'def f(x):\n    """Adds. f(1) ➞ 2\n    For f([1, 2]) == [2, 3].\n    >>> f(3)\n    4\n    >>> g(1)\n    1\n    f(x) = y\n    """'
+    text = (
+        'def f(x):\n    """Adds. f(1) ➞ 2\n    For f([1, 2]) == [2, 3].\n    >>> f(3)\n    4\n   '
+        ' >>> g(1)\n    1\n    f(x) = y\n    """'
+    )
     assert docstring_examples(text, "f") == [("f(1)", "2"), ("f([1, 2])", "[2, 3]"), ("f(3)", "4")]
 
 

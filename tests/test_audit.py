@@ -100,9 +100,12 @@ def test_connection_of_the_card():
         a, b = np.array(pairs).T
         data = simulate_battles(theta, a, b, seed=rng)
         board = pr.bradley_terry(data, interval="none")
-        return kendall_tau(
-            theta, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(10)]
-        ), data
+        return (
+            kendall_tau(
+                theta, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(10)]
+            ),
+            data,
+        )
 
     apart, joined = (
         np.mean([tau([], s)[0] for s in range(20)]),

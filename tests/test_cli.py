@@ -199,11 +199,13 @@ def test_evaluate(tmp_path):
         == "strong"
     )
     (tmp_path / "players.py").write_text(
-        "def play(a, b, task, seed):\n    return float(a() > b())\ndef one():\n    return 1\ndef two():\n    return 2\n"
+        "def play(a, b, task, seed):\n    return float(a() > b())\ndef one():\n    return 1\ndef"
+        " two():\n    return 2\n"
     )
     toml = tmp_path / "spec.toml"
     toml.write_text(
-        'tasks = ["t"]\nplay = "players:play"\n[policies]\none = "players:one"\ntwo = "players:two"\n'
+        'tasks = ["t"]\nplay = "players:play"\n[policies]\none = "players:one"\ntwo ='
+        ' "players:two"\n'
     )
     done = run("evaluate", toml, "--stop", "best", "--budget", "500", "--workers", "0")
     assert "two is the best" in done.stderr
@@ -298,8 +300,9 @@ def test_names_that_look_like_trouble(tmp_path):
 
 def test_import_is_quick_and_light():
     code = (
-        "import time, sys; t = time.perf_counter(); import policyrank; s = time.perf_counter() - t;"
-        "print(s, [m for m in ('torch', 'transformers', 'gymnasium', 'numba', 'matplotlib', 'polars') if m in sys.modules])"
+        "import time, sys; t = time.perf_counter(); import policyrank; s = time.perf_counter() -"
+        " t;print(s, [m for m in ('torch', 'transformers', 'gymnasium', 'numba', 'matplotlib',"
+        " 'polars') if m in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -307,7 +310,10 @@ def test_import_is_quick_and_light():
     seconds, modules = out.split(" ", 1)
     assert float(seconds) < 0.5
     assert modules.strip() == "[]"
-    code = "import sys, policyrank as pr; pr.rank({'a': ['x', 'y'], 'b': ['y', 'x'], 'outcome': [1, 0.5]}); print('numba' in sys.modules or 'torch' in sys.modules)"
+    code = (
+        "import sys, policyrank as pr; pr.rank({'a': ['x', 'y'], 'b': ['y', 'x'], 'outcome': [1,"
+        " 0.5]}); print('numba' in sys.modules or 'torch' in sys.modules)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

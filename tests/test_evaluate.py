@@ -195,7 +195,8 @@ def rows(path):
             tuple(r)
             for r in db.execute(
                 sa.text(
-                    "select policy, opponent, task, replicate, proposal, value, seed from policyrank_results order by id"
+                    "select policy, opponent, task, replicate, proposal, value, seed from"
+                    " policyrank_results order by id"
                 )
             )
         ]

@@ -223,8 +223,9 @@ def test_ten_million_rows_are_counted_in_little_memory(tmp_path):
         }
     ).write_parquet(tmp_path / "big.parquet")
     code = (
-        "import re, sys; from policyrank.evidence import read_comparisons; c = read_comparisons(sys.argv[1], counted=True, keep=());"
-        "print(c.total, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read()).group(1))"
+        "import re, sys; from policyrank.evidence import read_comparisons; c ="
+        " read_comparisons(sys.argv[1], counted=True, keep=());print(c.total,"
+        " re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read()).group(1))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "big.parquet")],

@@ -278,7 +278,8 @@ def test_plans_with_fixed_costs_print_nothing(capfd):
 def test_networks_are_read_from_files(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
-        '[nodes.shop]\nstock = 40\nholding = 0.05\n[[edges]]\nfrom = "raw"\nto = "shop"\nlead = 1\nprice = 1\n[[edges]]\nfrom = "shop"\nto = "town"\nprice = 3\nbacklog = 0.5\n'
+        '[nodes.shop]\nstock = 40\nholding = 0.05\n[[edges]]\nfrom = "raw"\nto = "shop"\nlead ='
+        ' 1\nprice = 1\n[[edges]]\nfrom = "shop"\nto = "town"\nprice = 3\nbacklog = 0.5\n'
     )
     scenario = inv.scenario(str(path), base=5)
     assert scenario.name == "mine, stationary, backlog"

@@ -37,8 +37,10 @@ def rows(text, **options):
         "Model A;Model B;Winner\nx;y;x\ny;x;y\nx;y;tie\nx;y;TIE\n",
         "home\taway\tresult\nx\ty\twin\ny\tx\t3-1\nx\ty\tdraw\nx\ty\t2:2\n",
         "a,b,wins,losses,ties\nx,y,1,1,2\n",
-        '{"model_a":"x","model_b":"y","winner":"model_a"}\n{"model_a":"y","model_b":"x","winner":"model_a"}\n'
-        '{"model_a":"x","model_b":"y","winner":"tie"}\n{"model_a":"x","model_b":"y","winner":"both_bad"}\n',
+        (
+            '{"model_a":"x","model_b":"y","winner":"model_a"}\n{"model_a":"y","model_b":"x","winner":"model_a"}\n'
+            '{"model_a":"x","model_b":"y","winner":"tie"}\n{"model_a":"x","model_b":"y","winner":"both_bad"}\n'
+        ),
         "\ufeffmodel_a,model_b,winner\nx,y,model_a\nx,y,model_b\nx,y,tie\nx,y,tie\n",
     ],
 )
@@ -188,7 +190,8 @@ def test_ballots_in_all_their_forms(tmp_path):
     assert np.array_equal(read(lines).preferences(), prefs)
     preflib = tmp_path / "votes.toi"
     preflib.write_text(
-        "# ALTERNATIVE NAME 1: x\n# ALTERNATIVE NAME 2: y\n# ALTERNATIVE NAME 3: z\n3: 1,{2,3}\n1: 3,1\n"
+        "# ALTERNATIVE NAME 1: x\n# ALTERNATIVE NAME 2: y\n# ALTERNATIVE NAME 3: z\n3: 1,{2,3}\n1:"
+        " 3,1\n"
     )
     assert np.array_equal(read(preflib).preferences(), prefs)
     long = b"ballot,policy,rank,weight\n1,x,1,3\n1,y,2,3\n1,z,2,3\n2,z,1,1\n2,x,2,1\n"

@@ -46,7 +46,10 @@ def test_programs_run_and_say_how_they_ended():
         ),
         ("f = open('/tmp/x', 'wb')\nwhile True: f.write(b'x' * 100000)", "error", "OSError"),
         (
-            "import itertools\nfor i in itertools.count(): open(f'/tmp/{i}', 'wb').write(b'x' * 100000)",
+            (
+                "import itertools\nfor i in itertools.count(): open(f'/tmp/{i}', 'wb').write(b'x' *"
+                " 100000)"
+            ),
             "error",
             "OSError",
         ),
@@ -58,7 +61,11 @@ def test_programs_run_and_say_how_they_ended():
         ("x = [0] * 10**10", "memory", "MemoryError"),
         ("while True: print('x' * 1000)", "output", ""),
         (
-            "import ctypes; c = ctypes.CDLL(None); print(c.unshare(0x10000000), c.mount(b'none', b'/', None, 36, None)); raise SystemExit(c.mount(b'n', b'/', None, 36, None) + 2)",
+            (
+                "import ctypes; c = ctypes.CDLL(None); print(c.unshare(0x10000000),"
+                " c.mount(b'none', b'/', None, 36, None)); raise SystemExit(c.mount(b'n', b'/',"
+                " None, 36, None) + 2)"
+            ),
             "error",
             "",
         ),
@@ -119,7 +126,10 @@ def test_tests_one_by_one():
 
 
 def test_humaneval_checks_and_answers():
-    test = "METADATA = {}\ndef check(candidate):\n    x = 3\n    assert candidate(x) == 4\n    for k in range(3):\n        assert candidate(k) == k + 1\n"
+    test = (
+        "METADATA = {}\ndef check(candidate):\n    x = 3\n    assert candidate(x) == 4\n    for k"
+        " in range(3):\n        assert candidate(k) == k + 1\n"
+    )
     found = check_statements(test, "f")
     assert len(found) == 2
     assert run_tests("def f(x): return x + 1 if x < 3 else 0", found).errors[1] == ""

@@ -177,8 +177,10 @@ def test_command(tmp_path, command):
     write_qrels(QRELS, tmp_path / "qrels")
     config = tmp_path / "c.toml"
     config.write_text(
-        '[data]\nqueries = "q.tsv"\ndocuments = "d.jsonl"\ntrain = "qrels"\nvalidation = "qrels"\ntest = "qrels"\nfirst_stage = "dense"\n'
-        '[model]\nkind = "bi-encoder"\nlayers = 1\n[train]\nloss = "listnet"\nepochs = 2\nlists = 3\nlearning_rate = 1e-3\nmetric = "AP"\n'
+        '[data]\nqueries = "q.tsv"\ndocuments = "d.jsonl"\ntrain = "qrels"\nvalidation ='
+        ' "qrels"\ntest = "qrels"\nfirst_stage = "dense"\n[model]\nkind = "bi-encoder"\nlayers ='
+        ' 1\n[train]\nloss = "listnet"\nepochs = 2\nlists = 3\nlearning_rate = 1e-3\nmetric ='
+        ' "AP"\n'
     )
 
     code, said = command("train", "ranker", config, "--out", tmp_path / "mine")
@@ -221,7 +223,8 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
     for processes, lists in ((1, 4), (2, 2)):
         config = tmp_path / f"{processes}.toml"
         config.write_text(
-            f'[data]\ntrain = "d.txt"\nvalidation = "d.txt"\n[model]\nkind = "linear"\ndropout = 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\nlearning_rate = 0.01\n'
+            '[data]\ntrain = "d.txt"\nvalidation = "d.txt"\n[model]\nkind = "linear"\ndropout ='
+            f' 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\nlearning_rate = 0.01\n'
         )
         out = tmp_path / f"{processes}.pt"
         launch = (

@@ -154,8 +154,9 @@ def test_command(tmp_path, command):
     assert back.features == pytest.approx(data(0).features, rel=1e-4)
     config = tmp_path / "config.toml"
     config.write_text(
-        '[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest = "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n'
-        '[train]\nloss = "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n'
+        '[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest ='
+        ' "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n[train]\nloss ='
+        ' "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n'
     )
 
     code, said = command("train", "ranker", config, "--out", tmp_path / "ranker.pt")

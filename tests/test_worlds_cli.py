@@ -98,7 +98,8 @@ def test_supply(command, tmp_path):
     nodes.write_text("node,h\nmill,0.1\nplant,0.2\nshop,0.2\n")
     edges.write_text("source,target,J\nmill,plant,0.8\nplant,shop,0.5\n")
     plans.write_text(
-        '["credit"]\nz = {shop = -0.3}\n["second source"]\nzz = {"mill plant" = 0.5}\nx = {plant = -0.2}\ncost = 2\n'
+        '["credit"]\nz = {shop = -0.3}\n["second source"]\nzz = {"mill plant" = 0.5}\nx = {plant ='
+        " -0.2}\ncost = 2\n"
     )
     common = ("world", "supply", "--nodes", nodes, "--edges", edges, "--interventions", plans)
     code, said = command(*common, "--shock", "mill=0.6", "--failed", "plant", "--runs", 5, "--json")
@@ -220,7 +221,10 @@ def test_demo_inventory(command, tmp_path, monkeypatch):
     ],
 )
 def test_missing_extras_are_named(module, arguments, extra, tmp_path):
-    code = f"import sys; sys.modules[{module!r}] = None; sys.argv = ['policyrank', *{arguments!r}]; from policyrank.cli import main; main()"
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['policyrank', *{arguments!r}];"
+        " from policyrank.cli import main; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )

@@ -101,7 +101,8 @@ def check_connection(case: Case) -> Finding:
         return Finding(
             "connection",
             "concern",
-            f"{numbers['components']} groups of policies never meet: their ratings cannot be compared ({names(apart)} apart from the rest).",
+            f"{numbers['components']} groups of policies never meet: their ratings cannot be"
+            f" compared ({names(apart)} apart from the rest).",
             "counted",
             "Compare at least a few pairs across the groups, the strongest of each first.",
             numbers,
@@ -117,8 +118,9 @@ def check_connection(case: Case) -> Finding:
         return Finding(
             "connection",
             "concern",
-            f"Wins do not connect all policies ({numbers['tiers']} tiers; never lost: {names(found.undefeated) or 'none'}; never won: "
-            f"{names(found.winless) or 'none'}): how far the tiers are apart is not in the data.",
+            f"Wins do not connect all policies ({numbers['tiers']} tiers; never lost:"
+            f" {names(found.undefeated) or 'none'}; never won: {names(found.winless) or 'none'}):"
+            " how far the tiers are apart is not in the data.",
             "Ford's condition",
             "Compare neighbours of different tiers more often.",
             numbers,
@@ -128,7 +130,8 @@ def check_connection(case: Case) -> Finding:
     return Finding(
         "connection",
         verdict,
-        f"One group, strongly connected; {met.mean():.0%} of the pairs met. The least certain difference ({pair}) has a standard deviation of at least {sd:.0f} Elo points.",
+        f"One group, strongly connected; {met.mean():.0%} of the pairs met. The least certain"
+        f" difference ({pair}) has a standard deviation of at least {sd:.0f} Elo points.",
         "effective resistance of the comparison graph",
         "" if verdict == "fine" else f"Compare {pair}, or policies between them.",
         numbers,
@@ -157,7 +160,8 @@ def check_sampling(case: Case) -> Finding:
     }
     unequal = ratio > 5
     text = (
-        f"The most compared policy was seen {ratio:.1f} times as often as the least ({seen.max():,} and {seen.min():,}); Gini over {what} {numbers['gini']:.2f}. Most: "
+        f"The most compared policy was seen {ratio:.1f} times as often as the least ({seen.max():,}"
+        f" and {seen.min():,}); Gini over {what} {numbers['gini']:.2f}. Most: "
         + ", ".join(f"{labels[i]} {share[i]:.0%}" for i in top)
         + "."
     )
@@ -166,9 +170,12 @@ def check_sampling(case: Case) -> Finding:
         "concern" if unequal else "fine",
         text,
         "counted",
-        "Sample where the uncertainty is, and say so; give each policy a minimum. Policies seen more can be tuned to the judges."
-        if unequal
-        else "",
+        (
+            "Sample where the uncertainty is, and say so; give each policy a minimum. Policies seen"
+            " more can be tuned to the judges."
+            if unequal
+            else ""
+        ),
         numbers,
         tuple(case.evidence.policies[i] for i in np.argsort(seen)[:5]) if unequal else (),
     )
@@ -217,13 +224,18 @@ def check_retirement(case: Case, window: float = 0.2) -> Finding:
         moved = again.rating - old - (again.rating - old).mean()
         most = int(np.argmax(np.abs(moved)))
         numbers |= {"tau without them": tau, "largest move, Elo points": float(moved[most])}
-        effect = f" Without their comparisons the rest keep their order to a Kendall's tau of {tau:.2f}; {again.policies[most]} moves most, by {moved[most]:+.0f} points."
+        effect = (
+            f" Without their comparisons the rest keep their order to a Kendall's tau of {tau:.2f};"
+            f" {again.policies[most]} moves most, by {moved[most]:+.0f} points."
+        )
     return Finding(
         "retirement",
         "concern" if len(gone) > 0.1 * k else "note",
-        f"{len(gone)} of {k} policies were not compared in the last {window:.0%} of the time ({names(gone)}).{effect}",
+        f"{len(gone)} of {k} policies were not compared in the last {window:.0%} of the time"
+        f" ({names(gone)}).{effect}",
         "refitted",
-        "Publish removals and their reason; rate retired policies on a board of their own, since they keep ratings from an older mix of prompts.",
+        "Publish removals and their reason; rate retired policies on a board of their own, since"
+        " they keep ratings from an older mix of prompts.",
         numbers,
         gone,
     )
@@ -243,12 +255,16 @@ def check_best_of_n(case: Case) -> Finding:
     return Finding(
         "best of n",
         verdict,
-        f"{b.policies[0]} leads by {gap:.0f} Elo points with a standard error of {sd:.0f}: choosing the best of {shown} "
-        f"tested as often would explain {'a lead like this' if np.isfinite(n) else 'it'}.",
+        f"{b.policies[0]} leads by {gap:.0f} Elo points with a standard error of {sd:.0f}: choosing"
+        f" the best of {shown} tested as often would explain"
+        f" {'a lead like this' if np.isfinite(n) else 'it'}.",
         "expected maximum of normals",
-        "Ask how many variants were tested before this one was published; let a published policy receive fresh battles and drop those before publication."
-        if verdict == "note"
-        else "",
+        (
+            "Ask how many variants were tested before this one was published; let a published"
+            " policy receive fresh battles and drop those before publication."
+            if verdict == "note"
+            else ""
+        ),
         numbers,
         (b.policies[0],),
     )
@@ -298,11 +314,15 @@ def check_drift(case: Case) -> Finding:
     return Finding(
         "drift",
         "concern" if bad else "fine",
-        f"Ratings {'differ' if bad else 'do not differ detectably'} between the first and the second half of the time; {moved}.",
+        f"Ratings {'differ' if bad else 'do not differ detectably'} between the first and the"
+        f" second half of the time; {moved}.",
         f"Wald test, p = {p:.2g}",
-        "Rate by period, or weigh recent comparisons more; look for a change of prompts, judges or the policies themselves."
-        if bad
-        else "",
+        (
+            "Rate by period, or weigh recent comparisons more; look for a change of prompts, judges"
+            " or the policies themselves."
+            if bad
+            else ""
+        ),
         numbers,
         (shared[most],) if bad else (),
     )
@@ -368,14 +388,25 @@ def check_raters(case: Case) -> Finding:
             {"rater": r, "policy": q, "z": z, "comparisons": n} for r, q, z, n in flagged[:20]
         ],
     }
-    text = f"{len(raters)} raters; the busiest gave {votes[largest] / votes.sum():.0%} of the comparisons. Intervals that take them as independent are {'too narrow' if design > 1.5 else 'about right'} (variance x {design:.1f} when summed by rater)."
+    text = (
+        f"{len(raters)} raters; the busiest gave {votes[largest] / votes.sum():.0%} of the"
+        " comparisons. Intervals that take them as independent are"
+        f" {'too narrow' if design > 1.5 else 'about right'} (variance x {design:.1f} when summed"
+        " by rater)."
+    )
     if flagged:
         r, q, zz, n = flagged[0]
-        text += f" {len(flagged)} rater-policy pairs stand out, first {r}, who {'favours' if zz > 0 else 'disfavours'} {q} in {n} comparisons (z = {zz:.1f})."
+        text += (
+            f" {len(flagged)} rater-policy pairs stand out, first {r}, who"
+            f" {'favours' if zz > 0 else 'disfavours'} {q} in {n} comparisons (z = {zz:.1f})."
+        )
         together = Counter((q, z > 0) for _, q, z, _ in flagged)
         (policy, favoured), many = together.most_common(1)[0]
         if many > 1:
-            text += f" {many} of them push {policy} {'up' if favoured else 'down'}: they may be coordinated."
+            text += (
+                f" {many} of them push {policy} {'up' if favoured else 'down'}: they may be"
+                " coordinated."
+            )
             numbers["pushing together"] = {"policy": policy, "up": bool(favoured), "raters": many}
     verdict: Verdict = (
         "concern"
@@ -391,7 +422,8 @@ def check_raters(case: Case) -> Finding:
         "raters",
         verdict,
         text,
-        "sandwich with and without clusters; Hoeffding's bound on each rater's residuals, Bonferroni",
+        "sandwich with and without clusters; Hoeffding's bound on each rater's residuals,"
+        " Bonferroni",
         remedy,
         numbers,
         tuple(dict.fromkeys(f[1] for f in flagged[:5])),
@@ -425,7 +457,8 @@ def check_order(case: Case) -> Finding:
     return Finding(
         "order",
         "concern" if bad else "fine",
-        f"Being listed first is worth {b * ELO:+.0f} Elo points (standard error {se * ELO:.0f}); corrected for it, the order agrees to a Kendall's tau of {tau:.2f}.",
+        f"Being listed first is worth {b * ELO:+.0f} Elo points (standard error {se * ELO:.0f});"
+        f" corrected for it, the order agrees to a Kendall's tau of {tau:.2f}.",
         f"Bradley-Terry with an order effect, p = {p:.2g}",
         "Fit it along (--order-effect), and show each pair in both orders." if bad else "",
         numbers,
@@ -461,9 +494,11 @@ def check_duplicates(case: Case) -> Finding:
         "concern" if bad else "note" if repeated else "fine",
         text,
         "counted",
-        "Remove rows that were logged twice; count votes of one rater on one pair once."
-        if bad or again > 0.01 * frame.height
-        else "",
+        (
+            "Remove rows that were logged twice; count votes of one rater on one pair once."
+            if bad or again > 0.01 * frame.height
+            else ""
+        ),
         numbers,
     )
 
@@ -485,11 +520,14 @@ def check_near_ties(case: Case) -> Finding:
     return Finding(
         "near ties",
         verdict,
-        f"{told} of {n - 1} neighbours can be told apart; {len(top)} {'policies' if len(top) > 1 else 'policy'} may be the best ({names(top)}).",
+        f"{told} of {n - 1} neighbours can be told apart; {len(top)}"
+        f" {'policies' if len(top) > 1 else 'policy'} may be the best ({names(top)}).",
         f"simultaneous rank sets at {case.level:.0%}",
-        "Publish rank sets or tiers instead of places; compare the candidates for the top more."
-        if verdict != "fine"
-        else "",
+        (
+            "Publish rank sets or tiers instead of places; compare the candidates for the top more."
+            if verdict != "fine"
+            else ""
+        ),
         numbers,
         top,
     )
@@ -503,7 +541,8 @@ def check_fewest(case: Case) -> Finding:
         return Finding(
             "few battles",
             "fine",
-            f"No removal of up to half of the comparisons was found that takes {leader} from the top.",
+            f"No removal of up to half of the comparisons was found that takes {leader} from the"
+            " top.",
             "influence, then refits",
             "",
             {"battles": None},
@@ -516,11 +555,14 @@ def check_fewest(case: Case) -> Finding:
     return Finding(
         "few battles",
         verdict,
-        f"Removing {found.battles:,} of {case.evidence.total:,} comparisons ({100 * found.share:.2g}%) puts {found.challenger} above {leader}: {which}.",
+        f"Removing {found.battles:,} of {case.evidence.total:,} comparisons"
+        f" ({100 * found.share:.2g}%) puts {found.challenger} above {leader}: {which}.",
         "influence, checked by refitting; an upper bound on the fewest",
-        "Do not present the leader as settled; collect comparisons between the two."
-        if verdict != "fine"
-        else "",
+        (
+            "Do not present the leader as settled; collect comparisons between the two."
+            if verdict != "fine"
+            else ""
+        ),
         {
             "battles": found.battles,
             "share": found.share,
@@ -545,7 +587,8 @@ def check_leave_out(case: Case, what: str) -> Finding:
         return Finding(
             check,
             "fine",
-            f"The leader stays the same without any one of {found.tried} {'policies' if what == 'policy' else what + 's'}.",
+            f"The leader stays the same without any one of {found.tried}"
+            f" {'policies' if what == 'policy' else what + 's'}.",
             "refitted without each",
             "",
             numbers,
@@ -554,11 +597,14 @@ def check_leave_out(case: Case, what: str) -> Finding:
     return Finding(
         check,
         "concern",
-        f"The leader changes without one of {len(found.changes)} of {found.tried} {'policies' if what == 'policy' else what + 's'} ({some}).",
+        f"The leader changes without one of {len(found.changes)} of {found.tried}"
+        f" {'policies' if what == 'policy' else what + 's'} ({some}).",
         "refitted without each",
-        "Say so beside the board; compare the candidates for the top directly."
-        if what == "policy"
-        else f"Say that the top rests on single {what}s, or rank by {what}.",
+        (
+            "Say so beside the board; compare the candidates for the top directly."
+            if what == "policy"
+            else f"Say that the top rests on single {what}s, or rank by {what}."
+        ),
         numbers,
         tuple(dict.fromkeys(found.changes.values())),
     )

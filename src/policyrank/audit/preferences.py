@@ -73,7 +73,8 @@ def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
             raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
         if pair.alpha is not None and not 0.5 < pair.alpha <= 1:
             raise EvidenceError(
-                f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the raters."
+                f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the"
+                " raters."
             )
         out.append(pair)
     if not out:
@@ -188,7 +189,10 @@ class PreferenceAudit:
         q = np.quantile(self.difficulty, [0.1, 0.5, 0.9])
         lines += [
             "",
-            f"difficulty log pi(rejected) / pi(chosen), nats: 10% {q[0]:.1f}, median {q[1]:.1f}, 90% {q[2]:.1f}",
+            (
+                f"difficulty log pi(rejected) / pi(chosen), nats: 10% {q[0]:.1f}, median"
+                f" {q[1]:.1f}, 90% {q[2]:.1f}"
+            ),
         ]
         return "\n".join([*lines, *(f"! {n}" for n in self.notes)])
 
@@ -246,11 +250,13 @@ def preference_audit(
     if baseline >= model - 0.01:
         which = "shorter" if rows[2][1] >= rows[3][1] else "longer"
         notes.append(
-            f"Taking the {which} answer is right in {baseline:.1%}: the model's accuracy is no sign that it knows what people prefer."
+            f"Taking the {which} answer is right in {baseline:.1%}: the model's accuracy is no sign"
+            " that it knows what people prefer."
         )
     if cut := sum(x.cut for side in (chosen, rejected) for x in side):
         notes.append(
-            f"{cut:,} answers were cut at the limit of tokens; their log-probabilities are too high."
+            f"{cut:,} answers were cut at the limit of tokens; their log-probabilities are too"
+            " high."
         )
     if empty := sum(x.tokens == 0 for side in (chosen, rejected) for x in side):
         notes.append(f"{empty:,} answers are empty: probability 1, as end tokens are left out.")

@@ -114,7 +114,8 @@ def _tasks(evidence: Scores | Rankings, level: float, say: Callable[[str], None]
             Finding(
                 "near ties",
                 "concern" if len(top) > 1 else "note" if told < (n - 1) / 2 else "fine",
-                f"{told} of {n - 1} neighbours can be told apart; {len(top)} may be the best ({checks.names(top)}).",
+                f"{told} of {n - 1} neighbours can be told apart; {len(top)} may be the best"
+                f" ({checks.names(top)}).",
                 f"simultaneous rank sets at {level:.0%}",
                 "Publish rank sets or tiers instead of places." if told < n - 1 else "",
                 {"separable neighbours": told, "may be best": len(top)},
@@ -200,7 +201,8 @@ def _scale(evidence: Scores) -> Finding:
     return Finding(
         "scale",
         "concern" if bad else "fine",
-        f"The order by the mean score agrees with that of standardised scores to a Kendall's tau of {tau:.2f}; {widest} alone makes {share:.0%} of the variance of the sum.",
+        "The order by the mean score agrees with that of standardised scores to a Kendall's tau of"
+        f" {tau:.2f}; {widest} alone makes {share:.0%} of the variance of the sum.",
         "means with and without scaling by each task's spread",
         "Do not rank by the mean: normalise, or rank by Borda." if bad else "",
         numbers,
@@ -217,7 +219,8 @@ def _complete(evidence: Scores) -> Finding:
         "concern",
         f"{holes.mean():.0%} of the table is empty; most for {checks.names(few)}.",
         "counted",
-        "Compare policies on shared tasks only, or rank by plackett-luce, which corrects for who was measured where.",
+        "Compare policies on shared tasks only, or rank by plackett-luce, which corrects for who"
+        " was measured where.",
         {"empty": float(holes.mean())},
         few,
     )

@@ -11,7 +11,9 @@ from policyrank.evidence import EvidenceError
 
 app = typer.Typer(
     name="policyrank",
-    help="Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is.",
+    help=(
+        "Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is."
+    ),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -126,7 +128,8 @@ def main() -> None:
         sys.exit(1)
     except MemoryError:
         print(
-            "policyrank: not enough memory. Count the comparisons first (a, b, wins, losses, ties), for example in SQL.",
+            "policyrank: not enough memory. Count the comparisons first (a, b, wins, losses, ties),"
+            " for example in SQL.",
             file=sys.stderr,
         )
         sys.exit(1)

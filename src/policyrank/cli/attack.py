@@ -16,7 +16,10 @@ def attack(
         str,
         typer.Argument(
             metavar="RANKER",
-            help="Folder or hub name of a sentence-transformers model, or what `policyrank train ranker` wrote.",
+            help=(
+                "Folder or hub name of a sentence-transformers model, or what `policyrank train"
+                " ranker` wrote."
+            ),
         ),
     ],
     queries: Annotated[Path, typer.Option(help="TSV (name, text) or JSONL.")],
@@ -156,10 +159,12 @@ def attack(
         print(table.write_csv(), end="")
         return
     print(
-        f"imitation from {report.lists} lists: first ten overlap {report.overlap:.0%} (chance {report.chance:.0%}), rank-biased overlap {report.rbo:.2f}"
+        f"imitation from {report.lists} lists: first ten overlap {report.overlap:.0%} (chance"
+        f" {report.chance:.0%}), rank-biased overlap {report.rbo:.2f}"
     )
     print(
-        f"{report.frame['query'].n_unique()} queries, {targets} lowest documents each, at most {budget} words; the ranker scored {report.calls:,} documents\n"
+        f"{report.frame['query'].n_unique()} queries, {targets} lowest documents each, at most"
+        f" {budget} words; the ranker scored {report.calls:,} documents\n"
     )
     shown = (
         "success",
@@ -233,7 +238,8 @@ def _topics(
         print(table.write_csv(), end="")
         return
     print(
-        f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups, {targets} documents each, at most {budget} edits; the ranker scored {report.calls:,} documents\n"
+        f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups, {targets}"
+        f" documents each, at most {budget} edits; the ranker scored {report.calls:,} documents\n"
     )
     width = max(len(m) for m in table["method"])
     print(

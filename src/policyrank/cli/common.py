@@ -22,13 +22,19 @@ File = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="CSV, TSV, parquet, JSONL, Arrow or PrefLib file, a folder of lm-evaluation-harness results, or - for standard input.",
+        help=(
+            "CSV, TSV, parquet, JSONL, Arrow or PrefLib file, a folder of lm-evaluation-harness"
+            " results, or - for standard input."
+        ),
     ),
 ]
 Kind = Annotated[
     str | None,
     typer.Option(
-        help="What the file holds: comparisons, scores or rankings (told by its columns if not given).",
+        help=(
+            "What the file holds: comparisons, scores or rankings (told by its columns if not"
+            " given)."
+        ),
         rich_help_panel=READ,
     ),
 ]
@@ -156,7 +162,8 @@ class Reading:
                 for e in extra
             )
             raise EvidenceError(
-                f"{file} holds {kind}; {names} says nothing about those. Name the kind with --kind if it was told wrongly."
+                f"{file} holds {kind}; {names} says nothing about those. Name the kind with --kind"
+                " if it was told wrongly."
             )
         options: dict[str, Any] = {**given, "bad": "skip" if self.skip_bad else "raise"}
         if kind == "comparisons":

@@ -50,7 +50,8 @@ def _inventory(folder: Path) -> None:
     scenarios = inv.core_grid()
     title = f"Eight inventory controllers on {len(scenarios)} scenarios"
     print(
-        f"{title}, 20 episodes each with the same customers (Barati and Hu 2026, arXiv 2605.11355); -I: knows the mean demand\n"
+        f"{title}, 20 episodes each with the same customers (Barati and Hu 2026, arXiv 2605.11355);"
+        " -I: knows the mean demand\n"
     )
     scores, board = ranked_live(inv.growing_evidence(scenarios, controllers, range(20)), title)
     print(terminal.text(board, colour=sys.stdout.isatty()))
@@ -63,10 +64,12 @@ def _inventory(folder: Path) -> None:
     board.to_html(page, evidence=scores, title=title, command="policyrank demo inventory")
     board.plot(plot, title=title)
     print(
-        f"\n1.0 is the profit of an oracle that knows all customers in advance.\nwrote {page}, {plot}, {table}"
+        f"\n1.0 is the profit of an oracle that knows all customers in advance.\nwrote {page},"
+        f" {plot}, {table}"
     )
     print(
-        "try    policyrank world inventory --network serial --controller MSSP-I --controller echelon-I --episodes 10"
+        "try    policyrank world inventory --network serial --controller MSSP-I --controller"
+        " echelon-I --episodes 10"
     )
 
 

@@ -25,7 +25,10 @@ def eval_detections(
     budget: Annotated[
         str,
         typer.Option(
-            help="Which detections count: fixed (10,000 a class, AP-Fixed), lvis (300 an image), coco (100 an image and class), none.",
+            help=(
+                "Which detections count: fixed (10,000 a class, AP-Fixed), lvis (300 an image),"
+                " coco (100 an image and class), none."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "fixed",
@@ -41,7 +44,10 @@ def eval_detections(
         bool,
         typer.Option(
             "--audit",
-            help="Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP under a limit an image.",
+            help=(
+                "Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP"
+                " under a limit an image."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = False,
@@ -108,12 +114,15 @@ def eval_detections(
         print(f"{name:{width}s}" + "".join(f"{100 * summaries[name][k]:10.2f}" for k in keys))
         if results[name].thin and budget == "fixed":
             c.say(
-                f"! {name}: {results[name].thin:,} of {len(truth.names):,} categories have fewer than 10,000 detections; AP-Fixed compares detectors that gave that many, or all they had"
+                f"! {name}: {results[name].thin:,} of {len(truth.names):,} categories have fewer"
+                " than 10,000 detections; AP-Fixed compares detectors that gave that many, or all"
+                " they had"
             )
     if audit:
         limit: Budget = ("image", 300) if truth.federated else ("image", 100)
         print(
-            f"\nAP with at most {limit[1]} detections an image, before and after keeping only the best of each class first, beside AP-Fixed:"
+            f"\nAP with at most {limit[1]} detections an image, before and after keeping only the"
+            " best of each class first, beside AP-Fixed:"
         )
         for name in names:
             own = found[name]

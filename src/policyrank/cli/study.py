@@ -55,7 +55,8 @@ def run(
         print(f"{metric}\n\n{terminal.text(board, colour=sys.stdout.isatty())}\n")
     for v in done.verdicts:
         print(
-            f"{v.verdict.upper():12s} {v.claim.text}: {v.effect:+.4g} [{v.lower:.4g}, {v.upper:.4g}] over {v.units} {v.unit}"
+            f"{v.verdict.upper():12s} {v.claim.text}: {v.effect:+.4g} [{v.lower:.4g},"
+            f" {v.upper:.4g}] over {v.units} {v.unit}"
         )
     print(f"\n{done.seconds:.0f} s, scale {scale}, seed {seed}")
     if scores is not None:

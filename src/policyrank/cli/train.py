@@ -31,7 +31,9 @@ def ranker(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where the trained ranker goes: a file (ranker.pt), for encoders a folder (ranker).",
+            help=(
+                "Where the trained ranker goes: a file (ranker.pt), for encoders a folder (ranker)."
+            ),
             rich_help_panel=c.OUT,
         ),
     ] = None,
@@ -89,7 +91,8 @@ def ranker(
         raise EvidenceError(f"{config}: {error}.") from None
     with c.working("Training …") as update:
         trainer.report = lambda e: update(
-            f"epoch {e.epoch + 1} of {trainer.epochs}: loss {e.loss:.4f}, {trainer.metric} {e.validation:.4f}"
+            f"epoch {e.epoch + 1} of {trainer.epochs}: loss {e.loss:.4f}, {trainer.metric}"
+            f" {e.validation:.4f}"
         )
         history = trainer.fit(sets["train"], sets["validation"])
     tested = trainer.evaluate(sets["test"]) if "test" in sets else None
@@ -113,7 +116,8 @@ def ranker(
     c.written(out)
     best = max(history, key=lambda e: e.validation)
     print(
-        f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric} {best.validation:.4f}"
+        f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric}"
+        f" {best.validation:.4f}"
     )
     if tested is not None:
         print(f"test {trainer.metric} {tested.mean():.4f} over {len(sets['test'])} queries")
@@ -128,7 +132,8 @@ def _curriculum(config: Path, options: Any) -> Any:
         raise EvidenceError(f"{config}: [train.curriculum] {error}.") from None
     if found.easiness not in EASINESS:
         raise EvidenceError(
-            f"{config}: [train.curriculum] easiness = {found.easiness!r}; use one of {', '.join(EASINESS)}."
+            f"{config}: [train.curriculum] easiness = {found.easiness!r}; use one of"
+            f" {', '.join(EASINESS)}."
         )
     return found
 
@@ -182,7 +187,8 @@ def _letor_sets(config: Path, data: dict[str, Any]) -> dict[str, Any]:
     sets = {n: read_letor(config.parent / data[n]) for n in SETS if n in data}
     if len({s.features.shape[1] for s in sets.values()}) > 1:
         raise EvidenceError(
-            f"{config}: the files have different numbers of features: {', '.join(f'{n} {s.features.shape[1]}' for n, s in sets.items())}."
+            f"{config}: the files have different numbers of features:"
+            f" {', '.join(f'{n} {s.features.shape[1]}' for n, s in sets.items())}."
         )
     return {n: s.standardised() for n, s in sets.items()} if data.get("standardise", True) else sets
 
@@ -219,7 +225,8 @@ def _text_sets(config: Path, data: dict[str, Any]) -> dict[str, Any]:
         sets[name] = TextData.of(queries, documents, own, found, add_relevant=name == "train")
         if lost := found["query"].n_unique() - len(sets[name]):
             c.say(
-                f"{name}: {lost} judged queries have no candidates in the first stage and are left out"
+                f"{name}: {lost} judged queries have no candidates in the first stage and are"
+                " left out"
             )
     from dataclasses import replace
 
@@ -247,7 +254,10 @@ def rerank(
         str,
         typer.Argument(
             metavar="RANKER",
-            help="What `policyrank train ranker` wrote, or with --kind a sentence-transformers folder or hub name.",
+            help=(
+                "What `policyrank train ranker` wrote, or with --kind a sentence-transformers"
+                " folder or hub name."
+            ),
         ),
     ],
     file: Annotated[

@@ -82,7 +82,9 @@ Cut = Annotated[
     bool,
     typer.Option(
         "--cut-prompts",
-        help="Cut prompts of more than half of that at their beginning, instead of leaving them out.",
+        help=(
+            "Cut prompts of more than half of that at their beginning, instead of leaving them out."
+        ),
         rich_help_panel=DATA,
     ),
 ]
@@ -207,7 +209,10 @@ def preference(
     data: Annotated[
         Path,
         typer.Option(
-            help="JSONL, parquet or CSV of ranked answers: prompt, completions, scores or ranks; or chosen, rejected; or tree.",
+            help=(
+                "JSONL, parquet or CSV of ranked answers: prompt, completions, scores or ranks; or"
+                " chosen, rejected; or tree."
+            ),
             rich_help_panel=DATA,
         ),
     ],
@@ -216,7 +221,9 @@ def preference(
     loss: Annotated[
         str,
         typer.Option(
-            help="Objective: `policyrank methods --train` lists them; tpo weighs the steps of trees.",
+            help=(
+                "Objective: `policyrank methods --train` lists them; tpo weighs the steps of trees."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "lipo-lambda",
@@ -246,7 +253,10 @@ def preference(
     reward: Annotated[
         str | None,
         typer.Option(
-            help="Reward model: evaluation then also gives the win rate of sampled answers over the best of each list.",
+            help=(
+                "Reward model: evaluation then also gives the win rate of sampled answers over the"
+                " best of each list."
+            ),
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -381,7 +391,8 @@ def reward(
         sets = [None if s is None else rewards.with_reference(list(read_answers(s))) for s in sets]
         if not sets[0]:
             raise EvidenceError(
-                f"{data}: no list of three or more; without its best answer a list of two has nothing to rank."
+                f"{data}: no list of three or more; without its best answer a list of two has"
+                " nothing to rank."
             )
     trainer = RewardModelTrainer(
         found,
@@ -420,7 +431,10 @@ def distil(
     teacher: Annotated[
         str,
         typer.Option(
-            help="URL of an OpenAI-compatible endpoint, a local model's name, or a JSONL file of prompt, answer.",
+            help=(
+                "URL of an OpenAI-compatible endpoint, a local model's name, or a JSONL file of"
+                " prompt, answer."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ],

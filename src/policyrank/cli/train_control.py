@@ -139,7 +139,10 @@ def persona(
     framing: Annotated[
         str,
         typer.Option(
-            help="That sways it: authoritative, consensus, emotional, prestige, sensationalist, original; all.",
+            help=(
+                "That sways it: authoritative, consensus, emotional, prestige, sensationalist,"
+                " original; all."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "authoritative",

@@ -110,13 +110,15 @@ def _controllers(names: list[str] | None, networks: dict[str, Any]) -> dict[str,
 
             if len(networks) != 1:
                 raise EvidenceError(
-                    f"{name}: a trained controller runs on the network it was trained on. Name that one with --network."
+                    f"{name}: a trained controller runs on the network it was trained on. Name that"
+                    " one with --network."
                 )
             learned = LearnedController.load(name, next(iter(networks.values())))
             found[Path(name).stem] = (learned, learned.information)
         else:
             raise EvidenceError(
-                f"--controller {name}: neither a file of `policyrank train controller` nor one of {', '.join(known)}."
+                f"--controller {name}: neither a file of `policyrank train controller` nor one of"
+                f" {', '.join(known)}."
             )
     return found
 
@@ -149,7 +151,10 @@ def inventory(
     regime: Annotated[
         list[str] | None,
         typer.Option(
-            help="Demand: stationary, trend, seasonal, shock, trend+seasonal, trend+seasonal+shock; repeatable.",
+            help=(
+                "Demand: stationary, trend, seasonal, shock, trend+seasonal, trend+seasonal+shock;"
+                " repeatable."
+            ),
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -190,7 +195,10 @@ def inventory(
     controller: Annotated[
         list[str] | None,
         typer.Option(
-            help="A heuristic or plan (see the docs), or a file of `policyrank train controller`; repeatable. Default: all heuristics.",
+            help=(
+                "A heuristic or plan (see the docs), or a file of `policyrank train controller`;"
+                " repeatable. Default: all heuristics."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = None,
@@ -205,7 +213,10 @@ def inventory(
     kpi: Annotated[
         str,
         typer.Option(
-            help="What counts: 'share of the oracle's profit', profit, fill rate, service level, bullwhip, inventory, unmet.",
+            help=(
+                "What counts: 'share of the oracle's profit', profit, fill rate, service level,"
+                " bullwhip, inventory, unmet."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "share of the oracle's profit",
@@ -347,7 +358,10 @@ def supply(
     by: Annotated[
         str,
         typer.Option(
-            help="mean stress, tail, ground energy, free energy, ground stress, first order, first order at T, second order.",
+            help=(
+                "mean stress, tail, ground energy, free energy, ground stress, first order, first"
+                " order at T, second order."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "mean stress",
@@ -414,7 +428,9 @@ def supply(
         tail = s.independent(stress)
         half = (len(network) + 1) // 2
         c.say(
-            f"{len(network)} nodes, width {network.width}: {stress.mean():.1%} stressed on average; P(at least {half} stressed) {count[half:].sum():.3g}, {tail[half:].sum():.3g} if nodes were independent"
+            f"{len(network)} nodes, width {network.width}: {stress.mean():.1%} stressed on average;"
+            f" P(at least {half} stressed) {count[half:].sum():.3g}, {tail[half:].sum():.3g} if"
+            " nodes were independent"
         )
         scores = s.evidence(
             {"network": network},
@@ -466,7 +482,10 @@ def matching(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE]...",
-            help="CSV with offline, arrival (in order), chance and perhaps weight of the offline vertex.",
+            help=(
+                "CSV with offline, arrival (in order), chance and perhaps weight of the offline"
+                " vertex."
+            ),
         ),
     ] = None,
     triangle: Annotated[
@@ -492,7 +511,10 @@ def matching(
     bound: Annotated[
         str,
         typer.Option(
-            help="What values are divided by: stochastic configuration, configuration, matching, optimum (few vertices), none.",
+            help=(
+                "What values are divided by: stochastic configuration, configuration, matching,"
+                " optimum (few vertices), none."
+            ),
             rich_help_panel=c.METHOD,
         ),
     ] = "stochastic configuration",
@@ -562,13 +584,19 @@ def exposure(
         Path | None,
         typer.Argument(
             metavar="[CLAIMS]",
-            help="CSV with claim, label (1: true, 0: false) and perhaps credibility in [0, 1], group. Default: those of the package openfactcheck.",
+            help=(
+                "CSV with claim, label (1: true, 0: false) and perhaps credibility in [0, 1],"
+                " group. Default: those of the package openfactcheck."
+            ),
         ),
     ] = None,
     framing: Annotated[
         str,
         typer.Option(
-            help="That sways the people: authoritative, consensus, emotional, prestige, sensationalist.",
+            help=(
+                "That sways the people: authoritative, consensus, emotional, prestige,"
+                " sensationalist."
+            ),
             rich_help_panel=MODEL,
         ),
     ] = "authoritative",

@@ -62,16 +62,18 @@ class RayPool:
                 )
             except Exception as error:
                 raise EvidenceError(
-                    f"ray={address!r}: no cluster can be reached ({str(error).splitlines()[0][:200]}). "
-                    "Start one with `ray start --head`, or give its address."
+                    f"ray={address!r}: no cluster can be reached"
+                    f" ({str(error).splitlines()[0][:200]}). Start one with `ray start --head`, or"
+                    " give its address."
                 ) from None
         try:
             self.function = ray.put(function)
         except Exception as error:
             self.close()
             raise EvidenceError(
-                f"a policy or task cannot be sent to other machines ({str(error).splitlines()[0][:200]}). "
-                "Let it open files and connections when it is called, not before."
+                "a policy or task cannot be sent to other machines"
+                f" ({str(error).splitlines()[0][:200]}). Let it open files and connections when it"
+                " is called, not before."
             ) from None
         self.worker: Any = ray.remote(num_cpus=1, max_restarts=0)(_Worker)
         self.starting: dict[Any, tuple[Any, float]] = {}
@@ -117,7 +119,8 @@ class RayPool:
             oldest = min((at for _, at in self.starting.values()), default=math.inf)
             if not self.busy and not self.idle and time.monotonic() - oldest > PATIENCE:
                 raise EvidenceError(
-                    f"the Ray cluster has given no worker for {PATIENCE:.0f} s: it has no free CPU. Try again later."
+                    f"the Ray cluster has given no worker for {PATIENCE:.0f} s: it has no free CPU."
+                    " Try again later."
                 )
 
     def _ready(self, ref: Any) -> None:
@@ -126,8 +129,8 @@ class RayPool:
             self.idle.append((actor, self.ray.get(ref)))
         except self.ray.exceptions.RayError as error:
             raise EvidenceError(
-                f"a Ray worker could not start: {str(error).strip().splitlines()[-1][:300]}. Every machine of the cluster needs policyrank "
-                "and what the policies import."
+                f"a Ray worker could not start: {str(error).strip().splitlines()[-1][:300]}. Every"
+                " machine of the cluster needs policyrank and what the policies import."
             ) from None
 
     def close(self) -> None:

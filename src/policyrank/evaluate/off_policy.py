@@ -60,7 +60,8 @@ def pseudo_outcomes(
     y, a, m1, m0, p = (np.asarray(v, dtype=float) for v in (outcome, treated, mu1, mu0, e))
     if not ((p > 0) & (p < 1)).all():
         raise EvidenceError(
-            f"row {int(np.argmin((p > 0) & (p < 1))) + 1}: the chance of treatment is {p[np.argmin((p > 0) & (p < 1))]:g}; without overlap nothing can be said."
+            f"row {int(np.argmin((p > 0) & (p < 1))) + 1}: the chance of treatment is"
+            f" {p[np.argmin((p > 0) & (p < 1))]:g}; without overlap nothing can be said."
         )
     return np.asarray(m1 - m0 + (a - p) / (p * (1 - p)) * (y - np.where(a == 1, m1, m0)))
 
@@ -88,7 +89,8 @@ def outcome_models(
             seen = ~held & (actions == a)
             if not seen.any():
                 raise EvidenceError(
-                    f"action {a} is logged {int((actions == a).sum())} times: too few for {folds} folds. Take fewer folds, or leave it out."
+                    f"action {a} is logged {int((actions == a).sum())} times: too few for {folds}"
+                    " folds. Take fewer folds, or leave it out."
                 )
             out[held, a] = copy.deepcopy(model).fit(x[seen], outcome[seen]).predict(x[held])
     return out
@@ -147,7 +149,8 @@ def off_policy_value(
     for name, values in (("outcome", y[:, None]), ("features", x)):
         if not np.isfinite(values).all():
             raise EvidenceError(
-                f"{name}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} is not finite. Leave the row out of all columns."
+                f"{name}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} is not finite."
+                " Leave the row out of all columns."
             )
     number = int(a.max()) + 1
     if propensity is None:
@@ -167,7 +170,8 @@ def off_policy_value(
     own = e[np.arange(len(a)), a]
     if not (own > 0).all():
         raise EvidenceError(
-            f"row {int(np.argmin(own > 0)) + 1}: action {a[np.argmin(own > 0)]} was taken with a chance of {own.min():g}."
+            f"row {int(np.argmin(own > 0)) + 1}: action {a[np.argmin(own > 0)]} was taken with a"
+            f" chance of {own.min():g}."
         )
     if len(policies) < 2:
         raise EvidenceError("ranking takes at least two policies.")
@@ -178,7 +182,8 @@ def off_policy_value(
         notes.append(
             Note(
                 "overlap",
-                f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that: values lean on the outcome model there.",
+                f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that:"
+                " values lean on the outcome model there.",
                 "warning",
             )
         )
@@ -201,7 +206,8 @@ def off_policy_value(
             or not np.allclose(pi.sum(axis=1), 1, atol=1e-6)
         ):
             raise EvidenceError(
-                f"{name}: its chances are ({len(a)}, {number}), none below 0, and each row sums to 1."
+                f"{name}: its chances are ({len(a)}, {number}), none below 0, and each row sums"
+                " to 1."
             )
         weight = pi[np.arange(len(a)), a] / np.maximum(own, clip)
         effective = weight.sum() ** 2 / max((weight**2).sum(), 1e-12)

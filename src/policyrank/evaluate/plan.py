@@ -41,12 +41,16 @@ class Plan:
     goal: str
 
     def __str__(self) -> str:
-        head = f"{self.budget} comparisons ({self.goal}): misordered neighbours expected to fall from {self.misordered_now:.2f} to {self.misordered_after:.2f}"
+        head = (
+            f"{self.budget} comparisons ({self.goal}): misordered neighbours expected to fall from"
+            f" {self.misordered_now:.2f} to {self.misordered_after:.2f}"
+        )
         lines = [head, ""]
         for r in self.frame.iter_rows(named=True):
             lines.append(
-                f"{r['comparisons']:5d} x  {r['a']} against {r['b']}: order wrong with chance {r['misordered_now']:.0%} now, "
-                f"{r['misordered_after']:.0%} after (sd of the difference {r['sd_now']:.0f} -> {r['sd_after']:.0f} Elo points)"
+                f"{r['comparisons']:5d} x  {r['a']} against {r['b']}: order wrong with chance"
+                f" {r['misordered_now']:.0%} now, {r['misordered_after']:.0%} after (sd of the"
+                f" difference {r['sd_now']:.0f} -> {r['sd_after']:.0f} Elo points)"
             )
         return "\n".join(lines)
 

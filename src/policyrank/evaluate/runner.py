@@ -80,7 +80,10 @@ class Progress:
             + ("" if self.certainty is None else f" ({self.certainty:.0%})")
         )
         left = "" if self.seconds_left is None else f", about {self.seconds_left:.0f} s left"
-        return f"{self.done:,} of {self.budget:,} evaluations{f', {self.failed} failed' if self.failed else ''}{lead}{left}"
+        return (
+            f"{self.done:,} of {self.budget:,}"
+            f" evaluations{f', {self.failed} failed' if self.failed else ''}{lead}{left}"
+        )
 
 
 def seed_of(base: int, *parts: object) -> int:
@@ -350,7 +353,10 @@ class _Runner:
                 return reason
             under_way = pool.under_way
             if len(self.state.policies) - len(self.set_aside) < 2 and not under_way:
-                return f"fewer than two policies work ({', '.join(sorted(self.set_aside))} always failed)"
+                return (
+                    f"fewer than two policies work ({', '.join(sorted(self.set_aside))} always"
+                    " failed)"
+                )
             room = budget - len(self.results) - under_way
             if room <= 0 and not under_way:
                 return f"the budget of {budget:,} evaluations is spent"

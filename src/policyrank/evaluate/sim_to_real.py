@@ -141,12 +141,14 @@ def in_distribution(
     a, b, c = (np.atleast_2d(np.asarray(x, dtype=float)) for x in (trained, held_out, real))
     if not a.shape[1] == b.shape[1] == c.shape[1]:
         raise EvidenceError(
-            f"observations of {a.shape[1]}, {b.shape[1]} and {c.shape[1]} columns: they must be alike."
+            f"observations of {a.shape[1]}, {b.shape[1]} and {c.shape[1]} columns: they must be"
+            " alike."
         )
     for name, x in (("trained", a), ("held_out", b), ("real", c)):
         if not np.isfinite(x).all():
             raise EvidenceError(
-                f"{name}: row {int(np.argmin(np.isfinite(x).all(axis=1))) + 1} has a value that is not finite."
+                f"{name}: row {int(np.argmin(np.isfinite(x).all(axis=1))) + 1} has a value that is"
+                " not finite."
             )
     if isinstance(score, str) and score not in OOD_SCORES:
         raise EvidenceError(f"score={score!r}: use {', '.join(OOD_SCORES)}, or a function.")
@@ -211,7 +213,8 @@ def sim_to_real(
         raise EvidenceError("ranking takes at least two policies.")
     if set(real) != set(names):
         raise EvidenceError(
-            f"{sorted(set(names) ^ set(real))[0]} has only one of simulated scores and real observations."
+            f"{sorted(set(names) ^ set(real))[0]} has only one of simulated scores and real"
+            " observations."
         )
     if combine not in COMBINERS:
         raise EvidenceError(f"combine={combine!r}: use {', '.join(COMBINERS)}.")
@@ -219,7 +222,8 @@ def sim_to_real(
     q = [np.asarray(real[n], dtype=float).ravel() for n in names]
     if len({len(x) for x in q}) > 1:
         raise EvidenceError(
-            "the policies saw different numbers of real observations; they are to see the same ones."
+            "the policies saw different numbers of real observations; they are to see the same"
+            " ones."
         )
     for name, x in zip(names, s, strict=True):
         if (
@@ -228,7 +232,8 @@ def sim_to_real(
             or (combine in ("product", "logs") and (x < 0).any())
         ):
             raise EvidenceError(
-                f"{name}: simulated scores are empty, not finite, or below 0, where the {combine} means nothing."
+                f"{name}: simulated scores are empty, not finite, or below 0, where the {combine}"
+                " means nothing."
             )
     p = np.stack(q) if len(q[0]) else np.ones((len(names), 1))
     rule, rng = COMBINERS[combine], generator(seed)

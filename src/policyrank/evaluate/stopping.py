@@ -73,7 +73,10 @@ def top_k_known(k: int, delta: float = 0.05) -> Stop:
         top = np.argsort(-beats.sum(axis=1), kind="stable")[:k]
         rest = np.setdiff1d(np.arange(n), top)
         if beats[np.ix_(top, rest)].all():
-            return f"the top {k} are {', '.join(sorted(state.policies[i] for i in top))}, with probability at least {1 - delta:g}"
+            return (
+                f"the top {k} are {', '.join(sorted(state.policies[i] for i in top))}, with"
+                f" probability at least {1 - delta:g}"
+            )
         return None
 
     return stop

@@ -130,7 +130,8 @@ class Store:
             self._take(json.dumps(settings, sort_keys=True, default=str))
         except sa.exc.SQLAlchemyError as error:
             raise EvidenceError(
-                f"store {where}: cannot be used ({_first(error)}). Check the path or address, and that there is room."
+                f"store {where}: cannot be used ({_first(error)}). Check the path or address, and"
+                " that there is room."
             ) from None
         except ModuleNotFoundError as error:
             raise EvidenceError(
@@ -153,8 +154,8 @@ class Store:
                 old, new = json.loads(row["settings"]), json.loads(settings)
                 changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
                 raise EvidenceError(
-                    f"store {self.where}: run {self.run!r} was started with other settings ({', '.join(changed)}). Go on with the same ones, or "
-                    "give another run name."
+                    f"store {self.where}: run {self.run!r} was started with other settings"
+                    f" ({', '.join(changed)}). Go on with the same ones, or give another run name."
                 )
             mine = row["host"] == host and row["pid"] == pid
             alive = (
@@ -162,7 +163,8 @@ class Store:
             )
             if row["pid"] is not None and not mine and alive:
                 raise EvidenceError(
-                    f"store {self.where}: process {row['pid']} on {row['host']} works on run {self.run!r}. Wait for it, or give another run name."
+                    f"store {self.where}: process {row['pid']} on {row['host']} works on run"
+                    f" {self.run!r}. Wait for it, or give another run name."
                 )
             db.execute(
                 RUNS.update()
@@ -182,7 +184,8 @@ class Store:
             return
         except sa.exc.SQLAlchemyError as error:
             raise EvidenceError(
-                f"store {self.where}: a result could not be written ({_first(error)}); all before it are kept. Make room, then run again to go on."
+                f"store {self.where}: a result could not be written ({_first(error)}); all before"
+                " it are kept. Make room, then run again to go on."
             ) from None
 
     def results(self) -> list[Result]:

@@ -89,7 +89,8 @@ def rank_effects(
     for name, e in zip(estimates, table, strict=True):
         if e.shape != y.shape or not np.isfinite(e).all():
             raise EvidenceError(
-                f"{name}: {y.size} finite estimates are needed, one a row; there are {np.isfinite(e).sum()}."
+                f"{name}: {y.size} finite estimates are needed, one a row; there are"
+                f" {np.isfinite(e).sum()}."
             )
     if y.ndim != 1 or not np.isfinite(y).all():
         raise EvidenceError("scores are one finite number a row.")

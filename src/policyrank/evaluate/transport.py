@@ -35,7 +35,8 @@ class Trial:
         n = len(self.x)
         if len(self.treated) != n or len(self.outcome) != n:
             raise EvidenceError(
-                f"{n} rows of covariates, {len(self.treated)} treatments, {len(self.outcome)} outcomes."
+                f"{n} rows of covariates, {len(self.treated)} treatments, {len(self.outcome)}"
+                " outcomes."
             )
         if not np.isin(self.treated, (0, 1)).all():
             raise EvidenceError("treated is 0 or 1 in each row.")
@@ -274,9 +275,11 @@ def anchored_proxy(
             own = ~held & (target.treated == a)
             correction = _fit(
                 target.x[own],
-                target.outcome[own] - forests[a](target.x[own])
-                if own.any()
-                else target.outcome[own],
+                (
+                    target.outcome[own] - forests[a](target.x[own])
+                    if own.any()
+                    else target.outcome[own]
+                ),
                 number,
             )
             mu[held, a] = forests[a](target.x[held]) + correction(target.x[held])

@@ -94,8 +94,8 @@ def read_rows(
     with (
         gzip.open(path, "rt", encoding="utf-8")
         if path.suffix == ".gz"
-        else path.open(encoding="utf-8") as file
-    ):
+        else path.open(encoding="utf-8")
+    ) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
@@ -180,7 +180,8 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
             labels = [None if r is None else -float(r) for r in row["ranks"]]
         else:
             raise EvidenceError(
-                f"{place}: completions have neither scores (higher is better) nor ranks (1 is best)."
+                f"{place}: completions have neither scores (higher is better) nor ranks (1 is"
+                " best)."
             )
     elif row.get("chosen") is not None and row.get("rejected") is not None:
         chosen, rejected = row["chosen"], row["rejected"]
@@ -193,7 +194,8 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
         completions, labels = [chosen, rejected], [1.0, 0.0]
     else:
         raise EvidenceError(
-            f"{place}: no completions. A row has prompt and completions with scores or ranks, or chosen and rejected, or a tree."
+            f"{place}: no completions. A row has prompt and completions with scores or ranks, or"
+            " chosen and rejected, or a tree."
         )
     if prompt is None or not len(prompt):
         raise EvidenceError(f"{place}: no prompt.")
@@ -213,7 +215,8 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
             )
         if label is None or not math.isfinite(label):
             raise EvidenceError(
-                f"{place}: completion {k} has the score {label}. Give a finite number, or leave the completion out."
+                f"{place}: completion {k} has the score {label}. Give a finite number, or leave the"
+                " completion out."
             )
     return RankedAnswers(
         prompt, texts, tuple(map(float, labels)), tuple(map(tuple, completions)) if cut else None

@@ -110,7 +110,8 @@ def merge_labels(first: Labels | None, second: Labels | None, what: str) -> Labe
         return None
     if first is None or second is None:
         raise EvidenceError(
-            f"only one of the two has a column {what!r}: add it to the other, or drop it, then merge."
+            f"only one of the two has a column {what!r}: add it to the other, or drop it, then"
+            " merge."
         )
     names = sorted(set(first.names) | set(second.names))
     index = {name: i for i, name in enumerate(names)}

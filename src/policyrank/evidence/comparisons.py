@@ -121,26 +121,29 @@ class Comparisons:
         if bad.any():
             row = int(np.argmax(bad))
             raise EvidenceError(
-                f"row {row + 1}: the outcome is {self.outcome[row]:g}, outside [0, 1] ({int(bad.sum())} such rows). "
-                "Use 1 when a wins, 0 when b wins, 0.5 for a tie."
+                f"row {row + 1}: the outcome is {self.outcome[row]:g}, outside [0, 1]"
+                f" ({int(bad.sum())} such rows). Use 1 when a wins, 0 when b wins, 0.5 for a tie."
             )
         for codes in (self.a, self.b):
             if codes.min() < 0 or codes.max() >= len(self.policies):
                 raise EvidenceError(
-                    "a policy code lies outside the list of names. Build with Comparisons.of(names, ...)."
+                    "a policy code lies outside the list of names. Build with Comparisons.of(names,"
+                    " ...)."
                 )
         same = self.a == self.b
         if same.any():
             row = int(np.argmax(same))
             raise EvidenceError(
-                f"row {row + 1}: {self.policies[self.a[row]]!r} is compared with itself ({int(same.sum())} such rows). "
-                "Remove these rows, or read with bad='skip' to leave them out and count them."
+                f"row {row + 1}: {self.policies[self.a[row]]!r} is compared with itself"
+                f" ({int(same.sum())} such rows). Remove these rows, or read with bad='skip' to"
+                " leave them out and count them."
             )
         if self.weight is not None:
             check_finite(self.weight, "the weight")
             if self.weight.min() < 0:
                 raise EvidenceError(
-                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0."
+                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be"
+                    " >= 0."
                 )
         if self.count is not None and self.count.min() < 0:
             raise EvidenceError(

@@ -60,7 +60,8 @@ class DataFile:
                 return self._checked(place)
         if "://" not in self.url:
             raise EvidenceError(
-                f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}), and no one file at a public address: it was made from {self.url}."
+                f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}), and no one file at a"
+                f" public address: it was made from {self.url}."
             )
         target = cache / self.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +72,8 @@ class DataFile:
                 partial.write_bytes(gzip.compress(partial.read_bytes()))
         except OSError as error:
             raise EvidenceError(
-                f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}) and {self.url} cannot be had ({error}). "
-                "Download it by hand and name its folder in POLICYRANK_DATA."
+                f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}) and {self.url} cannot"
+                f" be had ({error}). Download it by hand and name its folder in POLICYRANK_DATA."
             ) from None
         self._checked(partial).rename(target)
         return target
@@ -84,7 +85,8 @@ class DataFile:
         ).hexdigest()
         if found != self.sha256:
             raise EvidenceError(
-                f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the file and fetch it again."
+                f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the"
+                " file and fetch it again."
             )
         return place
 
@@ -257,7 +259,10 @@ FILES: dict[str, DataFile] = {
         ),
         (
             "lipo/alpacaeval_ranked_lists.jsonl.gz",
-            "results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json of ten models in github.com/tatsu-lab/alpaca_eval",
+            (
+                "results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json of ten models in"
+                " github.com/tatsu-lab/alpaca_eval"
+            ),
             "CC BY-NC 4.0 (code Apache-2.0); non-commercial research",
             "2392d91cc34c4969b5b18524a9e1a472dfe34062c34f3957981b1a39f8c7d7e1",
         ),
@@ -275,7 +280,10 @@ FILES: dict[str, DataFile] = {
         ),
         (
             "large-vocabulary-ap/coco100_lvis.json",
-            "instances_val2014_100.json in github.com/MiXaiLL76/faster_coco_eval, tests/dataset/cocoapi, put into LVIS's form",
+            (
+                "instances_val2014_100.json in github.com/MiXaiLL76/faster_coco_eval,"
+                " tests/dataset/cocoapi, put into LVIS's form"
+            ),
             "Apache-2.0; COCO annotations CC BY 4.0",
             "759f7cb7f3f1f46123e0ebbe670543016448c4f14d72aad69b8842c10a798b58",
         ),

@@ -136,7 +136,8 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
         isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
     ):
         raise EvidenceError(
-            f"{place}: no COCO or LVIS ground truth: it has lists of images, annotations and categories."
+            f"{place}: no COCO or LVIS ground truth: it has lists of images, annotations and"
+            " categories."
         )
     images, categories = (
         sorted(data[k], key=lambda row: row["id"]) for k in ("images", "categories")
@@ -154,7 +155,8 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
         name = f"{place}, annotation {row.get('id')}"
         if row.get("image_id") not in at or row.get("category_id") not in kind:
             raise EvidenceError(
-                f"{name}: image {row.get('image_id')} or category {row.get('category_id')} is not in the file."
+                f"{name}: image {row.get('image_id')} or category {row.get('category_id')} is not"
+                " in the file."
             )
         own = row.get("bbox")
         if (
@@ -187,7 +189,8 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
             ):
                 if unknown := [c for c in r.get(key, ()) if c not in kind]:
                     raise EvidenceError(
-                        f"{place}, image {r['id']}: {key} names the category {unknown[0]}, which is not in the file."
+                        f"{place}, image {r['id']}: {key} names the category {unknown[0]}, which is"
+                        " not in the file."
                     )
                 table[k, [kind[c] for c in r.get(key, ())]] = True
     return GroundTruth(
@@ -225,7 +228,8 @@ def read_detections(
     place, rows = _json(source)
     if not isinstance(rows, Sequence) or any(not isinstance(r, Mapping) for r in rows[:1]):
         raise EvidenceError(
-            f"{place}: detections are a list of image_id, category_id, score, and bbox or segmentation."
+            f"{place}: detections are a list of image_id, category_id, score, and bbox or"
+            " segmentation."
         )
     label = name or (Path(source).stem if isinstance(source, (str, Path)) else "detector")
     if (fast := _plain_boxes(rows, truth)) is not None:
@@ -235,7 +239,8 @@ def read_detections(
     for number, row in enumerate(rows, 1):
         if row.get("image_id") not in at or row.get("category_id") not in kind:
             raise EvidenceError(
-                f"{place}, row {number}: image {row.get('image_id')} or category {row.get('category_id')} is not in the ground truth."
+                f"{place}, row {number}: image {row.get('image_id')} or category"
+                f" {row.get('category_id')} is not in the ground truth."
             )
         value, own = row.get("score"), row.get("bbox")
         if not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -244,7 +249,8 @@ def read_detections(
             raise EvidenceError(f"{place}, row {number}: neither bbox nor segmentation.")
         if own is not None and (len(own) != 4 or not np.isfinite(own).all() or min(own[2:]) < 0):
             raise EvidenceError(
-                f"{place}, row {number}: bbox {own} is not x, y, width, height, the last two at least 0."
+                f"{place}, row {number}: bbox {own} is not x, y, width, height, the last two at"
+                " least 0."
             )
         box.append([np.nan] * 4 if own is None else own)
         image.append(at[row["image_id"]])

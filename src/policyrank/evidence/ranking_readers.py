@@ -75,15 +75,16 @@ def read_rankings(
         ballot_column = t.given(columns, ballot, t.BALLOT, "the ballot", name)
         if ballot_column is None:
             raise EvidenceError(
-                f"{name}: no column says which ballot a row belongs to. Name it with ballot=... (--ballot)."
+                f"{name}: no column says which ballot a row belongs to. Name it with ballot=..."
+                " (--ballot)."
             )
         return _long(
             table, name, ballot_column, policy_column, rank_column, weight_column, group_column, bad
         )
     if order_column is None:
         raise EvidenceError(
-            f"{name}: no ballots found. It has: {t.listing(columns)}. Give columns ballot, policy and rank, or one column "
-            "'ranking' with orders such as 'A > B = C'."
+            f"{name}: no ballots found. It has: {t.listing(columns)}. Give columns ballot, policy"
+            " and rank, or one column 'ranking' with orders such as 'A > B = C'."
         )
     ballots = [
         _items(v, f"{name}, row {i + 1}") for i, v in enumerate(table[order_column].to_list())
@@ -154,8 +155,9 @@ def _long(
         row, rows = int(np.argmin(good)), int((~good).sum())
         if bad == "raise":
             raise EvidenceError(
-                f"{name}, row {row + 1}: no usable entry ({policy} = {names[row]!r}, {rank} = {table[rank][row]!r}); {rows:,} such "
-                f"row{'s' * (rows != 1)}. Mend the file, or leave them out with bad='skip' (--skip-bad)."
+                f"{name}, row {row + 1}: no usable entry ({policy} = {names[row]!r}, {rank} ="
+                f" {table[rank][row]!r}); {rows:,} such row{'s' * (rows != 1)}. Mend the file, or"
+                " leave them out with bad='skip' (--skip-bad)."
             )
         if not good.any():
             raise EvidenceError(f"{name}: no usable row is left.")

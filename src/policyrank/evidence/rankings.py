@@ -89,14 +89,15 @@ class Rankings:
         check_finite(self.weight, "the weight")
         if self.weight.min() < 0:
             raise EvidenceError(
-                f"ballot {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0."
+                f"ballot {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be"
+                " >= 0."
             )
         entry = self.ballot * len(self.policies) + self.policy
         if len(np.unique(entry)) < len(entry):
             row = int(np.flatnonzero(pl.Series(entry).is_duplicated().to_numpy())[0])
             raise EvidenceError(
-                f"ballot {int(self.ballot[row]) + 1} names {self.policies[self.policy[row]]!r} twice. "
-                "A policy stands on a ballot once."
+                f"ballot {int(self.ballot[row]) + 1} names {self.policies[self.policy[row]]!r}"
+                " twice. A policy stands on a ballot once."
             )
 
     @classmethod

@@ -140,7 +140,8 @@ def read_comparisons(
     out = t.given(columns, outcome, () if paired else t.OUTCOME, "the outcome", name)
     if out is None and not paired and wins is None:
         raise EvidenceError(
-            f"{name}: no column with the outcome. It has: {t.listing(columns)}. Name it with outcome=... (--outcome)."
+            f"{name}: no column with the outcome. It has: {t.listing(columns)}. Name it with"
+            " outcome=... (--outcome)."
         )
     roles: dict[str, str] = {"a": found_a, "b": found_b}
     if out in (found_a, found_b):
@@ -200,7 +201,8 @@ def _pair(columns: Sequence[str], a: str | None, b: str | None, name: str) -> tu
         if found[0] is not None and found[1] is not None:
             return found[0], found[1], (t.key(first), t.key(second)) in t.WINNER_FIRST
     raise EvidenceError(
-        f"{name}: no pair of columns with the two policies. It has: {t.listing(columns)}. Name them with a=..., b=... (--a, --b)."
+        f"{name}: no pair of columns with the two policies. It has: {t.listing(columns)}. Name them"
+        " with a=..., b=... (--a, --b)."
     )
 
 
@@ -316,16 +318,17 @@ class _Rows:
         clash = ~np.isnan(by_label) & ~np.isnan(by_name) & (by_label != by_name)
         if clash.any():
             raise EvidenceError(
-                f"{self.name}: {labels[codes[int(np.argmax(clash))]]!r} in column {column!r} is a policy's name and also "
-                "means the other side. Rename that policy."
+                f"{self.name}: {labels[codes[int(np.argmax(clash))]]!r} in column {column!r} is a"
+                " policy's name and also means the other side. Rename that policy."
             )
         return np.where(np.isnan(by_label), by_name, by_label)
 
     def _numeric(self, y: NDArray[np.float64], column: str) -> NDArray[np.float64]:
         if self.first_wins is None and t.key(column) in _AMBIGUOUS:
             raise EvidenceError(
-                f"{self.name}: numbers in column {column!r} could mean a win of either side. Say first_wins=1 (--first-wins 1) "
-                "if 1 means that the first policy wins, first_wins=0 (--first-wins 0) if 0 does."
+                f"{self.name}: numbers in column {column!r} could mean a win of either side. Say"
+                " first_wins=1 (--first-wins 1) if 1 means that the first policy wins,"
+                " first_wins=0 (--first-wins 0) if 0 does."
             )
         return 1 - y if self.first_wins == 0 else y
 
@@ -343,8 +346,9 @@ class _Rows:
             rows = int(mask.sum() if count is None else np.nansum(count[mask]))
             if self.bad == "raise":
                 raise EvidenceError(
-                    f"{self.name}{self._place(int(np.argmax(mask)))}: {what}; {rows:,} such row{'s' * (rows != 1)}. "
-                    "Mend the file, or leave such rows out with bad='skip' (--skip-bad): they are then counted."
+                    f"{self.name}{self._place(int(np.argmax(mask)))}: {what}; {rows:,} such"
+                    f" row{'s' * (rows != 1)}. Mend the file, or leave such rows out with"
+                    " bad='skip' (--skip-bad): they are then counted."
                 )
             good &= ~mask
             notes.append(f"{rows:,} row{'s' * (rows != 1)} left out: {what}")
@@ -404,7 +408,8 @@ def _times(series: pl.Series, source: str) -> NDArray[Any]:
     except pl.exceptions.PolarsError:
         row = int(np.argmax(np.isnan(numbers)))
         raise EvidenceError(
-            f"{source}, row {row + 1}: {series[row]!r} is neither a number nor a date. Mend it, or leave the time column out."
+            f"{source}, row {row + 1}: {series[row]!r} is neither a number nor a date. Mend it, or"
+            " leave the time column out."
         ) from None
 
 
@@ -466,7 +471,8 @@ def _from_counts(
     if wrong.any():
         row = int(np.argmax(wrong)) % table.height
         raise EvidenceError(
-            f"{name}, row {row + 1}: a count of wins or ties is no whole number >= 0. Mend the file."
+            f"{name}, row {row + 1}: a count of wins or ties is no whole number >= 0. Mend the"
+            " file."
         )
     stacked = stacked.filter(counts > 0)
     if not stacked.height:

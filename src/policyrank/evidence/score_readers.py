@@ -197,8 +197,10 @@ def _long(table: pl.DataFrame, name: str, found: dict[str, str], bad: Bad) -> Sc
             row, rows = int(np.argmax(mask)), int(mask.sum())
             if bad == "raise":
                 raise EvidenceError(
-                    f"{name}, row {row + 1:,} ({labels['policy'][row]!r}: {table[found['score']][row]!r}): {what}; {rows:,} such "
-                    f"row{'s' * (rows != 1)}. Mend the file, or leave such rows out with bad='skip' (--skip-bad)."
+                    f"{name}, row {row + 1:,} ({labels['policy'][row]!r}:"
+                    f" {table[found['score']][row]!r}): {what}; {rows:,} such"
+                    f" row{'s' * (rows != 1)}. Mend the file, or leave such rows out with"
+                    " bad='skip' (--skip-bad)."
                 )
             good &= ~mask
             notes.append(f"{rows:,} row{'s' * (rows != 1)} left out: {what}")
@@ -241,13 +243,14 @@ def _wide(
     names = _names(table[label])
     if (names == "").any():
         raise EvidenceError(
-            f"{name}, row {int((names == '').arg_true()[0]) + 1}: column {label!r} is empty. Every row needs a name."
+            f"{name}, row {int((names == '').arg_true()[0]) + 1}: column {label!r} is empty. Every"
+            " row needs a name."
         )
     if names.is_duplicated().any():
         row = int(names.is_duplicated().arg_true()[-1])
         raise EvidenceError(
-            f"{name}, row {row + 1}: {names[row]!r} stands in {label!r} twice. In a wide table a row is one of the {rows}; "
-            "for a long table name its columns (policy, task, score)."
+            f"{name}, row {row + 1}: {names[row]!r} stands in {label!r} twice. In a wide table a"
+            f" row is one of the {rows}; for a long table name its columns (policy, task, score)."
         )
     notes: list[str] = []
     parsed, spread = {}, 0
@@ -262,12 +265,14 @@ def _wide(
         elif text.any():
             row = int(np.argmax(text))
             raise EvidenceError(
-                f"{name}, row {row + 1}, column {column!r}: {table[column][row]!r} is no number. Mend it, leave it empty "
-                "(not measured), or choose other columns with tasks=[...] (--tasks)."
+                f"{name}, row {row + 1}, column {column!r}: {table[column][row]!r} is no number."
+                " Mend it, leave it empty (not measured), or choose other columns with tasks=[...]"
+                " (--tasks)."
             )
         elif np.isinf(values).any():
             raise EvidenceError(
-                f"{name}, row {int(np.argmax(np.isinf(values))) + 1}, column {column!r}: an infinite score. Mend it."
+                f"{name}, row {int(np.argmax(np.isinf(values))) + 1}, column {column!r}: an"
+                " infinite score. Mend it."
             )
         elif np.isnan(values).all():
             notes.append(f"column {column!r} left out: it is empty")
@@ -321,7 +326,8 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
     files = sorted(p for p in folder.rglob("*.json") if p.name.startswith("results"))
     if not files:
         raise EvidenceError(
-            f"{folder}: no results*.json of lm-evaluation-harness in this folder. Give the folder that --output_path named."
+            f"{folder}: no results*.json of lm-evaluation-harness in this folder. Give the folder"
+            " that --output_path named."
         )
     latest: dict[tuple[str, str], tuple[float, str, float, bool]] = {}
     notes, replaced, groups = [], 0, set()
@@ -331,7 +337,8 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
             results = data["results"]
         except (ValueError, KeyError, TypeError) as error:
             raise EvidenceError(
-                f"{path}: not a results file of lm-evaluation-harness ({type(error).__name__}: {error}). Remove it."
+                f"{path}: not a results file of lm-evaluation-harness ({type(error).__name__}:"
+                f" {error}). Remove it."
             ) from None
         model, date = _model(data, path), float(data.get("date") or 0)
         subtasks = data.get("group_subtasks") or {}
@@ -343,7 +350,8 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
             if found is None:
                 if metric is not None:
                     raise EvidenceError(
-                        f"{path.name}: task {task!r} has no metric {metric!r}. It has: {t.listing([k for k in values if 'stderr' not in k])}."
+                        f"{path.name}: task {task!r} has no metric {metric!r}. It has:"
+                        f" {t.listing([k for k in values if 'stderr' not in k])}."
                     )
                 continue
             short, value = found
@@ -369,7 +377,10 @@ def read_lm_eval(folder: str | Path, *, metric: str | None = None) -> Scores:
         metric=Labels.of(metrics),
         lower_is_better=frozenset(m for m, low in zip(metrics, lowers, strict=True) if low),
         notes=(
-            f"read from {len(files)} result files in {folder.name}, metrics {', '.join(sorted(set(metrics)))}",
+            (
+                f"read from {len(files)} result files in {folder.name}, metrics"
+                f" {', '.join(sorted(set(metrics)))}"
+            ),
             *notes,
         ),
     )

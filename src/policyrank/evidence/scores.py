@@ -88,7 +88,8 @@ class Scores:
             check_finite(self.weight, "the weight")
             if self.weight.min() < 0:
                 raise EvidenceError(
-                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be >= 0."
+                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be"
+                    " >= 0."
                 )
         known = {ALL, *(self.metric.names if self.metric else ()), *self.task.names}
         for name in self.lower_is_better - known:
@@ -161,7 +162,8 @@ class Scores:
         code = self.task.codes.astype(np.int64) * len(self.metric.names) + self.metric.codes
         used, inverse = np.unique(code, return_inverse=True)
         names = [
-            f"{self.task.names[c // len(self.metric.names)]} ({self.metric.names[c % len(self.metric.names)]})"
+            f"{self.task.names[c // len(self.metric.names)]}"
+            f" ({self.metric.names[c % len(self.metric.names)]})"
             for c in used
         ]
         return Labels(inverse.astype(np.int32), tuple(names))
@@ -236,8 +238,9 @@ class Scores:
                 np.flatnonzero(pl.Series(cell * out.shape[1] + slot).is_duplicated().to_numpy())[0]
             )
             raise EvidenceError(
-                f"{self.policies[self.policy.codes[row]]!r} has two scores on {self.columns[column[row]]!r} in the same "
-                "replicate. Give each score its own replicate, or drop the column."
+                f"{self.policies[self.policy.codes[row]]!r} has two scores on"
+                f" {self.columns[column[row]]!r} in the same replicate. Give each score its own"
+                " replicate, or drop the column."
             )
         out[cell, slot] = self.oriented
         return out.reshape(len(self.columns), k, -1)

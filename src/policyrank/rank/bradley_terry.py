@@ -149,7 +149,8 @@ def _rate(
     notes = input_notes(evidence.notes)
     if not link.linear and not np.isin(cells.y, (0.0, 0.5, 1.0)).all():
         raise EvidenceError(
-            f"ties={settings['ties']!r} needs outcomes 0, 0.5 and 1; these have others. Use ties='half'."
+            f"ties={settings['ties']!r} needs outcomes 0, 0.5 and 1; these have others. Use"
+            " ties='half'."
         )
     if not link.linear and not (cells.y == 0.5).any():
         notes.append(Note("no ties", "No ties were seen: the tie parameter was left out."))
@@ -161,8 +162,9 @@ def _rate(
             notes.append(
                 Note(
                     "prior",
-                    f"The maximum of the likelihood is infinite, so a Gaussian prior with sd {WEAK_PRIOR:g} log-odds "
-                    f"({WEAK_PRIOR * ELO:.0f} Elo points) was put around the mean. It decides how far one-sided policies stand apart.",
+                    "The maximum of the likelihood is infinite, so a Gaussian prior with sd"
+                    f" {WEAK_PRIOR:g} log-odds ({WEAK_PRIOR * ELO:.0f} Elo points) was put around"
+                    " the mean. It decides how far one-sided policies stand apart.",
                     "warning",
                 )
             )
@@ -174,8 +176,8 @@ def _rate(
         precision = np.full(cells.size, float(sd) ** -2)
     elif not is_strong(cells, link):
         raise EvidenceError(
-            "no finite maximum: some policies never lost, never won, or never met the others. Keep prior='auto', give prior=2.0, "
-            "or leave these policies out."
+            "no finite maximum: some policies never lost, never won, or never met the others. Keep"
+            " prior='auto', give prior=2.0, or leave these policies out."
         )
     fixed = {}
     if anchors:
@@ -210,7 +212,8 @@ def _rate(
             notes.append(
                 Note(
                     "weak resamples",
-                    f"{weak} of {resamples} resamples had no finite maximum and got the weak prior.",
+                    f"{weak} of {resamples} resamples had no finite maximum and got the weak"
+                    " prior.",
                     "warning",
                 )
             )
@@ -245,11 +248,9 @@ def _rate(
         seed=seed,
         notes=notes,
         settings=used,
-        unit="Elo points"
-        if scale == "elo"
-        else "log-odds"
-        if link.slope == 1
-        else "normal deviates",
+        unit=(
+            "Elo points" if scale == "elo" else "log-odds" if link.slope == 1 else "normal deviates"
+        ),
         source=evidence.summary,
         extras=_extras(fit, evidence, order_effect, parameter_cov, settings["ties"], n, k),
     )

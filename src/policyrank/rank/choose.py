@@ -24,28 +24,43 @@ def default_method(evidence: Evidence) -> tuple[str, str]:
     if isinstance(evidence, Comparisons):
         return (
             "bradley-terry",
-            "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met.",
+            (
+                "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy"
+                " met."
+            ),
         )
     if isinstance(evidence, Rankings):
         if evidence.is_complete:
             return (
                 "borda",
-                "Borda: every ballot ranks every policy, so mean places are fair, and their intervals are exact.",
+                (
+                    "Borda: every ballot ranks every policy, so mean places are fair, and their"
+                    " intervals are exact."
+                ),
             )
         return (
             "plackett-luce",
-            "Plackett-Luce: ballots rank different policies, so it corrects for whom each policy met.",
+            (
+                "Plackett-Luce: ballots rank different policies, so it corrects for whom each"
+                " policy met."
+            ),
         )
     if len(evidence.columns) == 1:
         return "mean", "Mean score: there is one task, so scores share a scale."
     if np.isnan(evidence.table()).any():
         return (
             "plackett-luce",
-            "Plackett-Luce over tasks: some scores are missing, so means would be over different tasks.",
+            (
+                "Plackett-Luce over tasks: some scores are missing, so means would be over"
+                " different tasks."
+            ),
         )
     return (
         "borda",
-        "Borda over tasks (each task a voter): tasks have their own scales, and means would let the widest decide.",
+        (
+            "Borda over tasks (each task a voter): tasks have their own scales, and means would let"
+            " the widest decide."
+        ),
     )
 
 
@@ -90,7 +105,8 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
         if "unexpected keyword" not in str(error):
             raise
         raise EvidenceError(
-            f"{name} has no option {str(error).split()[-1]}. See: help(policyrank.rank.METHODS[{name!r}].function)."
+            f"{name} has no option {str(error).split()[-1]}. See:"
+            f" help(policyrank.rank.METHODS[{name!r}].function)."
         ) from None
     notes = [Note("method", why)] if why else []
     notes += _disagreement(board, used)
@@ -120,7 +136,8 @@ def _disagreement(board: Leaderboard, evidence: Evidence) -> list[Note]:
             notes.append(
                 Note(
                     "method disagreement",
-                    f"The order by {name} agrees only to a Kendall's tau of {tau:.2f}{ahead}. See: policyrank compare.",
+                    f"The order by {name} agrees only to a Kendall's tau of {tau:.2f}{ahead}. See:"
+                    " policyrank compare.",
                 )
             )
     return notes

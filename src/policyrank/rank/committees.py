@@ -279,8 +279,10 @@ def _bounds(
     free = len(policies) - int(size.sum())
     if (low > high).any() or low.sum() > k or high.sum() + free < k:
         raise EvidenceError(
-            f"no committee of {k} keeps the bounds: groups have {dict(zip(names, size.tolist(), strict=True))} policies, at least "
-            f"{dict(zip(names, low.tolist(), strict=True))}, at most {dict(zip(names, high.tolist(), strict=True))}. Loosen them."
+            f"no committee of {k} keeps the bounds: groups have"
+            f" {dict(zip(names, size.tolist(), strict=True))} policies, at least"
+            f" {dict(zip(names, low.tolist(), strict=True))}, at most"
+            f" {dict(zip(names, high.tolist(), strict=True))}. Loosen them."
         )
     return member, low, high, names
 

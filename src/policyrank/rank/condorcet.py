@@ -71,7 +71,8 @@ def soft_condorcet(
         notes = (
             Note(
                 "equivalence",
-                "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion.",
+                "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second"
+                " opinion.",
             ),
         )
     else:

@@ -185,7 +185,8 @@ def _cutting_planes(
                 best, best_cost = rounded, cost
         if report is not None:
             report(
-                f"Kemeny: {n} policies, {len(seen):,} triangles, best {best_cost:g}, bound {bound:g}"
+                f"Kemeny: {n} policies, {len(seen):,} triangles, best {best_cost:g}, bound"
+                f" {bound:g}"
             )
         if best_cost <= bound + 1e-6 or not finished:
             break
@@ -297,7 +298,8 @@ def kemeny(
         notes = (
             Note(
                 "gap",
-                f"The order costs {found.cost:g}; no order costs less than {found.bound:g} (gap {gap:.2%}).",
+                f"The order costs {found.cost:g}; no order costs less than {found.bound:g} (gap"
+                f" {gap:.2%}).",
                 "warning",
             ),
         )

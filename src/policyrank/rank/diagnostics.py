@@ -120,8 +120,9 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
         notes.append(
             Note(
                 "disconnected",
-                f"The comparisons fall into {len(sizes)} groups that never meet: ratings across groups cannot be compared. Not in "
-                f"the largest group: {_list(small)}. Compare at least one pair across the groups.",
+                f"The comparisons fall into {len(sizes)} groups that never meet: ratings across"
+                f" groups cannot be compared. Not in the largest group: {_list(small)}. Compare at"
+                " least one pair across the groups.",
                 "warning",
                 tuple(small),
             )
@@ -143,8 +144,9 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
         notes.append(
             Note(
                 "not strongly connected",
-                f"The policies split into {int(found.strong.max()) + 1} tiers without an upset between them: how far the tiers "
-                "are apart cannot be told from the data. Compare neighbours of different tiers more often.",
+                f"The policies split into {int(found.strong.max()) + 1} tiers without an upset"
+                " between them: how far the tiers are apart cannot be told from the data. Compare"
+                " neighbours of different tiers more often.",
                 "warning",
             )
         )
@@ -154,8 +156,8 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
         notes.append(
             Note(
                 "thin pairs",
-                f"{(met == 0).mean():.0%} of the pairs never met; those that did have a median of {np.median(met[met > 0]):g} "
-                "comparisons. Their order rests on the model.",
+                f"{(met == 0).mean():.0%} of the pairs never met; those that did have a median of"
+                f" {np.median(met[met > 0]):g} comparisons. Their order rests on the model.",
             )
         )
     thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]
@@ -169,9 +171,10 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
             notes.append(
                 Note(
                     "cyclic",
-                    f"{c.share:.0%} of the differences in win rate cannot be explained by any one rating (goodness of fit "
-                    f"p = {c.p_value:.2g}; {c.triples:.1%} of triples are cycles): who beats whom depends on the opponent. "
-                    "Look at the win matrix, or rank with maximal-lotteries or alpha-rank.",
+                    f"{c.share:.0%} of the differences in win rate cannot be explained by any one"
+                    f" rating (goodness of fit p = {c.p_value:.2g}; {c.triples:.1%} of triples are"
+                    " cycles): who beats whom depends on the opponent. Look at the win matrix, or"
+                    " rank with maximal-lotteries or alpha-rank.",
                     "warning",
                 )
             )

@@ -148,7 +148,8 @@ def nash_averaging(
     table = evidence.table()
     if np.isnan(table).any():
         raise EvidenceError(
-            "nash-averaging of scores needs a score of every policy on every task. Filter, or use comparisons."
+            "nash-averaging of scores needs a score of every policy on every task. Filter, or use"
+            " comparisons."
         )
     low, high = table.min(axis=1, keepdims=True), table.max(axis=1, keepdims=True)
     scaled = np.divide(table - low, high - low, out=np.full_like(table, 0.5), where=high > low)

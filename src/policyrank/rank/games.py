@@ -94,7 +94,8 @@ def alpharank(
         matrix = np.array(tables)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise EvidenceError(
-                f"one population needs a square matrix, not {matrix.shape}; give a list of arrays for several players"
+                f"one population needs a square matrix, not {matrix.shape}; give a list of arrays"
+                " for several players"
             )
         tables = [matrix]
     elif any(t.shape != tables[0].shape for t in tables) or tables[0].ndim != len(tables):
@@ -180,7 +181,8 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
     leave = np.asarray(chain.sum(axis=1)).ravel()
     if (leave <= 0).sum() > 1:
         raise EvidenceError(
-            "several profiles are never left at this alpha: take alpha=inf with an epsilon, or a smaller alpha"
+            "several profiles are never left at this alpha: take alpha=inf with an epsilon, or a"
+            " smaller alpha"
         )
     if n <= GTH_LIMIT:
         return gth(chain.toarray())
@@ -223,7 +225,8 @@ def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int 
             x = x * (target / np.maximum(weight, 1e-300))[group]
             x /= x.sum()
     raise EvidenceError(
-        f"the stationary distribution has not settled after {most} steps (last change {change:.1e}): take a larger epsilon"
+        f"the stationary distribution has not settled after {most} steps (last change"
+        f" {change:.1e}): take a larger epsilon"
     )
 
 

@@ -183,9 +183,9 @@ class Leaderboard:
             "may_be_best": list(self.may_be_best),
             "tiers": None if self.tiers is None else self.tiers.tolist(),
             "separable_from_next": None if self.separable is None else self.separable.tolist(),
-            "probability_best": None
-            if self.probability_best is None
-            else self.probability_best.tolist(),
+            "probability_best": (
+                None if self.probability_best is None else self.probability_best.tolist()
+            ),
             "notes": [
                 {
                     "kind": n.kind,
@@ -275,7 +275,8 @@ def leaderboard(
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
     if draws is not None and len(draws) < 20:
         raise EvidenceError(
-            f"{len(draws)} resamples say nothing about intervals: take at least 20, better several hundred."
+            f"{len(draws)} resamples say nothing about intervals: take at least 20, better several"
+            " hundred."
         )
     rating = np.asarray(rating, dtype=float)
     rank = competition_rank(rating)

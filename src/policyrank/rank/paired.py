@@ -193,7 +193,8 @@ class Cells:
         """
         if cluster is not None and getattr(c, cluster, None) is None:
             raise EvidenceError(
-                f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when reading them."
+                f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when"
+                " reading them."
             )
         if c.covariates is None:
             c = c.counted(by=() if cluster is None else (cluster,))
@@ -373,7 +374,7 @@ def _newton(
     gauge = np.zeros((n + k + 1, 0))
     if precision is None:
         part = components(cells)
-        pinned = {int(part[f]) for f in (fixed or {})}
+        pinned = {int(part[f]) for f in fixed or {}}
         loose = [
             np.r_[part == c, np.zeros(k + 1, bool)]
             for c in range(int(part.max()) + 1)
@@ -401,7 +402,8 @@ def _newton(
         iteration += 1
         if iteration > most:
             raise EvidenceError(
-                f"the fit has not converged after {most} steps. Give a prior (prior=2.0), or look for degenerate counts."
+                f"the fit has not converged after {most} steps. Give a prior (prior=2.0), or look"
+                " for degenerate counts."
             )
         w = cells.mass
         if n <= DENSE_LIMIT:
@@ -447,7 +449,8 @@ def _sparse_step(
     """The Newton step by conjugate gradients, for very many policies (theta only)."""
     if cells.x.shape[1] or free[-1]:
         raise EvidenceError(
-            f"covariates and tie parameters are fitted for up to {DENSE_LIMIT} policies. Use ties='half', or fewer policies."
+            f"covariates and tie parameters are fitted for up to {DENSE_LIMIT} policies. Use"
+            " ties='half', or fewer policies."
         )
     n, i, j = cells.size, cells.i, cells.j
     diagonal = np.bincount(i, h, n) + np.bincount(j, h, n) + lam[:n]

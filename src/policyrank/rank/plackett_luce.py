@@ -72,8 +72,9 @@ def plackett_luce(
             notes.append(
                 Note(
                     "prior",
-                    f"The maximum of the likelihood is infinite (some policies always come first, or last, or never meet the others): "
-                    f"a Gaussian prior with sd {WEAK_PRIOR:g} log-odds was put around the mean.",
+                    "The maximum of the likelihood is infinite (some policies always come first,"
+                    f" or last, or never meet the others): a Gaussian prior with sd {WEAK_PRIOR:g}"
+                    " log-odds was put around the mean.",
                     "warning",
                 )
             )
@@ -85,7 +86,8 @@ def plackett_luce(
         sd = float(prior)
     elif not found.strongly_connected:
         raise EvidenceError(
-            "no finite maximum: some policies always come first or last. Keep prior='auto', or give prior=2.0."
+            "no finite maximum: some policies always come first or last. Keep prior='auto', or give"
+            " prior=2.0."
         )
     lam = 0.0 if sd is None else sd**-2
     theta = np.zeros(n)
@@ -130,7 +132,8 @@ def plackett_luce(
         notes.append(
             Note(
                 "disconnected",
-                "The ballots fall into groups of policies that never meet: ratings across groups cannot be compared.",
+                "The ballots fall into groups of policies that never meet: ratings across groups"
+                " cannot be compared.",
                 "warning",
             )
         )

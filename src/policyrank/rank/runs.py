@@ -88,7 +88,8 @@ def score_runs(
         missing = len(has) - run.filter(pl.col("query").is_in(has))["query"].n_unique()
         if missing == len(has):
             raise EvidenceError(
-                f"run {name}: none of its queries is judged. Do the query names of run and qrels match?"
+                f"run {name}: none of its queries is judged. Do the query names of run and qrels"
+                " match?"
             )
         if missing:
             notes.append(f"{name} lacks {missing:,} of {len(has):,} queries: they score 0")
@@ -252,7 +253,8 @@ def fuse_runs(
     """
     if not runs or (weights is not None and len(weights) != len(runs)):
         raise EvidenceError(
-            f"{len(runs)} runs and {len(weights or ())} weights: give at least one run, and a weight for each or none."
+            f"{len(runs)} runs and {len(weights or ())} weights: give at least one run, and a"
+            " weight for each or none."
         )
     parts = []
     for run, weight in zip(runs, weights or [1.0] * len(runs), strict=True):

@@ -56,7 +56,8 @@ def bradley_terry_by_task(
     need(evidence, Comparisons, "bradley-terry-by-task")
     if evidence.task is None:
         raise EvidenceError(
-            "these comparisons have no column 'task'. Name one when reading them (task=..., --task)."
+            "these comparisons have no column 'task'. Name one when reading them (task=...,"
+            " --task)."
         )
     unit, base = scale_of(scale)
     c = evidence.counted(by=("task",))
@@ -152,8 +153,10 @@ def bradley_terry_by_task(
             "rating": in_task,
             "lower": in_task - spread,
             "upper": in_task + spread,
-            "n": (np.bincount(i, count, len(nodes)) + np.bincount(j, count, len(nodes))).astype(
-                np.int64
+            "n": (
+                (np.bincount(i, count, len(nodes)) + np.bincount(j, count, len(nodes))).astype(
+                    np.int64
+                )
             ),
         }
     ).sort("task", "rating", descending=[False, True])
@@ -165,8 +168,9 @@ def bradley_terry_by_task(
     notes.append(
         Note(
             "tasks",
-            f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g} {'Elo points' if scale == 'elo' else 'log-odds'} "
-            f"around the overall rating ({len(c.task.names)} tasks).",
+            f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g}"
+            f" {'Elo points' if scale == 'elo' else 'log-odds'} around the overall rating"
+            f" ({len(c.task.names)} tasks).",
         )
     )
     return leaderboard(

@@ -53,13 +53,15 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
     if levels == 2:
         if not isinstance(evidence, Rankings) or evidence.group is None:
             raise EvidenceError(
-                "two levels need Rankings with groups, for example scores.to_rankings(by='replicate')."
+                "two levels need Rankings with groups, for example"
+                " scores.to_rankings(by='replicate')."
             )
         used = Rankings.of_scores(group_points(evidence), evidence.policies)
         notes.append(
             Note(
                 "two levels",
-                f"Each of the {len(evidence.group.names)} groups has one vote: the order of its own Borda count.",
+                f"Each of the {len(evidence.group.names)} groups has one vote: the order of its own"
+                " Borda count.",
             )
         )
     elif levels != 1:

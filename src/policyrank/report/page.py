@@ -76,9 +76,9 @@ def html(
             "x1": place(highs[i]),
             "x": place(board.rating[i]),
             "best": policy in best,
-            "probability": ""
-            if board.probability_best is None
-            else share(float(board.probability_best[i])),
+            "probability": (
+                "" if board.probability_best is None else share(float(board.probability_best[i]))
+            ),
             "cut": board.separable is not None and i < len(board) - 1 and bool(board.separable[i]),
         }
         for i, policy in enumerate(board.policies)
@@ -184,7 +184,10 @@ def _win_matrix(board: Leaderboard, evidence: Evidence, shown: int) -> list[dict
                 cells.append({"p": "", "a": 0.0, "win": True, "title": ""})
                 continue
             rate = wins[i, j] / total[i, j]
-            title = f"{_clean(board.policies[i])} against {_clean(board.policies[j])}: {wins[i, j]:g} of {total[i, j]:g}"
+            title = (
+                f"{_clean(board.policies[i])} against {_clean(board.policies[j])}: {wins[i, j]:g}"
+                f" of {total[i, j]:g}"
+            )
             cells.append(
                 {
                     "p": f"{100 * rate:.0f}",

@@ -216,7 +216,8 @@ def markdown(board: Leaderboard) -> str:
             else ""
         )
         lines.append(
-            f"| {board.rank[i]} | {safe(policy)} | {number(board.rating[i], step)} | {interval} | {rank_set(board, i)} | {board.n[i]:,} |"
+            f"| {board.rank[i]} | {safe(policy)} | {number(board.rating[i], step)} | {interval} |"
+            f" {rank_set(board, i)} | {board.n[i]:,} |"
         )
     notes = [f"- {safe(n.text)}" for n in board.notes]
     return "\n".join(

@@ -47,7 +47,8 @@ CLAIMS = (
         tasks=tuple(f"{d}, {f:.0%} of tasks" for d in TASK_SETS for f in (0.25, 0.5, 0.75)),
     ),
     Claim(
-        "Two-level Borda keeps its order better than the mean when two thirds of the metrics are left out",
+        "Two-level Borda keeps its order better than the mean when two thirds of the metrics are"
+        " left out",
         "two-level",
         "mean",
         TAU,

@@ -70,7 +70,8 @@ CLAIMS = (
         ("few against many",),
     ),
     Claim(
-        "More rankings do not replace the quota: k-Borda with it from 50 beats k-Borda without it from 1,000",
+        "More rankings do not replace the quota: k-Borda with it from 50 beats k-Borda without it"
+        " from 1,000",
         "k-Borda, quota, 50",
         "k-Borda, 1,000",
         QUALITY,

@@ -177,7 +177,8 @@ def page(study: Study, command: str) -> str:
     ]
     for v in study.verdicts:
         lines.append(
-            f"| {v.claim.text} | {v.effect:.4g} | {v.lower:.4g} … {v.upper:.4g} | {v.units} {v.unit} | {v.claim.smallest:g} | **{v.verdict}** |"
+            f"| {v.claim.text} | {v.effect:.4g} | {v.lower:.4g} … {v.upper:.4g} | {v.units}"
+            f" {v.unit} | {v.claim.smallest:g} | **{v.verdict}** |"
         )
     frame = table(study)
     for metric in frame["metric"].unique(maintain_order=True):
@@ -221,7 +222,10 @@ def page(study: Study, command: str) -> str:
         "",
         f"`{command}`",
         "",
-        f"Scale {study.scale}, seed {study.seed}, {study.seconds:.0f} s on {platform.machine()} with Python {platform.python_version()}; {versions}.",
+        (
+            f"Scale {study.scale}, seed {study.seed}, {study.seconds:.0f} s on {platform.machine()}"
+            f" with Python {platform.python_version()}; {versions}."
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -93,7 +93,8 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"PPO with a transformer beats (s, S), the best blind heuristic of the published table ({where})",
+            "PPO with a transformer beats (s, S), the best blind heuristic of the published table"
+            f" ({where})",
             "PPO transformer",
             "(s, S)",
             OWN,

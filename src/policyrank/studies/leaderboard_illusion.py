@@ -97,7 +97,8 @@ CLAIMS = (
     ),
     Claim("One bridge mends most of it", "one bridge", "never meet", DISTANCE, 0.1, (GRAPH,)),
     Claim(
-        "Drawing every policy equally often gives a better order than drawing four of 20 ten times as often",
+        "Drawing every policy equally often gives a better order than drawing four of 20 ten times"
+        " as often",
         "equal rates",
         "10 times",
         DISTANCE,

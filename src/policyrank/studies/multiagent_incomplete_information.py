@@ -108,14 +108,16 @@ CLAIMS = (
         tasks=(SOCCER,),
     ),
     Claim(
-        "Without relaxing, uniform-exhaustive is stuck at one small gap: more wrong directions than count-weighted for the same plays",
+        "Without relaxing, uniform-exhaustive is stuck at one small gap: more wrong directions than"
+        " count-weighted for the same plays",
         "count-weighted, not relaxed",
         "uniform-exhaustive, not relaxed",
         WRONG,
         tasks=(SOCCER,),
     ),
     Claim(
-        "For the same plays fewer wrong directions than with a fixed number of every profile (soccer, relaxed)",
+        "For the same plays fewer wrong directions than with a fixed number of every profile"
+        " (soccer, relaxed)",
         ONE,
         FIXED,
         WRONG,

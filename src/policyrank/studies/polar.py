@@ -85,7 +85,8 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"By another criterion, with {n} labels pre-trained beats from scratch (a negative control)",
+            f"By another criterion, with {n} labels pre-trained beats from scratch (a negative"
+            " control)",
             "pre-trained",
             "from scratch",
             ACCURACY,

@@ -104,7 +104,8 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"Stockpile release, best by energy in the paper, relieves more than trade diversion ({t})",
+            "Stockpile release, best by energy in the paper, relieves more than trade diversion"
+            f" ({t})",
             "stockpile release",
             "trade diversion",
             STRESS,
@@ -150,7 +151,8 @@ CLAIMS = (
     Claim("Entangling layers bring VQE nearer", "VQE, depth 2", "VQE, depth 0", ERROR),
     Claim("ADAPT-VQE reaches 1e-3 of the exact energy", "ADAPT-VQE", "1e-3", ERROR),
     Claim(
-        "Nodes that differ from the cascade differ by the sign of the model: fewer with the stable one",
+        "Nodes that differ from the cascade differ by the sign of the model: fewer with the"
+        " stable one",
         "stable sign",
         "printed sign",
         DIFFER,

@@ -114,7 +114,7 @@ def encode_answers(
             if long_prompts == "leave out":
                 continue
             head = head[-half:]
-        coded = [encode_answer(tokenizer, a, end=end) for a in (found.steps or found.completions)]
+        coded = [encode_answer(tokenizer, a, end=end) for a in found.steps or found.completions]
         room = max_length - len(head)
         cut += sum(len(ids) > room for ids, _ in coded)
         tails = [ids[:room] for ids, _ in coded]
@@ -124,7 +124,8 @@ def encode_answers(
     notes = list(sets.notes)
     if long:
         notes.append(
-            f"{'left out' if long_prompts == 'leave out' else 'cut at their beginning'}: {long:,} prompts of more than {half} tokens (half of max_length)"
+            f"{'left out' if long_prompts == 'leave out' else 'cut at their beginning'}: {long:,}"
+            f" prompts of more than {half} tokens (half of max_length)"
         )
     if cut:
         notes.append(f"cut: {cut:,} completions at {max_length} tokens, prompt included")

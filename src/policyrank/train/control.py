@@ -331,7 +331,8 @@ def _one_network(scenarios: Scenario | Sequence[Scenario]) -> list[Scenario]:
         raise EvidenceError("no scenario to train on.")
     if len({(s.network.names, s.network.edges, s.periods) for s in many}) > 1:
         raise EvidenceError(
-            "a controller is trained on one network and one length of episode: give scenarios that share both."
+            "a controller is trained on one network and one length of episode: give scenarios that"
+            " share both."
         )
     return many
 
@@ -451,7 +452,8 @@ def imitate(
             for t in range(world.periods):
                 if report is not None:
                     report(
-                        f"round {turn + 1} of {rounds}: scenario {k + 1} of {len(many)}, period {t + 1}"
+                        f"round {turn + 1} of {rounds}: scenario {k + 1} of {len(many)}, period"
+                        f" {t + 1}"
                     )
                 advice = rule(View(sim, information))
                 seen.append(sim.observation())

@@ -136,7 +136,8 @@ class RankingData(Lists):
         b = np.zeros(len(y)) if first_stage is None else np.asarray(first_stage, dtype=float)
         if not len(names) == len(y) == len(x) == len(b) or x.ndim != 2:
             raise EvidenceError(
-                f"{len(names)} queries, {len(y)} labels, features {x.shape} and {len(b)} first-stage scores do not fit. One of each a row."
+                f"{len(names)} queries, {len(y)} labels, features {x.shape} and {len(b)}"
+                " first-stage scores do not fit. One of each a row."
             )
         if not len(y):
             raise EvidenceError("no rows: there is nothing to learn from.")
@@ -246,7 +247,8 @@ def gap_lists(
     while filled < lists:
         if (tries := tries + 1) > 20 * lists + 1000:
             raise EvidenceError(
-                f"lists of {n} labels {gap:g} apart are hardly to be had. Take a smaller gap, shorter lists, or a larger pool."
+                f"lists of {n} labels {gap:g} apart are hardly to be had. Take a smaller gap,"
+                " shorter lists, or a larger pool."
             )
         drawn = rng.choice(len(y), size=min(pool or 8 * n, len(y)), replace=False)
         drawn = drawn[np.argsort(-y[drawn], kind="stable")]

@@ -158,7 +158,8 @@ def distil(
     model = first.model
     for number in range(1, rounds + 1):
         say(
-            f"round {number} of {rounds}: sampling and ranking {candidates} candidates of {len(prompts)} prompts"
+            f"round {number} of {rounds}: sampling and ranking {candidates} candidates of"
+            f" {len(prompts)} prompts"
         )
 
         def made(number: int = number) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def feedback_order(
     start, x, y = np.asarray(first, dtype=float), np.asarray(features), np.asarray(labels)
     if not len(start) == len(x) == len(y):
         raise EvidenceError(
-            f"{len(start)} scores, {len(x)} feature rows and {len(y)} labels: one of each a document."
+            f"{len(start)} scores, {len(x)} feature rows and {len(y)} labels: one of each a"
+            " document."
         )
     seen: list[int] = []
     left = np.ones(len(y), dtype=bool)

@@ -110,7 +110,8 @@ class AnswerTrainer(Trainer):
     def _check(self, loss: Tensor) -> None:
         if not torch.isfinite(loss) and self.model.training:
             raise EvidenceError(
-                f"step {self.state.global_step + 1}: the loss is {loss.item()}. Lower learning_rate or beta, or look at the scores."
+                f"step {self.state.global_step + 1}: the loss is {loss.item()}. Lower learning_rate"
+                " or beta, or look at the scores."
             )
 
     def _note(self, score: Tensor, inputs: dict[str, Tensor], **more: float) -> None:
@@ -260,7 +261,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             if x is not None
         ):
             raise EvidenceError(
-                "loss='tpo' weighs steps, but the answers are not cut into steps. Give each as a list of steps, or trees."
+                "loss='tpo' weighs steps, but the answers are not cut into steps. Give each as a"
+                " list of steps, or trees."
             )
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._keep = "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -287,7 +289,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             self.collate = AnswerCollator(self.collate.pad, "rows")
             if self.is_world_process_zero():
                 print(
-                    "note: this model does not keep answers in one row apart; each gets a row of its own (layout='rows')"
+                    "note: this model does not keep answers in one row apart; each gets a row of"
+                    " its own (layout='rows')"
                 )
         if self.reference == "precompute":
             for name in ("train_dataset", "eval_dataset"):
@@ -435,7 +438,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             )
         if self.reference == "precompute":
             raise EvidenceError(
-                "the reference's log-probabilities are missing: evaluate() a data set that was given to the trainer."
+                "the reference's log-probabilities are missing: evaluate() a data set that was"
+                " given to the trainer."
             )
         off: AbstractContextManager[Any] = nullcontext()
         other = self.reference
@@ -475,9 +479,9 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             )
             found |= {
                 f"{prefix}_win_rate": float(won.mean()),
-                f"{prefix}_win_rate_error": float(won.std(ddof=1) / math.sqrt(len(won)))
-                if len(won) > 1
-                else math.nan,
+                f"{prefix}_win_rate_error": (
+                    float(won.std(ddof=1) / math.sqrt(len(won))) if len(won) > 1 else math.nan
+                ),
             }
             self.log({k: v for k, v in found.items() if "win_rate" in k})
         return found
@@ -495,7 +499,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         won = np.asarray(self.judge(prompts, [m[0] for m in made], others), dtype=float)
         if won.shape != (len(prompts),) or not ((won >= 0) & (won <= 1)).all():
             raise EvidenceError(
-                f"the judge gave {won.shape} values, not one in [0, 1] for each of {len(prompts)} prompts."
+                f"the judge gave {won.shape} values, not one in [0, 1] for each of {len(prompts)}"
+                " prompts."
             )
         return won
 

@@ -53,7 +53,8 @@ def read_problems(
             tests = statements(str(row["test"]), str(entry))
         if not prompt or not tests:
             raise EvidenceError(
-                f"{place}: a problem has a prompt and tests (a list of statements, or HumanEval's test with entry_point)."
+                f"{place}: a problem has a prompt and tests (a list of statements, or HumanEval's"
+                " test with entry_point)."
             )
         out.append(
             Problem(
@@ -150,7 +151,8 @@ def self_train(
     done: SelfTraining | None = None
     for number in range(1, iterations + 1):
         say(
-            f"iteration {number} of {iterations}: sampling and testing {samples} solutions of {len(problems)} problems"
+            f"iteration {number} of {iterations}: sampling and testing {samples} solutions of"
+            f" {len(problems)} problems"
         )
         answers, shares = _tested(folder, number, problems, samples, current, test)
         record: dict[str, float] = {
@@ -180,11 +182,13 @@ def self_train(
         ]
         if not lists:
             raise EvidenceError(
-                f"no problem has both a better and a worse solution among {samples}: take more samples, a better generator, or easier problems."
+                f"no problem has both a better and a worse solution among {samples}: take more"
+                " samples, a better generator, or easier problems."
             )
         record |= {"lists": len(lists), "solutions": sum(len(x.completions) for x in lists)}
         say(
-            f"iteration {number} of {iterations}: learning to rank {record['solutions']:.0f} solutions of {len(lists)} problems"
+            f"iteration {number} of {iterations}: learning to rank {record['solutions']:.0f}"
+            f" solutions of {len(lists)} problems"
         )
         scorer = fit(lists)
         done = SelfTraining(scorer, current, lists, [*(done.history if done else []), record])

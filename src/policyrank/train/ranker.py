@@ -122,7 +122,8 @@ class RankerTrainer:
         )
         if not len(says):
             raise EvidenceError(
-                "every training query has equal labels only: there is nothing to learn an order from."
+                "every training query has equal labels only: there is nothing to learn an order"
+                " from."
             )
         sampler = self._sampler()
         if not any(p.requires_grad for p in self.model.parameters()):
@@ -166,7 +167,8 @@ class RankerTrainer:
                 )
                 if not torch.isfinite(value):
                     raise EvidenceError(
-                        f"epoch {epoch + 1}: the loss is {value.item()}. Lower learning_rate, or scale the features."
+                        f"epoch {epoch + 1}: the loss is {value.item()}. Lower learning_rate, or"
+                        " scale the features."
                     )
                 optimizer.zero_grad()
                 if self.accelerator is None:
@@ -307,7 +309,8 @@ class RankerTrainer:
         state = torch.load(self.checkpoint, weights_only=True)
         if state["settings"] != self._settings():
             raise EvidenceError(
-                f"{self.checkpoint}: a checkpoint of other settings or another model. Name another file, or remove it."
+                f"{self.checkpoint}: a checkpoint of other settings or another model. Name another"
+                " file, or remove it."
             )
         self.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])

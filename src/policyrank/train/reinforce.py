@@ -115,12 +115,14 @@ def reinforce(
         }
         history.append(record)
         say(
-            f"round {number} of {rounds}: mean score {record['score']:.4g}, log-ratio to the start {record['log_ratio']:.3g}"
+            f"round {number} of {rounds}: mean score {record['score']:.4g}, log-ratio to the start"
+            f" {record['log_ratio']:.3g}"
         )
         if not lists:
             if number == 1:
                 raise EvidenceError(
-                    "every answer of a prompt is scored the same: nothing to learn. Raise the temperature, or look at the scorer."
+                    "every answer of a prompt is scored the same: nothing to learn. Raise the"
+                    " temperature, or look at the scorer."
                 )
             continue
         trainer = ListwisePreferenceTrainer(

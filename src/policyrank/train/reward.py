@@ -65,7 +65,8 @@ class RewardModelTrainer(AnswerTrainer):
     ) -> None:
         if isinstance(loss, str) and loss not in REWARD_LOSSES:
             raise EvidenceError(
-                f"no loss of reward models is called {loss!r}. There are: {', '.join(REWARD_LOSSES)}."
+                f"no loss of reward models is called {loss!r}. There are:"
+                f" {', '.join(REWARD_LOSSES)}."
             )
         if peft_config is not None:
             from peft import get_peft_model

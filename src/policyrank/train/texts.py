@@ -126,7 +126,8 @@ class TextData(Lists):
             unknown = rows.filter(~pl.col(column).is_in(list(known)))
             if unknown.height:
                 raise EvidenceError(
-                    f"{column} {unknown[column][0]!r} is in the run or the judgements, but not among the {what}."
+                    f"{column} {unknown[column][0]!r} is in the run or the judgements, but not"
+                    f" among the {what}."
                 )
         code = {n: k for k, n in enumerate(dict.fromkeys(rows["query"]))}
         rows = rows.with_columns(

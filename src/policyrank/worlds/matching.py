@@ -264,7 +264,8 @@ def optimum(instance: Matching) -> float:
     n, arrivals = instance.p.shape
     if n > 22:
         raise EvidenceError(
-            f"{n} offline vertices have 2^{n} states: bound() the optimum by the stochastic configuration LP instead."
+            f"{n} offline vertices have 2^{n} states: bound() the optimum by the stochastic"
+            " configuration LP instead."
         )
     masks = np.arange(1 << n)
     value = np.zeros(1 << n)
@@ -302,7 +303,8 @@ def bound(
         return _stochastic_lp(instance)
     if benchmark != "configuration":
         raise EvidenceError(
-            f"benchmark={benchmark!r}: use optimum, stochastic configuration, configuration or matching."
+            f"benchmark={benchmark!r}: use optimum, stochastic configuration, configuration or"
+            " matching."
         )
     return _configuration_lp(instance, tolerance)
 

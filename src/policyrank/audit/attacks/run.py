@@ -142,7 +142,8 @@ def attack(
     attacked = min(attacked, len(known) // 2)
     if attacked < 1:
         raise EvidenceError(
-            f"{len(known)} queries have more than {targets + 3} candidates: an attack needs at least two, one to imitate and one to attack."
+            f"{len(known)} queries have more than {targets + 3} candidates: an attack needs at"
+            " least two, one to imitate and one to attack."
         )
     rng = np.random.default_rng(seed)
     say = report or (lambda text: None)

@@ -133,7 +133,8 @@ def attack_topics(
     usable = {g: list(dict.fromkeys(q)) for g, q in groups.items() if len(set(q)) > 1}
     if len(usable) < 2:
         raise EvidenceError(
-            f"{len(usable)} groups have two queries or more: an attack needs two, one to learn on and one to attack."
+            f"{len(usable)} groups have two queries or more: an attack needs two, one to learn on"
+            " and one to attack."
         )
     rng, say = np.random.default_rng(seed), report or (lambda text: None)
     names = [list(usable)[k] for k in rng.permutation(len(usable))]
@@ -159,7 +160,8 @@ def attack_topics(
         pages[queries[q]] = [place[candidates[q][i]] for i in order]
     if not pages:
         raise EvidenceError(
-            "no query outside the attacked groups has candidates: nothing to imitate the ranker from."
+            "no query outside the attacked groups has candidates: nothing to imitate the ranker"
+            " from."
         )
     model = imitate(pages, corpus, seed=seed, report=report)
     weight = dict(zip(corpus.vocabulary, corpus.idf.tolist(), strict=True))

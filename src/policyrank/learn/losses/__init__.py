@@ -80,7 +80,8 @@ def preference_loss(name: str) -> PreferenceLoss:
     if name in LOSSES:
         return partial(of_ranking, LOSSES[name])
     raise ValueError(
-        f"no objective is called {name!r}. There are: {', '.join(PREFERENCE_LOSSES)}; and the losses of rankings: {', '.join(LOSSES)}."
+        f"no objective is called {name!r}. There are: {', '.join(PREFERENCE_LOSSES)}; and the"
+        f" losses of rankings: {', '.join(LOSSES)}."
     )
 
 

@@ -90,7 +90,8 @@ class Claims:
         labels = np.asarray(true)
         if len(texts) < 2 or labels.shape != (len(texts),) or not np.isin(labels, (0, 1)).all():
             raise EvidenceError(
-                f"{len(texts)} claims with labels of shape {labels.shape}: at least two claims, each true (1) or false (0)."
+                f"{len(texts)} claims with labels of shape {labels.shape}: at least two claims,"
+                " each true (1) or false (0)."
             )
         if empty := [k for k, t in enumerate(texts) if not t.strip()]:
             raise EvidenceError(f"claim {empty[0]} is empty.")
@@ -180,7 +181,7 @@ def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:
     places = (
         [
             Path(p) / "templates/factchecker/gold/claims.jsonl"
-            for p in (spec.submodule_search_locations or [])
+            for p in spec.submodule_search_locations or []
         ]
         if spec
         else []

@@ -80,7 +80,8 @@ class Personas:
             raise EvidenceError(f"{p.shape[1]} items are no multiple of {framings} framings.")
         if people < 1 or spread < 0:
             raise EvidenceError(
-                f"people={people}, spread={spread}: at least one person, and a spread of at least 0."
+                f"people={people}, spread={spread}: at least one person, and a spread of at"
+                " least 0."
             )
         own = np.random.default_rng(seed).normal(size=people) * spread
         return cls(
@@ -167,7 +168,8 @@ class Policy:
             or not 0 <= self.explore <= 1
         ):
             raise EvidenceError(
-                f"{self}: top and history are at least 1, temperature is positive, explore lies in [0, 1]."
+                f"{self}: top and history are at least 1, temperature is positive, explore lies in"
+                " [0, 1]."
             )
 
 
@@ -233,7 +235,8 @@ class World:
         label, e = np.asarray(true, dtype=bool), np.asarray(embeddings, dtype=np.float32)
         if e.ndim != 2 or len(e) != len(label) or len(label) < 2:
             raise EvidenceError(
-                f"embeddings of shape {e.shape} for {len(label)} claims: they are (claims, d), of at least two."
+                f"embeddings of shape {e.shape} for {len(label)} claims: they are (claims, d), of"
+                " at least two."
             )
         length = np.linalg.norm(e, axis=1, keepdims=True)
         if not (np.isfinite(length) & (length > 0)).all():

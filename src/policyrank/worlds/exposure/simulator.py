@@ -206,7 +206,8 @@ def simulate(
         )
     if people.accept.shape[1] != n * f:
         raise EvidenceError(
-            f"personas judge {people.accept.shape[1]} items, the world has {n} claims x {f} framings."
+            f"personas judge {people.accept.shape[1]} items, the world has {n} claims x {f}"
+            " framings."
         )
     rule = policy if isinstance(policy, Policy) else Policy()
     if (
@@ -239,7 +240,8 @@ def simulate(
             )
             if scores.shape != (p, n) or not np.isfinite(scores).all():
                 raise EvidenceError(
-                    f"the policy's scores have shape {scores.shape}: one finite number for each of {p} people and {n} claims."
+                    f"the policy's scores have shape {scores.shape}: one finite number for each of"
+                    f" {p} people and {n} claims."
                 )
         weight = rule.similarity if isinstance(policy, Policy) else 0.0
         claim = _chosen(

@@ -39,7 +39,8 @@ def growing_evidence(
             most = float(oracle(s, seeds, draws=draws).profit.mean())
             if most <= 0:
                 raise EvidenceError(
-                    f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use kpi='profit'."
+                    f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use"
+                    " kpi='profit'."
                 )
         for name, (controller, information) in controllers.items():
             if report is not None:

@@ -70,7 +70,10 @@ class InventoryEnv(gymnasium.Env[Float, Float]):
         held = ", ".join(
             f"{name} {x:.0f}" for name, x in zip(self.world.network.names, s.stock[0], strict=True)
         )
-        return f"period {s.t} of {self.world.periods}: stock {held}; unmet {s.unmet[0].sum():.0f}; in transit {s.transit[0].sum():.0f}"
+        return (
+            f"period {s.t} of {self.world.periods}: stock {held}; unmet {s.unmet[0].sum():.0f}; in"
+            f" transit {s.transit[0].sum():.0f}"
+        )
 
 
 class InventoryVectorEnv(VectorEnv[Float, Float, Any]):

@@ -154,7 +154,8 @@ class Network:
         lead = of_edges(reorder, "lead", 0)
         if (lead != np.round(lead)).any():
             raise EvidenceError(
-                f"lead of edge {reorder[int((lead != np.round(lead)).argmax())]} is not whole: lead times are counted in periods."
+                f"lead of edge {reorder[int((lead != np.round(lead)).argmax())]} is not whole: lead"
+                " times are counted in periods."
             )
         return cls(
             names,
@@ -272,7 +273,8 @@ def _check_graph(edges: list[tuple[Hashable, Hashable]]) -> None:
         front += [y for a, b in edges for y in (a, b) if x in (a, b) and y not in seen]
     if seen != nodes:
         raise EvidenceError(
-            f"the network is not connected: {sorted(map(str, nodes - seen))} cannot be reached from the rest."
+            f"the network is not connected: {sorted(map(str, nodes - seen))} cannot be reached from"
+            " the rest."
         )
 
 

@@ -108,7 +108,8 @@ class Simulation:
         orders = np.asarray(orders, dtype=float)
         if orders.shape != self.transit.shape:
             raise EvidenceError(
-                f"orders have shape {orders.shape}: one row an episode, one column an edge, {self.transit.shape}."
+                f"orders have shape {orders.shape}: one row an episode, one column an edge,"
+                f" {self.transit.shape}."
             )
         if not np.isfinite(orders).all():
             raise EvidenceError(f"orders of period {t} are not finite.")
@@ -184,9 +185,11 @@ class Simulation:
         net, t = self.scenario.network, self.t
         last = self.demand[t - 1] if t else np.zeros_like(self.unmet)
         slots = [
-            self.filled[t - lead + k, :, [e]].T
-            if t - lead + k >= 0 and k < lead
-            else np.zeros((len(last), 1))
+            (
+                self.filled[t - lead + k, :, [e]].T
+                if t - lead + k >= 0 and k < lead
+                else np.zeros((len(last), 1))
+            )
             for e, lead in enumerate(net.lead)
             for k in range(lead)
         ]
@@ -360,7 +363,8 @@ class View:
         """
         if self.information == "blind":
             raise EvidenceError(
-                "a blind controller may not read the simulator's mean: run it informed, which is another contract."
+                "a blind controller may not read the simulator's mean: run it informed, which is"
+                " another contract."
             )
         return self.simulation.mean(self.t + ahead)
 

@@ -42,7 +42,8 @@ def cascade(
     for what, values in (("start", initial), ("transmit x J", chance)):
         if ((values < 0) | (values > 1)).any():
             raise EvidenceError(
-                f"{what} is {values[((values < 0) | (values > 1)).argmax()]:g}: a probability lies in [0, 1]."
+                f"{what} is {values[((values < 0) | (values > 1)).argmax()]:g}: a probability lies"
+                " in [0, 1]."
             )
     rng = np.random.default_rng(seed)
     failed = rng.random((runs, n)) < initial

@@ -114,7 +114,8 @@ def elimination_order(n: int, scopes: Iterable[Sequence[int]]) -> tuple[list[int
         width = max(width, len(around))
         if width > WIDEST:
             raise EvidenceError(
-                f"the network's width is above {WIDEST}: tables of 2^{width + 1} entries. It is too dense to be solved exactly; drop weak edges or simulate()."
+                f"the network's width is above {WIDEST}: tables of 2^{width + 1} entries. It is too"
+                " dense to be solved exactly; drop weak edges or simulate()."
             )
         changed = set(around)
         for a in around:

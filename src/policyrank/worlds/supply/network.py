@@ -130,7 +130,8 @@ class SupplyNetwork:
         if len(set(group)) > 1:
             apart = [self.names[k] for k, g in enumerate(group) if g != group[0]]
             raise EvidenceError(
-                f"the network is disconnected: {apart[:5]} cannot be reached from {self.names[0]!r}. Solve its parts apart."
+                f"the network is disconnected: {apart[:5]} cannot be reached from"
+                f" {self.names[0]!r}. Solve its parts apart."
             )
 
     def number(self, name: Hashable) -> int:
@@ -167,7 +168,8 @@ class SupplyNetwork:
             shocked -= group
             if len(group) > LARGEST_CORE:
                 raise EvidenceError(
-                    f"{len(group)} shocked nodes hang together: 2^{len(group)} quantum states. At most {LARGEST_CORE} can be solved exactly."
+                    f"{len(group)} shocked nodes hang together: 2^{len(group)} quantum states. At"
+                    f" most {LARGEST_CORE} can be solved exactly."
                 )
             found.append(tuple(sorted(group)))
         return tuple(found)

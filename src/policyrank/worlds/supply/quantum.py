@@ -131,7 +131,8 @@ def _check(network: SupplyNetwork) -> int:
     n = len(network)
     if n > MOST_QUBITS:
         raise EvidenceError(
-            f"{n} nodes are {n} qubits, 2^{n} amplitudes: at most {MOST_QUBITS} are simulated. The exact answer needs none: network.levels()."
+            f"{n} nodes are {n} qubits, 2^{n} amplitudes: at most {MOST_QUBITS} are simulated. The"
+            " exact answer needs none: network.levels()."
         )
     return n
 
@@ -146,7 +147,8 @@ def _result(
     exact = network.ground_energy
     if energy < exact - 1e-6 * max(1.0, abs(exact)):
         raise EvidenceError(
-            f"a variational energy of {energy:.8g} below the exact {exact:.8g}: the estimator is noisy or wrong."
+            f"a variational energy of {energy:.8g} below the exact {exact:.8g}: the estimator is"
+            " noisy or wrong."
         )
     p = np.abs(Statevector(circuit).data) ** 2
     ones = (np.arange(len(p))[:, None] >> np.arange(len(network))) & 1
@@ -248,7 +250,8 @@ def adapt_vqe(
             break
         if report is not None:
             report(
-                f"operator {len(theta) + 1}: {pool[k][0]} on {pool[k][1]}, gradient {gradient[k]:.2g}"
+                f"operator {len(theta) + 1}: {pool[k][0]} on {pool[k][1]}, gradient"
+                f" {gradient[k]:.2g}"
             )
         angle = ParameterVector(f"a{len(theta)}", 1)[0]
         paulis, qubits = pool[k]
