@@ -141,7 +141,7 @@ def metrics() -> list[tuple[str, str, str]]:
     from ranx import Qrels, Run, evaluate
 
     from policyrank.metrics.retrieval import measure
-    from policyrank.rank.runs import judged
+    from policyrank.ranking.runs import judged
 
     rng, queries, depth = np.random.default_rng(0), 10_000, 100
     size = queries * depth

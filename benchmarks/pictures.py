@@ -176,7 +176,7 @@ def triangles() -> Any:
 
 
 def targeting() -> Any:
-    from policyrank.evaluate.transport import TRANSPORTS, Trial
+    from policyrank.evaluation.transport import TRANSPORTS, Trial
     from policyrank.studies.trial_transport import synthetic
 
     target, sources, x, effect = synthetic(np.random.default_rng(1), 300)
@@ -212,7 +212,7 @@ def targeting() -> Any:
 
 
 def reality() -> Any:
-    from policyrank.evaluate.sim_to_real import in_distribution
+    from policyrank.evaluation.simulation import in_distribution
 
     rng = np.random.default_rng(2)
     strength, skill = rng.uniform(0, 1, 30), rng.uniform(0.7, 1, 30)

@@ -128,7 +128,7 @@ KEMENY_OURS = """
 import sys, time, numpy as np, policyrank as pr
 n, voters = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)
-from policyrank.rank import kemeny_order
+from policyrank.ranking import kemeny_order
 wins = pr.Rankings.of_scores(rng.normal(size=(voters, n)) + 0.5 * np.linspace(1, 0, n), [f"p{k:03d}" for k in range(n)]).preferences()
 t = time.perf_counter(); found = kemeny_order(wins, time_limit=300); print(time.perf_counter() - t, found.optimal)
 """
@@ -144,7 +144,7 @@ t = time.perf_counter(); kemeny_young.KemenyYoungVoting().run_election(profile);
 """
 ALPHA_OURS = """
 import sys, time, numpy as np
-from policyrank.rank import alpharank
+from policyrank.ranking import alpharank
 shape = tuple(map(int, sys.argv[1].split("x"))); rng = np.random.default_rng(0)
 tables = [rng.normal(size=shape) for _ in shape]
 t = time.perf_counter(); alpharank(tables); print(time.perf_counter() - t)

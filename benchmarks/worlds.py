@@ -16,8 +16,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from policyrank.evaluate.off_policy import off_policy_value
-from policyrank.evaluate.targeting import rank_effects
+from policyrank.evaluation.off_policy import off_policy_value
+from policyrank.evaluation.targeting import rank_effects
 from policyrank.worlds import exposure, inventory, matching, supply
 
 matplotlib.use("Agg")

@@ -4,7 +4,7 @@
 def on_page_markdown(markdown, page, **_):
     if "<!-- methods -->" not in markdown:
         return markdown
-    from policyrank.rank import METHODS
+    from policyrank.ranking import METHODS
 
     rows = [
         "| method | takes | what it does | options beside those of all |",
@@ -13,7 +13,7 @@ def on_page_markdown(markdown, page, **_):
     for name, m in METHODS.items():
         takes = ", ".join(t.__name__ for t in m.takes)
         fixed = ", ".join(f"{k}={v}" for k, v in m.defaults)
-        where = f"[`{m.path.split(':')[1]}`](api/rank.md)"
+        where = f"[`{m.path.split(':')[1]}`](api/ranking.md)"
         rows.append(
             f"| `{name}` | {takes} | {m.about} | {where}{' with ' + fixed if fixed else ''} |"
         )

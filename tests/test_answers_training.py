@@ -15,14 +15,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.learn import preference_loss
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.models.language import answer_logprobs, choice_probs, load_causal_lm
 from policyrank.train import judges
-from policyrank.train.distil import distil
+from policyrank.train.distillation import distil
 from policyrank.train.programs import Problem, mine, read_problems, self_train
-from policyrank.train.reinforce import reinforce
+from policyrank.train.reinforcement import reinforce
 from policyrank.worlds import sandbox
 from policyrank.worlds.sandbox import check_statements, docstring_examples, outputs
 

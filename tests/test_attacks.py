@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from policyrank.audit import attacks as a
-from policyrank.evidence import EvidenceError
+from policyrank.auditing import attacks as a
+from policyrank.errors import EvidenceError
 from policyrank.metrics.retrieval import rank_biased_overlap
 
 RNG = np.random.default_rng(0)

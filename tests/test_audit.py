@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 import policyrank as pr
-from policyrank.audit import (
+from policyrank.auditing import (
     audit,
     best_of_n_bias,
     deflate,
@@ -26,8 +26,9 @@ from policyrank.audit import (
     simulate_private_testing,
     variants_to_explain,
 )
-from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores
-from policyrank.rank.bradley_terry import ELO
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons, Rankings, Scores
+from policyrank.ranking.bradley_terry_fit import ELO
 
 
 def test_card_constants():
@@ -88,7 +89,7 @@ def test_drift_and_removal_of_the_card():
 
 def test_connection_of_the_card():
     """Top five and bottom five that never meet: the order falls apart; one bridge mends most of it."""
-    from policyrank.audit.illusion import simulate_battles
+    from policyrank.auditing.illusion import simulate_battles
     from policyrank.metrics import kendall_tau
 
     theta = np.linspace(1, -1, 10)
@@ -204,8 +205,8 @@ def test_fewest_battles_against_brute_force():
     """Small data: no smaller set of battles changes the leader, by trying all of them."""
     from itertools import combinations
 
-    from policyrank.audit.sensitivity import fit
-    from policyrank.rank.paired import Cells
+    from policyrank.auditing.sensitivity import fit
+    from policyrank.ranking.paired import Cells
 
     checked = 0
     for seed in range(6):

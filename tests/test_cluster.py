@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from policyrank.evaluate import evaluate
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
+from policyrank.evaluation import evaluate
 
 pytest.importorskip("ray")
 

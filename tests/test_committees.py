@@ -11,7 +11,8 @@ from abcvoting.preferences import Profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policyrank.evidence import EvidenceError, Rankings
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Rankings
 from policyrank.metrics import (
     dpo_flip_threshold,
     flip_table,
@@ -21,7 +22,7 @@ from policyrank.metrics import (
     ranking_accuracy,
     reward_accuracy,
 )
-from policyrank.rank import COMMITTEE_RULES, committee_score, required_rankings, select
+from policyrank.ranking import COMMITTEE_RULES, committee_score, required_rankings, select
 
 VOTES = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
 

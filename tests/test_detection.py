@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.evidence.detections import read_detections, read_ground_truth
 from policyrank.metrics.detection import average_precision, detection_ap, gamed, kept
 

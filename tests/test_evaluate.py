@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 import policyrank as pr
-from policyrank.evaluate import (
+from policyrank.errors import EvidenceError
+from policyrank.evaluation import (
     RULES,
     STOPS,
     Ledger,
@@ -25,10 +26,10 @@ from policyrank.evaluate import (
     plan,
     top_k_known,
 )
-from policyrank.evaluate.response_graph import SELECTIONS, ResponseGraph
-from policyrank.evaluate.rules import _worth, criterion, response_graph_ucb, shrink, unresolved
-from policyrank.evaluate.runner import seed_of
-from policyrank.evidence import Comparisons, EvidenceError, Scores
+from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
+from policyrank.evaluation.rules import _worth, criterion, response_graph_ucb, shrink, unresolved
+from policyrank.evaluation.runner import seed_of
+from policyrank.evidence import Comparisons, Scores
 
 
 def gaussian(mean):
@@ -136,7 +137,7 @@ def test_retries():
 SCRIPT = """
 import sys, time
 import numpy as np
-from policyrank.evaluate import evaluate
+from policyrank.evaluation import evaluate
 def policy(mean):
     def run(task, seed):
         time.sleep(0.01)
@@ -463,7 +464,7 @@ def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
 
 def test_proposals_under_way_are_planned_together():
     """Five workers get five different pairs, those that one greedy batch would have."""
-    from policyrank.evaluate.rules import information_gain
+    from policyrank.evaluation.rules import information_gain
 
     state = random_state()
     together = information_gain(state, 5, np.random.default_rng(0), goal="d-optimal")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence import (
     Comparisons,
-    EvidenceError,
     Rankings,
     Scores,
     read_comparisons,

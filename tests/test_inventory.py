@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
-from policyrank.evidence import EvidenceError, datasets
+from policyrank.errors import EvidenceError
+from policyrank.evidence import datasets
 from policyrank.worlds import inventory as inv
 from policyrank.worlds.inventory.simulator import Stream, quantile
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.worlds import matching as m
 
 P = m.Matching.of

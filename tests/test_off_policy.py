@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from policyrank.evaluate.off_policy import Ridge, off_policy_value, pseudo_outcomes
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
+from policyrank.evaluation.off_policy import Ridge, off_policy_value, pseudo_outcomes
 
 
 def logged(seed, n=2000):

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
-from policyrank.evidence import Comparisons, EvidenceError, Rankings
-from policyrank.rank import bradley_terry, plackett_luce, thurstone
-from policyrank.rank.paired import LINKS, Cells, newton, sandwich
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons, Rankings
+from policyrank.ranking import bradley_terry, plackett_luce, thurstone
+from policyrank.ranking.paired import LINKS, Cells, newton, sandwich
 
 
 def rating(board, *names):
@@ -211,7 +212,7 @@ def test_bootstrap_agrees_with_closed_form(battles):
 
 def test_bootstrap_refits_are_maxima(battles):
     """Every refit of the batch solves its own resample exactly (the gradient vanishes)."""
-    from policyrank.rank.resampling import bootstrap_fits
+    from policyrank.ranking.resampling import bootstrap_fits
 
     cells = Cells.of(battles(n=5, size=80, seed=3))
     fit = newton(cells, LINKS["half"])
@@ -343,10 +344,10 @@ def test_more_policies_than_a_dense_fit(monkeypatch, battles):
     dense = bradley_terry(c, interval="none")
     import sys
 
-    import policyrank.rank.paired as paired
+    import policyrank.ranking.paired as paired
 
     monkeypatch.setattr(paired, "DENSE_LIMIT", 10)
-    monkeypatch.setattr(sys.modules["policyrank.rank.bradley_terry"], "DENSE_LIMIT", 10)
+    monkeypatch.setattr(sys.modules["policyrank.ranking.bradley_terry_fit"], "DENSE_LIMIT", 10)
     sparse = bradley_terry(c)
     assert sparse.rating == pytest.approx(dense.rating, abs=1e-4)
     assert "no intervals" in {n.kind for n in sparse.notes}

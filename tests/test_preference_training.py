@@ -11,7 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from policyrank.evidence import EvidenceError, RankedAnswers, read_answers
+from policyrank.errors import EvidenceError
+from policyrank.evidence import RankedAnswers, read_answers
 from policyrank.models.language import answer_logprobs, generate, load_causal_lm
 from policyrank.train import (
     ListwisePreferenceTrainer,

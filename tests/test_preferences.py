@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from policyrank.audit.preferences import Cache, Pair, preference_audit, read_pairs, score_pairs
-from policyrank.evidence import EvidenceError
+from policyrank.auditing.preferences import Cache, Pair, preference_audit, read_pairs, score_pairs
+from policyrank.errors import EvidenceError
 from policyrank.models.language import LogProb, answer_logprobs, encode, load_causal_lm
 
 torch = pytest.importorskip("torch")

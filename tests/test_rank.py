@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr, trim_mean
 
 import policyrank as pr
-from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores
+from policyrank.board import rank_confidence_sets, rank_probabilities
+from policyrank.board.intervals import error_draws
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons, Rankings, Scores
 from policyrank.metrics import kendall_distance, kendall_tau, mmrv, pearson, regret_at_1, spearman
-from policyrank.rank import (
+from policyrank.ranking import (
     aggregate,
     bradley_terry_by_task,
     connectivity,
     cyclicity,
     default_method,
     elo,
-    rank_confidence_sets,
-    rank_probabilities,
     task_mixture,
 )
-from policyrank.rank.intervals import error_draws
-from policyrank.rank.tasks import _mixture_loss
+from policyrank.ranking.tasks import _mixture_loss
 
 
 def slow_rank_sets(x, cov, z, level):
@@ -328,7 +328,7 @@ def test_tasks_are_pooled_and_the_spread_recovered():
 
 
 def test_mixture_gradient_and_special_cases(battles):
-    from policyrank.rank.paired import Cells
+    from policyrank.ranking.paired import Cells
 
     c = battles(n=4, size=200)
     cells, rng = Cells.of(c), np.random.default_rng(0)
@@ -427,9 +427,9 @@ def test_tiers_start_where_the_first_of_a_tier_is_left_behind():
     theta = np.array([2.0, 1.9, 0.5, 0.45, -5])
     board = pr.rank(Scores.from_table([[1.0, 2, 3]], ["t"], list("xyz")), interval="none")
     assert board.tiers is None
-    from policyrank.rank.leaderboard import leaderboard
+    from policyrank.board.assembly import make_leaderboard
 
-    board = leaderboard(
+    board = make_leaderboard(
         list("abcde"), theta, method="given", n=np.ones(5), covariance=np.eye(5) * 0.01
     )
     assert board.tiers.tolist() == [1, 1, 2, 2, 3]

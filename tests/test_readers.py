@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence import (
     Comparisons,
-    EvidenceError,
     Rankings,
     Scores,
     detect,

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import policyrank as pr
-from policyrank.evidence import Comparisons, EvidenceError, datasets
-from policyrank.report import comparison_text, terminal
+from policyrank.board import comparison_text, terminal
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons, datasets
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -152,9 +153,9 @@ def test_shares_never_round_to_certainty():
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_numbers_are_never_cut(width):
-    from policyrank.rank.leaderboard import leaderboard
+    from policyrank.board.assembly import make_leaderboard
 
-    board = leaderboard(
+    board = make_leaderboard(
         [f"a policy with a long name {k}" for k in range(12)],
         1500 - 13.0 * np.arange(12),
         method="given",

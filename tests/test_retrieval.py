@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
 from policyrank.metrics.retrieval import (
     MEASURES,
@@ -20,7 +20,7 @@ from policyrank.metrics.retrieval import (
     rank_biased_overlap,
     worst_ndcg,
 )
-from policyrank.rank.runs import judged, paired_tests, score_runs
+from policyrank.ranking.runs import judged, paired_tests, score_runs
 
 
 def world(seed=0, queries=30, documents=60, ties=True):
@@ -283,7 +283,7 @@ def test_bm25_reaches_the_known_values_on_cranfield(data):
     nDCG@10 .517 there.
     """
     pytest.importorskip("bm25s")
-    from policyrank.rank.runs import run_means
+    from policyrank.ranking.runs import run_means
     from policyrank.train.first_stage import bm25_run
 
     queries, documents, qrels = data("cranfield")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from policyrank.evaluate.sim_to_real import (
+from policyrank.errors import EvidenceError
+from policyrank.evaluation.simulation import (
     OOD_SCORES,
     agreement,
     in_distribution,
@@ -12,7 +13,6 @@ from policyrank.evaluate.sim_to_real import (
     p_values,
     sim_to_real,
 )
-from policyrank.evidence import EvidenceError
 
 
 def test_values_by_hand():

@@ -65,7 +65,7 @@ def test_study_runs_small(slug, data):
 
 
 def test_data_sets_are_checked(tmp_path, monkeypatch):
-    from policyrank.evidence import EvidenceError
+    from policyrank.errors import EvidenceError
 
     (tmp_path / "multiagent-incomplete-information").mkdir()
     (tmp_path / "multiagent-incomplete-information" / "soccer.txt").write_text("0.5")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from policyrank.evidence import EvidenceError, datasets
+from policyrank.errors import EvidenceError
+from policyrank.evidence import datasets
 from policyrank.worlds import supply as s
 from policyrank.worlds.supply.elimination import elimination_order
 

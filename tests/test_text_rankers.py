@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("bm25s")
 
-from policyrank.evidence import EvidenceError, read_qrels, read_run, read_texts, write_qrels
+from policyrank.errors import EvidenceError
+from policyrank.evidence import read_qrels, read_run, read_texts, write_qrels
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.train import SAMPLERS, RankerTrainer, TextData, bi_encoder, cross_encoder
 from policyrank.train.first_stage import bm25_run, dense_run
@@ -297,7 +298,7 @@ def test_feedback_finds_what_the_first_ranker_misses():
 
 
 def test_reciprocal_rank_fusion_and_weights():
-    from policyrank.rank.runs import fuse_runs
+    from policyrank.ranking.runs import fuse_runs
 
     a = pl.DataFrame({"query": ["q", "q"], "document": ["x", "y"], "score": [2.0, 1.0]})
     b = pl.DataFrame({"query": ["q", "q"], "document": ["y", "z"], "score": [9.0, 1.0]})

@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from policyrank.evidence import EvidenceError, write_qrels
+from policyrank.errors import EvidenceError
+from policyrank.evidence import write_qrels
 from policyrank.learn import LOSSES, Curriculum
 from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
 

@@ -5,10 +5,10 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from policyrank.evaluate.off_policy import pseudo_outcomes
-from policyrank.evaluate.targeting import rank_effects
-from policyrank.evaluate.transport import TRANSPORTS, Trial, balancing_weights, transfer_lasso
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
+from policyrank.evaluation.off_policy import pseudo_outcomes
+from policyrank.evaluation.targeting import rank_effects
+from policyrank.evaluation.transport import TRANSPORTS, Trial, balancing_weights, transfer_lasso
 from policyrank.metrics.effects import autoc, pehe, qini, top_share_regret, treatment_regret
 from policyrank.studies.trial_transport import synthetic
 
@@ -140,7 +140,7 @@ def test_doubly_robust_effect_is_econmls():
     econml = pytest.importorskip("econml.dr")
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
-    from policyrank.evaluate.off_policy import off_policy_value
+    from policyrank.evaluation.off_policy import off_policy_value
 
     rng = np.random.default_rng(3)
     x = rng.normal(size=(4000, 4))

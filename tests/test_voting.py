@@ -10,8 +10,9 @@ from pref_voting import c1_methods, iterative_methods, margin_based_methods, sco
 from pref_voting.other_methods import kemeny_young_rankings
 from pref_voting.profiles import Profile
 
-from policyrank.evidence import Comparisons, EvidenceError, Rankings, Scores
-from policyrank.rank import (
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons, Rankings, Scores
+from policyrank.ranking import (
     METHODS,
     alpha_rank,
     alpharank,
@@ -30,10 +31,10 @@ from policyrank.rank import (
     schulze,
     soft_condorcet,
 )
-from policyrank.rank.condorcet import sigmoid_loss
-from policyrank.rank.consensus import kemeny_cost, local_search
-from policyrank.rank.games import gth, stationary, win_rates
-from policyrank.rank.voting import group_points
+from policyrank.ranking.condorcet import sigmoid_loss
+from policyrank.ranking.consensus import kemeny_cost, local_search
+from policyrank.ranking.games import gth, stationary, win_rates
+from policyrank.ranking.voting import group_points
 
 PENTATHLON = Rankings.of([list("abc"), list("acb"), list("cab"), list("cab"), list("bca")])
 
@@ -96,7 +97,7 @@ def test_pentathlon_card_values():
 
 def test_batch_elo_of_the_card():
     """146.53 points with 0.01 added to every ordered pair."""
-    from policyrank.rank import bradley_terry
+    from policyrank.ranking import bradley_terry
 
     wins = PENTATHLON.preferences() + 0.01 * (1 - np.eye(3))
     i, j = np.nonzero(wins)
@@ -146,7 +147,7 @@ def test_atari_card_values(data, name, cost, first):
     assert (board.extras["cost"], board.policies) == (cost, first)
     if name == "atari-agent57":
         assert borda(votes).policies == soft_condorcet(votes, interval="none").policies == first
-        from policyrank.rank import aggregate, bradley_terry
+        from policyrank.ranking import aggregate, bradley_terry
 
         assert bradley_terry(votes.to_comparisons()).policies == first
         means = aggregate(data(name), interval="none").policies
@@ -354,7 +355,7 @@ def test_alpharank_agrees_with_open_spiel(alpha):
 
 
 def test_large_chains_agree_with_elimination(monkeypatch):
-    import policyrank.rank.games as games
+    import policyrank.ranking.games as games
 
     rng = np.random.default_rng(0)
     for shape in ((12, 15), (4, 5, 6)):
@@ -428,7 +429,7 @@ def test_every_method_keeps_the_contract(battles, name):
     """Any evidence it takes: a full board, best first, rank sets that hold the rank, the same again
     with the same seed.
     """
-    from policyrank.rank import rank
+    from policyrank.ranking import rank
 
     rng = np.random.default_rng(0)
     kinds = {
@@ -465,8 +466,8 @@ def test_alpha_rank_bounds(data):
     """The card's example; enumeration against alpharank itself; sampling stays inside and comes
     close.
     """
-    from policyrank.evaluate import clopper_pearson_interval
-    from policyrank.rank import alpha_rank_bounds
+    from policyrank.evaluation import clopper_pearson_interval
+    from policyrank.ranking import alpha_rank_bounds
 
     rates = data("soccer")
     games = np.full_like(rates, 400.0)

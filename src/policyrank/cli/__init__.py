@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 app = typer.Typer(
     name="policyrank",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 DATA, TUNE = "Data", "Training"
 Model = Annotated[
@@ -230,7 +230,7 @@ def score(
         out.write_text(text, encoding="utf-8")
         c.written(out)
     if known:
-        from policyrank.rank.intervals import quantile
+        from policyrank.board.intervals import quantile
 
         right = np.array(
             [

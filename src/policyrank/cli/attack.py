@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def attack(
@@ -86,7 +86,7 @@ def attack(
     import numpy as np
     import polars as pl
 
-    from policyrank.audit.attacks import attack as attack_ranker
+    from policyrank.auditing.attacks import attack as attack_ranker
     from policyrank.cli.train import kind_of
     from policyrank.evidence import read_run, read_texts
     from policyrank.models.encoders import load_cross_encoder, load_encoder
@@ -203,7 +203,7 @@ def _topics(
 ) -> None:
     import polars as pl
 
-    from policyrank.audit.attacks import attack_topics
+    from policyrank.auditing.attacks import attack_topics
 
     groups: dict[str, list[str]] = {}
     for number, line in enumerate(topics.read_text(encoding="utf-8").splitlines(), 1):

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError, tables
+from policyrank.errors import EvidenceError
+from policyrank.evidence import tables
 
 
 def audit(
@@ -62,8 +63,8 @@ def audit(
     Task, rater and time columns are found by their usual names and used for the checks that need
     them.
     """
-    from policyrank.audit import audit as run
-    from policyrank.report import audit_html, findings_text
+    from policyrank.auditing import audit as run
+    from policyrank.board import audit_html, findings_text
 
     c.check_writable(html)
     reading = c.Reading(

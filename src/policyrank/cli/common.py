@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from policyrank.evidence import Evidence, EvidenceError, detect, read
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Evidence, detect, read
 
 READ = "How to read the file"
 OUT = "Where it goes"

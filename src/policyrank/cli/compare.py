@@ -12,8 +12,8 @@ import numpy as np
 import typer
 
 from policyrank.cli import common as c
-from policyrank.rank import METHODS
-from policyrank.rank import compare as compare_methods
+from policyrank.ranking import METHODS
+from policyrank.ranking import compare as compare_methods
 
 
 def compare(
@@ -82,7 +82,7 @@ def compare(
             evidence, methods=None if methods is None else [m.strip() for m in methods.split(",")]
         )
         if html is not None:
-            from policyrank.rank import rank as rank_evidence
+            from policyrank.ranking import rank as rank_evidence
 
             board = rank_evidence(evidence, method=found.methods[0])
             board.to_html(
@@ -106,7 +106,7 @@ def compare(
     elif csv:
         print(found.frame.write_csv(), end="")
     else:
-        from policyrank.report import comparison_text
+        from policyrank.board import comparison_text
 
         print(comparison_text(found, top=top, colour=sys.stdout.isatty()))
 

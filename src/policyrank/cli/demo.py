@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def demo(
@@ -33,8 +33,8 @@ def demo(
 
 
 def _inventory(folder: Path) -> None:
+    from policyrank.board import terminal
     from policyrank.cli.world import ranked_live
-    from policyrank.report import terminal
     from policyrank.worlds import inventory as inv
 
     chosen = (
@@ -74,10 +74,10 @@ def _inventory(folder: Path) -> None:
 
 
 def _atari(folder: Path) -> None:
+    from policyrank.board import comparison_text, terminal
     from policyrank.evidence import datasets
-    from policyrank.rank import compare as compare_methods
-    from policyrank.rank import rank as rank_evidence
-    from policyrank.report import comparison_text, terminal
+    from policyrank.ranking import compare as compare_methods
+    from policyrank.ranking import rank as rank_evidence
 
     scores = datasets.atari()
     scores.write(folder / "atari.csv")

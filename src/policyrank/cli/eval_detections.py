@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def eval_detections(
@@ -69,7 +69,7 @@ def eval_detections(
     from policyrank.evidence import Scores
     from policyrank.evidence.detections import read_detections, read_ground_truth
     from policyrank.metrics.detection import BUDGETS, Budget, Overlap, detection_ap, gamed
-    from policyrank.rank import aggregate
+    from policyrank.ranking import aggregate
 
     if len(files) < 2:
         raise typer.BadParameter("give at least one file of detections, and last the ground truth.")

@@ -45,11 +45,11 @@ def eval_run(
     top: c.Top = None,
 ) -> None:
     """Score retrieval runs, query by query, and rank them with intervals and paired tests."""
-    from policyrank.evidence import EvidenceError
+    from policyrank.board import terminal
+    from policyrank.errors import EvidenceError
     from policyrank.evidence.trec import read_qrels, read_run
-    from policyrank.rank import aggregate
-    from policyrank.rank.runs import paired_tests, run_means, score_runs
-    from policyrank.report import terminal
+    from policyrank.ranking import aggregate
+    from policyrank.ranking.runs import paired_tests, run_means, score_runs
 
     if len(files) < 2:
         raise typer.BadParameter("give at least one run, and the judgements last")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def evaluate(
@@ -114,8 +114,8 @@ def evaluate(
     "module:callable", tasks = [...] or [tasks], and perhaps play = "module:callable".
     """
     from policyrank.cli.rank import emit
-    from policyrank.evaluate import best_known, order_known, top_k_known
-    from policyrank.evaluate import evaluate as go
+    from policyrank.evaluation import best_known, order_known, top_k_known
+    from policyrank.evaluation import evaluate as go
 
     c.check_writable(out, html)
     policies, tasks, play = _load(spec)

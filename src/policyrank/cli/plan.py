@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def plan(
@@ -37,7 +37,7 @@ def plan(
     """Plan the next comparisons of the policies in FILE, and say what each is expected to settle."""
     import json as json_module
 
-    from policyrank.evaluate import plan as make
+    from policyrank.evaluation import plan as make
 
     if json and csv:
         raise typer.BadParameter("choose one of --json and --csv")

@@ -76,7 +76,7 @@ def preferences(
     Beside the model's accuracy stand what length alone would reach, and (with alpha) the ideal of
     preference training.
     """
-    from policyrank.audit.preferences import Cache, preference_audit, read_pairs, score_pairs
+    from policyrank.auditing.preferences import Cache, preference_audit, read_pairs, score_pairs
     from policyrank.models.language import load_causal_lm
 
     c.check_writable(store, out)

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from policyrank.board import Leaderboard
 from policyrank.cli import common as c
-from policyrank.evidence import Evidence, EvidenceError
-from policyrank.rank import Leaderboard
-from policyrank.rank.choose import compare as compare_methods
-from policyrank.rank.choose import rank as rank_evidence
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Evidence
+from policyrank.ranking.choose import compare as compare_methods
+from policyrank.ranking.choose import rank as rank_evidence
 
 
 def rank(
@@ -238,7 +239,7 @@ def emit(board: Leaderboard, *, json: bool, csv: bool, markdown: bool, top: int 
     elif markdown:
         print(board.to_markdown())
     else:
-        from policyrank.report import terminal
+        from policyrank.board import terminal
 
         print(terminal.text(board, top=top, colour=sys.stdout.isatty()))
 

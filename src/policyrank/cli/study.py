@@ -40,8 +40,8 @@ def run(
     ] = None,
 ) -> None:
     """Run a study: the measured table, its methods ranked, and a verdict on each claim."""
-    from policyrank.evidence import EvidenceError
-    from policyrank.report import terminal
+    from policyrank.board import terminal
+    from policyrank.errors import EvidenceError
     from policyrank.studies import STUDIES, page, run_study
 
     if slug not in STUDIES:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 train = typer.Typer(help="Train policies.", no_args_is_help=True, rich_markup_mode=None)
 SETS = ("train", "validation", "test")

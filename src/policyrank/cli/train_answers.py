@@ -31,7 +31,7 @@ from policyrank.cli.answers import (
     scorer,
 )
 from policyrank.cli.train import train
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 Out = Annotated[
     Path,
@@ -484,7 +484,7 @@ def distil(
     """
     _new_folder(out)
     from policyrank.models.language import load_causal_lm
-    from policyrank.train.distil import distil as run
+    from policyrank.train.distillation import distil as run
     from policyrank.train.judges import Endpoint, sampler
     from policyrank.train.texts import train_last
 
@@ -586,7 +586,7 @@ def reinforce(
     _new_folder(out)
     judged_by = scorer(reward, judge, likelihood, program, references, max_length, plain)
     from policyrank.models.language import load_causal_lm
-    from policyrank.train.reinforce import reinforce as run
+    from policyrank.train.reinforcement import reinforce as run
     from policyrank.train.texts import train_last
 
     found, tokenizer = load_causal_lm(model)
@@ -687,7 +687,7 @@ def programs(
     from policyrank.train import RewardModelTrainer, reward_model, reward_scorer
     from policyrank.train.judges import sampler
     from policyrank.train.programs import read_problems, self_train
-    from policyrank.train.reinforce import reinforce as improve_model
+    from policyrank.train.reinforcement import reinforce as improve_model
     from policyrank.train.texts import train_last
     from policyrank.worlds import sandbox
 

@@ -11,7 +11,7 @@ import typer
 from policyrank.cli import common as c
 from policyrank.cli.train import train
 from policyrank.cli.world import MODEL, Seed, series_of
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 @train.command("controller")

@@ -13,7 +13,8 @@ import numpy as np
 import typer
 
 from policyrank.cli import common as c
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 
 world = typer.Typer(
     help="Simulate policies in a world, and rank them.", no_args_is_help=True, rich_markup_mode=None
@@ -34,7 +35,7 @@ def board_of(scores: Scores) -> Any:
     """Ranked by the mean over tasks; intervals from the replicates, which are the same fortune for
     all.
     """
-    from policyrank.rank import aggregate
+    from policyrank.ranking import aggregate
 
     return aggregate(scores, resample="replicates", paired=True)
 
@@ -45,7 +46,7 @@ def ranked_live(growing: Iterable[Scores], title: str) -> tuple[Scores, Any]:
     from rich.live import Live
     from rich.text import Text
 
-    from policyrank.report import terminal
+    from policyrank.board import terminal
 
     console = Console()
     if not console.is_terminal:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from policyrank.evidence.base import EvidenceError
+from policyrank.errors import EvidenceError
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages

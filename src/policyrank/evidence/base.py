@@ -1,4 +1,4 @@
-"""What the three forms of evidence share: the error, categorical columns, frozen arrays, files."""
+"""What the three forms of evidence share: categorical columns, frozen arrays, files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-
-class EvidenceError(ValueError):
-    """Evidence that cannot be used; the message names the place and the remedy."""
+from policyrank.errors import EvidenceError
 
 
 def freeze(array: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from policyrank.evidence.base import EvidenceError
+from policyrank.errors import EvidenceError
 
 _GITHUB = "https://raw.githubusercontent.com/"
 _SPIEL = _GITHUB + "google-deepmind/open_spiel/master/open_spiel/"

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import RankedAnswers
-from policyrank.evidence.base import EvidenceError, Labels
+from policyrank.evidence.base import Labels
 from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.data_files import FILES
 from policyrank.evidence.detections import (

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.evidence.base import EvidenceError
+from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

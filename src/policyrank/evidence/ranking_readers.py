@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence import tables as t
-from policyrank.evidence.base import EvidenceError, Labels
+from policyrank.evidence.base import Labels
 from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.readers import Bad, read_comparisons

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence import tables as t
-from policyrank.evidence.base import EvidenceError, Labels, check_policies, compact
+from policyrank.evidence.base import Labels, check_policies, compact
 from policyrank.evidence.comparisons import COVARIATE, Comparisons
 
 Bad = Literal["raise", "skip"]

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence import tables as t
-from policyrank.evidence.base import EvidenceError, Labels
+from policyrank.evidence.base import Labels
 from policyrank.evidence.readers import Bad
 from policyrank.evidence.scores import ALL, Scores
 

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence.base import (
-    EvidenceError,
     Labels,
     check_finite,
     check_policies,

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from policyrank.evidence.base import EvidenceError
+from policyrank.errors import EvidenceError
 
 PAIRS = (
     ("model_a", "model_b"),

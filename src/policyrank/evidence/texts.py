@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-from policyrank.evidence.base import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def read_texts(path: str | Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from policyrank.evidence.base import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:

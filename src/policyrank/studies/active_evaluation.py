@@ -28,11 +28,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.evaluate import RULES, State
+from policyrank.evaluation import RULES, State
 from policyrank.evidence import Rankings, Scores, datasets
 from policyrank.metrics import agre
-from policyrank.rank.condorcet import _anneal, _borda_start
-from policyrank.rank.consensus import kemeny_order
+from policyrank.ranking.condorcet import _anneal, _borda_start
+from policyrank.ranking.consensus import kemeny_order
 from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from policyrank.evidence import Labels, Rankings, Scores, datasets
 from policyrank.metrics import kendall_tau
-from policyrank.rank.consensus import kemeny_cost, kemeny_order
-from policyrank.rank.voting import group_points
+from policyrank.ranking.consensus import kemeny_cost, kemeny_order
+from policyrank.ranking.voting import group_points
 from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]

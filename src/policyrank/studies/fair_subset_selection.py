@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from policyrank.evidence import Rankings, Scores
-from policyrank.rank import committee_score, select
+from policyrank.ranking import committee_score, select
 from policyrank.studies.frame import Claim, Scale
 
 report: Callable[[str], None] = print

@@ -12,9 +12,10 @@ from typing import Literal, Protocol
 import numpy as np
 import polars as pl
 
+from policyrank.board import Leaderboard
+from policyrank.board.intervals import quantile
 from policyrank.evidence import Scores
-from policyrank.rank import Leaderboard, aggregate
-from policyrank.rank.intervals import quantile
+from policyrank.ranking import aggregate
 
 Scale = Literal["smoke", "small", "full"]
 
@@ -232,6 +233,6 @@ def page(study: Study, command: str) -> str:
 
 
 def _sets(board: Leaderboard) -> list[str]:
-    from policyrank.report.terminal import rank_set
+    from policyrank.board.terminal import rank_set
 
     return [rank_set(board, i) or str(board.rank[i]) for i in range(len(board))]

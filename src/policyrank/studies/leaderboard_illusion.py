@@ -25,15 +25,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policyrank.audit import (
+from policyrank.auditing import (
     simulate_drift_with_removal,
     simulate_private_testing,
     simulate_sampling_asymmetry,
 )
-from policyrank.audit.illusion import simulate_battles
+from policyrank.auditing.illusion import simulate_battles
+from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
-from policyrank.rank import Leaderboard, bradley_terry
+from policyrank.ranking import bradley_terry
 from policyrank.studies.frame import Claim, Scale
 
 report: Callable[[str], None] = print

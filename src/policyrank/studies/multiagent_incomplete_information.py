@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.evaluate.response_graph import SELECTIONS, ResponseGraph
-from policyrank.evidence import EvidenceError, Scores, datasets
-from policyrank.rank import alpharank
+from policyrank.errors import EvidenceError
+from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
+from policyrank.evidence import Scores, datasets
+from policyrank.ranking import alpharank
 from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]

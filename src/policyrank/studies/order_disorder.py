@@ -28,7 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from policyrank.audit.attacks import METHODS, AttackReport, attack, deletion_defence, rank_of, words
+from policyrank.auditing.attacks import (
+    METHODS,
+    AttackReport,
+    attack,
+    deletion_defence,
+    rank_of,
+    words,
+)
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale

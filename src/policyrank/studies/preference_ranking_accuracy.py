@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from policyrank.audit.preferences import read_pairs, score_pairs
+from policyrank.auditing.preferences import read_pairs, score_pairs
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics import idealized_log_ratio
 from policyrank.models.language import load_causal_lm

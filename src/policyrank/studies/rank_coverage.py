@@ -21,8 +21,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores
-from policyrank.rank import Leaderboard, bradley_terry
+from policyrank.ranking import bradley_terry
 from policyrank.studies.frame import Claim, Scale
 
 report: Callable[[str], None] = print

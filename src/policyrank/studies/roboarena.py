@@ -24,9 +24,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau, mmrv, pearson
-from policyrank.rank import Leaderboard, bradley_terry, task_mixture
+from policyrank.ranking import bradley_terry, task_mixture
 from policyrank.studies.frame import Claim, Scale
 
 report: Callable[[str], None] = print

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.rank.runs import fuse_runs, score_runs
+from policyrank.ranking.runs import fuse_runs, score_runs
 from policyrank.studies.frame import Claim, Scale
 from policyrank.train import RankerTrainer, RankingData, TextData, bi_encoder, linear
 from policyrank.train.feedback import feedback_order

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from policyrank.audit.attacks import (
+from policyrank.auditing.attacks import (
     Corpus,
     TopicAttack,
     TopicTask,

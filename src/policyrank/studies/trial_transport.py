@@ -30,9 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from policyrank.evaluate.off_policy import Ridge, outcome_models, pseudo_outcomes
-from policyrank.evaluate.transport import TRANSPORTS, Trial
-from policyrank.evidence import EvidenceError, Scores, datasets
+from policyrank.errors import EvidenceError
+from policyrank.evaluation.off_policy import Ridge, outcome_models, pseudo_outcomes
+from policyrank.evaluation.transport import TRANSPORTS, Trial
+from policyrank.evidence import Scores, datasets
 from policyrank.metrics.effects import autoc, pehe, qini, treatment_regret
 from policyrank.studies.frame import Claim, Scale
 

@@ -30,8 +30,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.evaluate.sim_to_real import COMBINERS, agreement, in_distribution
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.errors import EvidenceError
+from policyrank.evaluation.simulation import COMBINERS, agreement, in_distribution
+from policyrank.evidence import Scores
 from policyrank.studies.frame import Claim, Scale
 
 Float = NDArray[np.float64]

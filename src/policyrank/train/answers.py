@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policyrank.evidence import AnswerSets, EvidenceError, RankedAnswers, read_answers
+from policyrank.errors import EvidenceError
+from policyrank.evidence import AnswerSets, RankedAnswers, read_answers
 from policyrank.models.language import encode_answer, encode_prompt
 
 Layout = Literal["shared", "rows"]

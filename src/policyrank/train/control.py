@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.worlds.inventory import HEURISTICS, PLANS, Controller, Scenario, Simulation, View
 from policyrank.worlds.inventory.networks import Float, Network
 from policyrank.worlds.inventory.simulator import Information

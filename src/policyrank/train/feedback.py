@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 
 def feedback_order(

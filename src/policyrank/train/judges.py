@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt, text_of
 from policyrank.models.language import answer_logprobs, choice_probs, generate
 

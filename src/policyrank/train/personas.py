@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.learn.losses.likelihood import attenuated_nll
 from policyrank.worlds.exposure import Claims
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.learn import PREFERENCE_LOSSES, PreferenceLoss, preference_loss, segments
 from policyrank.learn.losses import REFERENCE_FREE
 from policyrank.learn.losses.preference import best_nll

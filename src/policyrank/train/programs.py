@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.evidence import EvidenceError, RankedAnswers
+from policyrank.errors import EvidenceError
+from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import read_rows
 from policyrank.metrics.programs import oracle_at_n, pass_at_k
 from policyrank.train.judges import Generator, Scorer

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.learn import LOSSES, Curriculum, RankingLoss
 from policyrank.metrics.retrieval import Judged, measure
 from policyrank.train.data import Lists

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
-from policyrank.evidence import EvidenceError, RankedAnswers
+from policyrank.errors import EvidenceError
+from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt, text_of
 from policyrank.learn.rewards import REWARD_LOSSES, RewardLoss
 from policyrank.models.language import encode, load_causal_lm

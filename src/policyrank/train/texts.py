@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.models.encoders import load_cross_encoder, load_encoder
 from policyrank.train.data import Batch, Lists
 from policyrank.train.negatives import Sampler, uniform

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 from policyrank.solvers import mixed_integer
 
 Float = NDArray[np.float64]

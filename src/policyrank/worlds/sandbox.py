@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 Status = Literal["ok", "error", "timeout", "memory", "output"]
 

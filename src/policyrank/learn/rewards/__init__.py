@@ -1,17 +1,5 @@
 """Rewards: losses of models that give them."""
 
-from policyrank.learn.rewards.models import (
-    REWARD_LOSSES,
-    RewardLoss,
-    bradley_terry_reward,
-    discriminator_oracle,
-    plackett_luce_reward,
-)
+from policyrank._rooms import attach
 
-__all__ = [
-    "REWARD_LOSSES",
-    "RewardLoss",
-    "bradley_terry_reward",
-    "discriminator_oracle",
-    "plackett_luce_reward",
-]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 from policyrank.worlds.exposure.claims import Float
 from policyrank.worlds.exposure.model import POLICIES, Bool, Int, Personas, Policy, World
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 from policyrank.worlds.inventory.networks import Scenario
 from policyrank.worlds.inventory.planning import oracle
 from policyrank.worlds.inventory.simulator import KPIS, Controller, Draws, Information, simulate

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.solvers import mixed_integer
 from policyrank.worlds.inventory.controllers import WINDOW
 from policyrank.worlds.inventory.networks import Float, Int, Network, Scenario

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from scipy.special import pdtr, pdtrik
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.worlds.inventory.networks import Float, Scenario
 
 Draws = Literal["stream", "quantile"]

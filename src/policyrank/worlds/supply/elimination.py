@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
 WIDEST = 24

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from policyrank.evidence import EvidenceError, Scores
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 from policyrank.worlds.supply.network import Float, SupplyNetwork
 
 Score = Literal[

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import minimize
 
-from policyrank.evidence import EvidenceError
+from policyrank.errors import EvidenceError
 from policyrank.worlds.supply.interventions import Intervention
 from policyrank.worlds.supply.network import Float, SupplyNetwork
 

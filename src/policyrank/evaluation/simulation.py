@@ -1,0 +1,283 @@
+"""Rank policies for the real system before they run there: what they score in simulation, and how
+far real observations lie from what they were trained on.
+
+Leibovich et al. (2021), "Validate on Sim, Detect on Real", arXiv 2111.00765. The paper's body could
+not be read: how the two are combined is a reconstruction, with its reason below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import logsumexp
+
+from policyrank.board.assembly import make_leaderboard
+from policyrank.board.intervals import Seed, generator
+from policyrank.board.leaderboard import Leaderboard
+from policyrank.errors import EvidenceError
+
+Float = NDArray[np.float64]
+
+
+class OodScore(Protocol):
+    """What a policy computed for observations it was trained on (reference, d) and for others (n,
+    d) -> (n,), larger is further out.
+    """
+
+    def __call__(self, reference: Float, observed: Float, /) -> Float: ...
+
+
+def knn(reference: Float, observed: Float, k: int = 5) -> Float:
+    """Distance to the k-th nearest reference."""
+    if len(reference) < k:
+        raise EvidenceError(f"{len(reference)} references: the {k}-th nearest does not exist.")
+    out = []
+    norm = (reference**2).sum(axis=1)
+    for part in np.array_split(observed, max(1, len(observed) * len(reference) // 4_000_000)):
+        squares = (part**2).sum(axis=1)[:, None] + norm - 2 * part @ reference.T
+        out.append(np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, k - 1], 0)))
+    return np.concatenate(out)
+
+
+def mahalanobis(reference: Float, observed: Float, shrink: float = 1e-2) -> Float:
+    """Squared distance from the references' mean in units of their covariance, shrunk towards its
+    mean variance (dead features make it singular).
+    """
+    centre = reference.mean(axis=0)
+    cov = np.cov(reference, rowvar=False).reshape(reference.shape[1], -1)
+    cov = (1 - shrink) * cov + shrink * max(float(np.trace(cov)) / len(cov), 1e-12) * np.eye(
+        len(cov)
+    )
+    off = observed - centre
+    return np.asarray((off * cho_solve(cho_factor(cov), off.T).T).sum(axis=1))
+
+
+def likelihood(reference: Float, observed: Float, bandwidth: float | None = None) -> Float:
+    """Minus the log-density of a Gaussian kernel estimate on the references, width by Scott's rule
+    on standardised features.
+    """
+    scale = np.where((sd := reference.std(axis=0)) > 1e-12, sd, 1.0)
+    a, b = reference / scale, observed / scale
+    width = bandwidth or len(a) ** (-1 / (a.shape[1] + 4))
+    out = []
+    for part in np.array_split(b, max(1, len(b) * len(a) // 4_000_000)):
+        squares = (part**2).sum(axis=1)[:, None] + (a**2).sum(axis=1) - 2 * part @ a.T
+        out.append(-logsumexp(-squares / (2 * width**2), axis=1))
+    return np.concatenate(out)
+
+
+def max_softmax(reference: Float, observed: Float) -> Float:
+    """Minus the largest probability; ``observed`` are logits."""
+    return -np.exp(observed.max(axis=1) - logsumexp(observed, axis=1))
+
+
+def entropy(reference: Float, observed: Float) -> Float:
+    """Entropy of the softmax of logits, nats."""
+    log_p = observed - logsumexp(observed, axis=1, keepdims=True)
+    return np.asarray(-(np.exp(log_p) * log_p).sum(axis=1))
+
+
+def energy(reference: Float, observed: Float) -> Float:
+    """-log sum exp of logits."""
+    return -np.asarray(logsumexp(observed, axis=1))
+
+
+def disagreement(reference: Float, observed: Float) -> Float:
+    """Variance over the members of an ensemble (or dropout samples): ``observed`` has one column a
+    member.
+    """
+    return np.asarray(observed.var(axis=1))
+
+
+OOD_SCORES: dict[str, OodScore] = {
+    "knn": knn,
+    "mahalanobis": mahalanobis,
+    "likelihood": likelihood,
+    "max-softmax": max_softmax,
+    "entropy": entropy,
+    "energy": energy,
+    "ensemble": disagreement,
+}
+
+
+def p_values(reference: ArrayLike, scores: ArrayLike) -> Float:
+    """Share of the reference scores at least as extreme, in [0, 1]: makes scores of different
+    networks comparable.
+
+    Examples
+    --------
+    >>> p_values([1, 2, 3, 4], [2.5, 5, 0]).tolist()
+    [0.5, 0.0, 1.0]
+    """
+    r = np.sort(np.asarray(reference, dtype=float))
+    if not len(r):
+        raise EvidenceError(
+            "no reference scores: keep some of the policy's simulated observations apart."
+        )
+    return 1 - np.searchsorted(r, np.asarray(scores, dtype=float), side="left") / len(r)
+
+
+def in_distribution(
+    trained: ArrayLike, held_out: ArrayLike, real: ArrayLike, score: str | OodScore = "knn"
+) -> Float:
+    """p-value of each real observation: how ordinary it is among simulated ones of the same policy,
+    (real,).
+
+    Parameters
+    ----------
+    trained, held_out, real
+        what the policy's network computes (features, or logits for the scores that read those),
+        rows are observations: simulated ones that the score is fitted on, other simulated ones that
+        calibrate it, real ones
+
+    Raises
+    ------
+    EvidenceError
+        For shapes that do not fit, values that are not finite, or an unknown score.
+    """
+    a, b, c = (np.atleast_2d(np.asarray(x, dtype=float)) for x in (trained, held_out, real))
+    if not a.shape[1] == b.shape[1] == c.shape[1]:
+        raise EvidenceError(
+            f"observations of {a.shape[1]}, {b.shape[1]} and {c.shape[1]} columns: they must be"
+            " alike."
+        )
+    for name, x in (("trained", a), ("held_out", b), ("real", c)):
+        if not np.isfinite(x).all():
+            raise EvidenceError(
+                f"{name}: row {int(np.argmin(np.isfinite(x).all(axis=1))) + 1} has a value that is"
+                " not finite."
+            )
+    if isinstance(score, str) and score not in OOD_SCORES:
+        raise EvidenceError(f"score={score!r}: use {', '.join(OOD_SCORES)}, or a function.")
+    rule = OOD_SCORES[score] if isinstance(score, str) else score
+    return p_values(rule(a, b), rule(a, c))
+
+
+def _z(x: Float) -> Float:
+    sd = x.std(axis=-1, keepdims=True)
+    return np.where(sd > 1e-12, (x - x.mean(axis=-1, keepdims=True)) / np.maximum(sd, 1e-12), 0.0)
+
+
+def _ranks(x: Float) -> Float:
+    return (
+        (x[..., :, None] > x[..., None, :]).sum(axis=-1)
+        + 0.5 * (x[..., :, None] == x[..., None, :]).sum(axis=-1)
+        - 0.5
+    )
+
+
+COMBINERS: dict[str, Callable[[Float, Float], Float]] = {
+    "product": lambda s, q: s * q,
+    "z-sum": lambda s, q: _z(s) + _z(q),
+    "rank-sum": lambda s, q: _ranks(s) + _ranks(q),
+    "logs": lambda s, q: np.log(np.maximum(s, 1e-6)) + 0.5 * np.log(np.maximum(q, 1e-6)),
+}
+"""(simulated scores, in-distribution rates), (..., policies) each -> (..., policies). The product
+is the expected score of a policy that fails wherever it has never been.
+"""
+
+
+def sim_to_real(
+    simulated: Mapping[str, ArrayLike],
+    real: Mapping[str, ArrayLike],
+    *,
+    combine: str = "product",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: Seed = 0,
+) -> Leaderboard:
+    """Rank policies by simulated scores and how ordinary real observations look to them.
+
+    Parameters
+    ----------
+    simulated
+        policy -> score of each simulated episode, in [0, 1] for the product
+    real
+        policy -> ``in_distribution`` of the same real observations in the same order; all empty:
+        simulation alone decides
+    combine
+        a name in ``COMBINERS``
+    resamples, level, seed
+        episodes are resampled within policies, real observations for all policies at once
+
+    Raises
+    ------
+    EvidenceError
+        When policies or numbers of observations differ, or there are fewer than two policies.
+    """
+    names = list(simulated)
+    if len(names) < 2:
+        raise EvidenceError("ranking takes at least two policies.")
+    if set(real) != set(names):
+        raise EvidenceError(
+            f"{sorted(set(names) ^ set(real))[0]} has only one of simulated scores and real"
+            " observations."
+        )
+    if combine not in COMBINERS:
+        raise EvidenceError(f"combine={combine!r}: use {', '.join(COMBINERS)}.")
+    s = [np.asarray(simulated[n], dtype=float).ravel() for n in names]
+    q = [np.asarray(real[n], dtype=float).ravel() for n in names]
+    if len({len(x) for x in q}) > 1:
+        raise EvidenceError(
+            "the policies saw different numbers of real observations; they are to see the same"
+            " ones."
+        )
+    for name, x in zip(names, s, strict=True):
+        if (
+            not len(x)
+            or not np.isfinite(x).all()
+            or (combine in ("product", "logs") and (x < 0).any())
+        ):
+            raise EvidenceError(
+                f"{name}: simulated scores are empty, not finite, or below 0, where the {combine}"
+                " means nothing."
+            )
+    p = np.stack(q) if len(q[0]) else np.ones((len(names), 1))
+    rule, rng = COMBINERS[combine], generator(seed)
+    rating = rule(np.array([x.mean() for x in s]), p.mean(axis=1))
+    sim = np.stack(
+        [x[rng.integers(len(x), size=(resamples, len(x)))].mean(axis=1) for x in s], axis=1
+    )
+    drawn = rng.integers(p.shape[1], size=(resamples, p.shape[1]))
+    rates = p[:, drawn].mean(axis=2).T
+    units = min(p.shape[1], *(len(x) for x in s))
+    return make_leaderboard(
+        names,
+        rating,
+        method="sim-to-real",
+        n=np.array([len(x) for x in s]),
+        draws=rule(sim, rates) - rating,
+        units=float(units),
+        level=level,
+        seed=seed,
+        unit=f"{combine} of simulated score and in-distribution rate",
+        settings={"combine": combine},
+        source=f"{p.shape[1]} real observations",
+    )
+
+
+def agreement(
+    truth: Mapping[str, float], board: Leaderboard | Mapping[str, float]
+) -> dict[str, float]:
+    """How well an order foretold the real one: Spearman, Kendall, MMRV (mean maximum rank
+    violation) and regret@1.
+    """
+    from policyrank.metrics import kendall_tau, mmrv, regret_at_1, spearman
+
+    found = (
+        dict(zip(board.policies, board.rating.tolist(), strict=True))
+        if isinstance(board, Leaderboard)
+        else dict(board)
+    )
+    names: Sequence[str] = list(truth)
+    real, guess = np.array([truth[n] for n in names]), np.array([found[n] for n in names])
+    return {
+        "spearman": spearman(real, guess),
+        "kendall": kendall_tau(real, guess),
+        "MMRV": mmrv(real, guess),
+        "regret@1": regret_at_1(real, guess),
+    }

@@ -1,0 +1,114 @@
+"""What is known so far: counts, means and wins, as every sampling rule sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policyrank.errors import EvidenceError
+from policyrank.ranking.bradley_terry_fit import WEAK_PRIOR
+from policyrank.ranking.paired import LINKS, Cells, Fit, newton
+
+Float = NDArray[np.float64]
+Order = Literal["mean", "bradley-terry"]
+
+
+@dataclass
+class State:
+    """Running tallies of an evaluation.
+
+    Attributes
+    ----------
+    policies, tasks
+        names
+    count, total
+        (tasks, policies), scores seen and their sum
+    wins
+        (policies, policies), wins of row over column, ties half: of outcomes, and of scores drawn
+        as a pair
+    proposed
+        (tasks, policies), evaluations handed out, those under way and failed included
+    asked
+        (policies, policies), pairs handed out, likewise
+    under_way
+        (policies, policies), pairs handed out that have not ended
+    """
+
+    policies: tuple[str, ...]
+    tasks: tuple[str, ...]
+    count: Float = field(init=False)
+    total: Float = field(init=False)
+    wins: Float = field(init=False)
+    proposed: Float = field(init=False)
+    asked: Float = field(init=False)
+    under_way: Float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if len(self.policies) < 2 or len(set(self.policies)) < len(self.policies):
+            raise EvidenceError("an evaluation needs at least two policies with different names.")
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise EvidenceError("an evaluation needs at least one task, each with its own name.")
+        t, p = len(self.tasks), len(self.policies)
+        self.count, self.total, self.proposed = np.zeros((t, p)), np.zeros((t, p)), np.zeros((t, p))
+        self.wins, self.asked, self.under_way = np.zeros((p, p)), np.zeros((p, p)), np.zeros((p, p))
+
+    def observe_outcome(self, i: int, j: int, outcome: float) -> None:
+        """Policy i against policy j: 1 when i wins, 0.5 for a tie."""
+        self.wins[i, j] += outcome
+        self.wins[j, i] += 1 - outcome
+
+    def observe_score(self, task: int, i: int, score: float) -> None:
+        """A score of policy i on a task."""
+        self.count[task, i] += 1
+        self.total[task, i] += score
+
+    def propose(self, task: int, i: int, j: int) -> None:
+        """Policies i and j were handed out for evaluation on a task."""
+        self.proposed[task, [i, j]] += 1
+        self.asked[[i, j], [j, i]] += 1
+        self.under_way[[i, j], [j, i]] += 1
+
+    def ended(self, i: int, j: int) -> None:
+        """The evaluation of policies i and j has ended, well or not."""
+        self.under_way[[i, j], [j, i]] -= 1
+
+    @property
+    def games(self) -> Float:
+        """Comparisons of each pair: (policies, policies)."""
+        return self.wins + self.wins.T
+
+    def means(self) -> Float:
+        """Mean score of each policy over the tasks it was measured on; -inf without any:
+        (policies,).
+        """
+        seen = self.count > 0
+        mean = np.divide(self.total, self.count, out=np.zeros_like(self.total), where=seen)
+        tasks = seen.sum(axis=0)
+        return np.where(tasks > 0, mean.sum(axis=0) / np.maximum(tasks, 1), -np.inf)
+
+    def posterior(self, prior: float = WEAK_PRIOR) -> tuple[Float, Float]:
+        """Bradley-Terry ratings (log-odds) under a Gaussian prior and their Laplace covariance."""
+        fit = self._fit(prior)
+        assert fit.inverse is not None
+        n = len(self.policies)
+        return fit.theta, fit.inverse[:n, :n]
+
+    def _fit(self, prior: float) -> Fit:
+        n, games = len(self.policies), self.games
+        i, j = np.nonzero(np.triu(games, 1))
+        y = self.wins[i, j] / games[i, j]
+        cells = Cells(n, i, j, y, games[i, j], np.ones(len(i)), np.zeros((len(i), 0)))
+        return newton(cells, LINKS["half"], precision=np.full(n, prior**-2))
+
+    def ranking(self, by: Order = "bradley-terry") -> list[int]:
+        """Policies, best first; ties in the order of their names' positions."""
+        value = self.means() if by == "mean" else self.posterior()[0]
+        return np.argsort(-value, kind="stable").tolist()
+
+
+def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs i < j of n policies."""
+    return np.triu_indices(n, 1)

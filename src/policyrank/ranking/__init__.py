@@ -1,0 +1,5 @@
+"""Ranking: evidence in, a leaderboard out."""
+
+from policyrank._rooms import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

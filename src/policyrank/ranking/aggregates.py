@@ -1,0 +1,317 @@
+"""Scores to one number a policy: means, medians, ranks, with the stratified bootstrap."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+from policyrank.board.assembly import make_leaderboard
+from policyrank.board.intervals import Seed, generator
+from policyrank.board.leaderboard import Leaderboard, Note
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
+from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.diagnostics import input_notes
+
+Float = NDArray[np.float64]
+Statistic = Callable[[Float], Float]
+
+
+def _mean(cube: Float) -> Float:
+    return np.nanmean(np.nanmean(cube, axis=-1), axis=-2)
+
+
+def _median(cube: Float) -> Float:
+    return np.nanmedian(np.nanmean(cube, axis=-1), axis=-2)
+
+
+def _interquartile_mean(cube: Float) -> Float:
+    """The mean of the middle half of all runs, tasks pooled; as scipy.stats.trim_mean(0.25) cuts."""
+    flat = np.sort(np.swapaxes(cube, -1, -2).reshape(*cube.shape[:-3], -1, cube.shape[-2]), axis=-2)
+    count = (~np.isnan(flat)).sum(axis=-2, keepdims=True)
+    place = np.arange(flat.shape[-2])[:, None]
+    cut = count // 4
+    middle = (place >= cut) & (place < count - cut)
+    return np.where(middle, flat, 0).sum(axis=-2) / middle.sum(axis=-2)
+
+
+def _mean_rank(cube: Float) -> Float:
+    table = np.nanmean(cube, axis=-1)
+    above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (
+        table[..., None, :] == table[..., None]
+    ).sum(axis=-1)
+    return -np.nanmean(np.where(np.isnan(table), np.nan, above + 0.5), axis=-2)
+
+
+def _win_rate(cube: Float) -> Float:
+    """Probability that a run of the policy beats one of another policy on the same task, ties half;
+    mean over both.
+    """
+    weight = (~np.isnan(cube)).astype(float)[None]
+    return np.nanmean(_rates(cube, weight)[0], axis=0)
+
+
+def _rates(cube: Float, weight: Float) -> Float:
+    """Mean win rate over opponents by task, runs weighted: weights (batch, tasks, n, runs) ->
+    (batch, tasks, n).
+    """
+    tasks, n, _ = cube.shape
+    share = weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1e-300)
+    out = np.full((len(weight), tasks, n), np.nan)
+    for t in range(tasks):
+        measured = ~np.isnan(cube[t]).all(axis=-1)
+        x = np.where(np.isnan(cube[t]), 0.0, cube[t])
+        rate = np.zeros((len(weight), n))
+        for j in np.flatnonzero(measured):
+            wins = 0.5 + 0.5 * np.sign(x[:, :, None] - x[j])
+            beaten = np.einsum("bnr,nrb->bn", share[:, t], wins @ share[:, t, j].T)
+            beaten[:, j] = 0
+            rate += beaten
+        if measured.sum() > 1:
+            out[:, t, measured] = rate[:, measured] / (measured.sum() - 1)
+    return out
+
+
+def _z_score(cube: Float) -> Float:
+    table = np.nanmean(cube, axis=-1)
+    spread = np.nanstd(table, axis=-1, keepdims=True)
+    off = table - np.nanmean(table, axis=-1, keepdims=True)
+    return np.nanmean(
+        np.divide(off, spread, out=np.where(np.isnan(off), np.nan, 0.0), where=spread > 0), axis=-2
+    )
+
+
+STATISTICS: dict[str, tuple[Statistic, str]] = {
+    "mean": (_mean, "mean score"),
+    "median": (_median, "median over tasks"),
+    "interquartile-mean": (_interquartile_mean, "mean of the middle half of runs"),
+    "mean-rank": (_mean_rank, "minus the mean rank"),
+    "win-rate": (_win_rate, "probability to beat another policy"),
+    "z-score": (_z_score, "mean z-score"),
+}
+
+
+def aggregate(
+    evidence: Scores,
+    *,
+    statistic: str = "mean",
+    resample: Literal["auto", "replicates", "tasks", "both"] = "auto",
+    paired: bool = False,
+    interval: str = "bootstrap",
+    resamples: int = 1000,
+    seed: Seed = 0,
+    **options: Any,
+) -> Leaderboard:
+    """Rank by an aggregate of scores over tasks (scores of lower-is-better metrics are negated
+    first).
+
+    Parameters
+    ----------
+    evidence
+        Scores
+    statistic
+        ``"mean"``, ``"median"`` (over tasks, of the mean over replicates), ``"interquartile-mean"``
+        (middle half of all runs), ``"mean-rank"``, ``"win-rate"`` (probability of improvement, mean
+        over opponents), ``"z-score"``
+    resample
+        what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the
+        tasks are all there is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``;
+        ``"auto"``: replicates where there are any, else tasks. Draws over few tasks or replicates
+        are widened by Student's t.
+    paired
+        replicate k of a task was the same fortune for every policy (common random numbers): the
+        bootstrap draws it for all at once, so that policies are told apart by their differences
+    interval, resamples, seed, options
+        of the intervals and rank sets
+
+    References
+    ----------
+    Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+    arXiv 2108.13264.
+
+    Examples
+    --------
+    >>> scores = Scores.from_table([[1.0, 2.0], [3.0, 5.0]], ["go", "chess"], ["x", "y"])
+    >>> aggregate(scores, interval="none").rating.tolist()
+    [3.5, 2.0]
+    """
+    need(evidence, Scores, statistic)
+    if statistic not in STATISTICS:
+        raise EvidenceError(f"statistic={statistic!r}: use one of {', '.join(STATISTICS)}.")
+    if evidence.weight is not None and not (evidence.weight == 1).all():
+        raise EvidenceError(
+            "aggregates of scores take no weights. Drop them, or use borda on scores.to_rankings()."
+        )
+    function, unit = STATISTICS[statistic]
+    cube = evidence.cube()
+    tasks, _, runs = cube.shape
+    notes = input_notes(evidence.notes)
+    holes = np.asarray(np.isnan(cube).all(axis=2))
+    if holes.any():
+        few = [evidence.policies[k] for k in np.flatnonzero(holes.any(axis=0))]
+        notes.append(
+            Note(
+                "incomplete",
+                f"{len(few)} policies lack scores on some tasks"
+                f" ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} is"
+                " over other tasks than that of the rest. Rank by plackett-luce or bradley-terry"
+                " instead, or complete the table.",
+                "warning",
+                tuple(few),
+            )
+        )
+    if statistic in ("mean", "median", "interquartile-mean") and tasks > 1:
+        spread = np.nanmax(evidence.table(), axis=1) - np.nanmin(evidence.table(), axis=1)
+        positive = spread[spread > 0]
+        if len(positive) and positive.max() > 20 * np.median(positive):
+            widest = evidence.columns[int(np.argmax(spread))]
+            notes.append(
+                Note(
+                    "scale",
+                    f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f}"
+                    f" times as wide as those of the median task and decide the {statistic}."
+                    " Normalise the scores, or rank by borda, which knows no scale.",
+                    "warning",
+                )
+            )
+    if resample not in ("auto", "replicates", "tasks", "both"):
+        raise EvidenceError(f"resample={resample!r}: use 'auto', 'replicates', 'tasks' or 'both'.")
+    draw = resample if resample != "auto" else "replicates" if runs > 1 else "tasks"
+    if draw in ("replicates", "both") and runs < 2:
+        raise EvidenceError(
+            f"resample={draw!r} needs several scores a task and policy; there is one. Use"
+            " resample='tasks'."
+        )
+    if paired and np.isnan(cube).any():
+        t, p, k = np.argwhere(np.isnan(cube))[0]
+        raise EvidenceError(
+            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no"
+            f" replicate number {k + 1} of {evidence.columns[t]!r}."
+        )
+    draws = None
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning
+        )
+        rating = function(cube)
+        if interval == "bootstrap" and (draw == "replicates" or tasks > 1):
+            draws = _bootstrap(cube, function, rating, draw, paired, resamples, generator(seed))
+    if interval == "bootstrap" and draws is None:
+        notes.append(
+            Note(
+                "no intervals",
+                "One score a policy shows no variation: there are no intervals.",
+                "warning",
+            )
+        )
+    elif interval not in ("bootstrap", "none"):
+        raise EvidenceError(f"interval={interval!r}: {statistic} has 'bootstrap' or 'none'.")
+    units = (
+        float(tasks) if draw != "replicates" else float((~np.isnan(cube)).sum(axis=(0, 2)).min())
+    )
+    return make_leaderboard(
+        evidence.policies,
+        rating,
+        method=statistic,
+        n=evidence.seen(),
+        draws=draws,
+        units=units,
+        notes=notes,
+        unit=unit,
+        source=evidence.summary,
+        settings={
+            "resample": draw,
+            **({"paired": True} if paired else {}),
+            "interval": interval,
+            "resamples": resamples,
+            "seed": seed,
+        },
+        **options,
+    )
+
+
+def _bootstrap(
+    cube: Float,
+    function: Statistic,
+    rating: Float,
+    draw: str,
+    paired: bool,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Float:
+    """Errors of the statistic on resampled tables, widened for the few units they were drawn from."""
+    tasks, n, runs = cube.shape
+    # The runs of a cell first, so that a draw below its number of runs is one of them.
+    packed = np.take_along_axis(cube, np.argsort(np.isnan(cube), axis=2, kind="stable"), axis=2)
+    number = (~np.isnan(cube)).sum(axis=2)
+    size = max(1, min(resamples, 4_000_000 // (cube.size * (n if function is _mean_rank else 1))))
+    out = []
+    for start in range(0, resamples, size):
+        batch = min(size, resamples - start)
+        uniform = rng.random((batch, tasks, 1 if paired else n, runs))
+        runs_drawn = (uniform * np.maximum(number, 1)[..., None]).astype(np.int64)
+        tasks_drawn = rng.integers(tasks, size=(batch, tasks))
+        if function is _win_rate:
+            weight = np.broadcast_to(
+                (np.arange(runs) < number[..., None]).astype(float),
+                (1 if draw == "tasks" else batch, *cube.shape),
+            )
+            if draw != "tasks":
+                cell = np.arange(batch * tasks * n).reshape(batch, tasks, n, 1) * runs + runs_drawn
+                live = np.broadcast_to(weight, runs_drawn.shape).ravel()
+                weight = np.bincount(cell.ravel(), live, batch * cube.size).reshape(
+                    runs_drawn.shape
+                )
+            rates = np.broadcast_to(_rates(packed, weight), (batch, tasks, n))
+            rates = (
+                rates
+                if draw == "replicates"
+                else np.take_along_axis(rates, tasks_drawn[..., None], axis=1)
+            )
+            out.append(np.nanmean(rates, axis=1))
+            continue
+        sample = np.broadcast_to(packed, (batch, *packed.shape))
+        if draw != "tasks":
+            sample = np.where(
+                np.arange(runs) < number[..., None],
+                np.take_along_axis(sample, runs_drawn, axis=3),
+                np.nan,
+            )
+        if draw != "replicates":
+            sample = sample[np.arange(batch)[:, None], tasks_drawn]
+        out.append(function(sample))
+    errors = np.concatenate(out) - rating
+    errors = np.where(np.isnan(errors), 0.0, errors)
+    units = tasks if draw != "replicates" else float(np.median(number[number > 0]))
+    if units > 1:
+        df = (
+            units - 1
+            if draw != "replicates"
+            else max(float((number - 1).clip(0).sum(axis=0).mean()), 1.0)
+        )
+        errors *= np.sqrt(units / (units - 1)) * stdtrit(df, 0.975) / ndtri(0.975)
+    return errors
+
+
+def _statistic(name: str) -> Callable[..., Leaderboard]:
+    """``aggregate`` with one statistic, as a method of its own."""
+
+    def method(evidence: Scores, **options: Any) -> Leaderboard:
+        return aggregate(evidence, statistic=name, **options)
+
+    method.__name__ = name.replace("-", "_")
+    method.__doc__ = f"Rank scores by their {name}; see ``aggregate`` for the options."
+    return method
+
+
+mean = _statistic("mean")
+median = _statistic("median")
+interquartile_mean = _statistic("interquartile-mean")
+mean_rank = _statistic("mean-rank")
+win_rate = _statistic("win-rate")
+z_score = _statistic("z-score")

@@ -1,0 +1,197 @@
+"""What the comparisons themselves say about how far a rating can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import gammaincc
+
+from policyrank.board.leaderboard import Note
+from policyrank.evidence import Comparisons
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Connectivity:
+    """How the comparisons hang together.
+
+    Attributes
+    ----------
+    component
+        int (n,), connected component of each policy in the graph of comparisons
+    strong
+        int (n,), strong component in the graph of wins (ties count both ways)
+    undefeated, winless
+        policies that never lost (or tied), never won (or tied)
+    """
+
+    component: NDArray[np.int64]
+    strong: NDArray[np.int64]
+    undefeated: tuple[str, ...]
+    winless: tuple[str, ...]
+
+    @property
+    def connected(self) -> bool:
+        return int(self.component.max()) == 0
+
+    @property
+    def strongly_connected(self) -> bool:
+        """Ford's condition (1957): a finite Bradley-Terry maximum exists and is unique."""
+        return int(self.strong.max()) == 0
+
+
+def connectivity(policies: tuple[str, ...], wins: Float) -> Connectivity:
+    """Components of the comparison graph from a matrix of wins (row over column, ties as half)."""
+    graph = sparse.csr_matrix(wins > 0)
+    component = sparse.csgraph.connected_components(graph, directed=False)[1]
+    strong = sparse.csgraph.connected_components(graph, directed=True, connection="strong")[1]
+    played = (wins + wins.T).sum(axis=1) > 0
+    names = np.asarray(policies, dtype=object)
+    return Connectivity(
+        component,
+        strong,
+        tuple(names[(wins.sum(axis=0) == 0) & played]),
+        tuple(names[(wins.sum(axis=1) == 0) & played]),
+    )
+
+
+@dataclass(frozen=True)
+class Cyclicity:
+    """How much of a win matrix no rating can explain.
+
+    Attributes
+    ----------
+    share
+        in [0, 1], the part of the variance of the win rates around 1/2 that the ratings leave,
+        beyond sampling noise
+    p_value
+        of the goodness-of-fit test (Pearson's X2 over pairs)
+    triples
+        share of compared triples whose majorities form a cycle
+    """
+
+    share: float
+    p_value: float
+    triples: float
+
+
+def cyclicity(wins: Float, expected: Float) -> Cyclicity:
+    """Compare observed win rates with those that a rating expects.
+
+    Parameters
+    ----------
+    wins
+        (n, n) wins of row over column, ties as half
+    expected
+        (n, n) expected win rate of row over column
+    """
+    i, j = np.nonzero(np.triu(wins + wins.T, 1))
+    total = wins[i, j] + wins[j, i]
+    rate, fit = wins[i, j] / total, np.clip(expected[i, j], 1e-9, 1 - 1e-9)
+    left, noise = total * (rate - fit) ** 2, fit * (1 - fit)
+    free = len(i) - (len(wins) - 1)
+    x2 = float((left / noise).sum())
+    p_value = float(gammaincc(free / 2, x2 / 2)) if free > 0 else 1.0
+    around = float((total * (rate - 0.5) ** 2).sum() - noise.sum())
+    unexplained = float(left.sum() - noise.sum() * max(free, 0) / max(len(i), 1))
+    share = float(np.clip(unexplained / around, 0, 1)) if around > 0 and free > 0 else 0.0
+    beats = (wins > wins.T).astype(float)
+    met = ((wins + wins.T) > 0).astype(float)
+    triples = float(np.trace(met @ met @ met)) / 6
+    cycles = float(np.trace(beats @ beats @ beats)) / 3
+    return Cyclicity(share, p_value, cycles / triples if triples else 0.0)
+
+
+def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None) -> list[Note]:
+    """Notes on connection, undefeated and winless policies, thin counts and cycles."""
+    found = connectivity(evidence.policies, wins)
+    notes = []
+    if not found.connected:
+        sizes = np.bincount(found.component)
+        small = [
+            p
+            for p, c in zip(evidence.policies, found.component, strict=True)
+            if c != int(np.argmax(sizes))
+        ]
+        notes.append(
+            Note(
+                "disconnected",
+                f"The comparisons fall into {len(sizes)} groups that never meet: ratings across"
+                f" groups cannot be compared. Not in the largest group: {_list(small)}. Compare at"
+                " least one pair across the groups.",
+                "warning",
+                tuple(small),
+            )
+        )
+    for names, word in (
+        (found.undefeated, "never lost or tied"),
+        (found.winless, "never won or tied"),
+    ):
+        if names:
+            notes.append(
+                Note(
+                    "undefeated" if "lost" in word else "winless",
+                    f"{_list(names)} {word}: the data bound the rating on one side only.",
+                    "warning",
+                    names,
+                )
+            )
+    if found.connected and not found.strongly_connected and not (found.undefeated or found.winless):
+        notes.append(
+            Note(
+                "not strongly connected",
+                f"The policies split into {int(found.strong.max()) + 1} tiers without an upset"
+                " between them: how far the tiers are apart cannot be told from the data. Compare"
+                " neighbours of different tiers more often.",
+                "warning",
+            )
+        )
+    seen = evidence.seen()
+    met = (wins + wins.T)[np.triu_indices(len(wins), 1)]
+    if len(wins) > 2 and found.connected and (met > 0).mean() < 0.5:
+        notes.append(
+            Note(
+                "thin pairs",
+                f"{(met == 0).mean():.0%} of the pairs never met; those that did have a median of"
+                f" {np.median(met[met > 0]):g} comparisons. Their order rests on the model.",
+            )
+        )
+    thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]
+    if thin:
+        notes.append(
+            Note("thin", f"Fewer than 10 comparisons each: {_list(thin)}.", "warning", tuple(thin))
+        )
+    if expected is not None and len(evidence.policies) > 2:
+        c = cyclicity(wins, expected)
+        if c.p_value < 0.01 and c.share > 0.02:
+            notes.append(
+                Note(
+                    "cyclic",
+                    f"{c.share:.0%} of the differences in win rate cannot be explained by any one"
+                    f" rating (goodness of fit p = {c.p_value:.2g}; {c.triples:.1%} of triples are"
+                    " cycles): who beats whom depends on the opponent. Look at the win matrix, or"
+                    " rank with maximal-lotteries or alpha-rank.",
+                    "warning",
+                )
+            )
+    return notes
+
+
+def input_notes(notes: tuple[str, ...]) -> list[Note]:
+    """What the reader noted while reading."""
+    return [
+        Note(
+            "input",
+            n[0].upper() + n[1:] + ".",
+            "warning" if "left out" in n and "row" in n else "info",
+        )
+        for n in notes
+    ]
+
+
+def _list(names: tuple[str, ...] | list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,180 @@
+"""Elo: ratings that are updated after each comparison."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from policyrank.board.assembly import make_leaderboard
+from policyrank.board.intervals import Seed, generator
+from policyrank.board.leaderboard import Leaderboard, Note
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons
+from policyrank.ranking.bradley_terry_fit import ELO_CENTRE, need
+from policyrank.ranking.diagnostics import comparison_notes, input_notes
+
+
+@njit(cache=True, fastmath=True)
+def _update(rating: Any, a: int, b: int, y: float, k: float) -> None:
+    gain = k * (y - 1.0 / (1.0 + 10.0 ** ((rating[b] - rating[a]) / 400.0)))
+    rating[a] += gain
+    rating[b] -= gain
+
+
+@njit(cache=True, nogil=True)
+def _in_order(a: Any, b: Any, y: Any, n: int, k: float, start: float) -> Any:
+    rating = np.full(n, start)
+    for t in range(len(a)):
+        _update(rating, a[t], b[t], y[t], k)
+    return rating
+
+
+@njit(cache=True, nogil=True)
+def _in_random_order(
+    a: Any, b: Any, y: Any, index: Any, seed: int, replace: bool, n: int, k: float, start: float
+) -> Any:
+    """One pass over the comparisons that ``index`` lists, shuffled, or drawn from it with
+    replacement.
+    """
+    np.random.seed(seed)
+    rating = np.full(n, start)
+    total = len(index)
+    if not replace:
+        index = index.copy()
+        for t in range(total - 1, 0, -1):
+            s = np.random.randint(t + 1)
+            index[t], index[s] = index[s], index[t]
+    for t in range(total):
+        row = index[np.random.randint(total)] if replace else index[t]
+        _update(rating, a[row], b[row], y[row], k)
+    return rating
+
+
+def elo(
+    evidence: Comparisons,
+    *,
+    k: float = 32.0,
+    start: float = ELO_CENTRE,
+    orders: int | None = None,
+    interval: str = "bootstrap",
+    resamples: int | None = None,
+    level: float = 0.95,
+    simultaneous: bool = True,
+    seed: Seed = 0,
+) -> Leaderboard:
+    """Elo ratings: r_a += k (y - E), r_b -= k (y - E), E = 1 / (1 + 10^((r_b - r_a) / 400)).
+
+    Parameters
+    ----------
+    evidence
+        Comparisons; with times, they are played in the order of time, otherwise in the order of the
+        rows
+    k
+        step, in points
+    start
+        first rating of everyone
+    orders
+        0: one pass in the given order, the rating after the last comparison; m > 0: the mean over m
+        random orders (policies do not change, so the order is noise); None: 0 when the comparisons
+        have times, else 50, or fewer (at least 4) beyond a million comparisons
+    interval
+        ``"bootstrap"`` (resampled comparisons in random orders) or ``"none"``
+    resamples
+        100, or fewer (at least 20) beyond a million comparisons
+    level, simultaneous, seed
+        of the intervals and rank sets
+
+    Notes
+    -----
+    The rating of one pass never settles: its noise stays about sqrt(k). For policies that do not
+    change prefer ``bradley_terry``, whose maximum is what averaged Elo approaches for small k.
+
+    References
+    ----------
+    Elo (1978), "The Rating of Chessplayers, Past and Present".
+
+    Examples
+    --------
+    >>> board = elo(Comparisons.of(["x"], ["y"], [1.0]), orders=0, interval="none")
+    >>> board.rating.tolist()
+    [1516.0, 1484.0]
+    """
+    need(evidence, Comparisons, "elo")
+    if not k > 0:
+        raise EvidenceError(f"k={k}: the step must be > 0, for example 32.")
+    if evidence.weight is not None and not (evidence.weight == 1).all():
+        raise EvidenceError(
+            "elo takes no weights: a comparison is played or not. Drop them, or use bradley_terry."
+        )
+    total = evidence.total
+    if orders is None:
+        orders = int(np.clip(50_000_000 // total, 4, 50)) if evidence.time is None else 0
+    if resamples is None:
+        resamples = int(np.clip(100_000_000 // total, 20, 100))
+    rng, n = generator(seed), len(evidence.policies)
+    notes = input_notes(evidence.notes)
+
+    def many(size: int, replace: bool) -> NDArray[np.float64]:
+        cells = evidence.counted()
+        index = np.repeat(np.arange(len(cells.a), dtype=np.int32), cells.count)  # type: ignore[arg-type]
+        outcome = np.asarray(cells.outcome, dtype=float)
+        seeds = rng.integers(2**31 - 1, size=size)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            passes = pool.map(
+                lambda s: _in_random_order(
+                    cells.a, cells.b, outcome, index, s, replace, n, float(k), float(start)
+                ),
+                seeds,
+            )
+            return np.array(list(passes))
+
+    if orders == 0:
+        rows: Any = slice(None)
+        if evidence.time is not None:
+            rows = np.argsort(evidence.time, kind="stable")
+        if evidence.count is not None:
+            rows = np.repeat(np.arange(len(evidence))[rows], evidence.count[rows])
+        y = np.asarray(evidence.outcome, dtype=float)
+        rating = np.asarray(
+            _in_order(evidence.a[rows], evidence.b[rows], y[rows], n, float(k), float(start))
+        )
+        notes.append(
+            Note("order", "Ratings after one pass in the given order; another order gives others.")
+        )
+    else:
+        rating = many(orders, False).mean(axis=0)
+    draws = covariance = None
+    if interval == "bootstrap":
+        replicates = many(resamples, True)
+        draws = replicates - replicates.mean(axis=0)
+        covariance = np.asarray(np.cov(draws, rowvar=False)).reshape(n, n)
+    elif interval != "none":
+        raise EvidenceError(f"interval={interval!r}: elo has 'bootstrap' or 'none'.")
+    notes += comparison_notes(evidence, evidence.preferences(), None)
+    return make_leaderboard(
+        evidence.policies,
+        rating,
+        method="elo",
+        n=evidence.seen(),
+        draws=draws,
+        covariance=covariance,
+        units=float(total),
+        level=level,
+        simultaneous=simultaneous,
+        notes=notes,
+        unit="Elo points",
+        source=evidence.summary,
+        settings={
+            "k": k,
+            "start": start,
+            "orders": orders,
+            "interval": interval,
+            "resamples": resamples,
+            "seed": seed,
+        },
+    )

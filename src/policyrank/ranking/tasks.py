@@ -1,0 +1,344 @@
+"""Bradley-Terry that knows of tasks: partial pooling over named tasks, and a mixture over hidden
+ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_expit, logsumexp, softmax
+
+from policyrank.board.assembly import make_leaderboard
+from policyrank.board.intervals import Seed, generator, quantile
+from policyrank.board.leaderboard import Leaderboard, Note
+from policyrank.errors import EvidenceError
+from policyrank.evidence import Comparisons
+from policyrank.ranking.bradley_terry_fit import need, scale_of
+from policyrank.ranking.diagnostics import comparison_notes, input_notes
+from policyrank.ranking.paired import Cells, assemble
+
+Float = NDArray[np.float64]
+
+
+def bradley_terry_by_task(
+    evidence: Comparisons,
+    *,
+    pooling: float | Literal["auto"] = "auto",
+    scale: Literal["elo", "natural"] = "elo",
+    level: float = 0.95,
+    simultaneous: bool = True,
+    seed: Seed = 0,
+) -> Leaderboard:
+    """Bradley-Terry with a rating in each task, shrunk towards the policy's overall rating.
+
+    P(i beats j in task t) = sigma((theta_i + psi_it) - (theta_j + psi_jt)), psi ~ N(0, pooling^2),
+    ties half. The board shows theta; its intervals count how much policies differ from task to task
+    (Laplace approximation).
+
+    Parameters
+    ----------
+    evidence
+        Comparisons with tasks
+    pooling
+        sd of the deviations in log-odds, > 0; ``"auto"``: the maximum of the Laplace marginal
+        likelihood
+    scale, level, simultaneous, seed
+        as for ``bradley_terry``
+
+    Returns
+    -------
+    Leaderboard
+        ``extras``: between_task_sd (log-odds), by_task (a frame: policy, task, rating, lower,
+        upper, n).
+    """
+    need(evidence, Comparisons, "bradley-terry-by-task")
+    if evidence.task is None:
+        raise EvidenceError(
+            "these comparisons have no column 'task'. Name one when reading them (task=...,"
+            " --task)."
+        )
+    unit, base = scale_of(scale)
+    c = evidence.counted(by=("task",))
+    assert c.task is not None
+    n = len(c.policies)
+    nodes, inverse = np.unique(
+        np.r_[c.task.codes.astype(np.int64) * n + c.a, c.task.codes.astype(np.int64) * n + c.b],
+        return_inverse=True,
+    )
+    i, j = np.split(inverse, 2)
+    policy = nodes % n
+    cells = Cells(
+        len(nodes),
+        i,
+        j,
+        np.asarray(c.outcome, float),
+        np.ones(len(i)),
+        c.mass,
+        np.zeros((len(i), 0)),
+    )
+    of_policy = np.zeros((len(nodes), n))
+    of_policy[np.arange(len(nodes)), policy] = 1
+
+    def fit(sd: float) -> tuple[Float, Float, Float, float]:
+        theta, psi = np.zeros(n), np.zeros(len(nodes))
+        # A weak prior on theta pins the level, and keeps undefeated policies finite.
+        weak, lam = 1 / 100.0, sd**-2
+        for _ in range(100):
+            u = theta[policy] + psi
+            d = u[i] - u[j]
+            p, w = expit(d), cells.mass
+            g = w * (cells.y - p)
+            slope = np.bincount(i, g, len(nodes)) - np.bincount(j, g, len(nodes))
+            laplacian = assemble(cells, w * p * (1 - p), np.zeros(len(i)), np.zeros(len(i)))[
+                :-1, :-1
+            ]
+            cross = laplacian @ of_policy
+            hessian = np.block(
+                [
+                    [of_policy.T @ cross + weak * np.eye(n), cross.T],
+                    [cross, laplacian + lam * np.eye(len(nodes))],
+                ]
+            )
+            step = np.linalg.solve(
+                hessian, np.r_[of_policy.T @ slope - weak * theta, slope - lam * psi]
+            )
+            step *= min(1.0, 4 / max(np.abs(step).max(), 1e-12))
+            theta, psi = theta + step[:n], psi + step[n:]
+            if np.abs(step).max() < 1e-9:
+                break
+        value = (
+            float(w @ (cells.y * log_expit(d) + (1 - cells.y) * log_expit(-d)))
+            - 0.5 * lam * psi @ psi
+            - 0.5 * weak * theta @ theta
+        )
+        return (
+            theta,
+            psi,
+            hessian,
+            value + 0.5 * len(nodes) * np.log(lam) - 0.5 * float(np.linalg.slogdet(hessian)[1]),
+        )
+
+    if pooling == "auto":
+        found = minimize_scalar(
+            lambda s: -fit(float(np.exp(s)))[3],
+            bounds=(np.log(0.01), np.log(5.0)),
+            method="bounded",
+            options={"xatol": 1e-3},
+        )
+        sd = float(np.exp(found.x))
+    elif isinstance(pooling, (int, float)) and pooling > 0:
+        sd = float(pooling)
+    else:
+        raise EvidenceError(
+            f"pooling={pooling!r}: give a standard deviation > 0 in log-odds, or 'auto'."
+        )
+    theta, psi, hessian, marginal = fit(sd)
+    covariance = np.linalg.inv(hessian)
+    centre = np.eye(n) - 1 / n
+    jacobian = np.hstack([of_policy @ centre, np.eye(len(nodes))])
+    spread = (
+        np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
+        * unit
+        * quantile((1 + level) / 2, None)
+    )
+    in_task = (theta[policy] - theta.mean() + psi) * unit + base
+    names, tasks = pl.Series(c.policies, dtype=pl.String), pl.Series(c.task.names, dtype=pl.String)
+    count = np.ones(len(i)) if c.count is None else c.count
+    by_task = pl.DataFrame(
+        {
+            "task": tasks.gather(nodes // n),
+            "policy": names.gather(policy),
+            "rating": in_task,
+            "lower": in_task - spread,
+            "upper": in_task + spread,
+            "n": (
+                (np.bincount(i, count, len(nodes)) + np.bincount(j, count, len(nodes))).astype(
+                    np.int64
+                )
+            ),
+        }
+    ).sort("task", "rating", descending=[False, True])
+    gap = theta[:, None] - theta
+    notes = [
+        *input_notes(evidence.notes),
+        *comparison_notes(evidence, evidence.preferences(), expit(gap)),
+    ]
+    notes.append(
+        Note(
+            "tasks",
+            f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g}"
+            f" {'Elo points' if scale == 'elo' else 'log-odds'} around the overall rating"
+            f" ({len(c.task.names)} tasks).",
+        )
+    )
+    return make_leaderboard(
+        evidence.policies,
+        (theta - theta.mean()) * unit + base,
+        method="bradley-terry-by-task",
+        n=evidence.seen(),
+        covariance=centre @ covariance[:n, :n] @ centre * unit**2,
+        level=level,
+        simultaneous=simultaneous,
+        seed=seed,
+        notes=notes,
+        unit="Elo points" if scale == "elo" else "log-odds",
+        source=evidence.summary,
+        settings={"pooling": sd, "scale": scale},
+        extras={"between_task_sd": sd, "by_task": by_task, "log_marginal": marginal},
+    )
+
+
+def task_mixture(
+    evidence: Comparisons,
+    *,
+    buckets: int = 100,
+    normalise: bool = True,
+    l2: float = 0.01,
+    restarts: int = 5,
+    scale: Literal["elo", "natural"] = "elo",
+    seed: Seed = 0,
+) -> Leaderboard:
+    """A mixture over hidden task buckets (RoboArena's task-aware model), by exact gradients.
+
+    In bucket t policy p solves a task with probability s = sigma(theta_p + psi_pt - tau_t), and
+    P(win) = s_i (1 - s_j), P(loss) = (1 - s_i) s_j, P(tie) = 2 nu sqrt(P(win) P(loss)). The
+    likelihood sums over buckets with weights pi_t, and is maximised (with ridge ``l2`` on theta and
+    psi) by L-BFGS from random starts, whose ratings are averaged.
+
+    Parameters
+    ----------
+    evidence
+        Comparisons with outcomes 0, 0.5, 1
+    buckets
+        how many hidden tasks, >= 1
+    normalise
+        divide the three probabilities by their sum; with one bucket this is Davidson's model
+        exactly. False: as published; with one bucket each rating then depends only on the policy's
+        own wins and ties, and nu on nothing.
+    l2
+        ridge on theta and psi, >= 0
+    restarts
+        random starts, >= 1
+
+    Returns
+    -------
+    Leaderboard
+        Rating: theta_p + sum_t pi_t psi_pt. ``extras``: loglik, nu, weights pi, spread over
+        restarts. No intervals: hidden buckets with one comparison a trial are not identified;
+        prefer ``bradley_terry_by_task`` where tasks are known.
+
+    References
+    ----------
+    Atreya et al. (2025), "RoboArena", arXiv 2506.18123.
+    """
+    need(evidence, Comparisons, "task-mixture")
+    if buckets < 1 or restarts < 1:
+        raise EvidenceError("buckets and restarts must be at least 1.")
+    unit, base = scale_of(scale)
+    cells = Cells.of(evidence)
+    if not np.isin(cells.y, (0.0, 0.5, 1.0)).all():
+        raise EvidenceError("task-mixture needs outcomes 0, 0.5 and 1; these have others.")
+    n, rng = cells.size, generator(seed)
+    ratings, best = [], None
+    for _ in range(restarts):
+        start = np.r_[
+            rng.normal(0, 0.1, n),
+            np.zeros(n * buckets),
+            rng.normal(0, 0.1, buckets),
+            np.zeros(buckets),
+            np.log(0.5),
+        ]
+        if buckets > 1:
+            start[n : n + n * buckets] = rng.normal(0, 0.1, n * buckets)
+        found = minimize(
+            _mixture_loss,
+            start,
+            args=(cells, buckets, normalise, l2),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 2000, "maxcor": 20},
+        )
+        theta, psi, _, log_pi, log_nu = _unpack(found.x, n, buckets)
+        weights = softmax(log_pi)
+        rating = theta + psi @ weights
+        ratings.append(rating - rating.mean())
+        if best is None or found.fun < best[0]:
+            best = (float(found.fun), weights, float(np.exp(log_nu)))
+    assert best is not None
+    table = np.array(ratings)
+    notes = [
+        *input_notes(evidence.notes),
+        Note(
+            "hidden tasks",
+            "Hidden task buckets are not identified by one comparison a trial: no intervals. "
+            f"Over {restarts} starts the ratings vary by {table.std(axis=0).max() * unit:.2g}.",
+        ),
+    ]
+    return make_leaderboard(
+        evidence.policies,
+        table.mean(axis=0) * unit + base,
+        method="task-mixture",
+        n=evidence.seen(),
+        notes=notes,
+        unit="Elo points" if scale == "elo" else "log-odds",
+        source=evidence.summary,
+        settings={
+            "buckets": buckets,
+            "normalise": normalise,
+            "l2": l2,
+            "restarts": restarts,
+            "scale": scale,
+            "seed": seed,
+        },
+        extras={
+            "objective": -best[0],
+            "nu": best[2] if normalise else None,
+            "weights": best[1],
+            "restart_sd": table.std(axis=0),
+        },
+    )
+
+
+def _unpack(p: Float, n: int, buckets: int) -> tuple[Float, Float, Float, Float, float]:
+    theta, psi, tau, log_pi, log_nu = np.split(p, np.cumsum([n, n * buckets, buckets, buckets]))
+    return theta, psi.reshape(n, buckets), tau, log_pi, float(log_nu[0])
+
+
+def _mixture_loss(
+    p: Float, cells: Cells, buckets: int, normalise: bool, l2: float
+) -> tuple[float, Float]:
+    """Minus the penalised log-likelihood, and its gradient."""
+    n, i, j, w, y = cells.size, cells.i, cells.j, cells.mass, cells.y[:, None]
+    theta, psi, tau, log_pi, log_nu = _unpack(p, n, buckets)
+    z = theta[:, None] + psi - tau
+    zi, zj = z[i], z[j]
+    win, loss = log_expit(zi) + log_expit(-zj), log_expit(-zi) + log_expit(zj)
+    tie = np.log(2) + log_nu + 0.5 * (win + loss)
+    log_p = np.where(y == 1, win, np.where(y == 0, loss, tie))
+    gi, gj, gnu = y - expit(zi), (1 - y) - expit(zj), np.zeros_like(zi)
+    if normalise:
+        total = logsumexp(np.stack([win, loss, tie]), axis=0)
+        share = np.exp(win - total) + 0.5 * np.exp(tie - total)
+        log_p, gi, gj = log_p - total, y - share, share - y
+        gnu = (y == 0.5) - np.exp(tie - total)
+    log_weight = log_pi - logsumexp(log_pi)
+    joint = log_weight + log_p
+    each = logsumexp(joint, axis=1)
+    gamma = w[:, None] * np.exp(joint - each[:, None])
+    dz = np.zeros_like(z)
+    np.add.at(dz, i, gamma * gi)
+    np.add.at(dz, j, gamma * gj)
+    dpi = gamma.sum(axis=0) - w.sum() * np.exp(log_weight)
+    value = float(w @ each) - 0.5 * l2 * float(theta @ theta + (psi**2).sum())
+    gradient = np.r_[
+        dz.sum(axis=1) - l2 * theta,
+        (dz - l2 * psi).ravel(),
+        -dz.sum(axis=0),
+        dpi,
+        (gamma * gnu).sum(),
+    ]
+    return -value, -gradient
