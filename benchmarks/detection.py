@@ -58,8 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     setattr(np, "float", float)  # noqa: B010 - lvis 0.5.3 wants it
     sys.modules.setdefault("cv2", types.ModuleType("cv2"))  # and this, for drawing alone
-    from faster_coco_eval import COCO as FasterCOCO
-    from faster_coco_eval import COCOeval_faster
+    from faster_coco_eval import COCO as FasterCOCO, COCOeval_faster
     from lvis import LVIS, LVISEval, LVISResults
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from abcvoting import abcrules
 from abcvoting.preferences import Profile
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings

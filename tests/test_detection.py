@@ -8,8 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.detections import read_detections, read_ground_truth

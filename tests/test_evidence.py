@@ -3,8 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import (
@@ -166,7 +165,7 @@ def test_ballots_against_loops(ballots):
             for j in b[k + 1 :]:
                 wins[i, j] += 1
     assert np.array_equal(r.preferences(), wins)
-    assert np.array_equal(r.to_comparisons().preferences(), wins)
+    assert np.array_equal(Comparisons.of_rankings(r).preferences(), wins)
     assert r.complete().is_complete
 
 

@@ -5,8 +5,7 @@ personas that a framing sways.
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from policyrank.errors import EvidenceError
 from policyrank.learn.losses.likelihood import attenuated_nll

@@ -5,8 +5,7 @@ against each other, learning.
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import poisson
 
 from policyrank.errors import EvidenceError

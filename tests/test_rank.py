@@ -5,8 +5,7 @@ import csv
 import evalica
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import kendalltau, spearmanr, trim_mean
 
 import policyrank as pr

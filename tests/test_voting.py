@@ -4,8 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pref_voting import c1_methods, iterative_methods, margin_based_methods, scoring_methods
 from pref_voting.other_methods import kemeny_young_rankings
 from pref_voting.profiles import Profile
@@ -149,7 +148,7 @@ def test_atari_card_values(data, name, cost, first):
         assert borda(votes).policies == soft_condorcet(votes, interval="none").policies == first
         from policyrank.ranking import aggregate, bradley_terry
 
-        assert bradley_terry(votes.to_comparisons()).policies == first
+        assert bradley_terry(Comparisons.of_rankings(votes)).policies == first
         means = aggregate(data(name), interval="none").policies
         assert means[0] == "muzero"
         assert means.index("ngu") < means.index("r2d2(retrace)")

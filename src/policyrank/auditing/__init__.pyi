@@ -1,39 +1,19 @@
 from .checks import effective_resistance as effective_resistance
-from .findings import Audit as Audit
-from .findings import Finding as Finding
+from .findings import Audit as Audit, Finding as Finding
 from .illusion import (
     best_of_n_bias as best_of_n_bias,
-)
-from .illusion import (
     deflate as deflate,
-)
-from .illusion import (
     expected_max_normal as expected_max_normal,
-)
-from .illusion import (
     gini as gini,
-)
-from .illusion import (
     hhi as hhi,
-)
-from .illusion import (
     rating_sd as rating_sd,
-)
-from .illusion import (
     simulate_drift_with_removal as simulate_drift_with_removal,
-)
-from .illusion import (
     simulate_private_testing as simulate_private_testing,
-)
-from .illusion import (
     simulate_sampling_asymmetry as simulate_sampling_asymmetry,
-)
-from .illusion import (
     variants_to_explain as variants_to_explain,
 )
 from .run import audit as audit
-from .sensitivity import fewest_battles as fewest_battles
-from .sensitivity import leave_out as leave_out
+from .sensitivity import fewest_battles as fewest_battles, leave_out as leave_out
 
 __all__ = [
     "Audit",

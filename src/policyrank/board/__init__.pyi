@@ -2,28 +2,16 @@ from .assembly import make_leaderboard as make_leaderboard
 from .comparison import MethodComparison as MethodComparison
 from .intervals import (
     RankSets as RankSets,
-)
-from .intervals import (
     rank_confidence_sets as rank_confidence_sets,
-)
-from .intervals import (
     rank_probabilities as rank_probabilities,
 )
-from .leaderboard import Leaderboard as Leaderboard
-from .leaderboard import Note as Note
-from .page import audit_html as audit_html
-from .page import html as html
+from .leaderboard import Leaderboard as Leaderboard, Note as Note
+from .page import audit_html as audit_html, html as html
 from .plots import ratings as ratings
 from .terminal import (
     comparison_text as comparison_text,
-)
-from .terminal import (
     findings_text as findings_text,
-)
-from .terminal import (
     markdown as markdown,
-)
-from .terminal import (
     text as text,
 )
 

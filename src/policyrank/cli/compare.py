@@ -12,8 +12,7 @@ import numpy as np
 import typer
 
 from policyrank.cli import common as c
-from policyrank.ranking import METHODS
-from policyrank.ranking import compare as compare_methods
+from policyrank.ranking import METHODS, compare as compare_methods
 
 
 def compare(

@@ -76,8 +76,7 @@ def _inventory(folder: Path) -> None:
 def _atari(folder: Path) -> None:
     from policyrank.board import comparison_text, terminal
     from policyrank.evidence import datasets
-    from policyrank.ranking import compare as compare_methods
-    from policyrank.ranking import rank as rank_evidence
+    from policyrank.ranking import compare as compare_methods, rank as rank_evidence
 
     scores = datasets.atari()
     scores.write(folder / "atari.csv")

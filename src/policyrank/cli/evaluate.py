@@ -114,8 +114,7 @@ def evaluate(
     "module:callable", tasks = [...] or [tasks], and perhaps play = "module:callable".
     """
     from policyrank.cli.rank import emit
-    from policyrank.evaluation import best_known, order_known, top_k_known
-    from policyrank.evaluation import evaluate as go
+    from policyrank.evaluation import best_known, evaluate as go, order_known, top_k_known
 
     c.check_writable(out, html)
     policies, tasks, play = _load(spec)

@@ -13,8 +13,7 @@ from policyrank.board import Leaderboard
 from policyrank.cli import common as c
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Evidence
-from policyrank.ranking.choose import compare as compare_methods
-from policyrank.ranking.choose import rank as rank_evidence
+from policyrank.ranking.choose import compare as compare_methods, rank as rank_evidence
 
 
 def rank(

@@ -382,8 +382,7 @@ def reward(
     """Train a reward model on ranked lists of answers."""
     _new_folder(out)
     from policyrank.evidence import read_answers
-    from policyrank.train import RewardModelTrainer, reward_model
-    from policyrank.train import reward as rewards
+    from policyrank.train import RewardModelTrainer, reward as rewards, reward_model
 
     found, tokenizer = reward_model(model, layers=layers, seed=seed, device="cpu")
     sets: list[Any] = [data, evaluation]

@@ -1,42 +1,26 @@
 from .answers import (
     AnswerSets as AnswerSets,
-)
-from .answers import (
     RankedAnswers as RankedAnswers,
-)
-from .answers import (
     read_answers as read_answers,
 )
+from .ballots import read_rankings as read_rankings
 from .base import Labels as Labels
 from .comparisons import Comparisons as Comparisons
-from .ranking_readers import (
-    Evidence as Evidence,
-)
-from .ranking_readers import (
-    detect as detect,
-)
-from .ranking_readers import (
-    read as read,
-)
-from .ranking_readers import (
-    read_rankings as read_rankings,
-)
+from .lm_eval import read_lm_eval as read_lm_eval
 from .rankings import Rankings as Rankings
-from .readers import read_comparisons as read_comparisons
-from .score_readers import read_lm_eval as read_lm_eval
-from .score_readers import read_scores as read_scores
+from .readers import (
+    Evidence as Evidence,
+    detect as detect,
+    read as read,
+    read_comparisons as read_comparisons,
+    read_scores as read_scores,
+)
 from .scores import Scores as Scores
 from .texts import read_texts as read_texts
 from .trec import (
     read_qrels as read_qrels,
-)
-from .trec import (
     read_run as read_run,
-)
-from .trec import (
     write_qrels as write_qrels,
-)
-from .trec import (
     write_run as write_run,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 import polars as pl
@@ -22,11 +22,8 @@ from policyrank.evidence.base import (
     positions,
     write_frame,
 )
-
-if TYPE_CHECKING:
-    from policyrank.evidence.rankings import Rankings
-
-COVARIATE = "covariate."
+from policyrank.evidence.comparison_tables import COVARIATE, ComparisonOptions, comparison_columns
+from policyrank.evidence.rankings import Rankings
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -185,11 +182,46 @@ class Comparisons:
         )
 
     @classmethod
-    def from_frame(cls, frame: Any, **columns: Any) -> Comparisons:
+    def from_frame(cls, frame: Any, **columns: Unpack[ComparisonOptions]) -> Comparisons:
         """Build from a polars or pandas frame; see ``read_comparisons`` for the options."""
-        from policyrank.evidence.readers import read_comparisons
+        return cls(**comparison_columns(frame, **columns))
 
-        return read_comparisons(frame, **columns)
+    @classmethod
+    def of_rankings(cls, rankings: Rankings) -> Comparisons:
+        """Each pair of policies on each ballot (higher wins, a tie is 0.5); groups become tasks.
+
+        Examples
+        --------
+        >>> Comparisons.of_rankings(Rankings.of([["x", "y", "z"]])).preferences()
+        array([[0., 1., 1.],
+               [0., 0., 1.],
+               [0., 0., 0.]])
+        """
+        pairs = []
+        for ballot, policy, position in rankings.blocks():
+            i, j = np.triu_indices(policy.shape[1], 1)
+            outcome = 0.5 + 0.5 * np.sign(position[:, j] - position[:, i])
+            pairs.append((policy[:, i], policy[:, j], outcome, np.repeat(ballot, len(i))))
+        a, b, outcome, ballot = (
+            np.concatenate([np.ravel(part) for part in column])
+            for column in zip(*pairs, strict=True)
+        )
+        group = rankings.group
+        if group is None:
+            names = tuple(f"ballot {i + 1}" for i in range(len(rankings)))
+            group = Labels(np.arange(len(rankings), dtype=np.int32), names)
+        weight = None
+        if (rankings.weight != 1).any():
+            weight = rankings.weight[ballot]
+        return cls(
+            rankings.policies,
+            a,
+            b,
+            outcome,
+            weight=weight,
+            task=group.take(ballot),
+            notes=rankings.notes,
+        )
 
     def __len__(self) -> int:
         return len(self.a)
@@ -370,8 +402,6 @@ class Comparisons:
 
     def to_rankings(self) -> Rankings:
         """Each comparison as a ballot over two policies (outcomes must be 0, 0.5 or 1)."""
-        from policyrank.evidence.rankings import Rankings
-
         c = self.counted()
         if not np.isin(c.outcome, (0.0, 0.5, 1.0)).all():
             raise EvidenceError("only outcomes 0, 0.5 and 1 make ballots; these have others.")

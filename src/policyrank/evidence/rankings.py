@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,9 +22,6 @@ from policyrank.evidence.base import (
     positions,
     write_frame,
 )
-
-if TYPE_CHECKING:
-    from policyrank.evidence.comparisons import Comparisons
 
 
 def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -297,39 +294,6 @@ class Rankings:
             weight=np.concatenate([self.weight, other.weight]),
             group=merge_labels(self.group, other.group, "group"),
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
-        )
-
-    def to_comparisons(self) -> Comparisons:
-        """Each pair of policies on each ballot as a comparison (higher wins, tie 0.5); groups
-        become tasks.
-        """
-        from policyrank.evidence.comparisons import Comparisons
-
-        parts = []
-        for part, policy, position in self.blocks():
-            i, j = np.triu_indices(policy.shape[1], 1)
-            outcome = 0.5 + 0.5 * np.sign(position[:, j] - position[:, i])
-            parts.append(
-                (
-                    policy[:, i].ravel(),
-                    policy[:, j].ravel(),
-                    outcome.ravel(),
-                    np.repeat(part, len(i)),
-                )
-            )
-        a, b, outcome, ballot = (np.concatenate(column) for column in zip(*parts, strict=True))
-        group = self.group or Labels(
-            np.arange(len(self), dtype=np.int32), tuple(f"ballot {i + 1}" for i in range(len(self)))
-        )
-        weighted = not (self.weight == 1).all()
-        return Comparisons(
-            self.policies,
-            a,
-            b,
-            outcome,
-            weight=self.weight[ballot] if weighted else None,
-            task=group.take(ballot),
-            notes=self.notes,
         )
 
     def to_frame(self) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 import polars as pl
@@ -22,12 +22,9 @@ from policyrank.evidence.base import (
     positions,
     write_frame,
 )
-
-if TYPE_CHECKING:
-    from policyrank.evidence.comparisons import Comparisons
-    from policyrank.evidence.rankings import Rankings
-
-ALL = "*"
+from policyrank.evidence.comparisons import Comparisons
+from policyrank.evidence.rankings import Rankings
+from policyrank.evidence.score_tables import ALL, ScoreOptions, score_columns, table_columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,21 +120,13 @@ class Scores:
         cls, table: ArrayLike, tasks: Iterable[str], policies: Iterable[str], **options: Any
     ) -> Scores:
         """Build from a (tasks, policies) table; NaN: not measured."""
-        values = np.asarray(table, dtype=float)
-        task, policy = Labels.of(tasks), Labels.of(policies)
-        if values.shape != (len(task), len(policy)):
-            raise EvidenceError(
-                f"the table is {values.shape}, the names make {(len(task), len(policy))}."
-            )
-        t, p = np.nonzero(~np.isnan(values))
-        return cls(policy.take(p), task.take(t), values[t, p], **options)
+        columns = table_columns(np.asarray(table, dtype=float), tasks, policies)
+        return cls(**columns, **options)
 
     @classmethod
-    def from_frame(cls, frame: Any, **columns: Any) -> Scores:
+    def from_frame(cls, frame: Any, **columns: Unpack[ScoreOptions]) -> Scores:
         """Build from a polars or pandas frame, long or wide; see ``read_scores`` for the options."""
-        from policyrank.evidence.score_readers import read_scores
-
-        return read_scores(frame, **columns)
+        return cls(**score_columns(frame, **columns))
 
     def __len__(self) -> int:
         return len(self.score)
@@ -312,8 +301,6 @@ class Scores:
 
         Equal scores tie; policies without a score are missing from the ballot.
         """
-        from policyrank.evidence.rankings import Rankings
-
         if by not in ("task", "replicate"):
             raise EvidenceError(f"by={by!r}: use 'task' or 'replicate'.")
         if by == "task":
@@ -328,7 +315,7 @@ class Scores:
 
     def to_comparisons(self) -> Comparisons:
         """Each pair of policies on each task as a comparison: higher wins, equal ties."""
-        return self.to_rankings().to_comparisons()
+        return Comparisons.of_rankings(self.to_rankings())
 
     def to_frame(self) -> pl.DataFrame:
         """One row a score, with the columns that are there."""

@@ -148,23 +148,19 @@ def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
     takes = METHODS[name].takes
     if isinstance(evidence, takes):
         return evidence, None
-    if isinstance(evidence, Scores) and Rankings in takes:
-        return (
-            evidence.to_rankings(),
-            "Each task became a ballot that ranks the policies by their score on it.",
-        )
-    if isinstance(evidence, (Scores, Rankings)) and Comparisons in takes:
-        what = "task" if isinstance(evidence, Scores) else "ballot"
-        return (
-            evidence.to_comparisons(),
-            f"Each pair of policies on each {what} became a comparison.",
-        )
-    if (
-        isinstance(evidence, Comparisons)
-        and Rankings in takes
-        and np.isin(evidence.outcome, (0, 0.5, 1)).all()
-    ):
-        return evidence.to_rankings(), "Each comparison became a ballot over two policies."
+    if Rankings in takes:
+        if isinstance(evidence, Scores):
+            text = "Each task became a ballot that ranks the policies by their score on it."
+            return evidence.to_rankings(), text
+        if isinstance(evidence, Comparisons) and np.isin(evidence.outcome, (0, 0.5, 1)).all():
+            return evidence.to_rankings(), "Each comparison became a ballot over two policies."
+    if Comparisons in takes:
+        if isinstance(evidence, Scores):
+            text = "Each pair of policies on each task became a comparison."
+            return evidence.to_comparisons(), text
+        if isinstance(evidence, Rankings):
+            text = "Each pair of policies on each ballot became a comparison."
+            return Comparisons.of_rankings(evidence), text
     wanted = " or ".join(t.__name__ for t in takes)
     raise EvidenceError(
         f"{name} needs {wanted}, and {type(evidence).__name__} cannot be turned into that."

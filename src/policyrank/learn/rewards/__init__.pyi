@@ -1,16 +1,8 @@
 from .models import (
     REWARD_LOSSES as REWARD_LOSSES,
-)
-from .models import (
     RewardLoss as RewardLoss,
-)
-from .models import (
     bradley_terry_reward as bradley_terry_reward,
-)
-from .models import (
     discriminator_oracle as discriminator_oracle,
-)
-from .models import (
     plackett_luce_reward as plackett_luce_reward,
 )
 
