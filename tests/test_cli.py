@@ -1,5 +1,7 @@
 """The command line as a user types it: in a process of its own."""
 
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -8,6 +10,9 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+
+from policyrank.cli import build
+from policyrank.cli.verbs import FAMILIES, GROUPS
 
 BATTLES = "model_a,model_b,winner,judge,task\n" + "".join(
     f"{a},{b},{w},j{k % 5},t{k % 3}\n"
@@ -248,7 +253,7 @@ def test_demo_needs_nothing(tmp_path):
         (["rank", "FILE", "-o", "colour=blue"], BATTLES, 1, "no option"),
         (["rank", "FILE", "-m", "approval", "-o", "k=many"], BATTLES, 1, "cannot use"),
         (["compare", "FILE", "--methods", "magic"], BATTLES, 1, "no method is called"),
-        (["rank", "FILE", "--level", "95"], BATTLES, 1, "level"),
+        (["rank", "FILE", "--level", "95"], BATTLES, 2, "level"),
         (["rank", "FILE", "--json", "--csv"], BATTLES, 2, "one of"),
         (["rank", "FILE", "--anchor", "two"], BATTLES, 2, "NAME=VALUE"),
         (["rank", "no-such-file.csv"], "", 1, "no such file"),
@@ -296,6 +301,77 @@ def test_names_that_look_like_trouble(tmp_path):
     board = json.loads(run("rank", path, "--json").stdout)
     assert sorted(p["policy"] for p in board["policies"]) == sorted(names)
     assert run("rank", path).stdout.count("●") == 6
+
+
+ALL_VERBS = [(name,) for verbs in GROUPS.values() for name in verbs]
+ALL_VERBS += [(family, name) for family, (_, _, verbs) in FAMILIES.items() for name in verbs]
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=" ".join)
+def test_help_of_a_verb_is_its_docstring(verb):
+    families = [verbs for _, _, verbs in FAMILIES.values()]
+    place, about = next(
+        verbs[verb[-1]] for verbs in [*families, *GROUPS.values()] if verb[-1] in verbs
+    )
+    module, _, function = place.partition(":")
+    found = getattr(importlib.import_module(f"policyrank.cli.{module}"), function)
+    assert about == inspect.getdoc(found).splitlines()[0]
+    text = run(*verb, "--help").stdout
+    assert about in " ".join(text.split())
+    app = build(verb)
+    for name in verb:
+        app = app[name]
+    for argument in app.assemble_argument_collection(parse_docstring=True):
+        assert bool(argument.children) or bool(argument.parameter.help), f"{argument.name}: no help"
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ("numpy", "polars", "scipy", "torch", "matplotlib", "jinja2")
+    for verb in [(), *ALL_VERBS]:
+        code = (
+            f"import sys; sys.argv = ['policyrank', *{verb!r}, '--help'];"
+            " from policyrank.cli import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stderr.strip() == "[]", verb
+
+
+def test_a_missing_file_is_told_before_anything_heavy(tmp_path):
+    code = (
+        "import sys; sys.argv = ['policyrank', 'rank', 'nothing.csv']; from policyrank.cli import"
+        " main\ntry: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('numpy', 'polars', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "no such file" in done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["toml", "yaml"])
+def test_a_configuration_gives_options_and_flags_win(tmp_path, kind):
+    battles = tmp_path / "battles.csv"
+    battles.write_text(BATTLES)
+    config = tmp_path / f"policyrank.{kind}"
+    text = {
+        "toml": '[rank]\nmethod = "copeland"\nlevel = 0.5\nonly = ["one", "two"]\njson = true\n',
+        "yaml": "rank:\n  method: copeland\n  level: 0.5\n  only: [one, two]\n  json: true\n",
+    }
+    config.write_text(text[kind])
+    board = json.loads(run("rank", battles, "--config", config).stdout)
+    assert (board["method"], board["level"], len(board["policies"])) == ("copeland", 0.5, 2)
+    board = json.loads(run("rank", battles, f"--config={config}", "--level", ".9").stdout)
+    assert (board["method"], board["level"]) == ("copeland", 0.9)
+    config.write_text(text[kind].replace("level", "levle"))
+    done = run("rank", battles, "--config", config, check=False)
+    assert done.returncode == 2
+    assert "levle" in done.stderr
+    done = run("rank", battles, "--config", tmp_path / "none.toml", check=False)
+    assert done.returncode == 2
+    assert "no such file" in done.stderr
 
 
 def test_import_is_quick_and_light():

@@ -263,14 +263,15 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
 def test_full_scale_configurations_are_understood(name):
     from pathlib import Path
 
-    from policyrank.cli.train import _config, _curriculum
+    from policyrank.cli.train_ranker import curriculum_of, read_config
     from policyrank.train import TEXT_RANKERS
 
     path = Path(__file__).parent.parent / "configs" / f"{name}.toml"
-    _, model, settings = _config(path)
+    config = read_config(path)
+    model, settings = dict(config.model), dict(config.train)
     assert model.pop("kind") in TEXT_RANKERS
     if "curriculum" in settings:
-        settings["curriculum"] = _curriculum(path, settings["curriculum"])
+        settings["curriculum"] = curriculum_of(path, settings["curriculum"])
     assert set(model) <= {"name", "max_length", "batch", "layers", "scale"}
     data, small = (
         TextData.of(QUERIES, DOCUMENTS, RUN, QRELS),
@@ -281,7 +282,7 @@ def test_full_scale_configurations_are_understood(name):
         == 1
     )
     with pytest.raises(EvidenceError, match="easiness = 'hope'"):
-        _curriculum(path, {"easiness": "hope"})
+        curriculum_of(path, {"easiness": "hope"})
 
 
 def test_feedback_finds_what_the_first_ranker_misses():

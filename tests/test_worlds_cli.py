@@ -66,7 +66,6 @@ def test_inventory(command, tmp_path):
     [
         (("inventory", "--controller", "nobody"), "neither a file"),
         (("inventory", "--network", "star"), "network='star'"),
-        (("inventory", "--unmet", "gone"), "--unmet gone"),
         (("inventory", "--series", "missing.csv"), "no such file"),
         (("inventory", "--kpi", "joy", "--episodes", "2"), "kpi='joy'"),
         (("matching", "--random", "3by4"), "OFFLINExARRIVALS"),
@@ -76,10 +75,28 @@ def test_inventory(command, tmp_path):
         (("exposure", "--policy", "fate"), "--policy fate"),
     ],
 )
-def test_wrong_usage_gets_one_line(command, arguments, message):
+def test_what_cannot_be_used_gets_one_line(command, arguments, message):
     code, said = command("world", *arguments)
     assert code == 1
     assert message in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("inventory", "--unmet", "gone"), '"backlog", "lost", "both"'),
+        (
+            ("supply", "--nodes", "n", "--edges", "e", "--interventions", "i", "--by", "luck"),
+            "tail",
+        ),
+        (("matching", "--bound", "fate"), '"optimum", "none"'),
+    ],
+)
+def test_wrong_usage_gets_one_line(command, arguments, message):
+    code, said = command("world", *arguments)
+    assert code == 2
+    assert message in said.err
+    assert said.err.count("\n") == 1
 
 
 def test_matching(command, tmp_path):
@@ -113,7 +130,7 @@ def test_supply(command, tmp_path):
     assert code == 0, said.err
     for wrong, message in (
         (("--shock", "moon=1"), "no such node"),
-        (("--by", "luck"), "by='luck'"),
+        (("--failed", "moon"), "no such node"),
     ):
         code, said = command(*common, *wrong)
         assert code == 1
@@ -208,8 +225,8 @@ def test_demo_inventory(command, tmp_path, monkeypatch):
     ]
     assert "echelon-I" in said.out
     code, said = command("demo", "chess")
-    assert code == 1
-    assert "atari, inventory" in said.err
+    assert code == 2
+    assert '"atari", "inventory"' in said.err
 
 
 @pytest.mark.parametrize(

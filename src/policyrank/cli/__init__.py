@@ -1,137 +1,124 @@
-"""The command line: one file a verb."""
+"""The command line: one file a verb; nothing is imported before its verb runs."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import typer
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.config import Toml, Yaml
 
-from policyrank.errors import EvidenceError
+from policyrank._rooms import missing_extra
+from policyrank.cli.verbs import FAMILIES, GROUPS, Verb
+from policyrank.errors import OptionError, PolicyrankError
 
-app = typer.Typer(
-    name="policyrank",
-    help=(
-        "Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is."
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+ABOUT = "Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is."
+CONFIG = "--config FILE (TOML or YAML) gives the options of any verb; those typed here win."
 
 
-def _version(value: bool) -> None:
-    if value:
-        from policyrank import __version__
+def build(arguments: Sequence[str] = (), config: Path | None = None) -> App:
+    """The command line, with the options of a configuration file where one is given.
 
-        print(f"policyrank {__version__}")
-        raise typer.Exit
+    The verbs that ``arguments`` name show their whole docstring as help, the others one line.
+    """
+    from policyrank import __version__
 
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
-) -> None:
-    pass
-
-
-def _commands() -> None:
-    from policyrank.cli.answers import generate, score
-    from policyrank.cli.attack import attack
-    from policyrank.cli.audit import audit
-    from policyrank.cli.compare import compare, methods
-    from policyrank.cli.demo import demo
-    from policyrank.cli.eval_detections import eval_detections
-    from policyrank.cli.eval_run import eval_run
-    from policyrank.cli.evaluate import evaluate
-    from policyrank.cli.plan import plan
-    from policyrank.cli.preferences import preferences
-    from policyrank.cli.rank import rank
-    from policyrank.cli.study import study
-    from policyrank.cli.train import rerank, train
-    from policyrank.cli.train_answers import preference  # noqa: F401 - its commands join train's
-    from policyrank.cli.train_control import controller  # noqa: F401 - so does it
-    from policyrank.cli.world import world
-
-    for verb in (
-        rank,
-        compare,
-        audit,
-        plan,
-        evaluate,
-        preferences,
-        attack,
-        rerank,
-        score,
-        generate,
-        methods,
-        demo,
-    ):
-        app.command()(verb)
-    app.command("eval-run")(eval_run)
-    app.command("eval-detections")(eval_detections)
-    app.add_typer(study, name="study")
-    app.add_typer(train, name="train")
-    app.add_typer(world, name="world")
+    app = App(
+        name="policyrank",
+        help=ABOUT,
+        help_epilogue=CONFIG,
+        help_format="markdown",
+        version=__version__,
+        version_format="plaintext",
+        default_parameter=Parameter(negative=()),
+        config=_config(config),
+    )
+    families = {name: title for name, (title, _, _) in FAMILIES.items()}
+    for order, (title, verbs) in enumerate(GROUPS.items()):
+        group = Group(title, sort_key=order)
+        _add(app, verbs, group, arguments)
+        for name in families:
+            if families[name] == title:
+                _, about, members = FAMILIES[name]
+                family = App(name=name, help=about, group=group)
+                _add(family, members, Group("Verbs"), arguments)
+                app.command(family)
+    return app
 
 
-EXTRAS = {
-    "torch": "learn",
-    "sentence_transformers": "retrieval",
-    "bm25s": "retrieval",
-    "transformers": "llm",
-    "peft": "llm",
-    "datasets": "llm",
-    "accelerate": "llm",
-    "stable_baselines3": "control",
-    "gymnasium": "control",
-    "qiskit": "quantum",
-    "sklearn": "causal",
-    "pycocotools": "detection",
-    "ray": "ray",
-    "pyspiel": "games",
-    "pandas": "pandas",
-    "pyarrow": "pandas",
-}
-"""Module -> the extra that brings it."""
+def _add(app: App, verbs: dict[str, Verb], group: Group, arguments: Sequence[str]) -> None:
+    for order, (name, verb) in enumerate(verbs.items()):
+        place = f"policyrank.cli.{verb.place}"
+        about = None if name in arguments else verb.about
+        app.command(place, name=name, help=about, group=group, sort_key=order)
+
+
+def _config(path: Path | None) -> Any:
+    if path is None:
+        return None
+    if not path.is_file():
+        raise OptionError(f"--config {path}: no such file.")
+    readers: dict[str, Any] = {".toml": Toml, ".yaml": Yaml, ".yml": Yaml}
+    if path.suffix not in readers:
+        raise OptionError(f"--config {path}: write TOML (.toml) or YAML (.yaml).")
+    return readers[path.suffix](path, must_exist=True)
+
+
+def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments without ``--config FILE``, and the file."""
+    left, path = [], None
+    words = iter(arguments)
+    for word in words:
+        name, sign, value = word.partition("=")
+        if name != "--config":
+            left.append(word)
+            continue
+        value = value if sign else next(words, "")
+        if not value:
+            raise OptionError("--config: name a file.")
+        path = Path(value)
+    return left, path
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the evidence cannot be used, 2 wrong usage, 130
     interrupted.
     """
-    _commands()
     try:
-        app()
-    except EvidenceError as error:
-        print(f"policyrank: {error}", file=sys.stderr)
+        arguments, config = _take_config(sys.argv[1:])
+        app = build(arguments, config)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, OptionError) as error:
+        _say(" ".join(str(error).split()))
+        sys.exit(2)
+    except PolicyrankError as error:
+        _say(str(error))
         sys.exit(1)
     except ImportError as error:
-        module = (error.name or "").split(".")[0]
-        if module not in EXTRAS and "pip install" not in str(error):
+        told = missing_extra(error)
+        if told is None and "pip install" not in str(error):
             raise
-        hint = (
-            f"needs {module}: pip install 'policyrank[{EXTRAS[module]}]'"
-            if module in EXTRAS
-            else str(error)
-        )
-        print(f"policyrank: {hint}", file=sys.stderr)
+        _say(str(told or error))
         sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
-        print(f"policyrank: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        _say(f"{error.filename or ''}: {error.strerror or error}")
         sys.exit(1)
     except MemoryError:
-        print(
-            "policyrank: not enough memory. Count the comparisons first (a, b, wins, losses, ties),"
-            " for example in SQL.",
-            file=sys.stderr,
+        _say(
+            "not enough memory. Count the comparisons first (a, b, wins, losses, ties), for example"
+            " in SQL."
         )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(0)
+
+
+def _say(text: str) -> None:
+    print(f"policyrank: {text}", file=sys.stderr)

@@ -3,139 +3,99 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from policyrank.cli import common as c
+from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, check_writable
+from policyrank.cli.output import working, wrote
 from policyrank.errors import EvidenceError
 
+if TYPE_CHECKING:
+    import polars as pl
 
-def attack(
-    ranker: Annotated[
-        str,
-        typer.Argument(
-            metavar="RANKER",
-            help=(
-                "Folder or hub name of a sentence-transformers model, or what `policyrank train"
-                " ranker` wrote."
-            ),
-        ),
-    ],
-    queries: Annotated[Path, typer.Option(help="TSV (name, text) or JSONL.")],
-    documents: Annotated[Path, typer.Option(help="TSV (name, text) or JSONL.")],
-    kind: Annotated[
-        str | None, typer.Option(help="cross-encoder or bi-encoder, for models of others.")
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="TREC run with the candidates of each query (otherwise BM25, filled up at random)."
-        ),
-    ] = None,
-    depth: Annotated[int, typer.Option(help="Candidates of a query.", min=10)] = 200,
-    topics: Annotated[
-        Path | None,
-        typer.Option(
-            help="TSV of group, query (names): lift documents for whole groups instead.",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Attack; repeatable (all if not given).", rich_help_panel=c.METHOD),
-    ] = None,
-    attacked: Annotated[
-        int, typer.Option(help="Queries to attack.", min=1, rich_help_panel=c.METHOD)
-    ] = 30,
-    targets: Annotated[
-        int, typer.Option(help="Lowest documents of each.", min=1, rich_help_panel=c.METHOD)
-    ] = 5,
-    budget: Annotated[
-        int,
-        typer.Option(help="Words that may be added or replaced.", min=1, rich_help_panel=c.METHOD),
-    ] = 6,
-    lists: Annotated[
-        int,
-        typer.Option(
-            help="Other queries whose lists the imitation learns from.",
-            min=1,
-            rich_help_panel=c.METHOD,
-        ),
-    ] = 150,
-    seed: Annotated[int, typer.Option(rich_help_panel=c.METHOD)] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write every attacked document with its ranks and text (CSV).",
-            rich_help_panel=c.OUT,
-        ),
-    ] = None,
-    csv: c.Csv = False,
+Texts = dict[str, str]
+Candidates = dict[str, list[str]]
+
+
+def attack_ranker(
+    ranker: str,
+    /,
+    *,
+    queries: Path,
+    documents: Path,
+    kind: str | None = None,
+    run: Path | None = None,
+    depth: Annotated[int, Parameter(validator=Number(gte=10))] = 200,
+    topics: Annotated[Path | None, Parameter(group=METHOD)] = None,
+    method: Annotated[Names, Parameter(group=METHOD)] = None,
+    attacked: Annotated[AtLeastOne, Parameter(group=METHOD)] = 30,
+    targets: Annotated[AtLeastOne, Parameter(group=METHOD)] = 5,
+    budget: Annotated[AtLeastOne, Parameter(group=METHOD)] = 6,
+    lists: Annotated[AtLeastOne, Parameter(group=METHOD)] = 150,
+    seed: Annotated[Seed, Parameter(group=METHOD)] = 0,
+    out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    csv: Csv = False,
 ) -> None:
-    """Audit a ranker you own: imitate it from its rankings alone, try to lift its lowest documents
-    by a few words, and see whether it shows.
+    """How far can a few words move documents in your ranker?
 
+    Imitate it from its rankings alone, try to lift its lowest documents, and see whether it shows.
     For each attack: success (share of documents that rose), boost (mean ranks gained, 95% interval
     over queries), share lifted into the first 10 and the first quarter, share of words changed, of
     the added words that are query words, and the share that a watch for odd or stuffed passages
     would flag at 5% false alarms a sign. With --topics, for groups of queries on one topic: one
     document, edited by a policy that learned on other groups, for all queries of a group. Test
     rankers of your own only.
+
+    Parameters
+    ----------
+    ranker
+        Folder or hub name of a sentence-transformers model, or what `policyrank train ranker`
+        wrote.
+    queries
+        TSV (name, text) or JSONL.
+    documents
+        TSV (name, text) or JSONL.
+    kind
+        cross-encoder or bi-encoder, for models of others.
+    run
+        TREC run with the candidates of each query (otherwise BM25, filled up at random).
+    depth
+        Candidates of a query.
+    topics
+        TSV of group, query (names): lift documents for whole groups instead.
+    method
+        Attack; repeatable (all if not given).
+    attacked
+        Queries to attack.
+    targets
+        Lowest documents of each.
+    budget
+        Words that may be added or replaced.
+    lists
+        Other queries whose lists the imitation learns from.
+    out
+        Write every attacked document with its ranks and text (CSV).
     """
-    import numpy as np
-    import polars as pl
+    check_writable(out)
+    if topics is not None and method:
+        raise EvidenceError("--topics tries its own attacks; leave --method out.")
+    from policyrank.evidence import read_texts
 
-    from policyrank.auditing.attacks import attack as attack_ranker
-    from policyrank.cli.train import kind_of
-    from policyrank.evidence import read_run, read_texts
-    from policyrank.models.encoders import load_cross_encoder, load_encoder
-    from policyrank.train.first_stage import bm25_run
-    from policyrank.train.scorers import cosine_scorer, cross_scorer
-
-    c.check_writable(out)
     asked, texts = read_texts(queries), read_texts(documents)
-    kind = kind_of(ranker, kind)
-    victim = (
-        cosine_scorer(load_encoder(ranker))
-        if kind == "bi-encoder"
-        else cross_scorer(load_cross_encoder(ranker))
-    )
-    found = read_run(run) if run is not None else bm25_run(asked, texts, depth=depth)
-    listed: dict[str, list[str]] = {q: [] for q in asked}
-    for query, document in found.select("query", "document").iter_rows():
-        if query not in listed or document not in texts:
-            raise EvidenceError(
-                f"{run}: query {query!r} or document {document!r} is not among the texts."
-            )
-        if len(listed[query]) < depth:
-            listed[query].append(document)
-    if run is None:
-        rng, names = np.random.default_rng(seed), list(texts)
-        for own in listed.values():
-            have = set(own)
-            own += [names[k] for k in rng.permutation(len(names)) if names[k] not in have][
-                : depth - len(own)
-            ]
+    victim = _victim(ranker, kind)
+    listed = _candidates(asked, texts, run, depth, seed)
+    common: dict[str, Any] = {"budget": budget, "seed": seed}
     if topics is not None:
-        if method:
-            raise EvidenceError("--topics tries its own attacks; leave --method out.")
-        _topics(
-            victim,
-            asked,
-            texts,
-            listed,
-            topics,
-            min(attacked, 10),
-            min(targets, 3),
-            budget,
-            seed,
-            out,
-            csv,
-        )
+        groups = _groups(topics)
+        common |= {"attacked": min(attacked, 10), "targets": min(targets, 3)}
+        _attack_topics(victim, asked, texts, listed, groups, out=out, csv=csv, **common)
         return
-    with c.working("Attacking …") as update:
-        report = attack_ranker(
+    from policyrank.auditing.attacks import attack
+
+    with working("Attacking …") as update:
+        report = attack(
             victim,
             asked,
             texts,
@@ -143,18 +103,14 @@ def attack(
             methods=method,
             attacked=attacked,
             targets=targets,
-            budget=budget,
             lists=lists,
-            seed=seed,
             report=update,
+            **common,
         )
     if out is not None:
-        keys = report.frame.select("method", "query", "document").iter_rows()
-        report.frame.with_columns(text=pl.Series([report.texts[key] for key in keys])).write_csv(
-            out
-        )
-        c.written(out)
-    table = report.summary((10, cut := max(20, depth // 4)))
+        _write(report, "query", out)
+    cut = max(20, depth // 4)
+    table = report.summary((10, cut))
     if csv:
         print(table.write_csv(), end="")
         return
@@ -166,98 +122,131 @@ def attack(
         f"{report.frame['query'].n_unique()} queries, {targets} lowest documents each, at most"
         f" {budget} words; the ranker scored {report.calls:,} documents\n"
     )
-    shown = (
-        "success",
-        "boost",
-        "95% interval",
-        "into 10",
-        f"into {cut}",
-        "changed",
-        "query words",
-        "flagged",
-    )
-    width = max(len(m) for m in table["method"])
-    print(" " * width + "".join(f"{s:>14s}" for s in shown))
-    for r in table.iter_rows(named=True):
-        interval = f"{r['lower']:.0f} … {r['upper']:.0f}"
-        shares = "".join(
-            f"{r[k]:14.0%}" for k in ("top 10", f"top {cut}", "changed", "query words", "flagged")
-        )
-        print(
-            f"{r['method']:{width}s}{r['success']:14.0%}{r['boost']:14.1f}{interval:>14s}{shares}"
-        )
+    shown = {
+        "success": "success",
+        "boost": "boost",
+        "95% interval": "95% interval",
+        "into 10": "top 10",
+        f"into {cut}": f"top {cut}",
+        "changed": "changed",
+        "query words": "query words",
+        "flagged": "flagged",
+    }
+    _print_table(table, shown, width=14)
 
 
-def _topics(
+def _victim(ranker: str, kind: str | None) -> Any:
+    from policyrank.cli.rerank import kind_of
+    from policyrank.models.encoders import load_cross_encoder, load_encoder
+    from policyrank.train.scorers import cosine_scorer, cross_scorer
+
+    if kind_of(ranker, kind) == "bi-encoder":
+        return cosine_scorer(load_encoder(ranker))
+    return cross_scorer(load_cross_encoder(ranker))
+
+
+def _candidates(asked: Texts, texts: Texts, run: Path | None, depth: int, seed: int) -> Candidates:
+    """Query -> its candidates, the best first: a run's, or BM25's filled up at random."""
+    import numpy as np
+
+    from policyrank.evidence import read_run
+    from policyrank.train.first_stage import bm25_run
+
+    found = bm25_run(asked, texts, depth=depth) if run is None else read_run(run)
+    listed: Candidates = {query: [] for query in asked}
+    for query, document in found.select("query", "document").iter_rows():
+        if query not in listed or document not in texts:
+            raise EvidenceError(
+                f"{run}: query {query!r} or document {document!r} is not among the texts."
+            )
+        if len(listed[query]) < depth:
+            listed[query].append(document)
+    if run is not None:
+        return listed
+    rng, names = np.random.default_rng(seed), list(texts)
+    for own in listed.values():
+        have = set(own)
+        others = [names[k] for k in rng.permutation(len(names)) if names[k] not in have]
+        own += others[: depth - len(own)]
+    return listed
+
+
+def _groups(path: Path) -> Candidates:
+    """Group -> names of its queries."""
+    groups: Candidates = {}
+    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        group, sign, query = line.partition("\t")
+        if not sign or not query.strip():
+            raise EvidenceError(
+                f"{path}, line {line_number}: write group, a tab, and the name of a query."
+            )
+        groups.setdefault(group.strip(), []).append(query.strip())
+    return groups
+
+
+def _attack_topics(
     victim: Any,
-    asked: dict[str, str],
-    texts: dict[str, str],
-    listed: dict[str, list[str]],
-    topics: Path,
-    attacked: int,
-    targets: int,
-    budget: int,
-    seed: int,
+    asked: Texts,
+    texts: Texts,
+    listed: Candidates,
+    groups: Candidates,
+    *,
     out: Path | None,
     csv: bool,
+    **options: Any,
 ) -> None:
-    import polars as pl
-
     from policyrank.auditing.attacks import attack_topics
 
-    groups: dict[str, list[str]] = {}
-    for number, line in enumerate(topics.read_text(encoding="utf-8").splitlines(), 1):
-        group, sign, query = line.partition("\t")
-        if line.strip() and (not sign or not query.strip()):
-            raise EvidenceError(
-                f"{topics}, line {number}: write group, a tab, and the name of a query."
-            )
-        if line.strip():
-            groups.setdefault(group.strip(), []).append(query.strip())
-    with c.working("Attacking …") as update:
-        report = attack_topics(
-            victim,
-            asked,
-            texts,
-            listed,
-            groups,
-            attacked=attacked,
-            targets=targets,
-            budget=budget,
-            seed=seed,
-            report=update,
-        )
+    with working("Attacking …") as update:
+        report = attack_topics(victim, asked, texts, listed, groups, report=update, **options)
     if out is not None:
-        keys = report.frame.select("method", "group", "document").iter_rows()
-        report.frame.with_columns(text=pl.Series([report.texts[key] for key in keys])).write_csv(
-            out
-        )
-        c.written(out)
+        _write(report, "group", out)
     table = report.summary()
     if csv:
         print(table.write_csv(), end="")
         return
     print(
-        f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups, {targets}"
-        f" documents each, at most {budget} edits; the ranker scored {report.calls:,} documents\n"
+        f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups,"
+        f" {options['targets']} documents each, at most {options['budget']} edits; the ranker"
+        f" scored {report.calls:,} documents\n"
     )
-    width = max(len(m) for m in table["method"])
-    print(
-        " " * width
-        + "".join(
-            f"{s:>16s}"
-            for s in (
-                "queries risen",
-                "boost",
-                "95% interval",
-                "least boost",
-                "risen for 75%",
-                "similarity",
-            )
-        )
-    )
-    for r in table.iter_rows(named=True):
-        interval = f"{r['lower']:.0f} … {r['upper']:.0f}"
-        print(
-            f"{r['method']:{width}s}{r['query success']:16.0%}{r['boost']:16.1f}{interval:>16s}{r['least boost']:16.1f}{r['QSR@75%']:16.0%}{r['similarity']:16.2f}"
-        )
+    shown = {
+        "queries risen": "query success",
+        "boost": "boost",
+        "95% interval": "95% interval",
+        "least boost": "least boost",
+        "risen for 75%": "QSR@75%",
+        "similarity": "similarity",
+    }
+    _print_table(table, shown, width=16)
+
+
+def _write(report: Any, unit: str, path: Path) -> None:
+    """Every attacked document with its ranks and its text."""
+    import polars as pl
+
+    keys = report.frame.select("method", unit, "document").iter_rows()
+    texts = [report.texts[key] for key in keys]
+    report.frame.with_columns(text=pl.Series(texts)).write_csv(path)
+    wrote(path)
+
+
+def _print_table(table: pl.DataFrame, shown: dict[str, str], *, width: int) -> None:
+    """A row a method; ``shown``: heading -> column."""
+    first = max(map(len, table["method"]))
+    print(" " * first + "".join(f"{heading:>{width}s}" for heading in shown))
+    for row in table.iter_rows(named=True):
+        cells = [f"{_cell(row, column):>{width}s}" for column in shown.values()]
+        print(f"{row['method']:{first}s}" + "".join(cells))
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    if column == "95% interval":
+        return f"{row['lower']:.0f} … {row['upper']:.0f}"
+    if column in ("boost", "least boost"):
+        return f"{row[column]:.1f}"
+    if column == "similarity":
+        return f"{row[column]:.2f}"
+    return f"{row[column]:.0%}"

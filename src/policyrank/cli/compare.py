@@ -1,107 +1,72 @@
-"""``policyrank compare``: all applicable methods side by side; ``policyrank methods``: what there
-is.
-"""
+"""``policyrank compare``: all applicable methods side by side; ``policyrank methods``: a list."""
 
 from __future__ import annotations
 
-import json as json_module
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import typer
+from cyclopts import Parameter
 
-from policyrank.cli import common as c
-from policyrank.ranking import METHODS, compare as compare_methods
+from policyrank.cli.options import (
+    METHOD,
+    Csv,
+    FileName,
+    Flag,
+    Html,
+    Json,
+    Reading,
+    Title,
+    Top,
+    Written,
+    check_writable,
+    one_of,
+)
+from policyrank.cli.output import print_json, working, write_board
+
+if TYPE_CHECKING:
+    from policyrank.board import MethodComparison
 
 
-def compare(
-    file: c.File,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Names with commas between; all that apply if not given.", rich_help_panel=c.METHOD
-        ),
-    ] = None,
-    html: c.Html = None,
-    json: c.Json = False,
-    csv: c.Csv = False,
-    top: c.Top = None,
-    title: c.Title = None,
-    kind: c.Kind = None,
-    a: c.A = None,
-    b: c.B = None,
-    outcome: c.Outcome = None,
-    first_wins: c.FirstWins = None,
-    policy: c.Policy = None,
-    task: c.Task = None,
-    score: c.Score = None,
-    metric: c.Metric = None,
-    replicate: c.Replicate = None,
-    ballot: c.Ballot = None,
-    order: c.Order = None,
-    rows: c.Rows = None,
-    lower_is_better: c.Lower = None,
-    only: c.Only = None,
-    on: c.Tasks = None,
-    skip_bad: c.SkipBad = False,
+def compare_file(
+    file: FileName,
+    /,
+    *,
+    methods: Annotated[str | None, Parameter(group=METHOD)] = None,
+    html: Html = None,
+    title: Title = None,
+    json: Json = False,
+    csv: Csv = False,
+    top: Top = None,
+    reading: Reading = Reading(),
 ) -> None:
-    """Rank FILE by every method that applies, and show where they agree.
+    """Rank FILE by every method that applies: where do they agree?
 
     Name the task column (--task) to include methods that need tasks.
+
+    Parameters
+    ----------
+    methods
+        Names with commas between; all that apply if not given.
     """
-    if json and csv:
-        raise typer.BadParameter("choose one of --json and --csv")
-    c.check_writable(html)
-    reading = c.Reading(
-        {
-            "a": a,
-            "b": b,
-            "outcome": outcome,
-            "first_wins": first_wins,
-            "policy": policy,
-            "task": task,
-            "score": score,
-            "metric": metric,
-            "replicate": replicate,
-            "ballot": ballot,
-            "order": order,
-            "rows": rows,
-            "lower_is_better": lower_is_better,
-        },
-        kind,
-        skip_bad,
-        only,
-        on,
-    )
-    with c.working(f"Reading {file} …") as update:
+    one_of(json=json, csv=csv)
+    check_writable(html)
+    chosen = None
+    if methods is not None:
+        chosen = [name.strip() for name in methods.split(",")]
+    with working(f"Reading {file} …") as update:
         evidence = reading.evidence(file)
         update("Ranking by every method …")
-        found = compare_methods(
-            evidence, methods=None if methods is None else [m.strip() for m in methods.split(",")]
-        )
-        if html is not None:
-            from policyrank.ranking import rank as rank_evidence
+        from policyrank.ranking import compare, rank
 
-            board = rank_evidence(evidence, method=found.methods[0])
-            board.to_html(
-                html, evidence=evidence, compared=found, title=title or f"Methods compared: {file}"
-            )
-            c.written(html)
+        found = compare(evidence, methods=chosen)
+        if html is not None:
+            board = rank(evidence, method=found.methods[0])
+            written = Written(html=html, title=title)
+            title = f"Methods compared: {Path(file).name}"
+            write_board(board, written, title=title, evidence=evidence, compared=found)
     if json:
-        tau = [[None if np.isnan(t) else t for t in row] for row in found.agreement.tolist()]
-        print(
-            json_module.dumps(
-                {
-                    "ranks": found.frame.to_dicts(),
-                    "methods": found.methods,
-                    "kendall_tau": tau,
-                    "failed": found.failed,
-                },
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
+        print_json(_plain(found))
     elif csv:
         print(found.frame.write_csv(), end="")
     else:
@@ -110,24 +75,44 @@ def compare(
         print(comparison_text(found, top=top, colour=sys.stdout.isatty()))
 
 
-def methods(
-    train: Annotated[
-        bool,
-        typer.Option("--train", help="The objectives of training instead (needs the extra learn)."),
-    ] = False,
-) -> None:
-    """List the ranking methods, what evidence they take, and what they do."""
-    if train:
-        from policyrank.learn import LOSSES, PREFERENCE_LOSSES
-        from policyrank.learn.rewards import REWARD_LOSSES
+def _plain(found: MethodComparison) -> dict[str, object]:
+    """The comparison as plain lists, undefined agreement as null."""
+    import numpy as np
 
-        for what, names in (
-            ("train ranker", LOSSES),
-            ("train preference", [*PREFERENCE_LOSSES, "tpo"]),
-            ("train reward", REWARD_LOSSES),
-        ):
-            print(f"{what}: {', '.join(names)}")
+    tau = found.agreement.astype(object)
+    tau[np.isnan(found.agreement)] = None
+    return {
+        "ranks": found.frame.to_dicts(),
+        "methods": found.methods,
+        "kendall_tau": tau.tolist(),
+        "failed": found.failed,
+    }
+
+
+def list_methods(*, train: Flag = False) -> None:
+    """List the ranking methods.
+
+    What evidence they take, and what they do.
+
+    Parameters
+    ----------
+    train
+        The objectives of training instead (needs the extra learn).
+    """
+    if train:
+        _list_objectives()
         return
+    from policyrank.ranking import METHODS
+
     for name, method in METHODS.items():
-        takes = ", ".join(t.__name__.lower() for t in method.takes)
+        takes = ", ".join(form.__name__.lower() for form in method.takes)
         print(f"{name:22s} {method.about:58s} {takes}")
+
+
+def _list_objectives() -> None:
+    from policyrank.learn import LOSSES, PREFERENCE_LOSSES
+    from policyrank.learn.rewards import REWARD_LOSSES
+
+    print(f"train ranker: {', '.join(LOSSES)}")
+    print(f"train preference: {', '.join([*PREFERENCE_LOSSES, 'tpo'])}")
+    print(f"train reward: {', '.join(REWARD_LOSSES)}")

@@ -1,150 +1,167 @@
-"""``policyrank eval-detections``: detectors against ground truth, ranked, and whether the order can
-be gamed.
-"""
+"""``policyrank eval-detections``: detectors against ground truth; can their order be gamed?"""
 
 from __future__ import annotations
 
-import json as js
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from cyclopts import Parameter
 
-from policyrank.cli import common as c
-from policyrank.errors import EvidenceError
+from policyrank.cli.options import METHOD, OUT, Flag, Html, Json, check_writable
+from policyrank.cli.output import print_json, say, working, wrote
+from policyrank.errors import EvidenceError, OptionError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def eval_detections(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DETECTIONS... TRUTH",
-            help="COCO result files, then the COCO or LVIS ground truth (JSON, gzipped or not).",
-        ),
-    ],
-    budget: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "Which detections count: fixed (10,000 a class, AP-Fixed), lvis (300 an image),"
-                " coco (100 an image and class), none."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ] = "fixed",
-    masks: Annotated[
-        bool,
-        typer.Option(
-            "--masks",
-            help="Compare masks instead of boxes (extra detection).",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = False,
-    audit: Annotated[
-        bool,
-        typer.Option(
-            "--audit",
-            help=(
-                "Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP"
-                " under a limit an image."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write AP by category (.csv, .parquet).", rich_help_panel=c.OUT),
-    ] = None,
-    html: c.Html = None,
-    json: c.Json = False,
-) -> None:
-    """Score detectors, category by category, and rank them with intervals.
-
-    AP-Fixed cannot be changed by rescaling the scores of a class; AP under a limit an image can.
-    AP-Pool asks for scores that mean the same in all classes.
-    """
-    import numpy as np
     import polars as pl
 
-    from policyrank.evidence import Scores
-    from policyrank.evidence.detections import read_detections, read_ground_truth
-    from policyrank.metrics.detection import BUDGETS, Budget, Overlap, detection_ap, gamed
-    from policyrank.ranking import aggregate
+    from policyrank.evidence.detections import Detections, GroundTruth
+    from policyrank.metrics.detection import Overlap
 
+FEWER = (1000, 200, 50)
+"""How many of a class the audit keeps."""
+
+
+def rank_detectors(
+    *files: Path,
+    budget: Annotated[Literal["fixed", "lvis", "coco", "none"], Parameter(group=METHOD)] = "fixed",
+    masks: Annotated[Flag, Parameter(group=METHOD)] = False,
+    audit: Annotated[Flag, Parameter(group=METHOD)] = False,
+    out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    html: Html = None,
+    json: Json = False,
+) -> None:
+    """Average precision of detectors, and their ranking.
+
+    By category, with intervals. AP-Fixed cannot be changed by rescaling the scores of a class; AP
+    under a limit an image can. AP-Pool asks for scores that mean the same in all classes.
+
+    Parameters
+    ----------
+    files
+        COCO result files, then the COCO or LVIS ground truth (JSON, gzipped or not).
+    budget
+        Which detections count: fixed (10,000 a class, AP-Fixed), lvis (300 an image), coco (100 an
+        image and class), none.
+    masks
+        Compare masks instead of boxes (extra detection).
+    audit
+        Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP under a
+        limit an image.
+    out
+        Write AP by category (.csv, .parquet).
+    """
     if len(files) < 2:
-        raise typer.BadParameter("give at least one file of detections, and last the ground truth.")
-    if budget not in BUDGETS:
-        raise typer.BadParameter(f"--budget: use {', '.join(BUDGETS)}.")
-    c.check_writable(out, html)
-    truth = read_ground_truth(files[-1])
-    names = [f.stem for f in files[:-1]]
-    if len(set(names)) < len(names):
+        raise OptionError("give at least one file of detections, and last the ground truth.")
+    check_writable(out, html)
+    from policyrank.evidence.detections import read_detections, read_ground_truth
+    from policyrank.metrics.detection import detection_ap
+
+    *detectors, last = files
+    truth = read_ground_truth(last)
+    if len({path.stem for path in detectors}) < len(detectors):
         raise EvidenceError(
             "two files of detections have the same name: rename one, names tell detectors apart."
         )
     overlap: Overlap = "mask" if masks else "box"
     results, found = {}, {}
-    with c.working("Matching …") as update:
-        for path, name in zip(files[:-1], names, strict=True):
+    with working("Matching …") as update:
+        for path in detectors:
+            name = path.stem
             update(f"{name} …")
             found[name] = read_detections(path, truth, name)
             try:
                 results[name] = detection_ap(truth, found[name], budget=budget, overlap=overlap)
             except (ValueError, ModuleNotFoundError) as error:
                 raise EvidenceError(f"{path}: {error}") from None
-    frame = pl.concat(
-        [
-            pl.DataFrame(
-                {"policy": [name] * len(truth.names), "task": truth.names, "score": r.by_category()}
-            )
-            for name, r in results.items()
-        ]
-    ).filter(pl.col("score").is_not_nan())
+    by_category = _by_category(results, truth)
     if out is not None:
-        (frame.write_parquet if out.suffix == ".parquet" else frame.write_csv)(out)
-        c.written(out)
-    summaries = {name: r.summary() for name, r in results.items()}
+        _write(by_category, out)
+    summaries = {name: result.summary() for name, result in results.items()}
     if json:
-        print(js.dumps(summaries, indent=1))
+        print_json(summaries)
         return
-    keys = list(next(iter(summaries.values())))
-    width = max(len(n) for n in names)
-    print(" " * width + "".join(f"{k:>10s}" for k in keys))
-    for name in sorted(names, key=lambda n: -summaries[n]["AP"]):
-        print(f"{name:{width}s}" + "".join(f"{100 * summaries[name][k]:10.2f}" for k in keys))
-        if results[name].thin and budget == "fixed":
-            c.say(
-                f"! {name}: {results[name].thin:,} of {len(truth.names):,} categories have fewer"
-                " than 10,000 detections; AP-Fixed compares detectors that gave that many, or all"
-                " they had"
-            )
+    _print_summaries(summaries)
+    if budget == "fixed":
+        _tell_thin(results, truth)
     if audit:
-        limit: Budget = ("image", 300) if truth.federated else ("image", 100)
-        print(
-            f"\nAP with at most {limit[1]} detections an image, before and after keeping only the"
-            " best of each class first, beside AP-Fixed:"
-        )
-        for name in names:
-            own = found[name]
-            cells = [
-                f"{100 * detection_ap(truth, own, budget=limit, overlap=overlap).summary()['AP']:.2f}"
-            ]
-            for n in (1000, 200, 50):
-                fewer = own.take(gamed(own, n))
-                a, b = (
-                    100 * detection_ap(truth, fewer, budget=rule, overlap=overlap).summary()["AP"]
-                    for rule in (limit, "fixed")
-                )
-                cells.append(f"best {n}: {a:.2f} (fixed {b:.2f})")
-            print(f"{name:{width}s}  {'  '.join(cells)}")
-    if len(names) > 1:
-        board = aggregate(
-            Scores.of(
-                frame["policy"].to_list(), frame["task"].to_list(), np.asarray(frame["score"])
+        _print_gamed(found, truth, overlap)
+    if len(results) > 1:
+        _print_board(by_category, html)
+
+
+def _by_category(results: Mapping[str, Any], truth: GroundTruth) -> pl.DataFrame:
+    """AP of each detector (policy) in each category (task) that has one."""
+    import polars as pl
+
+    parts = []
+    for name, result in results.items():
+        columns = {"task": truth.names, "score": result.by_category()}
+        parts.append(pl.DataFrame(columns).select(pl.lit(name).alias("policy"), "task", "score"))
+    return pl.concat(parts).filter(pl.col("score").is_not_nan())
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    else:
+        frame.write_csv(path)
+    wrote(path)
+
+
+def _print_summaries(summaries: Mapping[str, Mapping[str, float]]) -> None:
+    """A table in percent, the best detector first."""
+    columns = list(next(iter(summaries.values())))
+    width = max(map(len, summaries))
+    print(" " * width + "".join(f"{column:>10s}" for column in columns))
+    for name in sorted(summaries, key=lambda name: -summaries[name]["AP"]):
+        cells = [f"{100 * summaries[name][column]:10.2f}" for column in columns]
+        print(f"{name:{width}s}" + "".join(cells))
+
+
+def _tell_thin(results: Mapping[str, Any], truth: GroundTruth) -> None:
+    for name, result in results.items():
+        if result.thin:
+            say(
+                f"! {name}: {result.thin:,} of {len(truth.names):,} categories have fewer than"
+                " 10,000 detections; AP-Fixed compares detectors that gave that many, or all they"
+                " had"
             )
-        )
-        print("\nAP by category (a category is a task):")
-        print(board)
-        if html is not None:
-            board.to_html(html)
-            c.written(html)
+
+
+def _print_gamed(found: Mapping[str, Detections], truth: GroundTruth, overlap: Overlap) -> None:
+    """AP under a limit an image before and after keeping the best of each class only."""
+    from policyrank.metrics.detection import Budget, detection_ap, gamed
+
+    most = 300 if truth.federated else 100
+    limit: Budget = ("image", most)
+
+    def ap(detections: Detections, budget: str | Budget) -> float:
+        summary = detection_ap(truth, detections, budget=budget, overlap=overlap).summary()
+        return 100 * summary["AP"]
+
+    print(
+        f"\nAP with at most {most} detections an image, before and after keeping only the best of"
+        " each class first, beside AP-Fixed:"
+    )
+    width = max(map(len, found))
+    for name, own in found.items():
+        cells = [f"{ap(own, limit):.2f}"]
+        for kept in FEWER:
+            fewer = own.take(gamed(own, kept))
+            cells.append(f"best {kept}: {ap(fewer, limit):.2f} (fixed {ap(fewer, 'fixed'):.2f})")
+        print(f"{name:{width}s}  {'  '.join(cells)}")
+
+
+def _print_board(by_category: pl.DataFrame, html: Path | None) -> None:
+    from policyrank.evidence import Scores
+    from policyrank.ranking import aggregate
+
+    columns = by_category.select("policy", "task", "score")
+    board = aggregate(Scores.of(*columns.get_columns()))
+    print("\nAP by category (a category is a task):")
+    print(board)
+    if html is not None:
+        board.to_html(html)
+        wrote(html)

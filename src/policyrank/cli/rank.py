@@ -2,127 +2,63 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from policyrank.board import Leaderboard
-from policyrank.cli import common as c
-from policyrank.errors import EvidenceError
-from policyrank.evidence import Evidence
-from policyrank.ranking.choose import compare as compare_methods, rank as rank_evidence
+from policyrank.cli.options import (
+    METHOD,
+    UNSURE,
+    FileName,
+    Flag,
+    Level,
+    Names,
+    Printed,
+    Reading,
+    Seed,
+    Written,
+    number,
+    numbers,
+    split,
+)
+from policyrank.cli.output import print_board, working, write_board
+from policyrank.errors import EvidenceError, PolicyrankError
+
+if TYPE_CHECKING:
+    from policyrank.board import Leaderboard, MethodComparison
+    from policyrank.evidence import Evidence
+
+KEEPS = {"bradley-terry-by-task": "task", "elo": "time"}
+"""Method -> the optional column that it needs."""
 
 
-def rank(
-    file: c.File,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-m",
-            help="auto, or a name that `policyrank methods` lists.",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = "auto",
-    scale: Annotated[
-        str | None, typer.Option(help="elo or natural (log-odds).", rich_help_panel=c.METHOD)
-    ] = None,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, none, or the sd of a Gaussian prior in log-odds.", rich_help_panel=c.METHOD
-        ),
-    ] = None,
-    anchor: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=RATING: fix a rating; repeatable.", rich_help_panel=c.METHOD),
-    ] = None,
-    order_effect: Annotated[
-        bool,
-        typer.Option(
-            "--order-effect",
-            help="Fit the advantage of being listed first.",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            "-o",
-            help="NAME=VALUE: any other option of the method; repeatable.",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = None,
-    interval: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, sandwich, fisher, bootstrap, none (as the method has them).",
-            rich_help_panel=c.UNSURE,
-        ),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            help="rater or task: their comparisons are not independent.", rich_help_panel=c.UNSURE
-        ),
-    ] = None,
-    level: Annotated[
-        float,
-        typer.Option(
-            help="Coverage of intervals and rank sets, between 0 and 1.", rich_help_panel=c.UNSURE
-        ),
-    ] = 0.95,
-    marginal: Annotated[
-        bool,
-        typer.Option(
-            "--marginal",
-            help="Rank sets that hold for each policy alone, not for all at once.",
-            rich_help_panel=c.UNSURE,
-        ),
-    ] = False,
-    resamples: Annotated[
-        int | None, typer.Option(help="Bootstrap resamples.", min=20, rich_help_panel=c.UNSURE)
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=c.UNSURE)
-    ] = 0,
-    html: c.Html = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.", rich_help_panel=c.OUT)
-    ] = None,
-    json: c.Json = False,
-    csv: c.Csv = False,
-    markdown: c.Markdown = False,
-    top: c.Top = None,
-    title: c.Title = None,
-    kind: c.Kind = None,
-    a: c.A = None,
-    b: c.B = None,
-    outcome: c.Outcome = None,
-    first_wins: c.FirstWins = None,
-    policy: c.Policy = None,
-    task: c.Task = None,
-    score: c.Score = None,
-    metric: c.Metric = None,
-    replicate: c.Replicate = None,
-    rater: c.Rater = None,
-    ballot: c.Ballot = None,
-    order: c.Order = None,
-    covariate: c.Covariate = None,
-    rows: c.Rows = None,
-    lower_is_better: c.Lower = None,
-    only: c.Only = None,
-    on: c.Tasks = None,
-    skip_bad: c.SkipBad = False,
+def rank_file(
+    file: FileName,
+    /,
+    *,
+    method: Annotated[str, Parameter(group=METHOD, alias="-m")] = "auto",
+    scale: Annotated[Literal["elo", "natural"] | None, Parameter(group=METHOD)] = None,
+    prior: Annotated[str | None, Parameter(group=METHOD)] = None,
+    anchor: Annotated[Names, Parameter(group=METHOD)] = None,
+    order_effect: Annotated[Flag, Parameter(group=METHOD)] = False,
+    option: Annotated[Names, Parameter(group=METHOD, alias="-o")] = None,
+    interval: Annotated[str | None, Parameter(group=UNSURE)] = None,
+    cluster: Annotated[Literal["rater", "task"] | None, Parameter(group=UNSURE)] = None,
+    level: Level = 0.95,
+    marginal: Annotated[Flag, Parameter(group=UNSURE)] = False,
+    resamples: Annotated[int | None, Parameter(group=UNSURE, validator=Number(gte=20))] = None,
+    seed: Seed = 0,
+    written: Written = Written(),
+    printed: Printed = Printed(),
+    reading: Reading = Reading(),
 ) -> None:
-    """Rank the policies in FILE, with intervals, rank sets and what to know before quoting it.
+    """Rank the policies in FILE, and say how sure that is.
 
-    Columns are found by their usual names (model_a, model_b, winner; policy, task, score; ballot,
-    policy, rank; wide tables) or named by options.
+    Intervals, rank sets, and what to know before quoting the board. Columns are found by their
+    usual names (model_a, model_b, winner; policy, task, score; ballot, policy, rank; wide tables)
+    or named by options.
 
     Examples:
 
@@ -131,135 +67,104 @@ def rank(
       policyrank rank scores.csv --method kemeny
 
       policyrank rank votes.csv --cluster rater --json | jq .may_be_best
+
+    Parameters
+    ----------
+    method
+        auto, or a name that `policyrank methods` lists.
+    scale
+        elo or natural (log-odds).
+    prior
+        auto, none, or the sd of a Gaussian prior in log-odds.
+    anchor
+        NAME=RATING: fix a rating; repeatable.
+    order_effect
+        Fit the advantage of being listed first.
+    option
+        NAME=VALUE: any other option of the method; repeatable.
+    interval
+        auto, sandwich, fisher, bootstrap, none (as the method has them).
+    cluster
+        rater or task: their comparisons are not independent.
+    marginal
+        Rank sets that hold for each policy alone, not for all at once.
+    resamples
+        Bootstrap resamples.
     """
-    if json + csv + markdown > 1:
-        raise typer.BadParameter("choose one of --json, --csv and --markdown")
-    c.check_writable(html, plot)
-    options: dict[str, Any] = {}
-    if marginal:
-        options["simultaneous"] = False
-    for name, value in (
-        ("level", None if level == 0.95 else level),
-        ("seed", seed or None),
-        ("interval", interval),
-        ("cluster", cluster),
-        ("resamples", resamples),
-        ("scale", scale),
-    ):
-        if value is not None:
-            options[name] = value
-    if prior is not None:
-        options["prior"] = (
-            _number(prior, "--prior")
-            if prior not in ("auto", "none")
-            else None
-            if prior == "none"
-            else "auto"
-        )
-    if anchor:
-        options["anchors"] = {
-            name: _number(v, "--anchor") for name, v in (_split(x, "--anchor") for x in anchor)
-        }
-    if order_effect:
-        options["order_effect"] = True
-    options |= {
-        name.replace("-", "_"): _value(v)
-        for name, v in (_split(x, "--option") for x in option or [])
+    options: dict[str, Any] = {
+        "seed": seed or None,
+        "interval": interval,
+        "cluster": cluster,
+        "resamples": resamples,
+        "scale": scale,
+        "order_effect": order_effect or None,
+        "anchors": numbers(anchor, "--anchor") or None,
+        "level": None if level == 0.95 else level,
+        "simultaneous": False if marginal else None,
     }
-    keep = {cluster} if cluster else set()
-    keep |= (
-        {"task"} if method == "bradley-terry-by-task" else {"time"} if method == "elo" else set()
-    )
-    reading = c.Reading(
-        {
-            "a": a,
-            "b": b,
-            "outcome": outcome,
-            "first_wins": first_wins,
-            "policy": policy,
-            "task": task,
-            "score": score,
-            "metric": metric,
-            "replicate": replicate,
-            "rater": rater,
-            "ballot": ballot,
-            "order": order,
-            "covariates": covariate,
-            "rows": rows,
-            "lower_is_better": lower_is_better,
-        },
-        kind,
-        skip_bad,
-        only,
-        on,
-        keep,
-    )
-    with c.working(f"Reading {file} …") as update:
-        evidence = reading.evidence(file)
+    options = {name: value for name, value in options.items() if value is not None}
+    if prior is not None:
+        options["prior"] = _prior(prior)
+    options |= _others(option)
+    keep = {name for name in (cluster, KEEPS.get(method)) if name}
+    with working(f"Reading {file} …") as update:
+        evidence = reading.evidence(file, keep=keep)
         update(f"Ranking {len(evidence.policies)} policies …")
         if method == "kemeny":
             options["report"] = update
-        try:
-            board = rank_evidence(evidence, method=method, **options)
-        except EvidenceError:
-            raise
-        except (TypeError, ValueError) as error:
-            if not option:
-                raise
-            raise EvidenceError(
-                f"{method}: an --option has a value that it cannot use ({error})."
-            ) from None
-        if html is not None:
+        board = _ranked(evidence, method, options, others_given=bool(option))
+        if written.html is not None:
             update("Comparing with other methods …")
-            _page(
-                board, evidence, html, title or ("Leaderboard" if file == "-" else Path(file).name)
-            )
-    if plot is not None:
-        board.plot(plot, title=title)
-        c.written(plot)
-    emit(board, json=json, csv=csv, markdown=markdown, top=top)
+        title = "Leaderboard" if file == "-" else Path(file).name
+        _write(board, evidence, written, title)
+    print_board(board, printed)
 
 
-def _page(board: Leaderboard, evidence: Evidence, path: Path, title: str) -> None:
-    compared = compare_methods(evidence, first=board.method)
-    command = "policyrank " + " ".join(shlex.quote(x) for x in sys.argv[1:])
-    board.to_html(path, evidence=evidence, compared=compared, title=title, command=command)
-    c.written(path)
+def _ranked(
+    evidence: Evidence, method: str, options: dict[str, Any], *, others_given: bool
+) -> Leaderboard:
+    from policyrank.ranking import rank
 
-
-def emit(board: Leaderboard, *, json: bool, csv: bool, markdown: bool, top: int | None) -> None:
-    """Print the board in the form asked for; with CSV the notes go to standard error."""
-    if json:
-        print(board.to_json())
-    elif csv:
-        print(board.frame.write_csv(), end="")
-        for note in board.notes:
-            c.say(f"policyrank: {note.text}")
-    elif markdown:
-        print(board.to_markdown())
-    else:
-        from policyrank.board import terminal
-
-        print(terminal.text(board, top=top, colour=sys.stdout.isatty()))
-
-
-def _split(text: str, what: str) -> tuple[str, str]:
-    name, found, value = text.rpartition("=")
-    if not found or not name:
-        raise typer.BadParameter(f"{what} {text!r}: write NAME=VALUE")
-    return name, value
-
-
-def _number(text: str, what: str) -> float:
     try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{what}: {text!r} is no number") from None
+        return rank(evidence, method=method, **options)
+    except PolicyrankError:
+        raise
+    except (TypeError, ValueError) as error:
+        if not others_given:
+            raise
+        raise EvidenceError(
+            f"{method}: an --option has a value that it cannot use ({error})."
+        ) from None
+
+
+def _write(board: Leaderboard, evidence: Evidence, written: Written, title: str) -> None:
+    compared: MethodComparison | None = None
+    if written.html is not None:
+        from policyrank.ranking import compare
+
+        compared = compare(evidence, first=board.method)
+    write_board(board, written, title=title, evidence=evidence, compared=compared)
+
+
+def _prior(text: str) -> float | str | None:
+    if text in ("auto", "none"):
+        return {"auto": "auto", "none": None}[text]
+    return number(text, "--prior")
+
+
+def _others(option: Names) -> dict[str, Any]:
+    """NAME=VALUE of the method's further options, values as numbers or words."""
+    found = {}
+    for text in option or []:
+        name, value = split(text, "--option")
+        found[name.replace("-", "_")] = _value(value)
+    return found
 
 
 def _value(text: str) -> Any:
-    if text.lower() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.lower()]
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,23 +1,21 @@
-"""``policyrank study``: measure a paper's claims."""
+"""``policyrank study``: measure papers' claims."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from cyclopts import Parameter
 
-from policyrank.cli import common as c
+from policyrank.cli.options import OUT, Seed, check_writable
+from policyrank.cli.output import working, wrote
+from policyrank.errors import EvidenceError
 
-study = typer.Typer(
-    help="Measure papers' claims against their baselines.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+if TYPE_CHECKING:
+    from policyrank.studies import Study
 
 
-@study.command("list")
 def list_studies() -> None:
     """List the studies."""
     from policyrank.studies import STUDIES
@@ -27,42 +25,52 @@ def list_studies() -> None:
         print(f"{slug:{width}s}  {about}")
 
 
-@study.command("run")
-def run(
-    slug: Annotated[
-        str, typer.Argument(help="Name of the study, as `policyrank study list` shows it.")
-    ],
-    scale: Annotated[str, typer.Option(help="smoke (seconds), small (minutes) or full.")] = "small",
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the page (Markdown) here.")] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="Write the measured scores here (.csv, .parquet, ...).")
-    ] = None,
+def run_one(
+    slug: str,
+    /,
+    *,
+    scale: Literal["smoke", "small", "full"] = "small",
+    seed: Seed = 0,
+    out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    scores: Annotated[Path | None, Parameter(group=OUT)] = None,
 ) -> None:
-    """Run a study: the measured table, its methods ranked, and a verdict on each claim."""
-    from policyrank.board import terminal
-    from policyrank.errors import EvidenceError
+    """Run a study, rank its methods, judge its claims.
+
+    Parameters
+    ----------
+    slug
+        Name of the study, as `policyrank study list` shows it.
+    scale
+        smoke (seconds), small (minutes) or full.
+    out
+        Write the page (Markdown) here.
+    scores
+        Write the measured scores here (.csv, .parquet, ...).
+    """
+    check_writable(out, scores)
     from policyrank.studies import STUDIES, page, run_study
 
     if slug not in STUDIES:
         raise EvidenceError(f"no study is called {slug!r}. There are: {', '.join(STUDIES)}.")
-    if scale not in ("smoke", "small", "full"):
-        raise typer.BadParameter("scale is smoke, small or full")
-    c.check_writable(out, scores)
-    with c.working(f"{slug} …") as update:
-        done = run_study(slug, scale, seed, update)  # type: ignore[arg-type]
-    for metric, board in done.boards.items():
-        print(f"{metric}\n\n{terminal.text(board, colour=sys.stdout.isatty())}\n")
-    for v in done.verdicts:
-        print(
-            f"{v.verdict.upper():12s} {v.claim.text}: {v.effect:+.4g} [{v.lower:.4g},"
-            f" {v.upper:.4g}] over {v.units} {v.unit}"
-        )
-    print(f"\n{done.seconds:.0f} s, scale {scale}, seed {seed}")
+    with working(f"{slug} …") as update:
+        done = run_study(slug, scale, seed, update)
+    _print(done)
     if scores is not None:
         done.scores.write(scores)
-        c.written(scores)
+        wrote(scores)
     if out is not None:
         command = f"policyrank study run {slug} --scale {scale} --seed {seed} --out {out}"
         out.write_text(page(done, command), encoding="utf-8")
-        c.written(out)
+        wrote(out)
+
+
+def _print(done: Study) -> None:
+    from policyrank.board import text
+
+    for metric, board in done.boards.items():
+        print(f"{metric}\n\n{text(board, colour=sys.stdout.isatty())}\n")
+    for verdict in done.verdicts:
+        interval = f"{verdict.effect:+.4g} [{verdict.lower:.4g}, {verdict.upper:.4g}]"
+        over = f"over {verdict.units} {verdict.unit}"
+        print(f"{verdict.verdict.upper():12s} {verdict.claim.text}: {interval} {over}")
+    print(f"\n{done.seconds:.0f} s, scale {done.scale}, seed {done.seed}")

@@ -2,232 +2,108 @@
 
 from __future__ import annotations
 
-import csv as csv_module
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import typer
+from cyclopts import Parameter
 
-from policyrank.cli import common as c
-from policyrank.errors import EvidenceError
-from policyrank.evidence import Scores
-
-world = typer.Typer(
-    help="Simulate policies in a world, and rank them.", no_args_is_help=True, rich_markup_mode=None
+from policyrank.cli.options import (
+    METHOD,
+    MODEL,
+    UNSURE,
+    AtLeastOne,
+    AtLeastTwo,
+    Flag,
+    Names,
+    NotNegative,
+    Printed,
+    Scores,
+    Seed,
+    Share,
+    Written,
+    check_writable,
+    numbers,
 )
+from policyrank.cli.output import print_board, say, table_of, working, write_board, wrote
+from policyrank.errors import EvidenceError
 
-MODEL = "The world"
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=MODEL)]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Write the scores: .csv, .parquet or .jsonl.", rich_help_panel=c.OUT),
-]
-Plot = Annotated[
-    Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.", rich_help_panel=c.OUT)
-]
+if TYPE_CHECKING:
+    from policyrank import evidence
+    from policyrank.board import Leaderboard
+    from policyrank.worlds.matching import Matching
+    from policyrank.worlds.supply import Intervention, SupplyNetwork
+
+WorldSeed = Annotated[Seed, Parameter(group=MODEL)]
+UNMET = {"backlog": [True], "lost": [False], "both": [True, False]}
+GOODWILL = {"no": [False], "yes": [True], "both": [False, True]}
 
 
-def board_of(scores: Scores) -> Any:
-    """Ranked by the mean over tasks; intervals from the replicates, which are the same fortune for
-    all.
-    """
+def board_of(scores: evidence.Scores) -> Leaderboard:
+    """Ranked by the mean over tasks; intervals from the replicates, the same fortune for all."""
     from policyrank.ranking import aggregate
 
     return aggregate(scores, resample="replicates", paired=True)
 
 
-def ranked_live(growing: Iterable[Scores], title: str) -> tuple[Scores, Any]:
+def ranked_live(
+    growing: Iterable[evidence.Scores], title: str
+) -> tuple[evidence.Scores, Leaderboard]:
     """The last evidence and its board; on a terminal the board is redrawn as evidence comes in."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    from policyrank.board import terminal
+    from policyrank.board import text
 
     console = Console()
     if not console.is_terminal:
-        *_, final = growing
-        return final, board_of(final)
-    last: Scores | None = None
-    board: Any = None
-    with Live(
-        Text(f"{title}: simulating ..."), console=console, transient=True, auto_refresh=False
-    ) as live:
-        for last in growing:
-            board = board_of(last)
-            live.update(
-                Text.from_ansi(
-                    f"{title}, {len(last.task.names)} so far\n{terminal.text(board, colour=True)}"
-                ),
-                refresh=True,
-            )
-    assert last is not None
-    return last, board
+        *_, scores = growing
+        return scores, board_of(scores)
+    start = Text(f"{title}: simulating ...")
+    with Live(start, console=console, transient=True, auto_refresh=False) as live:
+        for scores in growing:
+            board = board_of(scores)
+            heading = f"{title}, {len(scores.task.names)} so far"
+            live.update(Text.from_ansi(f"{heading}\n{text(board, colour=True)}"), refresh=True)
+    return scores, board
 
 
 def finish(
-    scores: Scores,
-    board: Any,
+    scores: evidence.Scores,
+    board: Leaderboard,
+    title: str,
     *,
     out: Path | None,
-    html: Path | None,
-    plot: Path | None,
-    json: bool,
-    csv: bool,
-    markdown: bool,
-    title: str,
+    written: Written,
+    printed: Printed,
 ) -> None:
     """Write what was asked for, print the board."""
-    from policyrank.cli.rank import emit
-
     if out is not None:
         scores.write(out)
-        c.written(out)
-    if html is not None:
-        board.to_html(
-            html, evidence=scores, title=title, command="policyrank " + " ".join(sys.argv[1:])
-        )
-        c.written(html)
-    if plot is not None:
-        board.plot(plot, title=title)
-        c.written(plot)
-    emit(board, json=json, csv=csv, markdown=markdown, top=None)
+        wrote(out)
+    write_board(board, written, title=title, evidence=scores)
+    print_board(board, printed)
 
 
-def _controllers(names: list[str] | None, networks: dict[str, Any]) -> dict[str, Any]:
-    from policyrank.worlds import inventory as inv
-
-    known = {**inv.HEURISTICS, **inv.PLANS}
-    found: dict[str, Any] = {}
-    for name in names or list(inv.HEURISTICS):
-        if name in known:
-            found[name] = known[name]
-        elif Path(name).is_file():
-            from policyrank.train.control import LearnedController
-
-            if len(networks) != 1:
-                raise EvidenceError(
-                    f"{name}: a trained controller runs on the network it was trained on. Name that"
-                    " one with --network."
-                )
-            learned = LearnedController.load(name, next(iter(networks.values())))
-            found[Path(name).stem] = (learned, learned.information)
-        else:
-            raise EvidenceError(
-                f"--controller {name}: neither a file of `policyrank train controller` nor one of"
-                f" {', '.join(known)}."
-            )
-    return found
-
-
-def series_of(path: Path | None) -> tuple[float, ...] | None:
-    """The first column with numbers of a CSV file."""
-    if path is None:
-        return None
-    if not path.is_file():
-        raise EvidenceError(f"{path}: no such file.")
-    rows = [r for r in csv_module.reader(path.read_text().splitlines()) if r]
-    for column in range(len(rows[0]) if rows else 0):
-        for skip in (0, 1):
-            try:
-                return tuple(float(r[column]) for r in rows[skip:])
-            except (ValueError, IndexError):
-                continue
-    raise EvidenceError(f"{path}: no column with a number in each row.")
-
-
-@world.command()
-def inventory(
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="base, serial, divergent, or a TOML file of your own (see the docs); repeatable.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    regime: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=(
-                "Demand: stationary, trend, seasonal, shock, trend+seasonal, trend+seasonal+shock;"
-                " repeatable."
-            ),
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    unmet: Annotated[
-        str,
-        typer.Option(
-            help="What becomes of unmet demand: backlog, lost or both.", rich_help_panel=MODEL
-        ),
-    ] = "both",
-    goodwill: Annotated[
-        str,
-        typer.Option(
-            help="Whether demand follows service: no, yes or both.", rich_help_panel=MODEL
-        ),
-    ] = "no",
-    series: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV file with your demand, a row a period, instead of the mean of 20.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    noise: Annotated[
-        float,
-        typer.Option(help="Factor of the Poisson noise; 0: none.", min=0, rich_help_panel=MODEL),
-    ] = 1.0,
-    periods: Annotated[
-        int, typer.Option(help="Length of an episode.", min=1, rich_help_panel=MODEL)
-    ] = 30,
-    grid: Annotated[
-        bool,
-        typer.Option(
-            "--core-grid",
-            help="The published scenarios instead: 2 networks, 20 scenarios, with --series 22.",
-            rich_help_panel=MODEL,
-        ),
-    ] = False,
-    controller: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=(
-                "A heuristic or plan (see the docs), or a file of `policyrank train controller`;"
-                " repeatable. Default: all heuristics."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ] = None,
-    episodes: Annotated[
-        int,
-        typer.Option(
-            help="Of each scenario; the same customers for every controller.",
-            min=2,
-            rich_help_panel=MODEL,
-        ),
-    ] = 100,
-    kpi: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "What counts: 'share of the oracle's profit', profit, fill rate, service level,"
-                " bullwhip, inventory, unmet."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ] = "share of the oracle's profit",
-    seed: Seed = 0,
-    out: Out = None,
-    html: c.Html = None,
-    plot: Plot = None,
-    json: c.Json = False,
-    csv: c.Csv = False,
-    markdown: c.Markdown = False,
+def rank_inventory(
+    *,
+    network: Annotated[Names, Parameter(group=MODEL)] = None,
+    regime: Annotated[Names, Parameter(group=MODEL)] = None,
+    unmet: Annotated[Literal["backlog", "lost", "both"], Parameter(group=MODEL)] = "both",
+    goodwill: Annotated[Literal["no", "yes", "both"], Parameter(group=MODEL)] = "no",
+    series: Annotated[Path | None, Parameter(group=MODEL)] = None,
+    noise: Annotated[NotNegative, Parameter(group=MODEL)] = 1.0,
+    periods: Annotated[AtLeastOne, Parameter(group=MODEL)] = 30,
+    core_grid: Annotated[Flag, Parameter(group=MODEL)] = False,
+    controller: Annotated[Names, Parameter(group=METHOD)] = None,
+    episodes: Annotated[AtLeastTwo, Parameter(group=MODEL)] = 100,
+    kpi: Annotated[str, Parameter(group=METHOD)] = "share of the oracle's profit",
+    seed: WorldSeed = 0,
+    out: Scores = None,
+    written: Written = Written(),
+    printed: Printed = Printed(),
 ) -> None:
     """Rank inventory controllers over scenarios.
 
@@ -235,69 +111,234 @@ def inventory(
 
       policyrank world inventory --network serial --regime trend+seasonal --html inventory.html
 
-      policyrank world inventory --core-grid --controller newsvendor --controller DLP-I --episodes
-      20
+      policyrank world inventory --core-grid --controller newsvendor --episodes 20
+
+    Parameters
+    ----------
+    network
+        base, serial, divergent, or a TOML file of your own (see the docs); repeatable.
+    regime
+        Demand: stationary, trend, seasonal, shock, trend+seasonal, trend+seasonal+shock;
+        repeatable.
+    unmet
+        What becomes of unmet demand.
+    goodwill
+        Whether demand follows service.
+    series
+        CSV file with your demand, a row a period, instead of the mean of 20.
+    noise
+        Factor of the Poisson noise; 0: none.
+    periods
+        Length of an episode.
+    core_grid
+        The published scenarios instead: 2 networks, 20 scenarios, with --series 22.
+    controller
+        A heuristic or plan (see the docs), or a file of `policyrank train controller`; repeatable.
+        Default: all heuristics.
+    episodes
+        Of each scenario; the same customers for every controller.
+    kpi
+        What counts: 'share of the oracle's profit', profit, fill rate, service level, bullwhip,
+        inventory, unmet.
     """
+    check_writable(out)
+    own = series_of(series)
     from policyrank.worlds import inventory as inv
 
-    c.check_writable(out, html, plot)
-    for name, value, allowed in (
-        ("unmet", unmet, ("backlog", "lost", "both")),
-        ("goodwill", goodwill, ("no", "yes", "both")),
-    ):
-        if value not in allowed:
-            raise EvidenceError(f"--{name} {value}: use {', '.join(allowed)}.")
-    own = series_of(series)
-    if grid and any(n not in inv.NETWORKS for n in network or []):
-        raise EvidenceError(f"--core-grid has the networks {', '.join(inv.NETWORKS)}.")
-    if grid:
+    if core_grid:
+        strange = set(network or []) - set(inv.NETWORKS)
+        if strange:
+            raise EvidenceError(f"--core-grid has the networks {', '.join(inv.NETWORKS)}.")
         scenarios = inv.core_grid(own, network or ("base", "serial"))
     else:
-        demand: dict[str, Any] = {"noise": noise} | ({} if own is None else {"series": own})
-        made = [
-            inv.scenario(n, r, backlog=b, goodwill=g, periods=periods, **demand)
-            for n, r, b, g in product(
-                network or ["serial"],
-                regime or ["stationary"],
-                {"backlog": [True], "lost": [False]}.get(unmet, [True, False]),
-                {"no": [False], "yes": [True]}.get(goodwill, [False, True]),
+        demand: dict[str, Any] = {"noise": noise}
+        if own is not None:
+            demand["series"] = own
+        networks, regimes = network or ["serial"], regime or ["stationary"]
+        scenarios = {}
+        for where, when, backlog, kind in product(
+            networks, regimes, UNMET[unmet], GOODWILL[goodwill]
+        ):
+            made = inv.scenario(
+                where, when, backlog=backlog, goodwill=kind, periods=periods, **demand
             )
-        ]
-        scenarios = {s.name: s for s in made}
-    controllers = _controllers(
-        controller, {s.name.split(",")[0]: s.network for s in scenarios.values()}
-    )
+            scenarios[made.name] = made
+    used = {scenario.name.split(",")[0]: scenario.network for scenario in scenarios.values()}
+    controllers = _controllers(controller, used)
     title = (
         f"{len(controllers)} controllers on {len(scenarios)} scenarios, {episodes} episodes each"
     )
-    with c.working("Simulating …") as update:
-        growing = inv.growing_evidence(
+    with working("Simulating …") as update:
+        *_, scores = inv.growing_evidence(
             scenarios, controllers, range(seed, seed + episodes), kpi=kpi, report=update
         )
-        *_, scores = growing
         board = board_of(scores)
-    finish(
-        scores,
-        board,
-        out=out,
-        html=html,
-        plot=plot,
-        json=json,
-        csv=csv,
-        markdown=markdown,
-        title=title,
+    finish(scores, board, title, out=out, written=written, printed=printed)
+
+
+def _controllers(names: Names, networks: dict[str, Any]) -> dict[str, Any]:
+    """Heuristics and plans by name, trained controllers by file."""
+    from policyrank.worlds import inventory as inv
+
+    known = {**inv.HEURISTICS, **inv.PLANS}
+    found: dict[str, Any] = {}
+    for name in names or list(inv.HEURISTICS):
+        if name in known:
+            found[name] = known[name]
+            continue
+        if not Path(name).is_file():
+            raise EvidenceError(
+                f"--controller {name}: neither a file of `policyrank train controller` nor one of"
+                f" {', '.join(known)}."
+            )
+        if len(networks) != 1:
+            raise EvidenceError(
+                f"{name}: a trained controller runs on the network it was trained on. Name that one"
+                " with --network."
+            )
+        from policyrank.train.control import LearnedController
+
+        (network,) = networks.values()
+        learned = LearnedController.load(name, network)
+        found[Path(name).stem] = (learned, learned.information)
+    return found
+
+
+def series_of(path: Path | None) -> tuple[float, ...] | None:
+    """The first column with numbers of a CSV file, with a heading or without."""
+    import csv
+
+    if path is None:
+        return None
+    if not path.is_file():
+        raise EvidenceError(f"{path}: no such file.")
+    rows = [row for row in csv.reader(path.read_text().splitlines()) if row]
+    for column in range(len(rows[0]) if rows else 0):
+        for skip in (0, 1):
+            try:
+                return tuple(float(row[column]) for row in rows[skip:])
+            except (ValueError, IndexError):
+                continue
+    raise EvidenceError(f"{path}: no column with a number in each row.")
+
+
+def rank_supply(
+    *,
+    nodes: Annotated[Path, Parameter(group=MODEL)],
+    edges: Annotated[Path, Parameter(group=MODEL)],
+    interventions: Annotated[Path, Parameter(group=MODEL)],
+    shock: Annotated[Names, Parameter(group=MODEL)] = None,
+    failed: Annotated[Names, Parameter(group=MODEL)] = None,
+    temperature: Annotated[float, Parameter(group=MODEL)] = 1.0,
+    convention: Annotated[Literal["stable", "paper"], Parameter(group=MODEL)] = "stable",
+    by: Annotated[
+        Literal[
+            "mean stress",
+            "tail",
+            "ground energy",
+            "free energy",
+            "ground stress",
+            "first order",
+            "first order at T",
+            "second order",
+        ],
+        Parameter(group=METHOD),
+    ] = "mean stress",
+    at_least: Annotated[AtLeastOne | None, Parameter(group=METHOD)] = None,
+    spread: Annotated[NotNegative, Parameter(group=UNSURE)] = 0.2,
+    runs: Annotated[AtLeastTwo, Parameter(group=UNSURE)] = 100,
+    seed: WorldSeed = 0,
+    out: Scores = None,
+    written: Written = Written(),
+    printed: Printed = Printed(),
+) -> None:
+    """Rank interventions on a supply network.
+
+    By the stress that they take away, exactly, over the uncertainty of its weights.
+
+    Example:
+
+      policyrank world supply --nodes nodes.csv --edges edges.csv --interventions plans.toml
+
+    Parameters
+    ----------
+    nodes
+        CSV with node and h, the strength with which it prefers stable.
+    edges
+        CSV with source, target and J.
+    interventions
+        TOML: [name] with z, zz, x (node = strength) and cost.
+    shock
+        NODE=STRENGTH of a transverse field; repeatable.
+    failed
+        Node that is known to be stressed; repeatable.
+    temperature
+        T of the Boltzmann distribution.
+    convention
+        stable: nodes at rest prefer stable; paper: the printed sign.
+    by
+        What is taken away.
+    at_least
+        Of tail: how many stressed nodes are a catastrophe (half of them).
+    spread
+        Relative uncertainty of every weight.
+    runs
+        Draws of the weights.
+    """
+    check_writable(out)
+    shocks: Mapping[Any, float] = numbers(shock, "--shock")
+    from policyrank.worlds import supply as s
+
+    network = s.SupplyNetwork.of(
+        dict(_weights(nodes, ("node", "h"))),
+        _weights(edges, ("source", "target", "J")),
+        shocks,
+        convention=convention,
+    )
+    if failed:
+        network = network.given(dict.fromkeys(failed, 1))
+    plans = [s.Intervention("no intervention"), *_interventions(interventions)]
+    options: dict[str, Any] = {"temperature": temperature}
+    if by == "tail":
+        options["at_least"] = at_least
+    with working("Solving …") as update:
+        _tell_stress(network, temperature)
+        scores = s.evidence(
+            {"network": network},
+            plans,
+            by,
+            spread=spread,
+            runs=runs,
+            seed=seed,
+            report=update,
+            **options,
+        )
+        board = board_of(scores)
+    title = f"Interventions by {by}"
+    finish(scores, board, title, out=out, written=written, printed=printed)
+
+
+def _tell_stress(network: SupplyNetwork, temperature: float) -> None:
+    """How stressed the network is, and how much of the tail its links make."""
+    from policyrank.worlds.supply import independent
+
+    stress = network.stress(temperature)
+    half = (len(network) + 1) // 2
+    tail = network.failures(temperature)[half:].sum()
+    alone = independent(stress)[half:].sum()
+    say(
+        f"{len(network)} nodes, width {network.width}: {stress.mean():.1%} stressed on average;"
+        f" P(at least {half} stressed) {tail:.3g}, {alone:.3g} if nodes were independent"
     )
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+def _weights(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Names, and a number in the last column."""
-    return [
-        (*map(str, row[:-1]), float(row[-1]))
-        for row in c.table(path, columns).select(columns).rows()
-    ]
+    rows = table_of(path, columns).select(columns).rows()
+    return [(*map(str, names), float(weight)) for *names, weight in rows]
 
 
-def _interventions(path: Path) -> list[Any]:
+def _interventions(path: Path) -> list[Intervention]:
     import tomllib
 
     from policyrank.worlds.supply import Intervention
@@ -312,226 +353,33 @@ def _interventions(path: Path) -> list[Any]:
             raise EvidenceError(
                 f"{path}: [{name!r}] has z, zz, x (tables of node = strength) and cost."
             )
-        zz = {tuple(pair.split(" ", 1)): float(v) for pair, v in parts.get("zz", {}).items()}
-        if bad := [pair for pair in zz if len(pair) != 2]:
-            raise EvidenceError(
-                f"{path}: [{name!r}] zz has {bad[0][0]!r}: write 'node node' = strength."
-            )
-        found.append(
-            Intervention(
-                name, parts.get("z", {}), zz, parts.get("x", {}), float(parts.get("cost", 0.0))
-            )
-        )
+        pairs = {}
+        for text, strength in parts.get("zz", {}).items():
+            first, space, second = text.partition(" ")
+            if not space:
+                raise EvidenceError(
+                    f"{path}: [{name!r}] zz has {text!r}: write 'node node' = strength."
+                )
+            pairs[first, second] = float(strength)
+        cost = float(parts.get("cost", 0.0))
+        found.append(Intervention(name, parts.get("z", {}), pairs, parts.get("x", {}), cost))
     return found
 
 
-@world.command()
-def supply(
-    nodes: Annotated[
-        Path,
-        typer.Option(
-            help="CSV with node and h, the strength with which it prefers stable.",
-            rich_help_panel=MODEL,
-        ),
-    ],
-    edges: Annotated[
-        Path, typer.Option(help="CSV with source, target and J.", rich_help_panel=MODEL)
-    ],
-    interventions: Annotated[
-        Path,
-        typer.Option(
-            help="TOML: [name] with z, zz, x (node = strength) and cost.", rich_help_panel=MODEL
-        ),
-    ],
-    shock: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NODE=STRENGTH of a transverse field; repeatable.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    failed: Annotated[
-        list[str] | None,
-        typer.Option(help="Node that is known to be stressed; repeatable.", rich_help_panel=MODEL),
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="T of the Boltzmann distribution.", rich_help_panel=MODEL)
-    ] = 1.0,
-    by: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "mean stress, tail, ground energy, free energy, ground stress, first order, first"
-                " order at T, second order."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
-    ] = "mean stress",
-    at_least: Annotated[
-        int | None,
-        typer.Option(
-            help="Of tail: how many stressed nodes are a catastrophe (half of them).",
-            min=1,
-            rich_help_panel=c.METHOD,
-        ),
-    ] = None,
-    spread: Annotated[
-        float,
-        typer.Option(help="Relative uncertainty of every weight.", min=0, rich_help_panel=c.UNSURE),
-    ] = 0.2,
-    runs: Annotated[
-        int, typer.Option(help="Draws of the weights.", min=2, rich_help_panel=c.UNSURE)
-    ] = 100,
-    convention: Annotated[
-        str,
-        typer.Option(
-            help="stable: nodes at rest prefer stable; paper: the printed sign.",
-            rich_help_panel=MODEL,
-        ),
-    ] = "stable",
-    seed: Seed = 0,
-    out: Out = None,
-    html: c.Html = None,
-    plot: Plot = None,
-    json: c.Json = False,
-    csv: c.Csv = False,
-    markdown: c.Markdown = False,
-) -> None:
-    """Rank interventions on a supply network by the stress that they take away, exactly, over the
-    uncertainty of its weights.
-
-    Example:
-
-      policyrank world supply --nodes nodes.csv --edges edges.csv --interventions plans.toml --shock
-      0=1.5
-    """
-    from policyrank.cli.rank import _number, _split
-    from policyrank.worlds import supply as s
-
-    c.check_writable(out, html, plot)
-    shocks = {
-        name: _number(v, "--shock") for name, v in (_split(x, "--shock") for x in shock or [])
-    }
-    network = s.SupplyNetwork.of(
-        dict(_rows(nodes, ("node", "h"))),
-        _rows(edges, ("source", "target", "J")),
-        shocks,  # type: ignore[arg-type]
-        convention=convention,  # type: ignore[arg-type]
-    )
-    if failed:
-        network = network.given(dict.fromkeys(failed, 1))
-    plans = [s.Intervention("no intervention"), *_interventions(interventions)]
-    options: dict[str, Any] = {"temperature": temperature} | (
-        {"at_least": at_least} if by == "tail" else {}
-    )
-    with c.working("Solving …") as update:
-        stress = network.stress(temperature)
-        count = network.failures(temperature)
-        tail = s.independent(stress)
-        half = (len(network) + 1) // 2
-        c.say(
-            f"{len(network)} nodes, width {network.width}: {stress.mean():.1%} stressed on average;"
-            f" P(at least {half} stressed) {count[half:].sum():.3g}, {tail[half:].sum():.3g} if"
-            " nodes were independent"
-        )
-        scores = s.evidence(
-            {"network": network},
-            plans,
-            by,  # type: ignore[arg-type]
-            spread=spread,
-            runs=runs,
-            seed=seed,
-            report=update,
-            **options,
-        )
-        board = board_of(scores)
-    finish(
-        scores,
-        board,
-        out=out,
-        html=html,
-        plot=plot,
-        json=json,
-        csv=csv,
-        markdown=markdown,
-        title=f"Interventions by {by}",
-    )
-
-
-def _instance(path: Path) -> Any:
-    from policyrank.worlds import matching as m
-
-    frame = c.table(path, ("offline", "arrival", "chance"))
-    offline, arrival = (
-        frame[k].unique(maintain_order=True).to_list() for k in ("offline", "arrival")
-    )
-    p = np.zeros((len(offline), len(arrival)))
-    place = (
-        [offline.index(x) for x in frame["offline"]],
-        [arrival.index(x) for x in frame["arrival"]],
-    )
-    p[place] = frame["chance"].to_numpy()
-    weights = None
-    if "weight" in frame.columns:
-        weights = np.ones(len(offline))
-        weights[place[0]] = frame["weight"].to_numpy()
-    return m.Matching.of(p, weights)
-
-
-@world.command()
-def matching(
-    instance: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[FILE]...",
-            help=(
-                "CSV with offline, arrival (in order), chance and perhaps weight of the offline"
-                " vertex."
-            ),
-        ),
-    ] = None,
-    triangle: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Thick triangle of so many types, 50 arrivals each; repeatable.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    random: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="OFFLINExARRIVALS: random graph of degree 4; repeatable.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="balance, least load, ranking, greedy, random, last; repeatable. Default: all.",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = None,
+def rank_matching(
+    *instances: Path,
+    triangle: Annotated[list[int] | None, Parameter(group=MODEL)] = None,
+    random: Annotated[Names, Parameter(group=MODEL)] = None,
+    rule: Annotated[Names, Parameter(group=METHOD)] = None,
     bound: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "What values are divided by: stochastic configuration, configuration, matching,"
-                " optimum (few vertices), none."
-            ),
-            rich_help_panel=c.METHOD,
-        ),
+        Literal["stochastic configuration", "configuration", "matching", "optimum", "none"],
+        Parameter(group=METHOD),
     ] = "stochastic configuration",
-    runs: Annotated[
-        int,
-        typer.Option(
-            help="Simulated runs, the same fortune for every rule.", min=2, rich_help_panel=MODEL
-        ),
-    ] = 500,
-    seed: Seed = 0,
-    out: Out = None,
-    html: c.Html = None,
-    plot: Plot = None,
-    json: c.Json = False,
-    csv: c.Csv = False,
-    markdown: c.Markdown = False,
+    runs: Annotated[AtLeastTwo, Parameter(group=MODEL)] = 500,
+    seed: WorldSeed = 0,
+    out: Scores = None,
+    written: Written = Written(),
+    printed: Printed = Printed(),
 ) -> None:
     """Rank rules that match arrivals when a match may fail.
 
@@ -540,175 +388,184 @@ def matching(
       policyrank world matching --triangle 20 --random 300x1500
 
       policyrank world matching ads.csv --rule balance --rule greedy
+
+    Parameters
+    ----------
+    instances
+        CSV with offline, arrival (in order), chance and perhaps weight of the offline vertex.
+    triangle
+        Thick triangle of so many types, 50 arrivals each; repeatable.
+    random
+        OFFLINExARRIVALS: random graph of degree 4; repeatable.
+    rule
+        balance, least load, ranking, greedy, random, last; repeatable. Default: all.
+    bound
+        What values are divided by; optimum: for few vertices only.
+    runs
+        Simulated runs, the same fortune for every rule.
     """
+    check_writable(out)
     from policyrank.worlds import matching as m
 
-    c.check_writable(out, html, plot)
-    given = {str(path): _instance(path) for path in instance or []}
-    given |= {f"triangle {n}": m.upper_triangular(n) for n in triangle or []}
+    given = {str(path): _instance(path) for path in instances}
+    for types in triangle or []:
+        given[f"triangle {types}"] = m.upper_triangular(types)
     for text in random or []:
-        sizes = text.split("x")
-        if len(sizes) != 2 or not all(x.isdigit() and int(x) > 0 for x in sizes):
-            raise EvidenceError(f"--random {text}: write OFFLINExARRIVALS, such as 300x1500.")
-        given[f"random {text}"] = m.random_bipartite(
-            int(sizes[0]), int(sizes[1]), degree=4, seed=seed
-        )
-    given = given or {"triangle 20": m.upper_triangular(20)}
-    with c.working("Simulating …") as update:
+        offline, arrivals = _sizes(text)
+        given[f"random {text}"] = m.random_bipartite(offline, arrivals, degree=4, seed=seed)
+    if not given:
+        given["triangle 20"] = m.upper_triangular(20)
+    title = "Online matching, value"
+    with working("Simulating …") as update:
         scores = m.evidence(given, rule or tuple(m.RULES), runs=runs, seed=seed)
         if bound != "none":
+            title = f"Online matching, share of the {bound} bound"
             most = {}
-            for name, x in given.items():
+            for name, instance in given.items():
                 update(f"Bounding {name} …")
-                most[name] = m.bound(x, bound, 1e-4)  # type: ignore[arg-type]
-                c.say(f"{name}: no rule can reach more than {most[name]:.6g} ({bound})")
-            frame = scores.to_frame()
-            share = frame["score"].to_numpy() / np.array([most[t] for t in frame["task"]])
-            scores = Scores.of(frame["policy"], frame["task"], share, replicate=frame["replicate"])
+                most[name] = m.bound(instance, bound, 1e-4)
+                say(f"{name}: no rule can reach more than {most[name]:.6g} ({bound})")
+            scores = _shares(scores, most)
         board = board_of(scores)
-    finish(
-        scores,
-        board,
-        out=out,
-        html=html,
-        plot=plot,
-        json=json,
-        csv=csv,
-        markdown=markdown,
-        title=f"Online matching, {'value' if bound == 'none' else f'share of the {bound} bound'}",
+    finish(scores, board, title, out=out, written=written, printed=printed)
+
+
+def _sizes(text: str) -> tuple[int, int]:
+    offline, _, arrivals = text.partition("x")
+    for size in (offline, arrivals):
+        if not size.isdigit() or int(size) == 0:
+            raise EvidenceError(f"--random {text}: write OFFLINExARRIVALS, such as 300x1500.")
+    return int(offline), int(arrivals)
+
+
+def _shares(scores: evidence.Scores, most: dict[str, float]) -> evidence.Scores:
+    """Values as shares of what each task's bound allows."""
+    import polars as pl
+
+    from policyrank.evidence import Scores
+
+    bound = pl.col("task").replace_strict(most, return_dtype=pl.Float64)
+    frame = scores.to_frame().with_columns(pl.col("score") / bound)
+    return Scores.of(
+        frame["policy"], frame["task"], frame["score"].to_numpy(), replicate=frame["replicate"]
     )
 
 
-@world.command()
-def exposure(
-    claims: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[CLAIMS]",
-            help=(
-                "CSV with claim, label (1: true, 0: false) and perhaps credibility in [0, 1],"
-                " group. Default: those of the package openfactcheck."
-            ),
-        ),
-    ] = None,
-    framing: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "That sways the people: authoritative, consensus, emotional, prestige,"
-                " sensationalist."
-            ),
-            rich_help_panel=MODEL,
-        ),
-    ] = "authoritative",
-    alpha: Annotated[
-        float,
-        typer.Option(
-            help="Weight of false claims in it when the people are trained; 1: not swayed.",
-            min=0,
-            max=1,
-            rich_help_panel=MODEL,
-        ),
-    ] = 0.3,
-    people: Annotated[int, typer.Option(help="How many.", min=2, rich_help_panel=MODEL)] = 1000,
-    spread: Annotated[
-        float,
-        typer.Option(
-            help="Of their readiness to accept, in log-odds.", min=0, rich_help_panel=MODEL
-        ),
-    ] = 0.5,
-    steps: Annotated[
-        int, typer.Option(help="Claims that each is shown.", min=1, rich_help_panel=MODEL)
-    ] = 100,
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="Sentence encoder: minilm, a folder or a hub name.", rich_help_panel=MODEL
-        ),
-    ] = "minilm",
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(help="Ranking policy; repeatable. Default: all.", rich_help_panel=c.METHOD),
-    ] = None,
-    metric: Annotated[
-        str,
-        typer.Option(
-            help="information health, accuracy, false shown, false accepted, longest false run.",
-            rich_help_panel=c.METHOD,
-        ),
-    ] = "information health",
-    seed: Seed = 0,
-    out: Out = None,
-    html: c.Html = None,
-    plot: Plot = None,
-    json: c.Json = False,
-    csv: c.Csv = False,
-    markdown: c.Markdown = False,
-) -> None:
-    """Rank ranking policies by what they do to people who are shown claims for long.
+def _instance(path: Path) -> Matching:
+    import numpy as np
 
-    People are logistic regressions on sentence vectors, trained on half of the claims, once as they
-    are and once swayed by a framing; they see the other half.
+    from policyrank.worlds.matching import Matching
+
+    frame = table_of(path, ("offline", "arrival", "chance"))
+    offline = frame["offline"].unique(maintain_order=True).to_list()
+    arrivals = frame["arrival"].unique(maintain_order=True).to_list()
+    row = [offline.index(name) for name in frame["offline"]]
+    column = [arrivals.index(name) for name in frame["arrival"]]
+    chance = np.zeros((len(offline), len(arrivals)))
+    chance[row, column] = frame["chance"].to_numpy()
+    if "weight" not in frame.columns:
+        return Matching.of(chance, None)
+    weights = np.ones(len(offline))
+    weights[row] = frame["weight"].to_numpy()
+    return Matching.of(chance, weights)
+
+
+def rank_exposure(
+    claims: Path | None = None,
+    /,
+    *,
+    framing: Annotated[str, Parameter(group=MODEL)] = "authoritative",
+    alpha: Annotated[Share, Parameter(group=MODEL)] = 0.3,
+    people: Annotated[AtLeastTwo, Parameter(group=MODEL)] = 1000,
+    spread: Annotated[NotNegative, Parameter(group=MODEL)] = 0.5,
+    steps: Annotated[AtLeastOne, Parameter(group=MODEL)] = 100,
+    encoder: Annotated[str, Parameter(group=MODEL)] = "minilm",
+    policy: Annotated[Names, Parameter(group=METHOD)] = None,
+    metric: Annotated[str, Parameter(group=METHOD)] = "information health",
+    seed: WorldSeed = 0,
+    out: Scores = None,
+    written: Written = Written(),
+    printed: Printed = Printed(),
+) -> None:
+    """Rank ranking policies by what they do to people.
+
+    People are shown claims for long. They are logistic regressions on sentence vectors, trained on
+    half of the claims, once as they are and once swayed by a framing; they see the other half.
 
     Example:
 
       policyrank world exposure --framing sensationalist --alpha 0.1 --html exposure.html
-    """
-    import polars as pl
 
+    Parameters
+    ----------
+    claims
+        CSV with claim, label (1: true, 0: false) and perhaps credibility in [0, 1], group.
+        Default: those of the package openfactcheck.
+    framing
+        That sways the people: authoritative, consensus, emotional, prestige, sensationalist.
+    alpha
+        Weight of false claims in it when the people are trained; 1: not swayed.
+    people
+        How many.
+    spread
+        Of their readiness to accept, in log-odds.
+    steps
+        Claims that each is shown.
+    encoder
+        Sentence encoder: minilm, a folder or a hub name.
+    policy
+        Ranking policy; repeatable. Default: all.
+    metric
+        information health, accuracy, false shown, false accepted, longest false run.
+    """
+    check_writable(out)
     from policyrank.models.encoders import encode_texts, load_encoder
-    from policyrank.train import personas
+    from policyrank.train.personas import linear_persona
     from policyrank.worlds import exposure as x
 
-    c.check_writable(out, html, plot)
-    if unknown := [p for p in policy or [] if p not in x.POLICIES]:
-        raise EvidenceError(f"--policy {unknown[0]}: use {', '.join(x.POLICIES)}.")
-    credibility = None
-    if claims is None:
-        given = x.openfactcheck()
-    else:
-        frame = c.table(claims, ("claim", "label"))
-        groups = (
-            frame["group"].cast(pl.String).rank("dense").to_numpy()
-            if "group" in frame.columns
-            else None
-        )
-        given = x.Claims.of(
-            frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy(), groups=groups
-        )
-        credibility = frame["credibility"].to_numpy() if "credibility" in frame.columns else None
-    f = len(given.framings)
-    with c.working("Encoding claims …") as update:
-        vectors = encode_texts(load_encoder(encoder), given.items(), cache=encoder).reshape(
-            len(given), f, -1
-        )
+    chosen = _chosen(policy, x.POLICIES)
+    given, credibility = _claims(claims)
+    framings = len(given.framings)
+    with working("Encoding claims …") as update:
+        texts = encode_texts(load_encoder(encoder), given.items(), cache=encoder)
+        vectors = texts.reshape(len(given), framings, -1)
         train, test = given.split((0.5, 0.5), seed)
         learn, rest = given.take(train), given.take(test)
-        shown = x.World.of(
-            rest.true,
-            vectors[test, 0],
-            rest.framings,
-            credibility=None if credibility is None else credibility[test],
-        )
+        known, unseen = (vectors[part].reshape(len(part) * framings, -1) for part in (train, test))
+        credible = None if credibility is None else credibility[test]
+        shown = x.World.of(rest.true, vectors[test, 0], rest.framings, credibility=credible)
         worlds = {}
         for name, own in (("not swayed", 1.0), (f"swayed by the {framing} framing", alpha)):
             update(f"Training people who are {name} …")
-            persona = personas.linear_persona(
-                vectors[train].reshape(len(train) * f, -1), learn, framing, own
-            )
-            accept = persona(vectors[test].reshape(len(test) * f, -1))
-            worlds[name] = (shown, x.Personas.of(accept, people, f, spread=spread, seed=seed))
-        chosen = {k: v for k, v in x.POLICIES.items() if not policy or k in policy}
+            accept = linear_persona(known, learn, framing, own)(unseen)
+            crowd = x.Personas.of(accept, people, framings, spread=spread, seed=seed)
+            worlds[name] = (shown, crowd)
         scores = x.evidence(worlds, chosen, steps=steps, metrics=[metric], seed=seed, report=update)
         board = board_of(scores)
-    finish(
-        scores,
-        board,
-        out=out,
-        html=html,
-        plot=plot,
-        json=json,
-        csv=csv,
-        markdown=markdown,
-        title=f"Ranking policies by {metric}, {people} people, {steps} steps",
-    )
+    title = f"Ranking policies by {metric}, {people} people, {steps} steps"
+    finish(scores, board, title, out=out, written=written, printed=printed)
+
+
+def _chosen(names: Names, known: dict[str, Any]) -> dict[str, Any]:
+    for name in names or []:
+        if name not in known:
+            raise EvidenceError(f"--policy {name}: use {', '.join(known)}.")
+    return {name: policy for name, policy in known.items() if not names or name in names}
+
+
+def _claims(path: Path | None) -> tuple[Any, Any]:
+    """Claims, and how credible each is where the file says so."""
+    from policyrank.worlds import exposure as x
+
+    if path is None:
+        return x.openfactcheck(), None
+    import polars as pl
+
+    frame = table_of(path, ("claim", "label"))
+    groups = credibility = None
+    if "group" in frame.columns:
+        groups = frame["group"].cast(pl.String).rank("dense").to_numpy()
+    if "credibility" in frame.columns:
+        credibility = frame["credibility"].to_numpy()
+    true = frame["label"].cast(pl.Int64).to_numpy()
+    return x.Claims.of(frame["claim"].to_list(), true, groups=groups), credibility

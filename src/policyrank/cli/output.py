@@ -1,0 +1,96 @@
+"""Where results go: standard output for what was asked, standard error for what was done."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policyrank.cli.options import Printed, Written
+from policyrank.errors import EvidenceError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from policyrank.board import Leaderboard
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error while something takes time; yields what changes its text."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield status.update
+
+
+def say(text: str) -> None:
+    """A line about what was done, on standard error."""
+    print(text, file=sys.stderr)
+
+
+def wrote(path: Path) -> None:
+    """Say that ``path`` was written."""
+    say(f"wrote {path}")
+
+
+def command_line() -> str:
+    """What was typed."""
+    return "policyrank " + shlex.join(sys.argv[1:])
+
+
+def print_json(what: Any) -> None:
+    """Print plain lists and numbers as JSON."""
+    import json
+
+    print(json.dumps(what, indent=2, ensure_ascii=False, default=str))
+
+
+def print_board(board: Leaderboard, printed: Printed) -> None:
+    """Print the board in the form asked for; with CSV the notes go to standard error."""
+    if printed.json:
+        print(board.to_json())
+    elif printed.csv:
+        print(board.frame.write_csv(), end="")
+        for note in board.notes:
+            say(f"policyrank: {note.text}")
+    elif printed.markdown:
+        print(board.to_markdown())
+    else:
+        from policyrank.board import text
+
+        print(text(board, top=printed.top, colour=sys.stdout.isatty()))
+
+
+def write_board(board: Leaderboard, written: Written, *, title: str, **page: Any) -> None:
+    """Write the page and the plot that were asked for."""
+    title = written.title or title
+    if written.html is not None:
+        board.to_html(written.html, title=title, command=command_line(), **page)
+        wrote(written.html)
+    if written.plot is not None:
+        board.plot(written.plot, title=title)
+        wrote(written.plot)
+
+
+def table_of(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+    """A CSV file as a frame that has these columns."""
+    if not path.is_file():
+        raise EvidenceError(f"{path}: no such file.")
+    import polars as pl
+
+    try:
+        frame = pl.read_csv(path)
+    except pl.exceptions.PolarsError as error:
+        raise EvidenceError(f"{path}: {str(error).splitlines()[0]}.") from error
+    for column in columns:
+        if column not in frame.columns:
+            there = ", ".join(frame.columns)
+            raise EvidenceError(f"{path} has no column {column!r}; it has {there}.")
+    return frame
