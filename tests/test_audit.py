@@ -27,7 +27,7 @@ from policyrank.auditing import (
 )
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings, Scores
-from policyrank.ranking.bradley_terry_fit import ELO
+from policyrank.ranking.conventions import ELO
 
 
 def test_card_constants():
@@ -205,7 +205,7 @@ def test_fewest_battles_against_brute_force():
     from itertools import combinations
 
     from policyrank.auditing.sensitivity import fit
-    from policyrank.ranking.paired import Cells
+    from policyrank.ranking.cells import Cells
 
     checked = 0
     for seed in range(6):

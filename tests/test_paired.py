@@ -11,7 +11,9 @@ from scipy.special import expit, ndtr
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.ranking import bradley_terry, plackett_luce, thurstone
-from policyrank.ranking.paired import LINKS, Cells, newton, sandwich
+from policyrank.ranking.cells import Cells
+from policyrank.ranking.likelihood import newton, sandwich
+from policyrank.ranking.links import LINKS
 
 
 def rating(board, *names):
@@ -343,7 +345,7 @@ def test_more_policies_than_a_dense_fit(monkeypatch, battles):
     dense = bradley_terry(c, interval="none")
     import sys
 
-    import policyrank.ranking.paired as paired
+    import policyrank.ranking.likelihood as paired
 
     monkeypatch.setattr(paired, "DENSE_LIMIT", 10)
     monkeypatch.setattr(sys.modules["policyrank.ranking.bradley_terry_fit"], "DENSE_LIMIT", 10)
@@ -353,7 +355,7 @@ def test_more_policies_than_a_dense_fit(monkeypatch, battles):
 
 
 def test_wrong_evidence_names_the_conversion():
-    with pytest.raises(EvidenceError, match=r"to_comparisons\(\)"):
+    with pytest.raises(EvidenceError, match="of_rankings"):
         bradley_terry(Rankings.of([["x", "y"]]))
     with pytest.raises(EvidenceError, match=r"needs outcomes 0, 0\.5 and 1"):
         bradley_terry(Comparisons.of(["x", "y"], ["y", "x"], [0.7, 0.4]), ties="davidson")

@@ -327,7 +327,7 @@ def test_tasks_are_pooled_and_the_spread_recovered():
 
 
 def test_mixture_gradient_and_special_cases(battles):
-    from policyrank.ranking.paired import Cells
+    from policyrank.ranking.cells import Cells
 
     c = battles(n=4, size=200)
     cells, rng = Cells.of(c), np.random.default_rng(0)

@@ -19,8 +19,8 @@ from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry, connectivity
-from policyrank.ranking.bradley_terry_fit import ELO
-from policyrank.ranking.paired import Cells
+from policyrank.ranking.cells import Cells
+from policyrank.ranking.conventions import ELO
 
 Float = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
-from policyrank.ranking.bradley_terry_fit import ELO
+from policyrank.ranking.conventions import ELO
 
 Float = NDArray[np.float64]
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from policyrank.evidence import Comparisons
-from policyrank.ranking.bradley_terry_fit import WEAK_PRIOR
-from policyrank.ranking.paired import LINKS, Cells, Fit, is_strong, newton
+from policyrank.ranking.cells import Cells, is_strong
+from policyrank.ranking.conventions import WEAK_PRIOR
+from policyrank.ranking.likelihood import Fit, newton
+from policyrank.ranking.links import LINKS
 
 Float = NDArray[np.float64]
 LINK = LINKS["half"]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.board.intervals import (
+    MANY,
     Seed,
     error_draws,
     generator,
@@ -83,7 +84,7 @@ def make_leaderboard(
         half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(cov.diagonal(), 0, None))
         lower, upper = x - half, x + half
     if cov is not None:
-        few = len(x) <= 1000
+        few = len(x) <= MANY
         if z is None:
             z = error_draws(cov, 1000 if few else 500, df=df, seed=generator(seed))
         # Beyond a thousand policies step-down would cost minutes and sharpen next to nothing.

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dpotrf
 from scipy.special import ndtri, stdtrit
 
 from policyrank.errors import EvidenceError
 
+Float = NDArray[np.float64]
 Seed = int | np.random.Generator
+
+MANY = 1000
+"""Policies beyond which boards take shortcuts: fewer draws, no step-down."""
+
+BLOCK = 128
+"""Rows of draws that are compared at once."""
 
 
 def generator(seed: Seed) -> np.random.Generator:
@@ -36,12 +44,30 @@ def few_units(units: float) -> float:
 
 def error_draws(
     covariance: ArrayLike, size: int, *, df: float | None = None, seed: Seed = 0
-) -> NDArray[np.float64]:
-    """Draws (size, n) of a centred normal (or, with ``df``, multivariate t) with this covariance."""
+) -> Float:
+    """Draws (size, n) of a centred normal (or, with ``df``, multivariate t) of this covariance."""
     rng = generator(seed)
-    value, vector = np.linalg.eigh(np.asarray(covariance, dtype=float))
-    z = rng.standard_normal((size, len(value))) @ (vector * np.sqrt(np.clip(value, 0, None))).T
-    return z if df is None else z * np.sqrt(df / rng.chisquare(df, size))[:, None]
+    root = _root(np.asarray(covariance, dtype=float))
+    draws = rng.standard_normal((size, len(root))) @ root.T
+    if df is None:
+        return draws
+    return draws * np.sqrt(df / rng.chisquare(df, size))[:, None]
+
+
+def _root(covariance: Float) -> Float:
+    """A matrix R with R R' = covariance."""
+    if len(covariance) <= MANY:
+        value, vector = np.linalg.eigh(covariance)
+        return vector * np.sqrt(np.clip(value, 0, None))
+    # Eigenvectors of thousands take ten times as long; a ridge far below rounding of the draws
+    # makes the centred covariance, which has a null direction, positive.
+    ridge = 1e-10 * np.trace(covariance) / len(covariance)
+    lower = covariance.copy()
+    lower[np.diag_indices_from(lower)] += ridge
+    root, failed = dpotrf(lower.T, lower=0, overwrite_a=1)
+    if failed:
+        raise EvidenceError("the covariance of the ratings is not positive semidefinite.")
+    return root.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,50 +151,127 @@ def rank_confidence_sets(
     n = len(x)
     if not 0 < level < 1:
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
+    if draws is None and covariance is None:
+        raise EvidenceError("give a covariance or draws")
     if draws is None:
-        if covariance is None:
-            raise EvidenceError("give a covariance or draws")
         cov = np.asarray(covariance, dtype=float)
         z = error_draws(cov, size, df=df, seed=seed)
-    else:
+    elif covariance is None:
         z = np.asarray(draws, dtype=float)
-        cov = (
-            np.cov(z, rowvar=False).reshape(n, n)
-            if covariance is None
-            else np.asarray(covariance, dtype=float)
-        )
-    variance = np.clip(cov.diagonal()[:, None] + cov.diagonal() - 2 * cov, 0, None)
-    floor = 1e-12 * max(float(np.max(np.abs(x), initial=0.0)), 1e-300) ** 2
-    known = variance > floor
-    sd = np.sqrt(np.where(known, variance, 1.0))
-    gap = x[:, None] - x
-    enough = units is None or 0.5**units * n * (n - 1) / 2 <= 1 - level
-    certain = np.where(gap > 0, np.inf, -np.inf) if enough else np.zeros_like(gap)
-    stat = np.where(known, gap / sd, np.where(np.abs(gap) > np.sqrt(floor), certain, 0.0))
-    scale = np.where(known, 1 / sd, 0.0).astype(np.float32)
-    z32 = z.astype(np.float32)
-    largest = np.empty((len(z32), n), dtype=np.float32)
-    for j in range(n):
-        largest[:, j] = np.abs((z32[:, j, None] - z32) * scale[j]).max(axis=1)
+        cov = np.cov(z, rowvar=False).reshape(n, n)
+    else:
+        cov, z = np.asarray(covariance, dtype=float), np.asarray(draws, dtype=float)
+    certain = units is None or 0.5**units * n * (n - 1) / 2 <= 1 - level
+    gaps = _Gaps(x, cov, certain=certain)
+    columns = np.ascontiguousarray(z.T, dtype=np.float32)
     if not simultaneous:
-        own = np.quantile(largest, level, axis=0)
-        return _sets(stat > own[:, None], own[:, None] < stat.T)
-    critical = float(np.quantile(largest.max(axis=1), level))
-    better = stat > critical
-    while stepdown:
-        active = ~better
-        np.fill_diagonal(active, False)
-        top = np.full(len(z32), -np.inf, dtype=np.float32)
+        own = np.empty(n)
         for j in range(n):
-            k = active[j]
-            if k.any():
-                np.maximum(top, ((z32[:, j, None] - z32[:, k]) * scale[j, k]).max(axis=1), out=top)
-        critical = float(np.quantile(top, level)) if np.isfinite(top).all() else critical
-        sharper = better | (stat > critical)
+            own[j] = np.quantile(_largest(columns, j, slice(None), gaps.scale(j)), level)
+        statistic = gaps.statistics()
+        return _sets(statistic > own[:, None], own[:, None] < statistic.T)
+    top = np.full(z.shape[0], -np.inf, dtype=np.float32)
+    for j in range(n - 1):
+        np.maximum(top, _largest(columns, j, slice(j + 1, n), gaps.scale(j)[j + 1 :]), out=top)
+    critical = float(np.quantile(top, level)) if n > 1 else np.inf
+    better = gaps.beyond(critical)
+    while stepdown:
+        critical = _stepped_down(columns, gaps, better, level, critical)
+        sharper = better | gaps.beyond(critical)
         if (sharper == better).all():
             break
         better = sharper
     return _sets(better, better.T)
+
+
+@dataclass(frozen=True, eq=False)
+class _Gaps:
+    """Studentised differences of ratings, a row at a time: (n, n) only where it is asked for."""
+
+    rating: Float
+    covariance: Float
+    certain: bool
+
+    @property
+    def floor(self) -> float:
+        """The variance of a difference below which it is taken as known."""
+        largest = float(np.max(np.abs(self.rating), initial=0.0))
+        return 1e-12 * max(largest, 1e-300) ** 2
+
+    def variance(self, j: int) -> Float:
+        """Of the differences between j and each other: (n,)."""
+        cov = self.covariance
+        return np.clip(cov[j, j] + cov.diagonal() - 2 * cov[j], 0, None)
+
+    def scale(self, j: int) -> NDArray[np.float32]:
+        """One over the standard deviation of each difference, 0 where it is known."""
+        variance = self.variance(j)
+        known = variance > self.floor
+        sd = np.sqrt(np.where(known, variance, 1.0))
+        return np.where(known, 1 / sd, 0.0).astype(np.float32)
+
+    def statistic(self, j: int) -> Float:
+        """The difference between j and each other over its standard deviation: (n,)."""
+        gap = self.rating[j] - self.rating
+        variance = self.variance(j)
+        sure = np.zeros_like(gap)
+        if self.certain:
+            sure = np.where(gap > 0, np.inf, -np.inf)
+        sure = np.where(np.abs(gap) > np.sqrt(self.floor), sure, 0.0)
+        known = variance > self.floor
+        return np.where(known, gap / np.sqrt(np.where(known, variance, 1.0)), sure)
+
+    def statistics(self) -> Float:
+        """All of them: (n, n)."""
+        return np.stack([self.statistic(j) for j in range(len(self.rating))])
+
+    def beyond(self, critical: float) -> NDArray[np.bool_]:
+        """Where the row's statistic exceeds a critical value: (n, n)."""
+        out = np.empty(self.covariance.shape, dtype=bool)
+        for j in range(len(out)):
+            out[j] = self.statistic(j) > critical
+        return out
+
+
+def _largest(
+    draws: NDArray[np.float32],
+    j: int,
+    others: slice | NDArray[np.bool_],
+    scale: NDArray[np.float32],
+    *,
+    signed: bool = False,
+) -> NDArray[np.float32]:
+    """The largest difference of each draw between j and ``others``, in units of their spread.
+
+    ``draws``: (n, size). Blocks of a few hundred others stay in the processor's cache.
+    """
+    there = draws[others]
+    top = np.full(draws.shape[1], -np.inf, dtype=np.float32)
+    for start in range(0, len(there), BLOCK):
+        gap = draws[j] - there[start : start + BLOCK]
+        if not signed:
+            np.abs(gap, out=gap)
+        gap *= scale[start : start + BLOCK, None]
+        np.maximum(top, gap.max(axis=0), out=top)
+    return top
+
+
+def _stepped_down(
+    draws: NDArray[np.float32],
+    gaps: _Gaps,
+    better: NDArray[np.bool_],
+    level: float,
+    critical: float,
+) -> float:
+    """The critical value over the hypotheses that are not rejected yet."""
+    active = ~better
+    np.fill_diagonal(active, False)
+    top = np.full(draws.shape[1], -np.inf, dtype=np.float32)
+    for j in np.flatnonzero(active.any(axis=1)):
+        left = active[j]
+        largest = _largest(draws, j, left, gaps.scale(j)[left], signed=True)
+        np.maximum(top, largest, out=top)
+    return float(np.quantile(top, level)) if np.isfinite(top).all() else critical
 
 
 def _sets(wins: NDArray[np.bool_], losses: NDArray[np.bool_]) -> RankSets:

@@ -14,7 +14,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evaluation.rules import _worth, shrink
 from policyrank.evaluation.state import State
 from policyrank.evidence import Comparisons, read
-from policyrank.ranking.bradley_terry_fit import ELO, need
+from policyrank.ranking.conventions import ELO, need
 
 Goal = Literal["rank-uncertainty", "a-optimal", "d-optimal", "best"]
 

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
-from policyrank.ranking.bradley_terry_fit import WEAK_PRIOR
-from policyrank.ranking.paired import LINKS, Cells, Fit, newton
+from policyrank.ranking.cells import Cells
+from policyrank.ranking.conventions import WEAK_PRIOR
+from policyrank.ranking.likelihood import Fit, newton
+from policyrank.ranking.links import LINKS
 
 Float = NDArray[np.float64]
 Order = Literal["mean", "bradley-terry"]

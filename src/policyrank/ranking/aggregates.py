@@ -15,7 +15,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
-from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.conventions import need
 from policyrank.ranking.diagnostics import input_notes
 
 Float = NDArray[np.float64]

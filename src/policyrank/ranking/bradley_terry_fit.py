@@ -1,37 +1,30 @@
-"""Bradley-Terry and its family: ties, priors, anchors, order effects, covariates, and intervals for
-all of them.
-"""
+"""Bradley-Terry and its family: ties, priors, anchors, order effects, covariates, intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policyrank.board.assembly import make_leaderboard
-from policyrank.board.intervals import Seed
+from policyrank.board.intervals import MANY, Seed
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
 from policyrank.evidence.base import positions
+from policyrank.ranking.cells import Cells, is_strong
+from policyrank.ranking.conventions import ELO, WEAK_PRIOR, need, scale_of
 from policyrank.ranking.diagnostics import comparison_notes, input_notes
-from policyrank.ranking.paired import (
-    DENSE_LIMIT,
-    LINKS,
-    Cells,
-    Fit,
-    Link,
-    is_strong,
-    newton,
-    sandwich,
-)
+from policyrank.ranking.likelihood import DENSE_LIMIT, Fit, newton, sandwich
+from policyrank.ranking.links import LINKS, Link
 from policyrank.ranking.resampling import bootstrap_fits
 
+Float = NDArray[np.float64]
 Interval = Literal["auto", "sandwich", "fisher", "bootstrap", "none"]
-ELO = 400 / np.log(10)
-ELO_CENTRE = 1500.0
-WEAK_PRIOR = 2.0
+INTERVALS = get_args(Interval)
 
 
 def bradley_terry(
@@ -151,45 +144,15 @@ def _rate(
     seed: Seed = 0,
 ) -> Leaderboard:
     need(evidence, Comparisons, method)
-    if interval not in ("auto", "sandwich", "fisher", "bootstrap", "none"):
-        raise EvidenceError(
-            f"interval={interval!r}: use 'auto', 'sandwich', 'fisher', 'bootstrap' or 'none'."
-        )
+    if interval not in INTERVALS:
+        *first, last = map(repr, INTERVALS)
+        raise EvidenceError(f"interval={interval!r}: use {', '.join(first)} or {last}.")
     unit, base = scale_of(scale, link)
     cells = Cells.of(evidence, order_effect=order_effect, cluster=cluster)
     notes = input_notes(evidence.notes)
-    if not link.linear and not np.isin(cells.y, (0.0, 0.5, 1.0)).all():
-        raise EvidenceError(
-            f"ties={settings['ties']!r} needs outcomes 0, 0.5 and 1; these have others. Use"
-            " ties='half'."
-        )
-    if not link.linear and not (cells.y == 0.5).any():
-        notes.append(Note("no ties", "No ties were seen: the tie parameter was left out."))
-        link = LINKS[link.tieless or "half"]
-    precision, sd = None, prior
-    if prior == "auto":
-        sd = None if is_strong(cells, link) else WEAK_PRIOR
-        if sd is not None:
-            notes.append(
-                Note(
-                    "prior",
-                    "The maximum of the likelihood is infinite, so a Gaussian prior with sd"
-                    f" {WEAK_PRIOR:g} log-odds ({WEAK_PRIOR * ELO:.0f} Elo points) was put around"
-                    " the mean. It decides how far one-sided policies stand apart.",
-                    "warning",
-                )
-            )
-    if sd is not None:
-        if not isinstance(sd, (int, float)) or not sd > 0:
-            raise EvidenceError(
-                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
-            )
-        precision = np.full(cells.size, float(sd) ** -2)
-    elif not is_strong(cells, link):
-        raise EvidenceError(
-            "no finite maximum: some policies never lost, never won, or never met the others. Keep"
-            " prior='auto', give prior=2.0, or leave these policies out."
-        )
+    link = _usable_link(link, cells, settings["ties"], notes)
+    sd = _prior_sd(prior, cells, link, notes)
+    precision = None if sd is None else np.full(cells.size, sd**-2)
     fixed = {}
     if anchors:
         codes = positions(evidence.policies, list(anchors), "policy")
@@ -198,54 +161,28 @@ def _rate(
     if interval == "auto":
         interval = "fisher" if sd is not None and cluster is None else "sandwich"
     if cells.size > DENSE_LIMIT and interval != "none":
-        notes.append(
-            Note(
-                "no intervals",
-                f"Intervals are left out beyond {DENSE_LIMIT:,} policies.",
-                "warning",
-            )
-        )
+        text = f"Intervals are left out beyond {DENSE_LIMIT:,} policies."
+        notes.append(Note("no intervals", text, "warning"))
         interval = "none"
-    n, k = cells.size, cells.x.shape[1]
-    centre = np.eye(n) if fixed or n > DENSE_LIMIT else np.eye(n) - 1 / n
     theta = fit.theta if fixed else fit.theta - fit.theta.mean()
-    covariance = draws = df = parameter_cov = None
+    errors = _Errors()
     if interval == "bootstrap":
-        refits, weak = bootstrap_fits(
-            cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR
-        )
-        draws = (refits[:, :n] - fit.theta) @ centre * unit
-        # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover
-        # too rarely.
-        covariance = np.asarray(np.cov(draws, rowvar=False))
-        parameter_cov = np.cov(refits, rowvar=False)
-        if weak:
-            notes.append(
-                Note(
-                    "weak resamples",
-                    f"{weak} of {resamples} resamples had no finite maximum and got the weak"
-                    " prior.",
-                    "warning",
-                )
-            )
+        errors = _bootstrapped(cells, link, fit, resamples, seed, notes, centred=not fixed)
     elif interval != "none":
-        assert fit.inverse is not None
-        parameter_cov, df = (
-            sandwich(cells, link, fit) if interval == "sandwich" else (fit.inverse, None)
-        )
-        covariance = centre @ parameter_cov[:n, :n] @ centre * unit**2
-    wins = evidence.preferences() if n <= DENSE_LIMIT else None
-    if wins is not None:
-        gap = fit.theta[:, None] - fit.theta
-        terms = LINKS["half" if link.slope == 1 else "probit"].terms(
-            gap, np.ones_like(gap), fit.phi
-        )
-        notes += comparison_notes(evidence, wins, np.exp(terms.value))
+        errors = _from_curvature(cells, link, fit, interval, centred=not fixed)
+    fit = replace(fit, inverse=None)
+    if cells.size <= DENSE_LIMIT:
+        notes += _fit_notes(evidence, link, fit)
     used = {**settings, "scale": scale, "prior": sd, "interval": interval, "cluster": cluster}
     if anchors:
         used["anchors"] = dict(anchors)
     if interval == "bootstrap":
         used |= {"resamples": resamples, "seed": seed}
+    units = {"elo": "Elo points", "natural": "log-odds"}
+    if link.slope != 1:
+        units["natural"] = "normal deviates"
+    extras = _extras(fit, evidence, order_effect, errors.of_coefficients, settings["ties"])
+    covariance, draws = errors.scaled(unit)
     return make_leaderboard(
         evidence.policies,
         theta * unit + base,
@@ -253,57 +190,153 @@ def _rate(
         n=evidence.seen(),
         covariance=covariance,
         draws=draws,
-        df=df,
+        df=errors.df,
         level=level,
         simultaneous=simultaneous,
         seed=seed,
         notes=notes,
         settings=used,
-        unit=(
-            "Elo points" if scale == "elo" else "log-odds" if link.slope == 1 else "normal deviates"
-        ),
+        unit=units[scale],
         source=evidence.summary,
-        extras=_extras(fit, evidence, order_effect, parameter_cov, settings["ties"], n, k),
+        extras=extras,
     )
+
+
+def _usable_link(link: Link, cells: Cells, ties: str, notes: list[Note]) -> Link:
+    """The link, or the one without ties where there are none."""
+    if link.linear:
+        return link
+    if not np.isin(cells.y, (0.0, 0.5, 1.0)).all():
+        raise EvidenceError(
+            f"ties={ties!r} needs outcomes 0, 0.5 and 1; these have others. Use ties='half'."
+        )
+    if (cells.y == 0.5).any():
+        return link
+    notes.append(Note("no ties", "No ties were seen: the tie parameter was left out."))
+    return LINKS[link.tieless or "half"]
+
+
+def _prior_sd(prior: Any, cells: Cells, link: Link, notes: list[Note]) -> float | None:
+    """The prior's standard deviation in log-odds: as given, or weak where there is no maximum."""
+    if prior is not None and prior != "auto":
+        if not isinstance(prior, (int, float)) or not prior > 0:
+            raise EvidenceError(
+                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
+            )
+        return float(prior)
+    if is_strong(cells, link):
+        return None
+    if prior is None:
+        raise EvidenceError(
+            "no finite maximum: some policies never lost, never won, or never met the others. Keep"
+            " prior='auto', give prior=2.0, or leave these policies out."
+        )
+    text = (
+        f"The maximum of the likelihood is infinite, so a Gaussian prior with sd {WEAK_PRIOR:g}"
+        f" log-odds ({WEAK_PRIOR * ELO:.0f} Elo points) was put around the mean. It decides how far"
+        " one-sided policies stand apart."
+    )
+    notes.append(Note("prior", text, "warning"))
+    return WEAK_PRIOR
+
+
+@dataclass(frozen=True, eq=False)
+class _Errors:
+    """What is known of the errors of a fit, in log-odds."""
+
+    covariance: Float | None = None
+    draws: Float | None = None
+    df: float | None = None
+    of_coefficients: Float | None = None
+
+    def scaled(self, unit: float) -> tuple[Float | None, Float | None]:
+        """Covariance and draws on the board's scale."""
+        covariance = None if self.covariance is None else self.covariance * unit**2
+        return covariance, None if self.draws is None else self.draws * unit
+
+
+def _from_curvature(cells: Cells, link: Link, fit: Fit, interval: str, *, centred: bool) -> _Errors:
+    assert fit.inverse is not None
+    n, k = cells.size, cells.x.shape[1]
+    covariance, df = fit.inverse, None
+    if interval == "sandwich":
+        covariance, df = sandwich(cells, link, fit)
+    of_coefficients = np.sqrt(covariance.diagonal()[n : n + k])
+    ratings = covariance[:n, :n]
+    return _Errors(_centred(ratings) if centred else ratings, None, df, of_coefficients)
+
+
+def _centred(covariance: Float) -> Float:
+    """Of the ratings less their mean: C cov C with C = I - 1/n."""
+    n = len(covariance)
+    if n <= MANY:
+        centre = np.eye(n) - 1 / n
+        return centre @ covariance @ centre
+    mean = covariance.mean(axis=0)
+    centred = covariance - mean
+    centred -= mean[:, None]
+    centred += mean.mean()
+    return centred
+
+
+def _bootstrapped(
+    cells: Cells,
+    link: Link,
+    fit: Fit,
+    resamples: int,
+    seed: Seed,
+    notes: list[Note],
+    *,
+    centred: bool,
+) -> _Errors:
+    n, k = cells.size, cells.x.shape[1]
+    refits, weak = bootstrap_fits(
+        cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR
+    )
+    if weak:
+        text = f"{weak} of {resamples} resamples had no finite maximum and got the weak prior."
+        notes.append(Note("weak resamples", text, "warning"))
+    draws = refits[:, :n] - fit.theta
+    if centred:
+        draws = draws @ (np.eye(n) - 1 / n)
+    # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover too
+    # rarely.
+    of_coefficients = np.std(refits[:, n : n + k], axis=0, ddof=1)
+    covariance = np.asarray(np.cov(draws, rowvar=False), dtype=np.float64)
+    return _Errors(covariance, draws, None, of_coefficients)
+
+
+def _fit_notes(evidence: Comparisons, link: Link, fit: Fit) -> list[Note]:
+    """What the win matrix says of the fit: connection, thin pairs, cycles."""
+    wins = evidence.preferences()
+    won = LINKS["half" if link.slope == 1 else "probit"].terms
+    i, j = np.nonzero(wins + wins.T)
+    gap = fit.theta[i] - fit.theta[j]
+    expected = np.zeros_like(wins)
+    expected[i, j] = np.exp(won(gap, np.ones_like(gap), fit.phi).value)
+    return comparison_notes(evidence, wins, expected)
 
 
 def _extras(
-    fit: Fit, evidence: Comparisons, order_effect: bool, cov: Any, ties: str, n: int, k: int
+    fit: Fit, evidence: Comparisons, order_effect: bool, errors: Float | None, ties: str
 ) -> dict[str, Any]:
-    out: dict[str, Any] = {"loglik": fit.loglik, "iterations": fit.iterations}
+    """Log-likelihood, the tie parameter, and coefficients with their standard errors."""
+    extras: dict[str, Any] = {"loglik": fit.loglik, "iterations": fit.iterations}
     if fit.free[-1]:
         natural = {"davidson": np.exp(fit.phi) / 2, "rao-kupper": np.exp(fit.phi)}
-        out["tie_parameter"] = float(natural.get(ties, fit.phi))
-    names = (["listed first"] if order_effect else []) + list(evidence.covariate_names)
+        extras["tie_parameter"] = float(natural.get(ties, fit.phi))
+    names = list(evidence.covariate_names)
+    if order_effect:
+        names = ["listed first", *names]
     if names:
-        se = [None] * k if cov is None else np.sqrt(cov.diagonal()[n : n + k])
-        out["coefficients"] = [
-            {"name": name, "log_odds": float(b), "standard_error": None if s is None else float(s)}
-            for name, b, s in zip(names, fit.beta, se, strict=True)
+        errors = np.full(len(names), np.nan) if errors is None else errors
+        extras["coefficients"] = [
+            _coefficient(name, value, error)
+            for name, value, error in zip(names, fit.beta, errors, strict=True)
         ]
-    return out
+    return extras
 
 
-def scale_of(scale: str, link: Link | None = None) -> tuple[float, float]:
-    """Board units a unit of theta, and the centre of the board."""
-    if scale == "elo":
-        return ELO * (1.0 if link is None else link.slope), ELO_CENTRE
-    if scale == "natural":
-        return 1.0, 0.0
-    raise EvidenceError(f"scale={scale!r}: use 'elo' or 'natural'.")
-
-
-def need(evidence: Any, kinds: type | tuple[type, ...], method: str) -> None:
-    """Refuse another form of evidence than the method takes, and name the conversion."""
-    if isinstance(evidence, kinds):
-        return
-    wanted = [k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,))]
-    ways = [f".to_{w.lower()}()" for w in wanted if hasattr(evidence, f"to_{w.lower()}")]
-    remedy = (
-        f"Convert it with {' or '.join(ways)}."
-        if ways
-        else f"Read it with read_{wanted[0].lower()}()."
-    )
-    raise EvidenceError(
-        f"{method} takes {' or '.join(wanted)}, not {type(evidence).__name__}. {remedy}"
-    )
+def _coefficient(name: str, log_odds: float, error: float) -> dict[str, Any]:
+    known = None if np.isnan(error) else float(error)
+    return {"name": name, "log_odds": float(log_odds), "standard_error": known}

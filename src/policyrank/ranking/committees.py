@@ -13,7 +13,7 @@ from scipy import sparse
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
 from policyrank.evidence.base import positions
-from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.conventions import need
 from policyrank.solvers import mixed_integer
 
 Float = NDArray[np.float64]

@@ -12,7 +12,9 @@ from scipy.special import expit
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
-from policyrank.ranking.paired import LINKS, Cells, newton
+from policyrank.ranking.cells import Cells
+from policyrank.ranking.likelihood import newton
+from policyrank.ranking.links import LINKS
 from policyrank.ranking.rules import Preferences, rule_board
 
 Float = NDArray[np.float64]

@@ -18,7 +18,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
-from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.conventions import need
 from policyrank.ranking.rules import Preferences, rule_board
 
 Float = NDArray[np.float64]

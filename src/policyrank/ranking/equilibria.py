@@ -13,7 +13,7 @@ from policyrank.board.assembly import make_leaderboard
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings, Scores
-from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.conventions import need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.games import win_rates
 from policyrank.ranking.rules import Preferences, rule_board

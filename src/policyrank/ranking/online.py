@@ -15,7 +15,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
-from policyrank.ranking.bradley_terry_fit import ELO_CENTRE, need
+from policyrank.ranking.conventions import ELO_CENTRE, need
 from policyrank.ranking.diagnostics import comparison_notes, input_notes
 
 

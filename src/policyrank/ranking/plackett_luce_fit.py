@@ -12,7 +12,7 @@ from policyrank.board.assembly import make_leaderboard
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
-from policyrank.ranking.bradley_terry_fit import WEAK_PRIOR, need, scale_of
+from policyrank.ranking.conventions import WEAK_PRIOR, need, scale_of
 from policyrank.ranking.diagnostics import connectivity, input_notes
 
 Float = NDArray[np.float64]

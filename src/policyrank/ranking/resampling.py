@@ -10,7 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from policyrank.board.intervals import Seed, generator
-from policyrank.ranking.paired import Cells, Fit, Float, Link, is_strong, newton, single_threaded
+from policyrank.ranking.cells import Cells, is_strong
+from policyrank.ranking.likelihood import Fit, Float, newton, single_threaded
+from policyrank.ranking.links import Link
 
 
 def bootstrap_fits(

@@ -16,7 +16,7 @@ from policyrank.board.intervals import Seed, few_units, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.rankings import placed_above
-from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.conventions import need
 from policyrank.ranking.diagnostics import input_notes
 
 Float = NDArray[np.float64]

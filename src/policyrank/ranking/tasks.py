@@ -17,9 +17,9 @@ from policyrank.board.intervals import Seed, generator, quantile
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
-from policyrank.ranking.bradley_terry_fit import need, scale_of
+from policyrank.ranking.cells import Cells, assemble
+from policyrank.ranking.conventions import need, scale_of
 from policyrank.ranking.diagnostics import comparison_notes, input_notes
-from policyrank.ranking.paired import Cells, assemble
 
 Float = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.rankings import placed_above
-from policyrank.ranking.bradley_terry_fit import need
+from policyrank.ranking.conventions import need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.rules import resampled_weights, voters
 

@@ -1,0 +1,330 @@
+"""One Newton fit for all models of paired comparisons, on counts; and its covariance."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.sparse.linalg import LinearOperator, cg
+from threadpoolctl import ThreadpoolController
+
+from policyrank.board.intervals import MANY
+from policyrank.errors import EvidenceError
+from policyrank.ranking.cells import Cells, assemble, components
+from policyrank.ranking.links import LINKS, Link, Terms
+
+Float = NDArray[np.float64]
+Evaluation = tuple[float, Terms, Float]
+"""Log-likelihood, terms of the cells, gradient."""
+
+DENSE_LIMIT = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model.
+
+    Attributes
+    ----------
+    theta, beta, phi
+        ratings (n,), coefficients of covariates (k,), the tie parameter
+    loglik, iterations
+        the penalised log-likelihood, and the steps to it
+    inverse
+        (n + k + 1, n + k + 1), of the negative Hessian over (theta, beta, phi); None where there
+        are too many policies
+    free
+        bool (n + k + 1,): which parameters were fitted
+    precision
+        (n,), the prior's of each theta
+    """
+
+    theta: Float
+    beta: Float
+    phi: float
+    loglik: float
+    iterations: int
+    inverse: Float | None
+    free: NDArray[np.bool_]
+    precision: Float
+
+    @property
+    def parameters(self) -> Float:
+        """theta, beta and phi, one after the other."""
+        return np.concatenate([self.theta, self.beta, [self.phi]])
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def single_threaded(size: int) -> AbstractContextManager[Any]:
+    """One BLAS thread for small systems: threads cost them ten times what they save."""
+    return _blas().limit(limits=1, user_api="blas") if size <= MANY else nullcontext()
+
+
+def newton(cells: Cells, link: Link, **options: Any) -> Fit:
+    """Maximise the (penalised) likelihood by Newton's method with step halving.
+
+    Parameters
+    ----------
+    cells, link
+        the counts, and the model of a comparison
+    precision
+        (n,) Gaussian prior precision of each theta around 0; None: none
+    fixed
+        policies whose theta is given
+    start
+        parameters to start from
+    tolerance, most
+        the largest step at the end, and the number of steps
+
+    Raises
+    ------
+    EvidenceError
+        When it has not converged after ``most`` steps.
+    """
+    if link.tieless is not None and not (cells.y == 0.5).any():
+        link = LINKS[link.tieless]
+    with single_threaded(cells.size):
+        return _Problem.of(cells, link, **options).solved()
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """A likelihood to be maximised over p = (theta, beta, phi)."""
+
+    cells: Cells
+    link: Link
+    start: Float
+    free: NDArray[np.bool_]
+    prior: Float
+    penalty: Float
+    gauge: Float
+    tolerance: float
+    most: int
+
+    @classmethod
+    def of(
+        cls,
+        cells: Cells,
+        link: Link,
+        *,
+        precision: Float | None = None,
+        fixed: dict[int, float] | None = None,
+        start: Float | None = None,
+        tolerance: float = 1e-9,
+        most: int = 100,
+    ) -> _Problem:
+        n, k = cells.size, cells.x.shape[1]
+        prior = np.zeros(n) if precision is None else precision
+        p = np.zeros(n + k + 1) if start is None else start.copy()
+        free = np.ones(n + k + 1, dtype=bool)
+        free[-1] = link.start is not None
+        if link.start is not None and start is None:
+            p[-1] = link.start
+        for policy, value in (fixed or {}).items():
+            p[policy], free[policy] = value, False
+        slack = np.full(k, 1e-9 * max(cells.mass.sum(), 1))
+        penalty = np.r_[prior, slack, 0.0 if link.start is None else 1e-6]
+        gauge = np.zeros((n + k + 1, 0))
+        if precision is None:
+            gauge = _gauge(cells, set(fixed or {}))
+        return cls(cells, link, p, free, prior, penalty, gauge, tolerance, most)
+
+    def evaluate(self, p: Float) -> Evaluation:
+        """The penalised log-likelihood, the terms of its cells, and its gradient."""
+        cells, n, k = self.cells, self.cells.size, self.cells.x.shape[1]
+        d = p[cells.i] - p[cells.j]
+        if k:
+            d = d + cells.x @ p[n : n + k]
+        terms = self.link.terms(d, cells.y, float(p[-1]))
+        w = cells.mass
+        g = w * terms.d
+        flow = np.bincount(cells.i, g, n) - np.bincount(cells.j, g, n)
+        gradient = np.r_[flow, cells.x.T @ g, (w * terms.phi).sum()]
+        value = float(w @ terms.value - 0.5 * self.penalty @ p**2)
+        return value, terms, gradient - self.penalty * p
+
+    def pinned_information(self, terms: Terms) -> Float:
+        """The negative Hessian over the free parameters, every level pinned."""
+        w = self.cells.mass
+        information = assemble(self.cells, w * terms.dd, w * terms.dphi, w * terms.phiphi)
+        information[np.diag_indices_from(information)] += self.penalty
+        if self.gauge.shape[1]:
+            level = np.trace(information) / max(self.cells.size, 1) ** 2
+            information += (self.gauge * level) @ self.gauge.T
+        if self.free.all():
+            return information
+        return information[np.ix_(self.free, self.free)]
+
+    def step(self, terms: Terms, gradient: Float) -> Float:
+        """Newton's step."""
+        n, free = self.cells.size, self.free
+        plain = not self.cells.x.shape[1] and not free[-1]
+        if n > DENSE_LIMIT and not plain:
+            raise EvidenceError(
+                f"covariates and tie parameters are fitted for up to {DENSE_LIMIT} policies. Use"
+                " ties='half', or fewer policies."
+            )
+        if n > min(MANY, DENSE_LIMIT) and plain:
+            h = self.cells.mass * terms.dd
+            return _sparse_step(self.cells, h, self.penalty, gradient, free)
+        step = np.zeros_like(gradient)
+        active = self.pinned_information(terms)
+        ridge = 1e-13 * max(np.trace(active), 1e-300)
+        factor = cho_factor(active + np.eye(len(active)) * ridge)
+        step[free] = cho_solve(factor, gradient[free])
+        return step
+
+    def halved(
+        self, p: Float, step: Float, value: float, decrement: float
+    ) -> tuple[Float, Evaluation | None]:
+        """The longest of step, step / 2, ... that raises the likelihood enough, and what is there.
+
+        None: no such step was found.
+        """
+        length = 1.0
+        while length >= 1e-10:
+            taken = length * step
+            if not self.link.positive or p[-1] + taken[-1] > 0:
+                found = self.evaluate(p + taken)
+                if found[0] >= value + 1e-4 * length * decrement - 1e-12 * abs(value):
+                    return taken, found
+            length /= 2
+        return np.zeros_like(step), None
+
+    def solved(self) -> Fit:
+        """Newton's method from the start to the maximum."""
+        p = self.start
+        value, terms, gradient = self.evaluate(p)
+        enough = self.tolerance * 1e-6 * max(self.cells.mass.sum(), 1.0) ** 0.5
+        for iteration in range(1, self.most + 1):
+            step = self.step(terms, gradient)
+            decrement = float(gradient[self.free] @ step[self.free])
+            taken, found = self.halved(p, step, value, decrement)
+            if found is not None:
+                p = p + taken
+                value, terms, gradient = found
+            if decrement <= enough or np.abs(taken).max() < self.tolerance:
+                return self.fit(p, value, terms, iteration)
+        raise EvidenceError(
+            f"the fit has not converged after {self.most} steps. Give a prior (prior=2.0), or look"
+            " for degenerate counts."
+        )
+
+    def fit(self, p: Float, value: float, terms: Terms, iterations: int) -> Fit:
+        """The fit at the maximum, with the inverse of its information where that is dense."""
+        n, k = self.cells.size, self.cells.x.shape[1]
+        inverse = None
+        if n <= DENSE_LIMIT:
+            inverse = np.zeros((n + k + 1, n + k + 1))
+            inverse[np.ix_(self.free, self.free)] = _inverse(self.pinned_information(terms))
+        theta, beta, phi = p[:n], p[n : n + k], float(p[-1])
+        return Fit(theta, beta, phi, value, iterations, inverse, self.free, self.prior)
+
+
+def _gauge(cells: Cells, fixed: set[int]) -> Float:
+    """Directions in which nothing pins a connected component's level: (parameters, components).
+
+    A rank-one term pins them; it never moves the fitted differences.
+    """
+    part = components(cells)
+    pinned = {int(part[policy]) for policy in fixed}
+    loose = [c for c in range(int(part.max()) + 1) if c not in pinned]
+    gauge = np.zeros((cells.size + cells.x.shape[1] + 1, len(loose)))
+    gauge[: cells.size] = part[:, None] == loose
+    return gauge
+
+
+def _inverse(positive: Float) -> Float:
+    """Of a positive definite matrix; for thousands of rows in place."""
+    if len(positive) <= MANY:
+        return np.asarray(np.linalg.inv(positive), dtype=np.float64)
+    factor, failed = dpotrf(positive.T, lower=0, overwrite_a=1)
+    if failed:
+        raise EvidenceError("the fit has no curvature in some direction. Give a prior (prior=2.0).")
+    inverse, _ = dpotri(factor, lower=0, overwrite_c=1)
+    for j in range(len(inverse)):
+        inverse[j + 1 :, j] = inverse[j, j + 1 :]
+    return inverse
+
+
+def _sparse_step(
+    cells: Cells, h: Float, lam: Float, gradient: Float, free: NDArray[np.bool_]
+) -> Float:
+    """The Newton step by conjugate gradients, for very many policies (theta only)."""
+    n, i, j = cells.size, cells.i, cells.j
+    diagonal = np.bincount(i, h, n) + np.bincount(j, h, n) + lam[:n]
+    # Conjugate gradients break down on the null space that is left without a prior.
+    lam = lam + 1e-9 * diagonal.mean()
+    diagonal = np.where(diagonal > 0, diagonal, 1.0)
+    mask = free[:n]
+
+    def product(v: Float) -> Float:
+        v = np.where(mask, v, 0.0)
+        flow = h * (v[i] - v[j])
+        return np.where(mask, np.bincount(i, flow, n) - np.bincount(j, flow, n) + lam[:n] * v, v)
+
+    operator = LinearOperator((n, n), matvec=product, dtype=float)
+    jacobi = LinearOperator((n, n), matvec=lambda v: v / diagonal, dtype=float)
+    solved, _ = cg(operator, np.where(mask, gradient[:n], 0.0), rtol=1e-10, maxiter=2000, M=jacobi)
+    return np.r_[np.where(mask, solved, 0.0), np.zeros(len(gradient) - n)]
+
+
+def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
+    """Covariance of the parameters that does not trust the model, and its degrees of freedom.
+
+    Residuals are inflated by their leverage (HC3; MacKinnon and White 1985). With clusters the
+    scores of a cluster are summed first (CR1), and the degrees of freedom are the number of
+    clusters minus one.
+    """
+    assert fit.inverse is not None
+    d = fit.theta[cells.i] - fit.theta[cells.j] + cells.x @ fit.beta
+    terms = link.terms(d, cells.y, fit.phi)
+    if cells.cluster is None:
+        meat = _meat(cells, terms, fit)
+        return fit.inverse @ meat @ fit.inverse, None
+    scores = _cluster_scores(cells, cells.cluster, terms)
+    clusters = scores.shape[0]
+    if clusters < 2:
+        raise EvidenceError(
+            "there is only one cluster: give evidence from several, or drop cluster=..."
+        )
+    meat = (scores.T @ scores).toarray() * clusters / (clusters - 1)
+    return fit.inverse @ meat @ fit.inverse, float(clusters - 1)
+
+
+def _meat(cells: Cells, terms: Terms, fit: Fit) -> Any:
+    """The covariance of the scores, residuals inflated by leverage; sparse for thousands."""
+    assert fit.inverse is not None
+    i, j, v = cells.i, cells.j, fit.inverse
+    spread = v[i, i] + v[j, j] - 2 * v[i, j]
+    leverage = np.clip(cells.weight * terms.dd * spread, 0, 0.9)
+    scale = cells.count * (cells.weight / (1 - leverage)) ** 2
+    if cells.size <= MANY or cells.x.shape[1] or fit.free[-1]:
+        return assemble(
+            cells, scale * terms.d**2, scale * terms.d * terms.phi, scale * terms.phi**2
+        )
+    size, w = len(v), scale * terms.d**2
+    rows, columns = np.r_[i, j, i, j], np.r_[i, j, j, i]
+    return sparse.csr_matrix((np.r_[w, w, -w, -w], (rows, columns)), shape=(size, size))
+
+
+def _cluster_scores(cells: Cells, cluster: NDArray[np.int64], terms: Terms) -> sparse.csr_matrix:
+    """The gradient of each cluster's likelihood: (clusters, parameters)."""
+    n, k, i, j = cells.size, cells.x.shape[1], cells.i, cells.j
+    names, group = np.unique(cluster, return_inverse=True)
+    g, g_phi = cells.mass * terms.d, cells.mass * terms.phi
+    rows = np.r_[group, group, np.repeat(group, k), group]
+    columns = np.r_[i, j, np.tile(np.arange(n, n + k), len(i)), np.full(len(i), n + k)]
+    values = np.r_[g, -g, (cells.x * g[:, None]).ravel(), g_phi]
+    return sparse.csr_matrix((values, (rows, columns)), shape=(len(names), n + k + 1))
