@@ -89,7 +89,7 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     expected
         (n, n) expected win rate of row over column
     """
-    i, j = np.nonzero(np.triu(wins + wins.T, 1))
+    i, j = _pairs_met(wins)
     total = wins[i, j] + wins[j, i]
     rate, fit = wins[i, j] / total, np.clip(expected[i, j], 1e-9, 1 - 1e-9)
     left, noise = total * (rate - fit) ** 2, fit * (1 - fit)
@@ -104,10 +104,20 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     return Cyclicity(share, p_value, cycles / triples if triples else 0.0)
 
 
+def _pairs_met(wins: Float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The pairs i < j that were compared, by rows."""
+    i, j = np.nonzero(wins + wins.T)
+    return i[i < j], j[i < j]
+
+
 def _closed_walks(edge: NDArray[np.bool_]) -> float:
     """The number of closed walks of three steps, trace(edge^3); exact up to 2^24 policies."""
-    steps = edge.astype(np.float32)
-    return float(np.einsum("ij,ji->", steps @ steps, steps, dtype=np.float64))
+    n, edges = len(edge), int(edge.sum())
+    if edges**2 / max(n, 1) < n**3 / 20:
+        steps = sparse.csr_matrix(edge, dtype=np.float32)
+        return float((steps @ steps).multiply(steps.T).sum(dtype=np.float64))
+    dense = edge.astype(np.float32)
+    return float(np.einsum("ij,ji->", dense @ dense, dense, dtype=np.float64))
 
 
 def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None) -> list[Note]:
@@ -155,13 +165,15 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
             )
         )
     seen = evidence.seen()
-    met = (wins + wins.T)[np.triu_indices(len(wins), 1)]
-    if len(wins) > 2 and found.connected and (met > 0).mean() < 0.5:
+    i, j = _pairs_met(wins)
+    met = wins[i, j] + wins[j, i]
+    missing = 1 - len(met) / max(len(wins) * (len(wins) - 1) / 2, 1)
+    if len(wins) > 2 and found.connected and missing > 0.5:
         notes.append(
             Note(
                 "thin pairs",
-                f"{(met == 0).mean():.0%} of the pairs never met; those that did have a median of"
-                f" {np.median(met[met > 0]):g} comparisons. Their order rests on the model.",
+                f"{missing:.0%} of the pairs never met; those that did have a median of"
+                f" {np.median(met):g} comparisons. Their order rests on the model.",
             )
         )
     thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]

@@ -249,10 +249,12 @@ def _inverse(positive: Float) -> Float:
     """Of a positive definite matrix; for thousands of rows in place."""
     if len(positive) <= MANY:
         return np.asarray(np.linalg.inv(positive), dtype=np.float64)
-    factor, failed = dpotrf(positive.T, lower=0, overwrite_a=1)
+    # Threads of LAPACK wait for each other for half a minute where the machine is busy.
+    with _blas().limit(limits=1, user_api="blas"):
+        factor, failed = dpotrf(positive.T, lower=0, overwrite_a=1)
+        inverse, _ = dpotri(factor, lower=0, overwrite_c=1)
     if failed:
         raise EvidenceError("the fit has no curvature in some direction. Give a prior (prior=2.0).")
-    inverse, _ = dpotri(factor, lower=0, overwrite_c=1)
     for j in range(len(inverse)):
         inverse[j + 1 :, j] = inverse[j, j + 1 :]
     return inverse
@@ -292,6 +294,9 @@ def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
     terms = link.terms(d, cells.y, fit.phi)
     if cells.cluster is None:
         meat = _meat(cells, terms, fit)
+        if sparse.issparse(meat):
+            single = fit.inverse.astype(np.float32)
+            return (single @ (meat.astype(np.float32) @ single)).astype(np.float64), None
         return fit.inverse @ meat @ fit.inverse, None
     scores = _cluster_scores(cells, cells.cluster, terms)
     clusters = scores.shape[0]
