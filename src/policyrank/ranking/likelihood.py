@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.sparse.linalg import LinearOperator, cg
 from threadpoolctl import ThreadpoolController
 
 from policyrank.board.intervals import MANY
@@ -264,6 +263,8 @@ def _sparse_step(
     cells: Cells, h: Float, lam: Float, gradient: Float, free: NDArray[np.bool_]
 ) -> Float:
     """The Newton step by conjugate gradients, for very many policies (theta only)."""
+    from scipy.sparse.linalg import LinearOperator, cg  # slow to import, and rarely needed
+
     n, i, j = cells.size, cells.i, cells.j
     diagonal = np.bincount(i, h, n) + np.bincount(j, h, n) + lam[:n]
     # Conjugate gradients break down on the null space that is left without a prior.
