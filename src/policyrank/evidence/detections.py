@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,14 +97,17 @@ class Detections:
 
     def take(self, which: NDArray[Any]) -> Detections:
         """Some of them, in the order given."""
-        places = np.flatnonzero(which) if which.dtype == bool else which
+        places = np.arange(len(self))[which]
+        masks = self.masks
+        if masks:
+            masks = tuple(masks[k] for k in places)
         return replace(
             self,
             image=self.image[places],
             category=self.category[places],
             score=self.score[places],
             box=self.box[places],
-            masks=tuple(self.masks[k] for k in places) if self.masks else (),
+            masks=masks,
         )
 
 
@@ -132,92 +134,115 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
         lacks something.
     """
     place, data = _json(source)
-    if not isinstance(data, Mapping) or not all(
-        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
-    ):
+    parts = ("images", "annotations", "categories")
+    has_parts = isinstance(data, Mapping) and all(isinstance(data.get(p), list) for p in parts)
+    if not has_parts:
         raise EvidenceError(
             f"{place}: no COCO or LVIS ground truth: it has lists of images, annotations and"
             " categories."
         )
-    images, categories = (
-        sorted(data[k], key=lambda row: row["id"]) for k in ("images", "categories")
+    rows = data["annotations"]
+    for what, found in zip(("image", "annotation", "category"), parts, strict=True):
+        _refuse_twins(place, what, data[found])
+    images = sorted(data["images"], key=_id)
+    categories = sorted(data["categories"], key=_id)
+    at = {row["id"]: k for k, row in enumerate(images)}
+    kind = {row["id"]: k for k, row in enumerate(categories)}
+    boxes, places = _objects(place, rows, at, kind)
+    crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool)
+    ignored = np.array([bool(row.get("ignore", 0)) for row in rows], dtype=bool)
+    sizes = [[row.get("height", 0), row.get("width", 0)] for row in images]
+    negative = unchecked = None
+    if any("neg_category_ids" in row for row in images):
+        negative = _named_categories(place, images, kind, "neg_category_ids")
+        unchecked = _named_categories(place, images, kind, "not_exhaustive_category_ids")
+    return GroundTruth(
+        images=np.array([row["id"] for row in images], dtype=np.int64),
+        categories=np.array([row["id"] for row in categories], dtype=np.int64),
+        names=tuple(str(row.get("name", row["id"])) for row in categories),
+        frequency=tuple(str(row.get("frequency", "")) for row in categories),
+        image=places[:, 0],
+        category=places[:, 1],
+        box=boxes,
+        area=_areas(rows, boxes),
+        crowd=crowd,
+        ignored=crowd | ignored,
+        masks=tuple(row.get("segmentation") for row in rows),
+        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        negative=negative,
+        unchecked=unchecked,
     )
-    for what, rows in (
-        ("image", images),
-        ("category", categories),
-        ("annotation", data["annotations"]),
-    ):
-        if twice := [i for i, n in Counter(r.get("id") for r in rows).items() if n > 1]:
-            raise EvidenceError(f"{place}: two {what}s have the id {twice[0]}.")
-    at, kind = ({row["id"]: k for k, row in enumerate(rows)} for rows in (images, categories))
-    box, image, category = [], [], []
-    for row in data["annotations"]:
+
+
+def _id(row: Mapping[str, Any]) -> Any:
+    return row["id"]
+
+
+def _refuse_twins(place: str, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    seen = set()
+    for row in rows:
+        if row.get("id") in seen:
+            raise EvidenceError(f"{place}: two {what}s have the id {row.get('id')}.")
+        seen.add(row.get("id"))
+
+
+def _objects(
+    place: str, rows: Sequence[Mapping[str, Any]], at: Mapping[Any, int], kind: Mapping[Any, int]
+) -> tuple[Float, Int]:
+    """Boxes (objects, 4), and places of image and category (objects, 2)."""
+    boxes, places = [], []
+    for row in rows:
         name = f"{place}, annotation {row.get('id')}"
         if row.get("image_id") not in at or row.get("category_id") not in kind:
             raise EvidenceError(
                 f"{name}: image {row.get('image_id')} or category {row.get('category_id')} is not"
                 " in the file."
             )
-        own = row.get("bbox")
-        if (
-            not isinstance(own, list)
-            or len(own) != 4
-            or not np.isfinite(own).all()
-            or min(own[2:]) < 0
-        ):
+        box = row.get("bbox")
+        if not isinstance(box, list) or not _is_box(box):
             raise EvidenceError(
-                f"{name}: bbox {own} is not x, y, width, height, the last two at least 0."
+                f"{name}: bbox {box} is not x, y, width, height, the last two at least 0."
             )
-        box.append(own)
-        image.append(at[row["image_id"]])
-        category.append(kind[row["category_id"]])
-    rows = data["annotations"]
-    area = [
-        float(r["area"]) if r.get("area") is not None else float(r["bbox"][2] * r["bbox"][3])
-        for r in rows
-    ]
-    crowd = np.array([bool(r.get("iscrowd", 0)) for r in rows], dtype=bool)
-    negative = unchecked = None
-    if any("neg_category_ids" in r for r in images):
-        negative, unchecked = (
-            np.zeros((len(images), len(categories)), dtype=bool) for _ in range(2)
-        )
-        for k, r in enumerate(images):
-            for table, key in (
-                (negative, "neg_category_ids"),
-                (unchecked, "not_exhaustive_category_ids"),
-            ):
-                if unknown := [c for c in r.get(key, ()) if c not in kind]:
-                    raise EvidenceError(
-                        f"{place}, image {r['id']}: {key} names the category {unknown[0]}, which is"
-                        " not in the file."
-                    )
-                table[k, [kind[c] for c in r.get(key, ())]] = True
-    return GroundTruth(
-        np.array([r["id"] for r in images], dtype=np.int64),
-        np.array([r["id"] for r in categories], dtype=np.int64),
-        tuple(str(r.get("name", r["id"])) for r in categories),
-        tuple(str(r.get("frequency", "")) for r in categories),
-        np.array(image, dtype=np.int64),
-        np.array(category, dtype=np.int64),
-        np.array(box, dtype=float).reshape(-1, 4),
-        np.array(area),
-        crowd,
-        crowd | np.array([bool(r.get("ignore", 0)) for r in rows], dtype=bool),
-        tuple(r.get("segmentation") for r in rows),
-        np.array([[r.get("height", 0), r.get("width", 0)] for r in images], dtype=np.int64).reshape(
-            -1, 2
-        ),
-        negative,
-        unchecked,
+        boxes.append(box)
+        places.append((at[row["image_id"]], kind[row["category_id"]]))
+    return (
+        np.array(boxes, dtype=float).reshape(-1, 4),
+        np.array(places, dtype=np.int64).reshape(-1, 2),
     )
+
+
+def _is_box(box: Sequence[float]) -> bool:
+    return len(box) == 4 and bool(np.isfinite(box).all()) and min(box[2:]) >= 0
+
+
+def _areas(rows: Sequence[Mapping[str, Any]], boxes: Float) -> Float:
+    """The area that an annotation tells, else that of its box."""
+    told = np.array([row.get("area") for row in rows], dtype=float)
+    return np.where(np.isnan(told), boxes[:, 2] * boxes[:, 3], told)
+
+
+def _named_categories(
+    place: str, images: Sequence[Mapping[str, Any]], kind: Mapping[Any, int], key: str
+) -> NDArray[np.bool_]:
+    """(images, categories): which categories each image names under ``key``."""
+    named = np.zeros((len(images), len(kind)), dtype=bool)
+    for k, row in enumerate(images):
+        for category in row.get(key, ()):
+            if category not in kind:
+                raise EvidenceError(
+                    f"{place}, image {row['id']}: {key} names the category {category}, which is not"
+                    " in the file."
+                )
+            named[k, kind[category]] = True
+    return named
 
 
 def read_detections(
     source: str | Path | Sequence[Mapping[str, Any]], truth: GroundTruth, name: str | None = None
 ) -> Detections:
-    """Detections in COCO's results format: rows of image_id, category_id, score, and bbox or
-    segmentation.
+    """Detections in COCO's results format.
+
+    Rows of image_id, category_id, score, and bbox or segmentation.
 
     Raises
     ------
@@ -226,63 +251,74 @@ def read_detections(
         is no box.
     """
     place, rows = _json(source)
-    if not isinstance(rows, Sequence) or any(not isinstance(r, Mapping) for r in rows[:1]):
+    if not isinstance(rows, Sequence) or (rows and not isinstance(rows[0], Mapping)):
         raise EvidenceError(
             f"{place}: detections are a list of image_id, category_id, score, and bbox or"
             " segmentation."
         )
-    label = name or (Path(source).stem if isinstance(source, (str, Path)) else "detector")
-    if (fast := _plain_boxes(rows, truth)) is not None:
-        return Detections(*fast, (), label)
-    at, kind = ({int(v): k for k, v in enumerate(ids)} for ids in (truth.images, truth.categories))
-    box, image, category, score = [], [], [], []
+    if name is None:
+        name = Path(source).stem if isinstance(source, (str, Path)) else "detector"
+    fast = _plain_boxes(rows, truth)
+    if fast is not None:
+        return Detections(*fast, (), name)
+    at = {int(known): k for k, known in enumerate(truth.images)}
+    kind = {int(known): k for k, known in enumerate(truth.categories)}
+    boxes, image, category, score = [], [], [], []
     for number, row in enumerate(rows, 1):
-        if row.get("image_id") not in at or row.get("category_id") not in kind:
-            raise EvidenceError(
-                f"{place}, row {number}: image {row.get('image_id')} or category"
-                f" {row.get('category_id')} is not in the ground truth."
-            )
-        value, own = row.get("score"), row.get("bbox")
-        if not isinstance(value, (int, float)) or not np.isfinite(value):
-            raise EvidenceError(f"{place}, row {number}: the score is {value}.")
-        if own is None and row.get("segmentation") is None:
-            raise EvidenceError(f"{place}, row {number}: neither bbox nor segmentation.")
-        if own is not None and (len(own) != 4 or not np.isfinite(own).all() or min(own[2:]) < 0):
-            raise EvidenceError(
-                f"{place}, row {number}: bbox {own} is not x, y, width, height, the last two at"
-                " least 0."
-            )
-        box.append([np.nan] * 4 if own is None else own)
+        _check_detection(f"{place}, row {number}", row, at, kind)
+        box = row.get("bbox")
+        boxes.append([np.nan] * 4 if box is None else box)
         image.append(at[row["image_id"]])
         category.append(kind[row["category_id"]])
-        score.append(value)
-    masks = tuple(r.get("segmentation") for r in rows)
+        score.append(row["score"])
+    masks = tuple(row.get("segmentation") for row in rows)
+    if all(mask is None for mask in masks):
+        masks = ()
     return Detections(
-        np.array(image, dtype=np.int64),
-        np.array(category, dtype=np.int64),
-        np.array(score, dtype=float),
-        np.array(box, dtype=float).reshape(-1, 4),
-        masks if any(m is not None for m in masks) else (),
-        label,
+        image=np.array(image, dtype=np.int64),
+        category=np.array(category, dtype=np.int64),
+        score=np.array(score, dtype=float),
+        box=np.array(boxes, dtype=float).reshape(-1, 4),
+        masks=masks,
+        name=name,
     )
+
+
+def _check_detection(
+    name: str, row: Mapping[str, Any], at: Mapping[int, int], kind: Mapping[int, int]
+) -> None:
+    if row.get("image_id") not in at or row.get("category_id") not in kind:
+        raise EvidenceError(
+            f"{name}: image {row.get('image_id')} or category {row.get('category_id')} is not in"
+            " the ground truth."
+        )
+    score, box = row.get("score"), row.get("bbox")
+    if not isinstance(score, (int, float)) or not np.isfinite(score):
+        raise EvidenceError(f"{name}: the score is {score}.")
+    if box is None and row.get("segmentation") is None:
+        raise EvidenceError(f"{name}: neither bbox nor segmentation.")
+    if box is not None and not _is_box(box):
+        raise EvidenceError(
+            f"{name}: bbox {box} is not x, y, width, height, the last two at least 0."
+        )
 
 
 def _plain_boxes(
     rows: Sequence[Mapping[str, Any]], truth: GroundTruth
 ) -> tuple[Int, Int, Float, Float] | None:
-    """Columns of rows that have boxes alone and nothing wrong; None: read them one by one, and say
-    what is.
+    """Columns of rows that have boxes alone and nothing wrong.
+
+    None: read them one by one, and say what is wrong.
     """
+    size = len(rows)
     try:
-        image, category = (
-            np.fromiter((r[k] for r in rows), dtype=np.int64, count=len(rows))
-            for k in ("image_id", "category_id")
-        )
-        score = np.fromiter((r["score"] for r in rows), dtype=float, count=len(rows))
-        box = np.array([r["bbox"] for r in rows], dtype=float)
+        image = np.fromiter((row["image_id"] for row in rows), dtype=np.int64, count=size)
+        category = np.fromiter((row["category_id"] for row in rows), dtype=np.int64, count=size)
+        score = np.fromiter((row["score"] for row in rows), dtype=float, count=size)
+        box = np.array([row["bbox"] for row in rows], dtype=float)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if box.shape != (len(rows), 4) or any("segmentation" in r for r in rows):
+    if box.shape != (size, 4) or any("segmentation" in row for row in rows):
         return None
     places = []
     for ids, known in ((image, truth.images), (category, truth.categories)):
