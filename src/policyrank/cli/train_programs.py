@@ -36,7 +36,7 @@ class LongerTuning(Tuning):
     epochs: Epochs = 3.0
 
 
-def train_programs(
+def train_program_reranker(
     problems: Path,
     /,
     *,

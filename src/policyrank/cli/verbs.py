@@ -92,7 +92,8 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "train_rounds:train_reinforce", "Train a language model on its own scored answers."
             ),
             "programs": Verb(
-                "train_programs:train_programs", "Train a reranker of programs in a sandbox."
+                "train_programs:train_program_reranker",
+                "Train a reranker of programs in a sandbox.",
             ),
             "controller": Verb(
                 "train_control:train_controller", "Train an inventory controller, and rank it."
