@@ -44,7 +44,7 @@ class Config(NamedTuple):
         return [name for name in SETS if name in self.data]
 
 
-def train_ranker(
+def train_on_lists(
     config: Path,
     /,
     *,

@@ -80,7 +80,9 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
         TRAIN,
         "Train policies.",
         {
-            "ranker": Verb("train_ranker:train_ranker", "Train a ranker of features or of texts."),
+            "ranker": Verb(
+                "train_ranker:train_on_lists", "Train a ranker of features or of texts."
+            ),
             "preference": Verb(
                 "train_answers:train_preference", "Train a language model on ranked answers."
             ),
