@@ -1,6 +1,4 @@
-"""Ranked answers: prompts with several completions and what they are worth. What policies are
-trained on and reward models are judged by.
-"""
+"""Ranked answers: prompts with several completions and what they are worth."""
 
 from __future__ import annotations
 
@@ -71,8 +69,9 @@ class AnswerSets(Sequence[RankedAnswers]):
 def read_rows(
     source: str | Path | Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows of a JSONL (gzipped or not), parquet or CSV file, or of an iterable such as a
-    ``datasets.Dataset``, each with the name of its place.
+    """Rows of a file or of an iterable, each with the name of its place.
+
+    JSONL (gzipped or not), parquet or CSV; or rows such as those of a ``datasets.Dataset``.
 
     Raises
     ------
@@ -86,37 +85,38 @@ def read_rows(
     path = Path(source)
     if not path.is_file():
         raise EvidenceError(f"{path}: no such file.")
-    if path.suffix in (".parquet", ".csv"):
-        table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    tables: dict[str, Any] = {".parquet": pl.read_parquet, ".csv": pl.read_csv}
+    if path.suffix in tables:
+        table = tables[path.suffix](path)
         for number, row in enumerate(table.iter_rows(named=True), 1):
             yield f"{path}, row {number}", row
         return
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8")
-    ) as file:
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise EvidenceError(f"{path}, line {number}: not JSON ({error.msg}).") from None
-                if not isinstance(row, dict):
-                    raise EvidenceError(
-                        f"{path}, line {number}: not an object with prompt and completions."
-                    )
-                yield f"{path}, line {number}", row
+                yield f"{path}, line {number}", _row_of(line, f"{path}, line {number}")
+
+
+def _row_of(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise EvidenceError(f"{place}: not JSON ({error.msg}).") from None
+    if not isinstance(row, dict):
+        raise EvidenceError(f"{place}: not an object with prompt and completions.")
+    return row
 
 
 def text_of(value: Any) -> str:
     """A text, or the contents of chat messages."""
-    return value if isinstance(value, str) else "\n\n".join(str(m["content"]) for m in value)
+    if isinstance(value, str):
+        return value
+    return "\n\n".join(str(message["content"]) for message in value)
 
 
 def read_answers(source: str | Path | Iterable[Mapping[str, Any] | RankedAnswers]) -> AnswerSets:
-    """Ranked answers from JSONL (gzipped or not), parquet or CSV, or rows such as those of a
-    ``datasets.Dataset``.
+    """Ranked answers from JSONL (gzipped or not), parquet, CSV, or rows as of a dataset.
 
     A row is one of
 
@@ -137,77 +137,58 @@ def read_answers(source: str | Path | Iterable[Mapping[str, Any] | RankedAnswers
         not finite; and when nothing is left.
     """
     lists: list[RankedAnswers] = []
-    out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     total = 0
     for place, row in read_rows(source):  # type: ignore[arg-type]
         total += 1
         found = row if isinstance(row, RankedAnswers) else _parse(place, row)
-        kept: dict[str, int] = {}
-        for k, text in enumerate(found.completions):
-            if text not in kept or found.labels[k] > found.labels[kept[text]]:
-                kept[text] = k
-        out["copies of a completion within its list"] += len(found.completions) - len(kept)
-        used = sorted(kept.values())
+        used = _best_copies(found)
+        left_out["copies of a completion within its list"] += len(found.completions) - len(used)
         if len(used) < 2:
-            out["lists of a single completion"] += 1
+            left_out["lists of a single completion"] += 1
         elif len({found.labels[k] for k in used}) < 2:
-            out["lists whose completions are all equally good"] += 1
+            left_out["lists whose completions are all equally good"] += 1
         else:
-            steps = None if found.steps is None else tuple(found.steps[k] for k in used)
-            completions, labels = (
-                tuple(x[k] for k in used) for x in (found.completions, found.labels)
-            )
-            lists.append(RankedAnswers(found.prompt, completions, labels, steps))  # type: ignore[arg-type]
-    notes = tuple(f"left out: {count:,} {what}" for what, count in out.items() if count)
+            lists.append(_at(found, used))
+    notes = tuple(f"left out: {count:,} {what}" for what, count in left_out.items() if count)
     if not lists:
-        raise EvidenceError(
-            f"no list to learn from in {total} rows{': ' if notes else ''}{'; '.join(notes)}."
-        )
+        why = ": " + "; ".join(notes) if notes else ""
+        raise EvidenceError(f"no list to learn from in {total} rows{why}.")
     return AnswerSets(tuple(lists), notes)
 
 
+def _best_copies(found: RankedAnswers) -> list[int]:
+    """Places of the completions, each text once, with its best label."""
+    kept: dict[str, int] = {}
+    for k, text in enumerate(found.completions):
+        if text not in kept or found.labels[k] > found.labels[kept[text]]:
+            kept[text] = k
+    return sorted(kept.values())
+
+
+def _at(found: RankedAnswers, places: Sequence[int]) -> RankedAnswers:
+    """The list cut down to some of its completions."""
+    completions = tuple(found.completions[k] for k in places)
+    labels = tuple(found.labels[k] for k in places)
+    steps = None
+    if found.steps is not None:
+        steps = tuple(found.steps[k] for k in places)
+    return RankedAnswers(found.prompt, completions, labels, steps)
+
+
 def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
-    prompt = row.get("prompt")
-    if row.get("tree") is not None:
-        paths = list(_leaves(place, row["tree"], ()))
-        completions: list[Any] = [steps for steps, _ in paths]
-        labels: Any = [score for _, score in paths]
-    elif row.get("completions") is not None:
-        completions = list(row["completions"])
-        if row.get("scores") is not None:
-            labels = row["scores"]
-        elif row.get("ranks") is not None:
-            labels = [None if r is None else -float(r) for r in row["ranks"]]
-        else:
-            raise EvidenceError(
-                f"{place}: completions have neither scores (higher is better) nor ranks (1 is"
-                " best)."
-            )
-    elif row.get("chosen") is not None and row.get("rejected") is not None:
-        chosen, rejected = row["chosen"], row["rejected"]
-        if prompt is None and not isinstance(chosen, str):
-            shared = next(
-                (k for k, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b),
-                min(len(chosen), len(rejected)) - 1,
-            )
-            prompt, chosen, rejected = list(chosen[:shared]), chosen[shared:], rejected[shared:]
-        completions, labels = [chosen, rejected], [1.0, 0.0]
-    else:
-        raise EvidenceError(
-            f"{place}: no completions. A row has prompt and completions with scores or ranks, or"
-            " chosen and rejected, or a tree."
-        )
+    prompt, completions, labels = _columns(place, row)
     if prompt is None or not len(prompt):
         raise EvidenceError(f"{place}: no prompt.")
     if len(labels) != len(completions):
         raise EvidenceError(
             f"{place}: {len(completions)} completions, but {len(labels)} scores or ranks."
         )
-    cut = all(
-        isinstance(x, (list, tuple)) and x and all(isinstance(s, str) for s in x)
-        for x in completions
-    )
-    texts = tuple("".join(x) if cut else text_of(x) for x in completions)
+    if all(map(_is_steps, completions)):
+        steps = tuple(tuple(own) for own in completions)
+        texts = tuple("".join(own) for own in completions)
+    else:
+        steps, texts = None, tuple(map(text_of, completions))
     for k, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
         if not text.strip():
             raise EvidenceError(
@@ -218,9 +199,52 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
                 f"{place}: completion {k} has the score {label}. Give a finite number, or leave the"
                 " completion out."
             )
-    return RankedAnswers(
-        prompt, texts, tuple(map(float, labels)), tuple(map(tuple, completions)) if cut else None
-    )
+    return RankedAnswers(prompt, texts, tuple(map(float, labels)), steps)
+
+
+def _columns(place: str, row: Mapping[str, Any]) -> tuple[Any, list[Any], Any]:
+    """Prompt, completions and labels, from whichever form the row has."""
+    prompt = row.get("prompt")
+    if row.get("tree") is not None:
+        paths = list(_leaves(place, row["tree"], ()))
+        return prompt, [steps for steps, _ in paths], [score for _, score in paths]
+    if row.get("completions") is not None:
+        return prompt, list(row["completions"]), _labels(place, row)
+    if row.get("chosen") is None or row.get("rejected") is None:
+        raise EvidenceError(
+            f"{place}: no completions. A row has prompt and completions with scores or ranks, or"
+            " chosen and rejected, or a tree."
+        )
+    chosen, rejected = row["chosen"], row["rejected"]
+    if prompt is None and not isinstance(chosen, str):
+        shared = _shared_messages(chosen, rejected)
+        prompt, chosen, rejected = list(chosen[:shared]), chosen[shared:], rejected[shared:]
+    return prompt, [chosen, rejected], [1.0, 0.0]
+
+
+def _labels(place: str, row: Mapping[str, Any]) -> Any:
+    if row.get("scores") is not None:
+        return row["scores"]
+    if row.get("ranks") is None:
+        raise EvidenceError(
+            f"{place}: completions have neither scores (higher is better) nor ranks (1 is best)."
+        )
+    return [None if rank is None else -float(rank) for rank in row["ranks"]]
+
+
+def _shared_messages(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
+    """How many first messages two chats share, leaving at least one of each."""
+    for k, (one, other) in enumerate(zip(chosen, rejected, strict=False)):
+        if one != other:
+            return k
+    return min(len(chosen), len(rejected)) - 1
+
+
+def _is_steps(completion: Any) -> bool:
+    """Whether a completion is a list of texts, its steps."""
+    if not isinstance(completion, (list, tuple)) or not completion:
+        return False
+    return all(isinstance(step, str) for step in completion)
 
 
 def _leaves(
