@@ -185,6 +185,22 @@ class LongTuning(StepTuning):
         return settings
 
 
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class SlowTuning(Tuning):
+    """How a model is trained, in small steps."""
+
+    learning_rate: Rate = 1e-6
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class LongerTuning(Tuning):
+    """How a model is trained, in a few passes."""
+
+    epochs: Epochs = 3.0
+
+
 def objective_options(option: Names) -> dict[str, Any]:
     """NAME=VALUE of an objective, values as JSON where they are."""
     import json

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import (
-    Epochs,
+    LongerTuning,
     MaxLength,
     Model,
     Plain,
@@ -19,21 +19,13 @@ from policyrank.cli.answer_options import (
     Tokens,
     Tuning,
 )
-from policyrank.cli.options import METHOD, TUNE, AtLeastOne, Count, check_folder
+from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
 from policyrank.cli.output import working, wrote
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.train_rounds import print_history, quiet_arguments, save
 from policyrank.errors import EvidenceError
 
 Loss = Literal["bradley-terry", "plackett-luce"]
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class LongerTuning(Tuning):
-    """How a model is trained, in a few passes."""
-
-    epochs: Epochs = 3.0
 
 
 def train_program_reranker(

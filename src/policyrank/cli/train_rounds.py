@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +15,8 @@ from policyrank.cli.answer_options import (
     Objective,
     Plain,
     Prompts,
-    Rate,
     Samples,
+    SlowTuning,
     StepTuning,
     Temperature,
     Tokens,
@@ -26,7 +25,7 @@ from policyrank.cli.answer_options import (
     read_prompts,
     read_references,
 )
-from policyrank.cli.options import METHOD, TUNE, AtLeastOne, Count, NotNegative, check_folder
+from policyrank.cli.options import METHOD, AtLeastOne, Count, NotNegative, check_folder
 from policyrank.cli.output import say, working, wrote
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.errors import OptionError
@@ -117,14 +116,6 @@ def _teacher(name: str, model: str, key: str | None, *, tokens: int, cache: Path
     if name.endswith(".jsonl"):
         return read_references(Path(name))
     return sampler(*load_causal_lm(name), temperature=0, max_new_tokens=tokens)
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class SlowTuning(Tuning):
-    """How a model is trained, in small steps."""
-
-    learning_rate: Rate = 1e-6
 
 
 def train_reinforce(
