@@ -11,7 +11,7 @@ from scipy.stats import poisson
 from policyrank.errors import EvidenceError
 from policyrank.evidence import datasets
 from policyrank.worlds import inventory as inv
-from policyrank.worlds.inventory.simulator import Stream, quantile
+from policyrank.worlds.inventory.draws import Stream, quantile
 
 SEEDS = [42, 123, 456, 789, 1011, 2022, 3033, 4044, 5055, 6066]
 NAMES = {

@@ -8,8 +8,8 @@ import numpy as np
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
-from policyrank.worlds.inventory.networks import Scenario
 from policyrank.worlds.inventory.planning import oracle
+from policyrank.worlds.inventory.scenarios import Scenario
 from policyrank.worlds.inventory.simulator import KPIS, Controller, Draws, Information, simulate
 
 SHARE = "share of the oracle's profit"

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from policyrank.worlds.inventory.networks import Float, Scenario, scenario
+from policyrank.worlds.inventory.networks import Float
+from policyrank.worlds.inventory.scenarios import Scenario, scenario
 from policyrank.worlds.inventory.simulator import Draws, Simulation
 
 try:

@@ -1,32 +1,37 @@
-"""Supply networks and demand: what an inventory scenario is made of."""
+"""Supply networks: who supplies whom, at what price and in how many periods."""
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
+Edge = tuple[Hashable, Hashable]
+Attributes = Mapping[str, float]
 Nodes = dict[Hashable, dict[str, float]]
-Edges = dict[tuple[Hashable, Hashable], dict[str, float]]
+Edges = dict[Edge, dict[str, float]]
 
-NODE = ("stock", "holding", "capacity", "yield", "operating")
-REORDER = ("lead", "price", "transit", "fixed")
-MARKET = ("price", "backlog", "share")
+NODE = {"stock": 0.0, "holding": 0.0, "capacity": math.inf, "yield": 1.0, "operating": 0.0}
+REORDER = {"lead": 0.0, "price": 0.0, "transit": 0.0, "fixed": 0.0}
+MARKET = {"price": 0.0, "backlog": 0.0, "share": 1.0}
+LEAST = {"yield": 1e-9}
+"""Allowed attributes with their defaults; a yield of 0 would need endless input."""
 
 
-def _number(value: Any, place: str, low: float = 0.0) -> float:
+def number_at_least(value: Any, place: str, low: float = 0.0) -> float:
+    """The value as a number; otherwise an error that names its place."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -38,8 +43,9 @@ def _number(value: Any, place: str, low: float = 0.0) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Who supplies whom, compiled: E reorder edges in the order of the actions, n stocking nodes, M
-    markets.
+    """Who supplies whom, compiled.
+
+    There are E reorder edges in the order of the actions, n stocking nodes and M markets.
 
     Attributes
     ----------
@@ -59,8 +65,8 @@ class Network:
     """
 
     names: tuple[Hashable, ...]
-    edges: tuple[tuple[Hashable, Hashable], ...]
-    markets: tuple[tuple[Hashable, Hashable], ...]
+    edges: tuple[Edge, ...]
+    markets: tuple[Edge, ...]
     stock: Float
     holding: Float
     capacity: Float
@@ -80,8 +86,8 @@ class Network:
     @classmethod
     def of(
         cls,
-        nodes: Mapping[Hashable, Mapping[str, float]],
-        edges: Mapping[tuple[Hashable, Hashable], Mapping[str, float]],
+        nodes: Mapping[Hashable, Attributes],
+        edges: Mapping[Edge, Attributes],
     ) -> Network:
         """Checked and compiled.
 
@@ -101,87 +107,43 @@ class Network:
             For unknown attributes, negative numbers, lead times that are not whole, cycles, a
             network that is not connected, nodes without supply or outlet.
         """
-        for name, given in nodes.items():
-            if strange := set(given) - set(NODE):
-                raise EvidenceError(
-                    f"node {name!r} has {sorted(strange)}: a node has {', '.join(NODE)}."
-                )
-        names = tuple(sorted(nodes, key=lambda x: (str(type(x)), x)))
+        names = tuple(sorted(nodes, key=_by_type_and_name))
+        node = _columns({name: nodes[name] for name in names}, NODE, _node_text)
+        orders, sales = _split_edges(edges, nodes)
+        order = _columns(orders, REORDER, _edge_text)
+        sale = _columns(sales, MARKET, _edge_text)
+        _check_outlets(names, edges)
+        _check_acyclic(edges)
+        _check_connected(edges)
+        _check_whole(order["lead"], tuple(orders))
         number = {name: k for k, name in enumerate(names)}
-        buys, sells = {b for _, b in edges}, {a for a, _ in edges}
-        reorder: list[tuple[Hashable, Hashable]] = []
-        market: list[tuple[Hashable, Hashable]] = []
-        for (a, b), given in edges.items():
-            if a not in number and a in buys:
-                raise EvidenceError(
-                    f"{a!r} buys and supplies, so it keeps stock: name it among the nodes."
-                )
-            if b not in number and b in sells:
-                raise EvidenceError(
-                    f"{b!r} buys and supplies, so it keeps stock: name it among the nodes."
-                )
-            to_market = b not in number
-            if a not in number and to_market:
-                raise EvidenceError(f"edge {a!r} -> {b!r} touches no stocking node.")
-            allowed = MARKET if to_market else REORDER
-            if strange := set(given) - set(allowed):
-                raise EvidenceError(
-                    f"edge {a!r} -> {b!r} has {sorted(strange)}: it has {', '.join(allowed)}."
-                )
-            (market if to_market else reorder).append((a, b))
-        if not market:
-            raise EvidenceError("no market: at least one edge must lead to a node that only buys.")
-        for name in names:
-            if name not in buys or name not in sells:
-                raise EvidenceError(
-                    f"node {name!r} has no {'supplier' if name not in buys else 'outlet'}."
-                )
-        _check_graph([*edges])
-
-        def of_node(key: str, default: float, low: float = 0.0) -> Float:
-            return np.array(
-                [_number(nodes[x].get(key, default), f"{key} of node {x!r}", low) for x in names]
-            )
-
-        def of_edges(part: Sequence[tuple[Hashable, Hashable]], key: str, default: float) -> Float:
-            return np.array(
-                [
-                    _number(edges[e].get(key, default), f"{key} of edge {e[0]!r} -> {e[1]!r}")
-                    for e in part
-                ]
-            )
-
-        lead = of_edges(reorder, "lead", 0)
-        if (lead != np.round(lead)).any():
-            raise EvidenceError(
-                f"lead of edge {reorder[int((lead != np.round(lead)).argmax())]} is not whole: lead"
-                " times are counted in periods."
-            )
         return cls(
-            names,
-            tuple(reorder),
-            tuple(market),
-            of_node("stock", 0),
-            of_node("holding", 0),
-            of_node("capacity", math.inf),
-            of_node("yield", 1, 1e-9),
-            of_node("operating", 0),
-            np.array([number.get(a, -1) for a, _ in reorder], dtype=np.int64),
-            np.array([number[b] for _, b in reorder], dtype=np.int64),
-            lead.astype(int),
-            of_edges(reorder, "price", 0),
-            of_edges(reorder, "transit", 0),
-            of_edges(reorder, "fixed", 0),
-            np.array([number[a] for a, _ in market], dtype=np.int64),
-            of_edges(market, "price", 0),
-            of_edges(market, "backlog", 0),
-            of_edges(market, "share", 1),
+            names=names,
+            edges=tuple(orders),
+            markets=tuple(sales),
+            stock=node["stock"],
+            holding=node["holding"],
+            capacity=node["capacity"],
+            output=node["yield"],
+            operating=node["operating"],
+            supplier=np.array([number.get(giver, -1) for giver, _ in orders], dtype=np.int64),
+            buyer=np.array([number[taker] for _, taker in orders], dtype=np.int64),
+            lead=order["lead"].astype(int),
+            price=order["price"],
+            transit=order["transit"],
+            fixed=order["fixed"],
+            retailer=np.array([number[giver] for giver, _ in sales], dtype=np.int64),
+            sale=sale["price"],
+            penalty=sale["backlog"],
+            share=sale["share"],
         )
 
     @classmethod
     def read(cls, path: str | Path) -> Network:
-        """From a TOML file: a table ``[nodes.NAME]`` a stocking node, and ``[[edges]]`` with
-        ``from``, ``to`` and the attributes of ``of``.
+        """From a TOML file.
+
+        It has a table ``[nodes.NAME]`` a stocking node, and ``[[edges]]`` with ``from``, ``to`` and
+        the attributes of ``of``.
 
         Raises
         ------
@@ -197,9 +159,9 @@ class Network:
         if strange := set(given) - {"nodes", "edges"}:
             raise EvidenceError(f"{path} has {sorted(strange)}: a network has nodes and edges.")
         edges: Edges = {}
-        for k, row in enumerate(given.get("edges", [])):
+        for place, row in enumerate(given.get("edges", []), start=1):
             if not {"from", "to"} <= set(row):
-                raise EvidenceError(f"{path}: edge {k + 1} has no from or no to.")
+                raise EvidenceError(f"{path}: edge {place} has no from or no to.")
             edge = (row.pop("from"), row.pop("to"))
             if edge in edges:
                 raise EvidenceError(f"{path}: edge {edge[0]!r} -> {edge[1]!r} is there twice.")
@@ -212,16 +174,16 @@ class Network:
     @cached_property
     def incoming(self) -> tuple[Int, ...]:
         """Of each node, its reorder edges."""
-        return tuple(np.flatnonzero(self.buyer == j) for j in range(len(self.names)))
+        return tuple(np.flatnonzero(self.buyer == node) for node in range(len(self.names)))
 
     @cached_property
     def below(self) -> NDArray[np.bool_]:
         """(n, n): j is i or is supplied by it, directly or not."""
-        n = len(self.names)
-        reach = np.eye(n, dtype=bool)
+        count = len(self.names)
+        reach = np.eye(count, dtype=bool)
         inner = self.supplier >= 0
         reach[self.supplier[inner], self.buyer[inner]] = True
-        for _ in range(n.bit_length()):
+        for _ in range(count.bit_length()):
             reach = (reach.astype(int) @ reach) > 0
         return reach
 
@@ -233,7 +195,7 @@ class Network:
     @cached_property
     def longest_lead(self) -> Int:
         """(n,): the longest lead time of a node's suppliers."""
-        return np.array([self.lead[e].max(initial=0) for e in self.incoming])
+        return np.array([self.lead[edges].max(initial=0) for edges in self.incoming])
 
     @cached_property
     def lead_below(self) -> Int:
@@ -241,41 +203,118 @@ class Network:
         far = np.zeros(len(self.names), dtype=int)
         inner = np.flatnonzero(self.supplier >= 0)
         for _ in self.names:
-            for e in inner:
-                far[self.supplier[e]] = max(
-                    far[self.supplier[e]], self.lead[e] + far[self.buyer[e]]
-                )
+            for edge in inner:
+                supplier = self.supplier[edge]
+                way = self.lead[edge] + far[self.buyer[edge]]
+                far[supplier] = max(far[supplier], way)
         return far
 
     @property
     def largest_order(self) -> float:
-        """The bound of an order that the published environment has: the largest initial stock plus
-        thirty periods of the largest capacity.
+        """The bound of an order that the published environment has.
+
+        It is the largest initial stock plus thirty periods of the largest capacity.
         """
         finite = self.capacity[np.isfinite(self.capacity)]
         return float(self.stock.max() + finite.max(initial=0.0) * 30)
 
 
-def _check_graph(edges: list[tuple[Hashable, Hashable]]) -> None:
-    nodes = {x for e in edges for x in e}
-    left, waiting = list(edges), set(nodes)
+def _by_type_and_name(name: Any) -> tuple[str, Any]:
+    return str(type(name)), name
+
+
+def _node_text(name: Hashable) -> str:
+    return f"node {name!r}"
+
+
+def _edge_text(edge: Edge) -> str:
+    return f"edge {edge[0]!r} -> {edge[1]!r}"
+
+
+def _columns(
+    rows: Mapping[Any, Attributes], defaults: Attributes, text: Callable[[Any], str]
+) -> dict[str, Float]:
+    """A column for each attribute; what a row does not give has its default."""
+    found = {key: np.full(len(rows), default) for key, default in defaults.items()}
+    for place, (row, given) in enumerate(rows.items()):
+        if strange := set(given) - set(defaults):
+            allowed = ", ".join(defaults)
+            raise EvidenceError(f"{text(row)} has {sorted(strange)}: it has {allowed}.")
+        for key, value in given.items():
+            where = f"{key} of {text(row)}"
+            found[key][place] = number_at_least(value, where, LEAST.get(key, 0.0))
+    return found
+
+
+def _split_edges(
+    edges: Mapping[Edge, Attributes], nodes: Collection[Hashable]
+) -> tuple[dict[Edge, Attributes], dict[Edge, Attributes]]:
+    """Reorder edges, and those that lead to a market."""
+    buyers, suppliers = {taker for _, taker in edges}, {giver for giver, _ in edges}
+    orders: dict[Edge, Attributes] = {}
+    sales: dict[Edge, Attributes] = {}
+    for (giver, taker), given in edges.items():
+        for end in (giver, taker):
+            if end not in nodes and end in buyers and end in suppliers:
+                raise EvidenceError(
+                    f"{end!r} buys and supplies, so it keeps stock: name it among the nodes."
+                )
+        if giver not in nodes and taker not in nodes:
+            raise EvidenceError(f"edge {giver!r} -> {taker!r} touches no stocking node.")
+        part = orders if taker in nodes else sales
+        part[giver, taker] = given
+    if not sales:
+        raise EvidenceError("no market: at least one edge must lead to a node that only buys.")
+    return orders, sales
+
+
+def _check_outlets(names: Collection[Hashable], edges: Collection[Edge]) -> None:
+    buyers, suppliers = {taker for _, taker in edges}, {giver for giver, _ in edges}
+    for name in names:
+        if name not in buyers:
+            raise EvidenceError(f"node {name!r} has no supplier.")
+        if name not in suppliers:
+            raise EvidenceError(f"node {name!r} has no outlet.")
+
+
+def _check_acyclic(edges: Collection[Edge]) -> None:
+    waiting = _ends(edges)
+    left = list(edges)
     while waiting:
-        free = waiting - {b for _, b in left}
+        free = waiting - {taker for _, taker in left}
         if not free:
             raise EvidenceError(f"the network has a cycle among {sorted(map(str, waiting))}.")
         waiting -= free
-        left = [(a, b) for a, b in left if a not in free]
+        left = [edge for edge in left if edge[0] not in free]
+
+
+def _check_connected(edges: Collection[Edge]) -> None:
+    near: dict[Hashable, set[Hashable]] = {end: set() for end in _ends(edges)}
+    for giver, taker in edges:
+        near[giver].add(taker)
+        near[taker].add(giver)
     seen: set[Hashable] = set()
-    front = [next(iter(edges))[0]]
+    front = {next(iter(edges))[0]}
     while front:
-        x = front.pop()
-        seen.add(x)
-        front += [y for a, b in edges for y in (a, b) if x in (a, b) and y not in seen]
-    if seen != nodes:
+        seen |= front
+        front = set().union(*(near[end] for end in front)) - seen
+    if apart := set(near) - seen:
         raise EvidenceError(
-            f"the network is not connected: {sorted(map(str, nodes - seen))} cannot be reached from"
+            f"the network is not connected: {sorted(map(str, apart))} cannot be reached from"
             " the rest."
         )
+
+
+def _check_whole(lead: Float, edges: tuple[Edge, ...]) -> None:
+    broken = np.flatnonzero(lead != np.round(lead))
+    if len(broken):
+        raise EvidenceError(
+            f"lead of edge {edges[broken[0]]} is not whole: lead times are counted in periods."
+        )
+
+
+def _ends(edges: Collection[Edge]) -> set[Hashable]:
+    return {end for edge in edges for end in edge}
 
 
 def serial() -> Network:
@@ -295,21 +334,19 @@ def serial() -> Network:
 
 
 def base() -> Network:
-    """Three factories, two distributors, one retailer, each with a choice of suppliers: the paper's
-    network of Perez et al. (2021).
+    """The paper's network of Perez et al. (2021).
+
+    Three factories, two distributors, one retailer, each with a choice of suppliers.
     """
-    factory = ("stock", "holding", "capacity", "operating")
     nodes: Nodes = {
         1: {"stock": 100, "holding": 0.03},
         2: {"stock": 110, "holding": 0.02},
         3: {"stock": 80, "holding": 0.015},
+        4: {"stock": 400, "holding": 0.012, "capacity": 90, "operating": 0.01},
+        5: {"stock": 350, "holding": 0.013, "capacity": 90, "operating": 0.015},
+        6: {"stock": 380, "holding": 0.011, "capacity": 80, "operating": 0.012},
     }
-    nodes |= {
-        4: dict(zip(factory, (400, 0.012, 90, 0.01), strict=True)),
-        5: dict(zip(factory, (350, 0.013, 90, 0.015), strict=True)),
-        6: dict(zip(factory, (380, 0.011, 80, 0.012), strict=True)),
-    }
-    table = {
+    lead_price_transit = {
         (2, 1): (5, 1.5, 0.01),
         (3, 1): (3, 1.6, 0.015),
         (4, 2): (8, 1, 0.008),
@@ -323,13 +360,15 @@ def base() -> Network:
         (8, 6): (0, 0.2, 0),
     }
     edges: Edges = {(1, 0): {"price": 2, "backlog": 0.1}}
-    edges |= {e: dict(zip(("lead", "price", "transit"), x, strict=True)) for e, x in table.items()}
+    for edge, (lead, price, transit) in lead_price_transit.items():
+        edges[edge] = {"lead": lead, "price": price, "transit": transit}
     return Network.of(nodes, edges)
 
 
 def divergent() -> Network:
-    """One factory, one warehouse, three retailers of different size: prices and costs of the serial
-    chain, demand split .5, .3, .2.
+    """One factory, one warehouse, three retailers of different size.
+
+    Prices and costs are those of the serial chain, demand is split .5, .3, .2.
     """
     nodes: Nodes = {
         "factory": {"stock": 200, "holding": 0.01, "capacity": 100, "operating": 0.01},
@@ -347,163 +386,3 @@ def divergent() -> Network:
 
 
 NETWORKS = {"base": base, "serial": serial, "divergent": divergent}
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Mean and noise of what customers want.
-
-    D_t = max(0, mu_t + noise (N - mu_t)), N ~ Poisson(mu_t); mu_t = base x (1 + slope t) x (1 +
-    amplitude sin(2 pi t / cycle)) x (shock from ``shock_at`` on) x goodwill.
-
-    Attributes
-    ----------
-    base
-        mean a period
-    slope, amplitude, shock
-        0, 0, 1: none of it
-    series
-        takes the place of ``base``, period by period; its last value stays on
-    goodwill
-        the mean falls by ``decay`` after each period with unmet demand, rises by ``growth`` after
-        each other one, between ``floor`` and ``cap``
-    """
-
-    base: float = 20.0
-    slope: float = 0.0
-    amplitude: float = 0.0
-    cycle: float = 30.0
-    shock: float = 1.0
-    shock_at: int = 15
-    noise: float = 1.0
-    series: tuple[float, ...] | None = None
-    goodwill: bool = False
-    growth: float = 1.01
-    decay: float = 0.9
-    floor: float = 0.2
-    cap: float = 2.0
-
-    def __post_init__(self) -> None:
-        _number(self.base, "base demand")
-        _number(self.noise, "noise")
-        _number(self.shock, "shock")
-        if not 0 <= self.amplitude <= 1:
-            raise EvidenceError(
-                f"amplitude={self.amplitude}: it lies in [0, 1], or demand would be negative."
-            )
-        if self.slope * 29 <= -1:
-            raise EvidenceError(f"slope={self.slope}: demand would be negative within 30 periods.")
-        if not 0 < self.floor <= self.cap or not 0 < self.decay <= 1 <= self.growth:
-            raise EvidenceError("goodwill needs 0 < floor <= cap and decay <= 1 <= growth.")
-        if self.series is not None:
-            if not len(self.series):
-                raise EvidenceError("the demand series is empty.")
-            for t, x in enumerate(self.series):
-                _number(x, f"demand series at period {t}")
-
-    def mean(self, t: ArrayLike) -> Float:
-        """Mean of periods t, before goodwill."""
-        when = np.asarray(t, dtype=float)
-        mu = (
-            np.full(when.shape, float(self.base))
-            if self.series is None
-            else np.array(self.series)[np.minimum(when.astype(int), len(self.series) - 1)]
-        )
-        if self.slope:
-            mu = mu * (1 + self.slope * when)
-        if self.amplitude:
-            mu = mu * (1 + self.amplitude * np.sin(2 * np.pi / self.cycle * when))
-        if self.shock != 1:
-            mu = np.where(when >= self.shock_at, mu * self.shock, mu)
-        return mu
-
-    @property
-    def least(self) -> float:
-        """What the mean never falls below."""
-        return 0.0 if self.series is not None else 0.1
-
-
-REGIMES: dict[str, dict[str, float]] = {
-    "stationary": {},
-    "trend": {"slope": 0.05},
-    "seasonal": {"amplitude": 0.5},
-    "shock": {"shock": 2.0},
-    "trend+seasonal": {"slope": 0.05, "amplitude": 0.5},
-    "trend+seasonal+shock": {"slope": 0.05, "amplitude": 0.5, "shock": 2.0},
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Scenario:
-    """A network, its demand, what becomes of unmet demand, for how long."""
-
-    network: Network
-    demand: Demand = field(default_factory=Demand)
-    backlog: bool = True
-    periods: int = 30
-    discount: float = 1.0
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if self.periods < 1:
-            raise EvidenceError(f"periods={self.periods}: at least one.")
-        if not 0 < self.discount <= 1:
-            raise EvidenceError(f"discount={self.discount}: it lies in (0, 1].")
-
-
-def scenario(
-    network: str | Network = "serial",
-    regime: str = "stationary",
-    *,
-    backlog: bool = True,
-    goodwill: bool = False,
-    periods: int = 30,
-    **demand: Any,
-) -> Scenario:
-    """A scenario by name.
-
-    Parameters
-    ----------
-    network
-        of ``NETWORKS``, a TOML file (see ``Network.read``), or one of your own
-    regime
-        of ``REGIMES``: the published trend of 5% a period, the season of 50%, the shock that
-        doubles demand from period 15 on
-    demand
-        further settings of ``Demand``
-    """
-    if regime not in REGIMES:
-        raise EvidenceError(f"regime={regime!r}: use one of {', '.join(REGIMES)}.")
-    label = "network"
-    if isinstance(network, str):
-        label = network if network in NETWORKS else Path(network).stem
-        if network not in NETWORKS and not network.endswith(".toml"):
-            raise EvidenceError(
-                f"network={network!r}: use one of {', '.join(NETWORKS)}, a TOML file, or a Network."
-            )
-        network = NETWORKS[network]() if network in NETWORKS else Network.read(network)
-    parts = [label, regime, "goodwill" if goodwill else "", "backlog" if backlog else "lost sales"]
-    drawn = Demand(**{**REGIMES[regime], **demand}, goodwill=goodwill)
-    return Scenario(network, drawn, backlog, periods, name=", ".join(filter(None, parts)))
-
-
-def core_grid(
-    series: Sequence[float] | None = None, networks: Sequence[str] = ("base", "serial")
-) -> dict[str, Scenario]:
-    """The published grid: 2 networks x 2 regimes x goodwill x backlog or lost sales, the stationary
-    ones, and with a demand series (a Walmart M5 window) one more a network: 20 or 22.
-    """
-    found = [
-        scenario(n, r, goodwill=g, backlog=b)
-        for n in networks
-        for r in ("trend+seasonal", "trend+seasonal+shock")
-        for g in (False, True)
-        for b in (False, True)
-    ]
-    found += [scenario(n, backlog=b) for n in networks for b in (False, True)]
-    if series is not None:
-        found += [
-            replace(scenario(n, series=tuple(series), noise=0.0), name=f"{n}, series, backlog")
-            for n in networks
-        ]
-    return {s.name: s for s in found}

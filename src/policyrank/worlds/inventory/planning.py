@@ -16,7 +16,8 @@ from scipy.optimize import linprog
 from policyrank.errors import EvidenceError
 from policyrank.solvers import mixed_integer
 from policyrank.worlds.inventory.controllers import WINDOW
-from policyrank.worlds.inventory.networks import Float, Int, Network, Scenario
+from policyrank.worlds.inventory.networks import Float, Int, Network
+from policyrank.worlds.inventory.scenarios import Scenario
 from policyrank.worlds.inventory.simulator import (
     Controller,
     Draws,

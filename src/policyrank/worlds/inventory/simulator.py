@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import numba
 import numpy as np
-from scipy.special import pdtr, pdtrik
 
 from policyrank.errors import EvidenceError
-from policyrank.worlds.inventory.networks import Float, Scenario
+from policyrank.worlds.inventory.draws import Stream, quantile
+from policyrank.worlds.inventory.networks import Float
+from policyrank.worlds.inventory.scenarios import Scenario
 
 Draws = Literal["stream", "quantile"]
 Information = Literal["blind", "informed", "clairvoyant"]
+
+COSTS = ("revenue", "procurement", "holding", "operating", "penalty", "fixed")
+KPIS = ("profit", "fill rate", "service level", "bullwhip", "inventory", "unmet", *COSTS)
 
 
 class Simulation:
@@ -47,33 +49,38 @@ class Simulation:
             raise EvidenceError(f"draws={draws!r}: use stream or quantile.")
         if not len(seeds):
             raise EvidenceError("no seeds: one an episode.")
-        net, periods, b = scenario.network, scenario.periods, len(seeds)
-        self.scenario, self.seeds = scenario, tuple(int(s) for s in seeds)
+        net, periods, episodes = scenario.network, scenario.periods, len(seeds)
+        edges, markets, nodes = len(net.edges), len(net.markets), len(net.names)
+        self.scenario, self.seeds = scenario, tuple(int(seed) for seed in seeds)
         self._draws = draws
         self.t = 0
-        self.stock = np.tile(net.stock, (b, 1))
-        self.transit = np.zeros((b, len(net.edges)))
-        self.unmet = np.zeros((b, len(net.markets)))
-        self.goodwill = np.ones(b)
-        self.demand, self.sold = np.zeros((2, periods, b, len(net.markets)))
-        self.backlog = np.zeros((periods, b, len(net.markets)))
-        self.requested, self.filled = np.zeros((2, periods, b, len(net.edges)))
-        self.left = np.zeros((periods, b, len(net.names)))
-        self.parts: dict[str, Float] = {k: np.zeros((periods, b)) for k in COSTS}
-        self._mean = np.maximum(
-            scenario.demand.least, scenario.demand.mean(np.arange(periods))[:, None] * net.share
-        )
-        shape = (periods, len(net.markets))
-        if draws == "quantile":
-            self._uniform = np.stack(
-                [np.random.default_rng(s).random(shape) for s in self.seeds], axis=1
-            )
-        elif scenario.demand.goodwill:
+        self.stock = np.tile(net.stock, (episodes, 1))
+        self.transit = np.zeros((episodes, edges))
+        self.unmet = np.zeros((episodes, markets))
+        self.goodwill = np.ones(episodes)
+        self.demand, self.sold = np.zeros((2, periods, episodes, markets))
+        self.backlog = np.zeros((periods, episodes, markets))
+        self.requested, self.filled = np.zeros((2, periods, episodes, edges))
+        self.left = np.zeros((periods, episodes, nodes))
+        self.parts: dict[str, Float] = {part: np.zeros((periods, episodes)) for part in COSTS}
+        self._prepare_draws()
+
+    def _prepare_draws(self) -> None:
+        """What of the customers' fortune is drawn before the first period."""
+        demand, periods = self.scenario.demand, self.scenario.periods
+        share = self.scenario.network.share
+        mean = np.maximum(demand.least, demand.mean(np.arange(periods))[:, None] * share)
+        if self._draws == "stream" and demand.goodwill:
             self._stream = Stream(self.seeds)
-        else:
-            self._raw = np.stack(
-                [np.random.default_rng(s).poisson(self._mean) for s in self.seeds], axis=1
-            )
+            return
+        drawn = []
+        for seed in self.seeds:
+            rng = np.random.default_rng(seed)
+            if self._draws == "quantile":
+                drawn.append(rng.random(mean.shape))
+            else:
+                drawn.append(rng.poisson(mean).astype(float))
+        self._drawn = np.stack(drawn, axis=1)
 
     def mean(self, t: int) -> Float:
         """(B, M): mean demand of period t at today's goodwill."""
@@ -82,15 +89,17 @@ class Simulation:
         return np.maximum(demand.least, plain[None] * self.goodwill[:, None])
 
     def _draw(self, t: int) -> Float:
-        d = self.scenario.demand
-        mu = self.mean(t)
+        """(B, M): what customers of period t want."""
+        demand, mean = self.scenario.demand, self.mean(t)
         if self._draws == "quantile":
-            raw = quantile(self._uniform[t], mu)
-        elif d.goodwill:
-            raw = self._stream.poisson(mu)
+            raw = quantile(self._drawn[t], mean)
+        elif demand.goodwill:
+            raw = self._stream.poisson(mean)
         else:
-            raw = self._raw[t].astype(float)
-        return np.maximum(0.0, mu + d.noise * (raw - mu)) if d.noise != 1 else raw
+            raw = self._drawn[t]
+        if demand.noise == 1:
+            return raw
+        return np.maximum(0.0, mean + demand.noise * (raw - mean))
 
     def step(self, orders: Float) -> Float:
         """Order, receive, sell: (B, E) -> reward (B,). Orders below 0 count as 0.
@@ -100,10 +109,33 @@ class Simulation:
         EvidenceError
             After the last period, for orders of the wrong shape or that are not finite.
         """
-        scenario, net, t = self.scenario, self.scenario.network, self.t
-        if t >= scenario.periods:
+        scenario, t = self.scenario, self.t
+        orders = self._checked(orders)
+        gone = self._ship(np.maximum(orders, 0.0))
+        arrived = self._arrived()
+        self.transit = self.transit - arrived + self.filled[t]
+        stock = self.stock + self._by_buyer(arrived) - gone
+        if scenario.demand.goodwill and t > 0:
+            self._move_goodwill()
+        demand = self._draw(t)
+        wanted = demand + self.unmet if scenario.backlog else demand
+        sold = self._sell(wanted, stock)
+        self.stock, self.unmet = stock, wanted - sold
+        self.demand[t], self.sold[t], self.backlog[t] = demand, sold, self.unmet
+        self.requested[t], self.left[t] = orders, stock
+        parts = self._money(sold)
+        weight = scenario.discount**t
+        for key, value in parts.items():
+            self.parts[key][t] = weight * value
+        self.t += 1
+        revenue = parts.pop("revenue")
+        return np.asarray(weight * (revenue - sum(parts.values())))
+
+    def _checked(self, orders: Float) -> Float:
+        periods = self.scenario.periods
+        if self.t >= periods:
             raise EvidenceError(
-                f"the episodes ended after {scenario.periods} periods: start a new simulation."
+                f"the episodes ended after {periods} periods: start a new simulation."
             )
         orders = np.asarray(orders, dtype=float)
         if orders.shape != self.transit.shape:
@@ -112,214 +144,88 @@ class Simulation:
                 f" {self.transit.shape}."
             )
         if not np.isfinite(orders).all():
-            raise EvidenceError(f"orders of period {t} are not finite.")
-        request = np.maximum(orders, 0.0)
-        filled = self.filled[t]
-        gone, used, arrived = (
-            np.zeros_like(self.stock),
-            np.zeros_like(self.stock),
-            np.zeros_like(filled),
-        )
-        for e, (s, lead) in enumerate(zip(net.supplier, net.lead, strict=True)):
-            filled[:, e] = request[:, e]
-            if s >= 0:
-                left = np.minimum(
-                    net.capacity[s] - used[:, s], net.output[s] * (self.stock[:, s] - gone[:, s])
-                )
-                filled[:, e] = np.minimum(request[:, e], np.maximum(left, 0.0))
-                used[:, s] += filled[:, e]
-                gone[:, s] += filled[:, e] / net.output[s]
-            if t >= lead:
-                arrived[:, e] = self.filled[t - lead, :, e]
-        self.transit = self.transit - arrived + filled
-        stock = (
-            self.stock + np.stack([arrived[:, e].sum(axis=1) for e in net.incoming], axis=1) - gone
-        )
-        if scenario.demand.goodwill and t > 0:
-            short = self.unmet.sum(axis=1) > 0
-            d = scenario.demand
-            self.goodwill = np.where(
-                short,
-                np.maximum(d.floor, self.goodwill * d.decay),
-                np.minimum(d.cap, self.goodwill * d.growth),
-            )
-        demand = self._draw(t)
-        wanted = demand + self.unmet if scenario.backlog else demand
-        sold = np.zeros_like(wanted)
-        for m, j in enumerate(net.retailer):
-            sold[:, m] = np.minimum(wanted[:, m], stock[:, j] * net.output[j])
-            stock[:, j] -= sold[:, m] / net.output[j]
-        self.stock, self.unmet = stock, wanted - sold
-        self.demand[t], self.sold[t], self.backlog[t], self.requested[t], self.left[t] = (
-            demand,
-            sold,
-            self.unmet,
-            orders,
-            stock,
-        )
+            raise EvidenceError(f"orders of period {self.t} are not finite.")
+        return orders
+
+    def _ship(self, request: Float) -> Float:
+        """Fill the orders, edge by edge; (B, n) what leaves each node's stock."""
+        net, filled = self.scenario.network, self.filled[self.t]
+        gone, used = np.zeros((2, *self.stock.shape))
+        for edge, supplier in enumerate(net.supplier):
+            filled[:, edge] = request[:, edge]
+            if supplier < 0:
+                continue
+            output = net.output[supplier]
+            free = net.capacity[supplier] - used[:, supplier]
+            left = np.minimum(free, output * (self.stock[:, supplier] - gone[:, supplier]))
+            filled[:, edge] = np.minimum(request[:, edge], np.maximum(left, 0.0))
+            used[:, supplier] += filled[:, edge]
+            gone[:, supplier] += filled[:, edge] / output
+        return gone
+
+    def _arrived(self) -> Float:
+        """(B, E): what was sent a lead time ago."""
+        arrived = np.zeros_like(self.transit)
+        for edge, lead in enumerate(self.scenario.network.lead):
+            if self.t >= lead:
+                arrived[:, edge] = self.filled[self.t - lead, :, edge]
+        return arrived
+
+    def _by_buyer(self, amounts: Float) -> Float:
+        """(B, E) -> (B, n): summed over each node's reorder edges."""
+        incoming = self.scenario.network.incoming
+        return np.stack([amounts[:, edges].sum(axis=1) for edges in incoming], axis=1)
+
+    @property
+    def under_way(self) -> Float:
+        """(B, n): ordered by each node and not arrived."""
+        return self._by_buyer(self.transit)
+
+    def _move_goodwill(self) -> None:
+        demand, short = self.scenario.demand, self.unmet.sum(axis=1) > 0
+        fallen = np.maximum(demand.floor, self.goodwill * demand.decay)
+        risen = np.minimum(demand.cap, self.goodwill * demand.growth)
+        self.goodwill = np.where(short, fallen, risen)
+
+    def _sell(self, wanted: Float, stock: Float) -> Float:
+        """(B, M) what markets get; it is taken from the stock."""
+        net, sold = self.scenario.network, np.zeros_like(wanted)
+        for market, node in enumerate(net.retailer):
+            sold[:, market] = np.minimum(wanted[:, market], stock[:, node] * net.output[node])
+            stock[:, node] -= sold[:, market] / net.output[node]
+        return sold
+
+    def _money(self, sold: Float) -> dict[str, Float]:
+        """Revenue and costs of the period (B,)."""
+        net, filled = self.scenario.network, self.filled[self.t]
         inner = net.supplier >= 0
-        made = (
-            filled[:, inner] @ (net.operating / net.output)[net.supplier[inner]]
-            + sold @ (net.operating / net.output)[net.retailer]
-        )
-        found = {
-            "revenue": sold @ net.sale + filled[:, inner] @ net.price[inner],
+        between = filled[:, inner]
+        upkeep = net.operating / net.output
+        return {
+            "revenue": sold @ net.sale + between @ net.price[inner],
             "procurement": filled @ net.price,
-            "holding": stock @ net.holding + self.transit @ net.transit,
-            "operating": made,
+            "holding": self.stock @ net.holding + self.transit @ net.transit,
+            "operating": between @ upkeep[net.supplier[inner]] + sold @ upkeep[net.retailer],
             "penalty": self.unmet @ net.penalty,
             "fixed": (filled > 0) @ net.fixed,
         }
-        weight = scenario.discount**t
-        for key, value in found.items():
-            self.parts[key][t] = weight * value
-        self.t += 1
-        return np.asarray(
-            weight * (found["revenue"] - sum(v for k, v in found.items() if k != "revenue"))
-        )
 
     def observation(self) -> Float:
-        """(B, d): last demand, unmet, stock, arrivals an edge (this period first), period,
-        goodwill: the published layout.
+        """(B, d): the published layout.
+
+        Last demand, unmet, stock, arrivals an edge (this period first), period, goodwill.
         """
-        net, t = self.scenario.network, self.t
-        last = self.demand[t - 1] if t else np.zeros_like(self.unmet)
-        slots = [
-            (
-                self.filled[t - lead + k, :, [e]].T
-                if t - lead + k >= 0 and k < lead
-                else np.zeros((len(last), 1))
-            )
-            for e, lead in enumerate(net.lead)
-            for k in range(lead)
-        ]
-        return np.hstack(
-            [
-                last,
-                self.unmet,
-                self.stock,
-                *slots,
-                np.full((len(last), 1), float(t)),
-                self.goodwill[:, None],
-            ]
-        )
-
-
-COSTS = ("revenue", "procurement", "holding", "operating", "penalty", "fixed")
-KPIS = ("profit", "fill rate", "service level", "bullwhip", "inventory", "unmet", *COSTS)
-
-
-class Stream:
-    """Poisson numbers of many generators at once, each the very ones that
-    ``numpy.random.default_rng(seed).poisson`` would give one by one: their uniform numbers are
-    drawn ahead.
-
-    Methods: multiplication below a mean of 10, else transformed rejection (PTRS; Hoermann 1993), as
-    numpy's.
-    """
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self._rngs = [np.random.default_rng(s) for s in seeds]
-        self._uniform = np.stack([r.random(256) for r in self._rngs])
-        self._at = np.zeros(len(seeds), dtype=np.int64)
-
-    def poisson(self, mean: Float) -> Float:
-        """(B, M) means -> (B, M) numbers."""
-        found = np.empty_like(mean)
-        done = np.zeros(len(mean), dtype=np.int64)
-        while not _streamed(mean, self._uniform, self._at, found, done):
-            left = [u[k:] for u, k in zip(self._uniform, self._at, strict=True)]
-            # What is left of each stream, and more of it for all, to the same length.
-            size = max(map(len, left)) + 256
-            self._uniform = np.stack(
-                [np.r_[u, r.random(size - len(u))] for u, r in zip(left, self._rngs, strict=True)]
-            )
-            self._at[:] = 0
-        return found
-
-
-@numba.njit(cache=True)
-def _streamed(
-    mean: Float, uniform: Float, at: Any, found: Float, done: Any
-) -> bool:  # pragma: no cover
-    """Fill in numbers; False when some stream has run out, with its place kept."""
-    whole = True
-    for b in range(mean.shape[0]):
-        u, k = uniform[b], at[b]
-        for m in range(done[b], mean.shape[1]):
-            lam, start = mean[b, m], k
-            value = -1.0
-            if lam == 0.0:
-                value = 0.0
-            elif lam < 10.0:
-                least, product, count = math.exp(-lam), 1.0, 0
-                while k < len(u):
-                    product *= u[k]
-                    k += 1
-                    if product <= least:
-                        value = count
-                        break
-                    count += 1
-            else:
-                root = math.sqrt(lam)
-                spread = 0.931 + 2.53 * root
-                slope = -0.059 + 0.02483 * spread
-                scale = 1.1239 + 1.1328 / (spread - 3.4)
-                sure = 0.9277 - 3.6224 / (spread - 2)
-                while k + 1 < len(u):
-                    x, v = u[k] - 0.5, u[k + 1]
-                    k += 2
-                    edge = 0.5 - abs(x)
-                    n = math.floor((2 * slope / edge + spread) * x + lam + 0.43)
-                    if edge >= 0.07 and v <= sure:
-                        value = n
-                        break
-                    if n < 0 or (edge < 0.013 and v > edge):
-                        continue
-                    if math.log(v) + math.log(scale) - math.log(
-                        slope / (edge * edge) + spread
-                    ) <= -lam + n * math.log(lam) - math.lgamma(n + 1):
-                        value = n
-                        break
-            if value < 0:
-                k, whole = start, False
-                break
-            found[b, m] = value
-            done[b] = m + 1
-        at[b] = k
-    return whole
-
-
-@numba.njit(cache=True)
-def _small_quantile(u: Float, mean: Float) -> Float:  # pragma: no cover
-    found = np.empty(u.size)
-    for i in range(u.size):
-        k, p = 0, math.exp(-mean[i])
-        total = p
-        while total < u[i] and p > 1e-300:
-            k += 1
-            p *= mean[i] / k
-            total += p
-        found[i] = k
-    return found
-
-
-def quantile(u: Float, mean: Float) -> Float:
-    """Poisson quantile: the smallest k with P(N <= k) >= u.
-
-    Examples
-    --------
-    >>> quantile(np.array([0.1, 0.5, 0.99]), np.array([2.0, 2.0, 1000.0])).tolist()
-    [0.0, 2.0, 1074.0]
-    """
-    small = mean < 300
-    found = np.empty_like(mean)
-    found[small] = _small_quantile(u[small], mean[small])
-    if not small.all():
-        v, m = u[~small], mean[~small]
-        k = np.ceil(pdtrik(np.clip(v, 1e-300, 1 - 1e-16), m))
-        found[~small] = np.where(pdtr(k - 1, m) >= v, k - 1, np.where(pdtr(k, m) < v, k + 1, k))
-    return found
+        episodes = len(self.seeds)
+        last = self.demand[self.t - 1] if self.t else np.zeros_like(self.unmet)
+        columns = [last, self.unmet, self.stock]
+        for edge, lead in enumerate(self.scenario.network.lead):
+            for sent in range(self.t - lead, self.t):
+                if sent < 0:
+                    columns.append(np.zeros((episodes, 1)))
+                else:
+                    columns.append(self.filled[sent, :, [edge]].T)
+        columns += [np.full((episodes, 1), float(self.t)), self.goodwill[:, None]]
+        return np.hstack(columns)
 
 
 class View:
@@ -341,11 +247,11 @@ class View:
     @property
     def position(self) -> Float:
         """(B, n): on hand, in transit, less what customers wait for."""
-        s, net = self.simulation, self.network
-        total = s.stock + np.stack([s.transit[:, e].sum(axis=1) for e in net.incoming], axis=1)
+        state = self.simulation
+        total = state.stock + state.under_way
         if self.scenario.backlog:
-            for m, j in enumerate(net.retailer):
-                total[:, j] -= s.unmet[:, m]
+            for market, node in enumerate(self.network.retailer):
+                total[:, node] -= state.unmet[:, market]
         return total
 
     @property
@@ -428,12 +334,14 @@ def kpis(sim: Simulation, profit: Float) -> dict[str, Float]:
     wanted, sold = sim.demand.sum(axis=(0, 2)), sim.sold.sum(axis=(0, 2))
     ordered, asked = sim.requested.sum(axis=2).var(axis=0), sim.demand.sum(axis=2).var(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return {
+        found = {
             "profit": profit,
             "fill rate": np.where(wanted > 0, np.minimum(1.0, sold / wanted), 1.0),
             "service level": (sim.backlog <= 1e-9).all(axis=2).mean(axis=0),
             "bullwhip": np.where(asked > 1e-8, ordered / asked, 1.0),
             "inventory": sim.left.mean(axis=(0, 2)),
             "unmet": sim.backlog.sum(axis=(0, 2)),
-            **{key: sim.parts[key].sum(axis=0) for key in COSTS},
         }
+    for part in COSTS:
+        found[part] = sim.parts[part].sum(axis=0)
+    return found
