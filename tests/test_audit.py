@@ -25,7 +25,7 @@ from policyrank.auditing import (
     simulate_private_testing,
     variants_to_explain,
 )
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import Comparisons, Rankings, Scores
 from policyrank.ranking.conventions import ELO
 
@@ -267,3 +267,17 @@ def test_audit_of_scores_and_rankings(data):
         real.finding("nothing")
     with pytest.raises(EvidenceError, match="level"):
         audit(votes, level=95)
+
+
+def test_options_of_checks_are_refused_where_they_do_not_exist():
+    rng, theta, i, j = planted(400)
+    y = (rng.random(400) < expit(theta[i] - theta[j])).astype(float)
+    time = np.arange(400.0)
+    kept = ~((time > 350) & ((i == 1) | (j == 1)))  # p1 is missing in the last eighth
+    c = Comparisons([f"p{k}" for k in range(6)], i[kept], j[kept], y[kept], time=time[kept])
+    assert audit(c).finding("retirement").verdict == "fine"
+    assert audit(c, window=0.1).finding("retirement").policies == ("p1",)
+    with pytest.raises(OptionError, match="'owner': use owners"):
+        audit(c, owner={"p0": "big"})
+    with pytest.raises(OptionError, match="window=2"):
+        audit(c, window=2.0)

@@ -60,9 +60,8 @@ class Audit:
     source: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "findings", tuple(sorted(self.findings, key=lambda f: ORDER[f.verdict]))
-        )
+        ordered = sorted(self.findings, key=lambda finding: ORDER[finding.verdict])
+        object.__setattr__(self, "findings", tuple(ordered))
 
     def __repr__(self) -> str:
         return (
@@ -71,43 +70,37 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [f"Audit of {self.source}"]
-        for f in self.findings:
-            lines.append(
-                f"[{f.verdict}] {f.check}: {f.what}" + (f" ({f.how_sure})" if f.how_sure else "")
-            )
-            if f.remedy:
-                lines.append(f"    -> {f.remedy}")
+        for finding in self.findings:
+            line = f"[{finding.verdict}] {finding.check}: {finding.what}"
+            if finding.how_sure:
+                line += f" ({finding.how_sure})"
+            lines.append(line)
+            if finding.remedy:
+                lines.append(f"    -> {finding.remedy}")
         return "\n".join(lines)
 
     @property
     def concerns(self) -> tuple[Finding, ...]:
         """What a careful reader would object to."""
-        return tuple(f for f in self.findings if f.verdict == "concern")
+        return tuple(finding for finding in self.findings if finding.verdict == "concern")
 
     def finding(self, check: str) -> Finding:
         """The finding of one check."""
-        for f in self.findings:
-            if f.check == check:
-                return f
-        raise KeyError(
-            f"no check is called {check!r}; there are: {', '.join(f.check for f in self.findings)}"
-        )
+        by_name = {finding.check: finding for finding in reversed(self.findings)}
+        if check not in by_name:
+            known = ", ".join(finding.check for finding in self.findings)
+            raise KeyError(f"no check is called {check!r}; there are: {known}")
+        return by_name[check]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists and numbers."""
-        return {
-            "source": self.source,
-            "findings": [
-                {
-                    **{
-                        k: getattr(f, k) for k in ("check", "verdict", "what", "how_sure", "remedy")
-                    },
-                    "numbers": dict(f.numbers),
-                    "policies": list(f.policies),
-                }
-                for f in self.findings
-            ],
-        }
+        findings = []
+        for finding in self.findings:
+            row = dict(vars(finding))
+            row["numbers"] = dict(finding.numbers)
+            row["policies"] = list(finding.policies)
+            findings.append(row)
+        return {"source": self.source, "findings": findings}
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The audit as JSON text; written to ``path`` when given."""

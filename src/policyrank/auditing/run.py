@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict, Unpack
 
-import numpy as np
-
-from policyrank.auditing import checks
+from policyrank.auditing import coverage, judging, tables, top
+from policyrank.auditing.case import Case
 from policyrank.auditing.findings import Audit, Finding
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import Comparisons, Rankings, Scores, read
-from policyrank.metrics import kendall_tau
 from policyrank.ranking import rank
+
+
+class CheckOptions(TypedDict, total=False):
+    """What checks of comparisons can be told.
+
+    Attributes
+    ----------
+    window
+        share of the time, the last one, in which a policy must have been compared (.2), or it
+        counts as retired
+    """
+
+    window: float
+
+
+OPTIONS = ("owners", "level", "report", *CheckOptions.__annotations__)
+
+CHECKS: dict[str, Callable[[Case], Finding]] = {
+    "connection": coverage.check_connection,
+    "sampling": coverage.check_sampling,
+    "near ties": top.check_near_ties,
+    "few battles": top.check_fewest,
+    "best of n": top.check_best_of_n,
+    "order": judging.check_order,
+    "raters": judging.check_raters,
+    "drift": judging.check_drift,
+    "retirement": coverage.check_retirement,
+    "duplicates": coverage.check_duplicates,
+    "without one task": partial(top.check_leave_out, what="task"),
+    "without one rater": partial(top.check_leave_out, what="rater"),
+    "without one policy": partial(top.check_leave_out, what="policy"),
+}
 
 
 def audit(
@@ -21,6 +53,7 @@ def audit(
     owners: Mapping[str, str] | None = None,
     level: float = 0.95,
     report: Callable[[str], None] | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Audit:
     """What a careful reader would object to, and what was looked at and found fine.
 
@@ -34,10 +67,20 @@ def audit(
         of tests and rank sets
     report
         called with the name of each check before it runs
+    options
+        of checks of comparisons: ``window``, the last share of the time in which a policy must
+        have been compared (.2), or it counts as retired
 
     Returns
     -------
     Audit
+
+    Raises
+    ------
+    EvidenceError
+        For a level outside (0, 1), or evidence that cannot be read.
+    OptionError
+        For an option that does not exist, with the nearest ones, or a window outside (0, 1).
 
     Examples
     --------
@@ -45,183 +88,70 @@ def audit(
     >>> audit(battles).finding("connection").verdict
     'note'
     """
+    _check_options(options)
     if not 0 < level < 1:
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
     if not isinstance(evidence, (Comparisons, Scores, Rankings)):
         evidence = read(evidence)
-    say = report or (lambda name: None)
+    say = report or _silent
+    say("rating")
     if isinstance(evidence, Comparisons):
-        findings = _comparisons(evidence, owners, level, say)
+        findings = _of_case(Case.of(evidence, owners, level, **options), say)
     else:
-        findings = _tasks(evidence, level, say)
+        findings = _of_tasks(evidence, level, say)
     return Audit(tuple(findings), evidence.summary)
 
 
-def _comparisons(
-    evidence: Comparisons,
-    owners: Mapping[str, str] | None,
-    level: float,
-    say: Callable[[str], None],
-) -> list[Finding]:
-    say("rating")
-    case = checks.Case.of(evidence, owners, level)
-    todo: dict[str, Callable[[], Finding]] = {
-        "connection": lambda: checks.check_connection(case),
-        "sampling": lambda: checks.check_sampling(case),
-        "near ties": lambda: checks.check_near_ties(case),
-        "few battles": lambda: checks.check_fewest(case),
-        "best of n": lambda: checks.check_best_of_n(case),
-        "order": lambda: checks.check_order(case),
-        "raters": lambda: checks.check_raters(case),
-        "drift": lambda: checks.check_drift(case),
-        "retirement": lambda: checks.check_retirement(case),
-        "duplicates": lambda: checks.check_duplicates(case),
-        "without one task": lambda: checks.check_leave_out(case, "task"),
-        "without one rater": lambda: checks.check_leave_out(case, "rater"),
-        "without one policy": lambda: checks.check_leave_out(case, "policy"),
-    }
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in CheckOptions.__annotations__:
+            near = difflib.get_close_matches(name, OPTIONS, n=3) or OPTIONS
+            raise OptionError(f"an audit has no option {name!r}: use {' or '.join(near)}.")
+    window = options.get("window", 0.2)
+    if not 0 < window < 1:
+        raise OptionError(f"window={window}: it is a share of the time, between 0 and 1.")
+
+
+def _silent(name: str) -> None:
+    pass
+
+
+def _of_case(case: Case, say: Callable[[str], None]) -> list[Finding]:
     findings = []
-    for name, check in todo.items():
+    for name, check in CHECKS.items():
         say(name)
-        findings.append(check())
-    findings += [
-        Finding(
-            "cycles",
-            "concern",
-            n.text,
-            "goodness of fit of Bradley-Terry",
-            "Show the win matrix beside the ratings.",
-        )
-        for n in case.board.notes
-        if n.kind == "cyclic"
-    ] or [
-        Finding(
-            "cycles",
-            "fine",
-            "A single rating explains who beats whom as well as the data can tell.",
-            "goodness of fit of Bradley-Terry",
-        )
-    ]
-    return findings
+        findings.append(check(case))
+    return findings + _cycles(case)
 
 
-def _tasks(evidence: Scores | Rankings, level: float, say: Callable[[str], None]) -> list[Finding]:
-    say("rating")
+def _cycles(case: Case) -> list[Finding]:
+    """What the board's fit noted about cycles."""
+    test = "goodness of fit of Bradley-Terry"
+    remedy = "Show the win matrix beside the ratings."
+    found = []
+    for note in case.board.notes:
+        if note.kind == "cyclic":
+            found.append(Finding("cycles", "concern", note.text, test, remedy))
+    if not found:
+        text = "A single rating explains who beats whom as well as the data can tell."
+        found.append(Finding("cycles", "fine", text, test))
+    return found
+
+
+def _of_tasks(
+    evidence: Scores | Rankings, level: float, say: Callable[[str], None]
+) -> list[Finding]:
     board = rank(evidence, level=level)
     findings = []
     if board.separable is not None:
-        top, told, n = board.may_be_best, int(board.separable.sum()), len(board)
-        findings.append(
-            Finding(
-                "near ties",
-                "concern" if len(top) > 1 else "note" if told < (n - 1) / 2 else "fine",
-                f"{told} of {n - 1} neighbours can be told apart; {len(top)} may be the best"
-                f" ({checks.names(top)}).",
-                f"simultaneous rank sets at {level:.0%}",
-                "Publish rank sets or tiers instead of places." if told < n - 1 else "",
-                {"separable neighbours": told, "may be best": len(top)},
-                top,
-            )
-        )
+        findings.append(tables.check_near_ties(board, level))
     say("without one task")
-    votes = evidence.to_rankings() if isinstance(evidence, Scores) else evidence
-    labels = (
-        evidence.columns
-        if isinstance(evidence, Scores)
-        else tuple(f"ballot {i + 1}" for i in range(len(votes)))
-    )
-    what = "task" if isinstance(evidence, Scores) else "ballot"
-    findings.append(_without_one(votes, labels, what))
-    if isinstance(evidence, Scores):
-        findings += [_scale(evidence), _complete(evidence)]
-    return findings
-
-
-def _borda(votes: Rankings, weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    wins = votes.preferences(weight)
-    total = wins + wins.T
-    return np.asarray(
-        np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0).sum(axis=1)
-    )
-
-
-def _without_one(votes: Rankings, labels: tuple[str, ...], what: str) -> Finding:
-    check = f"without one {what}"
-    if len(votes) < 3:
-        return Finding(check, "unchecked", f"There are fewer than three {what}s.")
-    leader = votes.policies[int(np.argmax(_borda(votes, votes.weight)))]
-    changes = {}
-    for g in range(min(len(votes), 300)):
-        weight = votes.weight.copy()
-        weight[g] = 0
-        first = votes.policies[int(np.argmax(_borda(votes, weight)))]
-        if first != leader:
-            changes[labels[g]] = first
-    if not changes:
-        return Finding(
-            check,
-            "fine",
-            f"{leader} stays first by Borda without any one {what}.",
-            f"refitted without each of {min(len(votes), 300)}",
-            "",
-            {"changes": {}},
-        )
-    some = "; ".join(f"without {g}: {p}" for g, p in list(changes.items())[:3])
-    return Finding(
-        check,
-        "concern",
-        f"The leader by Borda ({leader}) changes without one of {len(changes)} {what}s ({some}).",
-        "refitted without each",
-        f"Say that the top rests on single {what}s.",
-        {"changes": changes},
-        tuple(dict.fromkeys(changes.values())),
-    )
-
-
-def _scale(evidence: Scores) -> Finding:
-    table = evidence.table()
-    table = table[~np.isnan(table).any(axis=1)]
-    if len(table) < 2:
-        return Finding("scale", "unchecked", "Fewer than two tasks have a score of every policy.")
-    spread = table.std(axis=1)
-    mean, scaled = (
-        table.mean(axis=0),
-        (table / np.where(spread > 0, spread, 1)[:, None]).mean(axis=0),
-    )
-    tau, share = (
-        kendall_tau(mean, scaled),
-        float((spread.max() ** 2) / max((spread**2).sum(), 1e-300)),
-    )
-    widest = (
-        evidence.columns[int(np.argmax(evidence.table().std(axis=1)))]
-        if len(table) == len(evidence.columns)
-        else "one task"
-    )
-    numbers = {"tau of means with and without scaling": tau, "largest share of variance": share}
-    bad = tau < 0.9
-    return Finding(
-        "scale",
-        "concern" if bad else "fine",
-        "The order by the mean score agrees with that of standardised scores to a Kendall's tau of"
-        f" {tau:.2f}; {widest} alone makes {share:.0%} of the variance of the sum.",
-        "means with and without scaling by each task's spread",
-        "Do not rank by the mean: normalise, or rank by Borda." if bad else "",
-        numbers,
-    )
-
-
-def _complete(evidence: Scores) -> Finding:
-    holes = np.isnan(evidence.table())
-    if not holes.any():
-        return Finding("completeness", "fine", "Every policy has a score on every task.", "counted")
-    few = tuple(evidence.policies[i] for i in np.argsort(-holes.sum(axis=0)) if holes[:, i].any())
-    return Finding(
-        "completeness",
-        "concern",
-        f"{holes.mean():.0%} of the table is empty; most for {checks.names(few)}.",
-        "counted",
-        "Compare policies on shared tasks only, or rank by plackett-luce, which corrects for who"
-        " was measured where.",
-        {"empty": float(holes.mean())},
-        few,
-    )
+    if isinstance(evidence, Rankings):
+        ballots = tuple(f"ballot {place}" for place in range(1, len(evidence) + 1))
+        return [*findings, tables.check_without_one(evidence, ballots, "ballot")]
+    return [
+        *findings,
+        tables.check_without_one(evidence.to_rankings(), evidence.columns, "task"),
+        tables.check_scale(evidence),
+        tables.check_complete(evidence),
+    ]
