@@ -1,14 +1,14 @@
-"""Sums, minima and counts over 2^n states by variable elimination along a tree decomposition
-(binary variables).
+"""Sums, minima and counts over 2^n states by variable elimination along a tree decomposition.
 
-A factor is a scope (variables) and a table (2, ..., 2[, extra]); what "times" and "sum over a
-variable" mean is the algebra's: logarithms of sums, lowest levels, polynomials.
+Variables are binary. A factor is a scope (variables) and a table (2, ..., 2[, extra]); what "times"
+and "sum over a variable" mean is the algebra's: logarithms of sums, lowest levels, polynomials.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Protocol
 
 import numpy as np
@@ -62,8 +62,9 @@ class Lowest:
 
 
 class Polynomial:
-    """Tables hold weights of 0, 1, 2, ... in a last axis. ``log_scale`` gathers the logarithm of
-    what is divided out to stay within floating point.
+    """Tables hold weights of 0, 1, 2, ... in a last axis.
+
+    ``log_scale`` gathers the logarithm of what is divided out to stay within floating point.
     """
 
     def __init__(self) -> None:
@@ -99,18 +100,20 @@ def elimination_order(n: int, scopes: Iterable[Sequence[int]]) -> tuple[list[int
     """
     near: list[set[int]] = [set() for _ in range(n)]
     for scope in scopes:
-        for i in scope:
-            near[i].update(j for j in scope if j != i)
-    left, order, width = set(range(n)), [], 0
+        for variable in scope:
+            near[variable].update(set(scope) - {variable})
 
-    def fill(i: int) -> int:
-        around = list(near[i])
-        return sum(b not in near[a] for k, a in enumerate(around) for b in around[k + 1 :])
+    def cost_of(variable: int) -> tuple[int, int, int]:
+        around = near[variable]
+        fill = sum(b not in near[a] for a, b in combinations(around, 2))
+        return fill, len(around), variable
 
-    cost = {i: (fill(i), len(near[i]), i) for i in left}
+    left, width = set(range(n)), 0
+    order: list[int] = []
+    cost = {variable: cost_of(variable) for variable in left}
     while left:
-        v = min(left, key=cost.__getitem__)
-        around = near[v]
+        chosen = min(left, key=cost.__getitem__)
+        around = near[chosen]
         width = max(width, len(around))
         if width > WIDEST:
             raise EvidenceError(
@@ -119,61 +122,77 @@ def elimination_order(n: int, scopes: Iterable[Sequence[int]]) -> tuple[list[int
             )
         changed = set(around)
         for a in around:
-            near[a].discard(v)
+            near[a].discard(chosen)
             new = around - near[a] - {a}
             if new:
                 changed |= near[a]
             near[a] |= new
-        left.discard(v)
-        order.append(v)
-        for a in changed & left:
-            cost[a] = (fill(a), len(near[a]), a)
+        left.discard(chosen)
+        order.append(chosen)
+        for variable in changed & left:
+            cost[variable] = cost_of(variable)
     return order, width
 
 
 def _aligned(factor: Factor, scope: tuple[int, ...]) -> Float:
     """The factor's table with the axes of a larger scope."""
-    own = [i for i in scope if i in factor.scope]
-    axes = [factor.scope.index(i) for i in own] + list(range(len(factor.scope), factor.table.ndim))
-    shape = (
-        tuple(2 if i in factor.scope else 1 for i in scope)
-        + factor.table.shape[len(factor.scope) :]
-    )
-    return factor.table.transpose(axes).reshape(shape)
+    size = len(factor.scope)
+    axes, shape = [], []
+    for variable in scope:
+        if variable in factor.scope:
+            axes.append(factor.scope.index(variable))
+            shape.append(2)
+        else:
+            shape.append(1)
+    extra = range(size, factor.table.ndim)
+    return factor.table.transpose([*axes, *extra]).reshape([*shape, *factor.table.shape[size:]])
 
 
 def _joined(factors: Sequence[Factor], algebra: Algebra, scope: tuple[int, ...]) -> Float:
     table = _aligned(factors[0], scope)
-    for f in factors[1:]:
-        table = algebra.times(table, _aligned(f, scope))
-    return np.broadcast_to(
-        table,
-        np.broadcast_shapes(table.shape, (2,) * len(scope) + (1,) * (table.ndim - len(scope))),
-    )
+    for factor in factors[1:]:
+        table = algebra.times(table, _aligned(factor, scope))
+    full = (2,) * len(scope) + (1,) * (table.ndim - len(scope))
+    return np.broadcast_to(table, np.broadcast_shapes(table.shape, full))
+
+
+def _scope(variable: int, factors: Sequence[Factor]) -> tuple[int, ...]:
+    """The variable, then all others that these factors are about."""
+    met = {other for factor in factors for other in factor.scope}
+    return (variable, *sorted(met - {variable}))
+
+
+def _first(scope: Sequence[int], place: dict[int, int]) -> int:
+    """The bucket of a factor: of its variable that is eliminated first."""
+    return min(place[variable] for variable in scope)
 
 
 def eliminate(factors: Sequence[Factor], order: Sequence[int], algebra: Algebra) -> Float:
     """What remains when all variables are eliminated: () or (extra,)."""
-    place = {v: k for k, v in enumerate(order)}
+    place = {variable: k for k, variable in enumerate(order)}
     buckets: list[list[Factor]] = [[] for _ in order]
     rest: list[Factor] = []
-    for f in factors:
-        (buckets[min(place[i] for i in f.scope)] if f.scope else rest).append(f)
-    for k, v in enumerate(order):
-        if not buckets[k]:
-            raise EvidenceError(f"variable {v} has no factor.")
-        scope = (v, *sorted({i for f in buckets[k] for i in f.scope} - {v}))
-        found = Factor(scope[1:], algebra.sum(_joined(buckets[k], algebra, scope), 0))
-        buckets[k] = []
-        (buckets[min(place[i] for i in found.scope)] if found.scope else rest).append(found)
+
+    def put(factor: Factor) -> None:
+        if factor.scope:
+            buckets[_first(factor.scope, place)].append(factor)
+        else:
+            rest.append(factor)
+
+    for factor in factors:
+        put(factor)
+    for k, variable in enumerate(order):
+        bucket, buckets[k] = buckets[k], []
+        if not bucket:
+            raise EvidenceError(f"variable {variable} has no factor.")
+        scope = _scope(variable, bucket)
+        put(Factor(scope[1:], algebra.sum(_joined(bucket, algebra, scope), 0)))
     return _joined(rest, algebra, ())
 
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
-    """Joint probabilities of the variables that meet in a bucket, and the log of the sum over all
-    states.
-    """
+    """Joint probabilities of variables that meet in a bucket, log of the sum over all states."""
 
     log_total: float
     joint: dict[int, Factor]
@@ -187,46 +206,80 @@ class Beliefs:
         EvidenceError
             When none holds them all.
         """
-        for f in self.joint.values():
-            if set(variables) <= set(f.scope):
-                drop = tuple(k for k, i in enumerate(f.scope) if i not in variables)
-                kept = [i for i in f.scope if i in variables]
-                return f.table.sum(axis=drop).transpose([kept.index(i) for i in variables])
+        for factor in self.joint.values():
+            if set(variables) <= set(factor.scope):
+                drop, kept = _split(factor.scope, variables)
+                table = factor.table.sum(axis=drop)
+                return table.transpose([kept.index(variable) for variable in variables])
         raise EvidenceError(f"variables {list(variables)} do not meet in one table.")
+
+
+def _split(scope: Sequence[int], keep: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Axes of a scope that are summed over, and the variables that stay."""
+    drop, kept = [], []
+    for axis, variable in enumerate(scope):
+        if variable in keep:
+            kept.append(variable)
+        else:
+            drop.append(axis)
+    return tuple(drop), tuple(kept)
+
+
+@dataclass(eq=False)
+class _Bucket:
+    """What is known about a variable: its factors, and messages from below and above."""
+
+    variable: int
+    own: list[Factor] = field(default_factory=list)
+    children: list[_Bucket] = field(default_factory=list)
+    down: list[Factor] = field(default_factory=list)
+    scope: tuple[int, ...] = ()
+    up: Factor = Factor((), np.zeros(()))
 
 
 def beliefs(factors: Sequence[Factor], order: Sequence[int]) -> Beliefs:
     """Two passes over the bucket tree, in logarithms."""
-    algebra, place = LogSum(), {v: k for k, v in enumerate(order)}
-    own: list[list[Factor]] = [[] for _ in order]
-    for f in factors:
-        own[min(place[i] for i in f.scope)].append(f)
-    children: list[list[int]] = [[] for _ in order]
-    up: list[Factor] = []
-    scopes: list[tuple[int, ...]] = []
-    total = 0.0
-    for k, v in enumerate(order):
-        parts = own[k] + [up[c] for c in children[k]]
-        scope = (v, *sorted({i for f in parts for i in f.scope} - {v}))
-        message = Factor(scope[1:], algebra.sum(_joined(parts, algebra, scope), 0))
-        scopes.append(scope)
-        up.append(message)
-        if message.scope:
-            children[min(place[i] for i in message.scope)].append(k)
-        else:
-            total += float(message.table)
-    down: list[list[Factor]] = [[] for _ in order]
+    place = {variable: k for k, variable in enumerate(order)}
+    buckets = [_Bucket(variable) for variable in order]
+    for factor in factors:
+        buckets[_first(factor.scope, place)].own.append(factor)
+    total = _pass_up(buckets, place)
     joint: dict[int, Factor] = {}
-    for k in range(len(order) - 1, -1, -1):
-        base = own[k] + down[k]
-        table = _joined(base + [up[c] for c in children[k]], algebra, scopes[k])
-        joint[order[k]] = Factor(scopes[k], np.exp(table - logsumexp(table)))
-        for c in children[k]:
-            others = base + [up[d] for d in children[k] if d != c]
-            full = (
-                _joined(others, algebra, scopes[k]) if others else np.zeros((2,) * len(scopes[k]))
-            )
-            drop = tuple(a for a, i in enumerate(scopes[k]) if i not in up[c].scope)
-            kept = tuple(i for i in scopes[k] if i in up[c].scope)
-            down[c].append(Factor(kept, logsumexp(full, axis=drop) if drop else full))
+    for bucket in reversed(buckets):
+        table = _joined(_known(bucket), LogSum(), bucket.scope)
+        joint[bucket.variable] = Factor(bucket.scope, np.exp(table - logsumexp(table)))
+        for child in bucket.children:
+            child.down.append(_message_down(bucket, child))
     return Beliefs(total, joint)
+
+
+def _pass_up(buckets: list[_Bucket], place: dict[int, int]) -> float:
+    """Messages towards the root; the log of the sum over all states."""
+    algebra, total = LogSum(), 0.0
+    for bucket in buckets:
+        parts = _known(bucket)
+        bucket.scope = _scope(bucket.variable, parts)
+        table = algebra.sum(_joined(parts, algebra, bucket.scope), 0)
+        bucket.up = Factor(bucket.scope[1:], table)
+        if bucket.up.scope:
+            buckets[_first(bucket.up.scope, place)].children.append(bucket)
+        else:
+            total += float(table)
+    return total
+
+
+def _known(bucket: _Bucket, without: _Bucket | None = None) -> list[Factor]:
+    """All that a bucket holds, but for what one of its children told it."""
+    told = [child.up for child in bucket.children if child is not without]
+    return bucket.own + bucket.down + told
+
+
+def _message_down(bucket: _Bucket, child: _Bucket) -> Factor:
+    """What all others say about the variables that the child shares."""
+    full = np.zeros((2,) * len(bucket.scope))
+    if others := _known(bucket, without=child):
+        full = _joined(others, LogSum(), bucket.scope)
+    drop, kept = _split(bucket.scope, child.up.scope)
+    if drop:
+        full = logsumexp(full, axis=drop)
+    return Factor(kept, full)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,9 @@ Score = Literal[
     "tail",
     "ground stress",
 ]
+
+
+STEP = 1e-4
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Intervention:
     cost: float = 0.0
 
     def __post_init__(self) -> None:
-        values = [*self.z.values(), *self.zz.values(), *self.x.values()]
-        if not all(np.isfinite(v) for v in values):
+        strengths = [*self.z.values(), *self.zz.values(), *self.x.values()]
+        if not np.isfinite(strengths).all():
             raise EvidenceError(f"intervention {self.name!r} has a strength that is not finite.")
         if not self.cost >= 0:
             raise EvidenceError(
@@ -59,19 +62,17 @@ class Intervention:
     def apply(self, network: SupplyNetwork, strength: float = 1.0) -> SupplyNetwork:
         """The network with the operator added, times a strength."""
         fields, shock = network.field.copy(), network.shock.copy()
-        for name, v in self.z.items():
-            fields[network.number(name)] += strength * v
-        for name, v in self.x.items():
-            shock[network.number(name)] -= strength * v
-        coupling = {
-            (a, b): j
-            for (a, b), j in zip(network.edges.tolist(), network.coupling.tolist(), strict=True)
-        }
-        for (first, second), v in self.zz.items():
-            a, b = sorted((network.number(first), network.number(second)))
-            if a == b:
+        for name, amount in self.z.items():
+            fields[network.number(name)] += strength * amount
+        for name, amount in self.x.items():
+            shock[network.number(name)] -= strength * amount
+        pairs = map(tuple, network.edges.tolist())
+        coupling = dict(zip(pairs, network.coupling.tolist(), strict=True))
+        for (first, second), amount in self.zz.items():
+            low, high = sorted((network.number(first), network.number(second)))
+            if low == high:
                 raise EvidenceError(f"intervention {self.name!r} couples {first!r} with itself.")
-            coupling[a, b] = coupling.get((a, b), 0.0) - strength * v
+            coupling[low, high] = coupling.get((low, high), 0.0) - strength * amount
         return replace(
             network,
             field=fields,
@@ -84,44 +85,49 @@ class Intervention:
 def first_order(
     network: SupplyNetwork, intervention: Intervention, temperature: float | None = None
 ) -> float:
-    """<dH> in the ground state, or at a temperature: the derivative of E0 or F by the operator's
-    strength (Hellmann-Feynman).
+    """<dH> in the ground state, or at a temperature.
 
-    Without a second solution: <Z_i> and <Z_i Z_j> come from the present state, and <X_i> =
-    -dF/d(x_i) by differences of it. At the ground state of a network whose nodes are classical <X>
-    is 0, so that operators of X alone are not seen: use ``"second order"`` or a temperature.
+    It is the derivative of E0 or F by the operator's strength (Hellmann-Feynman), without a second
+    solution: <Z_i> and <Z_i Z_j> come from the present state, and <X_i> = -dF/d(x_i) by differences
+    of it. At the ground state of a network whose nodes are classical <X> is 0, so that operators of
+    X alone are not seen: use ``"second order"`` or a temperature.
     """
-    cold = temperature is None
-    scale = float(
-        np.abs(network.field).sum() + np.abs(network.coupling).sum() + np.abs(network.shock).sum()
-    )
-    low, high = network.levels(2)
-    t = (
-        (high - low if high - low > 1e-9 * scale else 1e-6 * scale) / 60
-        if temperature is None
-        else temperature
-    )
-    spin = 1 - 2 * network.stress(t)
-    total = sum(v * spin[network.number(i)] for i, v in intervention.z.items())
-    sign = np.outer([1, -1], [1, -1])
-    total += sum(
-        v * float((network.pair(a, b, t) * sign).sum()) for (a, b), v in intervention.zz.items()
-    )
-    for name, v in intervention.x.items():
-        only = Intervention(name="", x={name: 1.0})
-        if network.shock[network.number(name)] == 0:
-            continue  # H commutes with Z of the node: <X> = 0
-        ends = [only.apply(network, s) for s in (1e-4, -1e-4)]
-        energies = [e.ground_energy if cold else e.free_energy(t) for e in ends]
-        total += v * (energies[0] - energies[1]) / 2e-4
+    warmth = network.coldest if temperature is None else temperature
+    spin = 1 - 2 * network.stress(warmth)
+    signs = np.outer([1, -1], [1, -1])
+    total = 0.0
+    for name, strength in intervention.z.items():
+        total += strength * spin[network.number(name)]
+    coupled = 0.0
+    for (first, second), strength in intervention.zz.items():
+        coupled += strength * float((network.pair(first, second, warmth) * signs).sum())
+    total += coupled
+    for name, strength in intervention.x.items():
+        if network.shock[network.number(name)] != 0:  # else H commutes with Z of the node: <X> = 0
+            total += strength * _gap(network, name, temperature) / (2 * STEP)
     return float(total)
 
 
+def _gap(network: SupplyNetwork, name: Hashable, temperature: float | None) -> float:
+    """E0, or F at a temperature, with a little X of a node added less that with it taken off."""
+    only = Intervention(name="", x={name: 1.0})
+    energies = []
+    for strength in (STEP, -STEP):
+        changed = only.apply(network, strength)
+        if temperature is None:
+            energies.append(changed.ground_energy)
+        else:
+            energies.append(changed.free_energy(temperature))
+    return energies[0] - energies[1]
+
+
 def second_order(network: SupplyNetwork, intervention: Intervention, step: float = 1e-2) -> float:
-    """<dH> + the second-order term, from E0 at strengths 0, +-step: E0(1) as a parabola would have
-    it. Sees operators of X.
+    """<dH> + the second-order term, from E0 at strengths 0, +-step.
+
+    E0(1) as a parabola would have it. Sees operators of X.
     """
-    low, mid, high = (intervention.apply(network, s).ground_energy for s in (-step, 0.0, step))
+    strengths = (-step, 0.0, step)
+    low, mid, high = (intervention.apply(network, one).ground_energy for one in strengths)
     return (high - low) / (2 * step) + (high - 2 * mid + low) / (2 * step**2)
 
 
@@ -162,10 +168,18 @@ def score(
     if by == "mean stress":
         return float(after.stress(temperature).mean() - network.stress(temperature).mean())
     if by == "tail":
-        chosen = list(among if among is not None else network.names)
-        k = at_least if at_least is not None else (len(chosen) + 1) // 2
+        chosen = list(network.names if among is None else among)
+        k = (len(chosen) + 1) // 2 if at_least is None else at_least
         return after.tail(temperature, k, chosen) - network.tail(temperature, k, chosen)
     raise EvidenceError(f"by={by!r}: use one of {', '.join(Score.__args__)}.")
+
+
+class ScoreOptions(TypedDict, total=False):
+    """Options of ``score``."""
+
+    temperature: float
+    at_least: int | None
+    among: Sequence[Hashable] | None
 
 
 def rank_interventions(
@@ -174,28 +188,29 @@ def rank_interventions(
     by: Score = "mean stress",
     *,
     per_cost: bool = False,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> pl.DataFrame:
     """Interventions, best first: policy, change (negative: better), cost, change per cost, rank.
 
     Parameters
     ----------
+    options
+        of ``score``
     per_cost
         rank by what a unit of cost brings; free interventions are ranked by the change itself and
         stand first where they help
     """
     if not interventions:
         raise EvidenceError("no interventions to rank.")
-    change = np.array([score(network, i, by, **options) for i in interventions])
-    cost = np.array([i.cost for i in interventions])
+    change = np.array([score(network, one, by, **options) for one in interventions])
+    cost = np.array([one.cost for one in interventions])
     with np.errstate(divide="ignore", invalid="ignore"):
-        unit: Float = np.where(
-            cost > 0, change / cost, np.where(np.abs(change) < 1e-12, 0.0, np.sign(change) * np.inf)
-        )
-    key = unit if per_cost else change
-    order = np.lexsort((change, key))
+        free = np.where(np.abs(change) < 1e-12, 0.0, np.sign(change) * np.inf)
+        unit: Float = np.where(cost > 0, change / cost, free)
+    keys = (change, unit) if per_cost else (change, change)
+    order = np.lexsort(keys)
     table = {
-        "policy": [interventions[k].name for k in order],
+        "policy": [interventions[place].name for place in order],
         "change": change[order],
         "cost": cost[order],
         "per cost": unit[order],
@@ -205,16 +220,19 @@ def rank_interventions(
 
 
 def perturbed(network: SupplyNetwork, spread: float, seed: int) -> SupplyNetwork:
-    """Fields, couplings and shocks each times a log-normal number of this relative spread: weights
-    that are guessed are not known.
+    """Fields, couplings and shocks each times a log-normal number of this relative spread.
+
+    Weights that are guessed are not known.
     """
     if not spread >= 0:
         raise EvidenceError(f"spread={spread}: it is at least 0.")
     rng = np.random.default_rng(seed)
-    field, coupling, shock = (
-        v * np.exp(spread * rng.standard_normal(v.shape))
-        for v in (network.field, network.coupling, network.shock)
-    )
+
+    def shaken(values: Float) -> Float:
+        return values * np.exp(spread * rng.standard_normal(values.shape))
+
+    field, coupling = shaken(network.field), shaken(network.coupling)
+    shock = shaken(network.shock)
     return replace(network, field=field, coupling=coupling, shock=shock)
 
 
@@ -227,20 +245,23 @@ def evidence(
     runs: int = 100,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> Scores:
-    """Interventions on networks whose weights are uncertain: networks (states of the world) are
-    tasks, drawn weights replicates, the same for every intervention; lower is better.
+    """Interventions on networks whose weights are uncertain.
+
+    Networks (states of the world) are tasks, drawn weights replicates, the same for every
+    intervention; lower is better. ``options`` are those of ``score``.
     """
     if not networks or not interventions:
         raise EvidenceError("name at least one network and one intervention.")
     rows = []
     for task, network in networks.items():
-        for k in range(runs):
+        for run in range(runs):
             if report is not None:
-                report(f"{task}: {k + 1} of {runs}")
-            drawn = perturbed(network, spread, seed + k)
-            rows += [(i.name, task, k, score(drawn, i, by, **options)) for i in interventions]
+                report(f"{task}: {run + 1} of {runs}")
+            drawn = perturbed(network, spread, seed + run)
+            for one in interventions:
+                rows.append((one.name, task, run, score(drawn, one, by, **options)))
     policies, tasks, replicates, values = zip(*rows, strict=True)
     return Scores.of(
         policies, tasks, values, metric=[by] * len(rows), replicate=replicates, lower_is_better=[by]

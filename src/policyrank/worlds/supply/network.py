@@ -1,5 +1,6 @@
-"""Risk on a correlated network: an Ising model of stressed and stable nodes, some in a transverse
-field, solved exactly.
+"""Risk on a correlated network, solved exactly.
+
+An Ising model of stressed and stable nodes, some in a transverse field.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from policyrank.errors import EvidenceError
+from policyrank.worlds.supply.cores import Core, groups_of, reachable, solve_core
 from policyrank.worlds.supply.elimination import (
     Beliefs,
     Factor,
@@ -26,13 +29,15 @@ from policyrank.worlds.supply.elimination import (
 )
 
 Float = NDArray[np.float64]
-LARGEST_CORE = 10
+Convention = Literal["stable", "paper"]
+SIGN = {"stable": -1.0, "paper": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
 class SupplyNetwork:
-    """H = sum_i field_i Z_i - sum_(i,j) J_ij Z_i Z_j - sum_k shock_k X_k, with Z = +1 for stable
-    and -1 for stressed.
+    """H = sum_i field_i Z_i - sum_(i,j) J_ij Z_i Z_j - sum_k shock_k X_k.
+
+    Z is +1 for stable and -1 for stressed.
 
     Attributes
     ----------
@@ -59,7 +64,7 @@ class SupplyNetwork:
         edges: Iterable[tuple[Hashable, Hashable, float]],
         shock: Mapping[Hashable, float] | None = None,
         *,
-        convention: Literal["stable", "paper"] = "stable",
+        convention: Convention = "stable",
     ) -> SupplyNetwork:
         """Checked.
 
@@ -81,54 +86,38 @@ class SupplyNetwork:
             For unknown nodes, an edge from a node to itself, numbers that are not finite, an empty
             or disconnected network.
         """
-        if convention not in ("stable", "paper"):
+        if convention not in SIGN:
             raise EvidenceError(f"convention={convention!r}: use stable or paper.")
-        table = (
-            dict(field)
-            if isinstance(field, Mapping)
-            else dict(enumerate(np.asarray(field, dtype=float).tolist()))
-        )
-        names = tuple(table)
-        number = {name: k for k, name in enumerate(names)}
-        if not names:
+        strengths = _named(field)
+        if not strengths:
             raise EvidenceError("the network has no nodes.")
-        coupling: dict[tuple[int, int], float] = {}
-        for a, b, j in edges:
-            for x in (a, b):
-                if x not in number:
-                    raise EvidenceError(f"edge {a!r} -> {b!r}: {x!r} is no node.")
-            if a == b:
-                raise EvidenceError(f"edge {a!r} -> {b!r} leads to its own node.")
-            pair = (min(number[a], number[b]), max(number[a], number[b]))
-            coupling[pair] = coupling.get(pair, 0.0) + float(j)
-        for x in shock or {}:
-            if x not in number:
-                raise EvidenceError(f"shock of {x!r}: no such node.")
-        sign = -1.0 if convention == "stable" else 1.0
+        shocks = dict(shock or {})
+        for name in shocks:
+            if name not in strengths:
+                raise EvidenceError(f"shock of {name!r}: no such node.")
+        coupling = _couplings(edges, list(strengths))
         found = cls(
-            names,
-            sign * np.array([float(v) for v in table.values()]),
-            np.array(list(coupling), dtype=np.int64).reshape(-1, 2),
-            np.array(list(coupling.values())),
-            np.array([float((shock or {}).get(x, 0.0)) for x in names]),
+            names=tuple(strengths),
+            field=SIGN[convention] * np.array(list(strengths.values()), dtype=float),
+            edges=np.array(list(coupling), dtype=np.int64).reshape(-1, 2),
+            coupling=np.array(list(coupling.values())),
+            shock=np.array([float(shocks.get(name, 0.0)) for name in strengths]),
         )
-        for what, values in (
-            ("field", found.field),
-            ("coupling", found.coupling),
-            ("shock", found.shock),
-        ):
-            if not np.isfinite(values).all():
-                raise EvidenceError(f"{what} {int((~np.isfinite(values)).argmax())} is not finite.")
+        found._check_finite()
         found._check_connected()
         return found
 
+    def _check_finite(self) -> None:
+        for what in ("field", "coupling", "shock"):
+            bad = ~np.isfinite(getattr(self, what))
+            if bad.any():
+                raise EvidenceError(f"{what} {int(bad.argmax())} is not finite.")
+
     def _check_connected(self) -> None:
-        group = list(range(len(self.names)))
-        for a, b in self.edges.tolist():
-            old, new = group[b], group[a]
-            group = [new if g == old else g for g in group]
-        if len(set(group)) > 1:
-            apart = [self.names[k] for k, g in enumerate(group) if g != group[0]]
+        everyone = range(len(self))
+        reached = reachable(0, self._near, everyone)
+        apart = [self.names[node] for node in everyone if node not in reached]
+        if apart:
             raise EvidenceError(
                 f"the network is disconnected: {apart[:5]} cannot be reached from"
                 f" {self.names[0]!r}. Solve its parts apart."
@@ -146,117 +135,67 @@ class SupplyNetwork:
     def energy(self, states: ArrayLike) -> Float:
         """Diagonal part of H of states (..., n), 1: stressed."""
         z = 1.0 - 2.0 * np.asarray(states)
-        return (
-            z @ self.field - (z[..., self.edges[:, 0]] * z[..., self.edges[:, 1]]) @ self.coupling
-        )
-
-    # H commutes with Z of every node without shock: given those, each connected group of shocked
-    # nodes ("core") is a small quantum system of its own.
+        both = z[..., self.edges[:, 0]] * z[..., self.edges[:, 1]]
+        return z @ self.field - both @ self.coupling
 
     @cached_property
     def cores(self) -> tuple[tuple[int, ...], ...]:
         """Connected groups of shocked nodes."""
-        shocked = set(np.flatnonzero(self.shock).tolist())
-        near = self._near
-        found = []
-        while shocked:
-            group, front = set(), [min(shocked)]
-            while front:
-                x = front.pop()
-                group.add(x)
-                front += [y for y in near[x] if y in shocked and y not in group]
-            shocked -= group
-            if len(group) > LARGEST_CORE:
-                raise EvidenceError(
-                    f"{len(group)} shocked nodes hang together: 2^{len(group)} quantum states. At"
-                    f" most {LARGEST_CORE} can be solved exactly."
-                )
-            found.append(tuple(sorted(group)))
-        return tuple(found)
+        return groups_of(set(np.flatnonzero(self.shock).tolist()), self._near)
 
     @cached_property
     def _near(self) -> list[dict[int, float]]:
         near: list[dict[int, float]] = [{} for _ in self.names]
-        for (a, b), j in zip(self.edges.tolist(), self.coupling.tolist(), strict=True):
-            near[a][b] = near[b][a] = j
+        for (a, b), strength in zip(self.edges.tolist(), self.coupling.tolist(), strict=True):
+            near[a][b] = near[b][a] = strength
         return near
 
-    def _core(self, core: tuple[int, ...]) -> tuple[tuple[int, ...], Float, NDArray[np.int64]]:
-        """Classical neighbours; distinct field vectors (u, k) that their states cause; which one
-        each state causes (2, ..., 2).
-        """
-        edge = sorted({y for x in core for y in self._near[x]} - set(core))
-        states = (
-            np.indices((2,) * len(edge)).reshape(len(edge), -1).T
-            if edge
-            else np.zeros((1, 0), dtype=int)
-        )
-        pull = np.array([[self._near[x].get(y, 0.0) for y in edge] for x in core]).reshape(
-            len(core), len(edge)
-        )
-        fields = self.field[list(core)] - (1.0 - 2.0 * states) @ pull.T
-        rows, which = np.unique(fields.round(12), axis=0, return_inverse=True)
-        return tuple(edge), rows, which.reshape((2,) * len(edge))
-
-    def _spectra(self, core: tuple[int, ...], fields: Float) -> tuple[Float, Float]:
-        """Energies (u, 2^k) and weights |<z|level>|^2 (u, 2^k states, 2^k levels) of a core in each
-        field.
-        """
-        k = len(core)
-        z = 1.0 - 2.0 * np.indices((2,) * k).reshape(k, -1)
-        inner = np.array([[self._near[a].get(b, 0.0) for b in core] for a in core])
-        diagonal = fields @ z - np.einsum("as,bs,ab->s", z, z, inner) / 2
-        flip = np.zeros((1 << k, 1 << k))
-        for a in range(k):
-            other = np.arange(1 << k) ^ (1 << (k - 1 - a))
-            flip[np.arange(1 << k), other] -= self.shock[core[a]]
-        energies, vectors = [], []
-        for d in diagonal:
-            e, v = np.linalg.eigh(np.diag(d) + flip)
-            energies.append(e)
-            vectors.append(v**2)
-        return np.array(energies), np.array(vectors)
+    @cached_property
+    def _solved(self) -> tuple[Core, ...]:
+        return tuple(solve_core(core, self._near, self.field, self.shock) for core in self.cores)
 
     @cached_property
-    def _solved(
-        self,
-    ) -> dict[tuple[int, ...], tuple[tuple[int, ...], Float, Float, NDArray[np.int64]]]:
-        found = {}
-        for core in self.cores:
-            edge, fields, which = self._core(core)
-            found[core] = (edge, *self._spectra(core, fields), which)
-        return found
+    def _inside(self) -> frozenset[int]:
+        """Nodes of all cores."""
+        return frozenset(chain.from_iterable(self.cores))
 
     def _classical(self) -> list[Factor]:
         """Energies of what touches no core's inside."""
-        inside = {i for core in self.cores for i in core}
         z = np.array([1.0, -1.0])
-        found = [Factor((i,), z * f) for i, f in enumerate(self.field.tolist()) if i not in inside]
-        pairs = zip(self.edges.tolist(), self.coupling.tolist(), strict=True)
-        return found + [
-            Factor((a, b), -j * np.outer(z, z))
-            for (a, b), j in pairs
-            if a not in inside and b not in inside
-        ]
+        found = []
+        for node, strength in enumerate(self.field.tolist()):
+            if node not in self._inside:
+                found.append(Factor((node,), z * strength))
+        for (a, b), strength in zip(self.edges.tolist(), self.coupling.tolist(), strict=True):
+            if a not in self._inside and b not in self._inside:
+                found.append(Factor((a, b), -strength * np.outer(z, z)))
+        return found
 
     def _weights(self, temperature: float) -> list[Factor]:
-        """Log weights of all n nodes: exp(-energy / T), and of a core the diagonal of exp(-H / T)."""
+        """Log weights of all n nodes.
+
+        They are exp(-energy / T), and of a core the diagonal of exp(-H / T).
+        """
         if not (np.isfinite(temperature) and temperature > 0):
             raise EvidenceError(f"temperature={temperature}: it is positive.")
-        found = [Factor(f.scope, -f.table / temperature) for f in self._classical()]
-        for core, (edge, energies, weight, which) in self._solved.items():
+        found = [Factor(factor.scope, -factor.table / temperature) for factor in self._classical()]
+        for core in self._solved:
             with np.errstate(divide="ignore"):
-                log = logsumexp(np.log(weight) - energies[:, None, :] / temperature, axis=2)
-            table = log[which].reshape((2,) * (len(edge) + len(core)))
-            found.append(Factor((*edge, *core), table))
+                terms = np.log(core.weights) - core.energies[:, None, :] / temperature
+            log = logsumexp(terms, axis=2)
+            table = log[core.which].reshape((2,) * len(core.scope))
+            found.append(Factor(core.scope, table))
         return found
 
     @cached_property
     def _order(self) -> tuple[list[int], int]:
-        scopes = [f.scope for f in self._classical()]
-        return elimination_order(
-            len(self), [*scopes, *((*edge, *core) for core, (edge, *_) in self._solved.items())]
-        )
+        scopes = [factor.scope for factor in self._classical()]
+        scopes += [core.scope for core in self._solved]
+        return elimination_order(len(self), scopes)
+
+    @property
+    def _classical_order(self) -> list[int]:
+        return [node for node in self._order[0] if node not in self._inside]
 
     @property
     def width(self) -> int:
@@ -275,24 +214,12 @@ class SupplyNetwork:
         """(k,) lowest energies of H, equal ones repeated."""
         if k < 1:
             raise EvidenceError(f"k={k}: at least one level.")
-        inside = {i for core in self.cores for i in core}
-        order = [i for i in self._order[0] if i not in inside]
-        pad = np.full(k - 1, np.inf)
-        found = [
-            Factor(
-                f.scope,
-                np.concatenate(
-                    [f.table[..., None], np.broadcast_to(pad, (*f.table.shape, k - 1))], axis=-1
-                ),
-            )
-            for f in self._classical()
-        ]
-        for edge, energies, _, which in self._solved.values():
-            own = np.concatenate(
-                [energies, np.full((len(energies), max(0, k - energies.shape[1])), np.inf)], axis=1
-            )[:, :k]
-            found.append(Factor(edge, own[which]))
-        return np.asarray(eliminate(found, order, Lowest(k)))
+        found = []
+        for factor in self._classical():
+            found.append(Factor(factor.scope, _lowest(factor.table[..., None], k)))
+        for core in self._solved:
+            found.append(Factor(core.edge, _lowest(core.energies, k)[core.which]))
+        return np.asarray(eliminate(found, self._classical_order, Lowest(k)))
 
     @property
     def ground_energy(self) -> float:
@@ -317,70 +244,85 @@ class SupplyNetwork:
 
     def stress(self, temperature: float) -> Float:
         """(n,) P(node is stressed) at a temperature."""
-        found = self.beliefs(temperature)
-        return np.array(
-            [
-                f.table.sum(axis=tuple(range(1, f.table.ndim)))[1]
-                for _, f in sorted(found.joint.items())
-            ]
-        )
+        joint = self.beliefs(temperature).joint
+        found = []
+        for node in sorted(joint):
+            table = joint[node].table
+            others = tuple(range(1, table.ndim))
+            found.append(table.sum(axis=others)[1])
+        return np.array(found)
+
+    @cached_property
+    def _scale(self) -> float:
+        """Sum of all strengths."""
+        parts = (self.field, self.coupling, self.shock)
+        field, coupling, shock = (np.abs(part).sum() for part in parts)
+        return float(field + coupling + shock)
+
+    @property
+    def coldest(self) -> float:
+        """A temperature at which nothing but the ground state is left: a sixtieth of the gap."""
+        gap = self.gap
+        if gap <= 1e-9 * self._scale:
+            gap = 1e-6 * self._scale
+        return gap / 60
 
     def ground_stress(self) -> Float:
-        """(n,) P(node is stressed) in the ground state, a mean over it where it is degenerate: the
-        limit of low temperature.
+        """(n,) P(node is stressed) in the ground state, the limit of low temperature.
+
+        Where it is degenerate: a mean over it.
         """
-        scale = float(
-            np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum()
-        )
-        distinct = self.levels(2)
-        gap = float(distinct[1] - distinct[0])
-        return self.stress((gap if gap > 1e-9 * scale else 1e-6 * scale) / 60)
+        return self.stress(self.coldest)
 
     def pair(self, a: Hashable, b: Hashable, temperature: float) -> Float:
         """(2, 2) joint probabilities of two nodes (0: stable, 1: stressed)."""
-        i, j = self.number(a), self.number(b)
-        if i == j:
+        first, second = self.number(a), self.number(b)
+        if first == second:
             raise EvidenceError(f"{a!r} twice: a pair has two nodes.")
         weights = self._weights(temperature)
-        known = [
-            beliefs(
-                [*weights, Factor((i,), np.where(np.arange(2) == s, 0.0, -1e6))], self._order[0]
-            )
-            for s in (0, 1)
-        ]
-        logs = np.array([b.log_total for b in known])
-        return np.asarray(
-            np.exp(logs - logsumexp(logs))[:, None] * np.array([b.marginal((j,)) for b in known])
-        )
+        totals, other = [], []
+        for state in (0, 1):
+            held = Factor((first,), np.where(np.arange(2) == state, 0.0, -1e6))
+            known = beliefs([*weights, held], self._order[0])
+            totals.append(known.log_total)
+            other.append(known.marginal((second,)))
+        share = np.exp(np.array(totals) - logsumexp(totals))
+        return np.asarray(share[:, None] * np.array(other))
 
     def given(self, states: Mapping[Hashable, int]) -> SupplyNetwork:
-        """The network in which some nodes are known to be stressed (1) or stable (0): held there by
-        a field that outweighs all else.
+        """The network in which some nodes are known to be stressed (1) or stable (0).
+
+        They are held there by a field that outweighs all else.
         """
-        hold = 4.0 * (
-            np.abs(self.field).sum() + np.abs(self.coupling).sum() + np.abs(self.shock).sum() + 1.0
-        )
+        hold = 4.0 * (self._scale + 1.0)
         field, shock = self.field.copy(), self.shock.copy()
-        for name, s in states.items():
-            if s not in (0, 1):
-                raise EvidenceError(f"{name!r} is held at {s!r}: 1 is stressed, 0 stable.")
-            i = self.number(name)
-            field[i], shock[i] = (hold if s else -hold), 0.0
+        for name, state in states.items():
+            if state not in (0, 1):
+                raise EvidenceError(f"{name!r} is held at {state!r}: 1 is stressed, 0 stable.")
+            node = self.number(name)
+            field[node], shock[node] = (2 * state - 1) * hold, 0.0
         return replace(self, field=field, shock=shock)
 
     def failures(self, temperature: float, among: Iterable[Hashable] | None = None) -> Float:
-        """P(k nodes are stressed), k = 0, 1, ..., among some nodes (None: all), to relative
-        precision.
+        """P(k nodes are stressed), k = 0, 1, ..., to relative precision.
+
+        Parameters
+        ----------
+        among
+            nodes that are counted; None: all
         """
-        chosen = set(range(len(self))) if among is None else {self.number(x) for x in among}
-        counted = [
-            Factor((i,), np.eye(2)) if i in chosen else Factor((i,), np.ones((2, 1)))
-            for i in range(len(self))
-        ]
+        chosen = set(range(len(self)))
+        if among is not None:
+            chosen = {self.number(name) for name in among}
         weights = []
-        for f in self._weights(temperature):
-            weights.append(Factor(f.scope, np.exp(f.table - f.table.max())[..., None]))
-        found = eliminate([*weights, *counted], self._order[0], Polynomial())
+        for factor in self._weights(temperature):
+            scaled = np.exp(factor.table - factor.table.max())
+            weights.append(Factor(factor.scope, scaled[..., None]))
+        for node in range(len(self)):
+            # One more where a counted node is stressed: x to the power of its state.
+            counted = np.eye(2) if node in chosen else np.ones((2, 1))
+            weights.append(Factor((node,), counted))
+        found = eliminate(weights, self._order[0], Polynomial())
         return np.asarray(found / found.sum())
 
     def tail(
@@ -390,18 +332,16 @@ class SupplyNetwork:
         return float(self.failures(temperature, among)[at_least:].sum())
 
     def energies(self, step: float = 0.05) -> tuple[Float, Float]:
-        """Density of states: energies on a grid, and the logarithm of how many of the 2^n levels
-        lie at each (-inf: none).
+        """Density of states: energies on a grid, and how many of the 2^n levels lie at each.
 
-        Exact where all energies are multiples of ``step``; otherwise each field, coupling and core
-        level is rounded to it, so that a level is off by at most half a step for each of those.
+        The latter as a logarithm (-inf: none). Exact where all energies are multiples of ``step``;
+        otherwise each field, coupling and core level is rounded to it, so that a level is off by at
+        most half a step for each of those.
         """
         if step <= 0:
             raise EvidenceError(f"step={step}: it is positive.")
-        inside = {i for core in self.cores for i in core}
-        order = [i for i in self._order[0] if i not in inside]
-        parts = [(f.scope, f.table[..., None]) for f in self._classical()]
-        parts += [(edge, energies[which]) for edge, energies, _, which in self._solved.values()]
+        parts = [(factor.scope, factor.table[..., None]) for factor in self._classical()]
+        parts += [(core.edge, core.energies[core.which]) for core in self._solved]
         low, factors = 0, []
         for scope, table in parts:
             place = np.round(table / step).astype(int)
@@ -411,10 +351,41 @@ class SupplyNetwork:
             np.add.at(histogram, (*np.indices(table.shape)[:-1], place - least), 1.0)
             factors.append(Factor(scope, histogram))
         algebra = Polynomial()
-        found = eliminate(factors, order, algebra)
+        found = eliminate(factors, self._classical_order, algebra)
         with np.errstate(divide="ignore"):
             log = np.log(found) + algebra.log_scale
         return np.asarray(step * (low + np.arange(len(found)))), log
+
+
+def _named(field: Mapping[Hashable, float] | ArrayLike) -> dict[Hashable, float]:
+    """Strengths by name; those of a list by number."""
+    if isinstance(field, Mapping):
+        return {name: float(strength) for name, strength in field.items()}
+    return dict(enumerate(np.asarray(field, dtype=float).tolist()))
+
+
+def _couplings(
+    edges: Iterable[tuple[Hashable, Hashable, float]], names: list[Hashable]
+) -> dict[tuple[int, int], float]:
+    """(lower, higher number) -> coupling, added up."""
+    number = {name: place for place, name in enumerate(names)}
+    found: dict[tuple[int, int], float] = {}
+    for source, target, strength in edges:
+        for end in (source, target):
+            if end not in number:
+                raise EvidenceError(f"edge {source!r} -> {target!r}: {end!r} is no node.")
+        if source == target:
+            raise EvidenceError(f"edge {source!r} -> {target!r} leads to its own node.")
+        low, high = sorted((number[source], number[target]))
+        found[low, high] = found.get((low, high), 0.0) + float(strength)
+    return found
+
+
+def _lowest(energies: Float, k: int) -> Float:
+    """The first k energies of (..., levels); inf where there are fewer."""
+    missing = max(0, k - energies.shape[-1])
+    none = np.full((*energies.shape[:-1], missing), np.inf)
+    return np.concatenate([energies, none], axis=-1)[..., :k]
 
 
 def tail_probability(energies: Float, log_density: Float, temperature: float, cut: float) -> float:
@@ -433,8 +404,14 @@ def tail_probability(energies: Float, log_density: Float, temperature: float, cu
 
 
 def independent(stress: Float) -> Float:
-    """P(k stressed) if nodes were independent with these probabilities (Poisson binomial): what
-    marginals alone would say.
+    """P(k stressed) if nodes were independent with these probabilities (Poisson binomial).
+
+    That is what marginals alone would say.
+
+    Examples
+    --------
+    >>> independent(np.array([0.5, 0.5])).tolist()
+    [0.25, 0.5, 0.25]
     """
     found = np.ones(1)
     for p in stress:

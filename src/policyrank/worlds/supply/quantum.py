@@ -1,12 +1,14 @@
-"""The published quantum pipeline on qiskit, always beside the exact answer: VQE, ADAPT-VQE,
-screening of interventions, density of states by phase estimation; needs the extra ``quantum``.
+"""The published quantum pipeline on qiskit, always beside the exact answer.
+
+VQE, ADAPT-VQE, screening of interventions, density of states by phase estimation. Needs the extra
+``quantum``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import minimize
@@ -28,48 +30,48 @@ except ImportError as error:  # pragma: no cover
     ) from error
 
 Optimizer = Literal["L-BFGS-B", "COBYLA"]
+Rule = Literal["expectation", "difference", "commutator"]
+Term = tuple[str, list[int], float]
 MOST_QUBITS = 24
 
 
 def hamiltonian(network: SupplyNetwork) -> SparsePauliOp:
     """H as a sum of Paulis; qubit i is node i."""
-    n = len(network)
-    terms: list[tuple[str, list[int], float]] = [
-        ("Z", [i], float(f)) for i, f in enumerate(network.field) if f
-    ]
-    terms += [
-        ("ZZ", [a, b], -float(j))
-        for (a, b), j in zip(network.edges.tolist(), network.coupling, strict=True)
-    ]
-    terms += [("X", [i], -float(s)) for i, s in enumerate(network.shock) if s]
-    return SparsePauliOp.from_sparse_list(terms, num_qubits=n)
+    terms: list[Term] = []
+    for node in np.flatnonzero(network.field).tolist():
+        terms.append(("Z", [node], float(network.field[node])))
+    for pair, strength in zip(network.edges.tolist(), network.coupling.tolist(), strict=True):
+        terms.append(("ZZ", pair, -strength))
+    for node in np.flatnonzero(network.shock).tolist():
+        terms.append(("X", [node], -float(network.shock[node])))
+    return SparsePauliOp.from_sparse_list(terms, num_qubits=len(network))
 
 
 def operator(network: SupplyNetwork, intervention: Intervention) -> SparsePauliOp:
     """dH of an intervention."""
-    terms: list[tuple[str, list[int], float]] = [
-        ("Z", [network.number(i)], v) for i, v in intervention.z.items()
-    ]
-    terms += [("X", [network.number(i)], v) for i, v in intervention.x.items()]
-    terms += [
-        ("ZZ", [network.number(a), network.number(b)], v) for (a, b), v in intervention.zz.items()
-    ]
+    terms: list[Term] = []
+    for name, strength in intervention.z.items():
+        terms.append(("Z", [network.number(name)], strength))
+    for name, strength in intervention.x.items():
+        terms.append(("X", [network.number(name)], strength))
+    for (first, second), strength in intervention.zz.items():
+        terms.append(("ZZ", [network.number(first), network.number(second)], strength))
     return SparsePauliOp.from_sparse_list(terms or [("", [], 0.0)], num_qubits=len(network))
 
 
 def layered(n: int, depth: int) -> QuantumCircuit:
-    """Hardware-efficient ansatz: depth + 1 layers of RY on every qubit, between them CNOT(q, q + 1)
-    for even q, then for odd q; n (depth + 1) parameters.
+    """Hardware-efficient ansatz of n (depth + 1) parameters.
+
+    depth + 1 layers of RY on every qubit, between them CNOT(q, q + 1) for even q, then for odd q.
     """
     theta = ParameterVector("theta", n * (depth + 1))
     circuit = QuantumCircuit(n)
     for layer in range(depth + 1):
-        for q in range(n):
-            circuit.ry(theta[layer * n + q], q)
+        for qubit in range(n):
+            circuit.ry(theta[layer * n + qubit], qubit)
         if layer < depth:
-            for start in (0, 1):
-                for q in range(start, n - 1, 2):
-                    circuit.cx(q, q + 1)
+            for qubit in [*range(0, n - 1, 2), *range(1, n - 1, 2)]:
+                circuit.cx(qubit, qubit + 1)
     return circuit
 
 
@@ -113,18 +115,22 @@ class _Energy:
 
     def __call__(self, theta: Float) -> float:
         self.calls += 1
-        found = float(
-            np.real(self.estimator.run([(self.circuit, self.h, theta)]).result()[0].data.evs)
-        )
-        self.history.append(min(found, self.history[-1] if self.history else np.inf))
+        found = float(self._run(theta))
+        lowest = min([found, *self.history[-1:]])
+        self.history.append(lowest)
         return found
 
+    def _run(self, theta: Float) -> Float:
+        """Energies of one point, or of several."""
+        done = self.estimator.run([(self.circuit, self.h, theta)]).result()
+        return np.real(done[0].data.evs)
+
     def gradient(self, theta: Float) -> Float:
-        k = len(theta)
-        self.calls += 2 * k
-        points = np.concatenate([theta + np.pi / 2 * np.eye(k), theta - np.pi / 2 * np.eye(k)])
-        e = np.real(self.estimator.run([(self.circuit, self.h, points)]).result()[0].data.evs)
-        return np.asarray((e[:k] - e[k:]) / 2)
+        size = len(theta)
+        self.calls += 2 * size
+        shift = np.pi / 2 * np.eye(size)
+        energies = self._run(np.concatenate([theta + shift, theta - shift]))
+        return np.asarray((energies[:size] - energies[size:]) / 2)
 
 
 def _check(network: SupplyNetwork) -> int:
@@ -178,26 +184,26 @@ def vqe(
     estimator
         any qiskit estimator (V2 primitive); None: exact state vectors
     """
+    if optimizer not in ("COBYLA", "L-BFGS-B"):
+        raise EvidenceError(f"optimizer={optimizer!r}: use L-BFGS-B or COBYLA.")
     n = _check(network)
     circuit, h = layered(n, depth), hamiltonian(network)
     best: tuple[float, Float, list[float]] | None = None
     calls = 0
-    for k in range(restarts):
+    for restart in range(restarts):
         energy = _Energy(circuit, h, estimator or StatevectorEstimator())
-        start = np.random.default_rng([seed, k]).uniform(-np.pi, np.pi, circuit.num_parameters)
+        rng = np.random.default_rng([seed, restart])
+        start = rng.uniform(-np.pi, np.pi, circuit.num_parameters)
+        options: dict[str, Any] = {"maxiter": maxiter}
         if optimizer == "COBYLA":
-            found = minimize(
-                energy, start, method="COBYLA", options={"maxiter": maxiter, "rhobeg": 0.5}
-            )
-        elif optimizer == "L-BFGS-B":
-            found = minimize(
-                energy, start, jac=energy.gradient, method="L-BFGS-B", options={"maxiter": maxiter}
-            )
+            options["rhobeg"] = 0.5
+            found = minimize(energy, start, method="COBYLA", options=options)
         else:
-            raise EvidenceError(f"optimizer={optimizer!r}: use L-BFGS-B or COBYLA.")
+            slope = energy.gradient
+            found = minimize(energy, start, jac=slope, method="L-BFGS-B", options=options)
         calls += energy.calls
         if report is not None:
-            report(f"restart {k + 1} of {restarts}: energy {found.fun:.6f}")
+            report(f"restart {restart + 1} of {restarts}: energy {found.fun:.6f}")
         if best is None or found.fun < best[0]:
             best = (float(found.fun), found.x, energy.history)
     if best is None:
@@ -213,11 +219,10 @@ def adapt_vqe(
     estimator: Any = None,
     report: Callable[[str], None] | None = None,
 ) -> Variational:
-    """ADAPT-VQE: the ansatz grows by the operator of the pool with the largest gradient |<[H, A]>|,
-    all angles are optimised anew.
+    """ADAPT-VQE: the ansatz grows by the operator of the pool with the largest gradient.
 
-    The pool is Y_i, and Y_i Z_j of coupled nodes in both orders; the start is the better of all
-    stable and all stressed.
+    The gradient is |<[H, A]>|; all angles are optimised anew at each step. The pool is Y_i, and Y_i
+    Z_j of coupled nodes in both orders; the start is the better of all stable and all stressed.
 
     Parameters
     ----------
@@ -228,11 +233,8 @@ def adapt_vqe(
     """
     n = _check(network)
     h, estimate = hamiltonian(network), estimator or StatevectorEstimator()
-    pool = [("Y", [i]) for i in range(n)] + [
-        ("YZ", pair) for a, b in network.edges.tolist() for pair in ([a, b], [b, a])
-    ]
-    operators = [SparsePauliOp.from_sparse_list([(p, q, 1.0)], num_qubits=n) for p, q in pool]
-    slopes = [(1j * (h @ a - a @ h)).simplify() for a in operators]
+    pool = _pool(network)
+    slopes = [_slope(h, term, n) for term in pool]
     circuit = QuantumCircuit(n)
     if network.energy(np.ones(n)) < network.energy(np.zeros(n)):
         circuit.x(range(n))
@@ -240,42 +242,63 @@ def adapt_vqe(
     value = float(np.real(estimate.run([(circuit, h)]).result()[0].data.evs))
     history, calls = [value], 1
     while len(theta) < most:
-        bound = circuit.assign_parameters(theta) if len(theta) else circuit
-        gradient = np.abs(
-            np.real([r.data.evs for r in estimate.run([(bound, s) for s in slopes]).result()])
-        )
+        bound = _bound(circuit, theta)
+        done = estimate.run([(bound, slope) for slope in slopes]).result()
+        gradient = np.abs(np.real([one.data.evs for one in done]))
         calls += len(slopes)
-        k = int(gradient.argmax())
-        if gradient[k] <= tolerance:
+        steepest = int(gradient.argmax())
+        if gradient[steepest] <= tolerance:
             break
+        paulis, qubits, _ = pool[steepest]
         if report is not None:
             report(
-                f"operator {len(theta) + 1}: {pool[k][0]} on {pool[k][1]}, gradient"
-                f" {gradient[k]:.2g}"
+                f"operator {len(theta) + 1}: {paulis} on {qubits}, gradient"
+                f" {gradient[steepest]:.2g}"
             )
-        angle = ParameterVector(f"a{len(theta)}", 1)[0]
-        paulis, qubits = pool[k]
-        if paulis == "Y":
-            circuit.ry(angle, qubits[0])
-        else:  # Y Z: Z Z between quarter turns
-            circuit.rx(np.pi / 2, qubits[0])
-            circuit.rzz(angle, *qubits)
-            circuit.rx(-np.pi / 2, qubits[0])
+        _append(circuit, paulis, qubits, ParameterVector(f"a{len(theta)}", 1)[0])
         energy = _Energy(circuit, h, estimate)
         found = minimize(energy, np.r_[theta, 0.0], jac=energy.gradient, method="L-BFGS-B")
         theta, value = found.x, float(found.fun)
         calls += energy.calls
         history.append(value)
-    return _result(
-        network, circuit.assign_parameters(theta) if len(theta) else circuit, value, history, calls
-    )
+    return _result(network, _bound(circuit, theta), value, history, calls)
+
+
+def _pool(network: SupplyNetwork) -> list[Term]:
+    """Y_i, and Y_i Z_j of coupled nodes in both orders."""
+    found: list[Term] = [("Y", [node], 1.0) for node in range(len(network))]
+    for a, b in network.edges.tolist():
+        found += [("YZ", [a, b], 1.0), ("YZ", [b, a], 1.0)]
+    return found
+
+
+def _slope(h: SparsePauliOp, term: Term, n: int) -> SparsePauliOp:
+    """i [H, A], whose expectation is the gradient by the angle of A."""
+    own = SparsePauliOp.from_sparse_list([term], num_qubits=n)
+    return (1j * (h @ own - own @ h)).simplify()
+
+
+def _bound(circuit: QuantumCircuit, theta: Float) -> QuantumCircuit:
+    if not len(theta):
+        return circuit
+    return circuit.assign_parameters(theta)
+
+
+def _append(circuit: QuantumCircuit, paulis: str, qubits: list[int], angle: Any) -> None:
+    if paulis == "Y":
+        circuit.ry(angle, qubits[0])
+        return
+    # Y Z: Z Z between quarter turns.
+    circuit.rx(np.pi / 2, qubits[0])
+    circuit.rzz(angle, *qubits)
+    circuit.rx(-np.pi / 2, qubits[0])
 
 
 def screen(
     network: SupplyNetwork,
     interventions: Sequence[Intervention],
     state: QuantumCircuit,
-    rule: Literal["expectation", "difference", "commutator"] = "expectation",
+    rule: Rule = "expectation",
     *,
     step: float = 0.1,
 ) -> Float:
@@ -285,19 +308,22 @@ def screen(
     code; it equals ``"expectation"``, |<dH>|. ``"commutator"``: |<[H, dH]>|, the printed equation,
     which is 0 in every eigenstate of H and so ranks nothing there.
     """
+    if rule not in get_args(Rule):
+        raise EvidenceError(f"rule={rule!r}: use expectation, difference or commutator.")
     psi, h = Statevector(state), hamiltonian(network)
+
+    def energy(strength: float, change: SparsePauliOp) -> float:
+        return float(np.real(psi.expectation_value((h + strength * change).simplify())))
+
     found = []
-    for i in interventions:
-        d = operator(network, i)
+    for intervention in interventions:
+        change = operator(network, intervention)
         if rule == "expectation":
-            found.append(abs(psi.expectation_value(d)))
+            found.append(abs(psi.expectation_value(change)))
         elif rule == "difference":
-            ends = [np.real(psi.expectation_value((h + s * d).simplify())) for s in (step, -step)]
-            found.append(abs(ends[0] - ends[1]) / (2 * step))
-        elif rule == "commutator":
-            found.append(abs(psi.expectation_value((h @ d - d @ h).simplify())))
+            found.append(abs(energy(step, change) - energy(-step, change)) / (2 * step))
         else:
-            raise EvidenceError(f"rule={rule!r}: use expectation, difference or commutator.")
+            found.append(abs(psi.expectation_value((h @ change - change @ h).simplify())))
     return np.array(found, dtype=float)
 
 
@@ -309,8 +335,9 @@ def phase_estimation(
     t_max: float = 15.0,
     slices: int = 1,
 ) -> tuple[Float, Float]:
-    """DOS-QPE: |FFT(A(t) hann(t))| of A(t) = <psi| exp(-iHt) |psi>, by first-order Trotter steps:
-    (steps,) energies ascending, (steps,) density that sums to 1.
+    """DOS-QPE: |FFT(A(t) hann(t))| of A(t) = <psi| exp(-iHt) |psi>, by first-order Trotter steps.
+
+    Returns (steps,) energies, ascending, and (steps,) density that sums to 1.
 
     Parameters
     ----------
@@ -335,12 +362,12 @@ def phase_estimation(
     move.append(gate, range(n))
     move = move.decompose(reps=3)
     psi = Statevector(first)
-    now, a = psi, np.ones(steps, dtype=complex)
-    for k in range(1, steps):
+    now, overlap = psi, np.ones(steps, dtype=complex)
+    for time in range(1, steps):
         now = now.evolve(move)
-        a[k] = np.vdot(psi.data, now.data)
+        overlap[time] = np.vdot(psi.data, now.data)
     # exp(-iEt): the energy is minus the frequency.
-    density = np.abs(np.fft.fft(a * np.hanning(steps)))
+    density = np.abs(np.fft.fft(overlap * np.hanning(steps)))
     energies = -2 * np.pi * np.fft.fftfreq(steps, dt)
     order = np.argsort(energies)
     return np.asarray(energies[order]), np.asarray(density[order] / density.sum())
