@@ -106,7 +106,7 @@ def test_language_model_is_a_distribution_and_prefers_what_it_has_seen():
 
 def test_imitation_and_triggers(found):
     assert found.overlap > found.chance + 0.3
-    assert found.calls == 38 * 80 + 8 * 3 * len(a.METHODS)
+    assert found.calls == 38 * 80 + 8 * 3 * len(a.ATTACKS)
     table = {r["method"]: r for r in found.summary().iter_rows(named=True)}
     assert (
         table["trigger"]["boost"] > table["anchor words"]["boost"] > table["random words"]["boost"]
@@ -241,9 +241,9 @@ def test_command(tmp_path, command):
         "attack", "minilm", "--kind", "bi-encoder", *options, "--out", tmp_path / "out.csv"
     )
     assert code == 0, said.err
-    assert all(m in said.out for m in a.METHODS)
+    assert all(m in said.out for m in a.ATTACKS)
     rows = pl.read_csv(tmp_path / "out.csv")
-    assert rows.height == 2 * 2 * len(a.METHODS)
+    assert rows.height == 2 * 2 * len(a.ATTACKS)
     assert (
         rows.filter(pl.col("method") == "query inserted")
         .select((pl.col("new") <= pl.col("old")).all())

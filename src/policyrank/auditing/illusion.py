@@ -1,7 +1,6 @@
-"""How leaderboards mislead: best-of-N submissions, unequal sampling, silent removal. Formulas and
-simulators.
+"""How leaderboards mislead: best-of-N submissions, unequal sampling, silent removal.
 
-Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879; formulas re-derived.
+Formulas and simulators. Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879; formulas re-derived.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_ndtr
 
+from policyrank.auditing.case import ratings_of
 from policyrank.board.intervals import Seed, generator
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
@@ -38,8 +38,14 @@ def expected_max_normal(n: float) -> float:
 
 
 def rating_sd(battles: ArrayLike) -> Float:
-    """Sampling error (Elo points) of a rating from n battles at about even strength: (400 / ln 10)
-    2 / sqrt(n).
+    """Sampling error (Elo points) of a rating from n battles at about even strength.
+
+    (400 / ln 10) 2 / sqrt(n).
+
+    Examples
+    --------
+    >>> rating_sd([100, 10_000]).round(2).tolist()
+    [34.74, 3.47]
     """
     return ELO * 2 / np.sqrt(np.asarray(battles, dtype=float))
 
@@ -86,9 +92,10 @@ def variants_to_explain(gain: float, sd: float, most: int = 1_000_000) -> float:
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if expected_max_normal(middle) * sd >= gain else (middle + 1, high)
-        )
+        if expected_max_normal(middle) * sd >= gain:
+            high = middle
+        else:
+            low = middle + 1
     return float(low)
 
 
@@ -101,8 +108,10 @@ def gini(shares: ArrayLike) -> float:
     (0.0, 0.75)
     """
     x = np.sort(np.asarray(shares, dtype=float))
-    n = len(x)
-    return float((2 * np.arange(1, n + 1) - n - 1) @ x / (n * x.sum())) if x.sum() > 0 else 0.0
+    n, total = len(x), x.sum()
+    if total <= 0:
+        return 0.0
+    return float((2 * np.arange(1, n + 1) - n - 1) @ x / (n * total))
 
 
 def hhi(shares: ArrayLike) -> float:
@@ -161,9 +170,8 @@ def simulate_private_testing(
     """
     rng, strength = generator(seed), np.asarray(pool, dtype=float)
     true = theta + rng.normal(0, variety / ELO, size=(trials, variants))
-    opponents = rng.multinomial(
-        battles, np.full(len(strength), 1 / len(strength)), size=(trials, variants)
-    )
+    even = np.full(len(strength), 1 / len(strength))
+    opponents = rng.multinomial(battles, even, size=(trials, variants))
     wins = rng.binomial(opponents, expit(true[..., None] - strength)).sum(axis=-1)
     # The estimate solves sum of n_j sigma(t - pool_j) = wins (half a win kept from both ends, so
     # that it is finite).
@@ -175,24 +183,31 @@ def simulate_private_testing(
         estimate += np.clip(step, -1, 1)
         if np.abs(step).max() < 1e-9:
             break
-    best = np.argmax(estimate, axis=1)[:, None]
-    excess = (np.take_along_axis(estimate, best, axis=1) - np.take_along_axis(true, best, axis=1))[
-        :, 0
-    ] * ELO
+    trial, best = np.arange(trials), np.argmax(estimate, axis=1)
+    excess = (estimate[trial, best] - true[trial, best]) * ELO
     return PrivateTesting(excess, float((estimate - true).std() * ELO))
 
 
 def simulate_battles(
     theta: ArrayLike, i: ArrayLike, j: ArrayLike, *, seed: Seed = 0
 ) -> Comparisons:
-    """Battles i against j with winners drawn by Bradley-Terry; ``theta`` (policies,) or (battles,
-    policies) in log-odds.
+    """Battles i against j with winners drawn by Bradley-Terry.
+
+    ``theta`` is (policies,) or (battles, policies), in log-odds.
     """
-    rng, t = generator(seed), np.asarray(theta, dtype=float)
-    a, b = np.asarray(i, dtype=np.int32), np.asarray(j, dtype=np.int32)
-    gap = t[a] - t[b] if t.ndim == 1 else t[np.arange(len(a)), a] - t[np.arange(len(a)), b]
-    names = [f"policy {k + 1:02d}" for k in range(t.shape[-1])]
-    return Comparisons(tuple(names), a, b, (rng.random(len(a)) < expit(gap)).astype(float))
+    rng, strength = generator(seed), np.asarray(theta, dtype=float)
+    first, second = np.asarray(i, dtype=np.int32), np.asarray(j, dtype=np.int32)
+    if strength.ndim == 1:
+        gap = strength[first] - strength[second]
+    else:
+        battle = np.arange(len(first))
+        gap = strength[battle, first] - strength[battle, second]
+    won = (rng.random(len(first)) < expit(gap)).astype(float)
+    return Comparisons(_names(strength.shape[-1]), first, second, won)
+
+
+def _names(policies: int) -> tuple[str, ...]:
+    return tuple(f"policy {number:02d}" for number in range(1, policies + 1))
 
 
 @dataclass(frozen=True)
@@ -248,19 +263,18 @@ def simulate_sampling_asymmetry(
     liked[rng.choice(policies, size=favoured, replace=False)] = True
     weight = np.where(liked, ratio, 1.0)
     i, j = np.triu_indices(policies, 1)
-    k = rng.choice(len(i), size=battles, p=weight[i] * weight[j] / (weight[i] * weight[j]).sum())
-    board = bradley_terry(
-        simulate_battles(theta, i[k], j[k], seed=rng), scale="natural", interval="none"
-    )
-    rating = np.array(
-        [board.rating[board.position(f"policy {p + 1:02d}")] for p in range(policies)]
-    )
-    error = ((rating - rating.mean()) - (theta - theta.mean())) * ELO
-    share = float((liked[i[k]].mean() + liked[j[k]].mean()) / 2)
+    pull = weight[i] * weight[j]
+    drawn = rng.choice(len(i), size=battles, p=pull / pull.sum())
+    first, second = i[drawn], j[drawn]
+    data = simulate_battles(theta, first, second, seed=rng)
+    board = bradley_terry(data, scale="natural", interval="none")
+    rating = ratings_of(board, _names(policies))
+    squared = (((rating - rating.mean()) - (theta - theta.mean())) * ELO) ** 2
     return SamplingAsymmetry(
-        kendall_tau(theta, rating),
-        share,
-        *(float(np.sqrt((error[who] ** 2).mean())) for who in (liked, ~liked)),
+        tau=kendall_tau(theta, rating),
+        share=float((liked[first].mean() + liked[second].mean()) / 2),
+        error_favoured=float(np.sqrt(squared[liked].mean())),
+        error_others=float(np.sqrt(squared[~liked].mean())),
     )
 
 
@@ -272,10 +286,9 @@ def simulate_drift_with_removal(
     mix: tuple[float, float] = (0.9, 0.1),
     seed: Seed = 0,
 ) -> float:
-    """Kendall's tau with the mix-averaged truth when the prompt mix turns over and some policies
-    are removed in between.
+    """Kendall's tau with the mix-averaged truth when some policies are removed.
 
-    Policies have independent skills on two kinds of task; the share of the first kind is ``mix[0]``
+    The prompt mix turns over in between. Policies have independent skills on two kinds of task; the share of the first kind is ``mix[0]``
     in the first half and ``mix[1]`` in the second; ``removed`` random policies play in the first
     half only.
     """
@@ -283,17 +296,17 @@ def simulate_drift_with_removal(
     skill = rng.normal(size=(2, policies))
     stays = np.ones(policies, bool)
     stays[rng.choice(policies, size=removed, replace=False)] = False
-    parts = []
-    for share, who in ((mix[0], np.arange(policies)), (mix[1], np.flatnonzero(stays))):
-        half = battles // 2
+    half = battles // 2
+    first, second, strength = [], [], []
+    for share, who in zip(mix, (np.arange(policies), np.flatnonzero(stays)), strict=True):
         i = rng.integers(len(who), size=half)
         j = (i + rng.integers(1, len(who), size=half)) % len(who)
         kind = (rng.random(half) >= share).astype(int)
-        parts.append((who[i], who[j], skill[kind]))
-    i, j = (np.concatenate([p[c] for p in parts]) for c in (0, 1))
-    data = simulate_battles(np.concatenate([p[2] for p in parts]), i, j, seed=rng)
-    board = bradley_terry(data, scale="natural", interval="none")
-    truth = skill.mean(axis=0)
-    return kendall_tau(
-        truth, [board.rating[board.position(f"policy {k + 1:02d}")] for k in range(policies)]
+        first.append(who[i])
+        second.append(who[j])
+        strength.append(skill[kind])
+    data = simulate_battles(
+        np.concatenate(strength), np.concatenate(first), np.concatenate(second), seed=rng
     )
+    board = bradley_terry(data, scale="natural", interval="none")
+    return kendall_tau(skill.mean(axis=0), ratings_of(board, _names(policies)))

@@ -1,7 +1,6 @@
-"""Does a language model rank the answers as people do? Log-probabilities of real pairs, and what
-they say.
+"""Does a language model rank the answers as people do?
 
-Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv
+Log-probabilities of real pairs, and what they say. Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv
 2405.19534.
 """
 
@@ -30,8 +29,9 @@ BETAS = (0.01, 0.1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt, the answer that people preferred, the other one, and the share of raters that
-    preferred it.
+    """A prompt, the answer that people preferred, the other one.
+
+    ``alpha`` is the share of raters that preferred it.
     """
 
     prompt: str
@@ -41,10 +41,9 @@ class Pair:
 
 
 def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
-    """Pairs from JSONL, parquet or CSV with columns prompt, chosen, rejected and perhaps alpha; or
-    from such rows.
+    """Pairs from JSONL, parquet or CSV, or from such rows.
 
-    Chat messages (lists of ``{"role", "content"}``) are taken too: the last message is the answer,
+    Columns are prompt, chosen, rejected and perhaps alpha. Chat messages (lists of ``{"role", "content"}``) are taken too: the last message is the answer,
     those before it are the prompt when there is no prompt column.
 
     Raises
@@ -52,34 +51,37 @@ def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
     EvidenceError
         Naming the row that lacks something or prefers an answer to itself.
     """
-    out = []
-    for place, row in read_rows(source):
-        if missing := [c for c in ("chosen", "rejected") if row.get(c) is None]:
-            raise EvidenceError(
-                f"{place}: no {missing[0]}. Each row has prompt, chosen and rejected."
-            )
-        prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
-        if prompt is None and isinstance(chosen, list):
-            prompt = chosen[:-1]
-        if prompt is None:
-            raise EvidenceError(f"{place}: no prompt.")
-        pair = Pair(
-            text_of(prompt),
-            text_of(chosen[-1:] if isinstance(chosen, list) else chosen),
-            text_of(rejected[-1:] if isinstance(rejected, list) else rejected),
-            row.get("alpha"),
-        )
-        if pair.chosen == pair.rejected:
-            raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
-        if pair.alpha is not None and not 0.5 < pair.alpha <= 1:
-            raise EvidenceError(
-                f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the"
-                " raters."
-            )
-        out.append(pair)
+    out = [_pair(place, row) for place, row in read_rows(source)]
     if not out:
-        raise EvidenceError(f"{source if isinstance(source, (str, Path)) else 'pairs'}: no pairs.")
+        name = source if isinstance(source, (str, Path)) else "pairs"
+        raise EvidenceError(f"{name}: no pairs.")
     return out
+
+
+def _pair(place: str, row: Mapping[str, Any]) -> Pair:
+    for column in ("chosen", "rejected"):
+        if row.get(column) is None:
+            raise EvidenceError(f"{place}: no {column}. Each row has prompt, chosen and rejected.")
+    prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
+    if prompt is None and isinstance(chosen, list):
+        prompt = chosen[:-1]
+    if prompt is None:
+        raise EvidenceError(f"{place}: no prompt.")
+    pair = Pair(text_of(prompt), _answer(chosen), _answer(rejected), row.get("alpha"))
+    if pair.chosen == pair.rejected:
+        raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
+    if pair.alpha is not None and not 0.5 < pair.alpha <= 1:
+        raise EvidenceError(
+            f"{place}: alpha={pair.alpha}; the preferred answer has more than half of the raters."
+        )
+    return pair
+
+
+def _answer(given: Any) -> str:
+    """A text, or the last message of a chat."""
+    if isinstance(given, list):
+        given = given[-1:]
+    return text_of(given)
 
 
 class Cache:
@@ -95,39 +97,39 @@ class Cache:
     """
 
     def __init__(self, path: str | Path | None, settings: Mapping[str, Any]) -> None:
-        self.path = Path(path) if path is not None else None
+        self.path = None if path is None else Path(path)
         self.salt = json.dumps(settings, sort_keys=True, default=str)
         self.kept: dict[str, LogProb] = {}
         if self.path is not None and self.path.exists():
-            lines = self.path.read_bytes().splitlines(keepends=True)
-            for number, line in enumerate(lines, 1):
-                try:
-                    row = json.loads(line)
-                    self.kept[row["key"]] = LogProb(row["logprob"], row["tokens"], row["cut"])
-                except (json.JSONDecodeError, KeyError, TypeError):
-                    if number < len(lines):
-                        raise EvidenceError(
-                            f"{path}, line {number}: not a kept log-probability. Name another file."
-                        ) from None
-                    # A run that was killed while writing leaves half a line.
-                    self.path.write_bytes(b"".join(lines[:-1]))
+            self._read(self.path)
+
+    def _read(self, path: Path) -> None:
+        lines = path.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                self.kept[row["key"]] = LogProb(row["logprob"], row["tokens"], row["cut"])
+            except (json.JSONDecodeError, KeyError, TypeError):
+                if number < len(lines):
+                    raise EvidenceError(
+                        f"{path}, line {number}: not a kept log-probability. Name another file."
+                    ) from None
+                # A run that was killed while writing leaves half a line.
+                path.write_bytes(b"".join(lines[:-1]))
 
     def key(self, prompt: str, answer: str) -> str:
-        return hashlib.sha256("\x1f".join((self.salt, prompt, answer)).encode()).hexdigest()[:32]
+        text = "\x1f".join((self.salt, prompt, answer))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def add(self, found: Mapping[str, LogProb]) -> None:
         self.kept.update(found)
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                for key, value in found.items():
-                    row = {
-                        "key": key,
-                        "logprob": value.logprob,
-                        "tokens": value.tokens,
-                        "cut": value.cut,
-                    }
-                    file.write(json.dumps(row) + "\n")
-                file.flush()
+        if self.path is None:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            for key, value in found.items():
+                numbers = {"logprob": value.logprob, "tokens": value.tokens, "cut": value.cut}
+                file.write(json.dumps({"key": key} | numbers) + "\n")
+            file.flush()
 
 
 def score_pairs(
@@ -139,26 +141,27 @@ def score_pairs(
     report: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> tuple[list[LogProb], list[LogProb]]:
-    """Log-probabilities of the preferred and of the other answers; each distinct text is computed
-    once.
+    """Log-probabilities of the preferred and of the other answers.
 
-    ``options`` are those of ``answer_logprobs``; ``report`` is called with answers done and in all.
+    Each distinct text is computed once. ``options`` are those of ``answer_logprobs``; ``report`` is called with answers done and in all.
     """
-    cache = Cache(None, {}) if cache is None else cache
-    keys = {cache.key(p.prompt, a): (p.prompt, a) for p in pairs for a in (p.chosen, p.rejected)}
-    todo = [k for k in keys if k not in cache.kept]
-    done = len(keys) - len(todo)
-    for batch in (
-        answer_logprobs(model, tokenizer, [keys[k] for k in todo], **options) if todo else ()
-    ):
-        cache.add({todo[i]: value for i, value in batch})
-        done += len(batch)
-        if report is not None:
-            report(done, len(keys))
-    return (
-        [cache.kept[cache.key(p.prompt, p.chosen)] for p in pairs],
-        [cache.kept[cache.key(p.prompt, p.rejected)] for p in pairs],
-    )
+    cache = cache or Cache(None, {})
+    chosen = [cache.key(pair.prompt, pair.chosen) for pair in pairs]
+    rejected = [cache.key(pair.prompt, pair.rejected) for pair in pairs]
+    texts: dict[str, tuple[str, str]] = {}
+    for pair, first, second in zip(pairs, chosen, rejected, strict=True):
+        texts[first] = (pair.prompt, pair.chosen)
+        texts[second] = (pair.prompt, pair.rejected)
+    todo = [key for key in texts if key not in cache.kept]
+    done = len(texts) - len(todo)
+    if todo:
+        asked = [texts[key] for key in todo]
+        for batch in answer_logprobs(model, tokenizer, asked, **options):
+            cache.add({todo[place]: value for place, value in batch})
+            done += len(batch)
+            if report is not None:
+                report(done, len(texts))
+    return [cache.kept[key] for key in chosen], [cache.kept[key] for key in rejected]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,19 +185,16 @@ class PreferenceAudit:
 
     def __str__(self) -> str:
         lines = [f"{len(self.difficulty):,} pairs", ""]
-        for r in self.frame.iter_rows(named=True):
-            lines.append(
-                f"{r['measure']:52s} {r['accuracy']:6.1%}   [{r['lower']:.1%}, {r['upper']:.1%}]"
-            )
-        q = np.quantile(self.difficulty, [0.1, 0.5, 0.9])
-        lines += [
-            "",
-            (
-                f"difficulty log pi(rejected) / pi(chosen), nats: 10% {q[0]:.1f}, median"
-                f" {q[1]:.1f}, 90% {q[2]:.1f}"
-            ),
-        ]
-        return "\n".join([*lines, *(f"! {n}" for n in self.notes)])
+        for measure, accuracy, lower, upper in self.frame.iter_rows():
+            lines.append(f"{measure:52s} {accuracy:6.1%}   [{lower:.1%}, {upper:.1%}]")
+        low, median, high = np.quantile(self.difficulty, [0.1, 0.5, 0.9])
+        difficulty = (
+            f"difficulty log pi(rejected) / pi(chosen), nats: 10% {low:.1f}, median {median:.1f},"
+            f" 90% {high:.1f}"
+        )
+        lines += ["", difficulty]
+        lines += [f"! {note}" for note in self.notes]
+        return "\n".join(lines)
 
 
 def preference_audit(
@@ -205,8 +205,7 @@ def preference_audit(
     betas: Sequence[float] = BETAS,
     level: float = 0.95,
 ) -> PreferenceAudit:
-    """Ranking accuracy, per token too, beside the length baseline, and the accuracy of the ideal of
-    preference training.
+    """Ranking accuracy beside the length baseline and the ideal of preference training.
 
     Parameters
     ----------
@@ -217,52 +216,63 @@ def preference_audit(
     betas
         KL penalties of the ideal (Theorem 3.1 of the paper); shown when every pair has its alpha
     """
-    w, lo = (np.array([x.logprob for x in side]) for side in (chosen, rejected))
-    nw, nl = (
-        np.array([max(x.tokens, 1) for x in side], dtype=float) for side in (chosen, rejected)
-    )
-    group = np.unique([p.prompt for p in pairs], return_inverse=True)[1]
-    shorter = np.where(nw == nl, 0.5, nw < nl)
+    win, lose = _logprobs(chosen), _logprobs(rejected)
+    win_tokens, lose_tokens = _tokens(chosen), _tokens(rejected)
+    group = np.unique([pair.prompt for pair in pairs], return_inverse=True)[1]
+    shorter = np.where(win_tokens == lose_tokens, 0.5, win_tokens < lose_tokens)
+    per_token = win / win_tokens, lose / lose_tokens
     measures = {
-        "the model (log-probability)": w >= lo,
-        "the model, per token": w / nw >= lo / nl,
+        "the model (log-probability)": win >= lose,
+        "the model, per token": per_token[0] >= per_token[1],
         "length alone: the shorter answer": shorter,
         "length alone: the longer answer": 1 - shorter,
     }
-    notes = []
-    alpha = [p.alpha for p in pairs]
-    if all(a is not None for a in alpha):
-        share = np.array(alpha, dtype=float)
+    alpha = [pair.alpha for pair in pairs]
+    if None not in alpha:
+        share, gap = np.array(alpha, dtype=float), per_token[0] - per_token[1]
         for beta in betas:
-            measures[f"ideal of preference training, beta {beta:g}"] = (
-                idealized_log_ratio(w - lo, share, beta) > 0
-            )
+            ideal = idealized_log_ratio(win - lose, share, beta)
+            measures[f"ideal of preference training, beta {beta:g}"] = ideal > 0
         for beta in betas:
-            measures[f"ideal, per token, beta {beta:g}"] = (
-                idealized_log_ratio(w / nw - lo / nl, share, beta) > 0
-            )
-    rows = [
-        (name, *_clustered(np.asarray(v, dtype=float), group, level))
-        for name, v in measures.items()
-    ]
+            ideal = idealized_log_ratio(gap, share, beta)
+            measures[f"ideal, per token, beta {beta:g}"] = ideal > 0
+    rows = []
+    for name, right in measures.items():
+        rows.append((name, *_clustered(np.asarray(right, dtype=float), group, level)))
     frame = pl.DataFrame(rows, schema=["measure", "accuracy", "lower", "upper"], orient="row")
-    model, baseline = rows[0][1], max(rows[2][1], rows[3][1])
+    notes = _notes(frame, [*chosen, *rejected], int(group.max()) + 1)
+    return PreferenceAudit(frame, lose - win, notes)
+
+
+def _logprobs(side: Sequence[LogProb]) -> Float:
+    return np.array([answer.logprob for answer in side])
+
+
+def _tokens(side: Sequence[LogProb]) -> Float:
+    """Lengths, at least 1."""
+    return np.maximum(np.array([answer.tokens for answer in side], dtype=float), 1)
+
+
+def _notes(frame: pl.DataFrame, answers: Sequence[LogProb], prompts: int) -> tuple[str, ...]:
+    """What a careful reader should know."""
+    notes = []
+    model, _, shorter, longer = frame["accuracy"][:4]
+    which, baseline = ("shorter", shorter) if shorter >= longer else ("longer", longer)
     if baseline >= model - 0.01:
-        which = "shorter" if rows[2][1] >= rows[3][1] else "longer"
         notes.append(
             f"Taking the {which} answer is right in {baseline:.1%}: the model's accuracy is no sign"
             " that it knows what people prefer."
         )
-    if cut := sum(x.cut for side in (chosen, rejected) for x in side):
+    if cut := sum(answer.cut for answer in answers):
         notes.append(
             f"{cut:,} answers were cut at the limit of tokens; their log-probabilities are too"
             " high."
         )
-    if empty := sum(x.tokens == 0 for side in (chosen, rejected) for x in side):
+    if empty := sum(answer.tokens == 0 for answer in answers):
         notes.append(f"{empty:,} answers are empty: probability 1, as end tokens are left out.")
-    if (groups := int(group.max()) + 1) < 30:
-        notes.append(f"Only {groups} prompts: intervals treat each as one observation.")
-    return PreferenceAudit(frame, lo - w, tuple(notes))
+    if prompts < 30:
+        notes.append(f"Only {prompts} prompts: intervals treat each as one observation.")
+    return tuple(notes)
 
 
 def _clustered(values: Float, group: NDArray[np.int64], level: float) -> tuple[float, float, float]:
@@ -271,9 +281,6 @@ def _clustered(values: Float, group: NDArray[np.int64], level: float) -> tuple[f
     if groups < 2:
         return mean, 0.0, 1.0
     total = np.bincount(group, values - mean)
-    half = (
-        quantile((1 + level) / 2, groups - 1)
-        * np.sqrt(groups / (groups - 1) * (total**2).sum())
-        / len(values)
-    )
+    deviation = np.sqrt(groups / (groups - 1) * (total**2).sum())
+    half = quantile((1 + level) / 2, groups - 1) * deviation / len(values)
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)

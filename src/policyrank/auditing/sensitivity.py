@@ -1,10 +1,10 @@
-"""What the top rests on: leaving out a task, a rater, a policy, or the fewest battles that change
-the leader.
-"""
+"""What the top rests on: a task, a rater, a policy, or the fewest battles that change the leader."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ LINK = LINKS["half"]
 
 def fit(cells: Cells, start: Float | None = None) -> Fit:
     """Bradley-Terry with ties as half; with the weak prior where no finite maximum exists."""
-    precision = None if is_strong(cells, LINK) else np.full(cells.size, WEAK_PRIOR**-2)
+    precision = None
+    if not is_strong(cells, LINK):
+        precision = np.full(cells.size, WEAK_PRIOR**-2)
     return newton(cells, LINK, precision=precision, start=start)
 
 
@@ -62,81 +64,105 @@ def fewest_battles(evidence: Comparisons, *, challengers: int = 5) -> FewestBatt
     """
     cells = Cells.of(replace(evidence, covariates=None, covariate_names=()))
     base = fit(cells)
-    assert base.inverse is not None
     order = np.argsort(-base.theta, kind="stable")
-    top, best = int(order[0]), None
-    p = expit(base.theta[cells.i] - base.theta[cells.j])
-    residual = cells.weight * (cells.y - p)
+    all_battles = float(cells.count.sum())
+    best: FewestBattles | None = None
     for rival in order[1 : 1 + challengers]:
-        direction = base.inverse[top, : cells.size] - base.inverse[int(rival), : cells.size]
-        leverage = (
-            cells.weight
-            * p
-            * (1 - p)
-            * (
-                base.inverse[cells.i, cells.i]
-                + base.inverse[cells.j, cells.j]
-                - 2 * base.inverse[cells.i, cells.j]
-            )
-        )
-        influence = (
-            residual * (direction[cells.i] - direction[cells.j]) / np.clip(1 - leverage, 0.1, None)
-        )
+        duel = _Duel.of(cells, base, int(order[0]), int(rival))
+        most = min(duel.available.max(initial=0.0), cells.count.sum() // 2)
+        if best is not None:
+            most = min(most, best.battles - 1)
+        fewest = duel.fewest(int(most))
+        if fewest is None:
+            continue
+        names = evidence.policies
+        described = duel.described(fewest, names)
+        leader, challenger = names[duel.top], names[duel.rival]
+        best = FewestBattles(leader, challenger, fewest, fewest / all_battles, described[:10])
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Duel:
+    """The leader against one challenger.
+
+    Attributes
+    ----------
+    gap
+        lead of the leader, log-odds
+    useful
+        cells whose removal shrinks it, most influential first
+    influence
+        by how much, one battle of each of those
+    """
+
+    cells: Cells
+    top: int
+    rival: int
+    gap: float
+    useful: NDArray[np.int64]
+    influence: Float
+
+    @classmethod
+    def of(cls, cells: Cells, base: Fit, top: int, rival: int) -> _Duel:
+        inverse, i, j = base.inverse, cells.i, cells.j
+        assert inverse is not None
+        p = expit(base.theta[i] - base.theta[j])
+        residual = cells.weight * (cells.y - p)
+        direction = inverse[top, : cells.size] - inverse[rival, : cells.size]
+        variance = inverse[i, i] + inverse[j, j] - 2 * inverse[i, j]
+        leverage = cells.weight * p * (1 - p) * variance
+        pull = residual * (direction[i] - direction[j])
+        influence = pull / np.clip(1 - leverage, 0.1, None)
         useful = np.flatnonzero(influence > 0)
         useful = useful[np.argsort(-influence[useful], kind="stable")]
-        available = np.cumsum(cells.count[useful])
-        limit = int(
-            min(
-                available[-1] if len(available) else 0,
-                cells.count.sum() // 2,
-                best.battles - 1 if best else np.inf,
-            )
-        )
+        gap = float(base.theta[top] - base.theta[rival])
+        return cls(cells, top, rival, gap, useful, influence[useful])
 
-        def lead(
-            removed: int,
-            useful: NDArray[np.int64] = useful,
-            available: Float = available,
-            rival: int = int(rival),
-        ) -> float:
-            count = cells.count.copy()
-            before = np.r_[0.0, available[:-1]]
-            count[useful] -= np.clip(removed - before, 0, cells.count[useful])
-            left = replace(cells, count=count).take(count > 0)
-            refit = fit(left)
-            return float(refit.theta[top] - refit.theta[rival])
+    @cached_property
+    def available(self) -> Float:
+        """Battles up to each useful cell, that one included."""
+        return np.cumsum(self.cells.count[self.useful])
 
-        if limit < 1 or lead(limit) > 0:
-            continue
+    def lead(self, removed: int) -> float:
+        """Lead when so many of the most influential battles are removed."""
+        count = self.cells.count.copy()
+        before = np.r_[0.0, self.available[:-1]]
+        count[self.useful] -= np.clip(removed - before, 0, count[self.useful])
+        theta = fit(replace(self.cells, count=count).take(count > 0)).theta
+        return float(theta[self.top] - theta[self.rival])
+
+    def fewest(self, most: int) -> int | None:
+        """How many must be removed, by bisection; None where ``most`` are not enough."""
+        if most < 1 or self.lead(most) > 0:
+            return None
         # Where the influences, added up, close the gap: a first guess that halves most of the
         # refits.
-        gap = float(base.theta[top] - base.theta[rival])
-        near = int(np.searchsorted(np.cumsum(influence[useful] * cells.count[useful]), gap))
-        middle = int(np.clip(available[min(near, len(available) - 1)], 1, limit))
-        low, high = 0, limit
+        closed = np.cumsum(self.influence * self.cells.count[self.useful])
+        near = min(int(np.searchsorted(closed, self.gap)), len(closed) - 1)
+        middle = int(np.clip(self.available[near], 1, most))
+        low, high = 0, most
         while high - low > 1:
-            low, high = (low, middle) if lead(middle) <= 0 else (middle, high)
+            if self.lead(middle) <= 0:
+                high = middle
+            else:
+                low = middle
             middle = (low + high) // 2
-        left = high
-        taken = []
-        for c in useful:
-            amount = int(min(left, cells.count[c]))
+        return high
+
+    def described(
+        self, removed: int, names: tuple[str, ...]
+    ) -> tuple[tuple[str, str, float, int], ...]:
+        """Which battles are removed: policies, outcome, how many."""
+        found, left = [], removed
+        for cell in self.useful:
+            amount = int(min(left, self.cells.count[cell]))
             if not amount:
                 break
-            taken.append(
-                (
-                    evidence.policies[cells.i[c]],
-                    evidence.policies[cells.j[c]],
-                    float(cells.y[c]),
-                    amount,
-                )
-            )
+            first, second = names[self.cells.i[cell]], names[self.cells.j[cell]]
+            found.append((first, second, float(self.cells.y[cell]), amount))
             left -= amount
-        names = evidence.policies
-        best = FewestBattles(
-            names[top], names[int(rival)], high, high / float(cells.count.sum()), tuple(taken[:10])
-        )
-    return best
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -164,33 +190,41 @@ def leave_out(evidence: Comparisons, what: str, *, most: int = 300) -> LeaveOut:
         ``"task"``, ``"rater"`` or ``"policy"``
     """
     bare = replace(evidence, covariates=None, covariate_names=())
-    cells = Cells.of(bare, cluster=None if what == "policy" else what)
     whole = fit(Cells.of(bare))
-    leader = int(np.argmax(whole.theta))
-    changes = {}
-    if what == "policy":
-        names: tuple[str, ...] = evidence.policies
-        sizes = evidence.seen()
-    else:
-        assert cells.cluster is not None
-        names = getattr(evidence, what).names
-        sizes = np.bincount(cells.cluster, cells.count, len(names))
+    leader, second = np.argsort(-whole.theta, kind="stable")[:2]
+    names, sizes, cells = _parts(bare, what)
     tried = np.argsort(-sizes, kind="stable")[:most]
-    start = whole.parameters
-    for g in tried:
-        keep = (cells.i != g) & (cells.j != g) if what == "policy" else cells.cluster != g
+    changes = {}
+    for part in tried:
+        expected = leader
+        if what == "policy":
+            keep = (cells.i != part) & (cells.j != part)
+            if part == leader:
+                expected = second
+        else:
+            keep = cells.cluster != part
         if not keep.any():
             continue
-        theta = fit(cells.take(keep), start).theta.copy()
-        seen = np.zeros(cells.size, bool)
-        seen[cells.i[keep]] = seen[cells.j[keep]] = True
-        theta[~seen] = -np.inf
-        first = int(np.argmax(theta))
-        expected = (
-            leader
-            if what != "policy" or g != leader
-            else int(np.argsort(-whole.theta, kind="stable")[1])
-        )
+        first = _leader(cells, keep, whole)
         if first != expected:
-            changes[names[g]] = evidence.policies[first]
+            changes[names[part]] = evidence.policies[first]
     return LeaveOut(len(tried), changes)
+
+
+def _parts(evidence: Comparisons, what: str) -> tuple[tuple[str, ...], NDArray[Any], Cells]:
+    """What is left out one by one: names, battles of each, cells that tell them apart."""
+    if what == "policy":
+        return evidence.policies, evidence.seen(), Cells.of(evidence)
+    cells = Cells.of(evidence, cluster=what)
+    assert cells.cluster is not None
+    names: tuple[str, ...] = getattr(evidence, what).names
+    return names, np.bincount(cells.cluster, cells.count, len(names)), cells
+
+
+def _leader(cells: Cells, keep: NDArray[np.bool_], whole: Fit) -> int:
+    """First among the policies of the cells that are kept, by a refit."""
+    theta = fit(cells.take(keep), whole.parameters).theta.copy()
+    seen = np.zeros(cells.size, bool)
+    seen[cells.i[keep]] = seen[cells.j[keep]] = True
+    theta[~seen] = -np.inf
+    return int(np.argmax(theta))

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from policyrank.auditing.attacks import (
-    METHODS,
+    ATTACKS,
     AttackReport,
     attack,
     deletion_defence,
@@ -169,7 +169,7 @@ def _rows(
             ("BM25", "overlap", r, len(set(bm25) & set(nearest[q][:10])) / 10),
         ]
         part = found.frame.filter(found.frame["query"] == q)
-        for method in METHODS:
+        for method in ATTACKS:
             mine = part.filter(part["method"] == method)
             old, new = mine["old"].to_numpy(), mine["new"].to_numpy()
             values = {

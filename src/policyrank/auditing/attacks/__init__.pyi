@@ -33,20 +33,22 @@ from .topics import (
     attack_topics as attack_topics,
     edited_text as edited_text,
 )
+from .triggers import ATTACKS as ATTACKS
 from .triggers import (
-    METHODS as METHODS,
     Attack as Attack,
-    Method as Method,
+)
+from .triggers import Rewrite as Rewrite
+from .triggers import (
     search_trigger as search_trigger,
 )
 
 __all__ = [
-    "METHODS",
+    "ATTACKS",
     "Attack",
     "AttackReport",
     "Corpus",
     "Imitation",
-    "Method",
+    "Rewrite",
     "TopicAttack",
     "TopicReport",
     "TopicTask",

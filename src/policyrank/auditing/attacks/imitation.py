@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ only.
 def pairs_from_ranking(
     length: int, *, top: int = 25, tail: int = 4, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Pairs of places (better, worse) from a ranked list: all within the ``top``, and of each of
-    these ``tail`` drawn from the rest: (pairs, 2).
+    """Pairs of places (better, worse) from a ranked list: (pairs, 2).
+
+    All within the ``top``, and of each of these ``tail`` drawn from the rest.
 
     Examples
     --------
@@ -31,18 +32,21 @@ def pairs_from_ranking(
     >>> len(pairs_from_ranking(100, rng=rng)), len(pairs_from_ranking(10, rng=rng))
     (400, 45)
     """
-    n = min(top, length)
-    head = np.stack(np.triu_indices(n, 1), axis=1)
-    take = min(tail, length - n)
+    best = min(top, length)
+    head = np.stack(np.triu_indices(best, 1), axis=1)
+    take = min(tail, length - best)
     if take <= 0:
         return head
-    rest = np.concatenate([rng.choice(np.arange(n, length), take, replace=False) for _ in range(n)])
-    return np.concatenate([head, np.stack([np.repeat(np.arange(n), take), rest], axis=1)])
+    others = np.arange(best, length)
+    rest = np.concatenate([rng.choice(others, take, replace=False) for _ in range(best)])
+    better = np.repeat(np.arange(best), take)
+    return np.concatenate([head, np.stack([better, rest], axis=1)])
 
 
 def smoothed_pair_loss(better: Tensor, worse: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Cross-entropy of 'better wins' with label smoothing: the target of the better one is 1 -
-    smoothing / 2. (...) -> ()
+    """Cross-entropy of 'better wins' with label smoothing. (...) -> ()
+
+    The target of the better one is 1 - smoothing / 2.
 
     Examples
     --------
@@ -57,8 +61,10 @@ def smoothed_pair_loss(better: Tensor, worse: Tensor, smoothing: float = 0.1) ->
 
 
 class Imitation(nn.Module):
-    """A small ranker of words: vectors of words learned from the lists, their best matches, exact
-    matches, and the length.
+    """A small ranker of words.
+
+    It sees vectors of words learned from the lists, their best matches, exact matches, and the
+    length.
 
     Parameters
     ----------
@@ -81,24 +87,29 @@ class Imitation(nn.Module):
         """(documents, words), -1 where a document has ended."""
         width = max(1, min(self.reads, max(map(len, documents), default=1)))
         out = np.full((len(documents), width), -1, dtype=np.int64)
-        for k, d in enumerate(documents):
-            out[k, : min(len(d), width)] = d[:width]
+        for row, document in enumerate(documents):
+            out[row, : min(len(document), width)] = document[:width]
         return torch.from_numpy(out)
 
     def forward(self, query: Tensor, documents: Tensor, embedded: Tensor | None = None) -> Tensor:
-        """Scores (documents,) of one query (words,) for padded documents (documents, words);
+        """Scores (documents,) of one query (words,) for padded documents (documents, words).
+
         ``embedded`` replaces their vectors.
         """
         known = query[query > 0].unique()
-        shown = (documents > 0).float()
-        d = self.vectors[documents.clamp(min=0)] if embedded is None else embedded
-        weight = self.idf[documents.clamp(min=0)] * shown
         if not len(known):
             return self.head(torch.zeros(len(documents), 5)).squeeze(-1)
-        q, idf = self.vectors[known], self.idf[known]
-        mean = (d * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)
-        cosine = nn.functional.cosine_similarity(mean, (q * idf[:, None]).sum(dim=0)[None], dim=-1)
-        near = nn.functional.normalize(d, dim=-1) @ nn.functional.normalize(q, dim=-1).T
+        shown, places = (documents > 0).float(), documents.clamp(min=0)
+        if embedded is None:
+            embedded = self.vectors[places]
+        weight = self.idf[places] * shown
+        asked, idf = self.vectors[known], self.idf[known]
+        total = weight.sum(dim=1, keepdim=True).clamp(min=1e-6)
+        mean = (embedded * weight[..., None]).sum(dim=1) / total
+        topic = (asked * idf[:, None]).sum(dim=0)[None]
+        cosine = nn.functional.cosine_similarity(mean, topic, dim=-1)
+        unit = nn.functional.normalize(embedded, dim=-1)
+        near = unit @ nn.functional.normalize(asked, dim=-1).T
         best = near.masked_fill(shown[..., None] == 0, -1.0).amax(dim=1)
         tf = (documents[:, :, None] == known).sum(dim=1).float()
         share = idf / idf.sum()
@@ -123,10 +134,18 @@ class Imitation(nn.Module):
         """Scores (documents,) of documents given as places in the vocabulary."""
         self.eval()
         asked = torch.from_numpy(self.corpus.encode(query))
-        parts = [
-            self(asked, self.pad(documents[k : k + batch])) for k in range(0, len(documents), batch)
-        ]
+        parts = []
+        for start in range(0, len(documents), batch):
+            parts.append(self(asked, self.pad(documents[start : start + batch])))
         return torch.cat(parts).double().numpy()
+
+
+class ImitationOptions(TypedDict, total=False):
+    """Options of ``Imitation``."""
+
+    size: int
+    hidden: int
+    reads: int
 
 
 def imitate(
@@ -140,7 +159,7 @@ def imitate(
     smoothing: float = 0.1,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
-    **options: Any,
+    **options: Unpack[ImitationOptions],
 ) -> Imitation:
     """Train an imitation on a victim's ranked lists.
 
@@ -158,7 +177,7 @@ def imitate(
     EvidenceError
         When no list has two documents.
     """
-    usable = {q: list(d) for q, d in lists.items() if len(d) > 1}
+    usable = {query: list(found) for query, found in lists.items() if len(found) > 1}
     if not usable:
         raise EvidenceError(
             "no list of the victim has two documents: there is no order to imitate."
@@ -168,16 +187,17 @@ def imitate(
     model = Imitation(corpus, **options)
     steps, asked = epochs * len(usable), list(usable)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 - k / steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for epoch in range(epochs):
         if report is not None:
             report(f"imitating: epoch {epoch + 1} of {epochs}")
-        for k in rng.permutation(len(asked)):
-            found = usable[asked[k]]
+        for place in rng.permutation(len(asked)):
+            text = asked[place]
+            found = usable[text]
             pairs = torch.from_numpy(pairs_from_ranking(len(found), top=top, tail=tail, rng=rng))
             used, back = torch.unique(pairs, return_inverse=True)
-            query = torch.from_numpy(corpus.encode(asked[k]))
-            scores = model(query, model.pad([corpus.tokens[found[int(i)]] for i in used]))
+            query = torch.from_numpy(corpus.encode(text))
+            scores = model(query, model.pad([corpus.tokens[found[int(one)]] for one in used]))
             loss = smoothed_pair_loss(scores[back[:, 0]], scores[back[:, 1]], smoothing)
             optimizer.zero_grad()
             loss.backward()

@@ -1,11 +1,13 @@
-"""The words of a corpus: vocabulary, idf, vectors, and a bigram language model, for fluency and for
-detectors.
+"""The words of a corpus: vocabulary, idf, vectors, and a bigram language model.
+
+For fluency of attacks, and for detectors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -50,39 +52,34 @@ class Corpus:
         EvidenceError
             When there are no words.
         """
-        split = [words(d) for d in documents]
-        seen: dict[str, int] = {}
+        split = [words(document) for document in documents]
+        seen: Counter[str] = Counter()
         for text in split:
-            for w in dict.fromkeys(text):
-                seen[w] = seen.get(w, 0) + 1
-        kept = sorted(w for w, n in seen.items() if n >= least)
+            seen.update(set(text))
+        kept = sorted(word for word, count in seen.items() if count >= least)
         if not kept:
             raise EvidenceError(
                 f"no word stands in {least} documents: an attack needs a corpus to draw words from."
             )
-        place = {w: k for k, w in enumerate(kept, 1)}
-        return cls(
-            ("", *kept),
-            tuple(np.array([place.get(w, 0) for w in text], dtype=np.int64) for text in split),
-        )
+        vocabulary = ("", *kept)
+        place = _places(vocabulary)
+        return cls(vocabulary, tuple(_encoded(text, place) for text in split))
 
     @cached_property
     def place(self) -> dict[str, int]:
-        return {w: k for k, w in enumerate(self.vocabulary)}
+        return _places(self.vocabulary)
 
     def encode(self, text: str | Sequence[str]) -> NDArray[np.int64]:
         """Places of words; 0 for unknown ones."""
         split = words(text) if isinstance(text, str) else text
-        return np.array([self.place.get(w, 0) for w in split], dtype=np.int64)
+        return _encoded(split, self.place)
 
     @cached_property
     def counts(self) -> csr_matrix:
         """(documents, vocabulary)"""
-        rows = np.repeat(np.arange(len(self.tokens)), [len(t) for t in self.tokens])
-        flat = np.concatenate(self.tokens)
-        return coo_matrix(
-            (np.ones(len(flat)), (rows, flat)), shape=(len(self.tokens), len(self.vocabulary))
-        ).tocsr()
+        rows = np.repeat(np.arange(len(self.tokens)), list(map(len, self.tokens)))
+        shape = (len(self.tokens), len(self.vocabulary))
+        return _counted(rows, np.concatenate(self.tokens), shape)
 
     @cached_property
     def idf(self) -> Float:
@@ -93,24 +90,25 @@ class Corpus:
         return out
 
     def vectors(self, size: int = 64) -> NDArray[np.float32]:
-        """Unit vectors of words from the singular vectors of log-tf-idf: (vocabulary, size); zeros
-        for unknown words.
+        """Unit vectors of words from the singular vectors of log-tf-idf: (vocabulary, size).
+
+        Zeros for unknown words.
         """
         table = self.counts.copy()
         table.data = np.log1p(table.data)
         table = table.multiply(self.idf).tocsc()
-        k = min(size, min(table.shape) - 1)
-        _, s, vt = svds(table, k=k, v0=np.ones(min(table.shape)))
+        rank = min(size, min(table.shape) - 1)
+        _, strength, right = svds(table, k=rank, v0=np.ones(min(table.shape)))
         out = np.zeros((len(self.vocabulary), size), dtype=np.float32)
-        out[:, :k] = vt.T * np.sqrt(s)
+        out[:, :rank] = right.T * np.sqrt(strength)
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
 
     @cached_property
     def _bigrams(self) -> tuple[csr_matrix, Float, Float]:
-        n = len(self.vocabulary)
-        first = np.concatenate([t[:-1] for t in self.tokens])
-        second = np.concatenate([t[1:] for t in self.tokens])
-        table = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n)).tocsr()
+        size = len(self.vocabulary)
+        first = np.concatenate([text[:-1] for text in self.tokens])
+        second = np.concatenate([text[1:] for text in self.tokens])
+        table = _counted(first, second, (size, size))
         after = np.asarray(table.sum(axis=1)).ravel()
         # Lower order as Kneser and Ney: in how many contexts a word stands; plus one, so that every
         # word can follow.
@@ -118,23 +116,41 @@ class Corpus:
         return table, after, contexts / contexts.sum()
 
     def next_log_prob(self, previous: int, discount: float = 0.75) -> Float:
-        """Log-probability of each word after a word: (vocabulary,), bigrams by absolute discounting
-        (Kneser and Ney).
+        """Log-probability of each word after a word: (vocabulary,).
+
+        Bigrams by absolute discounting (Kneser and Ney).
         """
         table, after, lower = self._bigrams
-        row = table.indptr[previous], table.indptr[previous + 1]
         if after[previous] == 0:
             return np.log(lower)
-        out = discount * (row[1] - row[0]) / after[previous] * lower
-        out[table.indices[row[0] : row[1]]] += (
-            np.maximum(table.data[row[0] : row[1]] - discount, 0) / after[previous]
-        )
+        start, end = table.indptr[previous], table.indptr[previous + 1]
+        out = discount * (end - start) / after[previous] * lower
+        own = np.maximum(table.data[start:end] - discount, 0) / after[previous]
+        out[table.indices[start:end]] += own
         return np.log(out)
 
     def log_prob(self, tokens: NDArray[np.int64]) -> Float:
         """Log-probability of each word of a text but the first given the one before: (words - 1,)."""
-        return np.array([self.next_log_prob(a)[b] for a, b in pairwise(tokens)])
+        found = [self.next_log_prob(before)[after] for before, after in pairwise(tokens)]
+        return np.array(found)
 
     def perplexity(self, tokens: NDArray[np.int64]) -> float:
         """exp of the mean negative log-probability; NaN for fewer than two words."""
-        return float(np.exp(-self.log_prob(tokens).mean())) if len(tokens) > 1 else np.nan
+        if len(tokens) < 2:
+            return np.nan
+        return float(np.exp(-self.log_prob(tokens).mean()))
+
+
+def _places(vocabulary: Sequence[str]) -> dict[str, int]:
+    return {word: place for place, word in enumerate(vocabulary)}
+
+
+def _encoded(text: Sequence[str], place: Mapping[str, int]) -> NDArray[np.int64]:
+    return np.array([place.get(word, 0) for word in text], dtype=np.int64)
+
+
+def _counted(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]
+) -> csr_matrix:
+    """How often each pair occurs."""
+    return coo_matrix((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()

@@ -8,14 +8,15 @@ from difflib import SequenceMatcher
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank.board.intervals import quantile
+
 Float = NDArray[np.float64]
 
 
 def rank_of(score: float, others: ArrayLike) -> int:
-    """Rank (1 is best) of a document with this score among the *other* documents; equal scores
-    count against it.
+    """Rank (1 is best) of a document with this score among the *other* documents.
 
-    The attacked document's old copy must not be among the others.
+    Equal scores count against it. The attacked document's old copy must not be among the others.
 
     Examples
     --------
@@ -39,7 +40,9 @@ def attack_metrics(
     """
     before, after = np.asarray(old, dtype=float).ravel(), np.asarray(new, dtype=float).ravel()
     out = {"success": float((after < before).mean()), "boost": float((before - after).mean())}
-    return out | {f"top {k}": float(((after <= k) & (before > k)).mean()) for k in cuts}
+    for k in cuts:
+        out[f"top {k}"] = float(((after <= k) & (before > k)).mean())
+    return out
 
 
 def group_metrics(
@@ -55,41 +58,62 @@ def group_metrics(
     >>> found["least boost"], found["QSR@25%"], found["QSR@50%"]
     (-2.0, 1.0, 0.0)
     """
-    before, after = (
-        np.atleast_2d(np.asarray(old, dtype=float)),
-        np.atleast_2d(np.asarray(new, dtype=float)),
-    )
+    before = np.atleast_2d(np.asarray(old, dtype=float))
+    after = np.atleast_2d(np.asarray(new, dtype=float))
     rose, boost = (after < before).mean(axis=1), before - after
     out = {
         "query success": float(rose.mean()),
         "boost": float(boost.mean()),
         "least boost": float(boost.min(axis=1).mean()),
     }
-    return out | {f"QSR@{100 * s:g}%": float((rose >= s).mean()) for s in shares}
+    for share in shares:
+        out[f"QSR@{100 * share:g}%"] = float((rose >= share).mean())
+    return out
+
+
+def mean_interval(values: Float) -> tuple[float, float]:
+    """The 95% interval of a mean, by Student's t; NaN for one value.
+
+    Examples
+    --------
+    >>> low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    """
+    n, mean = len(values), values.mean()
+    if n < 2:
+        return np.nan, np.nan
+    half = quantile(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return mean - half, mean + half
 
 
 def perturbation_rate(old: Sequence[str], new: Sequence[str]) -> float:
     """Share of words inserted, removed or replaced, of the longer of the two texts: [0, 1]."""
-    same = sum(
-        m.size
-        for m in SequenceMatcher(None, list(old), list(new), autojunk=False).get_matching_blocks()
-    )
+    matcher = SequenceMatcher(None, list(old), list(new), autojunk=False)
+    same = sum(block.size for block in matcher.get_matching_blocks())
     return 1 - same / max(len(old), len(new), 1)
 
 
 def word_cosine(
     old: Sequence[str], new: Sequence[str], weight: Mapping[str, float] | None = None
 ) -> float:
-    """Cosine of word counts (times ``weight`` of each word, such as its idf): how much of the text
-    is still there.
+    """Cosine of word counts (times ``weight`` of each word, such as its idf).
+
+    It says how much of the text is still there.
+
+    Examples
+    --------
+    >>> round(word_cosine(["a", "b"], ["a", "c"]), 6)
+    0.5
     """
-    words = sorted({*old, *new})
-    place = {w: k for k, w in enumerate(words)}
-    a, b = (
-        np.bincount([place[w] for w in text], minlength=len(words)).astype(float)
-        for text in (old, new)
-    )
+    met = sorted({*old, *new})
+    place = {word: column for column, word in enumerate(met)}
+    counts = np.zeros((2, len(met)))
+    for row, text in enumerate((old, new)):
+        for word in text:
+            counts[row, place[word]] += 1
     if weight is not None:
-        scale = np.array([weight.get(w, 0.0) for w in words])
-        a, b = a * scale, b * scale
-    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+        counts *= np.array([weight.get(word, 0.0) for word in met])
+    a, b = counts
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b / max(length, 1e-12))

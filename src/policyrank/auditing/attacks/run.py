@@ -1,21 +1,28 @@
-"""The audit: attack a ranker one owns, and say how far it can be moved, at what cost, and whether
-it shows.
+"""The audit: attack a ranker one owns, and say how far it can be moved.
+
+Also at what cost, and whether it shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import polars as pl
-from scipy.stats import t as student
 
 from policyrank.auditing.attacks.detect import query_share, suspicion, thresholds
 from policyrank.auditing.attacks.imitation import Imitation, Victim, imitate
 from policyrank.auditing.attacks.language import Corpus, words
-from policyrank.auditing.attacks.measures import attack_metrics, perturbation_rate, rank_of
-from policyrank.auditing.attacks.triggers import METHODS, Attack
+from policyrank.auditing.attacks.measures import (
+    attack_metrics,
+    mean_interval,
+    perturbation_rate,
+    rank_of,
+)
+from policyrank.auditing.attacks.triggers import ATTACKS, Attack
+from policyrank.auditing.attacks.victims import Asked, best_first, silent
 from policyrank.errors import EvidenceError
 from policyrank.metrics.retrieval import rank_biased_overlap
 
@@ -62,28 +69,24 @@ class AttackReport:
         return float(np.mean(list(self.overlaps.values())))
 
     def summary(self, cuts: Sequence[int] = (10, 20, 50, 100)) -> pl.DataFrame:
-        """By method: success, mean boost with its 95% interval (queries as units), share brought to
-        the first K, what it changed, and how often it was flagged.
+        """By method, the largest boost first.
+
+        Success, mean boost with its 95% interval (queries as units), share brought to the first K,
+        what it changed, and how often it was flagged.
         """
+        boost = (pl.col("old") - pl.col("new")).mean().alias("boost")
         rows = []
         for (method,), part in self.frame.group_by("method", maintain_order=True):
-            found = attack_metrics(part["old"], part["new"], cuts)
-            boosts = (
-                part.group_by("query").agg(b=(pl.col("old") - pl.col("new")).mean())["b"].to_numpy()
-            )
-            half = (
-                student.ppf(0.975, len(boosts) - 1) * boosts.std(ddof=1) / np.sqrt(len(boosts))
-                if len(boosts) > 1
-                else np.nan
-            )
+            boosts = part.group_by("query").agg(boost)["boost"].to_numpy()
+            low, high = mean_interval(boosts)
+            row = {"method": method, **attack_metrics(part["old"], part["new"], cuts)}
+            places = {name: row.pop(name) for name in list(row) if name.startswith("top")}
             rows.append(
                 {
-                    "method": method,
-                    "success": found["success"],
-                    "boost": found["boost"],
-                    "lower": boosts.mean() - half,
-                    "upper": boosts.mean() + half,
-                    **{k: v for k, v in found.items() if k.startswith("top")},
+                    **row,
+                    "lower": low,
+                    "upper": high,
+                    **places,
                     "changed": part["changed"].mean(),
                     "query words": part["query_share"].mean(),
                     "perplexity": part["perplexity"].median(),
@@ -108,8 +111,9 @@ def attack(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> AttackReport:
-    """Attack a ranker one owns: imitate it from the order of its lists, then lift the lowest
-    documents of other queries.
+    """Attack a ranker one owns.
+
+    Imitate it from the order of its lists, then lift the lowest documents of other queries.
 
     Parameters
     ----------
@@ -121,7 +125,7 @@ def attack(
     candidates
         of each query, the names of the documents that the victim ranks
     methods
-        names in ``METHODS`` (None: all)
+        names in ``ATTACKS`` (None: all)
     attacked, lists
         queries to attack, and other queries whose lists the imitation learns from (at most as many
         as there are)
@@ -135,108 +139,117 @@ def attack(
     EvidenceError
         For an unknown method, or too few queries.
     """
-    chosen = list(METHODS) if methods is None else list(methods)
-    if unknown := [m for m in chosen if m not in METHODS]:
-        raise EvidenceError(f"no attack is called {unknown[0]!r}. There are: {', '.join(METHODS)}.")
-    known = [q for q in queries if len(candidates.get(q, ())) > targets + 3]
-    attacked = min(attacked, len(known) // 2)
+    chosen = _known(ATTACKS if methods is None else methods)
+    rng, say = np.random.default_rng(seed), report or silent
+    usable = [query for query in queries if len(candidates.get(query, ())) > targets + 3]
+    attacked = min(attacked, len(usable) // 2)
     if attacked < 1:
         raise EvidenceError(
-            f"{len(known)} queries have more than {targets + 3} candidates: an attack needs at"
+            f"{len(usable)} queries have more than {targets + 3} candidates: an attack needs at"
             " least two, one to imitate and one to attack."
         )
-    rng = np.random.default_rng(seed)
-    say = report or (lambda text: None)
-    order = [known[k] for k in rng.permutation(len(known))]
-    names = list(documents)
-    place = {n: k for k, n in enumerate(names)}
+    order = [usable[place] for place in rng.permutation(len(usable))]
     corpus = Corpus.of(list(documents.values()))
-    calls, scored, ranked = 0, {}, {}
-    for k, q in enumerate(order[: attacked + lists]):
-        say(f"asking the ranker: query {k + 1} of {min(len(order), attacked + lists)}")
-        scored[q] = np.asarray(
-            victim(queries[q], [documents[d] for d in candidates[q]]), dtype=float
-        )
-        if not np.isfinite(scored[q]).all():
-            raise EvidenceError(f"query {q}: the ranker gave a score that is not finite.")
-        calls += len(scored[q])
-        ranked[q] = [candidates[q][i] for i in np.argsort(-scored[q], kind="stable")]
-    model = imitate(
-        {queries[q]: [place[d] for d in ranked[q]] for q in order[attacked : attacked + lists]},
-        corpus,
-        seed=seed,
-        report=report,
-    )
-    both, rbo, chance = agreement(
-        model, [(queries[q], [place[d] for d in ranked[q]]) for q in order[:attacked]]
-    )
-    hit = {d for q in order[:attacked] for d in ranked[q][-targets:]}
-    # What watches for attacks may not have learned from the very documents that are attacked.
-    watch = Corpus.of(
-        [text for name, text in documents.items() if name not in hit] or list(documents.values())
-    )
-    rows, texts, clean = [], {}, []
-    for k, q in enumerate(order[:attacked]):
-        say(f"attacking: query {k + 1} of {attacked}")
-        anchor = np.concatenate([corpus.tokens[place[d]] for d in ranked[q][:3]])
-        lowest = ranked[q][-targets:]
-        for d in lowest:
-            original, listed = words(documents[d]), len(ranked[q])
-            own = candidates[q].index(d)
-            others = np.delete(scored[q], own)
-            old = rank_of(scored[q][own], others)
-            clean.append(suspicion(watch, queries[q], original))
-            seen = Attack(queries[q], tuple(original), anchor, budget, model, rng)
-            changed = {m: METHODS[m](seen) for m in chosen}
-            found = np.asarray(
-                victim(queries[q], [" ".join(t) for t in changed.values()]), dtype=float
-            )
-            calls += len(changed)
-            for (method, text), score in zip(changed.items(), found, strict=True):
-                texts[method, q, d] = " ".join(text)
-                added = [w for w in text if w not in set(original)]
-                rows.append(
-                    {
-                        "method": method,
-                        "query": q,
-                        "document": d,
-                        "old": old,
-                        "new": rank_of(score, others),
-                        "listed": listed,
-                        "changed": perturbation_rate(original, text),
-                        "query_share": query_share(queries[q], added),
-                        **suspicion(watch, queries[q], text),
-                    }
-                )
+    place = {name: row for row, name in enumerate(documents)}
+    asked = Asked(victim, queries, documents)
+    hit, shown = order[:attacked], order[attacked : attacked + lists]
+    scored, ranked = {}, {}
+    for number, query in enumerate([*hit, *shown], start=1):
+        say(f"asking the ranker: query {number} of {len(hit) + len(shown)}")
+        scored[query] = asked.scores(query, candidates[query])
+        ranked[query] = best_first(candidates[query], scored[query])
+
+    def rows_of(query: str) -> list[int]:
+        return [place[name] for name in ranked[query]]
+
+    pages = {queries[query]: rows_of(query) for query in shown}
+    model = imitate(pages, corpus, seed=seed, report=report)
+    both, rbo, chance = agreement(model, [(queries[query], rows_of(query)) for query in hit])
+    lowest = {query: ranked[query][-targets:] for query in hit}
+    watch = _watching(documents, lowest)
+    rows: list[dict[str, object]] = []
+    clean: list[dict[str, float]] = []
+    texts: dict[tuple[str, str, str], str] = {}
+    for number, query in enumerate(hit, start=1):
+        say(f"attacking: query {number} of {attacked}")
+        anchor = np.concatenate([corpus.tokens[row] for row in rows_of(query)[:3]])
+        for name in lowest[query]:
+            original = words(documents[name])
+            clean.append(suspicion(watch, queries[query], original))
+            seen = Attack(queries[query], tuple(original), anchor, budget, model, rng)
+            changed = {method: ATTACKS[method](seen) for method in chosen}
+            for method, text in changed.items():
+                texts[method, query, name] = " ".join(text)
+            own = candidates[query].index(name)
+            others = np.delete(scored[query], own)
+            new = asked.texts(query, [" ".join(text) for text in changed.values()])
+            for (method, text), score in zip(changed.items(), new, strict=True):
+                about = {
+                    "method": method,
+                    "query": query,
+                    "document": name,
+                    "old": rank_of(scored[query][own], others),
+                    "new": rank_of(score, others),
+                    "listed": len(ranked[query]),
+                }
+                rows.append(about | _signs(watch, queries[query], original, text))
     limits = thresholds(clean)
-    frame = pl.DataFrame(rows).with_columns(
-        flagged=pl.any_horizontal(
-            pl.col("perplexity") > limits["perplexity"], pl.col("density") > limits["density"]
-        )
-    )
+    odd = pl.col("perplexity") > limits["perplexity"]
+    dense = pl.col("density") > limits["density"]
     return AttackReport(
-        frame,
-        dict(zip(order, both, strict=False)),
-        rbo,
-        chance,
-        len(order[attacked : attacked + lists]),
-        calls,
-        limits,
-        texts,
+        frame=pl.DataFrame(rows).with_columns(flagged=odd | dense),
+        overlaps=dict(zip(hit, both, strict=True)),
+        rbo=rbo,
+        chance=chance,
+        lists=len(shown),
+        calls=asked.calls,
+        limits=limits,
+        texts=texts,
     )
+
+
+def _known(methods: Iterable[str]) -> list[str]:
+    chosen = list(methods)
+    for method in chosen:
+        if method not in ATTACKS:
+            raise EvidenceError(f"no attack is called {method!r}. There are: {', '.join(ATTACKS)}.")
+    return chosen
+
+
+def _watching(documents: Mapping[str, str], attacked: Mapping[str, Sequence[str]]) -> Corpus:
+    """What watches for attacks may not have learned from the very documents that are attacked."""
+    hit = set(chain.from_iterable(attacked.values()))
+    clean = [text for name, text in documents.items() if name not in hit]
+    return Corpus.of(clean or list(documents.values()))
+
+
+def _signs(
+    watch: Corpus, query: str, original: Sequence[str], text: Sequence[str]
+) -> dict[str, float]:
+    """How much was changed, and what gives it away."""
+    known = set(original)
+    added = [word for word in text if word not in known]
+    return {
+        "changed": perturbation_rate(original, text),
+        "query_share": query_share(query, added),
+        **suspicion(watch, query, text),
+    }
 
 
 def agreement(
     model: Imitation, lists: Sequence[tuple[str, Sequence[int]]], k: int = 10
 ) -> tuple[list[float], float, float]:
-    """Of imitation and victim, on lists of (query, documents best first): overlap of the first k of
-    each, mean rank-biased overlap (p = .9), and the overlap of a random order.
+    """Of imitation and victim, on lists of (query, documents best first).
+
+    Overlap of the first k of each, mean rank-biased overlap (p = .9), and the overlap of a random
+    order.
     """
-    both, rbos, chance = [], [], []
+    both, overlaps, chance = [], [], []
     for query, found in lists:
-        scores = model.scores(query, [model.corpus.tokens[d] for d in found])
-        ours = [found[i] for i in np.argsort(-scores, kind="stable")]
-        both.append(len(set(ours[:k]) & set(found[:k])) / min(k, len(found)))
-        rbos.append(rank_biased_overlap(ours, list(found)))
+        scores = model.scores(query, [model.corpus.tokens[document] for document in found])
+        ours = [found[place] for place in np.argsort(-scores, kind="stable")]
+        shared = set(ours[:k]) & set(found[:k])
+        both.append(len(shared) / min(k, len(found)))
+        overlaps.append(rank_biased_overlap(ours, list(found)))
         chance.append(min(k, len(found)) / len(found))
-    return both, float(np.mean(rbos)), float(np.mean(chance))
+    return both, float(np.mean(overlaps)), float(np.mean(chance))

@@ -1,7 +1,6 @@
-"""Attacks on one document for a whole group of queries, as a decision process (after Liu et al.
-2023, arXiv 2304.14867).
+"""Attacks on one document for a whole group of queries, as a decision process.
 
-State: the document as it stands and the group. Action: insert or substitute one word at a place.
+After Liu et al. (2023), arXiv 2304.14867. State: the document as it stands and the group. Action: insert or substitute one word at a place.
 Reward: what the edit does to the imitation's scores over the group. The paper's released code is a
 sketch, so actions, features and reward are our own reading.
 """
@@ -28,8 +27,9 @@ Reward = Literal["count", "log-boost", "topk", "score"]
 
 
 def promote_reward(old: ArrayLike, new: ArrayLike, kind: Reward = "count", *, k: int = 10) -> Float:
-    """Reward of a change over a group (..., queries) -> (...); a group of one query gives the
-    paired attack.
+    """Reward of a change over a group (..., queries) -> (...).
+
+    A group of one query gives the paired attack.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def promote_reward(old: ArrayLike, new: ArrayLike, kind: Reward = "count", *, k:
 
     Examples
     --------
-    >>> print(promote_reward([50, 10, 30], [20, 12, 30]).round(3), promote_reward([50, 10, 30], [20, 12, 30], "topk", k=20).round(3))
+    >>> old, new = [50, 10, 30], [20, 12, 30]
+    >>> print(promote_reward(old, new).round(3), promote_reward(old, new, "topk", k=20).round(3))
     0.333 0.333
     """
     before, after = np.asarray(old, dtype=float), np.asarray(new, dtype=float)
@@ -66,10 +67,10 @@ def discounted_returns(rewards: ArrayLike, gamma: float = 0.99) -> Float:
     >>> discounted_returns([1, 0, 2]).round(4)
     array([2.9602, 1.98  , 2.    ])
     """
-    r = np.array(rewards, dtype=float)
-    for t in range(r.shape[-1] - 2, -1, -1):
-        r[..., t] += gamma * r[..., t + 1]
-    return r
+    found = np.array(rewards, dtype=float)
+    for step in range(found.shape[-1] - 2, -1, -1):
+        found[..., step] += gamma * found[..., step + 1]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +100,35 @@ def candidate_words(corpus: Corpus, pages: Sequence[Int], count: int = 30) -> In
     return np.argsort(-value, kind="stable")[:count]
 
 
+@dataclass(frozen=True, eq=False)
+class _Edit:
+    """A document with one word more, or another one; ``where``: 0 front, 1 middle, 2 end."""
+
+    document: Int
+    word: int
+    where: int
+    swapped: bool
+
+
+def _edits(task: TopicTask, now: Int) -> list[_Edit]:
+    """Each unused candidate word at each place, inserted and, where no candidate stands, swapped."""
+    made = []
+    for word in task.words[~np.isin(task.words, now)]:
+        for where, place in enumerate((0, len(now) // 2, len(now))):
+            made.append(_Edit(np.insert(now, place, word), word, where, swapped=False))
+            target = min(place, len(now) - 1)
+            if now[target] not in task.words:
+                swapped = now.copy()
+                swapped[target] = word
+                made.append(_Edit(swapped, word, where, swapped=True))
+    return made
+
+
 class TopicAttack:
-    """Edits a document word by word; an edit is a word at the front, middle or end, inserted there
-    or in the place of the word that stands there.
+    """Edits a document word by word.
+
+    An edit is a word at the front, middle or end, inserted there or in the place of the word that
+    stands there.
 
     Parameters
     ----------
@@ -121,60 +148,57 @@ class TopicAttack:
         nn.init.zeros_(self.policy.weight)
 
     def options(self, task: TopicTask, now: Int) -> tuple[list[Int], Float, Float]:
-        """All edits: documents, features (edits, FEATURES), and scores of the group (edits + 1,
-        queries), the first of the document as it stands.
+        """All edits: documents, features (edits, FEATURES), and scores of the group.
+
+        Scores are (edits + 1, queries), the first of the document as it stands.
         """
-        unused = task.words[~np.isin(task.words, now)]
-        places = (0, len(now) // 2, len(now))
-        made, about = [], []
-        for word in unused:
-            for where, place in enumerate(places):
-                made.append(np.insert(now, place, word))
-                about.append((word, where, 0))
-                target = min(place, len(now) - 1)
-                if now[target] not in task.words:
-                    swapped = now.copy()
-                    swapped[target] = word
-                    made.append(swapped)
-                    about.append((word, where, 1))
+        original = self._weighted(task.document)
+        edits = []
+        for edit in _edits(task, now):
+            if _cosine(original, self._weighted(edit.document)) >= self.least_similarity:
+                edits.append(edit)
+        made = [edit.document for edit in edits]
+        scores = [self.model.scores(query, [now, *made]) for query in task.queries]
+        table = np.stack(scores, axis=1)
+        return made, self._features(task, edits, table[1:] - table[0]), table
+
+    def _weighted(self, document: Int) -> Float:
+        """(vocabulary,): its words by tf-idf."""
         idf = self.model.corpus.idf
-        original = np.bincount(task.document, minlength=len(idf)) * idf
-        kept = [
-            k
-            for k, d in enumerate(made)
-            if _cosine(original, np.bincount(d, minlength=len(idf)) * idf) >= self.least_similarity
+        return np.bincount(document, minlength=len(idf)) * idf
+
+    def _features(self, task: TopicTask, edits: list[_Edit], gain: Float) -> Float:
+        """(edits, FEATURES): what it gains, its word, where it stands."""
+        corpus = self.model.corpus
+        word = np.array([edit.word for edit in edits], dtype=int)
+        where = np.array([edit.where for edit in edits], dtype=int)
+        swapped = np.array([edit.swapped for edit in edits], dtype=float)
+        asked = np.concatenate([corpus.encode(query) for query in task.queries])
+        least = gain.min(axis=1) if len(gain) else np.zeros(0)
+        columns = [
+            10 * gain.mean(axis=1),
+            10 * least,
+            (gain > 0).mean(axis=1),
+            corpus.idf[word] / 5,
+            where == 0,
+            where == 1,
+            swapped,
+            np.isin(word, asked),
         ]
-        made, about = [made[k] for k in kept], [about[k] for k in kept]
-        scores = np.stack([self.model.scores(q, [now, *made]) for q in task.queries], axis=1)
-        gain = scores[1:] - scores[0]
-        shape = np.array(about, dtype=float).reshape(-1, 3)
-        features = np.column_stack(
-            [
-                10 * gain.mean(axis=1),
-                10 * gain.min(axis=1) if len(gain) else [],
-                (gain > 0).mean(axis=1),
-                idf[shape[:, 0].astype(int)] / 5,
-                shape[:, 1] == 0,
-                shape[:, 1] == 1,
-                shape[:, 2],
-                np.isin(
-                    shape[:, 0].astype(int),
-                    np.concatenate([self.model.corpus.encode(q) for q in task.queries]),
-                ),
-            ]
-        )
-        return made, features, scores
+        return np.column_stack(columns)
 
     def greedy(self, task: TopicTask) -> Int:
-        """At each step the edit that the imitation likes best on average over the group; stops when
-        none gains.
+        """At each step the edit that the imitation likes best on average over the group.
+
+        Stops when none gains.
         """
         now = task.document
         for _ in range(self.budget):
             made, _, scores = self.options(task, now)
-            if not made or (scores[1:].mean(axis=1) <= scores[0].mean()).all():
+            liked = scores[1:].mean(axis=1)
+            if not made or (liked <= scores[0].mean()).all():
                 break
-            now = made[int(scores[1:].mean(axis=1).argmax())]
+            now = made[int(liked.argmax())]
         return now
 
     def random(self, task: TopicTask, rng: np.random.Generator) -> Int:
@@ -190,22 +214,21 @@ class TopicAttack:
     def episode(
         self, task: TopicTask, generator: torch.Generator | None = None, reward: Reward = "score"
     ) -> tuple[Int, list[Tensor], Float]:
-        """One run of the policy: the document, log-probabilities of its edits, rewards. Without a
-        generator the likeliest edit is taken.
+        """One run of the policy: the document, log-probabilities of its edits, rewards.
+
+        Without a generator the likeliest edit is taken.
         """
         now, chosen, rewards = task.document, [], []
         for _ in range(self.budget):
             made, features, scores = self.options(task, now)
             if not made:
                 break
-            log_prob = torch.log_softmax(
-                self.policy(torch.from_numpy(features).float()).squeeze(-1), dim=0
-            )
-            pick = (
-                int(log_prob.argmax())
-                if generator is None
-                else int(torch.multinomial(log_prob.exp(), 1, generator=generator))
-            )
+            logits = self.policy(torch.from_numpy(features).float()).squeeze(-1)
+            log_prob = torch.log_softmax(logits, dim=0)
+            if generator is None:
+                pick = int(log_prob.argmax())
+            else:
+                pick = int(torch.multinomial(log_prob.exp(), 1, generator=generator))
             chosen.append(log_prob[pick])
             rewards.append(float(promote_reward(scores[0], scores[pick + 1], reward)))
             now = made[pick]
@@ -222,8 +245,10 @@ class TopicAttack:
         seed: int = 0,
         report: Callable[[str], None] | None = None,
     ) -> list[float]:
-        """Policy gradient: each update takes one task, runs several episodes, and compares them
-        with each other (their standardised returns). Returns the mean reward of each update.
+        """Policy gradient; returns the mean reward of each update.
+
+        Each update takes one task, runs several episodes, and compares them with each other (their
+        standardised returns).
 
         Raises
         ------
@@ -240,12 +265,14 @@ class TopicAttack:
                 report(f"learning to attack: update {update + 1} of {updates}")
             task = tasks[int(rng.integers(len(tasks)))]
             runs = [self.episode(task, generator) for _ in range(episodes)]
-            totals = torch.tensor([discounted_returns(r)[0] if len(r) else 0.0 for _, _, r in runs])
+            totals = torch.zeros(episodes, dtype=torch.float64)
+            taken = [torch.zeros(())] * episodes
+            for run, (_, log_probs, rewards) in enumerate(runs):
+                if log_probs:
+                    totals[run] = float(discounted_returns(rewards)[0])
+                    taken[run] = torch.stack(log_probs).sum()
             gains = advantage(totals, "std")
-            taken = torch.stack(
-                [torch.stack(p).sum() if p else torch.zeros(()) for _, p, _ in runs]
-            )
-            loss = -(gains * taken).mean()
+            loss = -(gains * torch.stack(taken)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -258,18 +285,20 @@ def _cosine(a: Float, b: Float) -> float:
 
 
 def group_queries(vectors: ArrayLike, least: int = 5) -> list[Int]:
-    """Groups of queries on one topic: average-linkage clusters of unit vectors (queries, d), cut
-    where most queries are in groups of at least ``least``.
+    """Groups of queries on one topic: average-linkage clusters of unit vectors (queries, d).
+
+    Cut where most queries are in groups of at least ``least`` and at most four times as many.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    v = np.asarray(vectors, dtype=float)
-    tree = linkage(v, "average", metric="cosine")
+    tree = linkage(np.asarray(vectors, dtype=float), "average", metric="cosine")
     best: list[Int] = []
+    most = 0
     for height in np.linspace(0.1, 0.9, 33):
         labels = fcluster(tree, height, "distance")
-        groups = [np.flatnonzero(labels == g) for g in np.unique(labels)]
-        groups = [g for g in groups if least <= len(g) <= 4 * least]
-        if sum(map(len, groups)) > sum(map(len, best)):
-            best = groups
+        names, sizes = np.unique(labels, return_counts=True)
+        usable = (sizes >= least) & (sizes <= 4 * least)
+        if sizes[usable].sum() > most:
+            most = int(sizes[usable].sum())
+            best = [np.flatnonzero(labels == name) for name in names[usable]]
     return best

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -12,9 +14,14 @@ from numpy.typing import NDArray
 
 from policyrank.auditing.attacks.imitation import Victim, imitate
 from policyrank.auditing.attacks.language import Corpus, words
-from policyrank.auditing.attacks.measures import group_metrics, rank_of, word_cosine
+from policyrank.auditing.attacks.measures import (
+    group_metrics,
+    mean_interval,
+    rank_of,
+    word_cosine,
+)
 from policyrank.auditing.attacks.topic import TopicAttack, TopicTask, candidate_words
-from policyrank.board.intervals import quantile
+from policyrank.auditing.attacks.victims import Asked, best_first, silent
 from policyrank.errors import EvidenceError
 
 TOPIC_METHODS = ("learned, group", "greedy, group", "paired", "random edits", "topic words")
@@ -25,11 +32,13 @@ def edited_text(
 ) -> str:
     """The edited document as text: words that the vocabulary lacks stay as they stand."""
     plain = words(original)
+    matcher = SequenceMatcher(None, old.tolist(), new.tolist(), autojunk=False)
     out: list[str] = []
-    for tag, a, b, c, d in SequenceMatcher(
-        None, old.tolist(), new.tolist(), autojunk=False
-    ).get_opcodes():
-        out += plain[a:b] if tag == "equal" else [corpus.vocabulary[w] for w in new[c:d]]
+    for tag, first, last, start, end in matcher.get_opcodes():
+        if tag == "equal":
+            out += plain[first:last]
+        else:
+            out += [corpus.vocabulary[word] for word in new[start:end]]
     return " ".join(out)
 
 
@@ -54,32 +63,33 @@ class TopicReport:
     calls: int
 
     def summary(self) -> pl.DataFrame:
-        """By method: share of queries for which a document rose, mean boost with its 95% interval
-        (groups as units), mean of the least boost within a group, share of documents that rose for
-        three quarters of their group, similarity.
+        """By method, the largest boost first.
+
+        Share of queries for which a document rose, mean boost with its 95% interval (groups as
+        units), mean of the least boost within a group, share of documents that rose for three
+        quarters of their group, similarity.
         """
         rows = []
         for (method,), part in self.frame.group_by("method", maintain_order=True):
-            found = []
-            for _, own in part.group_by("group", maintain_order=True):
-                pairs = [
-                    (d["old"].to_list(), d["new"].to_list())
-                    for _, d in own.group_by("document", maintain_order=True)
-                ]
-                found.append(group_metrics([a for a, _ in pairs], [b for _, b in pairs], (0.75,)))
-            boosts = np.array([f["boost"] for f in found])
-            n = len(boosts)
-            half = quantile(0.975, n - 1) * boosts.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+            groups = part.group_by("group", maintain_order=True)
+            found = pl.DataFrame([_of_group(own) for _, own in groups])
+            low, high = mean_interval(found["boost"].to_numpy())
             rows.append(
                 {
                     "method": method,
-                    **{k: float(np.mean([f[k] for f in found])) for k in found[0]},
-                    "lower": boosts.mean() - half,
-                    "upper": boosts.mean() + half,
+                    **{name: float(np.mean(found[name].to_numpy())) for name in found.columns},
+                    "lower": low,
+                    "upper": high,
                     "similarity": part["similarity"].mean(),
                 }
             )
         return pl.DataFrame(rows).sort("boost", descending=True)
+
+
+def _of_group(frame: pl.DataFrame) -> dict[str, float]:
+    """Measures of the documents of one group."""
+    ranks = frame.group_by("document", maintain_order=True).agg("old", "new")
+    return group_metrics(ranks["old"].to_list(), ranks["new"].to_list(), (0.75,))
 
 
 def attack_topics(
@@ -126,108 +136,162 @@ def attack_topics(
     ----------
     Liu et al. (2023), arXiv 2304.14867.
     """
-    if unknown := [q for g in groups.values() for q in g if q not in queries]:
+    usable = _usable(groups, queries)
+    rng, say = np.random.default_rng(seed), report or silent
+    names = [list(usable)[place] for place in rng.permutation(len(usable))]
+    attacked = min(attacked, len(names) // 2)
+    hit, learn = names[:attacked], names[attacked:]
+    corpus = Corpus.of(list(documents.values()))
+    place = {name: row for row, name in enumerate(documents)}
+    asked = Asked(victim, queries, documents)
+    out_of_reach = set(chain.from_iterable(usable[group] for group in hit))
+    free = [query for query in queries if len(candidates.get(query, ())) > 3]
+    free = [query for query in free if query not in out_of_reach]
+    if not free:
         raise EvidenceError(
-            f"the groups name the query {unknown[0]!r}, which is not among the queries."
+            "no query outside the attacked groups has candidates: nothing to imitate the ranker"
+            " from."
         )
-    usable = {g: list(dict.fromkeys(q)) for g, q in groups.items() if len(set(q)) > 1}
+    pages: dict[str, list[int]] = {}
+    for number, query in enumerate(free, start=1):
+        say(f"asking the ranker: query {number} of {len(free)}")
+        ordered = best_first(candidates[query], asked.scores(query, candidates[query]))
+        pages[queries[query]] = [place[name] for name in ordered]
+    model = imitate(pages, corpus, seed=seed, report=report)
+    material = _Material(asked, usable, candidates, corpus, place, targets, rng)
+    attacker = TopicAttack(model, budget)
+    tasks = [task for group in learn[:20] for task in material.prepared(group).tasks]
+    attacker.fit(tasks, updates=updates, episodes=4, seed=seed, report=report)
+    rows, texts = [], {}
+    for number, group in enumerate(hit, start=1):
+        say(f"attacking: group {number} of {len(hit)}")
+        given = material.prepared(group)
+        topic = [corpus.encode(queries[query]) for query in usable[group]]
+        common = candidate_words(corpus, topic, budget)
+        for chosen, task in zip(given.chosen, given.tasks, strict=True):
+            name = given.pool[chosen]
+            for method, tokens in _edits(attacker, task, common, rng).items():
+                text = edited_text(documents[name], task.document, tokens, corpus)
+                texts[method, group, name] = text
+                about = {"method": method, "group": group, "document": name}
+                rows += [about | row for row in material.moves(given, chosen, text)]
+    return TopicReport(pl.DataFrame(rows), texts, len(pages), asked.calls)
+
+
+def _usable(
+    groups: Mapping[str, Sequence[str]], queries: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Groups of two queries or more, each query once."""
+    for query in chain.from_iterable(groups.values()):
+        if query not in queries:
+            raise EvidenceError(
+                f"the groups name the query {query!r}, which is not among the queries."
+            )
+    distinct = {group: list(dict.fromkeys(own)) for group, own in groups.items()}
+    usable = {group: own for group, own in distinct.items() if len(own) > 1}
     if len(usable) < 2:
         raise EvidenceError(
             f"{len(usable)} groups have two queries or more: an attack needs two, one to learn on"
             " and one to attack."
         )
-    rng, say = np.random.default_rng(seed), report or (lambda text: None)
-    names = [list(usable)[k] for k in rng.permutation(len(usable))]
-    hit, learn = names[: min(attacked, len(names) // 2)], names[min(attacked, len(names) // 2) :]
-    out_of_reach = {q for g in hit for q in usable[g]}
-    corpus = Corpus.of(list(documents.values()))
-    place = {n: k for k, n in enumerate(documents)}
-    calls = 0
+    return usable
 
-    def scores(query: str, pool: Sequence[str]) -> NDArray[np.float64]:
-        nonlocal calls
-        calls += len(pool)
-        found = np.asarray(victim(queries[query], [documents[d] for d in pool]), dtype=float)
-        if not np.isfinite(found).all():
-            raise EvidenceError(f"query {query}: the ranker gave a score that is not finite.")
-        return found
 
-    pages: dict[str, list[int]] = {}
-    free = [q for q in queries if q not in out_of_reach and len(candidates.get(q, ())) > 3]
-    for k, q in enumerate(free):
-        say(f"asking the ranker: query {k + 1} of {len(free)}")
-        order = np.argsort(-scores(q, candidates[q]), kind="stable")
-        pages[queries[q]] = [place[candidates[q][i]] for i in order]
-    if not pages:
-        raise EvidenceError(
-            "no query outside the attacked groups has candidates: nothing to imitate the ranker"
-            " from."
-        )
-    model = imitate(pages, corpus, seed=seed, report=report)
-    weight = dict(zip(corpus.vocabulary, corpus.idf.tolist(), strict=True))
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A group ready to be attacked.
 
-    def prepared(group: str) -> tuple[list[str], NDArray[np.float64], list[int], list[TopicTask]]:
-        own = usable[group]
-        pool = list(dict.fromkeys(d for q in own for d in candidates.get(q, ())))
+    Attributes
+    ----------
+    queries, pool
+        names of its queries, and of the documents that they rank
+    scores
+        (queries, pool) by the victim
+    chosen, tasks
+        places in the pool of the documents to lift, and what to do with them
+    """
+
+    queries: list[str]
+    pool: list[str]
+    scores: NDArray[np.float64]
+    chosen: list[int]
+    tasks: list[TopicTask]
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What groups are prepared from."""
+
+    asked: Asked
+    groups: Mapping[str, list[str]]
+    candidates: Mapping[str, Sequence[str]]
+    corpus: Corpus
+    place: Mapping[str, int]
+    targets: int
+    rng: np.random.Generator
+
+    def prepared(self, group: str) -> _Prepared:
+        """Ask the victim about a group, and draw documents from the middle of its lists."""
+        own = self.groups[group]
+        lists = [self.candidates.get(query, ()) for query in own]
+        pool = list(dict.fromkeys(chain.from_iterable(lists)))
         if len(pool) < 4:
             raise EvidenceError(
                 f"group {group}: its queries have {len(pool)} candidates; at least four are needed."
             )
-        table = np.stack([scores(q, pool) for q in own])
+        table = np.stack([self.asked.scores(query, pool) for query in own])
         rank = np.argsort(np.argsort(-table, axis=1, kind="stable"), axis=1)
-        middle = np.argsort(np.median(rank, axis=0))[
-            len(pool) // 4 : max(3 * len(pool) // 4, len(pool) // 4 + 1)
-        ]
-        chosen = rng.choice(middle, size=min(targets, len(middle)), replace=False).tolist()
-        top = {d for row in rank for d in np.flatnonzero(row < 10)}
-        read = candidate_words(corpus, [corpus.tokens[place[pool[d]]] for d in sorted(top)], 12)
-        tasks = [
-            TopicTask(tuple(queries[q] for q in own), corpus.encode(documents[pool[d]]), read)
-            for d in chosen
-        ]
-        return pool, table, chosen, tasks
+        first = len(pool) // 4
+        last = max(3 * len(pool) // 4, first + 1)
+        middle = np.argsort(np.median(rank, axis=0))[first:last]
+        count = min(self.targets, len(middle))
+        chosen = self.rng.choice(middle, size=count, replace=False).tolist()
+        pages = [self._tokens(pool[top]) for top in np.flatnonzero((rank < 10).any(axis=0))]
+        read = candidate_words(self.corpus, pages, 12)
+        texts = tuple(self.asked.queries[query] for query in own)
+        tasks = []
+        for place in chosen:
+            document = self.corpus.encode(self.asked.documents[pool[place]])
+            tasks.append(TopicTask(texts, document, read))
+        return _Prepared(own, pool, table, chosen, tasks)
 
-    attacker = TopicAttack(model, budget)
-    attacker.fit(
-        [t for g in learn[:20] for t in prepared(g)[3]],
-        updates=updates,
-        episodes=4,
-        seed=seed,
-        report=report,
-    )
-    rows, texts = [], {}
-    for k, group in enumerate(hit):
-        say(f"attacking: group {k + 1} of {len(hit)}")
-        pool, table, chosen, tasks = prepared(group)
-        common = candidate_words(corpus, [corpus.encode(queries[q]) for q in usable[group]], budget)
-        for d, task in zip(chosen, tasks, strict=True):
-            original = documents[pool[d]]
-            first = TopicTask(task.queries[:1], task.document, task.words)
-            edits = (
-                attacker.episode(task)[0],
-                attacker.greedy(task),
-                attacker.greedy(first),
-                attacker.random(task, rng),
-                np.concatenate([common, task.document]),
+    @cached_property
+    def _weight(self) -> dict[str, float]:
+        return dict(zip(self.corpus.vocabulary, self.corpus.idf.tolist(), strict=True))
+
+    def _tokens(self, name: str) -> NDArray[np.int64]:
+        return self.corpus.tokens[self.place[name]]
+
+    def moves(self, given: _Prepared, chosen: int, text: str) -> list[dict[str, object]]:
+        """Ranks of a document for each query, as it was and as the changed text."""
+        original = self.asked.documents[given.pool[chosen]]
+        similar = word_cosine(words(original), words(text), self._weight)
+        rows: list[dict[str, object]] = []
+        for query, scores in zip(given.queries, given.scores, strict=True):
+            others = np.delete(scores, chosen)
+            new = float(self.asked.texts(query, [text])[0])
+            rows.append(
+                {
+                    "query": query,
+                    "old": rank_of(scores[chosen], others),
+                    "new": rank_of(new, others),
+                    "listed": len(given.pool),
+                    "similarity": similar,
+                }
             )
-            for method, tokens in zip(TOPIC_METHODS, edits, strict=True):
-                text = edited_text(original, task.document, tokens, corpus)
-                texts[method, group, pool[d]] = text
-                similar = word_cosine(words(original), words(text), weight)
-                for q, own in zip(usable[group], table, strict=True):
-                    others = np.delete(own, d)
-                    new = rank_of(float(victim(queries[q], [text])[0]), others)
-                    calls += 1
-                    rows.append(
-                        {
-                            "method": method,
-                            "group": group,
-                            "document": pool[d],
-                            "query": q,
-                            "old": rank_of(own[d], others),
-                            "new": new,
-                            "listed": len(pool),
-                            "similarity": similar,
-                        }
-                    )
-    return TopicReport(pl.DataFrame(rows), texts, len(pages), calls)
+        return rows
+
+
+def _edits(
+    attacker: TopicAttack, task: TopicTask, common: NDArray[np.int64], rng: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    """The changed document by each of ``TOPIC_METHODS``."""
+    first = TopicTask(task.queries[:1], task.document, task.words)
+    edits = (
+        attacker.episode(task)[0],
+        attacker.greedy(task),
+        attacker.greedy(first),
+        attacker.random(task, rng),
+        np.concatenate([common, task.document]),
+    )
+    return dict(zip(TOPIC_METHODS, edits, strict=True))
