@@ -87,7 +87,7 @@ def test_drift_and_removal_of_the_card():
 
 
 def test_connection_of_the_card():
-    """Top five and bottom five that never meet: the order falls apart; one bridge mends most of it."""
+    """Top five and bottom five that never meet: the order falls apart; one bridge mends much."""
     from policyrank.auditing.illusion import simulate_battles
     from policyrank.metrics import kendall_tau
 

@@ -1,5 +1,7 @@
-"""Mixed-integer programmes by HiGHS: in silence. The HiGHS that scipy brings prints to standard
-output when it finds solutions, which spoils what is piped.
+"""Mixed-integer programmes by HiGHS, in silence.
+
+The HiGHS that scipy brings prints to standard output when it finds solutions, which spoils what is
+piped.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Of a minimisation: the best point, its value, and a bound below which no value can lie; x is
-    None when none was found in time.
+    """Of a minimisation: the best point, its value, and a bound below which no value can lie.
+
+    ``x`` is None when none was found in time.
     """
 
     x: Float | None
@@ -36,35 +39,32 @@ def mixed_integer(
     seconds: float = 60.0,
     gap: float = 1e-9,
 ) -> Solution:
-    """Minimise cost @ x subject to row_lower <= rows @ x <= row_upper, 0 <= x <= upper, x whole
-    where ``integer``.
+    """Minimise cost @ x subject to row_lower <= rows @ x <= row_upper, 0 <= x <= upper.
+
+    x is whole where ``integer``.
 
     Examples
     --------
-    >>> found = mixed_integer([-3, -2], sparse.csr_matrix([[2.0, 1.0]]), [-np.inf], [2.5], [1, 1], [True, True])
+    >>> rows = sparse.csr_matrix([[2.0, 1.0]])
+    >>> found = mixed_integer([-3, -2], rows, [-np.inf], [2.5], [1, 1], [True, True])
     >>> found.x.tolist(), found.value
     ([1.0, 0.0], -3.0)
     """
-    c = np.asarray(cost, dtype=float)
+    costs = np.asarray(cost, dtype=float)
     matrix = sparse.csc_matrix(rows)
     lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = len(c), matrix.shape[0]
-    lp.col_cost_, lp.col_lower_ = c, np.zeros(len(c))
-    lp.col_upper_ = np.broadcast_to(np.asarray(upper, dtype=float), c.shape).copy()
-    lp.row_lower_, lp.row_upper_ = (
-        np.asarray(row_lower, dtype=float),
-        np.asarray(row_upper, dtype=float),
-    )
+    lp.num_col_, lp.num_row_ = len(costs), matrix.shape[0]
+    lp.col_cost_, lp.col_lower_ = costs, np.zeros(len(costs))
+    lp.col_upper_ = np.broadcast_to(np.asarray(upper, dtype=float), costs.shape).copy()
+    lp.row_lower_ = np.asarray(row_lower, dtype=float)
+    lp.row_upper_ = np.asarray(row_upper, dtype=float)
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = (
-        matrix.indptr,
-        matrix.indices,
-        matrix.data,
-    )
+    lp.a_matrix_.start_ = matrix.indptr
+    lp.a_matrix_.index_ = matrix.indices
+    lp.a_matrix_.value_ = matrix.data
     kinds = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
-    lp.integrality_ = [
-        kinds[int(whole)] for whole in np.broadcast_to(np.asarray(integer, dtype=bool), c.shape)
-    ]
+    whole = np.broadcast_to(np.asarray(integer, dtype=bool), costs.shape)
+    lp.integrality_ = [kinds[int(one)] for one in whole]
     solver = highspy.Highs()
     solver.silent()
     solver.setOptionValue("time_limit", float(seconds))

@@ -183,7 +183,8 @@ def _seen_lately(evidence: Comparisons, window: float) -> Float:
     time = time.astype(float)
     late = time >= time.min() + (1 - window) * (time.max() - time.min())
     mass, size = evidence.mass[late], len(evidence.policies)
-    return np.bincount(evidence.a[late], mass, size) + np.bincount(evidence.b[late], mass, size)
+    seen = np.bincount(evidence.a[late], mass, size) + np.bincount(evidence.b[late], mass, size)
+    return np.asarray(seen, dtype=float)
 
 
 def _without_the_retired(case: Case, left: list[str], numbers: dict[str, object]) -> str:
@@ -235,7 +236,7 @@ def check_duplicates(case: Case) -> Finding:
 
 
 def _judged_again(frame: pl.DataFrame) -> int:
-    """Rows of the same pair, in either order, with the same task, rater and time; 0 without tasks."""
+    """Rows of the same pair, in either order, with the same task, rater and time."""
     if "task" not in frame.columns:
         return 0
     known = [column for column in ("task", "rater", "time") if column in frame.columns]

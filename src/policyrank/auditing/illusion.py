@@ -1,6 +1,7 @@
 """How leaderboards mislead: best-of-N submissions, unequal sampling, silent removal.
 
-Formulas and simulators. Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879; formulas re-derived.
+Formulas and simulators. Singh et al. (2025), "The Leaderboard Illusion", arXiv 2504.20879; formulas
+re-derived.
 """
 
 from __future__ import annotations
@@ -128,7 +129,10 @@ def hhi(shares: ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class PrivateTesting:
-    """Simulated best-of-N submissions: published rating minus true rating, Elo points, one a trial."""
+    """Simulated best-of-N submissions.
+
+    ``excess``: published rating minus true rating, Elo points, one a trial.
+    """
 
     excess: Float
     sd: float
@@ -288,9 +292,9 @@ def simulate_drift_with_removal(
 ) -> float:
     """Kendall's tau with the mix-averaged truth when some policies are removed.
 
-    The prompt mix turns over in between. Policies have independent skills on two kinds of task; the share of the first kind is ``mix[0]``
-    in the first half and ``mix[1]`` in the second; ``removed`` random policies play in the first
-    half only.
+    The prompt mix turns over in between. Policies have independent skills on two kinds of task; the
+    share of the first kind is ``mix[0]`` in the first half and ``mix[1]`` in the second;
+    ``removed`` random policies play in the first half only.
     """
     rng = generator(seed)
     skill = rng.normal(size=(2, policies))

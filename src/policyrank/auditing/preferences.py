@@ -1,7 +1,7 @@
 """Does a language model rank the answers as people do?
 
-Log-probabilities of real pairs, and what they say. Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv
-2405.19534.
+Log-probabilities of real pairs, and what they say. Chen et al. (2024), "Preference Learning
+Algorithms Do Not Learn Preference Rankings", arXiv 2405.19534.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class Pair:
 def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
     """Pairs from JSONL, parquet or CSV, or from such rows.
 
-    Columns are prompt, chosen, rejected and perhaps alpha. Chat messages (lists of ``{"role", "content"}``) are taken too: the last message is the answer,
-    those before it are the prompt when there is no prompt column.
+    Columns are prompt, chosen, rejected and perhaps alpha. Chat messages (lists of ``{"role",
+    "content"}``) are taken too: the last message is the answer, those before it are the prompt when
+    there is no prompt column.
 
     Raises
     ------
@@ -143,7 +144,8 @@ def score_pairs(
 ) -> tuple[list[LogProb], list[LogProb]]:
     """Log-probabilities of the preferred and of the other answers.
 
-    Each distinct text is computed once. ``options`` are those of ``answer_logprobs``; ``report`` is called with answers done and in all.
+    Each distinct text is computed once. ``options`` are those of ``answer_logprobs``; ``report`` is
+    called with answers done and in all.
     """
     cache = cache or Cache(None, {})
     chosen = [cache.key(pair.prompt, pair.chosen) for pair in pairs]

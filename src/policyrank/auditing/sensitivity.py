@@ -1,4 +1,4 @@
-"""What the top rests on: a task, a rater, a policy, or the fewest battles that change the leader."""
+"""What the top rests on: a task, a rater, a policy, or few battles that change the leader."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def check_near_ties(case: Case) -> Finding:
         f"simultaneous rank sets at {case.level:.0%}",
         unless_fine(
             verdict,
-            "Publish rank sets or tiers instead of places; compare the candidates for the top more.",
+            "Publish rank sets or tiers instead of places; compare the candidates for the top"
+            " more.",
         ),
         {
             "separable neighbours": told,

@@ -18,8 +18,9 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
 
 
 def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
-    """Kendall's tau-b between two vectors of scores (n,), in [-1, 1]; NaN when one of them is
-    constant.
+    """Kendall's tau-b between two vectors of scores (n,), in [-1, 1].
+
+    NaN when one of them is constant.
 
     References
     ----------
@@ -32,34 +33,42 @@ def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
     """
     a, b = _pair(x, y)
     i, j = np.triu_indices(len(a), 1)
-    s, t = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
-    norm = np.sqrt(np.abs(s).sum() * np.abs(t).sum())
-    return float((s * t).sum() / norm) if norm > 0 else float("nan")
+    first, second = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
+    norm = np.sqrt(np.abs(first).sum() * np.abs(second).sum())
+    return _ratio((first * second).sum(), norm)
+
+
+def _ratio(value: float, norm: float) -> float:
+    """NaN where there is nothing to divide by."""
+    if norm <= 0:
+        return float("nan")
+    return float(value / norm)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's rank correlation (average ranks for ties), in [-1, 1]."""
     a, b = _pair(x, y)
+    return pearson(_ranks(a), _ranks(b))
 
-    def ranks(v: Float) -> Float:
-        return (v[:, None] > v).sum(axis=1) + 0.5 * (v[:, None] == v).sum(axis=1)
 
-    return pearson(ranks(a), ranks(b))
+def _ranks(values: Float) -> Float:
+    """How many are less, ties as half."""
+    less = (values[:, None] > values).sum(axis=1)
+    return less + 0.5 * (values[:, None] == values).sum(axis=1)
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
     """Pearson's correlation, in [-1, 1]; NaN when one of them is constant."""
     a, b = _pair(x, y)
     a, b = a - a.mean(), b - b.mean()
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else float("nan")
+    return _ratio(a @ b, np.sqrt((a @ a) * (b @ b)))
 
 
 def mmrv(real: ArrayLike, estimate: ArrayLike) -> float:
-    """Mean maximum rank violation: mean over i of max over j of |R_i - R_j| where the two order i
-    and j differently.
+    """Mean maximum rank violation.
 
-    In the unit of ``real``; 0 is perfect.
+    Mean over i of max over j of |R_i - R_j| where the two order i and j differently. In the unit of
+    ``real``; 0 is perfect.
 
     References
     ----------
@@ -71,19 +80,19 @@ def mmrv(real: ArrayLike, estimate: ArrayLike) -> float:
     >>> round(mmrv([1, 2, 3], [1, 3, 2]), 6)
     0.666667
     """
-    r, s = _pair(real, estimate)
-    wrong = (s[:, None] < s) != (r[:, None] < r)
-    return float((np.abs(r[:, None] - r) * wrong).max(axis=1).mean())
+    true, guessed = _pair(real, estimate)
+    wrong = (guessed[:, None] < guessed) != (true[:, None] < true)
+    return float((np.abs(true[:, None] - true) * wrong).max(axis=1).mean())
 
 
 def regret_at_1(real: ArrayLike, estimate: ArrayLike) -> float:
     """What is lost in ``real`` by taking the policy that ``estimate`` puts first."""
-    r, s = _pair(real, estimate)
-    return float(r.max() - r[int(np.argmax(s))])
+    true, guessed = _pair(real, estimate)
+    return float(true.max() - true[int(np.argmax(guessed))])
 
 
 def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.int64]:
-    where = {item: k for k, item in enumerate(ranking)}
+    where = {item: place for place, item in enumerate(ranking)}
     if len(where) != len(ranking) or set(where) != set(truth) or len(set(truth)) != len(truth):
         raise ValueError("the two rankings must hold the same items, each once")
     return np.array([where[item] for item in truth])
@@ -92,13 +101,21 @@ def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[n
 def kendall_distance(
     ranking: Sequence[Hashable], truth: Sequence[Hashable], *, normalised: bool = False
 ) -> float:
-    """Number of pairs that two orders (best first) place oppositely; ``normalised``: as a share of
-    all pairs.
+    """Number of pairs that two orders (best first) place oppositely.
+
+    ``normalised``: as a share of all pairs.
+
+    Examples
+    --------
+    >>> kendall_distance("abc", "acb"), kendall_distance("abc", "cba", normalised=True)
+    (1.0, 1.0)
     """
     place = _places(ranking, truth)
     i, j = np.triu_indices(len(place), 1)
     wrong = float((place[i] > place[j]).sum())
-    return wrong / max(len(i), 1) if normalised else wrong
+    if normalised:
+        return wrong / max(len(i), 1)
+    return wrong
 
 
 def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int) -> float:
@@ -111,10 +128,10 @@ def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable],
 def generalised_ranking_error(
     ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int
 ) -> float:
-    """GRE(k) = a IDE(k) + (1 - a) K(k), a = (m - k) / (m - 1), K: normalised Kendall distance among
-    the true top k.
+    """GRE(k) = a IDE(k) + (1 - a) K(k), a = (m - k) / (m - 1).
 
-    GRE(1) is the top-1 error, GRE(m) the normalised Kendall distance.
+    K is the normalised Kendall distance among the true top k. GRE(1) is the top-1 error, GRE(m) the
+    normalised Kendall distance.
 
     References
     ----------
@@ -125,10 +142,10 @@ def generalised_ranking_error(
     >>> [round(generalised_ranking_error([0, 2, 1], [0, 1, 2], k), 4) for k in (1, 2, 3)]
     [0.0, 0.25, 0.3333]
     """
-    m = len(truth)
-    share = (m - k) / (m - 1) if m > 1 else 0.0
-    top = set(truth[:k])
-    inside = kendall_distance([x for x in ranking if x in top], list(truth[:k]), normalised=True)
+    m, top = len(truth), set(truth[:k])
+    share = (m - k) / max(m - 1, 1)
+    placed = [item for item in ranking if item in top]
+    inside = kendall_distance(placed, list(truth[:k]), normalised=True)
     return share * identification_error(ranking, truth, k) + (1 - share) * inside
 
 
@@ -140,6 +157,5 @@ def agre(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> float:
     >>> round(agre([2, 1, 0], [0, 1, 2]), 6)
     0.916667
     """
-    return float(
-        np.mean([generalised_ranking_error(ranking, truth, k) for k in range(1, len(truth) + 1)])
-    )
+    depths = range(1, len(truth) + 1)
+    return float(np.mean([generalised_ranking_error(ranking, truth, k) for k in depths]))

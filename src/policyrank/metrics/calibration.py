@@ -18,11 +18,16 @@ Fallback = Literal["zero", "keep"]
 
 def histogram(scores: Float, right: Float, bins: int = 20) -> Map:
     """Share that is right in bins of equal width over [0, 1]; empty bins have their midpoint."""
-    place = lambda s: np.clip((s * bins).astype(int), 0, bins - 1)  # noqa: E731
-    count = np.bincount(place(scores), minlength=bins)
-    share = np.bincount(place(scores), weights=right, minlength=bins) / np.maximum(count, 1)
+    place = _bin(scores, bins)
+    count = np.bincount(place, minlength=bins)
+    share = np.bincount(place, weights=right, minlength=bins) / np.maximum(count, 1)
     value = np.where(count > 0, share, (np.arange(bins) + 0.5) / bins)
-    return lambda s: value[place(s)]
+    return lambda s: value[_bin(s, bins)]
+
+
+def _bin(scores: Float, bins: int) -> NDArray[np.int64]:
+    """Bin of equal width over [0, 1]."""
+    return np.clip((scores * bins).astype(int), 0, bins - 1)
 
 
 def isotonic(scores: Float, right: Float) -> Map:
@@ -35,23 +40,33 @@ def isotonic(scores: Float, right: Float) -> Map:
 
 def platt(scores: Float, right: Float) -> Map:
     """sigmoid(a logit(s) + b), a > 0, by likelihood with a ridge of 1e-3 on both."""
-    return _logistic(lambda s: logit(s)[:, None], scores, right)
+    return _logistic(_logit, scores, right)
+
+
+def _logit(scores: Float) -> Float:
+    return logit(scores)[:, None]
 
 
 def beta(scores: Float, right: Float) -> Map:
     """sigmoid(a log s - b log(1 - s) + c), a and b positive (Kull et al. 2017)."""
-    return _logistic(lambda s: np.column_stack([np.log(s), -np.log1p(-s)]), scores, right)
+    return _logistic(_logs, scores, right)
+
+
+def _logs(scores: Float) -> Float:
+    return np.column_stack([np.log(scores), -np.log1p(-scores)])
 
 
 def temperature(scores: Float, right: Float) -> Map:
     """sigmoid(a logit(s)), a > 0 (Guo et al. 2017)."""
-    return _logistic(lambda s: logit(s)[:, None], scores, right, intercept=False)
+    return _logistic(_logit, scores, right, intercept=False)
 
 
 def _logistic(
     features: Callable[[Float], Float], scores: Float, right: Float, intercept: bool = True
 ) -> Map:
-    inside = lambda s: features(np.clip(s, 1e-7, 1 - 1e-7))  # noqa: E731
+    def inside(s: Float) -> Float:
+        return features(np.clip(s, 1e-7, 1 - 1e-7))
+
     x = inside(scores)
 
     def loss(w: Float) -> tuple[float, Float]:
@@ -76,19 +91,21 @@ CALIBRATORS: dict[str, Callable[[Float, Float], Map]] = {
 
 @dataclass(frozen=True)
 class GroupCalibration:
-    """A map for each group; ``fallback`` for groups without anything right among what was fitted."""
+    """A map for each group; ``fallback`` for groups of which nothing that was fitted is right."""
 
     maps: dict[int, Map]
     fallback: Fallback = "zero"
 
     def __call__(self, scores: ArrayLike, group: ArrayLike) -> Float:
         """Scores in [0, 1] -> probabilities."""
-        s, g = np.asarray(scores, dtype=float), np.asarray(group)
-        out = np.zeros_like(s) if self.fallback == "zero" else s.copy()
-        for k in np.unique(g).tolist():
-            if k in self.maps:
-                own = g == k
-                out[own] = self.maps[k](s[own])
+        score, code = np.asarray(scores, dtype=float), np.asarray(group)
+        out = score.copy()
+        if self.fallback == "zero":
+            out[:] = 0.0
+        for name in np.unique(code).tolist():
+            if name in self.maps:
+                own = code == name
+                out[own] = self.maps[name](score[own])
         return out
 
 
@@ -117,29 +134,30 @@ def calibrate(
     ValueError
         For scores outside [0, 1] or an unknown method.
     """
-    s, y, g = np.asarray(scores, dtype=float), np.asarray(right, dtype=float), np.asarray(group)
+    score, hit = np.asarray(scores, dtype=float), np.asarray(right, dtype=float)
+    code = np.asarray(group)
     if method not in CALIBRATORS:
         raise ValueError(f"method={method!r}: use {', '.join(CALIBRATORS)}.")
-    if len(s) and not ((s >= 0) & (s <= 1)).all():
-        raise ValueError(f"scores lie in [{s.min():g}, {s.max():g}], not in [0, 1].")
-    maps = {
-        k: CALIBRATORS[method](s[g == k], y[g == k])
-        for k in np.unique(g).tolist()
-        if y[g == k].any()
-    }
+    if not ((score >= 0) & (score <= 1)).all():
+        raise ValueError(f"scores lie in [{score.min():g}, {score.max():g}], not in [0, 1].")
+    fit, maps = CALIBRATORS[method], {}
+    for name in np.unique(code).tolist():
+        own = code == name
+        if hit[own].any():
+            maps[name] = fit(score[own], hit[own])
     return GroupCalibration(maps, fallback)
 
 
 def expected_calibration_error(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
-    """Mean over the scores of |share right - mean score| in their bin, bins of equal width over [0,
-    1].
+    """Mean over the scores of |share right - mean score| in their bin.
+
+    Bins are of equal width over [0, 1].
 
     Examples
     --------
     >>> expected_calibration_error([0.9, 0.9, 0.1, 0.1], [1, 0, 0, 0])
     0.25
     """
-    s, y = np.asarray(scores, dtype=float), np.asarray(right, dtype=float)
-    place = np.clip((s * bins).astype(int), 0, bins - 1)
-    gap = np.bincount(place, weights=y - s, minlength=bins)
-    return float(np.abs(gap).sum() / max(len(s), 1))
+    score, hit = np.asarray(scores, dtype=float), np.asarray(right, dtype=float)
+    gap = np.bincount(_bin(score, bins), weights=hit - score, minlength=bins)
+    return float(np.abs(gap).sum() / max(len(score), 1))

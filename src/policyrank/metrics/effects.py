@@ -1,5 +1,6 @@
-"""Numbers about estimated effects of treatments: error, ranking quality, and what treating by them
-costs.
+"""Numbers about estimated effects of treatments.
+
+Error, ranking quality, and what treating by them costs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ def _both(estimate: ArrayLike, effect: ArrayLike) -> tuple[Float, Float]:
 
 
 def pehe(estimate: ArrayLike, effect: ArrayLike) -> float:
-    """Root mean squared error of individual effects (precision in estimating heterogeneous
-    effects).
+    """Root mean squared error of individual effects.
+
+    Precision in estimating heterogeneous effects.
 
     Examples
     --------
@@ -43,8 +45,9 @@ def treatment_regret(estimate: ArrayLike, effect: ArrayLike) -> float:
 
 
 def top_share_regret(estimate: ArrayLike, effect: ArrayLike, share: float = 0.2) -> float:
-    """Mean effect among the truly best ``share`` less that among the share ranked best, ties in the
-    order given.
+    """Mean effect among the truly best ``share`` less that among the share ranked best.
+
+    Ties are taken in the order given.
     """
     t, y = _both(estimate, effect)
     k = max(1, round(share * len(t)))
@@ -52,22 +55,29 @@ def top_share_regret(estimate: ArrayLike, effect: ArrayLike, share: float = 0.2)
 
 
 def qini(estimate: ArrayLike, effect: ArrayLike) -> float:
-    """Area between the gains of treating in the estimated order and at random, over that of the
-    true order: 1 is perfect, 0 chance; NaN where all effects are equal.
+    """Area between the gains of treating in the estimated order and at random.
 
+    Over that of the true order: 1 is perfect, 0 chance; NaN where all effects are equal.
     ``effect`` are true effects or doubly robust scores of them.
     """
     t, y = _both(estimate, effect)
-    share = np.arange(1, len(t) + 1) / len(t)
-    area = lambda order: float((np.cumsum(y[order]) / len(y) - share * y.mean()).mean())  # noqa: E731
-    best = area(np.argsort(-y, kind="stable"))
-    return area(np.argsort(-t, kind="stable")) / best if best > 1e-12 else float("nan")
+    best = _gain_area(y, y)
+    if best <= 1e-12:
+        return float("nan")
+    return _gain_area(t, y) / best
+
+
+def _gain_area(by: Float, y: Float) -> float:
+    """Area between the gains of treating the highest first and at random."""
+    order = np.argsort(-by, kind="stable")
+    share = np.arange(1, len(y) + 1) / len(y)
+    return float((np.cumsum(y[order]) / len(y) - share * y.mean()).mean())
 
 
 def autoc(estimate: ArrayLike, effect: ArrayLike) -> float:
-    """Area under the targeting operator characteristic: mean over shares of the mean effect among
-    the share ranked best, less the mean effect (Yadlowsky et al. 2021).
+    """Area under the targeting operator characteristic (Yadlowsky et al. 2021).
 
+    Mean over shares of the mean effect among the share ranked best, less the mean effect.
     ``effect`` are true effects or doubly robust scores of them.
     """
     t, y = _both(estimate, effect)

@@ -10,7 +10,9 @@ Float = NDArray[np.float64]
 
 
 def _lengths(values: ArrayLike | None, shape: tuple[int, ...]) -> Float:
-    lengths = np.ones(shape) if values is None else np.asarray(values, dtype=float)
+    if values is None:
+        return np.ones(shape)
+    lengths = np.asarray(values, dtype=float)
     if (lengths <= 0).any():
         raise ValueError("an answer has no tokens: lengths must be >= 1")
     return lengths
@@ -47,23 +49,30 @@ def ranking_accuracy(
     >>> ranking_accuracy([-10.0, -30.0], [-12.0, -20.0])
     0.5
     """
-    w, lo = np.asarray(chosen, dtype=float), np.asarray(rejected, dtype=float)
-    w, lo = w / _lengths(chosen_length, w.shape), lo / _lengths(rejected_length, lo.shape)
-    right = w >= lo
+    win, lose = np.asarray(chosen, dtype=float), np.asarray(rejected, dtype=float)
+    win = win / _lengths(chosen_length, win.shape)
+    lose = lose / _lengths(rejected_length, lose.shape)
+    right = win >= lose
     if alpha is not None:
         tied = np.asarray(alpha, dtype=float) == 0.5
-        right = np.where(tied, np.abs(np.exp(w) - np.exp(lo)) < tie_margin, right)
+        right = np.where(tied, np.abs(np.exp(win) - np.exp(lose)) < tie_margin, right)
     return float(right.mean())
 
 
 def listwise_ranking_accuracy(logprobs: ArrayLike, ranks: ArrayLike) -> float:
-    """Share of lists (lists, answers) that the model orders exactly as the raters (rank 1 is best)."""
-    x, r = np.asarray(logprobs, dtype=float), np.asarray(ranks, dtype=float)
-    return float(
-        (np.argsort(-x, axis=-1, kind="stable") == np.argsort(r, axis=-1, kind="stable"))
-        .all(axis=-1)
-        .mean()
-    )
+    """Share of lists (lists, answers) that the model orders exactly as the raters.
+
+    Rank 1 is best.
+
+    Examples
+    --------
+    >>> listwise_ranking_accuracy([[-1.0, -2.0], [-1.0, -2.0]], [[1, 2], [2, 1]])
+    0.5
+    """
+    scores, ranked = np.asarray(logprobs, dtype=float), np.asarray(ranks, dtype=float)
+    ours = np.argsort(-scores, axis=-1, kind="stable")
+    theirs = np.argsort(ranked, axis=-1, kind="stable")
+    return float((ours == theirs).all(axis=-1).mean())
 
 
 def reward_accuracy(
@@ -72,8 +81,9 @@ def reward_accuracy(
     reference_chosen: ArrayLike,
     reference_rejected: ArrayLike,
 ) -> float:
-    """Share of pairs in which the preferred answer gained more against the reference: what
-    preference trainers log.
+    """Share of pairs in which the preferred answer gained more against the reference.
+
+    What preference trainers log.
     """
     gain = np.asarray(chosen, dtype=float) - np.asarray(reference_chosen, dtype=float)
     other = np.asarray(rejected, dtype=float) - np.asarray(reference_rejected, dtype=float)
@@ -112,8 +122,9 @@ def idealized_ranking_accuracy(
 
 
 def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
-    """The DPO loss below which a pair is ranked rightly: -log sigma(beta c), c = log pi_ref(y_l) /
-    pi_ref(y_w) (Theorem 4.1).
+    """The DPO loss below which a pair is ranked rightly (Theorem 4.1).
+
+    -log sigma(beta c), c = log pi_ref(y_l) / pi_ref(y_w).
 
     Examples
     --------
@@ -124,16 +135,19 @@ def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
 
 
 def flip_table(reference_log_ratio: ArrayLike, log_ratio: ArrayLike) -> dict[str, float]:
-    """Shares of pairs that are right or wrong under the reference and now: keys such as ``"wrong ->
-    right"``.
+    """Shares of pairs that are right or wrong under the reference and now.
+
+    Examples
+    --------
+    >>> flip_table([1.0, -1.0], [1.0, 1.0])["wrong -> right"]
+    0.5
     """
-    before, now = (
-        np.asarray(reference_log_ratio, dtype=float) >= 0,
-        np.asarray(log_ratio, dtype=float) >= 0,
-    )
-    word = {True: "right", False: "wrong"}
-    return {
-        f"{word[b]} -> {word[n]}": float(((before == b) & (now == n)).mean())
-        for b in (True, False)
-        for n in (True, False)
+    before = np.asarray(reference_log_ratio, dtype=float) >= 0
+    now = np.asarray(log_ratio, dtype=float) >= 0
+    shares = {
+        "right -> right": before & now,
+        "right -> wrong": before & ~now,
+        "wrong -> right": ~before & now,
+        "wrong -> wrong": ~before & ~now,
     }
+    return {name: float(pairs.mean()) for name, pairs in shares.items()}

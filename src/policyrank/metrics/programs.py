@@ -9,8 +9,9 @@ import numpy as np
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that at least one of ``k`` samples passes, when ``c`` of ``n`` do: 1 - C(n - c, k) /
-    C(n, k).
+    """Chance that at least one of ``k`` samples passes, when ``c`` of ``n`` do.
+
+    1 - C(n - c, k) / C(n, k).
 
     References
     ----------
@@ -27,8 +28,9 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def best_of_n(scores: Sequence[Sequence[float]], passed: Sequence[Sequence[float]]) -> float:
-    """Share of problems whose highest-scored sample passes (has 1); equal scores count as drawn by
-    lot.
+    """Share of problems whose highest-scored sample passes (has 1).
+
+    Equal scores count as drawn by lot.
 
     Examples
     --------
@@ -36,12 +38,12 @@ def best_of_n(scores: Sequence[Sequence[float]], passed: Sequence[Sequence[float
     (0.0, 0.5)
     """
     out = []
-    for s, p in zip(scores, passed, strict=True):
-        own, right = np.asarray(s, dtype=float), np.asarray(p) == 1
+    for given, outcome in zip(scores, passed, strict=True):
+        own, right = np.asarray(given, dtype=float), np.asarray(outcome) == 1
         out.append(right[own == own.max()].mean())
     return float(np.mean(out))
 
 
 def oracle_at_n(passed: Sequence[Sequence[float]]) -> float:
     """Share of problems of which some sample passes (has 1)."""
-    return float(np.mean([any(x == 1 for x in p) for p in passed]))
+    return float(np.mean([1 in outcome for outcome in passed]))

@@ -1,15 +1,18 @@
-"""Retrieval metrics of ragged runs: millions of (query, document, score) rows against judgements."""
+"""Retrieval metrics of ragged runs: rows (query, document, score) against judgements."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
+
+from policyrank.metrics import retrieval_kernels as kernels
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -17,8 +20,9 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Judged:
-    """A run's rows in ranked order, query by query, with their grades, and what the judgements
-    hold.
+    """A run's rows in ranked order, query by query, with their grades.
+
+    And what the judgements hold.
 
     Attributes
     ----------
@@ -65,125 +69,48 @@ class Judged:
         ValueError
             For scores that are not finite.
         """
-        q, s, g = (
-            np.asarray(query, dtype=np.int64),
-            np.asarray(score, dtype=float),
-            np.asarray(grade, dtype=float),
-        )
-        if not np.isfinite(s).all():
-            raise ValueError(
-                f"row {int(np.flatnonzero(~np.isfinite(s))[0]) + 1} of the run has a score that is"
-                " not finite."
-            )
-        t = -np.arange(len(q)) if tie is None else np.asarray(tie)
-        count = int(q.max()) + 1 if len(q) else 0
-        count = max(count, len(ideal) if ideal is not None else 0)
-        order = np.lexsort((-t, -s, q))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(q, minlength=count))]).astype(np.int64)
-        grades = g[order]
+        queries = np.asarray(query, dtype=np.int64)
+        scores = np.asarray(score, dtype=float)
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            raise ValueError(f"row {bad[0] + 1} of the run has a score that is not finite.")
+        first = -np.arange(len(queries)) if tie is None else np.asarray(tie)
+        order = np.lexsort((-first, -scores, queries))
+        queries, grades = queries[order], np.asarray(grade, dtype=float)[order]
         if ideal is None:
-            best, who = grades[grades >= 0], q[order][grades >= 0]
+            judged = grades >= 0
+            best, owner = grades[judged], queries[judged]
+            count = int(queries.max(initial=-1)) + 1
         else:
-            parts = [np.asarray(x, dtype=float) for x in ideal]
-            best = np.concatenate(parts) if parts else np.zeros(0)
-            who = np.repeat(np.arange(len(parts)), [len(x) for x in parts])
-        arranged = np.lexsort((-best, who))
-        ends = np.concatenate(
-            [[0], np.cumsum(np.bincount(who.astype(np.int64), minlength=count))]
-        ).astype(np.int64)
-        return cls(offsets, grades, best[arranged], ends)
+            best, owner = _flat(ideal)
+            count = max(int(queries.max(initial=-1)) + 1, len(ideal))
+        arranged = np.lexsort((-best, owner))
+        return cls(_offsets(queries, count), grades, best[arranged], _offsets(owner, count))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
 
-@njit(parallel=True, cache=True)
-def _ndcg(offsets: Int, grades: Float, ideal: Float, ends: Int, k: int, exponential: bool) -> Float:
-    out = np.zeros(len(offsets) - 1)
-    for q in prange(len(out)):
-        dcg = best = 0.0
-        for i in range(offsets[q], min(offsets[q + 1], offsets[q] + k)):
-            if grades[i] > 0:
-                gain = 2.0 ** grades[i] - 1 if exponential else grades[i]
-                dcg += gain / np.log2(i - offsets[q] + 2)
-        for i in range(ends[q], min(ends[q + 1], ends[q] + k)):
-            if ideal[i] > 0:
-                gain = 2.0 ** ideal[i] - 1 if exponential else ideal[i]
-                best += gain / np.log2(i - ends[q] + 2)
-        out[q] = dcg / best if best > 0 else 0.0
-    return out
+def _flat(lists: Sequence[ArrayLike]) -> tuple[Float, Int]:
+    """Numbers of all lists in one, and the list that each is of."""
+    parts = [np.zeros(0), *(np.asarray(one, dtype=float) for one in lists)]
+    owner = np.repeat(np.arange(-1, len(lists)), list(map(len, parts)))
+    return np.concatenate(parts), owner
 
 
-@njit(parallel=True, cache=True)
-def _binary(
-    offsets: Int, grades: Float, relevant: Float, k: int, least: float
-) -> tuple[Float, Float, Float, Float]:
-    """Hits within k, average precision within k, reciprocal rank within k, place of the last hit
-    (0: none).
-    """
-    n = len(offsets) - 1
-    hits, average, reciprocal, last = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    for q in prange(n):
-        found = total = 0.0
-        for i in range(offsets[q], min(offsets[q + 1], offsets[q] + k)):
-            if grades[i] >= least:
-                place = i - offsets[q] + 1
-                found += 1
-                total += found / place
-                if found == 1:
-                    reciprocal[q] = 1.0 / place
-                last[q] = place
-        hits[q] = found
-        average[q] = total / relevant[q] if relevant[q] > 0 else 0.0
-    return hits, average, reciprocal, last
-
-
-@njit(parallel=True, cache=True)
-def _err(offsets: Int, grades: Float, k: int, highest: float) -> Float:
-    out = np.zeros(len(offsets) - 1)
-    for q in prange(len(out)):
-        left = 1.0
-        for i in range(offsets[q], min(offsets[q + 1], offsets[q] + k)):
-            stop = (2.0 ** max(grades[i], 0.0) - 1) / 2.0**highest
-            out[q] += left * stop / (i - offsets[q] + 1)
-            left *= 1 - stop
-    return out
-
-
-@njit(parallel=True, cache=True)
-def _rbp(offsets: Int, grades: Float, p: float, k: int, least: float) -> Float:
-    out = np.zeros(len(offsets) - 1)
-    for q in prange(len(out)):
-        weight = 1 - p
-        for i in range(offsets[q], min(offsets[q + 1], offsets[q] + k)):
-            if grades[i] >= least:
-                out[q] += weight
-            weight *= p
-    return out
-
-
-@njit(parallel=True, cache=True)
-def _place_of(offsets: Int, grades: Float, wanted: Float, least: float) -> Float:
-    """Place of the wanted-th relevant row; the number of rows where the run does not have so many."""
-    out = np.zeros(len(offsets) - 1)
-    for q in prange(len(out)):
-        found = 0
-        out[q] = offsets[q + 1] - offsets[q]
-        for i in range(offsets[q], offsets[q + 1]):
-            if grades[i] >= least:
-                found += 1
-                if found == wanted[q]:
-                    out[q] = i - offsets[q] + 1
-                    break
-    return out
+def _offsets(owner: Int, count: int) -> Int:
+    """(count + 1,): where the rows of each begin, in sorted order."""
+    size = np.bincount(owner, minlength=count)
+    return np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
 
 
 _ALL = np.iinfo(np.int64).max // 4
 
 
 def ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
-    """NDCG@k, discount log2(place + 1), gains the grades (as trec_eval) or 2^grade - 1
-    (``gain="exp2"``); 0 without a relevant document.
+    """NDCG@k, discount log2(place + 1); 0 without a relevant document.
+
+    Gains are the grades (as trec_eval), or 2^grade - 1 (``gain="exp2"``).
 
     Examples
     --------
@@ -192,53 +119,62 @@ def ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float
     """
     if gain not in ("linear", "exp2"):
         raise ValueError(f"gain={gain!r}: use 'linear' or 'exp2'.")
-    return _ndcg(
-        judged.offsets, judged.grades, judged.ideal, judged.ideal_offsets, k or _ALL, gain == "exp2"
-    )
+    ideal, ends = judged.ideal, judged.ideal_offsets
+    return kernels.ndcg(judged.offsets, judged.grades, ideal, ends, k or _ALL, gain == "exp2")
 
 
 def random_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
-    """Expected NDCG@k of a random order of each query's judged documents: mean gain times the sum
-    of discounts over the ideal DCG.
+    """Expected NDCG@k of a random order of each query's judged documents.
+
+    Mean gain times the sum of discounts over the ideal DCG.
 
     Examples
     --------
     >>> random_ndcg(Judged.of([0, 0, 0], [1, 2, 3], [3, 2, 1])).round(6)
     array([0.894999])
     """
-    return _ideal_only(judged, k, gain, "random")
+    return _of_ideal(judged, k, gain, _random_dcg)
 
 
 def worst_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
     """NDCG@k of the worst order of each query's judged documents."""
-    return _ideal_only(judged, k, gain, "worst")
+    return _of_ideal(judged, k, gain, _worst_dcg)
 
 
 def normalised_ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float:
-    """(NDCG - its random level) / (1 - its random level): 0 is chance, 1 is perfect; 0 where every
-    order is as good.
+    """(NDCG - its random level) / (1 - its random level).
+
+    0 is chance, 1 is perfect; 0 where every order is as good.
     """
     chance = random_ndcg(judged, k, gain=gain)
-    value = ndcg(judged, k, gain=gain)
-    return np.divide(
-        value - chance, 1 - chance, out=np.zeros_like(chance), where=chance < 1 - 1e-12
-    )
+    above = ndcg(judged, k, gain=gain) - chance
+    return np.divide(above, 1 - chance, out=np.zeros_like(chance), where=chance < 1 - 1e-12)
 
 
-def _ideal_only(judged: Judged, k: int | None, gain: str, what: str) -> Float:
+def _random_dcg(gains: Float, discount: Float) -> float:
+    if not len(gains):
+        return 0.0
+    return float(gains.mean() * discount.sum())
+
+
+def _worst_dcg(gains: Float, discount: Float) -> float:
+    return float((gains[::-1][: len(discount)] * discount).sum())
+
+
+def _of_ideal(
+    judged: Judged, k: int | None, gain: str, dcg: Callable[[Float, Float], float]
+) -> Float:
+    """A DCG of each query's judged documents, over the ideal one."""
     out = np.zeros(len(judged))
-    for q in range(len(judged)):
-        g = np.maximum(judged.ideal[judged.ideal_offsets[q] : judged.ideal_offsets[q + 1]], 0)
-        g = 2.0**g - 1 if gain == "exp2" else g
-        top = min(len(g), k or len(g))
+    for query, (start, end) in enumerate(pairwise(judged.ideal_offsets)):
+        gains = np.maximum(judged.ideal[start:end], 0)
+        if gain == "exp2":
+            gains = 2.0**gains - 1
+        top = min(len(gains), k or len(gains))
         discount = 1 / np.log2(np.arange(2, top + 2))
-        best = float((g[:top] * discount).sum())
-        got = (
-            float(g.mean() * discount.sum())
-            if what == "random" and len(g)
-            else float((g[::-1][:top] * discount).sum())
-        )
-        out[q] = got / best if best > 0 else 0.0
+        best = float((gains[:top] * discount).sum())
+        if best > 0:
+            out[query] = dcg(gains, discount) / best
     return out
 
 
@@ -248,53 +184,68 @@ def relevant(judged: Judged, least: float = 1) -> Float:
     return np.bincount(who, judged.ideal >= least, minlength=len(judged)).astype(float)
 
 
+def _hits(judged: Judged, k: int | None, least: float) -> tuple[Float, Float, Float]:
+    total = relevant(judged, least)
+    return kernels.binary(judged.offsets, judged.grades, total, k or _ALL, least)
+
+
 def average_precision(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
-    """Average precision: the sum of precisions at relevant documents within k, over all relevant
-    ones.
+    """Average precision: the sum of precisions at relevant documents within k.
+
+    Over all relevant ones.
+
+    Examples
+    --------
+    >>> average_precision(Judged.of([0, 0, 0], [3, 2, 1], [1, 0, 1])).round(4).tolist()
+    [0.8333]
     """
-    return _binary(judged.offsets, judged.grades, relevant(judged, least), k or _ALL, least)[1]
+    return _hits(judged, k, least)[1]
 
 
 def reciprocal_rank(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
     """1 / place of the first relevant document within k, else 0."""
-    return _binary(judged.offsets, judged.grades, relevant(judged, least), k or _ALL, least)[2]
+    return _hits(judged, k, least)[2]
 
 
 def precision(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
     """Relevant documents among the first k, over k (or over the rows, without k)."""
-    hits = _binary(judged.offsets, judged.grades, relevant(judged, least), k or _ALL, least)[0]
-    return hits / (k if k else np.maximum(np.diff(judged.offsets), 1))
+    hits = _hits(judged, k, least)[0]
+    if k:
+        return hits / k
+    return hits / np.maximum(np.diff(judged.offsets), 1)
 
 
 def recall(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
     """Relevant documents among the first k, over all relevant ones; 0 where there are none."""
-    total = relevant(judged, least)
-    return _binary(judged.offsets, judged.grades, total, k or _ALL, least)[0] / np.maximum(total, 1)
+    return _hits(judged, k, least)[0] / np.maximum(relevant(judged, least), 1)
 
 
 def recall_at_percent(judged: Judged, percent: float, *, least: float = 1) -> Float:
-    """Relevant documents among the first ceil(percent n / 100) of the query's n rows, over all
-    relevant ones.
+    """Relevant documents among the first ceil(percent n / 100) of the query's n rows.
+
+    Over all relevant ones.
     """
-    total, n = relevant(judged, least), np.diff(judged.offsets)
-    out = np.zeros(len(judged))
-    for q, depth in enumerate(np.ceil(percent * n / 100 - 1e-9).astype(np.int64)):
-        out[q] = (judged.grades[judged.offsets[q] : judged.offsets[q] + depth] >= least).sum()
-    return out / np.maximum(total, 1)
+    rows = np.diff(judged.offsets)
+    depth = np.minimum(np.ceil(percent * rows / 100 - 1e-9).astype(np.int64), rows)
+    # Hits up to each row, none before the first: those of a stretch are a difference.
+    hits = np.concatenate([[0], np.cumsum(judged.grades >= least)])
+    start = judged.offsets[:-1]
+    return (hits[start + depth] - hits[start]) / np.maximum(relevant(judged, least), 1)
 
 
 def expected_reciprocal_rank(
     judged: Judged, k: int | None = None, *, highest: float | None = None
 ) -> Float:
-    """ERR@k: a reader stops at a document of grade g with probability (2^g - 1) / 2^highest (None:
-    the highest grade judged).
+    """ERR@k: a reader stops at a document of grade g with probability (2^g - 1) / 2^highest.
+
+    ``highest`` is, when None, the highest grade judged.
 
     References
     ----------
     Chapelle et al. (2009).
     """
     top = float(judged.ideal.max(initial=0.0)) if highest is None else highest
-    return _err(judged.offsets, judged.grades, k or _ALL, top)
+    return kernels.err(judged.offsets, judged.grades, k or _ALL, top)
 
 
 def rank_biased_precision(
@@ -306,22 +257,23 @@ def rank_biased_precision(
     ----------
     Moffat and Zobel (2008).
     """
-    return _rbp(judged.offsets, judged.grades, p, k or _ALL, least)
+    return kernels.rbp(judged.offsets, judged.grades, p, k or _ALL, least)
 
 
 def last_relevant(judged: Judged, *, least: float = 1) -> Float:
-    """Place of the last relevant document, over the number of rows: what share must be read to find
-    all; 1 where the run lacks one.
+    """Place of the last relevant document, over the number of rows.
+
+    What share must be read to find all; 1 where the run lacks one.
     """
-    n = np.diff(judged.offsets)
-    return _place_of(judged.offsets, judged.grades, relevant(judged, least), least) / np.maximum(
-        n, 1
-    )
+    rows = np.diff(judged.offsets)
+    place = kernels.place_of(judged.offsets, judged.grades, relevant(judged, least), least)
+    return place / np.maximum(rows, 1)
 
 
 def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
-    """Work saved over sampling: (n - place of the ceil(x R)-th relevant document) / n - (1 - x); 0
-    without relevant ones.
+    """Work saved over sampling: (n - place of the ceil(x R)-th relevant document) / n - (1 - x).
+
+    0 without relevant ones.
 
     Examples
     --------
@@ -330,15 +282,16 @@ def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
     """
     n, total = np.diff(judged.offsets), relevant(judged, least)
     wanted = np.ceil(x * total - 1e-9)
-    place = _place_of(judged.offsets, judged.grades, wanted, least)
+    place = kernels.place_of(judged.offsets, judged.grades, wanted, least)
     return np.where(total > 0, (n - place) / np.maximum(n, 1) - (1 - x), 0.0)
 
 
 def rank_biased_overlap(
     a: Sequence[Any], b: Sequence[Any], p: float = 0.9, *, extrapolate: bool = True
 ) -> float:
-    """RBO of two rankings: (1 - p) sum over depths d of p^(d-1) overlap(d) / d, extrapolated beyond
-    the shorter one or cut there.
+    """RBO of two rankings: (1 - p) sum over depths d of p^(d-1) overlap(d) / d.
+
+    Extrapolated beyond the shorter one, or cut there.
 
     References
     ----------
@@ -349,22 +302,11 @@ def rank_biased_overlap(
     >>> round(rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False), 3)
     0.552
     """
-    small, large = (a, b) if len(a) <= len(b) else (b, a)
+    small, large = sorted((a, b), key=len)
     s, n = len(small), len(large)
     if s == 0:
         return 0.0
-    seen_small: set[Any] = set()
-    seen_large: set[Any] = set()
-    overlap, total, agree = 0, 0.0, np.zeros(n + 1)
-    for d in range(1, n + 1):
-        new = large[d - 1]
-        overlap += new in seen_small
-        seen_large.add(new)
-        if d <= s:
-            mine = small[d - 1]
-            overlap += mine in seen_large
-            seen_small.add(mine)
-        agree[d] = overlap
+    agree = _overlaps(small, large)
     depth = np.arange(1, n + 1)
     if not extrapolate:
         return float((1 - p) * (p ** (depth[:s] - 1) * agree[1 : s + 1] / depth[:s]).sum())
@@ -373,6 +315,22 @@ def rank_biased_overlap(
         beyond = depth[s:]
         total += float((p**beyond * agree[s] * (beyond - s) / (s * beyond)).sum())
     return (1 - p) / p * total + ((agree[n] - agree[s]) / n + agree[s] / s) * p**n
+
+
+def _overlaps(small: Sequence[Any], large: Sequence[Any]) -> Float:
+    """Items that the first d of both share, d = 0, 1, ..., length of the larger."""
+    seen_small: set[Any] = set()
+    seen_large: set[Any] = set()
+    overlap, found = 0, np.zeros(len(large) + 1)
+    for d, new in enumerate(large, start=1):
+        overlap += new in seen_small
+        seen_large.add(new)
+        if d <= len(small):
+            mine = small[d - 1]
+            overlap += mine in seen_large
+            seen_small.add(mine)
+        found[d] = overlap
+    return found
 
 
 Measure = Callable[[Judged], Float]
@@ -408,8 +366,10 @@ MEASURES = (
 
 
 def measure(name: str) -> Measure:
-    """The measure that a name such as nDCG@10, nDCG(gain=exp2)@10, AP, RR, P(least=2)@5, R@100,
-    R%@10, ERR@20, RBP(p=0.8), WSS@95 stands for.
+    """The measure that a name stands for.
+
+    Names are such as nDCG@10, nDCG(gain=exp2)@10, AP, RR, P(least=2)@5, R@100, R%@10, ERR@20,
+    RBP(p=0.8), WSS@95.
 
     Raises
     ------
@@ -417,24 +377,35 @@ def measure(name: str) -> Measure:
         For a name that is none.
     """
     found = _PATTERN.match(name.replace("R%", "Rpercent"))
-    wrong = ValueError(
+    if found:
+        kind, k = found["name"].lower(), found["k"]
+        options = _options(found["options"] or "")
+        if kind in _SIMPLE:
+            return partial(_SIMPLE[kind], k=_depth(k), **options)
+        if kind == "rpercent" and k:
+            return partial(recall_at_percent, percent=float(k), **options)
+        if kind == "wss" and k:
+            return partial(work_saved, x=float(k) / 100, **options)
+        if kind == "lastrelevant" and not k:
+            return partial(last_relevant, **options)
+    raise ValueError(
         f"measure {name!r}: use {', '.join(MEASURES)}; least=2 in brackets counts grades from 2 on"
         " as relevant."
     )
-    if not found:
-        raise wrong
-    options: dict[str, Any] = {}
-    for part in filter(None, (found["options"] or "").split(",")):
-        key, _, value = part.partition("=")
-        options[key.strip()] = value.strip() if key.strip() == "gain" else float(value)
-    kind, k = found["name"].lower(), found["k"]
-    if kind in _SIMPLE:
-        rule, depth = _SIMPLE[kind], int(k) if k else None
-        return lambda judged: rule(judged, k=depth, **options)
-    if kind == "rpercent" and k:
-        return lambda judged: recall_at_percent(judged, float(k), **options)
-    if kind == "wss" and k:
-        return lambda judged: work_saved(judged, float(k) / 100, **options)
-    if kind == "lastrelevant" and not k:
-        return lambda judged: last_relevant(judged, **options)
-    raise wrong
+
+
+def _options(text: str) -> dict[str, Any]:
+    """Of ``key=value, ...``; all but a gain are numbers."""
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = map(str.strip, part.partition("="))
+        found[key] = value
+        if key != "gain":
+            found[key] = float(value)
+    return found
+
+
+def _depth(k: str | None) -> int | None:
+    if not k:
+        return None
+    return int(k)

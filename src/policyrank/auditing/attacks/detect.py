@@ -53,7 +53,8 @@ def thresholds(clean: Sequence[dict[str, float]], alarm: float = 0.05) -> dict[s
 def deletion_defence(victim: Victim, parts: int = 5) -> Victim:
     """A defended ranker, for which no one stretch of words can lift a document.
 
-    Its score is the least of those with each of ``parts`` stretches of words left out. Costs ``parts`` times as much. (A median would not help: all versions but one hold the stretch.)
+    Its score is the least of those with each of ``parts`` stretches of words left out. Costs
+    ``parts`` times as much. (A median would not help: all versions but one hold the stretch.)
     """
 
     def defended(query: str, documents: Sequence[str]) -> Float:

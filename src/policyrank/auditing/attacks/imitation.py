@@ -1,4 +1,7 @@
-"""Imitation of a black-box ranker from the order of its lists (Liu et al. 2022, arXiv 2209.06506)."""
+"""Imitation of a black-box ranker from the order of its lists.
+
+Liu et al. (2022), arXiv 2209.06506.
+"""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Corpus:
         return np.log(out)
 
     def log_prob(self, tokens: NDArray[np.int64]) -> Float:
-        """Log-probability of each word of a text but the first given the one before: (words - 1,)."""
+        """Log-probability of each word but the first given the one before: (words - 1,)."""
         found = [self.next_log_prob(before)[after] for before, after in pairwise(tokens)]
         return np.array(found)
 

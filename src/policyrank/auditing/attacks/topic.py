@@ -1,8 +1,9 @@
 """Attacks on one document for a whole group of queries, as a decision process.
 
-After Liu et al. (2023), arXiv 2304.14867. State: the document as it stands and the group. Action: insert or substitute one word at a place.
-Reward: what the edit does to the imitation's scores over the group. The paper's released code is a
-sketch, so actions, features and reward are our own reading.
+After Liu et al. (2023), arXiv 2304.14867. State: the document as it stands and the group. Action:
+insert or substitute one word at a place. Reward: what the edit does to the imitation's scores over
+the group. The paper's released code is a sketch, so actions, features and reward are our own
+reading.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class _Edit:
 
 
 def _edits(task: TopicTask, now: Int) -> list[_Edit]:
-    """Each unused candidate word at each place, inserted and, where no candidate stands, swapped."""
+    """Each unused candidate word at each place, inserted, or swapped where no candidate stands."""
     made = []
     for word in task.words[~np.isin(task.words, now)]:
         for where, place in enumerate((0, len(now) // 2, len(now))):
