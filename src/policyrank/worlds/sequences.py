@@ -1,5 +1,6 @@
-"""Short sequences whose true reward is known, and small policies that write them: where objectives
-of alignment can be tried with many seeds in minutes.
+"""Short sequences whose true reward is known, and small policies that write them.
+
+Where objectives of alignment can be tried with many seeds in minutes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 
 class SequenceWorld:
-    """Prompts and answers of few tokens with a fixed random reward of standard deviation 1 over
-    random answers.
+    """Prompts and answers of few tokens with a fixed random reward.
 
-    r(x, y) = [sum_t A[t mod P, x_(t mod P), y_t] + sum_t B[y_t, y_(t+1)]] / sqrt(2 T - 1), A and B
-    standard normal, P and T the lengths of prompt and answer.
+    Its standard deviation is 1 over random answers: r(x, y) = [sum_t A[t mod P, x_(t mod P), y_t] +
+    sum_t B[y_t, y_(t+1)]] / sqrt(2 T - 1), A and B standard normal, P and T the lengths of prompt
+    and answer.
 
     Parameters
     ----------
@@ -40,24 +41,19 @@ class SequenceWorld:
 
     def prompts(self, n: int, seed: int) -> Tensor:
         """(n, prompt)"""
-        return torch.randint(
-            self.tokens, (n, self.prompt), generator=torch.Generator().manual_seed(seed)
-        )
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(self.tokens, (n, self.prompt), generator=generator)
 
     def random_answers(self, prompts: Tensor, n: int, seed: int) -> Tensor:
         """Uniform answers, (prompts, n, answer)."""
-        return torch.randint(
-            self.tokens,
-            (len(prompts), n, self.answer),
-            generator=torch.Generator().manual_seed(seed),
-        )
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(self.tokens, (len(prompts), n, self.answer), generator=generator)
 
     def reward(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """(prompts, answers of each)"""
-        t = torch.arange(self.answer) % self.prompt
-        own = self.place[t, prompts[:, None, t].expand(-1, answers.shape[1], -1), answers].sum(
-            dim=-1
-        )
+        place = torch.arange(self.answer) % self.prompt
+        asked = prompts[:, None, place].expand(-1, answers.shape[1], -1)
+        own = self.place[place, asked, answers].sum(dim=-1)
         pairs = self.follow[answers[..., :-1], answers[..., 1:]].sum(dim=-1)
         return (own + pairs) / math.sqrt(2 * self.answer - 1)
 
@@ -81,9 +77,8 @@ class SequencePolicy(nn.Module):
         n = answers.shape[1]
         first = torch.full_like(answers[..., :1], self.embed.num_embeddings - 1)
         seen = torch.cat([first, answers], dim=-1).flatten(0, 1)
-        found, _ = self.cell(
-            self.embed(seen), self._start(prompts).repeat_interleave(n, dim=0)[None]
-        )
+        start = self._start(prompts).repeat_interleave(n, dim=0)[None]
+        found, _ = self.cell(self.embed(seen), start)
         return found.unflatten(0, (len(prompts), n))
 
     def _start(self, prompts: Tensor) -> Tensor:
@@ -91,8 +86,12 @@ class SequencePolicy(nn.Module):
 
     def forward(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """Log-probabilities of the tokens: (prompts, n, answer)."""
-        logits = torch.log_softmax(self.head(self.states(prompts, answers)[..., :-1, :]), dim=-1)
-        return logits.gather(-1, answers[..., None]).squeeze(-1)
+        return self._next(prompts, answers).gather(-1, answers[..., None]).squeeze(-1)
+
+    def _next(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Log-probabilities of all tokens at each place: (prompts, n, answer, tokens)."""
+        before = self.states(prompts, answers)[..., :-1, :]
+        return torch.log_softmax(self.head(before), dim=-1)
 
     @torch.no_grad()
     def sample(
@@ -103,34 +102,32 @@ class SequencePolicy(nn.Module):
         prefix: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """``n`` answers of each prompt, (prompts, n, answer), after the tokens of ``prefix``
-        (prompts, n, tokens).
+        """``n`` answers of each prompt, (prompts, n, answer).
+
+        They go on after the tokens of ``prefix`` (prompts, n, tokens).
         """
         generator = torch.Generator().manual_seed(seed)
         state = self._start(prompts).repeat_interleave(n, dim=0)[None]
         token = torch.full((len(prompts) * n, 1), self.embed.num_embeddings - 1)
+        given = token[:, :0]
+        if prefix is not None:
+            given = prefix.flatten(0, 1)
         out: list[Tensor] = []
-        given = None if prefix is None else prefix.flatten(0, 1)
-        for t in range(self.length):
+        for place in range(self.length):
             found, state = self.cell(self.embed(token), state)
-            if given is not None and t < given.shape[1]:
-                token = given[:, t : t + 1]
+            if place < given.shape[1]:
+                token = given[:, place : place + 1]
             else:
-                token = torch.multinomial(
-                    torch.softmax(self.head(found[:, 0]) / temperature, dim=-1),
-                    1,
-                    generator=generator,
-                )
+                chances = torch.softmax(self.head(found[:, 0]) / temperature, dim=-1)
+                token = torch.multinomial(chances, 1, generator=generator)
             out.append(token)
         return torch.cat(out, dim=1).unflatten(0, (len(prompts), n))
 
     @torch.no_grad()
     def kl(self, other: SequencePolicy, prompts: Tensor, answers: Tensor) -> float:
-        """KL of whole answers from another policy, nats, over answers that this one sampled; exact
-        in each step given what came before.
+        """KL of whole answers from another policy, nats, over answers that this one sampled.
+
+        Exact in each step given what came before.
         """
-        own, theirs = (
-            torch.log_softmax(p.head(p.states(prompts, answers)[..., :-1, :]), dim=-1)
-            for p in (self, other)
-        )
+        own, theirs = self._next(prompts, answers), other._next(prompts, answers)
         return float((own.exp() * (own - theirs)).sum(dim=-1).sum(dim=-1).mean())

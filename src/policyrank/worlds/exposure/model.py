@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from policyrank.errors import EvidenceError
-from policyrank.worlds.exposure.claims import Float
+from policyrank.worlds.exposure.claims import FRAMINGS, Float
 
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -18,8 +18,10 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Personas:
-    """P people who judge items: P(accept) = sigmoid(accept[model, item] + offset +
-    susceptibility[framing] if the item is false).
+    """P people who judge items.
+
+    P(accept) = sigmoid(accept[model, item] + offset + susceptibility[framing] if the item is
+    false).
 
     Attributes
     ----------
@@ -71,10 +73,12 @@ class Personas:
             For probabilities outside [0, 1], or items that are no multiple of the framings.
         """
         p = np.atleast_2d(np.asarray(probability, dtype=float))
-        if not ((p >= 0) & (p <= 1)).all():
-            k, j = np.argwhere(~((p >= 0) & (p <= 1)))[0]
+        bad = np.argwhere(~((p >= 0) & (p <= 1)))
+        if len(bad):
+            who, item = bad[0]
             raise EvidenceError(
-                f"P(accept) of item {j} by model {k} is {p[k, j]}: probabilities lie in [0, 1]."
+                f"P(accept) of item {item} by model {who} is {p[who, item]}: probabilities lie in"
+                " [0, 1]."
             )
         if p.shape[1] % framings:
             raise EvidenceError(f"{p.shape[1]} items are no multiple of {framings} framings.")
@@ -104,13 +108,14 @@ class Personas:
         extra: ArrayLike = 0.0,
         sampled: bool = True,
     ) -> Personas:
-        """People without a model: P(accept) is ``accept`` + ``discern`` for what is true,
-        ``accept`` - ``discern`` + ``extra`` of its framing for what is false: an exact testbed.
+        """People without a model: an exact testbed.
+
+        P(accept) is ``accept`` + ``discern`` for what is true, ``accept`` - ``discern`` +
+        ``extra`` of its framing for what is false.
         """
         more = np.broadcast_to(np.asarray(extra, dtype=float), (framings,))
-        p = np.where(
-            np.asarray(true, dtype=bool)[:, None], accept + discern, accept - discern + more
-        )
+        label = np.asarray(true, dtype=bool)[:, None]
+        p = np.where(label, accept + discern, accept - discern + more)
         return cls.of(p.ravel(), people, framings, sampled=sampled)
 
     def __len__(self) -> int:
@@ -119,17 +124,16 @@ class Personas:
     def probability(self, item: Int, framing: Int, true: Bool) -> Float:
         """P(accept) of one item for each person, (P,)."""
         odds = self.accept[self.model, item] + self.offset
-        return np.asarray(
-            expit(odds + np.where(true, 0.0, self.susceptibility[np.arange(len(self)), framing]))
-        )
+        swayed = self.susceptibility[np.arange(len(self)), framing]
+        return np.asarray(expit(odds + np.where(true, 0.0, swayed)))
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A ranking policy that is linear in what it knows: the score of a claim is similarity x cosine
-    to what was last accepted + engagement x P(accept) + truth x credibility + framing's bonus.
+    """A ranking policy that is linear in what it knows.
 
-    It shows one of the ``top`` best, drawn by softmax(score / temperature).
+    The score of a claim is similarity x cosine to what was last accepted + engagement x P(accept) +
+    truth x credibility + framing's bonus. It shows one of the ``top`` best, drawn by softmax(score / temperature).
 
     Attributes
     ----------
@@ -161,17 +165,15 @@ class Policy:
     reset: bool = True
 
     def __post_init__(self) -> None:
-        if (
-            self.top < 1
-            or self.history < 1
-            or not self.temperature > 0
-            or not 0 <= self.explore <= 1
-        ):
+        counted = self.top >= 1 and self.history >= 1
+        if not (counted and self.temperature > 0 and 0 <= self.explore <= 1):
             raise EvidenceError(
                 f"{self}: top and history are at least 1, temperature is positive, explore lies in"
                 " [0, 1]."
             )
 
+
+REWRITTEN = tuple(framing for framing in FRAMINGS if framing != "original")
 
 POLICIES: dict[str, Policy] = {
     "random": Policy(explore=1.0),
@@ -182,9 +184,7 @@ POLICIES: dict[str, Policy] = {
     "similarity + credibility": Policy(similarity=1.0, truth=1.0),
     "similarity, framings demoted": Policy(
         similarity=1.0,
-        framing=dict.fromkeys(
-            ("authoritative", "consensus", "emotional", "prestige", "sensationalist"), -1.0
-        ),
+        framing=dict.fromkeys(REWRITTEN, -1.0),
     ),
     "similarity, one in three explored": Policy(similarity=1.0, explore=1 / 3),
 }
@@ -232,23 +232,19 @@ class World:
             For shapes that do not fit, shares that are negative, credibilities outside [0, 1], or
             vectors of zero length.
         """
-        label, e = np.asarray(true, dtype=bool), np.asarray(embeddings, dtype=np.float32)
-        if e.ndim != 2 or len(e) != len(label) or len(label) < 2:
+        label = np.asarray(true, dtype=bool)
+        vectors = np.asarray(embeddings, dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(label) or len(label) < 2:
             raise EvidenceError(
-                f"embeddings of shape {e.shape} for {len(label)} claims: they are (claims, d), of"
+                f"embeddings of shape {vectors.shape} for {len(label)} claims: they are (claims, d), of"
                 " at least two."
             )
-        length = np.linalg.norm(e, axis=1, keepdims=True)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (np.isfinite(length) & (length > 0)).all():
             raise EvidenceError(f"embedding {int((~(length > 0)).argmax())} has no direction.")
-        believed = (
-            label.astype(float) if credibility is None else np.asarray(credibility, dtype=float)
-        )
-        share = (
-            np.full(len(framings), 1 / len(framings))
-            if mix is None
-            else np.asarray(mix, dtype=float)
-        )
+        believed = np.asarray(label if credibility is None else credibility, dtype=float)
+        even = np.full(len(framings), 1 / len(framings))
+        share = np.asarray(even if mix is None else mix, dtype=float)
         if believed.shape != label.shape or not ((believed >= 0) & (believed <= 1)).all():
             raise EvidenceError(
                 f"credibility is one number in [0, 1] for each of {len(label)} claims."
@@ -257,5 +253,5 @@ class World:
             raise EvidenceError(
                 f"mix is one share of at least 0 for each of {len(framings)} framings."
             )
-        unit = e / length
+        unit = vectors / length
         return cls(label, unit @ unit.T, tuple(framings), believed, share / share.sum())

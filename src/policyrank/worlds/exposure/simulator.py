@@ -1,5 +1,6 @@
-"""What a ranking policy does to the people who are shown what it ranks: Monte Carlo over long
-exposures.
+"""What a ranking policy does to the people who are shown what it ranks.
+
+Monte Carlo over long exposures.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from scipy.special import expit
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
 from policyrank.worlds.exposure.claims import Float
-from policyrank.worlds.exposure.model import POLICIES, Bool, Int, Personas, Policy, World
+from policyrank.worlds.exposure.model import (
+    POLICIES,
+    REWRITTEN,
+    Bool,
+    Int,
+    Personas,
+    Policy,
+    World,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +72,7 @@ class Exposure:
 
 
 METRICS = ("information health", "accuracy", "false shown", "false accepted", "longest false run")
+HIGHER = ("information health", "accuracy")
 
 Ranker = Callable[["State"], Float]
 """State -> (P, n) scores of the claims; what has been seen is left out for it."""
@@ -108,75 +118,104 @@ def _chosen(
     top: Any,
     temperature: Any,
 ) -> Any:  # pragma: no cover
-    """Of each person's scores + weight x similarity to what is recent, one of the best unseen; any
-    where free.
+    """Of each person's scores + weight x similarity to what is recent, one of the best unseen.
+
+    Any unseen one where free.
     """
-    people, n = seen.shape
+    people = len(seen)
     out = np.empty(people, dtype=np.int64)
     for b in numba.prange(people):
-        left, false_left = 0, 0
-        for j in range(n):
-            if not seen[b, j]:
-                left += 1
-                if not true[j]:
-                    false_left += 1
         if free[b]:
-            skip = min(int(u[b] * left), left - 1)
-            for j in range(n):
-                if not seen[b, j]:
-                    if skip == 0:
-                        out[b] = j
-                        break
-                    skip -= 1
+            out[b] = _any_unseen(seen[b], u[b])
             continue
-        near = scores[b].copy()
-        if weight != 0.0:
-            square = 0.0
-            for x in recent[b]:
-                for y in recent[b]:
-                    if x >= 0 and y >= 0:
-                        square += similarity[x, y]
-            factor = np.float32(weight / np.sqrt(max(square, 1e-12)))
-            for x in recent[b]:
-                if x >= 0:
-                    near += factor * similarity[x]
-        locked = only_false[b] and false_left > 0
-        best, value, k = np.empty(top, dtype=np.int64), np.empty(top), 0
-        for j in range(n):
-            s = near[j]
-            if (k < top or s > value[k - 1]) and not seen[b, j] and not (locked and true[j]):
-                at = min(k, top - 1)
-                while at > 0 and value[at - 1] < s:
-                    best[at], value[at] = best[at - 1], value[at - 1]
-                    at -= 1
-                best[at], value[at] = j, s
-                k = min(k + 1, top)
-        total = 0.0
-        for i in range(k):
-            total += np.exp((value[i] - value[0]) / temperature)
-        target, run = u[b] * total, 0.0
-        out[b] = best[k - 1]
-        for i in range(k):
-            run += np.exp((value[i] - value[0]) / temperature)
-            if run >= target:
-                out[b] = best[i]
-                break
+        near = _nearness(scores[b], similarity, recent[b], weight)
+        locked = only_false[b] and _false_left(seen[b], true)
+        best, value = _best(near, seen[b], true, locked, top)
+        out[b] = best[_drawn(value, u[b], temperature)]
     return out
+
+
+@numba.njit(cache=True)
+def _any_unseen(seen: Any, u: Any) -> Any:  # pragma: no cover
+    left = (~seen).sum()
+    skip = min(int(u * left), left - 1)
+    for claim in range(len(seen)):
+        if not seen[claim]:
+            if skip == 0:
+                return claim
+            skip -= 1
+    return -1
+
+
+@numba.njit(cache=True)
+def _false_left(seen: Any, true: Any) -> Any:  # pragma: no cover
+    return (~seen & ~true).any()
+
+
+@numba.njit(cache=True)
+def _nearness(scores: Any, similarity: Any, recent: Any, weight: Any) -> Any:  # pragma: no cover
+    """Scores + weight x cosine to the sum of what is recent."""
+    near = scores.copy()
+    if weight == 0.0:
+        return near
+    square = 0.0
+    for x in recent:
+        for y in recent:
+            if x >= 0 and y >= 0:
+                square += similarity[x, y]
+    factor = np.float32(weight / np.sqrt(max(square, 1e-12)))
+    for x in recent:
+        if x >= 0:
+            near += factor * similarity[x]
+    return near
+
+
+@numba.njit(cache=True)
+def _best(near: Any, seen: Any, true: Any, locked: Any, top: Any) -> Any:  # pragma: no cover
+    """The best unseen claims (false ones where locked) and their scores, best first."""
+    best, value, count = np.empty(top, dtype=np.int64), np.empty(top), 0
+    for claim in range(len(near)):
+        score = near[claim]
+        if seen[claim] or (locked and true[claim]):
+            continue
+        if count == top and score <= value[count - 1]:
+            continue
+        at = min(count, top - 1)
+        while at > 0 and value[at - 1] < score:
+            best[at], value[at] = best[at - 1], value[at - 1]
+            at -= 1
+        best[at], value[at] = claim, score
+        count = min(count + 1, top)
+    return best[:count], value[:count]
+
+
+@numba.njit(cache=True)
+def _drawn(value: Any, u: Any, temperature: Any) -> Any:  # pragma: no cover
+    """Place drawn by softmax(value / temperature), best first."""
+    total = 0.0
+    for place in range(len(value)):
+        total += np.exp((value[place] - value[0]) / temperature)
+    target, run = u * total, 0.0
+    for place in range(len(value)):
+        run += np.exp((value[place] - value[0]) / temperature)
+        if run >= target:
+            return place
+    return len(value) - 1
 
 
 def _lasting(
     world: World, people: Personas, rule: Policy, presented: NDArray[np.int8]
 ) -> NDArray[np.float32]:
     """(P, n) part of the scores that no step changes."""
-    f = len(world.framings)
-    bonus = np.array([rule.framing.get(x, 0.0) for x in world.framings], dtype=np.float32)
+    framings = len(world.framings)
+    bonus = np.array([rule.framing.get(name, 0.0) for name in world.framings], dtype=np.float32)
     found = bonus[presented] + (rule.truth * world.credibility).astype(np.float32)
     if rule.engagement:
-        columns = np.arange(len(world.true)) * f
-        for b in range(len(people)):
-            odds = people.accept[people.model[b], columns + presented[b]] + people.offset[b]
-            odds += np.where(world.true, 0.0, people.susceptibility[b, presented[b]])
-            found[b] += (rule.engagement * expit(odds)).astype(np.float32)
+        columns = np.arange(len(world.true)) * framings
+        for person, shown in enumerate(presented):
+            odds = people.accept[people.model[person], columns + shown] + people.offset[person]
+            odds += np.where(world.true, 0.0, people.susceptibility[person, shown])
+            found[person] += (rule.engagement * expit(odds)).astype(np.float32)
     return found
 
 
@@ -200,51 +239,23 @@ def simulate(
         When there are not so many claims, personas judge other items, or scores have the wrong
         shape.
     """
-    n, f, p = len(world.true), len(world.framings), len(people)
-    if steps > n or steps < 1:
-        raise EvidenceError(
-            f"steps={steps}: {n} claims, none shown twice, make between 1 and {n} steps."
-        )
-    if people.accept.shape[1] != n * f:
-        raise EvidenceError(
-            f"personas judge {people.accept.shape[1]} items, the world has {n} claims x {f}"
-            " framings."
-        )
     rule = policy if isinstance(policy, Policy) else Policy()
-    if (
-        unknown := set(rule.framing)
-        - set(world.framings)
-        - {"authoritative", "consensus", "emotional", "prestige", "sensationalist"}
-    ):
-        raise EvidenceError(
-            f"bonus for framing {sorted(unknown)[0]!r}: the world has {', '.join(world.framings)}."
-        )
+    _check(world, people, rule, steps)
     rng = np.random.default_rng(seed)
-    presented = np.searchsorted(np.cumsum(world.mix)[:-1], rng.random((p, n))).astype(np.int8)
-    u_choice, u_free, u_judge = rng.random((3, steps, p))
-    seen = np.zeros((p, n), dtype=bool)
-    recent = np.full((p, rule.history), -1, dtype=np.int64)
-    locked, start = np.zeros(p, dtype=bool), np.ones(p, dtype=bool)
-    everyone = np.arange(p)
-    shown, framed = np.zeros((2, steps, p), dtype=np.int64)
-    accepted, true, reward = (
-        np.zeros((steps, p), bool),
-        np.zeros((steps, p), bool),
-        np.zeros((steps, p)),
-    )
-    scores = _lasting(world, people, rule, presented)
+    size, everyone = (len(people), len(world.true)), np.arange(len(people))
+    presented = np.searchsorted(np.cumsum(world.mix)[:-1], rng.random(size)).astype(np.int8)
+    u_choice, u_free, u_judge = rng.random((3, steps, len(people)))
+    seen = np.zeros(size, dtype=bool)
+    recent = np.full((len(people), rule.history), -1, dtype=np.int64)
+    locked, start = np.zeros(len(people), dtype=bool), np.ones(len(people), dtype=bool)
+    shown, framed = np.zeros((2, steps, len(people)), dtype=np.int64)
+    accepted, true = np.zeros((2, steps, len(people)), dtype=bool)
+    reward = np.zeros((steps, len(people)))
+    scores, weight = _lasting(world, people, rule, presented), rule.similarity
     for t in range(steps):
-        free = start | (u_free[t] < rule.explore)
         if not isinstance(policy, Policy):
-            scores = np.asarray(
-                policy(State(world, people, t, recent, seen, presented)), dtype=np.float32
-            )
-            if scores.shape != (p, n) or not np.isfinite(scores).all():
-                raise EvidenceError(
-                    f"the policy's scores have shape {scores.shape}: one finite number for each of"
-                    f" {p} people and {n} claims."
-                )
-        weight = rule.similarity if isinstance(policy, Policy) else 0.0
+            state = State(world, people, t, recent, seen, presented)
+            scores, weight = _scored(policy, state), 0.0
         claim = _chosen(
             scores,
             world.similarity,
@@ -252,7 +263,7 @@ def simulate(
             weight,
             seen,
             locked & rule.lock,
-            free,
+            start | (u_free[t] < rule.explore),
             world.true,
             u_choice[t],
             rule.top,
@@ -261,20 +272,49 @@ def simulate(
         seen[everyone, claim] = True
         framing = presented[everyone, claim].astype(np.int64)
         is_true = world.true[claim]
-        chance = people.probability(claim * f + framing, framing, is_true)
+        item = claim * len(world.framings) + framing
+        chance = people.probability(item, framing, is_true)
         yes = u_judge[t] < chance if people.sampled else chance >= 0.5
         sure = np.where(yes, chance, 1 - chance)
         shown[t], framed[t], accepted[t], true[t] = claim, framing, yes, is_true
         reward[t] = np.where(yes == is_true, sure, -sure)
-        keep = yes if rule.reset else np.ones(p, dtype=bool)
+        keep = yes | (not rule.reset)
         moved = np.concatenate([recent[:, 1:], claim[:, None]], axis=1)
         recent = np.where(keep[:, None], moved, -1)
-        start, locked = ~keep, yes & ~is_true
-        if (
-            rule.similarity == 0
-        ):  # only a policy that looks at the history has something to begin anew
-            start = np.zeros(p, dtype=bool)
+        locked = yes & ~is_true
+        # Only a policy that looks at the history has something to begin anew.
+        start = ~keep & (rule.similarity != 0)
     return Exposure(shown, framed, accepted, true, reward)
+
+
+def _check(world: World, people: Personas, rule: Policy, steps: int) -> None:
+    claims, framings = len(world.true), len(world.framings)
+    if steps > claims or steps < 1:
+        raise EvidenceError(
+            f"steps={steps}: {claims} claims, none shown twice, make between 1 and {claims} steps."
+        )
+    if people.accept.shape[1] != claims * framings:
+        raise EvidenceError(
+            f"personas judge {people.accept.shape[1]} items, the world has {claims} claims x"
+            f" {framings} framings."
+        )
+    unknown = set(rule.framing) - {*world.framings, *REWRITTEN}
+    if unknown:
+        raise EvidenceError(
+            f"bonus for framing {min(unknown)!r}: the world has {', '.join(world.framings)}."
+        )
+
+
+def _scored(policy: Ranker, state: State) -> NDArray[np.float32]:
+    """(P, n): a policy's own scores."""
+    scores = np.asarray(policy(state), dtype=np.float32)
+    people, claims = state.seen.shape
+    if scores.shape != (people, claims) or not np.isfinite(scores).all():
+        raise EvidenceError(
+            f"the policy's scores have shape {scores.shape}: one finite number for each of"
+            f" {people} people and {claims} claims."
+        )
+    return scores
 
 
 def evidence(
@@ -286,11 +326,13 @@ def evidence(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Scores:
-    """Ranking policies by what they do to people: worlds with their people are tasks, people
-    replicates, the same for every policy.
+    """Ranking policies by what they do to people.
+
+    Worlds with their people are tasks, people replicates, the same for every policy.
     """
-    if unknown := [m for m in metrics if m not in METRICS]:
-        raise EvidenceError(f"metric {unknown[0]!r}: use {', '.join(METRICS)}.")
+    for metric in metrics:
+        if metric not in METRICS:
+            raise EvidenceError(f"metric {metric!r}: use {', '.join(METRICS)}.")
     rows: list[tuple[str, str, str]] = []
     values: list[Float] = []
     for task, (world, people) in worlds.items():
@@ -299,20 +341,16 @@ def evidence(
                 report(f"{name} in {task}")
             found = simulate(world, people, policy, steps=steps, seed=seed).summary()
             for metric in metrics:
-                rows.append((name, task, metric))
+                rows += [(name, task, metric)] * len(people)
                 values.append(found[metric])
     if not rows:
         raise EvidenceError("name at least one world, one policy and one metric.")
-    repeat = [len(v) for v in values]
-    policy_of, task_of, metric_of = (
-        [x for row, r in zip(column, repeat, strict=True) for x in [row] * r]
-        for column in zip(*rows, strict=True)
-    )
+    policy_of, task_of, metric_of = zip(*rows, strict=True)
     return Scores.of(
         policy_of,
         task_of,
         np.concatenate(values),
         metric=metric_of,
-        replicate=np.concatenate([np.arange(r) for r in repeat]),
-        lower_is_better=[m for m in metrics if m not in ("information health", "accuracy")],
+        replicate=np.concatenate([np.arange(len(one)) for one in values]),
+        lower_is_better=[metric for metric in metrics if metric not in HIGHER],
     )

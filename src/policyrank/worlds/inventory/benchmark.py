@@ -34,20 +34,15 @@ def growing_evidence(
     policies: list[str] = []
     tasks: list[str] = []
     values: list[np.ndarray] = []
-    for k, (task, s) in enumerate(scenarios.items()):
-        most = 1.0
+    figure, scale = kpi, 1.0
+    for number, (task, scenario) in enumerate(scenarios.items(), start=1):
         if kpi == SHARE:
-            most = float(oracle(s, seeds, draws=draws).profit.mean())
-            if most <= 0:
-                raise EvidenceError(
-                    f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use"
-                    " kpi='profit'."
-                )
+            figure, scale = "profit", _best_profit(task, scenario, seeds, draws)
         for name, (controller, information) in controllers.items():
             if report is not None:
-                report(f"{name} on {task} ({k + 1} of {len(scenarios)})")
-            found = simulate(s, controller, seeds, information=information, draws=draws).kpis
-            values.append(found["profit"] / most if kpi == SHARE else found[kpi])
+                report(f"{name} on {task} ({number} of {len(scenarios)})")
+            found = simulate(scenario, controller, seeds, information=information, draws=draws)
+            values.append(found.kpis[figure] / scale)
             policies += [name] * len(seeds)
             tasks += [task] * len(seeds)
         yield Scores.of(
@@ -58,6 +53,17 @@ def growing_evidence(
             replicate=np.tile(np.arange(len(seeds)), len(values)),
             lower_is_better=[kpi] if kpi in LOWER else [],
         )
+
+
+def _best_profit(task: str, scenario: Scenario, seeds: Sequence[int], draws: Draws) -> float:
+    """Mean profit of the oracle, of which shares are given."""
+    most = float(oracle(scenario, seeds, draws=draws).profit.mean())
+    if most <= 0:
+        raise EvidenceError(
+            f"the oracle earns {most:.4g} in {task!r}: no share of it can be given. Use"
+            " kpi='profit'."
+        )
+    return most
 
 
 LOWER = (

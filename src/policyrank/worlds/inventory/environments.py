@@ -1,5 +1,6 @@
-"""The inventory world as Gymnasium environments, one episode or many at once; needs the extra
-``control``.
+"""The inventory world as Gymnasium environments, one episode or many at once.
+
+Needs the extra ``control``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def _spaces(world: Scenario) -> tuple[Any, Any]:
 
 
 class InventoryEnv(gymnasium.Env[Float, Float]):
-    """One episode: orders in, profit of the period out; the episode is truncated after its last
-    period.
+    """One episode: orders in, profit of the period out.
+
+    The episode is truncated after its last period.
 
     Parameters
     ----------
@@ -56,24 +58,25 @@ class InventoryEnv(gymnasium.Env[Float, Float]):
         super().reset(seed=seed)
         # The seed itself, so that episodes pair with those of simulate(); without one the generator
         # goes on.
-        own = seed if seed is not None else int(self.np_random.integers(2**31))
-        self.simulation = Simulation(self.world, [own], self.draws)
+        if seed is None:
+            seed = int(self.np_random.integers(2**31))
+        self.simulation = Simulation(self.world, [seed], self.draws)
         return self.simulation.observation()[0], {}
 
     def step(self, action: Float) -> tuple[Float, float, bool, bool, dict[str, Any]]:
         reward = self.simulation.step(np.asarray(action, dtype=float)[None])
-        s = self.simulation
-        info = {"stock": s.stock[0], "unmet": s.unmet[0], "goodwill": float(s.goodwill[0])}
-        return s.observation()[0], float(reward[0]), False, s.t >= self.world.periods, info
+        now = self.simulation
+        info = {"stock": now.stock[0], "unmet": now.unmet[0], "goodwill": float(now.goodwill[0])}
+        return now.observation()[0], float(reward[0]), False, now.t >= self.world.periods, info
 
     def render(self) -> str:
-        s = self.simulation
-        held = ", ".join(
-            f"{name} {x:.0f}" for name, x in zip(self.world.network.names, s.stock[0], strict=True)
-        )
+        now = self.simulation
+        held = []
+        for name, stock in zip(self.world.network.names, now.stock[0], strict=True):
+            held.append(f"{name} {stock:.0f}")
         return (
-            f"period {s.t} of {self.world.periods}: stock {held}; unmet {s.unmet[0].sum():.0f}; in"
-            f" transit {s.transit[0].sum():.0f}"
+            f"period {now.t} of {self.world.periods}: stock {', '.join(held)}; unmet"
+            f" {now.unmet[0].sum():.0f}; in transit {now.transit[0].sum():.0f}"
         )
 
 
@@ -104,9 +107,14 @@ class InventoryVectorEnv(VectorEnv[Float, Float, Any]):
             self._np_random = np.random.default_rng(seed)
             self._reset(range(seed, seed + self.num_envs))
         else:
-            own = seed if seed is not None else [None] * self.num_envs
-            self._reset([s if s is not None else int(self.np_random.integers(2**31)) for s in own])
+            self._reset(map(self._own, seed or [None] * self.num_envs))
         return self.simulation.observation(), {}
+
+    def _own(self, seed: int | None) -> int:
+        """The seed itself, or one that the generator draws."""
+        if seed is None:
+            return int(self.np_random.integers(2**31))
+        return seed
 
     def step(self, actions: Float) -> tuple[Float, Float, Any, Any, dict[str, Any]]:
         ended = np.zeros(self.num_envs, dtype=bool)
