@@ -88,7 +88,7 @@ class Audit:
         """The finding of one check."""
         by_name = {finding.check: finding for finding in reversed(self.findings)}
         if check not in by_name:
-            known = ", ".join(finding.check for finding in self.findings)
+            known = ", ".join(reversed(by_name))
             raise KeyError(f"no check is called {check!r}; there are: {known}")
         return by_name[check]
 

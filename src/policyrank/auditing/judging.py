@@ -29,7 +29,9 @@ def check_drift(case: Case) -> Finding:
     """Did ratings change between the first and the second half of the time?"""
     if case.evidence.time is None:
         return no_column("drift", "time")
-    before, after = (bradley_terry(half, level=case.level) for half in _halves(case.evidence))
+    first, second = _halves(case.evidence)
+    before = bradley_terry(first, level=case.level)
+    after = bradley_terry(second, level=case.level)
     shared = sorted(set(before.policies) & set(after.policies))
     if len(shared) < 3:
         return Finding(
@@ -59,7 +61,8 @@ def check_drift(case: Case) -> Finding:
     }
     verdict = graded(concern=p < 0.01)
     most = int(np.argmax(np.abs(z)))
-    differ, concerned = "do not differ detectably", ()
+    differ = "do not differ detectably"
+    concerned: tuple[str, ...] = ()
     if verdict == "concern":
         differ, concerned = "differ", (shared[most],)
     return Finding(
@@ -187,7 +190,7 @@ def _flagged(case: Case, cells: Cells, raters: tuple[str, ...]) -> list[Flag]:
 
     def by_pair(first: Float, second: Float) -> Float:
         mass = np.r_[cells.count * first, cells.count * second]
-        return np.bincount(code, mass, len(raters) * size)
+        return np.asarray(np.bincount(code, mass, len(raters) * size), dtype=float)
 
     ones = np.ones(len(p))
     number = by_pair(ones, ones)

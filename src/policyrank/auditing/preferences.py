@@ -148,16 +148,17 @@ def score_pairs(
     called with answers done and in all.
     """
     cache = cache or Cache(None, {})
-    chosen = [cache.key(pair.prompt, pair.chosen) for pair in pairs]
-    rejected = [cache.key(pair.prompt, pair.rejected) for pair in pairs]
     texts: dict[str, tuple[str, str]] = {}
-    for pair, first, second in zip(pairs, chosen, rejected, strict=True):
-        texts[first] = (pair.prompt, pair.chosen)
-        texts[second] = (pair.prompt, pair.rejected)
+    chosen, rejected = [], []
+    for pair in pairs:
+        chosen.append(cache.key(pair.prompt, pair.chosen))
+        rejected.append(cache.key(pair.prompt, pair.rejected))
+        texts[chosen[-1]] = (pair.prompt, pair.chosen)
+        texts[rejected[-1]] = (pair.prompt, pair.rejected)
     todo = [key for key in texts if key not in cache.kept]
     done = len(texts) - len(todo)
     if todo:
-        asked = [texts[key] for key in todo]
+        asked = list(map(texts.__getitem__, todo))
         for batch in answer_logprobs(model, tokenizer, asked, **options):
             cache.add({todo[place]: value for place, value in batch})
             done += len(batch)
@@ -195,7 +196,8 @@ class PreferenceAudit:
             f" 90% {high:.1f}"
         )
         lines += ["", difficulty]
-        lines += [f"! {note}" for note in self.notes]
+        for note in self.notes:
+            lines.append(f"! {note}")
         return "\n".join(lines)
 
 
@@ -265,12 +267,16 @@ def _notes(frame: pl.DataFrame, answers: Sequence[LogProb], prompts: int) -> tup
             f"Taking the {which} answer is right in {baseline:.1%}: the model's accuracy is no sign"
             " that it knows what people prefer."
         )
-    if cut := sum(answer.cut for answer in answers):
+    cut = empty = 0
+    for answer in answers:
+        cut += answer.cut
+        empty += answer.tokens == 0
+    if cut:
         notes.append(
             f"{cut:,} answers were cut at the limit of tokens; their log-probabilities are too"
             " high."
         )
-    if empty := sum(answer.tokens == 0 for answer in answers):
+    if empty:
         notes.append(f"{empty:,} answers are empty: probability 1, as end tokens are left out.")
     if prompts < 30:
         notes.append(f"Only {prompts} prompts: intervals treat each as one observation.")

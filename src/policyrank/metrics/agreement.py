@@ -7,13 +7,15 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank.errors import EvidenceError
+
 Float = NDArray[np.float64]
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"two vectors of one length are needed, not {a.shape} and {b.shape}")
+        raise EvidenceError(f"two vectors of one length are needed, not {a.shape} and {b.shape}")
     return a, b
 
 
@@ -94,7 +96,7 @@ def regret_at_1(real: ArrayLike, estimate: ArrayLike) -> float:
 def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.int64]:
     where = {item: place for place, item in enumerate(ranking)}
     if len(where) != len(ranking) or set(where) != set(truth) or len(set(truth)) != len(truth):
-        raise ValueError("the two rankings must hold the same items, each once")
+        raise EvidenceError("the two rankings must hold the same items, each once")
     return np.array([where[item] for item in truth])
 
 
@@ -121,7 +123,7 @@ def kendall_distance(
 def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int) -> float:
     """Share of the true top k that the ranking's top k misses, in [0, 1]."""
     if not 1 <= k <= len(truth):
-        raise ValueError(f"k is {k}; it lies between 1 and {len(truth)}")
+        raise EvidenceError(f"k is {k}; it lies between 1 and {len(truth)}")
     return float((_places(ranking, truth)[:k] >= k).mean())
 
 

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_expit, logit
 
+from policyrank.errors import EvidenceError, OptionError
+
 Float = NDArray[np.float64]
 Map = Callable[[Float], Float]
 Fallback = Literal["zero", "keep"]
@@ -131,15 +133,17 @@ def calibrate(
 
     Raises
     ------
-    ValueError
-        For scores outside [0, 1] or an unknown method.
+    OptionError
+        For an unknown method.
+    EvidenceError
+        For scores outside [0, 1].
     """
     score, hit = np.asarray(scores, dtype=float), np.asarray(right, dtype=float)
     code = np.asarray(group)
     if method not in CALIBRATORS:
-        raise ValueError(f"method={method!r}: use {', '.join(CALIBRATORS)}.")
+        raise OptionError(f"method={method!r}: use {', '.join(CALIBRATORS)}.")
     if not ((score >= 0) & (score <= 1)).all():
-        raise ValueError(f"scores lie in [{score.min():g}, {score.max():g}], not in [0, 1].")
+        raise EvidenceError(f"scores lie in [{score.min():g}, {score.max():g}], not in [0, 1].")
     fit, maps = CALIBRATORS[method], {}
     for name in np.unique(code).tolist():
         own = code == name

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.metrics.detection_pairs import (
     AREAS,
     FREQUENCIES,
@@ -121,7 +122,9 @@ def average_precision(
     0.8349835
     """
     if objects < 1:
-        raise ValueError(f"objects={objects}: average precision needs at least one object to find.")
+        raise EvidenceError(
+            f"objects={objects}: average precision needs at least one object to find."
+        )
     score, hit = np.asarray(scores, dtype=float), np.asarray(right, dtype=bool)
     if ignored is not None:
         counted = ~np.asarray(ignored, dtype=bool)
@@ -140,7 +143,7 @@ def kept(found: Found, budget: Budget | None) -> Int:
         return np.arange(len(order))
     per, limit = budget
     if limit < 1:
-        raise ValueError(f"budget={budget}: at least one detection.")
+        raise OptionError(f"budget={budget}: at least one detection.")
     classes = found.category.max(initial=0) + 1
     group = {
         "image": found.image,
@@ -184,8 +187,10 @@ def detection_ap(
 
     Raises
     ------
-    ValueError
-        For an unknown budget, or masks that are missing.
+    OptionError
+        For an unknown budget.
+    EvidenceError
+        For boxes or masks that are missing.
     """
     rule = _budget(budget, "coco" if truth.negative is None else "lvis")
     which = kept(found, rule)
@@ -217,7 +222,7 @@ def _budget(budget: str | Budget | None, usual: str) -> Budget | None:
     if not isinstance(budget, str):
         return budget
     if budget not in BUDGETS:
-        raise ValueError(f"budget={budget!r}: use {', '.join(BUDGETS)}, or (per, limit).")
+        raise OptionError(f"budget={budget!r}: use {', '.join(BUDGETS)}, or (per, limit).")
     return BUDGETS[budget]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from policyrank.errors import EvidenceError, MissingExtraError
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -157,7 +159,7 @@ class Pairing:
         else:
             box = found.box[which]
             if np.isnan(box).any():
-                raise ValueError("some detections have no box: use overlap='mask'.")
+                raise EvidenceError("some detections have no box: use overlap='mask'.")
             ours, theirs = box, truth.box[self.objects]
             iou, iou_at, area = _box_overlaps(ours, theirs, crowd, self.d_at, self.g_at)
         unchecked = np.zeros(len(which), dtype=bool)
@@ -246,7 +248,7 @@ def _mask_overlaps(pairing: Pairing) -> tuple[Float, Int, Float]:
     coco = _pycocotools()
     truth, found, d_at, g_at = pairing.truth, pairing.found, pairing.d_at, pairing.g_at
     if not found.masks:
-        raise ValueError("the detections have no segmentation: use overlap='box'.")
+        raise EvidenceError("the detections have no segmentation: use overlap='box'.")
     theirs = [_encoded(truth.masks[k], truth, truth.image[k]) for k in pairing.objects]
     ours = [_encoded(found.masks[k], truth, found.image[k]) for k in pairing.which]
     crowd = truth.crowd[pairing.objects].astype(int).tolist()
@@ -269,7 +271,7 @@ def _pycocotools() -> Any:
     try:
         from pycocotools import mask
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
+        raise MissingExtraError(
             "masks need pycocotools: pip install 'policyrank[detection]'"
         ) from None
     return mask
@@ -278,12 +280,12 @@ def _pycocotools() -> Any:
 def _encoded(mask: Any, truth: Truth, image: int) -> Any:
     """A mask as pycocotools' run lengths."""
     if mask is None:
-        raise ValueError("some objects or detections have no segmentation: use overlap='box'.")
+        raise EvidenceError("some objects or detections have no segmentation: use overlap='box'.")
     if not isinstance(mask, list) and not isinstance(mask["counts"], list):
         return mask
     height, width = truth.sizes[image].tolist()
     if not height or not width:
-        raise ValueError(
+        raise EvidenceError(
             f"image {truth.images[image]} has no height and width, which polygons need."
         )
     coco = _pycocotools()

@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank.errors import EvidenceError
+
 Float = NDArray[np.float64]
 
 
 def _both(estimate: ArrayLike, effect: ArrayLike) -> tuple[Float, Float]:
     t, y = np.asarray(estimate, dtype=float), np.asarray(effect, dtype=float)
     if t.shape != y.shape or t.ndim != 1 or not len(t):
-        raise ValueError(f"estimates {t.shape} and effects {y.shape}: two equally long lists.")
+        raise EvidenceError(f"estimates {t.shape} and effects {y.shape}: two equally long lists.")
     return t, y
 
 

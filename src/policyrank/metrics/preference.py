@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
+from policyrank.errors import EvidenceError
+
 Float = NDArray[np.float64]
 
 
@@ -14,7 +16,7 @@ def _lengths(values: ArrayLike | None, shape: tuple[int, ...]) -> Float:
         return np.ones(shape)
     lengths = np.asarray(values, dtype=float)
     if (lengths <= 0).any():
-        raise ValueError("an answer has no tokens: lengths must be >= 1")
+        raise EvidenceError("an answer has no tokens: lengths must be >= 1")
     return lengths
 
 

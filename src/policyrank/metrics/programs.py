@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from policyrank.errors import EvidenceError
+
 
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that at least one of ``k`` samples passes, when ``c`` of ``n`` do.
@@ -23,7 +25,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     (0.3, 0.916667)
     """
     if not 0 <= c <= n or not 1 <= k <= n:
-        raise ValueError(f"n={n}, c={c}, k={k}: 0 <= c <= n and 1 <= k <= n.")
+        raise EvidenceError(f"n={n}, c={c}, k={k}: 0 <= c <= n and 1 <= k <= n.")
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 

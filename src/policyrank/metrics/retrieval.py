@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.metrics import retrieval_kernels as kernels
 
 Float = NDArray[np.float64]
@@ -66,14 +67,14 @@ class Judged:
 
         Raises
         ------
-        ValueError
+        EvidenceError
             For scores that are not finite.
         """
         queries = np.asarray(query, dtype=np.int64)
         scores = np.asarray(score, dtype=float)
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
-            raise ValueError(f"row {bad[0] + 1} of the run has a score that is not finite.")
+            raise EvidenceError(f"row {bad[0] + 1} of the run has a score that is not finite.")
         first = -np.arange(len(queries)) if tie is None else np.asarray(tie)
         order = np.lexsort((-first, -scores, queries))
         queries, grades = queries[order], np.asarray(grade, dtype=float)[order]
@@ -118,7 +119,7 @@ def ndcg(judged: Judged, k: int | None = None, *, gain: str = "linear") -> Float
     array([0.789998])
     """
     if gain not in ("linear", "exp2"):
-        raise ValueError(f"gain={gain!r}: use 'linear' or 'exp2'.")
+        raise OptionError(f"gain={gain!r}: use 'linear' or 'exp2'.")
     ideal, ends = judged.ideal, judged.ideal_offsets
     return kernels.ndcg(judged.offsets, judged.grades, ideal, ends, k or _ALL, gain == "exp2")
 
@@ -373,7 +374,7 @@ def measure(name: str) -> Measure:
 
     Raises
     ------
-    ValueError
+    OptionError
         For a name that is none.
     """
     found = _PATTERN.match(name.replace("R%", "Rpercent"))
@@ -388,7 +389,7 @@ def measure(name: str) -> Measure:
             return partial(work_saved, x=float(k) / 100, **options)
         if kind == "lastrelevant" and not k:
             return partial(last_relevant, **options)
-    raise ValueError(
+    raise OptionError(
         f"measure {name!r}: use {', '.join(MEASURES)}; least=2 in brackets counts grades from 2 on"
         " as relevant."
     )

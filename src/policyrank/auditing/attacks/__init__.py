@@ -1,5 +1,6 @@
-"""Attacks on rankers, to test a ranker one owns: how far can a document be moved, at what cost, and
-does it show? Needs the extra ``learn``."""
+"""Attacks on rankers, to test a ranker one owns.
+
+How far can a document be moved, at what cost, and does it show? Needs the extra ``learn``."""
 
 import policyrank.learn  # noqa: F401 - says what to install when PyTorch is missing
 from policyrank._rooms import attach

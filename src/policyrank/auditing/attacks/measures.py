@@ -77,7 +77,7 @@ def mean_interval(values: Float) -> tuple[float, float]:
     Examples
     --------
     >>> low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
-    >>> round(low, 3), round(high, 3)
+    >>> round(float(low), 3), round(float(high), 3)
     (-0.484, 4.484)
     """
     n, mean = len(values), values.mean()

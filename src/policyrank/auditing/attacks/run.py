@@ -79,14 +79,15 @@ class AttackReport:
         for (method,), part in self.frame.group_by("method", maintain_order=True):
             boosts = part.group_by("query").agg(boost)["boost"].to_numpy()
             low, high = mean_interval(boosts)
-            row = {"method": method, **attack_metrics(part["old"], part["new"], cuts)}
-            places = {name: row.pop(name) for name in list(row) if name.startswith("top")}
+            moved = attack_metrics(part["old"], part["new"], cuts)
             rows.append(
                 {
-                    **row,
+                    "method": method,
+                    "success": moved.pop("success"),
+                    "boost": moved.pop("boost"),
                     "lower": low,
                     "upper": high,
-                    **places,
+                    **moved,
                     "changed": part["changed"].mean(),
                     "query words": part["query_share"].mean(),
                     "perplexity": part["perplexity"].median(),
@@ -143,47 +144,38 @@ def attack(
     rng, say = np.random.default_rng(seed), report or silent
     usable = [query for query in queries if len(candidates.get(query, ())) > targets + 3]
     attacked = min(attacked, len(usable) // 2)
-    if attacked < 1:
-        raise EvidenceError(
-            f"{len(usable)} queries have more than {targets + 3} candidates: an attack needs at"
-            " least two, one to imitate and one to attack."
-        )
+    _check_enough(attacked, len(usable), targets + 3)
     order = [usable[place] for place in rng.permutation(len(usable))]
     corpus = Corpus.of(list(documents.values()))
     place = {name: row for row, name in enumerate(documents)}
     asked = Asked(victim, queries, documents)
     hit, shown = order[:attacked], order[attacked : attacked + lists]
-    scored, ranked = {}, {}
+    scored, ranked, pages = {}, {}, {}
     for number, query in enumerate([*hit, *shown], start=1):
         say(f"asking the ranker: query {number} of {len(hit) + len(shown)}")
         scored[query] = asked.scores(query, candidates[query])
         ranked[query] = best_first(candidates[query], scored[query])
-
-    def rows_of(query: str) -> list[int]:
-        return [place[name] for name in ranked[query]]
-
-    pages = {queries[query]: rows_of(query) for query in shown}
-    model = imitate(pages, corpus, seed=seed, report=report)
-    both, rbo, chance = agreement(model, [(queries[query], rows_of(query)) for query in hit])
-    lowest = {query: ranked[query][-targets:] for query in hit}
-    watch = _watching(documents, lowest)
+        pages[query] = list(map(place.__getitem__, ranked[query]))
+    seen_lists = {queries[query]: pages[query] for query in shown}
+    model = imitate(seen_lists, corpus, seed=seed, report=report)
+    both, rbo, chance = agreement(model, [(queries[query], pages[query]) for query in hit])
+    watch = _watching(documents, (ranked[query][-targets:] for query in hit))
     rows: list[dict[str, object]] = []
     clean: list[dict[str, float]] = []
     texts: dict[tuple[str, str, str], str] = {}
     for number, query in enumerate(hit, start=1):
         say(f"attacking: query {number} of {attacked}")
-        anchor = np.concatenate([corpus.tokens[row] for row in rows_of(query)[:3]])
-        for name in lowest[query]:
+        anchor = np.concatenate([corpus.tokens[row] for row in pages[query][:3]])
+        for name in ranked[query][-targets:]:
             original = words(documents[name])
             clean.append(suspicion(watch, queries[query], original))
             seen = Attack(queries[query], tuple(original), anchor, budget, model, rng)
-            changed = {method: ATTACKS[method](seen) for method in chosen}
-            for method, text in changed.items():
-                texts[method, query, name] = " ".join(text)
             own = candidates[query].index(name)
             others = np.delete(scored[query], own)
-            new = asked.texts(query, [" ".join(text) for text in changed.values()])
+            changed = {method: ATTACKS[method](seen) for method in chosen}
+            new = asked.texts(query, list(map(" ".join, changed.values())))
             for (method, text), score in zip(changed.items(), new, strict=True):
+                texts[method, query, name] = " ".join(text)
                 about = {
                     "method": method,
                     "query": query,
@@ -194,10 +186,8 @@ def attack(
                 }
                 rows.append(about | _signs(watch, queries[query], original, text))
     limits = thresholds(clean)
-    odd = pl.col("perplexity") > limits["perplexity"]
-    dense = pl.col("density") > limits["density"]
     return AttackReport(
-        frame=pl.DataFrame(rows).with_columns(flagged=odd | dense),
+        frame=_flagged(rows, limits),
         overlaps=dict(zip(hit, both, strict=True)),
         rbo=rbo,
         chance=chance,
@@ -208,6 +198,12 @@ def attack(
     )
 
 
+def _flagged(rows: list[dict[str, object]], limits: Mapping[str, float]) -> pl.DataFrame:
+    odd = pl.col("perplexity") > limits["perplexity"]
+    dense = pl.col("density") > limits["density"]
+    return pl.DataFrame(rows).with_columns(flagged=odd | dense)
+
+
 def _known(methods: Iterable[str]) -> list[str]:
     chosen = list(methods)
     for method in chosen:
@@ -216,9 +212,17 @@ def _known(methods: Iterable[str]) -> list[str]:
     return chosen
 
 
-def _watching(documents: Mapping[str, str], attacked: Mapping[str, Sequence[str]]) -> Corpus:
+def _check_enough(attacked: int, usable: int, candidates: int) -> None:
+    if attacked < 1:
+        raise EvidenceError(
+            f"{usable} queries have more than {candidates} candidates: an attack needs at"
+            " least two, one to imitate and one to attack."
+        )
+
+
+def _watching(documents: Mapping[str, str], attacked: Iterable[Sequence[str]]) -> Corpus:
     """What watches for attacks may not have learned from the very documents that are attacked."""
-    hit = set(chain.from_iterable(attacked.values()))
+    hit = set(chain.from_iterable(attacked))
     clean = [text for name, text in documents.items() if name not in hit]
     return Corpus.of(clean or list(documents.values()))
 
@@ -247,7 +251,7 @@ def agreement(
     both, overlaps, chance = [], [], []
     for query, found in lists:
         scores = model.scores(query, [model.corpus.tokens[document] for document in found])
-        ours = [found[place] for place in np.argsort(-scores, kind="stable")]
+        ours = best_first(found, scores)
         shared = set(ours[:k]) & set(found[:k])
         both.append(len(shared) / min(k, len(found)))
         overlaps.append(rank_biased_overlap(ours, list(found)))

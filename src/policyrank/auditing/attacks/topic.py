@@ -171,9 +171,8 @@ class TopicAttack:
     def _features(self, task: TopicTask, edits: list[_Edit], gain: Float) -> Float:
         """(edits, FEATURES): what it gains, its word, where it stands."""
         corpus = self.model.corpus
-        word = np.array([edit.word for edit in edits], dtype=int)
-        where = np.array([edit.where for edit in edits], dtype=int)
-        swapped = np.array([edit.swapped for edit in edits], dtype=float)
+        about = [(edit.word, edit.where, edit.swapped) for edit in edits]
+        word, where, swapped = np.array(about, dtype=int).reshape(-1, 3).T
         asked = np.concatenate([corpus.encode(query) for query in task.queries])
         least = gain.min(axis=1) if len(gain) else np.zeros(0)
         columns = [

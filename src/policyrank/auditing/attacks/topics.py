@@ -145,8 +145,10 @@ def attack_topics(
     place = {name: row for row, name in enumerate(documents)}
     asked = Asked(victim, queries, documents)
     out_of_reach = set(chain.from_iterable(usable[group] for group in hit))
-    free = [query for query in queries if len(candidates.get(query, ())) > 3]
-    free = [query for query in free if query not in out_of_reach]
+    free = []
+    for query in queries:
+        if query not in out_of_reach and len(candidates.get(query, ())) > 3:
+            free.append(query)
     if not free:
         raise EvidenceError(
             "no query outside the attacked groups has candidates: nothing to imitate the ranker"
@@ -156,11 +158,13 @@ def attack_topics(
     for number, query in enumerate(free, start=1):
         say(f"asking the ranker: query {number} of {len(free)}")
         ordered = best_first(candidates[query], asked.scores(query, candidates[query]))
-        pages[queries[query]] = [place[name] for name in ordered]
+        pages[queries[query]] = list(map(place.__getitem__, ordered))
     model = imitate(pages, corpus, seed=seed, report=report)
     material = _Material(asked, usable, candidates, corpus, place, targets, rng)
     attacker = TopicAttack(model, budget)
-    tasks = [task for group in learn[:20] for task in material.prepared(group).tasks]
+    tasks: list[TopicTask] = []
+    for group in learn[:20]:
+        tasks += material.prepared(group).tasks
     attacker.fit(tasks, updates=updates, episodes=4, seed=seed, report=report)
     rows, texts = [], {}
     for number, group in enumerate(hit, start=1):
@@ -174,7 +178,8 @@ def attack_topics(
                 text = edited_text(documents[name], task.document, tokens, corpus)
                 texts[method, group, name] = text
                 about = {"method": method, "group": group, "document": name}
-                rows += [about | row for row in material.moves(given, chosen, text)]
+                for row in material.moves(given, chosen, text):
+                    rows.append(about | row)
     return TopicReport(pl.DataFrame(rows), texts, len(pages), asked.calls)
 
 
@@ -187,8 +192,11 @@ def _usable(
             raise EvidenceError(
                 f"the groups name the query {query!r}, which is not among the queries."
             )
-    distinct = {group: list(dict.fromkeys(own)) for group, own in groups.items()}
-    usable = {group: own for group, own in distinct.items() if len(own) > 1}
+    usable = {}
+    for group, given in groups.items():
+        own = list(dict.fromkeys(given))
+        if len(own) > 1:
+            usable[group] = own
     if len(usable) < 2:
         raise EvidenceError(
             f"{len(usable)} groups have two queries or more: an attack needs two, one to learn on"

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from policyrank.auditing.attacks.imitation import Imitation
 from policyrank.auditing.attacks.language import words
+from policyrank.auditing.attacks.victims import best_first
 
 Tokens = NDArray[np.int64]
 Trigger = tuple[int, ...]
@@ -90,7 +91,7 @@ def search_trigger(
         exact = torch.nn.functional.logsigmoid(scores - search.goal) + coherence * near
         fluent = [search.fluency(trigger) for trigger in triggers]
         total = exact.numpy() + fluency * np.array(fluent)
-        beams = [triggers[place] for place in np.argsort(-total, kind="stable")[:beam]]
+        beams = best_first(triggers, total)[:beam]
         top = int(scores.argmax())
         if float(scores[top]) > best[0]:
             best = (float(scores[top]), triggers[top])

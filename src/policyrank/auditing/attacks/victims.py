@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from policyrank.auditing.attacks.imitation import Victim
 from policyrank.errors import EvidenceError
 
 Float = NDArray[np.float64]
+Item = TypeVar("Item")
 
 
 @dataclass(eq=False)
@@ -42,7 +44,7 @@ class Asked:
         return found
 
 
-def best_first(names: Sequence[str], scores: Float) -> list[str]:
+def best_first(names: Sequence[Item], scores: Float) -> list[Item]:
     """Names in the order of their scores, ties in the order given."""
     return [names[place] for place in np.argsort(-scores, kind="stable")]
 

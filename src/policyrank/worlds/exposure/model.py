@@ -133,7 +133,8 @@ class Policy:
     """A ranking policy that is linear in what it knows.
 
     The score of a claim is similarity x cosine to what was last accepted + engagement x P(accept) +
-    truth x credibility + framing's bonus. It shows one of the ``top`` best, drawn by softmax(score / temperature).
+    truth x credibility + framing's bonus. It shows one of the ``top`` best, drawn by
+    softmax(score / temperature).
 
     Attributes
     ----------
@@ -236,8 +237,8 @@ class World:
         vectors = np.asarray(embeddings, dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(label) or len(label) < 2:
             raise EvidenceError(
-                f"embeddings of shape {vectors.shape} for {len(label)} claims: they are (claims, d), of"
-                " at least two."
+                f"embeddings of shape {vectors.shape} for {len(label)} claims: they are"
+                " (claims, d), of at least two."
             )
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (np.isfinite(length) & (length > 0)).all():

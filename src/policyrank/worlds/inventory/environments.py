@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from policyrank.errors import MissingExtraError
 from policyrank.worlds.inventory.networks import Float
 from policyrank.worlds.inventory.scenarios import Scenario, scenario
 from policyrank.worlds.inventory.simulator import Draws, Simulation
@@ -17,7 +18,7 @@ try:
     import gymnasium
     from gymnasium.vector import AutoresetMode, VectorEnv
 except ImportError as error:  # pragma: no cover
-    raise ImportError(
+    raise MissingExtraError(
         "the environments need gymnasium: pip install 'policyrank[control]'"
     ) from error
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.optimize import minimize
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, MissingExtraError
 from policyrank.worlds.supply.interventions import Intervention
 from policyrank.worlds.supply.network import Float, SupplyNetwork
 
@@ -25,7 +25,7 @@ try:
     from qiskit.quantum_info import SparsePauliOp, Statevector
     from qiskit.synthesis import LieTrotter
 except ImportError as error:  # pragma: no cover
-    raise ImportError(
+    raise MissingExtraError(
         "the quantum pipeline needs qiskit: pip install 'policyrank[quantum]'"
     ) from error
 
