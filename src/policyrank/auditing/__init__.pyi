@@ -1,6 +1,5 @@
 from .coverage import effective_resistance as effective_resistance
-from .findings import Audit as Audit
-from .findings import Finding as Finding
+from .findings import Audit as Audit, Finding as Finding
 from .illusion import (
     best_of_n_bias as best_of_n_bias,
     deflate as deflate,

@@ -22,7 +22,7 @@ from policyrank.evidence import Comparisons
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
 from policyrank.ranking.bradley_terry_fit import ELO
-from policyrank.ranking.paired import Cells
+from policyrank.ranking.cells import Cells
 
 
 def check_drift(case: Case) -> Finding:

@@ -33,12 +33,10 @@ from .topics import (
     attack_topics as attack_topics,
     edited_text as edited_text,
 )
-from .triggers import ATTACKS as ATTACKS
 from .triggers import (
+    ATTACKS as ATTACKS,
     Attack as Attack,
-)
-from .triggers import Rewrite as Rewrite
-from .triggers import (
+    Rewrite as Rewrite,
     search_trigger as search_trigger,
 )
 

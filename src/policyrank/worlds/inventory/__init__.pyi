@@ -8,8 +8,6 @@ from .controllers import (
 )
 from .networks import (
     NETWORKS as NETWORKS,
-)
-from .networks import (
     Network as Network,
 )
 from .planning import (
@@ -18,11 +16,13 @@ from .planning import (
     oracle as oracle,
     stochastic_plan as stochastic_plan,
 )
-from .scenarios import REGIMES as REGIMES
-from .scenarios import Demand as Demand
-from .scenarios import Scenario as Scenario
-from .scenarios import core_grid as core_grid
-from .scenarios import scenario as scenario
+from .scenarios import (
+    REGIMES as REGIMES,
+    Demand as Demand,
+    Scenario as Scenario,
+    core_grid as core_grid,
+    scenario as scenario,
+)
 from .simulator import (
     Controller as Controller,
     Episodes as Episodes,
