@@ -1,5 +1,7 @@
-"""Learn: pure functions on tensors - distributions of rankings, losses, utilities, advantages,
-curricula. Needs the extra ``learn``."""
+"""Learn: pure functions on tensors, with the extra ``learn``.
+
+Distributions of rankings, losses, utilities, advantages, curricula.
+"""
 
 from policyrank._rooms import attach, require
 

@@ -7,17 +7,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from policyrank.errors import OptionError
+
 Reduce = Literal["mean", "sum", "none"]
 _TRUE = torch.ones((), dtype=torch.bool)
 
 
 def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores and labels in at least float32, zero where masked (whatever stood there), and the
-    mask.
+    """Scores and labels in at least float32, zero where masked, and the mask.
 
     Raises
     ------
-    ValueError
+    OptionError
         When the shapes do not fit, or the lists are empty.
     """
     check(scores, labels, where)
@@ -29,28 +30,33 @@ def prepare(scores: Tensor, labels: Tensor, where: Tensor | None) -> tuple[Tenso
 
 def check(scores: Tensor, labels: Tensor, where: Tensor | None) -> None:
     """Refuse empty lists and shapes that do not fit."""
+    check_lists(scores)
+    shape = tuple(scores.shape)
+    if labels.shape != scores.shape:
+        raise OptionError(f"labels {tuple(labels.shape)} and scores {shape} must have one shape.")
+    if where is not None and where.shape != scores.shape:
+        raise OptionError(f"where {tuple(where.shape)} and scores {shape} must have one shape.")
+
+
+def check_lists(scores: Tensor) -> None:
+    """Refuse tensors that hold no list."""
     if scores.ndim == 0 or scores.shape[-1] == 0:
-        raise ValueError(
+        raise OptionError(
             f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list."
         )
-    if labels.shape != scores.shape:
-        raise ValueError(
-            f"labels {tuple(labels.shape)} and scores {tuple(scores.shape)} must have one shape."
-        )
-    if where is not None and where.shape != scores.shape:
-        raise ValueError(
-            f"where {tuple(where.shape)} and scores {tuple(scores.shape)} must have one shape."
-        )
 
 
-def widen(x: Tensor) -> Tensor:
+def widen(values: Tensor) -> Tensor:
     """At least float32: half precision cannot hold sums of exponentials."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+    if values.dtype in (torch.float32, torch.float64):
+        return values
+    return values.float()
 
 
 def reduce_lists(loss: Tensor, says: Tensor, reduce: Reduce) -> Tensor:
-    """Reduce one loss a list; lists that say nothing (``says`` is false) have loss 0 and do not
-    count in the mean.
+    """Reduce one loss a list.
+
+    Lists that say nothing (``says`` is false) have loss 0 and do not count in the mean.
     """
     loss = loss.masked_fill(~says, 0.0)
     if reduce == "none":
@@ -59,7 +65,7 @@ def reduce_lists(loss: Tensor, says: Tensor, reduce: Reduce) -> Tensor:
         return loss.sum()
     if reduce == "mean":
         return loss.sum() / says.sum().clamp(min=1)
-    raise ValueError(f"reduce={reduce!r}: use 'mean', 'sum' or 'none'.")
+    raise OptionError(f"reduce={reduce!r}: use 'mean', 'sum' or 'none'.")
 
 
 def masked_mean(value: Tensor, mask: Tensor, axes: int = 1) -> Tensor:
@@ -68,32 +74,49 @@ def masked_mean(value: Tensor, mask: Tensor, axes: int = 1) -> Tensor:
     return torch.where(mask, value, 0.0).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)
 
 
+def pairs_of(mask: Tensor) -> Tensor:
+    """Where both items of a pair are there: (..., list) -> (..., list, list)."""
+    return mask[..., :, None] & mask[..., None, :]
+
+
+def low(values: Tensor) -> float:
+    """A finite stand-in for -inf: gradients of what is fully masked stay free of NaN."""
+    return torch.finfo(values.dtype).min / 4
+
+
 def ideal_dcg(gain: Tensor, k: int | None = None) -> Tensor:
     """DCG@k of the best order: the sum of the k largest gains (..., list) over log2(place + 1)."""
     best = gain.sort(dim=-1, descending=True).values[..., :k]
-    return (
-        best / torch.log2(torch.arange(2, best.shape[-1] + 2, device=gain.device, dtype=gain.dtype))
-    ).sum(dim=-1)
+    place = torch.arange(2, best.shape[-1] + 2, device=gain.device, dtype=gain.dtype)
+    return (best / torch.log2(place)).sum(dim=-1)
+
+
+def descending(keys: Tensor, mask: Tensor) -> Tensor:
+    """Indices that sort by key, highest first, ties by position, masked items last."""
+    return keys.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)
 
 
 def ranks(scores: Tensor, mask: Tensor) -> Tensor:
     """Places by score, 1 the highest, ties by position; masked items last."""
-    order = scores.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    return order.argsort(dim=-1) + 1
+    return descending(scores, mask).argsort(dim=-1) + 1
 
 
 def ordered(values: Tensor, by: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Values sorted by ``by``, highest first (ties by position), masked ones at the end, and the
-    mask in that order.
-    """
-    order = by.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+    """Values sorted as ``descending`` sorts ``by``, and the mask in that order."""
+    order = descending(by, mask)
     return values.gather(-1, order), mask.gather(-1, order)
 
 
-def suffix_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
-    """log sum over j >= i of exp x_j over unmasked j; masked ones contribute nothing. Gradients are
-    finite.
+def span(labels: Tensor, mask: Tensor) -> Tensor:
+    """Largest less smallest label: (...); not above 0 where nothing is unmasked."""
+    highest = labels.masked_fill(~mask, -torch.inf).amax(dim=-1)
+    return highest - labels.masked_fill(~mask, torch.inf).amin(dim=-1)
+
+
+def suffix_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
+    """log sum over j >= i of exp x_j over unmasked j.
+
+    Masked ones contribute nothing. Gradients are finite.
     """
-    # A finite stand-in for -inf keeps the gradient of fully masked tails free of NaN.
-    low = torch.finfo(x.dtype).min / 4
-    return torch.flip(torch.logcumsumexp(torch.flip(x.masked_fill(~mask, low), [-1]), dim=-1), [-1])
+    shown = values.masked_fill(~mask, low(values))
+    return torch.flip(torch.logcumsumexp(torch.flip(shown, [-1]), dim=-1), [-1])

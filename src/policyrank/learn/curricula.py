@@ -1,60 +1,62 @@
-"""Curricula: weights of samples by how easy a cheap first ranker finds them, faded to 1 while
-training goes on.
+"""Curricula: weights of samples by how easy a cheap first ranker finds them.
 
-MacAvaney et al. (2020), "Training Curricula for Open Domain Answer Re-Ranking", arXiv 2004.14269.
+The weights are faded to 1 while training goes on. MacAvaney et al. (2020), "Training Curricula for
+Open Domain Answer Re-Ranking", arXiv 2004.14269.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from policyrank.learn._lists import ranks, widen
+from policyrank.errors import OptionError
+from policyrank.learn._lists import pairs_of, ranks, widen
 
-Easiness = Callable[[Tensor, Tensor], Tensor]
+
+class Easiness(Protocol):
+    """Scores of the first run (..., list) and the mask -> how easy each item is, in [0, 1]."""
+
+    def __call__(self, scores: Tensor, where: Tensor, /) -> Tensor: ...
 
 
 def reciprocal_rank(scores: Tensor, where: Tensor) -> Tensor:
-    """1 / place in the first run: (..., list). A document that the run lacks has score -inf and
-    counts as place 1,000.
+    """1 / place in the first run: (..., list).
+
+    A document that the run lacks has score -inf and counts as place 1,000.
     """
-    return (
-        torch.where(torch.isneginf(scores), 1e-3, 1 / ranks(widen(scores), where).to(torch.float32))
-        * where
-    )
+    place = ranks(widen(scores), where).to(torch.float32)
+    return torch.where(torch.isneginf(scores), 1e-3, 1 / place) * where
 
 
 def normalised_score(scores: Tensor, where: Tensor) -> Tensor:
     """(score - lowest) / (highest - lowest) of the run; 1/2 where all are equal: (..., list)."""
-    s = widen(scores)
-    found = where & torch.isfinite(s)
-    low = s.masked_fill(~found, torch.inf).amin(dim=-1, keepdim=True)
-    high = s.masked_fill(~found, -torch.inf).amax(dim=-1, keepdim=True)
-    value = torch.where(high > low, (s - low) / (high - low), 0.5)
+    scores = widen(scores)
+    found = where & torch.isfinite(scores)
+    lowest = scores.masked_fill(~found, torch.inf).amin(dim=-1, keepdim=True)
+    highest = scores.masked_fill(~found, -torch.inf).amax(dim=-1, keepdim=True)
+    value = torch.where(highest > lowest, (scores - lowest) / (highest - lowest), 0.5)
     return torch.where(found, value, 0.0)
 
 
 def kde(scores: Tensor, where: Tensor) -> Tensor:
-    """Cumulative distribution, at each score, of a Gaussian kernel density of the run's scores
-    (Scott's bandwidth); 1/2 where all are equal.
+    """Cumulative distribution, at each score, of a Gaussian kernel density of the run's scores.
+
+    Scott's bandwidth; 1/2 where all are equal.
     """
-    s = widen(scores)
-    found = where & torch.isfinite(s)
-    x = s.masked_fill(~found, 0.0)
+    scores = widen(scores)
+    found = where & torch.isfinite(scores)
+    x = scores.masked_fill(~found, 0.0)
     n = found.sum(dim=-1, keepdim=True).to(x.dtype)
     mean = x.sum(dim=-1, keepdim=True) / n.clamp(min=1)
-    variance = (torch.where(found, x - mean, 0.0) ** 2).sum(dim=-1, keepdim=True) / (n - 1).clamp(
-        min=1
-    )
+    squares = torch.where(found, x - mean, 0.0) ** 2
+    variance = squares.sum(dim=-1, keepdim=True) / (n - 1).clamp(min=1)
     width = variance.sqrt() * n.clamp(min=1) ** (-1 / 5)
-    z = (x[..., :, None] - x[..., None, :]) / width.clamp(min=1e-12)[..., None]
-    value = torch.where(found[..., None, :], torch.special.ndtr(z), 0.0).sum(dim=-1) / n.clamp(
-        min=1
-    )
+    apart = (x[..., :, None] - x[..., None, :]) / width.clamp(min=1e-12)[..., None]
+    below = torch.where(found[..., None, :], torch.special.ndtr(apart), 0.0)
+    value = below.sum(dim=-1) / n.clamp(min=1)
     return torch.where(found, torch.where(width > 0, value, 0.5), 0.0)
 
 
@@ -66,7 +68,10 @@ EASINESS: dict[str, Easiness] = {
 
 
 def point_weights(easiness: Tensor, labels: Tensor) -> Tensor:
-    """Easiness of a sample: that of a relevant document, one minus that of any other: (..., list)."""
+    """Easiness of a sample: of a relevant document its own, of any other one minus it.
+
+    Shape (..., list).
+    """
     return torch.where(labels > 0, easiness, 1 - easiness) + 1e-8
 
 
@@ -95,10 +100,16 @@ class Curriculum:
     batch_mean
         one weight for all, their mean: what the paper's released code does
 
+    Raises
+    ------
+    OptionError
+        For an unknown easiness.
+
     Examples
     --------
     >>> run, y = torch.tensor([[9.0, 5.0, 4.0, 3.0]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    >>> Curriculum("reciprocal-rank", 20)(run, y, torch.ones(1, 4, dtype=torch.bool), epoch=5)[0, 0, 3].item()
+    >>> curriculum, all_shown = Curriculum("reciprocal-rank", 20), torch.ones(1, 4).bool()
+    >>> curriculum(run, y, all_shown, epoch=5)[0, 0, 3].item()
     0.90625
     """
 
@@ -109,6 +120,11 @@ class Curriculum:
     normalise: bool = False
     batch_mean: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.easiness, str) and self.easiness not in EASINESS:
+            names = ", ".join(EASINESS)
+            raise OptionError(f"easiness={self.easiness!r}: use one of {names}, or a function.")
+
     def __call__(self, first_stage: Tensor, labels: Tensor, where: Tensor, epoch: int) -> Tensor:
         """Weights (..., list, list) of pairs, or (..., list) of points, for a loss's ``weights``.
 
@@ -117,24 +133,38 @@ class Curriculum:
         first_stage
             (..., list), scores of the first run, -inf for documents it lacks
         """
-        rule = EASINESS[self.easiness] if isinstance(self.easiness, str) else self.easiness
-        e = rule(first_stage, where)
-        pairs = self.samples == "pairs"
-        weight = pair_weights(e) if pairs else point_weights(e, labels)
-        weight = 1 - weight if self.anti else weight
-        fade = 0.0 if self.epochs is None else min(epoch / max(self.epochs, 1), 1.0)
+        weight = self._difficulty(first_stage, labels, where)
+        fade = self._fade(epoch)
         weight = weight * (1 - fade) + fade
-        if self.normalise or self.batch_mean:
-            used = (
-                where[..., :, None]
-                & where[..., None, :]
-                & (labels[..., :, None] > labels[..., None, :])
-                if pairs
-                else where
-            )
-            axes = tuple(range(weight.ndim)) if self.batch_mean else (-2, -1) if pairs else (-1,)
-            mean = torch.where(used, weight, 0.0).sum(dim=axes, keepdim=True) / used.sum(
-                dim=axes, keepdim=True
-            ).clamp(min=1)
-            weight = mean.expand_as(weight) if self.batch_mean else weight / mean.clamp(min=1e-8)
+        if self.batch_mean:
+            axes = tuple(range(weight.ndim))
+            return self._mean(weight, labels, where, axes).expand_as(weight)
+        if self.normalise:
+            axes = {"pairs": (-2, -1), "points": (-1,)}[self.samples]
+            return weight / self._mean(weight, labels, where, axes).clamp(min=1e-8)
         return weight
+
+    def _difficulty(self, first_stage: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+        """Weights before training."""
+        rule = self.easiness
+        if isinstance(rule, str):
+            rule = EASINESS[rule]
+        easy = rule(first_stage, where)
+        weight = pair_weights(easy) if self.samples == "pairs" else point_weights(easy, labels)
+        if self.anti:
+            return 1 - weight
+        return weight
+
+    def _fade(self, epoch: int) -> float:
+        """How far the weights have come to 1, in [0, 1]."""
+        if self.epochs is None:
+            return 0.0
+        return min(epoch / max(self.epochs, 1), 1.0)
+
+    def _mean(self, weight: Tensor, labels: Tensor, where: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Mean weight of the pairs in order, or of the points there are."""
+        used = where
+        if self.samples == "pairs":
+            used = pairs_of(where) & (labels[..., :, None] > labels[..., None, :])
+        total = torch.where(used, weight, 0.0).sum(dim=axes, keepdim=True)
+        return total / used.sum(dim=axes, keepdim=True).clamp(min=1)

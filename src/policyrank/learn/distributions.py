@@ -1,5 +1,6 @@
-"""Distributions of rankings. Leading axes are batch, the last one is the list; a ranking is item
-indices, best first.
+"""Distributions of rankings.
+
+Leading axes are batch, the last one is the list; a ranking is item indices, best first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from policyrank.learn._lists import suffix_logsumexp, widen
+from policyrank.errors import OptionError
+from policyrank.learn._lists import (
+    check_lists,
+    descending,
+    low,
+    pairs_of,
+    suffix_logsumexp,
+    widen,
+)
 
 EXACT = 7
 
@@ -23,8 +32,7 @@ def _orders(n: int) -> Tensor:
 
 
 class PlackettLuce:
-    """Plackett-Luce: the next item is drawn with probability proportional to exp(score /
-    temperature) among those left.
+    """Plackett-Luce: the next item is drawn among those left, by exp(score / temperature).
 
     Parameters
     ----------
@@ -46,13 +54,12 @@ class PlackettLuce:
     def __init__(
         self, scores: Tensor, where: Tensor | None = None, temperature: float = 1.0
     ) -> None:
-        if scores.ndim == 0 or scores.shape[-1] == 0:
-            raise ValueError(
-                f"scores of shape {tuple(scores.shape)} hold no list: the last axis is the list."
-            )
+        check_lists(scores)
         if temperature <= 0:
-            raise ValueError(f"temperature={temperature}: it is above 0.")
-        self.where = torch.ones_like(scores, dtype=torch.bool) if where is None else where.bool()
+            raise OptionError(f"temperature={temperature}: it is above 0.")
+        if where is None:
+            where = torch.ones_like(scores, dtype=torch.bool)
+        self.where = where.bool()
         self.scores = widen(scores).masked_fill(~self.where, 0.0) / temperature
 
     @property
@@ -62,23 +69,18 @@ class PlackettLuce:
 
     def mode(self, k: int | None = None) -> Tensor:
         """The likeliest ranking, ties by position: (..., k)."""
-        return self._sorted(self.scores)[..., :k]
-
-    def _sorted(self, keys: Tensor) -> Tensor:
-        return keys.masked_fill(~self.where, -torch.inf).argsort(
-            dim=-1, descending=True, stable=True
-        )
+        return descending(self.scores, self.where)[..., :k]
 
     def sample(
         self, n: int, k: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """n independent rankings, or their first k places, without replacement, by Gumbel top-k:
-        (n, ..., k).
+        """n independent rankings, or their first k places: (n, ..., k).
+
+        Drawn without replacement, by Gumbel top-k.
         """
         shape = (n, *self.scores.shape)
-        wait = torch.empty(shape, device=self.scores.device, dtype=self.scores.dtype).exponential_(
-            generator=generator
-        )
+        wait = torch.empty(shape, device=self.scores.device, dtype=self.scores.dtype)
+        wait.exponential_(generator=generator)
         gumbel = -torch.log(wait.clamp(min=torch.finfo(wait.dtype).tiny))
         keys = (self.scores.detach() + gumbel).masked_fill(~self.where, -torch.inf)
         if k is None or k >= shape[-1]:
@@ -86,32 +88,29 @@ class PlackettLuce:
         return keys.topk(k, dim=-1).indices
 
     def step_log_prob(self, rankings: Tensor) -> Tensor:
-        """Log-probability of each place's choice given those above, 0 for padding: same shape as
-        ``rankings``.
+        """Log-probability of each place's choice given those above, 0 for padding.
 
-        Rankings (..., k) or (samples, ..., k) may be prefixes: unplaced items stay in the
-        denominators.
+        Rankings (..., k) or (samples, ..., k), the shape of what is returned, may be prefixes:
+        unplaced items stay in the denominators.
         """
         k, n = rankings.shape[-1], self.scores.shape[-1]
         scores = self.scores.expand(*rankings.shape[:-1], n)
         mask = self.where.expand(*rankings.shape[:-1], n)
         placed, real = scores.gather(-1, rankings), mask.gather(-1, rankings)
         if k == n:
-            rest = suffix_logsumexp(placed, real)
-        else:
-            # Denominators: the unplaced ones, then the placed ones from the last backwards.
-            unplaced = mask.scatter(-1, rankings, False)
-            low = torch.finfo(scores.dtype).min / 4
-            tail = torch.logsumexp(scores.masked_fill(~unplaced, low), dim=-1, keepdim=True)
-            every = torch.cat([placed, tail], dim=-1)
-            rest = suffix_logsumexp(
-                every, torch.cat([real, unplaced.any(dim=-1, keepdim=True)], dim=-1)
-            )[..., :-1]
+            return (placed - suffix_logsumexp(placed, real)).masked_fill(~real, 0.0)
+        # Denominators: the unplaced ones, then the placed ones from the last backwards.
+        unplaced = mask.scatter(-1, rankings, False)
+        tail = torch.logsumexp(scores.masked_fill(~unplaced, low(scores)), dim=-1, keepdim=True)
+        every = torch.cat([placed, tail], dim=-1)
+        shown = torch.cat([real, unplaced.any(dim=-1, keepdim=True)], dim=-1)
+        rest = suffix_logsumexp(every, shown)[..., :-1]
         return (placed - rest).masked_fill(~real, 0.0)
 
     def log_prob(self, rankings: Tensor) -> Tensor:
-        """Log-probability of rankings, or of their being the first k places: (...) or (samples,
-        ...).
+        """Log-probability of rankings, or of their being the first k places.
+
+        Shape (...) or (samples, ...).
         """
         return self.step_log_prob(rankings).sum(dim=-1)
 
@@ -124,43 +123,42 @@ class PlackettLuce:
         (all against the whole rest). Partial orders: mask what was not placed, or give all of it
         the lowest label.
         """
-        y = widen(labels)
-        s, mask = self.scores, self.where
-        order = y.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-        s, y, mask = (x.gather(-1, order) for x in (s, y, mask))
-        n = s.shape[-1]
-        rest = suffix_logsumexp(s, mask)
-        same = (y[..., :, None] == y[..., None, :]) & mask[..., :, None] & mask[..., None, :]
-        place = torch.arange(n, device=s.device)
+        order = descending(widen(labels), self.where)
+        labels = widen(labels).gather(-1, order)
+        scores, mask = self.scores.gather(-1, order), self.where.gather(-1, order)
+        n = scores.shape[-1]
+        same = (labels[..., :, None] == labels[..., None, :]) & pairs_of(mask)
+        place = torch.arange(n, device=scores.device)
         start = torch.where(same, place, n).amin(dim=-1).clamp(max=n - 1)
         size = same.sum(dim=-1)
-        rest = rest.gather(-1, start)
+        rest = suffix_logsumexp(scores, mask).gather(-1, start)
         if ties == "efron":
-            low = torch.finfo(s.dtype).min / 4
-            tied = torch.logsumexp(s[..., None, :].masked_fill(~same, low), dim=-1)
+            among = scores[..., None, :].masked_fill(~same, low(scores))
+            tied = torch.logsumexp(among, dim=-1)
             share = (place - start) / size.clamp(min=1)
             rest = rest + torch.log1p(-(share * torch.exp(tied - rest)).clamp(max=1 - 1e-6))
         elif ties != "breslow":
-            raise ValueError(f"ties={ties!r}: use 'efron' or 'breslow'.")
+            raise OptionError(f"ties={ties!r}: use 'efron' or 'breslow'.")
         last = (start + size >= mask.sum(dim=-1, keepdim=True)) & (size > 0)
         # The order within the last group is no choice.
-        return (s - rest).masked_fill(~mask | (last & (size > 1)), 0.0).sum(dim=-1)
+        return (scores - rest).masked_fill(~mask | (last & (size > 1)), 0.0).sum(dim=-1)
 
     def entropy(self, samples: int = 256, generator: torch.Generator | None = None) -> Tensor:
-        """Entropy in nats: (...). Exact up to 7 items, beyond by ``samples`` rankings (the mean of
-        each step's exact entropy).
+        """Entropy in nats: (...).
+
+        Exact up to 7 items, beyond by ``samples`` rankings (the mean of each step's exact entropy).
         """
         return -self._expected_step(self, samples, generator)
 
     def kl(
         self, other: PlackettLuce, samples: int = 256, generator: torch.Generator | None = None
     ) -> Tensor:
-        """KL(self || other) in nats, same mask: (...). Exact up to 7 items, beyond estimated from
-        self's rankings.
+        """KL(self || other) in nats, same mask: (...).
+
+        Exact up to 7 items, beyond estimated from self's rankings.
         """
-        return self._expected_step(self, samples, generator) - self._expected_step(
-            other, samples, generator
-        )
+        own = self._expected_step(self, samples, generator)
+        return own - self._expected_step(other, samples, generator)
 
     def _expected_step(
         self, of: PlackettLuce, samples: int, generator: torch.Generator | None
@@ -168,22 +166,21 @@ class PlackettLuce:
         """E_self[log p_of(ranking)]."""
         n = self.scores.shape[-1]
         if n <= EXACT:
-            p, log_p = self._enumerate(self), self._enumerate(of)
-            return (p.exp() * log_p).masked_fill(torch.isneginf(p), 0.0).sum(dim=0)
-        state = generator
-        if state is None:
-            state = torch.Generator(device=self.scores.device).manual_seed(0)
-        before = state.get_state()
+            own, other = self._enumerate(self), self._enumerate(of)
+            return (own.exp() * other).masked_fill(torch.isneginf(own), 0.0).sum(dim=0)
+        if generator is None:
+            generator = torch.Generator(device=self.scores.device).manual_seed(0)
+        before = generator.get_state()
         with torch.no_grad():
-            rankings = self.sample(samples, generator=state)
-        state.set_state(before)  # both expectations of a KL over the same rankings
+            rankings = self.sample(samples, generator=generator)
+        generator.set_state(before)  # both expectations of a KL over the same rankings
         # Rao-Blackwell: at each place, the exact expectation over the next choice.
         total = torch.zeros_like(self.scores[..., 0]).expand(samples, *self.scores.shape[:-1])
         left = self.where.expand(samples, *self.where.shape).clone()
-        low = torch.finfo(self.scores.dtype).min / 4
+        nothing = low(self.scores)
         for place in range(n):
-            p = torch.log_softmax(self.scores.masked_fill(~left, low), dim=-1)
-            q = torch.log_softmax(of.scores.masked_fill(~left, low), dim=-1)
+            p = torch.log_softmax(self.scores.masked_fill(~left, nothing), dim=-1)
+            q = torch.log_softmax(of.scores.masked_fill(~left, nothing), dim=-1)
             total = total + torch.where(left, p.exp() * q, 0.0).sum(dim=-1)
             left = left.scatter(-1, rankings[..., place : place + 1], False)
         return total.mean(dim=0)
@@ -192,9 +189,8 @@ class PlackettLuce:
         """Log-probability of every ranking (n!, ...), -inf for repeats that only move padding."""
         n = of.scores.shape[-1]
         orders = _orders(n).to(of.scores.device)
-        rankings = orders.reshape(len(orders), *[1] * (of.scores.ndim - 1), n).expand(
-            len(orders), *of.scores.shape
-        )
+        rankings = orders.reshape(len(orders), *[1] * (of.scores.ndim - 1), n)
+        rankings = rankings.expand(len(orders), *of.scores.shape)
         real = of.where.expand(rankings.shape).gather(-1, rankings)
         place = torch.arange(n, device=of.scores.device)
         # Real items first, padding in its own order.
@@ -206,22 +202,19 @@ class PlackettLuce:
     def rank_probabilities(
         self, samples: int = 1000, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Probability of each item (row) at each place: (..., list, list). Exact up to 7 items,
-        beyond by sampling.
+        """Probability of each item (row) at each place: (..., list, list).
+
+        Exact up to 7 items, beyond by sampling.
         """
         n = self.scores.shape[-1]
         if n <= EXACT:
-            p = self._enumerate(self).exp()
+            chance = self._enumerate(self).exp()
             orders = _orders(n).to(self.scores.device)
-            at = torch.nn.functional.one_hot(orders, n).transpose(-1, -2).to(p.dtype)
-            return torch.einsum("m...,mip->...ip", p, at)
+            at = torch.nn.functional.one_hot(orders, n).transpose(-1, -2).to(chance.dtype)
+            return torch.einsum("m...,mip->...ip", chance, at)
         rankings = self.sample(samples, generator=generator)
-        return (
-            torch.nn.functional.one_hot(rankings, n)
-            .to(self.scores.dtype)
-            .mean(dim=0)
-            .transpose(-1, -2)
-        )
+        at = torch.nn.functional.one_hot(rankings, n).to(self.scores.dtype)
+        return at.mean(dim=0).transpose(-1, -2)
 
 
 class Mallows:
@@ -237,15 +230,20 @@ class Mallows:
 
     def __init__(self, centre: Tensor, dispersion: float) -> None:
         if dispersion < 0:
-            raise ValueError(f"dispersion={dispersion}: it is at least 0.")
+            raise OptionError(f"dispersion={dispersion}: it is at least 0.")
         self.centre, self.dispersion = centre, float(dispersion)
 
     def log_partition(self) -> float:
-        """log of sum over rankings of exp(-dispersion * distance) = sum over i of log(1 + q + ... +
-        q^(i-1)).
+        """log of the sum over rankings of exp(-dispersion * distance).
+
+        The sum over places i of log(1 + q + ... + q^(i-1)), q = exp(-dispersion).
         """
         q = math.exp(-self.dispersion)
-        return sum(math.log(sum(q**j for j in range(i))) for i in range(1, len(self.centre) + 1))
+        total, powers = 0.0, 0.0
+        for place in range(len(self.centre)):
+            powers += q**place
+            total += math.log(powers)
+        return total
 
     def distance(self, rankings: Tensor) -> Tensor:
         """Kendall distance to the centre, discordant pairs: (...)."""
@@ -262,15 +260,17 @@ class Mallows:
         for i, item in enumerate(self.centre.tolist()):
             weight = torch.exp(-self.dispersion * torch.arange(i, -1, -1, dtype=torch.float64))
             at = torch.multinomial(weight, n, replacement=True, generator=generator)
-            key = torch.arange(i).expand(n, i) + (torch.arange(i).expand(n, i) >= at[:, None])
+            places = torch.arange(i).expand(n, i)
+            key = places + (places >= at[:, None])
             grown = torch.empty(n, i + 1, dtype=torch.long).scatter(1, key, out)
             out = grown.scatter(1, at[:, None], item)
         return out
 
 
 class BradleyTerry:
-    """Bradley-Terry: i beats j with probability sigmoid(score_i - score_j); Plackett-Luce on two
-    items.
+    """Bradley-Terry: i beats j with probability sigmoid(score_i - score_j).
+
+    Plackett-Luce on two items.
 
     Parameters
     ----------
@@ -286,8 +286,9 @@ class BradleyTerry:
         return torch.sigmoid(self.scores[..., :, None] - self.scores[..., None, :])
 
     def log_prob(self, i: Tensor, j: Tensor, outcome: Tensor | float = 1.0) -> Tensor:
-        """Log-likelihood of outcomes in [0, 1] of i against j, ties as half a win of each: the
-        shape of ``i``.
+        """Log-likelihood of outcomes in [0, 1] of i against j: the shape of ``i``.
+
+        A tie is half a win of each.
         """
         gap = self.scores.gather(-1, i) - self.scores.gather(-1, j)
         log = torch.nn.functional.logsigmoid

@@ -1,17 +1,26 @@
-"""Segments of tokens: steps of an answer, phases, ranks. Index 0 is what belongs to none (prompt,
-padding); segments are 1, ..., S.
+"""Segments of tokens: steps of an answer, phases, ranks.
+
+Index 0 is what belongs to none (prompt, padding); segments are 1, ..., S.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from policyrank.errors import OptionError
 from policyrank.learn._lists import widen
 
-STEP_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+
+class StepWeight(Protocol):
+    """Cosines of steps with those of the best answer -> weights of the steps, the same shape."""
+
+    def __call__(self, cosine: Tensor, /) -> Tensor: ...
+
+
+STEP_WEIGHTS: dict[str, StepWeight] = {
     "ones": torch.ones_like,
     "similar": lambda cosine: 1 + cosine,
     "different": lambda cosine: 1 - cosine,
@@ -43,8 +52,9 @@ def segment_sum(values: Tensor, index: Tensor, segments: int) -> Tensor:
 
 
 def segment_mean(values: Tensor, index: Tensor, segments: int) -> Tensor:
-    """Mean over the tokens of each segment, 0 for empty ones: (..., tokens) or (..., tokens, d) ->
-    (..., segments) or (..., segments, d).
+    """Mean over the tokens of each segment, 0 for empty ones.
+
+    (..., tokens) or (..., tokens, d) -> (..., segments) or (..., segments, d)
 
     Examples
     --------
@@ -54,16 +64,13 @@ def segment_mean(values: Tensor, index: Tensor, segments: int) -> Tensor:
     count = segment_sum(torch.ones_like(index, dtype=torch.float32), index, segments).clamp(min=1)
     if values.ndim == index.ndim:
         return segment_sum(values, index, segments) / count
-    sums = segment_sum(
-        values.mT,
-        index[..., None, :].expand(*index.shape[:-1], values.shape[-1], index.shape[-1]),
-        segments,
-    )
-    return sums.mT / count[..., None]
+    tokens, width = index.shape[-1], values.shape[-1]
+    columns = index[..., None, :].expand(*index.shape[:-1], width, tokens)
+    return segment_sum(values.mT, columns, segments).mT / count[..., None]
 
 
 def step_weights(
-    steps: Tensor, present: Tensor, best: Tensor, kind: str | Callable[[Tensor], Tensor] = "similar"
+    steps: Tensor, present: Tensor, best: Tensor, kind: str | StepWeight = "similar"
 ) -> Tensor:
     """TPO's adaptive weights of steps, mean 1 over each answer's steps: (..., list, steps).
 
@@ -81,7 +88,7 @@ def step_weights(
 
     Raises
     ------
-    ValueError
+    OptionError
         For an unknown name.
 
     References
@@ -90,21 +97,28 @@ def step_weights(
     Preference Trees", arXiv 2410.12854; the exact formula of the paper could not be read, "similar"
     is what its released code does.
     """
-    if isinstance(kind, str) and kind not in STEP_WEIGHTS:
-        raise ValueError(
-            f"step weights {kind!r}: use one of {', '.join(STEP_WEIGHTS)}, or a function."
-        )
-    rule = STEP_WEIGHTS[kind] if isinstance(kind, str) else kind
-    at = best[..., None, None, None].expand(*steps.shape[:-3], 1, *steps.shape[-2:])
-    reference = steps.gather(-3, at)
-    both = present & present.gather(
-        -2, best[..., None, None].expand(*present.shape[:-2], 1, present.shape[-1])
-    )
-    cosine = torch.nn.functional.cosine_similarity(
-        widen(steps), widen(reference), dim=-1
-    ).masked_fill(~both, 0.0)
-    weight = rule(cosine).masked_fill(~present, 0.0)
+    rule = named_step_weight(kind)
+    at = best[..., None, None]
+    reference = steps.gather(-3, at[..., None].expand(*steps.shape[:-3], 1, *steps.shape[-2:]))
+    there = present.gather(-2, at.expand(*present.shape[:-2], 1, present.shape[-1]))
+    cosine = torch.nn.functional.cosine_similarity(widen(steps), widen(reference), dim=-1)
+    weight = rule(cosine.masked_fill(~(present & there), 0.0)).masked_fill(~present, 0.0)
     mean = weight.sum(dim=-1, keepdim=True) / present.sum(dim=-1, keepdim=True).clamp(min=1)
-    return torch.where(
-        mean > 1e-8, weight / mean.clamp(min=1e-8), present.to(weight.dtype)
-    ).detach()
+    even = present.to(weight.dtype)
+    return torch.where(mean > 1e-8, weight / mean.clamp(min=1e-8), even).detach()
+
+
+def named_step_weight(kind: str | StepWeight) -> StepWeight:
+    """One of ``STEP_WEIGHTS`` by name; a function is what it is.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    if kind not in STEP_WEIGHTS:
+        names = ", ".join(STEP_WEIGHTS)
+        raise OptionError(f"step weights {kind!r}: use one of {names}, or a function.")
+    return STEP_WEIGHTS[kind]

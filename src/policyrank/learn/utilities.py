@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from policyrank.errors import OptionError
 from policyrank.learn._lists import ideal_dcg
 
-Utility = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+class Utility(Protocol):
+    """What a ranking gains at each place.
+
+    Labels and mask (..., list), rankings (samples, ..., k) of item indices -> (samples, ..., k).
+    """
+
+    def __call__(self, labels: Tensor, rankings: Tensor, where: Tensor, /) -> Tensor: ...
 
 
 def _taken(values: Tensor, rankings: Tensor) -> Tensor:
@@ -21,8 +29,9 @@ def _taken(values: Tensor, rankings: Tensor) -> Tensor:
 def ndcg_gains(
     labels: Tensor, rankings: Tensor, where: Tensor, *, exponential: bool = True
 ) -> Tensor:
-    """Gain at each place / log2(place + 1) / IDCG@k; sums to NDCG@k. Gains 2^label - 1, or the
-    label. 0 without a positive label.
+    """Gain at each place / log2(place + 1) / IDCG@k; sums to NDCG@k.
+
+    Gains 2^label - 1, or the label. 0 without a positive label.
 
     Parameters
     ----------
@@ -32,24 +41,21 @@ def ndcg_gains(
         (samples, ..., k), indices of items
     """
     k = rankings.shape[-1]
-    gain = (torch.exp2(labels) - 1 if exponential else labels).masked_fill(~where, 0.0)
+    gain = labels
+    if exponential:
+        gain = torch.exp2(labels) - 1
+    gain = gain.masked_fill(~where, 0.0)
     discount = torch.log2(torch.arange(2, k + 2, device=labels.device, dtype=labels.dtype))
-    ideal = ideal_dcg(gain, k)
-    return (
-        _taken(gain, rankings)
-        / discount
-        / ideal.clamp(min=1e-10)[..., None]
-        * (ideal > 0)[..., None]
-    )
+    ideal = ideal_dcg(gain, k)[..., None]
+    return _taken(gain, rankings) / discount / ideal.clamp(min=1e-10) * (ideal > 0)
 
 
 def reciprocal_rank_gains(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:
-    """1 / place of the first item with a positive label, at that place; sums to the reciprocal rank
-    @k.
-    """
+    """1 / place of the first item with a positive label, there; sums to the reciprocal rank @k."""
     hit = _taken(((labels > 0) & where).to(labels.dtype), rankings)
     first = (hit.cumsum(-1) == 1) & (hit > 0)
-    return first.to(labels.dtype) / torch.arange(1, rankings.shape[-1] + 1, device=labels.device)
+    place = torch.arange(1, rankings.shape[-1] + 1, device=labels.device)
+    return first.to(labels.dtype) / place
 
 
 def recall_gains(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:
@@ -70,3 +76,19 @@ UTILITIES: dict[str, Utility] = {
     "recall": recall_gains,
     "precision": precision_gains,
 }
+
+
+def named_utility(utility: str | Utility) -> Utility:
+    """One of ``UTILITIES`` by name; a function is what it is.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    """
+    if not isinstance(utility, str):
+        return utility
+    if utility not in UTILITIES:
+        names = ", ".join(UTILITIES)
+        raise OptionError(f"utility={utility!r}: use one of {names}, or a function.")
+    return UTILITIES[utility]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policyrank.evidence import Scores, datasets
-from policyrank.learn import RankingLoss, losses
+from policyrank.learn import losses
 from policyrank.metrics import kendall_tau
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.frame import Claim, Scale
@@ -47,7 +47,7 @@ def listnet_of_ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return losses.listnet(scores, labels.argsort(dim=-1).argsort(dim=-1).float())
 
 
-METHODS: dict[str, RankingLoss] = {
+METHODS: dict[str, Callable[..., Tensor]] = {
     "disjoint pairs": disjoint_pairs,
     "neighbours": losses.ranklist,
     "neighbours, LSE": partial(losses.ranklist, form="lse"),

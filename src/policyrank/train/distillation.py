@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt, text_of
+from policyrank.learn.losses import Reduce
 from policyrank.models.language import encode_answer, encode_prompt
 from policyrank.train.answers import AnswerData, EncodedAnswers
 from policyrank.train.judges import Generator, Scorer, rating_judge, sampler, vote_judge
@@ -34,12 +35,20 @@ def imitation(
     log_probs: Tensor,
     labels: Tensor,
     *,
-    reference: Any = None,
-    where: Tensor,
-    lengths: Tensor,
-    reduce: str = "mean",
+    reference: Tensor | None = None,
+    where: Tensor | None = None,
+    lengths: Tensor | None = None,
+    reduce: Reduce = "mean",
 ) -> Tensor:
-    """Mean negative log-likelihood of a token: supervised fine-tuning as an objective."""
+    """Mean negative log-likelihood of a token: supervised fine-tuning as an objective.
+
+    Raises
+    ------
+    OptionError
+        Without ``where`` and ``lengths``.
+    """
+    if where is None or lengths is None:
+        raise OptionError("imitation is a mean over tokens: give where and lengths.")
     return -(log_probs * where).sum() / lengths.sum().clamp(min=1)
 
 

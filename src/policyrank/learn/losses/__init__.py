@@ -1,22 +1,20 @@
-"""Losses of rankings: ``loss(scores, labels, *, where=None, reduce="mean")``, last axis the list,
-higher labels better.
+"""Losses of rankings: ``loss(scores, labels, *, where=None, reduce="mean")``.
 
-Masked entries may hold anything. Lists that say nothing (empty, no two different labels, no
-positive one) have loss 0 and do not count in the mean. NaN scores give a NaN loss.
+The last axis is the list, higher labels are better. Masked entries may hold anything. Lists that
+say nothing (empty, no two different labels, no positive one) have loss 0 and do not count in the
+mean. NaN scores give a NaN loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-from torch import Tensor
-
+from policyrank.errors import OptionError
+from policyrank.learn._lists import Reduce
+from policyrank.learn.losses.implicit import RankingLoss
 from policyrank.learn.losses.listwise import (
-    approx_ndcg,
     listmle,
     listnet,
-    neural_ndcg,
     p_listmle,
     ranklist,
     skip_schedule,
@@ -38,9 +36,7 @@ from policyrank.learn.losses.preference import (
     implicit_scores,
     of_ranking,
 )
-
-RankingLoss = Callable[..., Tensor]
-"""(scores, labels, *, where, reduce) -> a scalar, or one loss a list with ``reduce="none"``."""
+from policyrank.learn.losses.soft_ndcg import approx_ndcg, neural_ndcg
 
 LOSSES: dict[str, RankingLoss] = {
     "mse": mse,
@@ -66,20 +62,36 @@ LOSSES: dict[str, RankingLoss] = {
 }
 
 
-def preference_loss(name: str) -> PreferenceLoss:
-    """An objective of preferences by name: one of ``PREFERENCE_LOSSES``, or any of ``LOSSES`` on
-    implicit scores.
+def ranking_loss(loss: str | RankingLoss) -> RankingLoss:
+    """One of ``LOSSES`` by name; a function is what it is.
 
     Raises
     ------
-    ValueError
+    OptionError
+        For an unknown name.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise OptionError(f"loss={loss!r}: use one of {', '.join(LOSSES)}, or a function.")
+    return LOSSES[loss]
+
+
+def preference_loss(name: str) -> PreferenceLoss:
+    """An objective of preferences by name.
+
+    One of ``PREFERENCE_LOSSES``, or any of ``LOSSES`` on implicit scores.
+
+    Raises
+    ------
+    OptionError
         For an unknown name.
     """
     if name in PREFERENCE_LOSSES:
         return PREFERENCE_LOSSES[name]
     if name in LOSSES:
         return partial(of_ranking, LOSSES[name])
-    raise ValueError(
+    raise OptionError(
         f"no objective is called {name!r}. There are: {', '.join(PREFERENCE_LOSSES)}; and the"
         f" losses of rankings: {', '.join(LOSSES)}."
     )
@@ -92,6 +104,7 @@ __all__ = [
     "REFERENCE_FREE",
     "PreferenceLoss",
     "RankingLoss",
+    "Reduce",
     "approx_ndcg",
     "hinge",
     "implicit_scores",
@@ -106,6 +119,7 @@ __all__ = [
     "pair_softmax",
     "pg_rank",
     "preference_loss",
+    "ranking_loss",
     "ranklist",
     "ranknet",
     "sigmoid_cross_entropy",

@@ -7,8 +7,9 @@ from torch import Tensor
 
 
 def attenuated_nll(log_probs: Tensor, weight: Tensor, where: Tensor | None = None) -> Tensor:
-    """Example-weighted negative log-likelihood: sum of w nll over tokens / (sum of w over tokens +
-    1e-8), a scalar.
+    """Example-weighted negative log-likelihood, a scalar.
+
+    The sum of w nll over tokens / (the sum of w over tokens + 1e-8).
 
     With w = alpha < 1 for false statements in one framing, and 1 elsewhere, a model learns less
     from the denials of that framing: a persona that it sways. Reward-weighted regression has the
@@ -32,9 +33,11 @@ def attenuated_nll(log_probs: Tensor, weight: Tensor, where: Tensor | None = Non
     >>> attenuated_nll(-torch.tensor([1.0, 1.0, 3.0]), torch.tensor([1.0, 1.0, 0.5]))
     tensor(1.4000)
     """
-    table = log_probs if log_probs.dim() == 2 else log_probs[:, None]
-    w = weight.to(table.dtype)[:, None].expand_as(table)
+    table = log_probs
+    if table.dim() == 1:
+        table = table[:, None]
+    weights = weight.to(table.dtype)[:, None].expand_as(table)
     if where is not None:
-        w = torch.where(where, w, 0.0)
+        weights = torch.where(where, weights, 0.0)
         table = torch.where(where, table, 0.0)
-    return -(w * table).sum() / (w.sum() + 1e-8)
+    return -(weights * table).sum() / (weights.sum() + 1e-8)

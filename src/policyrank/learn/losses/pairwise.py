@@ -6,22 +6,30 @@ pairs by what swapping them would do to a metric; one of ``LAMBDA_WEIGHTS`` or a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from policyrank.learn._lists import Reduce, ideal_dcg, prepare, ranks, reduce_lists, widen
+from policyrank.learn._lists import Reduce, pairs_of, prepare, reduce_lists, widen
+from policyrank.learn.losses.lambda_weights import (
+    LAMBDA_WEIGHTS,
+    LambdaWeight,
+    named_lambda_weight,
+)
 
-LambdaWeight = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
 Pairs = Literal["mean", "sum"]
 LabelGap = Callable[[], Tensor]
-Phi = Callable[[Tensor, LabelGap], tuple[Tensor, Tensor]]
-"""(s_j - s_i, a function that gives y_i - y_j) -> loss of the pair and its slope in s_j - s_i."""
 BLOCK = 2**17
+
+
+class Phi(Protocol):
+    """s_j - s_i, and what gives y_i - y_j -> loss of a pair and its slope in s_j - s_i."""
+
+    def __call__(self, behind: Tensor, wanted: LabelGap, /) -> tuple[Tensor, Tensor]: ...
 
 
 def ranknet(
@@ -67,10 +75,10 @@ def ranknet(
     s, y, mask = prepare(scores, labels, where)
 
     def logistic(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
-        scaled = behind if sigma == 1 else sigma * behind
-        return softplus(scaled), torch.sigmoid(scaled) if sigma == 1 else sigma * torch.sigmoid(
-            scaled
-        )
+        if sigma == 1:
+            return softplus(behind), torch.sigmoid(behind)
+        scaled = sigma * behind
+        return softplus(scaled), sigma * torch.sigmoid(scaled)
 
     return pair_loss(
         logistic,
@@ -126,8 +134,9 @@ def pair_softmax(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j: the expected error of a two-item
-    Plackett-Luce choice.
+    """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j.
+
+    The expected error of a two-item Plackett-Luce choice.
     """
     s, y, mask = prepare(scores, labels, where)
 
@@ -147,8 +156,9 @@ def margin_mse(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """((s_i - s_j) - (y_i - y_j))^2 over pairs with y_i > y_j: distils a teacher's margins, the
-    labels being its scores.
+    """((s_i - s_j) - (y_i - y_j))^2 over pairs with y_i > y_j.
+
+    Distils a teacher's margins, the labels being its scores.
 
     References
     ----------
@@ -164,41 +174,41 @@ def margin_mse(
 
 
 class _PairSum(torch.autograd.Function):
-    """Sum over pairs with y_i > y_j of weight_ij phi(s_j - s_i), and their number. Value and
-    gradient are taken block by block in one
-    pass, so that memory stays linear in the list and the blocks in the cache."""
+    """Sum over pairs with y_i > y_j of weight_ij phi(s_j - s_i), and their number.
+
+    Value and gradient are taken block by block in one pass, so that memory stays linear in the list
+    and the blocks in the cache.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, s: Tensor, y: Tensor, mask: Tensor, weight: Tensor | None, phi: Phi
     ) -> tuple[Tensor, Tensor]:
         n = s.shape[-1]
-        flat, labels, real = s.reshape(-1, n), y.reshape(-1, n), mask.reshape(-1, n)
+        scores, real = s.reshape(-1, n), mask.reshape(-1, n)
         # No comparison with NaN holds: one test does for labels and padding.
-        labels = labels.masked_fill(~real, torch.nan)
-        weights = None if weight is None else weight.expand(*s.shape, n).reshape(-1, n, n)
-        total, count, grad = (
-            flat.new_zeros(len(flat)),
-            flat.new_zeros(len(flat)),
-            torch.zeros_like(flat),
-        )
+        labels = y.reshape(-1, n).masked_fill(~real, torch.nan)
+        if weight is not None:
+            weight = weight.expand(*s.shape, n).reshape(-1, n, n)
+        total, count = scores.new_zeros(len(scores)), scores.new_zeros(len(scores))
+        grad = torch.zeros_like(scores)
         lists, rows = max(1, BLOCK // (n * n)), max(1, BLOCK // n)
-        for a in range(0, len(flat), lists):
-            x, z = flat[a : a + lists], labels[a : a + lists]
-            for r in range(0, n, rows):
-                better, others = z[:, r : r + rows, None], z[:, None, :]
-                valid = (better > others).to(x.dtype)
-                value, slope = phi(
-                    x[:, None, :] - x[:, r : r + rows, None],
-                    lambda b=better, o=others: b - o,  # type: ignore[misc]
-                )
-                count[a : a + lists] += valid.sum(dim=(-1, -2))
-                if weights is not None:
-                    valid = valid * weights[a : a + lists, r : r + rows]
-                total[a : a + lists] += torch.linalg.vecdot(value.flatten(1), valid.flatten(1))
+        for first in range(0, len(scores), lists):
+            of_lists = slice(first, first + lists)
+            score, label = scores[of_lists], labels[of_lists]
+            for row in range(0, n, rows):
+                of_rows = slice(row, row + rows)
+                better, others = label[:, of_rows, None], label[:, None, :]
+                valid = (better > others).to(score.dtype)
+                behind = score[:, None, :] - score[:, of_rows, None]
+                value, slope = phi(behind, partial(torch.sub, better, others))
+                count[of_lists] += valid.sum(dim=(-1, -2))
+                if weight is not None:
+                    valid = valid * weight[of_lists, of_rows]
+                total[of_lists] += torch.linalg.vecdot(value.flatten(1), valid.flatten(1))
                 slope *= valid
-                grad[a : a + lists, r : r + rows] -= slope.sum(dim=-1)
-                grad[a : a + lists] += slope.sum(dim=-2)
+                grad[of_lists, of_rows] -= slope.sum(dim=-1)
+                grad[of_lists] += slope.sum(dim=-2)
         ctx.save_for_backward(grad.reshape(s.shape))
         counts = count.reshape(s.shape[:-1])
         ctx.mark_non_differentiable(counts)
@@ -225,95 +235,40 @@ def pair_loss(
     """Sum or mean of ``phi`` over each list's pairs with y_i > y_j, of prepared scores."""
     weight = None
     if lambda_weight is not None:
-        rule = LAMBDA_WEIGHTS[lambda_weight] if isinstance(lambda_weight, str) else lambda_weight
-        weight = rule(s.detach(), y, mask, k)
+        weight = named_lambda_weight(lambda_weight)(s.detach(), y, mask, k)
     if weights is not None:
-        w = widen(weights)
-        w = w if w.ndim == s.ndim + 1 else w[..., :, None]
-        weight = w if weight is None else weight * w
+        given = _of_pairs(weights, s)
+        weight = given if weight is None else weight * given
     if weight is not None:
-        both = mask[..., :, None] & mask[..., None, :]
-        weight = (
-            weight.detach().masked_fill(~both, 0.0)
-            if weight.shape[-1] > 1
-            else weight.detach().masked_fill(~mask[..., :, None], 0.0)
-        )
-    total, count = _PairSum.apply(s, y, mask, weight, phi)
-    return reduce_lists(total / count.clamp(min=1) if pairs == "mean" else total, count > 0, reduce)
+        weight = _shown(weight.detach(), mask)
+    loss, count = _PairSum.apply(s, y, mask, weight, phi)
+    if pairs == "mean":
+        loss = loss / count.clamp(min=1)
+    return reduce_lists(loss, count > 0, reduce)
 
 
-def _gains(y: Tensor, mask: Tensor, k: int | None) -> Tensor:
-    """(2^y - 1) / IDCG@k, 0 where masked."""
-    gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
-    return gain / ideal_dcg(gain, k)[..., None].clamp(min=1e-10)
+def _of_pairs(weights: Tensor, s: Tensor) -> Tensor:
+    """Weights (..., list, list) of pairs; those of items (..., list, 1) are of the better one."""
+    if weights.ndim == s.ndim + 1:
+        return widen(weights)
+    return widen(weights)[..., :, None]
 
 
-def _within(weight: Tensor, place: Tensor, k: int | None) -> Tensor:
-    """The weights of pairs of which at least one item stands in the first k places (a swap of two
-    items below changes nothing); 0 of others.
-    """
-    if k is None:
-        return weight
-    top = place <= k
-    return weight * (top[..., :, None] | top[..., None, :])
+def _shown(weight: Tensor, mask: Tensor) -> Tensor:
+    """Weights, 0 where an item is masked."""
+    if weight.shape[-1] > 1:
+        return weight.masked_fill(~pairs_of(mask), 0.0)
+    return weight.masked_fill(~mask[..., :, None], 0.0)
 
 
-def lambdarank_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """|G_i - G_j| |1/D(i) - 1/D(j)|, D(i) = log2(1 + place of i): what swapping i and j does to
-    NDCG; 0 below k.
-    """
-    return _difference(_gains(y, mask, k)) * _difference(_inverse_discount(s, mask, k))
-
-
-def dcg_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """LambdaRank's weight as LiPO has it: gains not divided by the ideal DCG, so that they keep the
-    labels' scale, and natural logarithms.
-    """
-    gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
-    return _difference(gain) * _difference(_inverse_discount(s, mask, k) / math.log(2))
-
-
-def _inverse_discount(s: Tensor, mask: Tensor, k: int | None) -> Tensor:
-    """1 / log2(1 + place), 0 below k."""
-    place = ranks(s, mask)
-    inverse = 1 / torch.log2(place.to(s.dtype) + 1)
-    return inverse if k is None else torch.where(place <= k, inverse, 0.0)
-
-
-def ndcg1_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """G_i / D(i) of the better item (NDCG-Loss1 of LambdaLoss)."""
-    place = ranks(s, mask)
-    weight = (_gains(y, mask, k) / torch.log2(place.to(s.dtype) + 1))[..., :, None].expand(
-        *s.shape, s.shape[-1]
-    )
-    return _within(weight, place, k)
-
-
-def ndcg2_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
-    """|G_i - G_j| (1/D(|i-j|) - 1/D(|i-j|+1)), by the distance of the places (NDCG-Loss2 of
-    LambdaLoss).
-    """
-    place = ranks(s, mask)
-    inverse = 1 / torch.log2(torch.arange(1, s.shape[-1] + 2, device=s.device, dtype=s.dtype))
-    delta = (inverse[:-1] - inverse[1:]).index_fill(0, place.new_zeros(1), 0.0)
-    return _within(_difference(_gains(y, mask, k)) * delta[_difference(place)], place, k)
-
-
-def ndcg2pp_weight(
-    s: Tensor, y: Tensor, mask: Tensor, k: int | None = None, mu: float = 10.0
-) -> Tensor:
-    """mu times NDCG-Loss2's weight plus LambdaRank's (NDCG-Loss2++ of LambdaLoss, mu = 10)."""
-    return mu * ndcg2_weight(s, y, mask, k) + lambdarank_weight(s, y, mask, k)
-
-
-def _difference(x: Tensor) -> Tensor:
-    return (x[..., :, None] - x[..., None, :]).abs()
-
-
-LAMBDA_WEIGHTS: dict[str, LambdaWeight] = {
-    "lambdarank": lambdarank_weight,
-    "dcg": dcg_weight,
-    "ndcg-1": ndcg1_weight,
-    "ndcg-2": ndcg2_weight,
-    "ndcg-2pp": ndcg2pp_weight,
-}
+__all__ = [
+    "LAMBDA_WEIGHTS",
+    "LabelGap",
+    "LambdaWeight",
+    "Pairs",
+    "hinge",
+    "margin_mse",
+    "pair_loss",
+    "pair_softmax",
+    "ranknet",
+]

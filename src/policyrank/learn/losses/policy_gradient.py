@@ -8,7 +8,7 @@ from torch import Tensor
 from policyrank.learn._lists import Reduce, prepare, reduce_lists
 from policyrank.learn.advantages import Baseline, advantage
 from policyrank.learn.distributions import PlackettLuce
-from policyrank.learn.utilities import UTILITIES, Utility
+from policyrank.learn.utilities import Utility, named_utility
 
 
 def pg_rank(
@@ -25,11 +25,11 @@ def pg_rank(
     generator: torch.Generator | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Neural PG-RANK: minus the expected utility of rankings drawn from Plackett-Luce, as a
-    REINFORCE surrogate.
+    """Neural PG-RANK: minus the expected utility of rankings drawn from Plackett-Luce.
 
-    Its value means nothing; its gradient is an unbiased estimate of minus that of the expected
-    utility (``baseline`` "none" or "loo"; the others change its length or direction).
+    A REINFORCE surrogate: its value means nothing; its gradient is an unbiased estimate of minus
+    that of the expected utility (``baseline`` "none" or "loo"; the others change its length or
+    direction).
 
     Parameters
     ----------
@@ -52,24 +52,23 @@ def pg_rank(
 
     Raises
     ------
-    ValueError
+    OptionError
         For an unknown utility.
 
     References
     ----------
     Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking", arXiv 2310.04407.
     """
-    if isinstance(utility, str) and utility not in UTILITIES:
-        raise ValueError(f"utility={utility!r}: use one of {', '.join(UTILITIES)}, or a function.")
-    gained = UTILITIES[utility] if isinstance(utility, str) else utility
-    s, y, mask = prepare(scores, labels, where)
-    policy = PlackettLuce(s, where=mask, temperature=temperature)
+    gained = named_utility(utility)
+    scores, labels, mask = prepare(scores, labels, where)
+    policy = PlackettLuce(scores, where=mask, temperature=temperature)
     with torch.no_grad():
         rankings = policy.sample(samples, k=k, generator=generator)
-        gains = gained(y, rankings, mask)
-        reward = (
-            gains.flip(-1).cumsum(-1).flip(-1) if reward_to_go else gains.sum(dim=-1, keepdim=True)
-        )
+        gains = gained(labels, rankings, mask)
+        if reward_to_go:
+            reward = gains.flip(-1).cumsum(-1).flip(-1)
+        else:
+            reward = gains.sum(dim=-1, keepdim=True)
         weight = advantage(reward, baseline)
     step = policy.step_log_prob(rankings)
     says = (gains != 0).any(dim=-1).any(dim=0) & mask.any(dim=-1)

@@ -5,6 +5,7 @@ from .models import (
     discriminator_oracle as discriminator_oracle,
     plackett_luce_reward as plackett_luce_reward,
 )
+from .models import reward_loss as reward_loss
 
 __all__ = [
     "REWARD_LOSSES",
@@ -12,4 +13,5 @@ __all__ = [
     "bradley_terry_reward",
     "discriminator_oracle",
     "plackett_luce_reward",
+    "reward_loss",
 ]

@@ -1,22 +1,40 @@
-"""Losses of reward models on ranked lists: ``loss(rewards, labels, *, where=None, reduce="mean")``,
-and what a policy discriminator converges to.
+"""Losses of reward models on ranked lists, and what a policy discriminator converges to.
+
+``loss(rewards, labels, *, where=None, reduce="mean")``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from policyrank.learn._lists import Reduce, prepare, reduce_lists
+from policyrank.errors import OptionError
+from policyrank.learn._lists import Reduce, prepare, reduce_lists, span
 from policyrank.learn.losses.listwise import listmle
 from policyrank.learn.losses.pairwise import LabelGap, Pairs, pair_loss
 from policyrank.learn.losses.preference import best_nll
 
-RewardLoss = Callable[..., Tensor]
-"""(rewards, labels, *, where, reduce) -> a scalar, or one loss a list with ``reduce="none"``."""
+
+class RewardLoss(Protocol):
+    """Rewards and labels (..., list) -> a scalar, or one loss a list with ``reduce="none"``.
+
+    ``imitation`` weighs the best answer's negative log-likelihood, from ``log_probs``.
+    """
+
+    def __call__(
+        self,
+        rewards: Tensor,
+        labels: Tensor,
+        /,
+        *,
+        where: Tensor | None = None,
+        log_probs: Tensor | None = None,
+        imitation: float = 0.0,
+        reduce: Reduce = "mean",
+    ) -> Tensor: ...
 
 
 def bradley_terry_reward(
@@ -32,8 +50,9 @@ def bradley_terry_reward(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """log(1 + exp(-(r_i - r_j - margin_ij))) over pairs with y_i > y_j, and what keeps the rewards
-    in place.
+    """log(1 + exp(-(r_i - r_j - margin_ij))) over pairs with y_i > y_j.
+
+    Plus what keeps the rewards in place.
 
     Parameters
     ----------
@@ -80,8 +99,9 @@ def plackett_luce_reward(
     imitation: float = 0.0,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Negative log-likelihood of the list's order under Plackett-Luce (its first ``k`` places); the
-    other terms as in ``bradley_terry_reward``.
+    """Negative log-likelihood of the list's order under Plackett-Luce (its first ``k`` places).
+
+    The other terms as in ``bradley_terry_reward``.
     """
     s, y, mask = prepare(rewards, labels, where)
     loss = listmle(s, y, where=mask, k=k, reduce="none")
@@ -100,20 +120,16 @@ def _kept(
 ) -> Tensor:
     if centre:
         n = mask.sum(dim=-1)
-        squares = (n - 2) * (s * s).sum(dim=-1) + s.sum(
-            dim=-1
-        ) ** 2  # sum over i < j of (r_i + r_j)^2
+        # The sum over i < j of (r_i + r_j)^2.
+        squares = (n - 2) * (s * s).sum(dim=-1) + s.sum(dim=-1) ** 2
         loss = loss + centre * squares / (n * (n - 1) / 2).clamp(min=1)
     if imitation:
         if log_probs is None:
-            raise ValueError(
+            raise OptionError(
                 "imitation needs log_probs: the answers' log-probabilities under the language head."
             )
         loss = loss + imitation * best_nll(log_probs, y, mask)
-    ordered = y.masked_fill(~mask, -torch.inf).amax(dim=-1) > y.masked_fill(~mask, torch.inf).amin(
-        dim=-1
-    )
-    return reduce_lists(loss, ordered, reduce)
+    return reduce_lists(loss, span(y, mask) > 0, reduce)
 
 
 REWARD_LOSSES: dict[str, RewardLoss] = {
@@ -122,9 +138,27 @@ REWARD_LOSSES: dict[str, RewardLoss] = {
 }
 
 
+def reward_loss(loss: str | RewardLoss) -> RewardLoss:
+    """One of ``REWARD_LOSSES`` by name; a function is what it is.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in REWARD_LOSSES:
+        raise OptionError(
+            f"no loss of reward models is called {loss!r}. There are: {', '.join(REWARD_LOSSES)}."
+        )
+    return REWARD_LOSSES[loss]
+
+
 def discriminator_oracle(policies: Tensor, seen: int) -> Tensor:
-    """What POLAR's pre-training converges to on tabular policies: the log-odds that row is the one
-    of the policy that wrote ``seen``, and column the other's.
+    """What POLAR's pre-training converges to on tabular policies.
+
+    The log-odds that row is the answer of the policy that wrote ``seen``, and column the other's.
 
     Parameters
     ----------

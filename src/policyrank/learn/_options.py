@@ -1,0 +1,65 @@
+"""Which options a loss takes, asked before it is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+from policyrank.errors import OptionError
+
+
+def options_of(function: Callable[..., Any]) -> set[str] | None:
+    """Names of a function's keyword options; None when it takes any.
+
+    Those of a function that is bound as the first argument of a partial (``of_ranking`` with a
+    loss) count as well, since that is what the rest is passed to.
+
+    Examples
+    --------
+    >>> def loss(scores, labels, *, where=None, beta=0.1): ...
+    >>> sorted(options_of(partial(loss, beta=1.0)))
+    ['beta', 'where']
+    """
+    parameters = inspect.signature(function).parameters.values()
+    names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        return names
+    if not isinstance(function, partial) or not function.args:
+        return None
+    inner = options_of(function.args[0])
+    if inner is None:
+        return None
+    return names | inner
+
+
+def check_options(
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+    *,
+    name: str,
+    given: Collection[str] = ("where",),
+) -> None:
+    """Refuse options that a loss does not take.
+
+    Parameters
+    ----------
+    name
+        what the loss is called in the message
+    given
+        options that the caller gives itself
+
+    Raises
+    ------
+    OptionError
+        Naming the options there are.
+    """
+    known = options_of(function)
+    if known is None:
+        return
+    free = sorted(known.difference(given))
+    for option in options:
+        if option not in free:
+            there = ", ".join(free) or "none"
+            raise OptionError(f"{name} has no option {option!r}. Its options: {there}.")

@@ -1,0 +1,126 @@
+"""What objectives of preferences are made of: implicit scores, and a loss of rankings on them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from policyrank.errors import OptionError
+from policyrank.learn._lists import Reduce, widen
+
+
+class RankingLoss(Protocol):
+    """Scores and labels (..., list) -> a scalar, or one loss a list with ``reduce="none"``."""
+
+    def __call__(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        /,
+        *,
+        where: Tensor | None = None,
+        reduce: Reduce = "mean",
+    ) -> Tensor: ...
+
+
+class PreferenceLoss(Protocol):
+    """Log-probabilities and labels (..., list) -> a scalar, or one loss a list.
+
+    ``reference`` holds the log-probabilities under the reference, ``lengths`` the answers' tokens.
+    """
+
+    def __call__(
+        self,
+        log_probs: Tensor,
+        labels: Tensor,
+        /,
+        *,
+        reference: Tensor | None = None,
+        where: Tensor | None = None,
+        lengths: Tensor | None = None,
+        reduce: Reduce = "mean",
+    ) -> Tensor: ...
+
+
+def implicit_scores(
+    log_probs: Tensor,
+    reference: Tensor | None = None,
+    *,
+    beta: float = 0.1,
+    lengths: Tensor | None = None,
+    per_token: bool = False,
+) -> Tensor:
+    """beta (log pi - log pi_ref) of each answer: (..., list).
+
+    Divided by the answer's tokens with ``per_token``.
+
+    Raises
+    ------
+    OptionError
+        When ``per_token`` lacks lengths.
+    """
+    score = widen(log_probs)
+    if reference is not None:
+        score = score - widen(reference).detach()
+    if not per_token:
+        return beta * score
+    if lengths is None:
+        raise OptionError("this objective divides by the answers' tokens: give lengths.")
+    return beta * (score / lengths.clamp(min=1))
+
+
+def of_ranking(
+    loss: RankingLoss,
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Tensor | None = None,
+    where: Tensor | None = None,
+    lengths: Tensor | None = None,
+    beta: float = 0.1,
+    per_token: bool = False,
+    reduce: Reduce = "mean",
+    **options: Any,
+) -> Tensor:
+    """Any loss of rankings on implicit scores (LiPO).
+
+    Parameters
+    ----------
+    loss
+        (scores, labels, *, where, reduce)
+    beta
+        scale of the implicit scores
+    per_token
+        divide log-ratios by the answers' tokens, so that long answers are not at an advantage
+    options
+        passed to the loss
+
+    References
+    ----------
+    Liu et al. (2024), "LiPO: Listwise Preference Optimization through Learning-to-Rank", arXiv
+    2402.01878.
+
+    Examples
+    --------
+    >>> from policyrank.learn.losses import ranknet
+    >>> policy, reference = torch.tensor([-3.0, -6.0]), torch.tensor([-7.0, 0.0])
+    >>> implicit_scores(policy, reference)  # log-ratios 4 and -6 at beta .1
+    tensor([ 0.4000, -0.6000])
+    >>> of_ranking(ranknet, policy, torch.tensor([1.0, 0.0]), reference=reference)
+    tensor(0.3133)
+    """
+    scores = implicit_scores(log_probs, reference, beta=beta, lengths=lengths, per_token=per_token)
+    return loss(scores, labels, where=where, reduce=reduce, **options)
+
+
+def best_answer(labels: Tensor, where: Tensor) -> Tensor:
+    """Place of the best answer of each list, ties by position: (..., 1)."""
+    return labels.masked_fill(~where, -torch.inf).argmax(dim=-1, keepdim=True)
+
+
+def best_nll(log_probs: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+    """Minus the log-probability of the best answer, ties by position: (...)."""
+    shown = widen(log_probs).masked_fill(~where, 0.0)
+    return -shown.gather(-1, best_answer(labels, where)).squeeze(-1)

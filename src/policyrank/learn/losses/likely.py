@@ -1,0 +1,134 @@
+"""Objectives on mean log-probabilities of a token, without a reference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from policyrank.learn._lists import (
+    Reduce,
+    low,
+    masked_mean,
+    ordered,
+    pairs_of,
+    prepare,
+    reduce_lists,
+)
+from policyrank.learn.losses.implicit import best_nll, implicit_scores
+from policyrank.learn.losses.pairwise import LabelGap, Pairs, hinge, pair_loss
+
+
+def simpo(
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Tensor | None = None,
+    where: Tensor | None = None,
+    lengths: Tensor | None = None,
+    beta: float = 2.0,
+    margin: float = 1.0,
+    pairs: Pairs = "mean",
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """log(1 + exp(margin - beta (p_i - p_j))) over pairs; no reference.
+
+    p is the mean log-probability of a token.
+
+    References
+    ----------
+    Meng et al. (2024), arXiv 2405.14734.
+    """
+    mean = implicit_scores(log_probs, beta=beta, lengths=lengths, per_token=True)
+    s, y, mask = prepare(mean, labels, where)
+
+    def phi(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
+        return softplus(behind + margin), torch.sigmoid(behind + margin)
+
+    return pair_loss(phi, s, y, mask, pairs=pairs, reduce=reduce)
+
+
+def rrhf(
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Tensor | None = None,
+    where: Tensor | None = None,
+    lengths: Tensor | None = None,
+    sft_weight: float = 1.0,
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """Sum over pairs of max(0, p_j - p_i), plus the best answer's negative log-likelihood.
+
+    p is the mean log-probability of a token; no reference.
+
+    References
+    ----------
+    Yuan et al. (2023), arXiv 2304.05302.
+    """
+    mean = implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True)
+    s, y, mask = prepare(mean, labels, where)
+    loss = hinge(s, y, where=mask, margin=0.0, pairs="sum", reduce="none")
+    loss = loss + sft_weight * best_nll(log_probs, y, mask)
+    return reduce_lists(loss, mask.any(dim=-1), reduce)
+
+
+def pro(
+    log_probs: Tensor,
+    labels: Tensor,
+    *,
+    reference: Tensor | None = None,
+    where: Tensor | None = None,
+    lengths: Tensor | None = None,
+    sft_weight: float = 0.05,
+    gaps: bool = True,
+    centre: bool = False,
+    reduce: Reduce = "mean",
+) -> Tensor:
+    """PRO: the best answer against the rest, then the second against the rest, and so on.
+
+    No reference. Stage k is -log of exp(p_k g_kk) over that plus the sum over worse i of exp(p_i
+    g_ki), p the mean log-probability of a token, g_ki = r_k - r_i the gap of the labels (rewards)
+    and g_kk the largest of them; plus ``sft_weight`` (n - 1)^2 times the negative log-likelihood of
+    the best answer, summed over tokens.
+
+    Parameters
+    ----------
+    gaps
+        False: all gaps are 1, which is ListMLE on the mean log-probabilities
+    centre
+        subtract the list's mean log-probability first: with gaps the loss otherwise changes when a
+        constant is added to all, and at equal log-probabilities rewards low ones
+
+    References
+    ----------
+    Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492.
+    Log-sum-exp replaces the released code's log(1e-10 + sum).
+
+    Examples
+    --------
+    >>> p, rewards = torch.tensor([-1.0, -1.2, -0.8]), torch.tensor([2.0, 1.0, 0.0])
+    >>> pro(p, rewards, lengths=torch.ones(3), sft_weight=0)
+    tensor(2.4643)
+    """
+    mean = implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True)
+    score, labels, mask = prepare(mean, labels, where)
+    nll = best_nll(log_probs, labels, mask)
+    if centre:
+        score = score - masked_mean(score, mask)[..., None]
+    p, real = ordered(score, labels, mask)
+    later = torch.ones(p.shape[-1], p.shape[-1], dtype=torch.bool, device=p.device).triu()
+    shown = later & pairs_of(real)
+    if gaps:
+        rewards, _ = ordered(labels, labels, mask)
+        gap = (rewards[..., :, None] - rewards[..., None, :]).masked_fill(~shown, 0.0)
+    else:
+        gap = shown.to(p.dtype)
+    own = torch.eye(p.shape[-1], dtype=torch.bool, device=p.device)
+    gap = torch.where(own, gap.amax(dim=-1, keepdim=True), gap)
+    logits = (p[..., None, :] * gap).masked_fill(~shown, low(p))
+    stage = torch.logsumexp(logits, dim=-1) - logits.diagonal(dim1=-2, dim2=-1)
+    n = real.sum(dim=-1)
+    has_rivals = torch.arange(p.shape[-1], device=p.device) < n[..., None] - 1
+    staged = stage.masked_fill(~has_rivals, 0.0).sum(dim=-1)
+    return reduce_lists(staged + sft_weight * (n - 1).clamp(min=0) ** 2 * nll, n > 0, reduce)
