@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 from transformers.utils import logging
 
 from policyrank.models.language import load_causal_lm
-from policyrank.train import ListwisePreferenceTrainer
+from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
 from policyrank.train.texts import train_last
 
 WORDS = [
@@ -118,10 +118,9 @@ def ours(
     clock = Clock()
     trainer = ListwisePreferenceTrainer(
         found,
-        TrainingArguments(**options(batch, steps)),
+        ListwisePreferenceConfig(**options(batch, steps), loss=loss),
         data,
         processing_class=tokenizer,
-        loss=loss,
         callbacks=[clock],
     )
     trainer.train()

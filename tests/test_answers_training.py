@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import preference_loss
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.models.language import answer_logprobs, choice_probs, load_causal_lm
@@ -230,13 +230,13 @@ def test_distillation(pair, tmp_path, learn):
 
 
 def test_distillation_that_cannot_work(pair, tmp_path):
-    for options, message in (
-        ({"judge": "x"}, "use rating"),
-        ({"learn": "x"}, "use list"),
-        ({"teacher": {}}, "no answer to 'p'"),
-        ({"teacher": {"p": " "}}, "to 'p' is empty"),
+    for options, kind, message in (
+        ({"judge": "x"}, OptionError, "use rating"),
+        ({"learn": "x"}, OptionError, "use list"),
+        ({"teacher": {}}, EvidenceError, "no answer to 'p'"),
+        ({"teacher": {"p": " "}}, EvidenceError, "to 'p' is empty"),
     ):
-        with pytest.raises(EvidenceError, match=message):
+        with pytest.raises(kind, match=message):
             distil(
                 *pair,
                 ["p"],

@@ -10,12 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+from transformers import TrainingArguments
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers, read_answers
 from policyrank.models.language import answer_logprobs, generate, load_causal_lm
 from policyrank.train import (
+    ListwisePreferenceConfig,
     ListwisePreferenceTrainer,
+    RewardModelConfig,
     RewardModelTrainer,
     encode_answers,
     reward_model,
@@ -37,26 +40,25 @@ def pair(lm):
     return load_causal_lm(str(lm), device="cpu")
 
 
-def arguments(folder, **options):
-    from transformers import TrainingArguments
+SHORT = {
+    "per_device_train_batch_size": 2,
+    "max_steps": 8,
+    "learning_rate": 1e-2,
+    "report_to": [],
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "logging_steps": 4,
+    "lr_scheduler_type": "constant",
+}
 
-    return TrainingArguments(
-        str(folder),
-        **(
-            {
-                "per_device_train_batch_size": 2,
-                "max_steps": 8,
-                "learning_rate": 1e-2,
-                "report_to": [],
-                "use_cpu": True,
-                "disable_tqdm": True,
-                "save_strategy": "no",
-                "logging_steps": 4,
-                "lr_scheduler_type": "constant",
-            }
-            | options
-        ),
-    )
+
+def config(folder, **options):
+    return ListwisePreferenceConfig(str(folder), **(SHORT | options))
+
+
+def reward_config(folder, **options):
+    return RewardModelConfig(str(folder), **(SHORT | options))
 
 
 def test_rows_of_every_kind(tmp_path):
@@ -237,7 +239,7 @@ def test_a_list_costs_one_pass_over_its_tokens(pair):
 def test_training_learns_the_order(pair, tmp_path, loss):
     model, tokenizer = pair
     trainer = ListwisePreferenceTrainer(
-        model, arguments(tmp_path, max_steps=40), ROWS, ROWS, processing_class=tokenizer, loss=loss
+        model, config(tmp_path, max_steps=40, loss=loss), ROWS, ROWS, processing_class=tokenizer
     )
     before = trainer.evaluate()
     if loss != "pro":
@@ -256,10 +258,9 @@ def test_layouts_train_to_the_same_weights(lm, tmp_path):
     found = []
     for layout in ("shared", "rows"):
         model, tokenizer = load_causal_lm(str(lm), device="cpu")
-        args = arguments(tmp_path / layout, max_steps=3, learning_rate=1e-3)
-        ListwisePreferenceTrainer(
-            model, args, ROWS, processing_class=tokenizer, loss="dpo-pl", layout=layout
-        ).train()
+        short = {"max_steps": 3, "learning_rate": 1e-3}
+        args = config(tmp_path / layout, loss="dpo-pl", layout=layout, **short)
+        ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer).train()
         found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.allclose(*found, atol=1e-4)
 
@@ -267,10 +268,9 @@ def test_layouts_train_to_the_same_weights(lm, tmp_path):
 def test_interrupted_training_resumes_to_the_same_weights(lm, tmp_path):
     def trained(folder, stop):
         model, tokenizer = load_causal_lm(str(lm), device="cpu")
-        args = arguments(folder, save_strategy="steps", save_steps=4, max_steps=8)
-        trainer = ListwisePreferenceTrainer(
-            model, args, ROWS, processing_class=tokenizer, loss="lipo-lambda"
-        )
+        saved = {"save_strategy": "steps", "save_steps": 4, "max_steps": 8}
+        args = config(folder, loss="lipo-lambda", **saved)
+        trainer = ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer)
         if stop:
             from transformers import TrainerCallback
 
@@ -281,9 +281,7 @@ def test_interrupted_training_resumes_to_the_same_weights(lm, tmp_path):
             trainer.add_callback(Stop())
             trainer.train()
             model, tokenizer = load_causal_lm(str(lm), device="cpu")
-            trainer = ListwisePreferenceTrainer(
-                model, args, ROWS, processing_class=tokenizer, loss="lipo-lambda"
-            )
+            trainer = ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer)
             trainer.train(resume_from_checkpoint=True)
         else:
             trainer.train()
@@ -298,33 +296,27 @@ def test_adapters_and_a_model_are_references_too(lm, tmp_path):
     for kind in ("precompute", "adapter", "model"):
         model, tokenizer = load_causal_lm(str(lm), device="cpu")
         torch.manual_seed(0)
-        config = (
-            peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=True)
-            if kind != "model"
-            else None
-        )
-        other = load_causal_lm(str(lm), device="cpu")[0] if kind == "model" else kind
+        if kind == "model":
+            args = config(tmp_path / kind, max_steps=4)
+            more = {"reference_model": load_causal_lm(str(lm), device="cpu")[0]}
+        else:
+            args = config(tmp_path / kind, max_steps=4, reference=kind)
+            lora = {"r": 4, "target_modules": "all-linear", "init_lora_weights": True}
+            more = {"peft_config": peft.LoraConfig(**lora)}
         trainer = ListwisePreferenceTrainer(
-            model,
-            arguments(tmp_path / kind, max_steps=4),
-            ROWS,
-            ROWS,
-            processing_class=tokenizer,
-            reference=other,
-            peft_config=config,
+            model, args, ROWS, ROWS, processing_class=tokenizer, **more
         )
         assert trainer.evaluate()["eval_loss"] == pytest.approx(math.log(2), abs=1e-5)
         trainer.train()
         losses.append(trainer.evaluate()["eval_loss"])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     assert losses[2] < math.log(2)
-    with pytest.raises(EvidenceError, match="needs a peft model"):
+    with pytest.raises(OptionError, match="needs a peft model"):
         ListwisePreferenceTrainer(
             load_causal_lm(str(lm), device="cpu")[0],
-            arguments(tmp_path),
+            config(tmp_path, reference="adapter"),
             ROWS,
             processing_class=tokenizer,
-            reference="adapter",
         )
 
 
@@ -347,30 +339,27 @@ def test_steps_of_trees(pair, tmp_path):
     ]
     trainer = ListwisePreferenceTrainer(
         model,
-        arguments(tmp_path, max_steps=20),
+        config(tmp_path, max_steps=20, loss="tpo", step_weights="similar"),
         rows,
         rows,
         processing_class=tokenizer,
-        loss="tpo",
-        step_weights="similar",
     )
     first = trainer.evaluate()["eval_loss"]
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < first
     with pytest.raises(EvidenceError, match="not cut into steps"):
         ListwisePreferenceTrainer(
-            model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="tpo"
+            model, config(tmp_path, loss="tpo"), ROWS, processing_class=tokenizer
         )
     # ones: lipo-lambda
     losses = [
         ListwisePreferenceTrainer(
             model,
-            arguments(tmp_path),
+            config(tmp_path, **o),
             None,
             rows,
             processing_class=tokenizer,
-            reference=load_causal_lm_like(model),
-            **o,
+            reference_model=load_causal_lm_like(model),
         ).evaluate()["eval_loss"]
         for o in ({"loss": "tpo", "step_weights": "ones"}, {"loss": "lipo-lambda"})
     ]
@@ -397,13 +386,11 @@ def test_a_judge_gives_the_win_rate(pair, tmp_path):
 
     trainer = ListwisePreferenceTrainer(
         model,
-        arguments(tmp_path),
+        config(tmp_path, judged=3, max_length=40),
         ROWS,
         ROWS,
         processing_class=tokenizer,
         judge=judge,
-        judged=3,
-        max_length=40,
     )
     found = trainer.evaluate()
     assert asked[0][0] == ["say a", "say c now", "say e"]
@@ -416,26 +403,79 @@ def test_a_judge_gives_the_win_rate(pair, tmp_path):
 
 def test_settings_that_cannot_work(pair, tmp_path):
     model, tokenizer = pair
-    with pytest.raises(EvidenceError, match="no objective is called"):
-        ListwisePreferenceTrainer(
-            model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="x"
-        )
-    with pytest.raises(EvidenceError, match="no tokenizer"):
-        ListwisePreferenceTrainer(model, arguments(tmp_path), ROWS)
-    with pytest.raises(EvidenceError, match="use 'precompute'"):
-        ListwisePreferenceTrainer(
-            model, arguments(tmp_path), ROWS, processing_class=tokenizer, reference="none"
-        )
+
+    def made(tokenizer=tokenizer, **options):
+        args = config(tmp_path, **options)
+        return ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer)
+
+    for options, message in (
+        ({"loss": "x"}, "no objective is called"),
+        ({"tokenizer": None}, "no tokenizer"),
+        ({"reference": "none"}, "use 'precompute'"),
+        ({"layout": "columns"}, "use 'shared' or 'rows'"),
+        ({"loss": "tpo", "step_weights": "odd"}, "use one of ones"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            made(**options)
     with pytest.raises(EvidenceError, match="loss is nan"):
-        ListwisePreferenceTrainer(
-            model,
-            arguments(tmp_path),
-            ROWS,
-            processing_class=tokenizer,
-            loss=lambda lp, y, **_: lp.sum() * math.nan,
-        ).train()
-    with pytest.raises(EvidenceError, match="no loss of reward models"):
-        RewardModelTrainer(model, arguments(tmp_path), ROWS, processing_class=tokenizer, loss="x")
+        made(loss=lambda lp, y, **_: lp.sum() * math.nan).train()
+    with pytest.raises(OptionError, match="TrainingArguments: give ListwisePreferenceConfig"):
+        ListwisePreferenceTrainer(model, TrainingArguments(str(tmp_path)), ROWS)
+    with pytest.raises(OptionError, match="no loss of reward models"):
+        RewardModelTrainer(
+            model, reward_config(tmp_path, loss="x"), ROWS, processing_class=tokenizer
+        )
+
+
+@pytest.mark.parametrize(
+    ("loss", "there"),
+    [
+        ("dpo", "beta, k, lambda_weight, pairs, per_token, reduce, sigma, weights"),
+        ("lipo-lambda", "beta, k, lambda_weight"),
+        ("tpo", "beta, k, lambda_weight"),
+        ("pro", "centre, gaps, reduce, sft_weight"),
+        ("label-distribution-grpo", "clip, least_gap, reduce, standardise, temperature"),
+        ("listnet", "beta, per_token, reduce, temperature"),
+    ],
+)
+def test_a_misspelt_option_of_a_loss_is_refused_before_training(tmp_path, loss, there):
+    args = config(tmp_path, loss=loss, loss_options={"betta": 0.1})
+    with pytest.raises(OptionError, match=f"no option 'betta'. Its options: {there}"):
+        ListwisePreferenceTrainer(torch.nn.Linear(1, 1), args, ROWS)
+    with pytest.raises(OptionError, match="no option 'marginn'"):
+        RewardModelTrainer(
+            torch.nn.Linear(1, 1), reward_config(tmp_path, loss_options={"marginn": 1}), ROWS
+        )
+
+
+def test_a_loss_that_is_a_function_is_named_in_what_is_saved(pair, tmp_path):
+    model, tokenizer = pair
+    args = config(tmp_path, max_steps=1, loss=lambda log_probs, labels, **_: -log_probs.sum())
+    trainer = ListwisePreferenceTrainer(model, args, ROWS, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "saved"))
+    saved = torch.load(tmp_path / "saved" / "training_args.bin", weights_only=False)
+    assert saved.loss == json.loads(args.to_json_string())["loss"] == "<lambda>"
+    assert callable(args.loss)
+
+
+def test_arguments_of_a_trainer_from_those_of_transformers(tmp_path):
+    plain = TrainingArguments(str(tmp_path), **SHORT)
+    args = ListwisePreferenceConfig.of(plain, loss="pro", max_length=9)
+    assert (args.loss, args.max_length, args.judged, args.loss_options) == ("pro", 9, 32, {})
+    assert args.learning_rate == plain.learning_rate
+    assert ListwisePreferenceConfig.of(args, loss="dpo").max_length == 9
+    with pytest.raises(OptionError, match="no option 'los'"):
+        ListwisePreferenceConfig.of(plain, los="pro")
+
+
+def test_a_model_that_mixes_answers_gets_rows_and_a_note(pair, tmp_path, caplog, monkeypatch):
+    model, tokenizer = pair
+    trainer = ListwisePreferenceTrainer(model, config(tmp_path), ROWS, processing_class=tokenizer)
+    monkeypatch.setattr(trainer, "_answers_kept_apart", lambda first: False)
+    trainer.train()
+    assert trainer.layout == "rows"
+    assert "does not keep answers in one row apart" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -445,11 +485,10 @@ def test_reward_models(lm, tmp_path, options):
     model, tokenizer = reward_model(str(lm), device="cpu")
     trainer = RewardModelTrainer(
         model,
-        arguments(tmp_path / "run", max_steps=40),
+        reward_config(tmp_path / "run", max_steps=40, **options),
         ROWS,
         ROWS,
         processing_class=tokenizer,
-        **options,
     )
     trainer.train()
     assert trainer.evaluate()["eval_accuracy"] == 1
@@ -497,5 +536,5 @@ def test_generate(pair):
     # left padding changes nothing
     one = generate(model, tokenizer, ["say a", "b"], temperature=0, max_new_tokens=5)
     assert one[1] == generate(model, tokenizer, ["b"], temperature=0, max_new_tokens=5)[0]
-    with pytest.raises(EvidenceError, match="the same answer"):
+    with pytest.raises(OptionError, match="the same answer"):
         generate(model, tokenizer, ["a"], n=2, temperature=0)

@@ -110,10 +110,12 @@ def run(scale: Scale, seed: int) -> Scores:
 
 def language_model(lists: int, seed: int) -> list[tuple[str, str, str, int, float]]:
     """Pair accuracy on held-out lists of SmolLM2, trained by each objective."""
-    from transformers import TrainingArguments
-
     from policyrank.models.language import load_causal_lm
-    from policyrank.train import ListwisePreferenceTrainer, encode_answers
+    from policyrank.train import (
+        ListwisePreferenceConfig,
+        ListwisePreferenceTrainer,
+        encode_answers,
+    )
     from policyrank.train.texts import train_last
 
     rng = np.random.default_rng(seed)
@@ -151,7 +153,7 @@ def language_model(lists: int, seed: int) -> list[tuple[str, str, str, int, floa
         torch.manual_seed(seed)
         model.load_state_dict(start)
         with TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
+            arguments = ListwisePreferenceConfig(
                 str(Path(folder)),
                 per_device_train_batch_size=1,
                 per_device_eval_batch_size=1,
@@ -165,9 +167,10 @@ def language_model(lists: int, seed: int) -> list[tuple[str, str, str, int, floa
                 logging_strategy="no",
                 seed=seed,
                 dataloader_pin_memory=False,
+                loss=loss,
             )
             trainer = ListwisePreferenceTrainer(
-                model, arguments, train, test, processing_class=tokenizer, loss=loss
+                model, arguments, train, test, processing_class=tokenizer
             )
             if known is None:
                 known = [

@@ -8,7 +8,9 @@ from .data import (
 )
 from .negatives import SAMPLERS as SAMPLERS, Sampler as Sampler
 from .preference import ListwisePreferenceTrainer as ListwisePreferenceTrainer
-from .ranker import Epoch as Epoch, RankerTrainer as RankerTrainer
+from .preference_config import ListwisePreferenceConfig as ListwisePreferenceConfig
+from .ranker import Epoch as Epoch
+from .ranker import RankerTrainer as RankerTrainer
 from .rankers import (
     RANKERS as RANKERS,
     ListTransformer as ListTransformer,
@@ -16,10 +18,11 @@ from .rankers import (
     linear as linear,
 )
 from .reward import (
-    RewardModelTrainer as RewardModelTrainer,
     reward_model as reward_model,
     reward_scorer as reward_scorer,
 )
+from .reward_trainer import RewardModelConfig as RewardModelConfig
+from .reward_trainer import RewardModelTrainer as RewardModelTrainer
 from .texts import (
     TEXT_RANKERS as TEXT_RANKERS,
     BiEncoderRanker as BiEncoderRanker,
@@ -40,10 +43,12 @@ __all__ = [
     "Epoch",
     "ListTransformer",
     "Lists",
+    "ListwisePreferenceConfig",
     "ListwisePreferenceTrainer",
     "Mlp",
     "RankerTrainer",
     "RankingData",
+    "RewardModelConfig",
     "RewardModelTrainer",
     "Sampler",
     "TextData",

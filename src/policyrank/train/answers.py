@@ -1,7 +1,6 @@
-"""Ranked answers as tokens: encoded once, laid out so that no token is read twice and little
-padding is read at all.
+"""Ranked answers as tokens: encoded once, laid out so that no token is read twice.
 
-In the layout ``shared`` the answers of a list follow their prompt in one row: each sees the prompt
+Little padding is read at all. In the layout ``shared`` the answers of a list follow their prompt in one row: each sees the prompt
 and itself, not the others (by the attention mask) and has the positions that it would have alone;
 several short lists share a row. In ``rows`` each answer has a row with its own copy of the prompt,
 for models that take no such mask.
@@ -9,6 +8,7 @@ for models that take no such mask.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -23,6 +23,8 @@ from policyrank.models.language import encode_answer, encode_prompt
 
 Layout = Literal["shared", "rows"]
 LongPrompts = Literal["leave out", "cut"]
+FLAT = ("row", "place", "target", "answer", "step")
+"""What the collator says of each completion token."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class EncodedAnswers:
         """In the layout that shares the prompt."""
         return len(self.prompt) + sum(map(len, self.completions))
 
+    @property
+    def depths(self) -> list[int]:
+        """Steps of each completion, at least 1."""
+        return [max(own, default=1) for own in self.steps]
+
 
 @dataclass(eq=False)
 class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
@@ -72,9 +79,8 @@ class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
 
     def with_reference(self, found: Sequence[list[list[float]]]) -> AnswerData:
         """The same lists with log-probabilities under a reference."""
-        return replace(
-            self, lists=[replace(x, reference=r) for x, r in zip(self.lists, found, strict=True)]
-        )
+        pairs = zip(self.lists, found, strict=True)
+        return replace(self, lists=[replace(own, reference=known) for own, known in pairs])
 
 
 def encode_answers(
@@ -106,39 +112,75 @@ def encode_answers(
         When nothing is left, or a row is malformed.
     """
     sets: AnswerSets = read_answers(source)
-    half, lists, kept = max_length // 2, [], []
-    cut = long = same = 0
+    half, seen = max_length // 2, _Seen()
+    lists: list[EncodedAnswers] = []
+    kept: list[RankedAnswers] = []
     for found in sets:
         head = encode_prompt(tokenizer, found.prompt, chat=chat)
         if len(head) > half:
-            long += 1
+            seen.long += 1
             if long_prompts == "leave out":
                 continue
             head = head[-half:]
-        coded = [encode_answer(tokenizer, a, end=end) for a in found.steps or found.completions]
-        room = max_length - len(head)
-        cut += sum(len(ids) > room for ids, _ in coded)
-        tails = [ids[:room] for ids, _ in coded]
-        same += len(tails) - len({tuple(t) for t in tails})
-        lists.append(EncodedAnswers(head, tails, [s[:room] for _, s in coded], list(found.labels)))
+        lists.append(_encoded(found, head, max_length - len(head), tokenizer, end, seen))
         kept.append(found)
-    notes = list(sets.notes)
-    if long:
-        notes.append(
-            f"{'left out' if long_prompts == 'leave out' else 'cut at their beginning'}: {long:,}"
-            f" prompts of more than {half} tokens (half of max_length)"
-        )
-    if cut:
-        notes.append(f"cut: {cut:,} completions at {max_length} tokens, prompt included")
-    if same:
-        notes.append(
-            f"{same:,} completions are the same as another of their list once they are tokens"
-        )
+    notes = [*sets.notes, *seen.notes(max_length, long_prompts)]
     if not lists:
         raise EvidenceError(
             f"no list is left: {'; '.join(notes)}. Raise max_length, or take long_prompts='cut'."
         )
     return AnswerData(lists, tuple(notes), kept)
+
+
+@dataclass
+class _Seen:
+    """What encoding met: long prompts, and completions that were cut or became the same."""
+
+    long: int = 0
+    cut: int = 0
+    same: int = 0
+
+    def notes(self, max_length: int, long_prompts: LongPrompts) -> list[str]:
+        """What is told of it."""
+        done = {"leave out": "left out", "cut": "cut at their beginning"}[long_prompts]
+        half = max_length // 2
+        told = {
+            f"{done}: {self.long:,} prompts of more than {half} tokens (half of max_length)": (
+                self.long
+            ),
+            f"cut: {self.cut:,} completions at {max_length} tokens, prompt included": self.cut,
+            f"{self.same:,} completions are the same as another of their list once they are"
+            " tokens": self.same,
+        }
+        return [note for note, count in told.items() if count]
+
+
+def _encoded(
+    found: RankedAnswers, head: list[int], room: int, tokenizer: Any, end: bool, seen: _Seen
+) -> EncodedAnswers:
+    """A list after its encoded prompt; ``seen`` counts what is cut to the room or the same."""
+    completions, steps = [], []
+    for answer in found.steps or found.completions:
+        ids, own = encode_answer(tokenizer, answer, end=end)
+        seen.cut += len(ids) > room
+        completions.append(ids[:room])
+        steps.append(own[:room])
+    seen.same += len(completions) - len(set(map(tuple, completions)))
+    return EncodedAnswers(head, completions, steps, list(found.labels))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Tokens that stand together: the prompt of a list (completion 0), or its k-th completion."""
+
+    tokens: list[int]
+    which: int
+    completion: int
+    steps: Sequence[int] = ()
+
+
+def _size(piece: Sequence[_Part]) -> int:
+    return sum(len(part.tokens) for part in piece)
 
 
 @dataclass(frozen=True)
@@ -156,87 +198,97 @@ class AnswerCollator:
     layout: Layout = "shared"
 
     def __call__(self, lists: Sequence[EncodedAnswers]) -> dict[str, Tensor]:
-        pieces = self._pieces(lists)
-        longest = max(sum(len(ids) for ids, *_ in piece) for piece in pieces)
-        rows: list[list[list[tuple[Any, ...]]]] = []
+        rows, width = self._rows(self._pieces(lists))
+        wide = max(len(own.completions) for own in lists)
+        tensors = self._laid_out(rows, width, wide)
+        tensors["labels"] = _padded([own.labels for own in lists], wide, torch.float32)
+        lengths = [list(map(len, own.completions)) for own in lists]
+        tensors["lengths"] = _padded(lengths, wide, torch.int64)
+        tensors["where"] = tensors["lengths"] > 0
+        known = [own.reference for own in lists if own.reference is not None]
+        if len(known) == len(lists):
+            tensors["reference"] = _references(known, wide)
+        return tensors
+
+    def _pieces(self, lists: Sequence[EncodedAnswers]) -> list[list[_Part]]:
+        """What must stand in one row: a prompt and what is read after it."""
+        pieces: list[list[_Part]] = []
+        for which, own in enumerate(lists):
+            head = _Part(own.prompt, which, 0)
+            tails = []
+            for k, (tokens, steps) in enumerate(zip(own.completions, own.steps, strict=True), 1):
+                tails.append(_Part(tokens, which, k, steps))
+            if self.layout == "shared":
+                pieces.append([head, *tails])
+            else:
+                pieces.extend([head, tail] for tail in tails)
+        return pieces
+
+    def _rows(self, pieces: Sequence[list[_Part]]) -> tuple[list[list[_Part]], int]:
+        """Rows of parts, first fit, longest first; and the tokens of the longest row."""
+        longest = max(map(_size, pieces))
+        rows: list[list[_Part]] = []
         room: list[int] = []
-        for piece in sorted(
-            pieces, key=lambda p: -sum(len(ids) for ids, *_ in p)
-        ):  # first fit, longest first
-            size = sum(len(ids) for ids, *_ in piece)
-            at = (
-                next((r for r, free in enumerate(room) if free >= size), len(rows))
-                if self.layout == "shared"
-                else len(rows)
-            )
+        for piece in sorted(pieces, key=_size, reverse=True):
+            at = self._first_with_room(room, _size(piece))
             if at == len(rows):
                 rows.append([])
                 room.append(longest)
-            rows[at].append(piece)
-            room[at] -= size
-        shape = (len(rows), max(longest - free for free in room))
-        ids, position = np.full(shape, self.pad), np.zeros(shape, dtype=np.int64)
-        owner, part = np.full(shape, -1), np.zeros(shape, dtype=np.int64)
-        flat: list[list[np.ndarray[Any, Any]]] = [[] for _ in range(5)]
-        wide = max(len(x.completions) for x in lists)
-        for r, row in enumerate(rows):
-            start = 0
-            for piece in row:
-                head_end = start
-                for tokens, which, completion, steps in piece:
-                    n = len(tokens)
-                    own = slice(start, start + n)
-                    ids[r, own], owner[r, own], part[r, own] = tokens, which, completion
-                    if completion == 0:
-                        position[r, own] = np.arange(n)
-                        head_end = start + n
-                    else:
-                        head = len(lists[which].prompt)
-                        position[r, own] = np.arange(head, head + n)
-                        before = np.concatenate([[head_end - 1], np.arange(start, start + n - 1)])
-                        answer = np.full(n, which * wide + completion - 1)
-                        for column, values in zip(
-                            flat, (np.full(n, r), before, tokens, answer, steps), strict=True
-                        ):
-                            column.append(np.asarray(values, dtype=np.int64))
-                    start += n
-        out = {"input_ids": ids, "position_ids": position, "owner": owner, "part": part}
-        out |= {
-            name: np.concatenate(c)
-            for name, c in zip(("row", "place", "target", "answer", "step"), flat, strict=True)
-        }
-        tensors = {k: torch.from_numpy(v) for k, v in out.items()}
-        tensors["labels"] = _padded([x.labels for x in lists], wide, torch.float32)
-        tensors["lengths"] = _padded(
-            [[len(c) for c in x.completions] for x in lists], wide, torch.int64
-        )
-        tensors["where"] = tensors["lengths"] > 0
-        if all(x.reference is not None for x in lists):
-            steps = max(len(s) for x in lists for s in x.reference or ())
-            tensors["reference"] = torch.stack(
-                [
-                    torch.nn.functional.pad(
-                        _padded(x.reference or [], steps, torch.float32),
-                        (0, 0, 0, wide - len(x.completions)),
-                    )
-                    for x in lists
-                ]
-            )
-        return tensors
+            rows[at] += piece
+            room[at] -= _size(piece)
+        return rows, longest - min(room)
 
-    def _pieces(self, lists: Sequence[EncodedAnswers]) -> list[list[tuple[Any, ...]]]:
-        """What must stand in one row: a prompt and what is read after it, as (tokens, list,
-        completion, steps).
-        """
-        out = []
-        for which, x in enumerate(lists):
-            head = (x.prompt, which, 0, None)
-            tails = [
-                (c, which, k, s)
-                for k, (c, s) in enumerate(zip(x.completions, x.steps, strict=True), 1)
-            ]
-            out += [[head, *tails]] if self.layout == "shared" else [[head, tail] for tail in tails]
-        return out
+    def _first_with_room(self, room: Sequence[int], size: int) -> int:
+        """The row that takes so many tokens more; a new one where none does."""
+        if self.layout == "shared":
+            for row, free in enumerate(room):
+                if free >= size:
+                    return row
+        return len(room)
+
+    def _laid_out(
+        self, rows: Sequence[Sequence[_Part]], width: int, wide: int
+    ) -> dict[str, Tensor]:
+        """Tensors of the tokens, by row, and of the completions' tokens, flat."""
+        shape = (len(rows), width)
+        by_row = {
+            "input_ids": np.full(shape, self.pad),
+            "position_ids": np.zeros(shape, dtype=np.int64),
+            "owner": np.full(shape, -1),
+            "part": np.zeros(shape, dtype=np.int64),
+        }
+        flat: dict[str, list[Any]] = {name: [] for name in FLAT}
+        for row, parts in enumerate(rows):
+            start = head = head_stop = 0
+            for part in parts:
+                n = len(part.tokens)
+                stop = start + n
+                own = (row, slice(start, stop))
+                by_row["input_ids"][own] = part.tokens
+                by_row["owner"][own] = part.which
+                by_row["part"][own] = part.completion
+                if part.completion == 0:
+                    by_row["position_ids"][own] = np.arange(n)
+                    head, head_stop = n, stop
+                else:
+                    by_row["position_ids"][own] = np.arange(head, head + n)
+                    flat["row"].append(np.full(n, row))
+                    flat["place"].append([head_stop - 1, *range(start, stop - 1)])
+                    flat["target"].append(part.tokens)
+                    flat["answer"].append(np.full(n, part.which * wide + part.completion - 1))
+                    flat["step"].append(part.steps)
+                start = stop
+        columns = {name: np.concatenate(flat[name], dtype=np.int64) for name in FLAT}
+        return {name: torch.from_numpy(values) for name, values in (by_row | columns).items()}
+
+
+def _references(known: Sequence[list[list[float]]], wide: int) -> Tensor:
+    """Log-probabilities of steps under the reference, 0 for padding: (lists, wide, steps)."""
+    steps = max(len(answer) for own in known for answer in own)
+    out = torch.zeros(len(known), wide, steps)
+    for k, own in enumerate(known):
+        out[k, : len(own)] = _padded(own, steps, torch.float32)
+    return out
 
 
 def _padded(rows: Sequence[Sequence[float]], width: int, dtype: torch.dtype) -> Tensor:
@@ -247,24 +299,25 @@ def _padded(rows: Sequence[Sequence[float]], width: int, dtype: torch.dtype) -> 
 
 
 def attention(owner: Tensor, part: Tensor, dtype: torch.dtype) -> Tensor:
-    """What each token sees, as an additive mask (rows, 1, tokens, tokens): the prompt of its list
-    and its own completion, up to itself; padding sees itself.
+    """What each token sees, as an additive mask: (rows, 1, tokens, tokens).
+
+    The prompt of its list and its own completion, up to itself; padding sees itself.
     """
     n = owner.shape[1]
-    shown = (owner[:, :, None] == owner[:, None, :]) & (
-        (part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :])
-    )
-    shown &= torch.ones(n, n, dtype=torch.bool, device=owner.device).tril()
-    return torch.zeros(shown.shape, dtype=dtype, device=owner.device).masked_fill_(
-        ~shown, torch.finfo(dtype).min
-    )[:, None]
+    same_list = owner[:, :, None] == owner[:, None, :]
+    same_part = (part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :])
+    before = torch.ones(n, n, dtype=torch.bool, device=owner.device).tril()
+    shown = same_list & same_part & before
+    mask = torch.zeros(shown.shape, dtype=dtype, device=owner.device)
+    return mask.masked_fill_(~shown, torch.finfo(dtype).min)[:, None]
 
 
 def token_log_probs(
     model: Any, batch: dict[str, Tensor], *, layout: Layout, keep: bool, hidden: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities of all completion tokens, flat as the collator lists them, and with
-    ``hidden`` the last hidden states (tokens, d) of the tokens themselves.
+    """Log-probabilities of all completion tokens, flat as the collator lists them.
+
+    With ``hidden`` also the last hidden states (tokens, d) of the tokens themselves.
 
     Parameters
     ----------
@@ -291,17 +344,37 @@ def token_log_probs(
     if hidden:
         seen["output_hidden_states"] = True
     found = model(**seen)
-    logits = found.logits
-    log_probs = _LogProbs.apply(logits, row, place, batch["target"])
+    log_probs = _LogProbs.apply(found.logits, row, place, batch["target"])
     if not hidden:
         return log_probs, None
     at = torch.nonzero(batch["part"] > 0)  # row by row, as the flat columns are
     return log_probs, found.hidden_states[-1][at[:, 0], at[:, 1]]
 
 
+def by_step(flat: Tensor, batch: dict[str, Tensor], steps: int) -> Tensor:
+    """Sums over the tokens of each answer's steps: (lists, longest list, steps)."""
+    shape = (*batch["labels"].shape, steps)
+    key = batch["answer"] * steps + batch["step"] - 1
+    return flat.new_zeros(math.prod(shape)).index_add(0, key, flat).reshape(shape)
+
+
+def hidden_by_step(hidden: Tensor, batch: dict[str, Tensor], steps: int) -> tuple[Tensor, Tensor]:
+    """Mean hidden state of each step (lists, longest list, steps, d), and whether it is there."""
+    shape = (*batch["labels"].shape, steps)
+    size, device = math.prod(shape), batch["answer"].device
+    key = batch["answer"] * steps + batch["step"] - 1
+    one = torch.ones_like(key, dtype=torch.float32)
+    count = torch.zeros(size, device=device).index_add_(0, key, one)
+    total = torch.zeros(size, hidden.shape[-1], device=device)
+    total.index_add_(0, key, hidden.detach().float())
+    means = total / count.clamp(min=1)[:, None]
+    return means.reshape(*shape, -1), count.reshape(shape) > 0
+
+
 class _LogProbs(torch.autograd.Function):
-    """log softmax(logits)[row, place, target] in float32; the gradient is made in one pass over the
-    logits.
+    """log softmax(logits)[row, place, target] in float32.
+
+    The gradient is made in one pass over the logits.
     """
 
     @staticmethod

@@ -1,5 +1,7 @@
-"""Distil a black-box teacher into a small model: one answer of the teacher a prompt, then the
-student ranks its own answers beside it (arXiv 2601.20687, reconstructed).
+"""Distil a black-box teacher into a small model.
+
+One answer of the teacher a prompt, then the student ranks its own answers beside it (arXiv
+2601.20687, reconstructed).
 """
 
 from __future__ import annotations
@@ -7,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +25,8 @@ from policyrank.models.language import encode_answer, encode_prompt
 from policyrank.train.answers import AnswerData, EncodedAnswers
 from policyrank.train.judges import Generator, Scorer, rating_judge, sampler, vote_judge
 from policyrank.train.preference import ListwisePreferenceTrainer
+from policyrank.train.preference_config import ListwisePreferenceConfig
+from policyrank.train.samples import usable_answers, write_whole
 
 Learn = Literal["list", "pair", "group"]
 OBJECTIVES: dict[Learn, str] = {
@@ -29,6 +34,7 @@ OBJECTIVES: dict[Learn, str] = {
     "pair": "dpo",
     "group": "label-distribution-grpo",
 }
+JUDGES = {"rating": rating_judge, "vote": vote_judge}
 
 
 def imitation(
@@ -60,8 +66,9 @@ def imitation_data(
     max_length: int = 1024,
     chat: bool | None = None,
 ) -> AnswerData:
-    """Single answers to imitate, as data of ``ListwisePreferenceTrainer(loss=imitation,
-    reference=None)``; prompts that leave no room are left out and counted.
+    """Single answers to imitate, as data of a trainer with ``imitation`` and no reference.
+
+    Prompts that leave no room are left out and counted.
     """
     lists = []
     for prompt, answer in zip(prompts, answers, strict=True):
@@ -73,15 +80,16 @@ def imitation_data(
     if not lists:
         raise EvidenceError(f"no prompt leaves room for an answer within {max_length} tokens.")
     lost = len(prompts) - len(lists)
-    return AnswerData(
-        lists, (f"left out: {lost} prompts longer than {max_length} tokens",) if lost else ()
-    )
+    if not lost:
+        return AnswerData(lists)
+    return AnswerData(lists, (f"left out: {lost} prompts longer than {max_length} tokens",))
 
 
 @dataclass
 class Distillation:
-    """What distillation left: anchors by prompt, ranked candidates of each round, and a record of
-    each stage.
+    """What distillation left.
+
+    Anchors by prompt, ranked candidates of each round, and a record of each stage.
     """
 
     anchors: dict[str, str]
@@ -139,106 +147,121 @@ def distil(
     ------
     EvidenceError
         When every candidate of all prompts is scored the same, or the teacher gives nothing.
+    OptionError
+        For a judge or a way to learn that there is not.
     """
-    if judge not in ("rating", "vote") and not callable(judge):
-        raise EvidenceError(f"judge={judge!r}: use rating, vote, or a scorer.")
+    if not callable(judge) and judge not in JUDGES:
+        raise OptionError(f"judge={judge!r}: use {', '.join(JUDGES)}, or a scorer.")
     if learn not in OBJECTIVES:
-        raise EvidenceError(f"learn={learn!r}: use {', '.join(OBJECTIVES)}.")
+        raise OptionError(f"learn={learn!r}: use {', '.join(OBJECTIVES)}.")
     say = report or (lambda text: None)
     place = None if folder is None else Path(folder)
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
-    texts = [text_of(p) for p in prompts]
+    texts = [text_of(prompt) for prompt in prompts]
     say("asking the teacher")
     anchors = _kept(place, "anchors", lambda: _ask(teacher, prompts, texts))
     done = Distillation(anchors)
     say("imitating the anchors")
-    options: dict[str, Any] = {
-        "processing_class": tokenizer,
-        "max_length": max_length,
-        "chat": chat,
-    }
     data = imitation_data(
-        prompts, [anchors[t] for t in texts], tokenizer, max_length=max_length, chat=chat
+        prompts, [anchors[text] for text in texts], tokenizer, max_length=max_length, chat=chat
     )
-    first = ListwisePreferenceTrainer(
-        model, arguments("imitation"), data, loss=imitation, reference=None, **options
-    )
-    done.history.append({"stage": 0, "loss": float(first.train().training_loss)})
-    model = first.model
+    trained = partial(_trained, tokenizer=tokenizer, max_length=max_length, chat=chat)
+    model, loss = trained(model, arguments("imitation"), data, loss=imitation, reference=None)
+    done.history.append({"stage": 0, "loss": loss})
     for number in range(1, rounds + 1):
         say(
             f"round {number} of {rounds}: sampling and ranking {candidates} candidates of"
             f" {len(prompts)} prompts"
         )
-
-        def made(number: int = number) -> dict[str, Any]:
-            found = sampler(
-                model, tokenizer, chat=chat, seed=seed * 10_007 + number, **(sample or {})
-            )(prompts, candidates)
-            scorer = (
-                judge
-                if callable(judge)
-                else {"rating": rating_judge, "vote": vote_judge}[judge](model, tokenizer, anchors)
-            )
-            usable = [[a for a in dict.fromkeys(m) if a.strip()] for m in found]
-            return {
-                t: {"answers": m, "scores": s}
-                for t, m, s in zip(texts, usable, scorer(prompts, usable), strict=True)
-            }
-
-        ranked = _kept(place, f"round-{number}", made)
-        lists = [
-            RankedAnswers(p, tuple(ranked[t]["answers"]), tuple(ranked[t]["scores"]))
-            for p, t in zip(prompts, texts, strict=True)
-        ]
+        drawn = {"chat": chat, "seed": seed * 10_007 + number, **(sample or {})}
+        make = partial(_ranked, model, tokenizer, prompts, candidates, judge, anchors, drawn)
+        ranked = _kept(place, f"round-{number}", make)
+        lists = []
+        for prompt, text in zip(prompts, texts, strict=True):
+            own = ranked[text]
+            lists.append(RankedAnswers(prompt, tuple(own["answers"]), tuple(own["scores"])))
         if learn == "pair":
-            lists = [_ends(x) for x in lists if len(x.labels) > 1]
+            lists = [_ends(own) for own in lists if len(own.labels) > 1]
         done.rounds.append(lists)
         say(f"round {number} of {rounds}: learning from the ranking")
-        trainer = ListwisePreferenceTrainer(
+        model, loss = trained(
             model,
             arguments(f"round-{number}"),
             lists,
             loss=OBJECTIVES[learn],
-            loss_options=loss_options,
-            **options,
+            loss_options=dict(loss_options or {}),
         )
-        loss = float(trainer.train().training_loss)
-        spread = float(np.mean([np.std(x.labels) for x in lists if x.labels]))
+        spread = float(np.mean([np.std(own.labels) for own in lists if own.labels]))
         done.history.append({"stage": number, "loss": loss, "score_spread": spread})
     return done
 
 
-def _ends(x: RankedAnswers) -> RankedAnswers:
-    worst = min(range(len(x.labels)), key=lambda k: x.labels[k])
+def _trained(
+    model: Any, args: Any, data: Any, *, tokenizer: Any, **options: Any
+) -> tuple[Any, float]:
+    """The model after a stage, and the stage's loss."""
+    config = ListwisePreferenceConfig.of(args, **options)
+    trainer = ListwisePreferenceTrainer(model, config, data, processing_class=tokenizer)
+    loss = float(trainer.train().training_loss)
+    return trainer.model, loss
+
+
+def _ranked(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    candidates: int,
+    judge: str | Scorer,
+    anchors: Mapping[str, str],
+    drawn: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Candidates of each prompt's text, and their scores."""
+    made = usable_answers(sampler(model, tokenizer, **drawn)(prompts, candidates))
+    if isinstance(judge, str):
+        judge = JUDGES[judge](model, tokenizer, anchors)
+    found = {}
+    for prompt, answers, scores in zip(prompts, made, judge(prompts, made), strict=True):
+        found[text_of(prompt)] = {"answers": answers, "scores": scores}
+    return found
+
+
+def _ends(own: RankedAnswers) -> RankedAnswers:
+    """Best and worst of a list."""
+    worst = own.labels.index(min(own.labels))
     return RankedAnswers(
-        x.prompt, (x.completions[x.best], x.completions[worst]), (x.labels[x.best], x.labels[worst])
+        own.prompt,
+        (own.completions[own.best], own.completions[worst]),
+        (own.labels[own.best], own.labels[worst]),
     )
 
 
 def _ask(
     teacher: Generator | Mapping[str, str], prompts: Sequence[Prompt], texts: Sequence[str]
 ) -> dict[str, str]:
+    """The teacher's answer to each prompt."""
+    found = {}
     if isinstance(teacher, Mapping):
-        if missing := [t for t in texts if t not in teacher]:
-            raise EvidenceError(f"the teacher has no answer to {missing[0][:60]!r}.")
-        found = {t: teacher[t] for t in texts}
+        for text in texts:
+            if text not in teacher:
+                raise EvidenceError(f"the teacher has no answer to {text[:60]!r}.")
+            found[text] = teacher[text]
     else:
-        found = {t: a[0] for t, a in zip(texts, teacher(prompts, 1), strict=True)}
-    if empty := [t for t, a in found.items() if not a.strip()]:
-        raise EvidenceError(f"the teacher's answer to {empty[0][:60]!r} is empty.")
+        for text, answers in zip(texts, teacher(prompts, 1), strict=True):
+            found[text] = answers[0]
+    for text, answer in found.items():
+        if not answer.strip():
+            raise EvidenceError(f"the teacher's answer to {text[:60]!r} is empty.")
     return found
 
 
 def _kept(folder: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is kept in the folder under a name; made and kept where it is not there."""
     path = None if folder is None else folder / f"{name}.json"
     if path is not None and path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     with torch.random.fork_rng():
         found = make()
     if path is not None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, found)
     return found

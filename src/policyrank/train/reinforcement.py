@@ -1,20 +1,24 @@
-"""Reinforcement fine-tuning: sample answers, score them, learn from the group by clipped policy
-gradient, and again.
+"""Reinforcement fine-tuning: sample answers, score them, learn from the group, and again.
+
+Learning is by clipped policy gradient.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt
 from policyrank.train.judges import Scorer, likelihood_scorer, sampler
 from policyrank.train.preference import ListwisePreferenceTrainer
+from policyrank.train.preference_config import ListwisePreferenceConfig
+from policyrank.train.samples import ranked_lists, usable_answers
 
 
 def reinforce(
@@ -36,8 +40,9 @@ def reinforce(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """Train a language model to please a scorer: a reward model, a judge, or a policy discriminator
-    with reference answers (POLAR's use).
+    """Train a language model to please a scorer.
+
+    A reward model, a judge, or a policy discriminator with reference answers (POLAR's use).
 
     Parameters
     ----------
@@ -68,46 +73,24 @@ def reinforce(
     """
     say = report or (lambda text: None)
     rng = np.random.default_rng(seed)
-    before = (
-        likelihood_scorer(
-            copy.deepcopy(model).eval(),
-            tokenizer,
-            per_token=False,
-            max_length=max_length,
-            chat=chat,
-        )
-        if kl
-        else None
+    likelihood = partial(
+        likelihood_scorer, tokenizer=tokenizer, per_token=False, max_length=max_length, chat=chat
     )
+    before = likelihood(copy.deepcopy(model).eval()) if kl else None
     history: list[dict[str, float]] = []
     for number in range(1, rounds + 1):
-        asked = [
-            prompts[k]
-            for k in rng.choice(len(prompts), size=min(batch, len(prompts)), replace=False)
-        ]
-        made = sampler(
+        chosen = rng.choice(len(prompts), size=min(batch, len(prompts)), replace=False)
+        asked = [prompts[k] for k in chosen]
+        policy = sampler(
             model, tokenizer, chat=chat, seed=int(rng.integers(2**31)), **(sample or {})
-        )(asked, samples)
-        made = [[a for a in dict.fromkeys(m) if a.strip()] for m in made]
+        )
+        made = usable_answers(policy(asked, samples))
         scores = scorer(asked, made)
         rewards, far = scores, [[0.0]]
         if before is not None:
-            own = likelihood_scorer(
-                model, tokenizer, per_token=False, max_length=max_length, chat=chat
-            )(asked, made)
-            far = [
-                [a - b for a, b in zip(x, y, strict=True)]
-                for x, y in zip(own, before(asked, made), strict=True)
-            ]
-            rewards = [
-                [s - kl * f for s, f in zip(x, y, strict=True)]
-                for x, y in zip(scores, far, strict=True)
-            ]
-        lists = [
-            RankedAnswers(p, tuple(m), tuple(s))
-            for p, m, s in zip(asked, made, rewards, strict=True)
-            if len(set(s)) > 1
-        ]
+            far = _difference(likelihood(model)(asked, made), before(asked, made))
+            rewards = _difference(scores, far, kl)
+        lists = ranked_lists(asked, made, rewards)
         record = {
             "round": number,
             "score": _mean(scores),
@@ -119,28 +102,39 @@ def reinforce(
             f"round {number} of {rounds}: mean score {record['score']:.4g}, log-ratio to the start"
             f" {record['log_ratio']:.3g}"
         )
-        if not lists:
-            if number == 1:
-                raise EvidenceError(
-                    "every answer of a prompt is scored the same: nothing to learn. Raise the"
-                    " temperature, or look at the scorer."
-                )
-            continue
-        trainer = ListwisePreferenceTrainer(
-            model,
-            arguments(f"round-{number}"),
-            lists,
-            processing_class=tokenizer,
-            loss=loss,
-            loss_options=loss_options,
-            max_length=max_length,
-            chat=chat,
-        )
-        trainer.train()
-        model = trainer.model
+        if not lists and number == 1:
+            raise EvidenceError(
+                "every answer of a prompt is scored the same: nothing to learn. Raise the"
+                " temperature, or look at the scorer."
+            )
+        if lists:
+            trainer = ListwisePreferenceTrainer(
+                model,
+                ListwisePreferenceConfig.of(
+                    arguments(f"round-{number}"),
+                    loss=loss,
+                    loss_options=dict(loss_options or {}),
+                    max_length=max_length,
+                    chat=chat,
+                ),
+                lists,
+                processing_class=tokenizer,
+            )
+            trainer.train()
+            model = trainer.model
     return model, history
 
 
+def _difference(
+    values: Sequence[Sequence[float]], others: Sequence[Sequence[float]], weight: float = 1.0
+) -> list[list[float]]:
+    """Values less the others times a weight."""
+    out = []
+    for own, less in zip(values, others, strict=True):
+        out.append([value - weight * other for value, other in zip(own, less, strict=True)])
+    return out
+
+
 def _mean(values: Sequence[Sequence[float]]) -> float:
-    flat = [v for row in values for v in row]
+    flat = list(chain.from_iterable(values))
     return float(np.mean(flat)) if flat else float("nan")

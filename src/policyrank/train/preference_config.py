@@ -1,0 +1,90 @@
+"""Options of training on preferences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from policyrank.errors import OptionError
+from policyrank.learn import PREFERENCE_LOSSES, PreferenceLoss, StepWeight, preference_loss
+from policyrank.learn._options import check_options
+from policyrank.learn.segments import named_step_weight
+from policyrank.train.answer_trainer import AnswerConfig
+from policyrank.train.answers import Layout
+
+GIVEN = ("reference", "where", "lengths")
+"""What the trainer gives to a loss itself."""
+
+
+@dataclass
+class ListwisePreferenceConfig(AnswerConfig):
+    """Options of ``ListwisePreferenceTrainer``, beside those of transformers.
+
+    Attributes
+    ----------
+    loss
+        a name in ``learn.PREFERENCE_LOSSES`` or ``learn.LOSSES``, ``"tpo"`` (``"lipo-lambda"`` with
+        weights of steps), or a function with the signature of ``PreferenceLoss``
+    loss_options
+        passed to it: ``beta`` and others
+    reference
+        ``"precompute"``: log-probabilities of the model as it is when training starts, computed
+        once; ``"adapter"``: those of the peft model with its adapters switched off, at each step;
+        or None for objectives without one
+    sft_weight
+        weight of the best answer's negative log-likelihood per token
+    step_weights
+        for ``"tpo"``: a name in ``learn.STEP_WEIGHTS`` or a function; answers must be given as
+        steps
+    layout
+        ``"shared"`` reads each prompt once for all its answers; ``"rows"`` gives each answer its
+        own row. "shared" is checked on the first list, and given up with a note where the model
+        does not keep answers apart (recurrent layers, sliding windows, flash attention)
+    judged
+        evaluation prompts to which a judge looks at sampled answers
+    max_length, long_prompts, chat
+        see ``encode_answers``
+    """
+
+    loss: str | PreferenceLoss = "dpo"
+    reference: Literal["precompute", "adapter"] | None = "precompute"
+    sft_weight: float = 0.0
+    step_weights: str | StepWeight = "similar"
+    layout: Layout = "shared"
+    judged: int = 32
+
+    @property
+    def by_step(self) -> bool:
+        """Whether steps are weighted."""
+        return self.loss == "tpo"
+
+    def objective(self) -> PreferenceLoss:
+        """The loss, once its name and options are known to exist.
+
+        Raises
+        ------
+        OptionError
+            Naming what there is.
+        """
+        if self.reference not in ("precompute", "adapter", None):
+            raise OptionError(
+                f"reference={self.reference!r}: use 'precompute', 'adapter' or None; a model is the"
+                " trainer's reference_model."
+            )
+        if self.layout not in ("shared", "rows"):
+            raise OptionError(f"layout={self.layout!r}: use 'shared' or 'rows'.")
+        named_step_weight(self.step_weights)
+        found = _objective(self.loss)
+        check_options(found, self.loss_options, name=f"loss {self.loss!r}", given=GIVEN)
+        return found
+
+
+def _objective(loss: str | PreferenceLoss) -> PreferenceLoss:
+    if not isinstance(loss, str):
+        return loss
+    if loss == "tpo":
+        return PREFERENCE_LOSSES["lipo-lambda"]
+    try:
+        return preference_loss(loss)
+    except OptionError as error:
+        raise OptionError(f"{error} Also tpo.") from None
