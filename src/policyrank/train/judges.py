@@ -1,5 +1,6 @@
-"""Who says which answer is better: judges by a language model, likelihood, similarity; and decoding
-policies that take the best of several answers.
+"""Who says which answer is better: judges by a language model, likelihood, similarity.
+
+And decoding policies that take the best of several answers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice, permutations, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt, text_of
 from policyrank.models.language import answer_logprobs, choice_probs, generate
+from policyrank.models.tokens import messages_of
 
 Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]]
 """(prompts, completions of each) -> scores of each, higher is better."""
@@ -54,19 +57,32 @@ def likelihood_scorer(
     """Log-probability of each answer under a language model, per token or in all."""
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        texts = [(p, a) for p, answers in zip(prompts, completions, strict=True) for a in answers]
-        found = dict(
-            x
-            for b in answer_logprobs(model, tokenizer, texts, max_length=max_length, chat=chat)
-            for x in b
-        )
-        flat = iter(
-            found[k].logprob / (max(found[k].tokens, 1) if per_token else 1)
-            for k in range(len(texts))
-        )
-        return [[next(flat) for _ in answers] for answers in completions]
+        texts = _pairs(prompts, completions)
+        flat = [0.0] * len(texts)
+        for done in answer_logprobs(model, tokenizer, texts, max_length=max_length, chat=chat):
+            for k, found in done:
+                flat[k] = found.logprob
+                if per_token:
+                    flat[k] /= max(found.tokens, 1)
+        return _as_lists(flat, completions)
 
     return score
+
+
+def _pairs(
+    prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
+) -> list[tuple[Prompt, str]]:
+    """Every prompt with each of its answers."""
+    pairs = []
+    for prompt, answers in zip(prompts, completions, strict=True):
+        pairs += [(prompt, answer) for answer in answers]
+    return pairs
+
+
+def _as_lists(values: Sequence[float], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+    """Values of all answers, by prompt."""
+    rest = iter(values)
+    return [list(islice(rest, len(answers))) for answers in completions]
 
 
 def rating_judge(
@@ -77,8 +93,9 @@ def rating_judge(
     template: str = RATING,
     max_length: int = 2048,
 ) -> Scorer:
-    """The expected rating, 1 to 9, that a language model gives an answer: the sum of each digit
-    times its probability among the digits.
+    """The expected rating, 1 to 9, that a language model gives an answer.
+
+    The sum of each digit times its probability among the digits.
 
     Parameters
     ----------
@@ -92,17 +109,15 @@ def rating_judge(
     ----------
     arXiv 2601.20687 (reconstructed).
     """
-    digits = [str(d) for d in range(1, 10)]
+    digits = list("123456789")
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        asked = [
-            template.format(prompt=text_of(p), anchor=_anchor(anchors, p), answer=a)
-            for p, answers in zip(prompts, completions, strict=True)
-            for a in answers
-        ]
-        p = choice_probs(model, tokenizer, asked, digits, max_length=max_length)
-        flat = iter((p @ np.arange(1.0, 10.0)).tolist())
-        return [[next(flat) for _ in answers] for answers in completions]
+        asked = []
+        for prompt, answer in _pairs(prompts, completions):
+            shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
+            asked.append(template.format(answer=answer, **shown))
+        chances = choice_probs(model, tokenizer, asked, digits, max_length=max_length)
+        return _as_lists((chances @ np.arange(1.0, 10.0)).tolist(), completions)
 
     return score
 
@@ -115,35 +130,26 @@ def vote_judge(
     template: str = VOTE,
     max_length: int = 2048,
 ) -> Scorer:
-    """The mean share by which a language model prefers an answer to the others of its list; every
-    pair is asked in both orders, so that being named first does not count.
+    """The mean share by which a language model prefers an answer to the others of its list.
+
+    Every pair is asked in both orders, so that being named first does not count.
     """
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        asked, place = [], []
-        for i, (prompt, answers) in enumerate(zip(prompts, completions, strict=True)):
-            for a in range(len(answers)):
-                for b in range(len(answers)):
-                    if a != b:
-                        asked.append(
-                            template.format(
-                                prompt=text_of(prompt),
-                                anchor=_anchor(anchors, prompt),
-                                first=answers[a],
-                                second=answers[b],
-                            )
-                        )
-                        place.append((i, a, b))
-        p = (
-            choice_probs(model, tokenizer, asked, ["A", "B"], max_length=max_length)[:, 0]
-            if asked
-            else np.empty(0)
-        )
         out = [[0.0] * len(answers) for answers in completions]
-        for (i, a, b), share in zip(place, p.tolist(), strict=True):
-            others = 2 * (len(out[i]) - 1)
-            out[i][a] += share / others
-            out[i][b] += (1 - share) / others
+        asked, place = [], []
+        for own, prompt, answers in zip(out, prompts, completions, strict=True):
+            shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
+            for a, b in permutations(range(len(answers)), 2):
+                asked.append(template.format(first=answers[a], second=answers[b], **shown))
+                place.append((own, a, b))
+        if not asked:
+            return out
+        chances = choice_probs(model, tokenizer, asked, ["A", "B"], max_length=max_length)
+        for (own, a, b), share in zip(place, chances[:, 0].tolist(), strict=True):
+            others = 2 * (len(own) - 1)
+            own[a] += share / others
+            own[b] += (1 - share) / others
         return out
 
     return score
@@ -152,14 +158,15 @@ def vote_judge(
 def pairwise_judge(
     scorer: Scorer,
 ) -> Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], list[float]]:
-    """A trainer's judge out of a scorer: 1 where the first answer scores higher, 1/2 where they are
-    equal.
+    """A trainer's judge out of a scorer.
+
+    1 where the first answer scores higher, 1/2 where they are equal.
     """
 
     def judge(
         prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]
     ) -> list[float]:
-        found = scorer(prompts, [list(pair) for pair in zip(answers, others, strict=True)])
+        found = scorer(prompts, list(map(list, zip(answers, others, strict=True))))
         return [0.5 + 0.5 * float(np.sign(a - b)) for a, b in found]
 
     return judge
@@ -170,15 +177,12 @@ def similarity_scorer(encoder: Any, anchors: Mapping[str, str]) -> Scorer:
     from policyrank.models.encoders import encode_texts
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        flat = [anchors[text_of(p)] for p in prompts] + [
-            a for answers in completions for a in answers
-        ]
-        vectors = encode_texts(encoder, flat)
-        rest = iter(vectors[len(prompts) :])
-        return [
-            [float(next(rest) @ own) for _ in answers]
-            for own, answers in zip(vectors, completions, strict=False)
-        ]
+        good = [anchors[text_of(prompt)] for prompt in prompts]
+        vectors = encode_texts(encoder, [*good, *chain.from_iterable(completions)])
+        near, rest = [], iter(vectors[len(prompts) :])
+        for own, answers in zip(vectors, completions, strict=False):
+            near.append([float(next(rest) @ own) for _ in answers])
+        return near
 
     return score
 
@@ -239,52 +243,57 @@ class Endpoint:
             raise EvidenceError(
                 f"{self.url}: the environment variable {self.key} with the key is not set."
             )
-        path = None if self.cache is None else Path(self.cache)
-        kept: dict[str, list[str]] = {}
-        if path is not None and path.exists():
-            kept = {
-                row["key"]: row["answers"]
-                for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
-            }
-        keys = [
-            json.dumps([self.model, self.temperature, self.max_tokens, text_of(p), n])
-            for p in prompts
-        ]
-        todo = {k: p for k, p in zip(keys, prompts, strict=True) if k not in kept}
+        kept = self._known()
+        keys = [self._key(prompt, n) for prompt in prompts]
+        todo = dict(zip(keys, prompts, strict=True))
+        for key in kept.keys() & todo.keys():
+            del todo[key]
         with ThreadPoolExecutor(self.workers) as pool:
-            for key, answers in zip(
-                todo, pool.map(lambda p: self._ask(p, n), todo.values()), strict=True
-            ):
+            asked = pool.map(self._ask, todo.values(), repeat(n))
+            for key, answers in zip(todo, asked, strict=True):
                 kept[key] = answers
-                if path is not None:
-                    with path.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps({"key": key, "answers": answers}) + "\n")
-        return [kept[k] for k in keys]
+                self._keep(key, answers)
+        return [kept[key] for key in keys]
+
+    def _key(self, prompt: Prompt, n: int) -> str:
+        """What an answer is kept under."""
+        return json.dumps([self.model, self.temperature, self.max_tokens, text_of(prompt), n])
+
+    def _known(self) -> dict[str, list[str]]:
+        """Answers in the file."""
+        if self.cache is None or not Path(self.cache).exists():
+            return {}
+        lines = Path(self.cache).read_text(encoding="utf-8").splitlines()
+        rows = map(json.loads, lines)
+        return {row["key"]: row["answers"] for row in rows}
+
+    def _keep(self, key: str, answers: list[str]) -> None:
+        if self.cache is None:
+            return
+        with Path(self.cache).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "answers": answers}) + "\n")
 
     def _ask(self, prompt: Prompt, n: int) -> list[str]:
-        messages = (
-            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        )
+        """Answers of the endpoint, asked again after failures that may pass."""
         body = {
             "model": self.model,
-            "messages": messages,
+            "messages": messages_of(prompt),
             "n": n,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
-        headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {os.environ[self.key]}"} if self.key else {}
-        )
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {os.environ[self.key]}"
         address = self.url.rstrip("/") + "/chat/completions"
         for attempt in range(self.retries + 1):
             try:
                 request = urllib.request.Request(address, json.dumps(body).encode(), headers)
                 with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    answers = [
-                        str(c["message"]["content"] or "") for c in json.load(answer)["choices"]
-                    ]
-                if len(answers) < n:  # some servers give one answer a request
-                    answers += [a for _ in range(n - len(answers)) for a in self._ask(prompt, 1)]
+                    choices = json.load(answer)["choices"]
+                answers = [str(choice["message"]["content"] or "") for choice in choices]
+                for _ in range(n - len(answers)):  # some servers give one answer a request
+                    answers += self._ask(prompt, 1)
                 return answers
             except urllib.error.HTTPError as error:
                 why = f"{error.code} {error.read()[:200].decode(errors='replace')}"
@@ -303,16 +312,26 @@ def best_of_n(
     prompts: Sequence[Prompt], policy: Generator, scorer: Scorer, n: int = 8
 ) -> tuple[list[str], list[list[str]], list[list[float]]]:
     """A decoding policy: sample ``n`` answers of each prompt, keep the best (the first of ties).
+
     Returns best, all answers, their scores.
     """
     made = policy(prompts, n)
     scores = scorer(prompts, made)
-    return [m[int(np.argmax(s))] for m, s in zip(made, scores, strict=True)], made, scores
+    best = []
+    for answers, own in zip(made, scores, strict=True):
+        best.append(answers[int(np.argmax(own))])
+    return best, made, scores
 
 
 def majority(answers: Sequence[str], key: Callable[[str], Any] = str.strip) -> int:
-    """Place of the first answer whose ``key`` (what it comes to) is the commonest:
-    self-consistency.
+    """Place of the first answer whose ``key`` (what it comes to) is the commonest.
+
+    Self-consistency.
+
+    Examples
+    --------
+    >>> majority(["4", "3 ", "3"])
+    1
     """
-    keys = [key(a) for a in answers]
+    keys = list(map(key, answers))
     return keys.index(Counter(keys).most_common(1)[0][0])

@@ -1,5 +1,7 @@
-"""Rerankers of programs that train themselves: sample solutions, test them, learn to rank them,
-improve the generator against that, and mine what fooled it (RewardRanker).
+"""Rerankers of programs that train themselves (RewardRanker).
+
+Sample solutions, test them, learn to rank them, improve the generator against that, and mine what
+fooled it.
 """
 
 from __future__ import annotations
@@ -7,17 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import read_rows
 from policyrank.metrics.programs import oracle_at_n, pass_at_k
 from policyrank.train.judges import Generator, Scorer
+from policyrank.train.samples import ranked_lists, usable_answers, write_whole
 
 Mining = Literal["hard", "passed and hard", "all"]
 Tester = Callable[[Sequence["Problem"], Sequence[Sequence[str]]], list[list[float]]]
@@ -37,9 +41,10 @@ class Problem:
 def read_problems(
     source: str | Path | Sequence[Mapping[str, Any]], statements: Callable[[str, str], list[str]]
 ) -> list[Problem]:
-    """Problems from JSONL or parquet: ``prompt``, ``tests`` (a list of statements, MBPP's
-    ``test_list`` too) or ``test`` with ``entry_point`` (HumanEval's ``check``, cut by
-    ``statements``).
+    """Problems from JSONL or parquet.
+
+    ``prompt``, ``tests`` (a list of statements, MBPP's ``test_list`` too) or ``test`` with
+    ``entry_point`` (HumanEval's ``check``, cut by ``statements``).
 
     Raises
     ------
@@ -57,11 +62,8 @@ def read_problems(
                 f"{place}: a problem has a prompt and tests (a list of statements, or HumanEval's"
                 " test with entry_point)."
             )
-        out.append(
-            Problem(
-                str(prompt), tuple(map(str, tests)), entry, str(row.get("task_id", len(out) + 1))
-            )
-        )
+        name = str(row.get("task_id", len(out) + 1))
+        out.append(Problem(str(prompt), tuple(map(str, tests)), entry, name))
     if not out:
         raise EvidenceError("no problems.")
     return out
@@ -87,13 +89,14 @@ def mine(
         return hard
     if rule == "passed and hard":
         return hard | passed
-    raise ValueError(f"rule={rule!r}: use hard, passed and hard, or all.")
+    raise OptionError(f"rule={rule!r}: use hard, passed and hard, or all.")
 
 
 @dataclass
 class SelfTraining:
-    """What self-training left: the last reranker and generator, the lists it learned from, and a
-    record of each iteration.
+    """What self-training left.
+
+    The last reranker and generator, the lists it learned from, and a record of each iteration.
     """
 
     scorer: Scorer
@@ -146,58 +149,65 @@ def self_train(
     2504.09643; how failures are chosen is a reconstruction.
     """
     say = report or (lambda text: None)
-    prompts = [p.prompt for p in problems]
+    prompts = [problem.prompt for problem in problems]
     pool: list[dict[str, float]] = [{} for _ in problems]
     current, scorer = generator, None
-    done: SelfTraining | None = None
+    history: list[dict[str, float]] = []
+    if iterations < 1:
+        raise OptionError(f"iterations={iterations}: at least one.")
     for number in range(1, iterations + 1):
-        say(
-            f"iteration {number} of {iterations}: sampling and testing {samples} solutions of"
-            f" {len(problems)} problems"
-        )
+        at = f"iteration {number} of {iterations}"
+        say(f"{at}: sampling and testing {samples} solutions of {len(problems)} problems")
         answers, shares = _tested(folder, number, problems, samples, current, test)
-        record: dict[str, float] = {
-            "iteration": number,
-            "pass@1": float(
-                np.mean([pass_at_k(len(s), sum(x == 1 for x in s), 1) for s in shares if s])
-            ),
-            "oracle": oracle_at_n(shares),
-        }
+        record = {"iteration": number, **_rates(shares)}
         if scorer is None:
-            chosen = [np.ones(len(a), dtype=bool) for a in answers]
+            chosen = [np.ones(len(own), dtype=bool) for own in answers]
         else:
-            scores = [np.asarray(s) for s in scorer(prompts, answers)]
-            passed = [np.asarray(s) == 1 for s in shares]
-            chosen = [mine(s, p, rule) for s, p in zip(scores, passed, strict=True)]
-            right = [p[np.argmax(s)] for s, p in zip(scores, passed, strict=True) if len(s)]
-            record |= {
-                "reranked pass@1": float(np.mean(right)),
-                "mean score": float(np.mean(np.concatenate(scores))),
-            }
-        for own, made, share, keep in zip(pool, answers, shares, chosen, strict=True):
-            own |= {a: s for a, s, k in zip(made, share, keep, strict=True) if k}
-        lists = [
-            RankedAnswers(p, tuple(own), tuple(own.values()))
-            for p, own in zip(prompts, pool, strict=True)
-            if len(set(own.values())) > 1
-        ]
+            chosen, found = _mined(scorer(prompts, answers), shares, rule)
+            record |= found
+        for kept, made, share, keep in zip(pool, answers, shares, chosen, strict=True):
+            kept.update(compress(zip(made, share, strict=True), keep))
+        lists = ranked_lists(prompts, list(map(list, pool)), [[*own.values()] for own in pool])
         if not lists:
             raise EvidenceError(
                 f"no problem has both a better and a worse solution among {samples}: take more"
                 " samples, a better generator, or easier problems."
             )
-        record |= {"lists": len(lists), "solutions": sum(len(x.completions) for x in lists)}
-        say(
-            f"iteration {number} of {iterations}: learning to rank {record['solutions']:.0f}"
-            f" solutions of {len(lists)} problems"
-        )
+        solutions = sum(len(own.completions) for own in lists)
+        history.append(record | {"lists": len(lists), "solutions": solutions})
+        say(f"{at}: learning to rank {solutions} solutions of {len(lists)} problems")
         scorer = fit(lists)
-        done = SelfTraining(scorer, current, lists, [*(done.history if done else []), record])
+        done = SelfTraining(scorer, current, lists, list(history))
         if number < iterations and improve is not None:
-            say(f"iteration {number} of {iterations}: improving the generator")
+            say(f"{at}: improving the generator")
             current = improve(scorer, number)
-    assert done is not None
     return done
+
+
+def _rates(shares: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Share of solutions that pass, and of problems with one that does."""
+    passing = []
+    for own in shares:
+        if own:
+            passing.append(pass_at_k(len(own), list(own).count(1), 1))
+    return {"pass@1": float(np.mean(passing)), "oracle": oracle_at_n(shares)}
+
+
+def _mined(
+    scores: Sequence[Sequence[float]], shares: Sequence[Sequence[float]], rule: Mining
+) -> tuple[list[NDArray[np.bool_]], dict[str, float]]:
+    """Which samples are kept, and how well the reranker did."""
+    chosen, right = [], []
+    for own, share in zip(scores, shares, strict=True):
+        score, passed = np.asarray(own), np.asarray(share) == 1
+        chosen.append(mine(score, passed, rule))
+        if len(score):
+            right.append(passed[np.argmax(score)])
+    flat = np.concatenate(list(map(np.asarray, scores)))
+    return chosen, {
+        "reranked pass@1": float(np.mean(right)),
+        "mean score": float(np.mean(flat)),
+    }
 
 
 def _tested(
@@ -208,20 +218,14 @@ def _tested(
     generator: Generator,
     test: Tester,
 ) -> tuple[list[list[str]], list[list[float]]]:
+    """Answers and the shares of tests that they pass; kept in the folder."""
     path = None if folder is None else Path(folder) / f"tested-{number}.json"
     if path is not None and path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         return kept["answers"], kept["shares"]
-    answers = [
-        [a for a in dict.fromkeys(made) if a.strip()]
-        for made in generator([p.prompt for p in problems], samples)
-    ]
+    answers = usable_answers(generator([problem.prompt for problem in problems], samples))
     shares = test(problems, answers)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(
-            json.dumps({"answers": answers, "shares": shares}, ensure_ascii=False), encoding="utf-8"
-        )
-        part.replace(path)
+        write_whole(path, {"answers": answers, "shares": shares})
     return answers, shares

@@ -14,16 +14,17 @@ from policyrank.models.encoders import encode_texts
 def cosine_scorer(
     encoder: Any, batch: int = 64, known: Mapping[str, NDArray[np.float32]] | None = None
 ) -> Callable[[str, Sequence[str]], NDArray[np.float64]]:
-    """Cosine of query and documents under a bi-encoder; texts are read once and remembered;
-    ``known`` vectors need not be read.
+    """Cosine of query and documents under a bi-encoder.
+
+    Texts are read once and remembered; ``known`` vectors need not be read.
     """
     kept = dict(known or {})
 
     def score(query: str, documents: Sequence[str]) -> NDArray[np.float64]:
-        new = [t for t in dict.fromkeys([query, *documents]) if t not in kept]
+        new = [text for text in dict.fromkeys([query, *documents]) if text not in kept]
         if new:
             kept.update(zip(new, encode_texts(encoder, new, batch=batch), strict=True))
-        return np.stack([kept[d] for d in documents]).astype(float) @ kept[query]
+        return np.stack([kept[document] for document in documents]).astype(float) @ kept[query]
 
     return score
 
@@ -32,7 +33,10 @@ def cross_scorer(
     encoder: Any, batch: int = 32
 ) -> Callable[[str, Sequence[str]], NDArray[np.float64]]:
     """Scores of a cross-encoder of sentence-transformers."""
-    return lambda query, documents: np.asarray(
-        encoder.predict([(query, d) for d in documents], batch_size=batch, show_progress_bar=False),
-        dtype=float,
-    )
+
+    def score(query: str, documents: Sequence[str]) -> NDArray[np.float64]:
+        pairs = [(query, document) for document in documents]
+        found = encoder.predict(pairs, batch_size=batch, show_progress_bar=False)
+        return np.asarray(found, dtype=float)
+
+    return score
