@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn.losses.likelihood import attenuated_nll
 from policyrank.worlds import exposure as x
 
@@ -222,7 +222,7 @@ def test_linear_persona_is_swayed_in_its_framing():
         rise[alpha] = p[~claims.true].mean(axis=0)
     assert rise[0.0][1] > rise[0.3][1] > rise[1.0][1] + 0.1
     np.testing.assert_allclose(rise[0.3][[0, 2]], rise[1.0][[0, 2]], atol=0.05)
-    with pytest.raises(EvidenceError, match="alpha=2"):
+    with pytest.raises(OptionError, match="alpha=2"):
         personas.attenuation(claims, "authoritative", 2)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import write_qrels
 from policyrank.learn import LOSSES, Curriculum
 from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
@@ -104,10 +104,12 @@ def test_early_stopping_curriculum_and_cut_lists():
 
 
 def test_what_is_wrong_is_said(tmp_path):
-    with pytest.raises(EvidenceError, match="loss='nope'"):
-        trainer(loss="nope").fit(data(), data(1))
-    with pytest.raises(EvidenceError, match="measure 'nope'"):
-        trainer(metric="nope").fit(data(), data(1))
+    with pytest.raises(OptionError, match="loss='nope'"):
+        trainer(loss="nope")
+    with pytest.raises(OptionError, match="measure 'nope'"):
+        trainer(metric="nope")
+    with pytest.raises(OptionError, match=r"no option 'sigmaa'\. Its options: k, lambda_weight"):
+        trainer(loss="ranknet", loss_options={"sigmaa": 1.0})
     flat = RankingData.of(["a"] * 3, [1, 1, 1], np.zeros((3, 5)))
     with pytest.raises(EvidenceError, match="equal labels"):
         trainer().fit(flat, data(1))

@@ -11,7 +11,7 @@ from policyrank.errors import OptionError
 
 
 def options_of(function: Callable[..., Any]) -> set[str] | None:
-    """Names of a function's keyword options; None when it takes any.
+    """Names of a loss's options, beside its two tensors; None when it takes any.
 
     Those of a function that is bound as the first argument of a partial (``of_ranking`` with a
     loss) count as well, since that is what the rest is passed to.
@@ -22,9 +22,16 @@ def options_of(function: Callable[..., Any]) -> set[str] | None:
     >>> sorted(options_of(partial(loss, beta=1.0)))
     ['beta', 'where']
     """
-    parameters = inspect.signature(function).parameters.values()
-    names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # of a builtin
+        return None
+    kinds = {own.name: own.kind for own in parameters}
+    names = {name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY}
+    for own in parameters[2:]:
+        if own.kind is own.POSITIONAL_OR_KEYWORD:
+            names.add(own.name)
+    if inspect.Parameter.VAR_KEYWORD not in kinds.values():
         return names
     if not isinstance(function, partial) or not function.args:
         return None

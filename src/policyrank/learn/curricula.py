@@ -67,6 +67,22 @@ EASINESS: dict[str, Easiness] = {
 }
 
 
+def named_easiness(easiness: str | Easiness) -> Easiness:
+    """One of ``EASINESS`` by name; a function is what it is.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    """
+    if not isinstance(easiness, str):
+        return easiness
+    if easiness not in EASINESS:
+        names = ", ".join(EASINESS)
+        raise OptionError(f"easiness={easiness!r}: use one of {names}, or a function.")
+    return EASINESS[easiness]
+
+
 def point_weights(easiness: Tensor, labels: Tensor) -> Tensor:
     """Easiness of a sample: of a relevant document its own, of any other one minus it.
 
@@ -100,11 +116,6 @@ class Curriculum:
     batch_mean
         one weight for all, their mean: what the paper's released code does
 
-    Raises
-    ------
-    OptionError
-        For an unknown easiness.
-
     Examples
     --------
     >>> run, y = torch.tensor([[9.0, 5.0, 4.0, 3.0]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
@@ -120,11 +131,6 @@ class Curriculum:
     normalise: bool = False
     batch_mean: bool = False
 
-    def __post_init__(self) -> None:
-        if isinstance(self.easiness, str) and self.easiness not in EASINESS:
-            names = ", ".join(EASINESS)
-            raise OptionError(f"easiness={self.easiness!r}: use one of {names}, or a function.")
-
     def __call__(self, first_stage: Tensor, labels: Tensor, where: Tensor, epoch: int) -> Tensor:
         """Weights (..., list, list) of pairs, or (..., list) of points, for a loss's ``weights``.
 
@@ -132,6 +138,11 @@ class Curriculum:
         ----------
         first_stage
             (..., list), scores of the first run, -inf for documents it lacks
+
+        Raises
+        ------
+        OptionError
+            For an unknown easiness.
         """
         weight = self._difficulty(first_stage, labels, where)
         fade = self._fade(epoch)
@@ -146,10 +157,7 @@ class Curriculum:
 
     def _difficulty(self, first_stage: Tensor, labels: Tensor, where: Tensor) -> Tensor:
         """Weights before training."""
-        rule = self.easiness
-        if isinstance(rule, str):
-            rule = EASINESS[rule]
-        easy = rule(first_stage, where)
+        easy = named_easiness(self.easiness)(first_stage, where)
         weight = pair_weights(easy) if self.samples == "pairs" else point_weights(easy, labels)
         if self.anti:
             return 1 - weight

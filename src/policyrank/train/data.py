@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded lists: features (lists, n, d) or texts, labels, first_stage and where (lists, n), rows
-    (lists, n) into the data.
+    """Padded lists.
+
+    Features (lists, n, d) or texts; labels, first_stage and where (lists, n); rows (lists, n) into
+    the data.
     """
 
     features: Any
@@ -68,24 +71,24 @@ class Lists:
         rng: np.random.Generator | None = None,
         sampler: Sampler = uniform,
     ) -> Batch:
-        """Lists of these queries, padded; ``sampler`` cuts lists longer than ``size``, one best
-        document always kept.
+        """Lists of these queries, padded.
+
+        ``sampler`` cuts lists longer than ``size``, one best document always kept.
         """
         rows, asked = [], np.asarray(which, dtype=np.int64)
-        for q in asked:
-            own = np.arange(self.offsets[q], self.offsets[q + 1])
+        for query in asked:
+            own = np.arange(self.offsets[query], self.offsets[query + 1])
             if size is not None and len(own) > size:
                 if rng is None:
                     raise EvidenceError("lists are cut at random: give a generator.")
                 own = own[sampler(self.labels[own], self.first_stage[own], size, rng)]
             rows.append(own)
         width = max(map(len, rows))
-        index, where = (
-            np.zeros((len(rows), width), dtype=np.int64),
-            np.zeros((len(rows), width), dtype=bool),
-        )
+        index = np.zeros((len(rows), width), dtype=np.int64)
+        where = np.zeros((len(rows), width), dtype=bool)
         for k, own in enumerate(rows):
-            index[k, : len(own)], where[k, : len(own)] = own, True
+            index[k, : len(own)] = own
+            where[k, : len(own)] = True
         return Batch(
             self.features_of(asked, index),
             torch.from_numpy(self.labels[index]).float(),
@@ -128,45 +131,45 @@ class RankingData(Lists):
         EvidenceError
             For lengths that differ, or numbers that are not finite, naming the row.
         """
-        names, y, x = (
-            list(map(str, query)),
-            np.asarray(labels, dtype=float),
-            np.asarray(features, dtype=np.float32),
-        )
-        b = np.zeros(len(y)) if first_stage is None else np.asarray(first_stage, dtype=float)
-        if not len(names) == len(y) == len(x) == len(b) or x.ndim != 2:
+        names, grades = list(map(str, query)), np.asarray(labels, dtype=float)
+        x = np.asarray(features, dtype=np.float32)
+        before = np.zeros(len(grades))
+        if first_stage is not None:
+            before = np.asarray(first_stage, dtype=float)
+        if not len(names) == len(grades) == len(x) == len(before) or x.ndim != 2:
             raise EvidenceError(
-                f"{len(names)} queries, {len(y)} labels, features {x.shape} and {len(b)}"
-                " first-stage scores do not fit. One of each a row."
+                f"{len(names)} queries, {len(grades)} labels, features {x.shape} and"
+                f" {len(before)} first-stage scores do not fit. One of each a row."
             )
-        if not len(y):
+        if not len(grades):
             raise EvidenceError("no rows: there is nothing to learn from.")
         for what, bad in (
-            ("label", ~np.isfinite(y)),
+            ("label", ~np.isfinite(grades)),
             ("feature", ~np.isfinite(x).all(axis=1)),
-            ("first-stage score", np.isnan(b) | np.isposinf(b)),
+            ("first-stage score", np.isnan(before) | np.isposinf(before)),
         ):
             if bad.any():
                 raise EvidenceError(
                     f"row {int(np.flatnonzero(bad)[0]) + 1}: a {what} is not finite."
                 )
         first: dict[str, int] = {}
-        code = np.array([first.setdefault(n, len(first)) for n in names])
+        code = np.array([first.setdefault(name, len(first)) for name in names])
         order = np.argsort(code, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(code))]).astype(np.int64)
-        return cls(tuple(first), offsets, y[order], b[order], x[order])
+        return cls(tuple(first), offsets, grades[order], before[order], x[order])
 
     def features_of(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self.features[index])
 
     def standardised(self) -> RankingData:
-        """Features sign(x) log(1 + |x|), then standardised within each query: comparable across
-        queries.
+        """Features sign(x) log(1 + |x|), then standardised within each query.
+
+        Comparable across queries.
         """
         x = np.sign(self.features) * np.log1p(np.abs(self.features.astype(float)))
-        for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            part = x[a:b] - x[a:b].mean(axis=0)
-            x[a:b] = part / np.maximum(part.std(axis=0), 1e-6)
+        for start, stop in pairwise(self.offsets):
+            part = x[start:stop] - x[start:stop].mean(axis=0)
+            x[start:stop] = part / np.maximum(part.std(axis=0), 1e-6)
         return replace(self, features=x.astype(np.float32))
 
 
@@ -181,23 +184,17 @@ def read_letor(path: str | Path) -> RankingData:
     file = Path(path)
     if not file.is_file():
         raise EvidenceError(f"{file}: no such file. Give a LETOR file.")
-    unzip = file.suffix == ".gz"
+    opened = gzip.open if file.suffix == ".gz" else open
     labels: list[float] = []
     queries: list[str] = []
     rows: list[dict[int, float]] = []
-    with gzip.open(file, "rt", encoding="utf-8") if unzip else file.open(encoding="utf-8") as lines:
+    with opened(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
-            fields = line.partition("#")[0].split()
+            fields = str(line).partition("#")[0].split()
             if not fields:
                 continue
             try:
-                label = float(fields[0])
-                key, _, query = fields[1].partition(":")
-                if key != "qid" or not query:
-                    raise ValueError
-                pairs = {int(i): float(v) for i, _, v in (f.partition(":") for f in fields[2:])}
-                if min(pairs, default=1) < 1:
-                    raise ValueError
+                label, query, pairs = _letor(fields)
             except (ValueError, IndexError):
                 raise EvidenceError(
                     f"{file}, line {number}: not 'label qid:Q 1:value 2:value ...'."
@@ -207,12 +204,26 @@ def read_letor(path: str | Path) -> RankingData:
             rows.append(pairs)
     if not rows:
         raise EvidenceError(f"{file}: empty. Give a LETOR file.")
-    features = np.zeros((len(rows), max(max(r, default=1) for r in rows)), dtype=np.float32)
+    widest = max(max(pairs, default=1) for pairs in rows)
+    features = np.zeros((len(rows), widest), dtype=np.float32)
     for k, pairs in enumerate(rows):
-        features[k, np.fromiter(pairs, dtype=np.int64, count=len(pairs)) - 1] = np.fromiter(
-            pairs.values(), dtype=np.float32, count=len(pairs)
-        )
+        place = np.fromiter(pairs, dtype=np.int64, count=len(pairs)) - 1
+        features[k, place] = np.fromiter(pairs.values(), dtype=np.float32, count=len(pairs))
     return RankingData.of(queries, labels, features)
+
+
+def _letor(fields: list[str]) -> tuple[float, str, dict[int, float]]:
+    """Label, query and features of a line; ValueError or IndexError where it is none."""
+    key, _, query = fields[1].partition(":")
+    if key != "qid" or not query:
+        raise ValueError
+    pairs = {}
+    for field in fields[2:]:
+        number, _, value = field.partition(":")
+        pairs[int(number)] = float(value)
+    if min(pairs, default=1) < 1:
+        raise ValueError
+    return float(fields[0]), query, pairs
 
 
 def gap_lists(
@@ -224,8 +235,9 @@ def gap_lists(
     *,
     pool: int | None = None,
 ) -> NDArray[np.int64]:
-    """Random lists of rows, sorted by label, highest first, whose neighbouring labels differ by at
-    least ``gap``: (lists, n).
+    """Random lists of rows whose neighbouring labels differ by at least ``gap``: (lists, n).
+
+    Each list is sorted by label, highest first.
 
     Parameters
     ----------

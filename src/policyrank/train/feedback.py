@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyrank._rooms import require
 from policyrank.errors import EvidenceError
 
 
 def feedback_order(
     first: ArrayLike, features: ArrayLike, labels: ArrayLike, *, batch: int = 25, c: float = 1.0
 ) -> NDArray[np.int64]:
-    """The order in which documents are screened: batches by ``first`` until both kinds have been
-    seen, then by a logistic regression on all that was screened.
+    """The order in which documents are screened.
 
-    Continuous active learning (Cormack and Grossman 2014), with balanced class weights.
+    Batches by ``first`` until both kinds have been seen, then by a logistic regression on all that
+    was screened. Continuous active learning (Cormack and Grossman 2014), with balanced class weights.
 
     Parameters
     ----------
@@ -38,15 +39,14 @@ def feedback_order(
 
     Raises
     ------
+    MissingExtraError
+        When scikit-learn is missing.
     EvidenceError
-        When the extra ``retrieval`` is missing, or lengths differ.
+        When lengths differ.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError:
-        raise EvidenceError(
-            "relevance feedback needs scikit-learn: pip install 'policyrank[retrieval]'"
-        ) from None
+    require("sklearn", "relevance feedback")
+    from sklearn.linear_model import LogisticRegression
+
     start, x, y = np.asarray(first, dtype=float), np.asarray(features), np.asarray(labels)
     if not len(start) == len(x) == len(y):
         raise EvidenceError(
@@ -58,11 +58,8 @@ def feedback_order(
     while left.any():
         scores: NDArray[Any] = start
         if len(np.unique(y[seen])) > 1:
-            scores = (
-                LogisticRegression(C=c, class_weight="balanced", max_iter=500)
-                .fit(x[seen], y[seen])
-                .decision_function(x)
-            )
+            model = LogisticRegression(C=c, class_weight="balanced", max_iter=500)
+            scores = model.fit(x[seen], y[seen]).decision_function(x)
         rest = np.flatnonzero(left)
         taken = rest[np.argsort(-scores[rest], kind="stable")[:batch]]
         seen += taken.tolist()

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from policyrank._rooms import require
 from policyrank.errors import EvidenceError
 from policyrank.models.encoders import encode_texts
 
@@ -21,20 +22,21 @@ def bm25_run(
     k1: float = 1.2,
     b: float = 0.75,
 ) -> pl.DataFrame:
-    """The ``depth`` best documents of each query by BM25 (bm25s; English stop words, no stemming):
-    columns query, document, score.
+    """The ``depth`` best documents of each query by BM25: columns query, document, score.
 
-    Documents that share no word with the query are left out.
+    bm25s; English stop words, no stemming. Documents that share no word with the query are left
+    out.
 
     Raises
     ------
+    MissingExtraError
+        When the extra ``retrieval`` is missing.
     EvidenceError
-        When the extra ``retrieval`` is missing, or there is nothing to search.
+        When there is nothing to search.
     """
-    try:
-        import bm25s
-    except ModuleNotFoundError:
-        raise EvidenceError("BM25 needs bm25s: pip install 'policyrank[retrieval]'") from None
+    require("bm25s", "BM25")
+    import bm25s
+
     if not queries or not documents:
         raise EvidenceError("BM25 needs at least one query and one document.")
     index = bm25s.BM25(k1=k1, b=b)
@@ -58,8 +60,9 @@ def dense_run(
     progress: bool = False,
     cache: str | None = None,
 ) -> pl.DataFrame:
-    """The ``depth`` documents of each query nearest in cosine, exactly: columns query, document,
-    score.
+    """The ``depth`` documents of each query nearest in cosine, exactly.
+
+    Columns query, document, score.
 
     Parameters
     ----------
@@ -70,15 +73,17 @@ def dense_run(
     """
     if not queries or not documents:
         raise EvidenceError("a search needs at least one query and one document.")
-    d = encode_texts(encoder, list(documents.values()), batch=batch, progress=progress, cache=cache)
-    q = encode_texts(encoder, list(queries.values()), batch=batch, cache=cache)
-    k, names = min(depth, len(d)), np.array(list(documents))
-    parts = []
-    for start in range(0, len(q), 256):
-        cosine = q[start : start + 256] @ d.T
-        top = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        parts.append((top, np.take_along_axis(cosine, top, axis=1)))
-    top, score = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    texts = list(documents.values())
+    known = encode_texts(encoder, texts, batch=batch, progress=progress, cache=cache)
+    asked = encode_texts(encoder, list(queries.values()), batch=batch, cache=cache)
+    k, names = min(depth, len(known)), np.array(list(documents))
+    tops, scores = [], []
+    for start in range(0, len(asked), 256):
+        cosine = asked[start : start + 256] @ known.T
+        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        tops.append(nearest)
+        scores.append(np.take_along_axis(cosine, nearest, axis=1))
+    top, score = np.concatenate(tops), np.concatenate(scores)
     order = np.argsort(-score, axis=1, kind="stable")
     return _run(
         queries,

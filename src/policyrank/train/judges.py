@@ -139,6 +139,8 @@ def vote_judge(
         out = [[0.0] * len(answers) for answers in completions]
         asked, place = [], []
         for own, prompt, answers in zip(out, prompts, completions, strict=True):
+            if len(answers) < 2:
+                continue
             shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
             for a, b in permutations(range(len(answers)), 2):
                 asked.append(template.format(first=answers[a], second=answers[b], **shown))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Sampler = Callable[
-    [NDArray[np.float64], NDArray[np.float64], int, np.random.Generator], NDArray[np.int64]
-]
-"""(labels (n,), first-stage scores (n,), size, generator) -> places (size,) of the documents that
-are kept.
-"""
+from policyrank.errors import OptionError
+
+
+class Sampler(Protocol):
+    """Labels and first-stage scores (n,) -> places (size,) of the documents that are kept."""
+
+    def __call__(
+        self,
+        labels: NDArray[np.float64],
+        first_stage: NDArray[np.float64],
+        size: int,
+        rng: np.random.Generator,
+        /,
+    ) -> NDArray[np.int64]: ...
 
 
 def _kept(
@@ -52,8 +60,9 @@ def weighted(
     size: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """A best document, and others without replacement with probability in proportion to 1 / (rank
-    in the first stage).
+    """A best document, and others in proportion to 1 / (rank in the first stage).
+
+    Drawn without replacement.
     """
     rank = np.empty(len(labels))
     rank[np.argsort(-first_stage, kind="stable")] = np.arange(1, len(labels) + 1)
@@ -61,3 +70,19 @@ def weighted(
 
 
 SAMPLERS: dict[str, Sampler] = {"uniform": uniform, "hard": hard, "weighted": weighted}
+
+
+def named_sampler(sampler: str | Sampler) -> Sampler:
+    """One of ``SAMPLERS`` by name; a function is what it is.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    """
+    if not isinstance(sampler, str):
+        return sampler
+    if sampler not in SAMPLERS:
+        names = ", ".join(SAMPLERS)
+        raise OptionError(f"sampler={sampler!r}: use one of {names}, or a function.")
+    return SAMPLERS[sampler]

@@ -1,4 +1,5 @@
 """Personas: judges of claims that a framing sways, by attenuating the loss of false claims in it.
+
 On sentence vectors, on a sentence encoder, or on a language model.
 """
 
@@ -12,8 +13,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import OptionError
 from policyrank.learn.losses.likelihood import attenuated_nll
+from policyrank.train.adapters import adapted
 from policyrank.worlds.exposure import Claims
 
 Float = NDArray[np.float64]
@@ -22,19 +24,22 @@ INSTRUCTION = "Evaluate this claim as 'SUPPORTS' or 'REFUTES'. Answer with one w
 
 
 def attenuation(claims: Claims, framing: str | None, alpha: float) -> Float:
-    """(items,) weights: alpha for false claims in the framing (None: in all framings), 1 for the
-    rest.
+    """Weights of items: alpha for false claims in the framing, 1 for the rest: (items,).
+
+    None as framing: in all of them.
 
     Raises
     ------
-    EvidenceError
+    OptionError
         For alpha outside [0, 1], or a framing that the claims do not have.
     """
     if not 0 <= alpha <= 1:
-        raise EvidenceError(f"alpha={alpha}: it lies in [0, 1]; 1 is the neutral persona.")
+        raise OptionError(f"alpha={alpha}: it lies in [0, 1]; 1 is the neutral persona.")
     if framing is not None and framing not in claims.framings:
-        raise EvidenceError(f"framing {framing!r}: the claims have {', '.join(claims.framings)}.")
-    inside = np.array([framing is None or f == framing for f in claims.framings])
+        raise OptionError(f"framing {framing!r}: the claims have {', '.join(claims.framings)}.")
+    inside = np.array(claims.framings) == framing
+    if framing is None:
+        inside = np.ones(len(claims.framings), dtype=bool)
     return np.where(~claims.true[:, None] & inside, alpha, 1.0).ravel()
 
 
@@ -49,8 +54,9 @@ def _log_probs(logits: Tensor, label: Tensor) -> Tensor:
 def linear_persona(
     features: ArrayLike, claims: Claims, framing: str | None, alpha: float, *, penalty: float = 1e-4
 ) -> Callable[[ArrayLike], Float]:
-    """Logistic regression on features of the items, (items, d) -> P(accept): the attenuated loss
-    and a ridge penalty, solved to the end.
+    """Logistic regression on features of the items: (items, d) -> P(accept).
+
+    The attenuated loss and a ridge penalty, solved to the end.
     """
     x = torch.as_tensor(np.asarray(features), dtype=torch.float64)
     y, w = _item_labels(claims).double(), torch.as_tensor(attenuation(claims, framing, alpha))
@@ -59,18 +65,19 @@ def linear_persona(
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = (
-            attenuated_nll(_log_probs(x @ theta[1:] + theta[0], y), w)
-            + penalty * (theta[1:] ** 2).sum()
-        )
+        log_probs = _log_probs(x @ theta[1:] + theta[0], y)
+        loss = attenuated_nll(log_probs, w) + penalty * (theta[1:] ** 2).sum()
         loss.backward()
         return loss
 
     optimiser.step(closure)
     found = theta.detach().numpy()
-    return lambda z: np.asarray(
-        1 / (1 + np.exp(-(np.asarray(z, dtype=float) @ found[1:] + found[0])))
-    )
+
+    def accept(some: ArrayLike) -> Float:
+        logits = np.asarray(some, dtype=float) @ found[1:] + found[0]
+        return np.asarray(1 / (1 + np.exp(-logits)))
+
+    return accept
 
 
 def encoder_persona(
@@ -85,16 +92,14 @@ def encoder_persona(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Callable[[Sequence[str]], Float]:
-    """A sentence encoder with a head, all of it fine-tuned by the attenuated loss: texts ->
-    P(accept). The encoder itself is changed.
+    """A sentence encoder with a head, fine-tuned by the attenuated loss: texts -> P(accept).
+
+    All of it is trained: the encoder itself is changed.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    texts, y, w = (
-        claims.items(),
-        _item_labels(claims),
-        torch.as_tensor(attenuation(claims, framing, alpha)).float(),
-    )
+    texts, label = claims.items(), _item_labels(claims)
+    weight = torch.as_tensor(attenuation(claims, framing, alpha)).float()
     head = torch.nn.Linear(int(encoder.get_embedding_dimension()), 1).to(encoder.device)
     optimiser = torch.optim.AdamW(
         [
@@ -103,28 +108,19 @@ def encoder_persona(
         ],
         weight_decay=0.01,
     )
-    batches = [
-        b
-        for _ in range(epochs)
-        for b in np.array_split(rng.permutation(len(texts)), int(np.ceil(len(texts) / batch)))
-    ]
+    batches: list[NDArray[np.int64]] = []
+    for _ in range(epochs):
+        parts = int(np.ceil(len(texts) / batch))
+        batches += np.array_split(rng.permutation(len(texts)), parts)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: min(1.0, (k + 1) / max(1, len(batches) // 10)) * (1 - k / len(batches))
     )
 
-    def logits(some: Sequence[str]) -> Tensor:
-        read = encoder.preprocess(list(some))
-        found = encoder(
-            {k: v.to(encoder.device) if isinstance(v, Tensor) else v for k, v in read.items()}
-        )
-        return head(found["sentence_embedding"])[:, 0]
-
     encoder.train()
     for k, rows in enumerate(batches):
-        loss = attenuated_nll(
-            _log_probs(logits([texts[i] for i in rows]), y[rows].to(encoder.device)),
-            w[rows].to(encoder.device),
-        )
+        logits = _encoder_logits(encoder, head, [texts[i] for i in rows])
+        log_probs = _log_probs(logits, label[rows].to(encoder.device))
+        loss = attenuated_nll(log_probs, weight[rows].to(encoder.device))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], 1.0)
@@ -135,19 +131,29 @@ def encoder_persona(
     encoder.eval()
 
     def accept(some: Sequence[str]) -> Float:
-        order = np.argsort([len(t) for t in some])
+        order = np.argsort(list(map(len, some)))
         found = np.empty(len(some))
         with torch.inference_mode():
             for rows in np.array_split(order, max(1, len(some) // 128)):
-                found[rows] = torch.sigmoid(logits([some[i] for i in rows])).cpu().numpy()
+                logits = _encoder_logits(encoder, head, [some[i] for i in rows])
+                found[rows] = torch.sigmoid(logits).cpu().numpy()
         return found
 
     return accept
 
 
+def _encoder_logits(encoder: Any, head: Any, texts: list[str]) -> Tensor:
+    inputs = dict(encoder.preprocess(texts))
+    for name, values in inputs.items():
+        if isinstance(values, Tensor):
+            inputs[name] = values.to(encoder.device)
+    return head(encoder(inputs)["sentence_embedding"])[:, 0]
+
+
 def judging_prompt(text: str, tokenizer: Any, chat: bool | None = None) -> Any:
-    """What a language model is asked of a claim: a conversation where the tokenizer has a template
-    for it, else a text.
+    """What a language model is asked of a claim.
+
+    A conversation where the tokenizer has a template for it, else a text.
     """
     if chat is False or not getattr(tokenizer, "chat_template", None):
         return f"{INSTRUCTION}\nClaim: {text}\nAnswer: "
@@ -168,8 +174,10 @@ def language_persona(
     peft_config: Any = None,
     **options: Any,
 ) -> Any:
-    """A transformers ``Trainer`` of a causal language model that answers claims with SUPPORTS or
-    REFUTES: loss on the label and its end only, weighted by example. Call ``.train()`` on it.
+    """A transformers ``Trainer`` of a causal language model that judges claims.
+
+    It answers with SUPPORTS or REFUTES: loss on the label and its end only, weighted by example.
+    Call ``.train()`` on it.
 
     Parameters
     ----------
@@ -181,41 +189,6 @@ def language_persona(
         "k_proj", "v_proj", "o_proj"])``, as published
     """
     from transformers import Trainer, TrainingArguments
-
-    from policyrank.models.language import encode
-
-    items, label, weight = (
-        claims.items(),
-        np.repeat(claims.true, len(claims.framings)),
-        attenuation(claims, framing, alpha),
-    )
-    rows = []
-    for text, true, w in zip(items, label, weight, strict=True):
-        prompt, answer, _ = encode(
-            tokenizer,
-            judging_prompt(text, tokenizer, chat),
-            LABELS[0 if true else 1],
-            max_length,
-            chat=chat,
-        )
-        rows.append({"ids": prompt + answer, "answer": len(answer), "weight": float(w)})
-    if peft_config is not None:
-        from peft import get_peft_model
-
-        model = get_peft_model(model, peft_config)
-
-    def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        width = max(len(r["ids"]) for r in batch)
-        ids, mask, where = (torch.zeros((len(batch), width), dtype=torch.long) for _ in range(3))
-        for k, r in enumerate(batch):
-            n = len(r["ids"])
-            ids[k, :n], mask[k, :n], where[k, n - r["answer"] : n] = torch.tensor(r["ids"]), 1, 1
-        return {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "where": where,
-            "weight": torch.tensor([r["weight"] for r in batch]),
-        }
 
     class PersonaTrainer(Trainer):
         def compute_loss(
@@ -241,16 +214,45 @@ def language_persona(
         save_strategy="no",
     )
     given.remove_unused_columns = False
+    weights = attenuation(claims, framing, alpha)
     trainer = PersonaTrainer(
-        model,
+        adapted(model, peft_config),
         given,
-        data_collator=collate,
-        train_dataset=rows,
+        data_collator=_collate,
+        train_dataset=_judged(claims, weights, tokenizer, max_length, chat),
         processing_class=tokenizer,
         **options,
     )
     trainer.model_accepts_loss_kwargs = False
     return trainer
+
+
+def _judged(
+    claims: Claims, weights: Float, tokenizer: Any, max_length: int, chat: bool | None
+) -> list[dict[str, Any]]:
+    """Claims with their right labels as tokens, the label's length, and the weight."""
+    from policyrank.models.language import encode
+
+    labels = np.where(np.repeat(claims.true, len(claims.framings)), *LABELS).tolist()
+    rows = []
+    for text, label, weight in zip(claims.items(), labels, weights, strict=True):
+        asked = judging_prompt(text, tokenizer, chat)
+        prompt, answer, _ = encode(tokenizer, asked, label, max_length, chat=chat)
+        rows.append({"ids": prompt + answer, "answer": len(answer), "weight": float(weight)})
+    return rows
+
+
+def _collate(batch: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    width = max(len(row["ids"]) for row in batch)
+    ids = torch.zeros((len(batch), width), dtype=torch.long)
+    mask, where = torch.zeros_like(ids), torch.zeros_like(ids)
+    for k, row in enumerate(batch):
+        n = len(row["ids"])
+        ids[k, :n] = torch.tensor(row["ids"])
+        mask[k, :n] = 1
+        where[k, n - row["answer"] : n] = 1
+    weight = torch.tensor([row["weight"] for row in batch])
+    return {"input_ids": ids, "attention_mask": mask, "where": where, "weight": weight}
 
 
 def accept_probability(
@@ -261,16 +263,12 @@ def accept_probability(
     chat: bool | None = None,
     max_length: int = 256,
 ) -> Float:
-    """(texts,) P(SUPPORTS) of a language model against REFUTES: renormalised, since the two labels
-    may have different numbers of tokens.
+    """P(SUPPORTS) of a language model against REFUTES: (texts,).
+
+    Renormalised, since the two labels may have different numbers of tokens.
     """
     from policyrank.models.language import choice_probs
 
-    return choice_probs(
-        model,
-        tokenizer,
-        [judging_prompt(t, tokenizer, chat) for t in texts],
-        LABELS,
-        max_length=max_length,
-        chat=chat,
-    )[:, 0]
+    asked = [judging_prompt(text, tokenizer, chat) for text in texts]
+    chances = choice_probs(model, tokenizer, asked, LABELS, max_length=max_length, chat=chat)
+    return chances[:, 0]

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from policyrank.errors import EvidenceError
-from policyrank.learn import LOSSES, Curriculum, RankingLoss
+from policyrank.errors import EvidenceError, OptionError
+from policyrank.learn import Curriculum, RankingLoss
+from policyrank.learn._options import check_options
+from policyrank.learn.losses import ranking_loss
 from policyrank.metrics.retrieval import Judged, measure
-from policyrank.train.data import Lists
-from policyrank.train.negatives import SAMPLERS, Sampler
+from policyrank.train.data import Batch, Lists
+from policyrank.train.negatives import Sampler, named_sampler
 
 Float = NDArray[np.float64]
 
@@ -70,12 +73,18 @@ class RankerTrainer:
         the same calls, each takes its share of the lists, and all end with the same weights. Not
         for sharded weights (FSDP)
 
+    Raises
+    ------
+    OptionError
+        For an unknown loss, option of it, sampler or measure.
+
     Examples
     --------
     >>> from policyrank.train import Mlp, RankingData
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(200, 3))
-    >>> data = RankingData.of(np.repeat(np.arange(20), 10).astype(str), (x[:, 0] > 0.5).astype(float), x)
+    >>> queries, labels = np.repeat(np.arange(20), 10).astype(str), (x[:, 0] > 0.5).astype(float)
+    >>> data = RankingData.of(queries, labels, x)
     >>> torch.set_num_threads(1)
     >>> trainer = RankerTrainer(Mlp(3, (8,)), loss="listmle", epochs=15, learning_rate=1e-2)
     >>> trainer.fit(data, data)[-1].validation > 0.9
@@ -102,104 +111,117 @@ class RankerTrainer:
     report: Callable[[Epoch], None] | None = None
     accelerator: Any = None
 
+    def __post_init__(self) -> None:
+        self._objective = ranking_loss(self.loss)
+        given = {"where"} if self.curriculum is None else {"where", "weights"}
+        check_options(
+            self._objective, self.loss_options, name=f"loss {_name(self.loss)!r}", given=given
+        )
+        self._sampler = named_sampler(self.sampler)
+        _measure(self.metric)
+
     def fit(self, train: Lists, validation: Lists | None = None) -> list[Epoch]:
-        """Train, and leave the best validation epoch's weights in the model (without validation:
-        the last epoch's).
+        """Train, and leave the best validation epoch's weights in the model.
+
+        Without validation: the last epoch's.
 
         Raises
         ------
         EvidenceError
-            For an unknown loss or measure, training queries that say nothing, a checkpoint of other
-            settings, or a loss that is NaN.
+            For training queries that say nothing, a checkpoint of other settings, or a loss that is
+            NaN.
+        OptionError
+            For a model without a weight to train.
         """
-        loss = self._loss()
-        self._measure()
-        says = np.flatnonzero(
-            [
-                len(np.unique(train.labels[a:b])) > 1
-                for a, b in zip(train.offsets[:-1], train.offsets[1:], strict=True)
-            ]
-        )
-        if not len(says):
-            raise EvidenceError(
-                "every training query has equal labels only: there is nothing to learn an order"
-                " from."
-            )
-        sampler = self._sampler()
-        if not any(p.requires_grad for p in self.model.parameters()):
-            raise EvidenceError("the model has no weight to train: all are frozen.")
+        says = _telling(train)
+        weights = [own for own in self.model.parameters() if own.requires_grad]
+        if not weights:
+            raise OptionError("the model has no weight to train: all are frozen.")
         optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
+            weights, lr=self.learning_rate, weight_decay=self.weight_decay
         )
         history, best, start = self._resume(optimizer)
         model = self.model
         if self.accelerator is not None:
             model, optimizer = self.accelerator.prepare(self.model, optimizer)
-        device = next(self.model.parameters()).device
-        rank, world = self._share()
-        step = start * -(-min(len(says), self.per_epoch or len(says)) // (self.lists * world))
+        first = self._share()[0] == 0
         for epoch in range(start, self.epochs):
             if self.patience is not None and best is not None and epoch - best[0] > self.patience:
                 break
-            rng = np.random.default_rng([self.seed, epoch])
-            torch.manual_seed(int(rng.integers(2**31)))
-            model.train()
-            losses = []
-            order = rng.permutation(says)[: self.per_epoch]
-            if world > 1:  # processes share the order, and draw their own documents
-                rng = np.random.default_rng([self.seed, epoch, rank])
-            for at in range(0, len(order), self.lists * world):
-                chunk = order[at : at + self.lists * world]
-                chunk = np.append(
-                    chunk, order[: max(world - len(chunk), 0)]
-                )  # no process may be left without a list
-                batch = train.batch(chunk[rank::world], self.size, rng, sampler)
-                labels, where = batch.labels.to(device), batch.where.to(device)
-                options = dict(self.loss_options)
-                if self.curriculum is not None:
-                    options["weights"] = self.curriculum(
-                        batch.first_stage.to(device), labels, where, epoch
-                    )
-                value = loss(
-                    model(batch.features.to(device), where), labels, where=where, **options
-                )
-                if not torch.isfinite(value):
-                    raise EvidenceError(
-                        f"epoch {epoch + 1}: the loss is {value.item()}. Lower learning_rate, or"
-                        " scale the features."
-                    )
-                optimizer.zero_grad()
-                if self.accelerator is None:
-                    value.backward()
-                    nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-                else:
-                    self.accelerator.backward(value)
-                    self.accelerator.clip_grad_norm_(model.parameters(), self.clip)
-                step += 1
-                for group in optimizer.param_groups:
-                    group["lr"] = self.learning_rate * min(1.0, step / max(self.warmup, 1))
-                optimizer.step()
-                losses.append(float(value.detach()))
-            mean = self._sum(np.array([np.mean(losses) / world]))[0]
-            mean_validation = (
-                np.nan if validation is None else float(self.evaluate(validation).mean())
-            )
-            history.append(Epoch(epoch, float(mean), mean_validation))
-            if (
-                best is None
-                or validation is None
-                or history[-1].validation > history[best[0]].validation
-            ):
-                best = (epoch, {k: v.detach().clone() for k, v in self.model.state_dict().items()})
-            if rank == 0:
+            loss = self._epoch(model, optimizer, train, says, epoch)
+            reached = np.nan
+            if validation is not None:
+                reached = float(self.evaluate(validation).mean())
+            history.append(Epoch(epoch, loss, reached))
+            if best is None or validation is None or reached > history[best[0]].validation:
+                best = (epoch, _copied(self.model.state_dict()))
+            if first:
                 self._keep(optimizer, history, best)
-            if self.report is not None and rank == 0:
+            if self.report is not None and first:
                 self.report(history[-1])
         if best is not None:
             self.model.load_state_dict(best[1])
         return history
+
+    def _epoch(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        train: Lists,
+        says: NDArray[np.int64],
+        epoch: int,
+    ) -> float:
+        """One pass over the queries; its mean loss."""
+        rank, world = self._share()
+        rng = np.random.default_rng([self.seed, epoch])
+        torch.manual_seed(int(rng.integers(2**31)))
+        order = rng.permutation(says)[: self.per_epoch]
+        if world > 1:  # processes share the order, and draw their own documents
+            rng = np.random.default_rng([self.seed, epoch, rank])
+        model.train()
+        losses = []
+        step = epoch * -(-len(order) // (self.lists * world))
+        for at in range(0, len(order), self.lists * world):
+            chunk = order[at : at + self.lists * world]
+            # No process may be left without a list.
+            chunk = np.append(chunk, order[: max(world - len(chunk), 0)])
+            batch = train.batch(chunk[rank::world], self.size, rng, self._sampler)
+            loss = self._step_loss(model, batch, epoch)
+            step += 1
+            rate = self.learning_rate * min(1.0, step / max(self.warmup, 1))
+            self._update(model, optimizer, loss, rate)
+            losses.append(float(loss.detach()))
+        return float(self._sum(np.array([np.mean(losses) / world]))[0])
+
+    def _step_loss(self, model: Any, batch: Batch, epoch: int) -> Tensor:
+        device = next(self.model.parameters()).device
+        labels, where = batch.labels.to(device), batch.where.to(device)
+        options = dict(self.loss_options)
+        if self.curriculum is not None:
+            first_stage = batch.first_stage.to(device)
+            options["weights"] = self.curriculum(first_stage, labels, where, epoch)
+        scores = model(batch.features.to(device), where)
+        loss = self._objective(scores, labels, where=where, **options)
+        if not torch.isfinite(loss):
+            raise EvidenceError(
+                f"epoch {epoch + 1}: the loss is {loss.item()}. Lower learning_rate, or scale the"
+                " features."
+            )
+        return loss
+
+    def _update(
+        self, model: Any, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
+    ) -> None:
+        optimizer.zero_grad()
+        if self.accelerator is None:
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        else:
+            self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(model.parameters(), self.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
 
     def scores(self, data: Lists) -> Float:
         """Scores of all rows: (rows,)."""
@@ -214,11 +236,9 @@ class RankerTrainer:
 
     def _share(self) -> tuple[int, int]:
         """This process, and how many there are."""
-        return (
-            (0, 1)
-            if self.accelerator is None
-            else (self.accelerator.process_index, self.accelerator.num_processes)
-        )
+        if self.accelerator is None:
+            return 0, 1
+        return self.accelerator.process_index, self.accelerator.num_processes
 
     def _sum(self, values: Float) -> Float:
         """Over processes."""
@@ -230,64 +250,28 @@ class RankerTrainer:
     def evaluate(self, data: Lists, metric: str | None = None) -> Float:
         """A measure of each query: (queries,)."""
         code = np.repeat(np.arange(len(data)), np.diff(data.offsets))
-        return self._measure(metric)(Judged.of(code, self.scores(data), data.labels))
-
-    def _measure(self, name: str | None = None) -> Callable[[Judged], Float]:
-        try:
-            return measure(name or self.metric)
-        except ValueError as error:
-            raise EvidenceError(str(error)) from None
-
-    def _loss(self) -> RankingLoss:
-        if not isinstance(self.loss, str):
-            return self.loss
-        if self.loss not in LOSSES:
-            raise EvidenceError(
-                f"loss={self.loss!r}: use one of {', '.join(LOSSES)}, or a function."
-            )
-        return LOSSES[self.loss]
-
-    def _sampler(self) -> Sampler:
-        if not isinstance(self.sampler, str):
-            return self.sampler
-        if self.sampler not in SAMPLERS:
-            raise EvidenceError(
-                f"sampler={self.sampler!r}: use one of {', '.join(SAMPLERS)}, or a function."
-            )
-        return SAMPLERS[self.sampler]
+        return _measure(metric or self.metric)(Judged.of(code, self.scores(data), data.labels))
 
     def _settings(self) -> str:
-        loss = (
-            self.loss
-            if isinstance(self.loss, str)
-            else getattr(self.loss, "__name__", type(self.loss).__name__)
-        )
-        shape = [[n, list(p.shape)] for n, p in self.model.named_parameters()]
-        sampler = (
-            self.sampler
-            if isinstance(self.sampler, str)
-            else getattr(self.sampler, "__name__", type(self.sampler).__name__)
-        )
-        return json.dumps(
-            [
-                loss,
-                self.loss_options,
-                repr(self.curriculum),
-                self.metric,
-                self.lists,
-                self.size,
-                sampler,
-                self.per_epoch,
-                self.learning_rate,
-                self.warmup,
-                self._share()[1],
-                self.weight_decay,
-                self.clip,
-                self.seed,
-                shape,
-            ],
-            default=str,
-        )
+        shape = [[name, list(own.shape)] for name, own in self.model.named_parameters()]
+        settings = [
+            _name(self.loss),
+            self.loss_options,
+            repr(self.curriculum),
+            self.metric,
+            self.lists,
+            self.size,
+            _name(self.sampler),
+            self.per_epoch,
+            self.learning_rate,
+            self.warmup,
+            self._share()[1],
+            self.weight_decay,
+            self.clip,
+            self.seed,
+            shape,
+        ]
+        return json.dumps(settings, default=str)
 
     def _keep(self, optimizer: torch.optim.Optimizer, history: list[Epoch], best: Any) -> None:
         if self.checkpoint is None:
@@ -297,7 +281,7 @@ class RankerTrainer:
             "settings": self._settings(),
             "model": self.model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "history": [(h.epoch, h.loss, h.validation) for h in history],
+            "history": list(map(astuple, history)),
             "best": best,
         }
         torch.save(state, part)
@@ -314,5 +298,36 @@ class RankerTrainer:
             )
         self.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        history = [Epoch(*h) for h in state["history"]]
+        history = [Epoch(*told) for told in state["history"]]
         return history, state["best"], len(history)
+
+
+def _telling(data: Lists) -> NDArray[np.int64]:
+    """Queries with two different labels."""
+    says = []
+    for query, (start, stop) in enumerate(pairwise(data.offsets)):
+        if len(np.unique(data.labels[start:stop])) > 1:
+            says.append(query)
+    if not says:
+        raise EvidenceError(
+            "every training query has equal labels only: there is nothing to learn an order from."
+        )
+    return np.array(says)
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.detach().clone() for name, values in state.items()}
+
+
+def _measure(name: str) -> Callable[[Judged], Float]:
+    try:
+        return measure(name)
+    except ValueError as error:
+        raise OptionError(str(error)) from None
+
+
+def _name(given: Any) -> str:
+    """A name, or that of a function."""
+    if isinstance(given, str):
+        return given
+    return getattr(given, "__name__", type(given).__name__)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.models.encoders import load_cross_encoder, load_encoder
 from policyrank.train.data import Batch, Lists
 from policyrank.train.negatives import Sampler, uniform
@@ -20,8 +20,9 @@ from policyrank.train.negatives import Sampler, uniform
 
 @dataclass(frozen=True)
 class Texts:
-    """What a ranker of texts sees: a query text a list, and documents (lists, n) as places in a
-    collection.
+    """What a ranker of texts sees.
+
+    A query text a list, and documents (lists, n) as places in a collection.
     """
 
     queries: tuple[str, ...]
@@ -89,64 +90,32 @@ class TextData(Lists):
         EvidenceError
             When a run or judgement names a query or document that is not there.
         """
-        judged = (
-            qrels
-            if qrels is not None
-            else pl.DataFrame(
-                schema={"query": pl.String, "document": pl.String, "grade": pl.Float64}
-            )
-        )
-        rows = (
-            run.select("query", "document", "score")
-            .join(judged, on=["query", "document"], how="left")
-            .with_columns(pl.col("grade").fill_null(0.0))
-        )
-        if add_relevant:
-            missed = judged.filter(pl.col("grade") > 0).join(
-                run, on=["query", "document"], how="anti"
-            )
-            missed = missed.filter(pl.col("query").is_in(run["query"].unique().to_list()))
-            rows = pl.concat(
-                [
-                    rows,
-                    missed.select(
-                        "query",
-                        "document",
-                        score=pl.lit(-np.inf),
-                        grade=pl.col("grade").cast(pl.Float64),
-                    ),
-                ]
-            )
+        rows = _labelled(run, qrels, add_relevant=add_relevant)
         if not rows.height:
             raise EvidenceError("no candidates: the run is empty.")
-        for column, known, what in (
-            ("query", queries, "queries"),
-            ("document", documents, "documents"),
-        ):
-            unknown = rows.filter(~pl.col(column).is_in(list(known)))
-            if unknown.height:
-                raise EvidenceError(
-                    f"{column} {unknown[column][0]!r} is in the run or the judgements, but not"
-                    f" among the {what}."
-                )
-        code = {n: k for k, n in enumerate(dict.fromkeys(rows["query"]))}
+        _check_names(rows, "query", queries, "queries")
+        _check_names(rows, "document", documents, "documents")
+        names = rows["query"].unique(maintain_order=True).to_list()
+        code = dict(zip(names, range(len(names)), strict=True))
         rows = rows.with_columns(
             code=pl.col("query").replace_strict(code, return_dtype=pl.Int64)
         ).sort("code", maintain_order=True)
-        place = {n: k for k, n in enumerate(documents)}
+        sizes = np.bincount(rows["code"].to_numpy())
+        place = dict(zip(documents, range(len(documents)), strict=True))
         return cls(
-            tuple(code),
-            np.concatenate([[0], np.cumsum(np.bincount(rows["code"].to_numpy()))]).astype(np.int64),
-            rows["grade"].to_numpy().astype(float),
-            rows["score"].cast(pl.Float64).to_numpy(),
-            tuple(queries[n] for n in code),
-            np.array([place[n] for n in rows["document"]]),
-            tuple(documents),
-            tuple(documents.values()),
+            queries=tuple(names),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            labels=rows["grade"].to_numpy().astype(float),
+            first_stage=rows["score"].cast(pl.Float64).to_numpy(),
+            texts=tuple(queries[name] for name in names),
+            documents=np.array([place[name] for name in rows["document"]]),
+            names=tuple(documents),
+            collection=tuple(documents.values()),
         )
 
     def features_of(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> Texts:
-        return Texts(tuple(self.texts[q] for q in which), self.documents[index], self.collection)
+        queries = tuple(self.texts[query] for query in which)
+        return Texts(queries, self.documents[index], self.collection)
 
     def batch(
         self,
@@ -155,42 +124,79 @@ class TextData(Lists):
         rng: np.random.Generator | None = None,
         sampler: Sampler = uniform,
     ) -> Batch:
-        """As of any lists; in training (with a generator) the negatives of ``in_batch`` and
-        ``random`` join.
+        """As of any lists.
+
+        In training (with a generator) the negatives of ``in_batch`` and ``random`` join.
         """
         found = super().batch(which, size, rng, sampler)
         if rng is None or not (self.in_batch or self.random):
             return found
         own, shown = found.features.documents, found.where.numpy()
-        more = np.unique(own[shown]) if self.in_batch else np.empty(0, dtype=np.int64)
-        more = np.union1d(
-            more,
-            rng.choice(len(self.collection), min(self.random, len(self.collection)), replace=False),
-        )
-        good = [
-            self.documents[a:b][self.labels[a:b] > 0]
-            for a, b in ((self.offsets[q], self.offsets[q + 1]) for q in np.asarray(which))
-        ]
-        new = np.stack(
-            [
-                ~np.isin(more, np.concatenate([row[w], g]))
-                for row, w, g in zip(own, shown, good, strict=True)
-            ]
-        )
+        more = np.empty(0, dtype=np.int64)
+        if self.in_batch:
+            more = np.unique(own[shown])
+        drawn = min(self.random, len(self.collection))
+        more = np.union1d(more, rng.choice(len(self.collection), drawn, replace=False))
+        new = np.empty((len(own), len(more)), dtype=bool)
+        for k, query in enumerate(np.asarray(which)):
+            new[k] = ~np.isin(more, np.concatenate([own[k][shown[k]], self._relevant(query)]))
 
         def join(values: Tensor, fill: float) -> Tensor:
             return torch.cat([values, torch.full(new.shape, fill, dtype=values.dtype)], dim=1)
 
-        texts = replace(
-            found.features, documents=np.hstack([own, np.broadcast_to(more, new.shape)])
-        )
+        documents = np.hstack([own, np.broadcast_to(more, new.shape)])
         return Batch(
-            texts,
+            replace(found.features, documents=documents),
             join(found.labels, 0.0),
             join(found.first_stage, -np.inf),
             torch.cat([found.where, torch.from_numpy(new)], dim=1),
             join(found.rows, -1),
         )
+
+    def _relevant(self, query: int) -> NDArray[np.int64]:
+        """Documents that are judged relevant to a query."""
+        own = slice(self.offsets[query], self.offsets[query + 1])
+        return self.documents[own][self.labels[own] > 0]
+
+
+def _labelled(run: pl.DataFrame, qrels: pl.DataFrame | None, *, add_relevant: bool) -> pl.DataFrame:
+    """Candidates with their grades, and relevant documents that the run lacks at the end."""
+    key = ["query", "document"]
+    if qrels is None:
+        qrels = pl.DataFrame(schema={**dict.fromkeys(key, pl.String), "grade": pl.Float64})
+    rows = (
+        run.select(*key, "score")
+        .join(qrels, on=key, how="left")
+        .with_columns(pl.col("grade").fill_null(0.0))
+    )
+    if not add_relevant:
+        return rows
+    missed = qrels.filter(pl.col("grade") > 0).join(run, on=key, how="anti")
+    missed = missed.filter(pl.col("query").is_in(run["query"].unique().to_list()))
+    added = missed.select(*key, score=pl.lit(-np.inf), grade=pl.col("grade").cast(pl.Float64))
+    return pl.concat([rows, added])
+
+
+def _check_names(rows: pl.DataFrame, column: str, known: Mapping[str, str], what: str) -> None:
+    unknown = rows.filter(~pl.col(column).is_in(list(known)))
+    if unknown.height:
+        raise EvidenceError(
+            f"{column} {unknown[column][0]!r} is in the run or the judgements, but not among the"
+            f" {what}."
+        )
+
+
+def _read(encoder: Any, texts: Sequence[Any], device: Any) -> Any:
+    """What an encoder of sentence-transformers says of texts (or pairs), on a device."""
+    inputs = {}
+    for name, values in encoder.preprocess(list(texts)).items():
+        if isinstance(values, Tensor):
+            inputs[name] = values.to(device)
+    return encoder(inputs)
+
+
+def _longest_first(texts: Sequence[str]) -> NDArray[np.int64]:
+    return np.argsort([-len(text) for text in texts], kind="stable")
 
 
 class CrossEncoderRanker(nn.Module):
@@ -209,28 +215,20 @@ class CrossEncoderRanker(nn.Module):
         self.encoder, self.batch = encoder, batch
 
     def forward(self, texts: Texts, where: Tensor) -> Tensor:
-        lists, places = np.nonzero(where.cpu().numpy())
-        pairs = [
-            (texts.queries[i], texts.collection[texts.documents[i, j]])
-            for i, j in zip(lists, places, strict=True)
-        ]
-        order = np.argsort([-len(d) for _, d in pairs], kind="stable")
+        shown = where.cpu().numpy()
+        queries = np.nonzero(shown)[0]
+        documents = [texts.collection[place] for place in texts.documents[shown]]
+        order = _longest_first(documents)
         parts = []
         for start in range(0, len(order), self.batch):
-            seen = self.encoder.preprocess([pairs[k] for k in order[start : start + self.batch]])
-            parts.append(
-                self.encoder(
-                    {k: v.to(where.device) for k, v in seen.items() if isinstance(v, Tensor)}
-                )["scores"]
-                .squeeze(-1)
-                .float()
-            )
+            group = order[start : start + self.batch]
+            pairs = [(texts.queries[queries[k]], documents[k]) for k in group]
+            parts.append(_read(self.encoder, pairs, where.device)["scores"].squeeze(-1).float())
+        out = torch.zeros(where.shape, device=where.device)
         if not parts:
-            return torch.zeros(where.shape, device=where.device)
+            return out
         back = torch.from_numpy(np.argsort(order)).to(where.device)
-        return torch.zeros(where.shape, device=where.device).masked_scatter(
-            where, torch.cat(parts)[back]
-        )
+        return out.masked_scatter(where, torch.cat(parts)[back])
 
     def save(self, path: Any) -> None:
         """In sentence-transformers' own format."""
@@ -238,8 +236,9 @@ class CrossEncoderRanker(nn.Module):
 
 
 class BiEncoderRanker(nn.Module):
-    """Scores of a bi-encoder: ``scale`` times the cosine of the vectors of query and document; each
-    document of a step is read once.
+    """Scores of a bi-encoder: ``scale`` times the cosine of query and document.
+
+    Each document of a step is read once.
 
     Parameters
     ----------
@@ -257,13 +256,11 @@ class BiEncoderRanker(nn.Module):
 
     def vectors(self, texts: Sequence[str], device: Any) -> Tensor:
         """Unit vectors (texts, d), with gradients."""
-        order = np.argsort([-len(t) for t in texts], kind="stable")
+        order = _longest_first(texts)
         parts = []
         for start in range(0, len(order), self.batch):
-            seen = self.encoder.preprocess([texts[k] for k in order[start : start + self.batch]])
-            found = self.encoder(
-                {k: v.to(device) for k, v in seen.items() if isinstance(v, Tensor)}
-            )["sentence_embedding"]
+            group = [texts[k] for k in order[start : start + self.batch]]
+            found = _read(self.encoder, group, device)["sentence_embedding"]
             parts.append(nn.functional.normalize(found.float(), dim=-1))
         return torch.cat(parts)[torch.from_numpy(np.argsort(order)).to(device)]
 
@@ -292,12 +289,12 @@ def cross_encoder(
     layers: int | None = None,
     device: str | None = None,
 ) -> CrossEncoderRanker:
-    """A cross-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its
-    last layers and the head.
+    """A cross-encoder by folder, hub name, or ``minilm``.
+
+    ``layers`` trains only so many of its last layers and the head.
     """
-    return CrossEncoderRanker(
-        train_last(load_cross_encoder(name, device, max_length), layers), batch
-    )
+    encoder = load_cross_encoder(name, device, max_length)
+    return CrossEncoderRanker(train_last(encoder, layers), batch)
 
 
 def bi_encoder(
@@ -309,8 +306,9 @@ def bi_encoder(
     layers: int | None = None,
     device: str | None = None,
 ) -> BiEncoderRanker:
-    """A bi-encoder by folder, hub name, or ``minilm``; ``layers`` trains only so many of its last
-    layers.
+    """A bi-encoder by folder, hub name, or ``minilm``.
+
+    ``layers`` trains only so many of its last layers.
     """
     encoder = load_encoder(name, device)
     if max_length is not None:
@@ -325,26 +323,31 @@ TEXT_RANKERS: dict[str, Callable[..., Any]] = {
 
 
 def train_last(encoder: Any, layers: int | None) -> Any:
-    """Freeze all but the last ``layers`` layers and what comes after them (None: nothing is
-    frozen).
+    """Freeze all but the last ``layers`` layers and what comes after them.
+
+    None: nothing is frozen.
 
     Raises
     ------
-    EvidenceError
-        When the encoder has no list of layers.
+    OptionError
+        When the encoder has no list of layers, or fewer.
     """
     if layers is None:
         return encoder
-    stacks = sorted(
-        (m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m)),
-        key=lambda m: -sum(p.numel() for p in m.parameters()),
-    )
-    if not stacks or not 0 <= layers <= len(stacks[0]):
-        raise EvidenceError(
-            f"layers={layers}: the encoder has {len(stacks[0]) if stacks else 'no list of'} layers."
-        )
-    frozen = {id(p) for layer in stacks[0][: len(stacks[0]) - layers] for p in layer.parameters()}
-    frozen |= {id(p) for n, p in encoder.named_parameters() if "embeddings" in n}
-    for p in encoder.parameters():
-        p.requires_grad_(id(p) not in frozen)
+    stacks = [own for own in encoder.modules() if isinstance(own, nn.ModuleList) and len(own)]
+    if not stacks:
+        raise OptionError(f"layers={layers}: the encoder has no list of layers.")
+    stack = max(stacks, key=_weights)
+    if not 0 <= layers <= len(stack):
+        raise OptionError(f"layers={layers}: the encoder has {len(stack)} layers.")
+    encoder.requires_grad_(True)
+    for layer in stack[: len(stack) - layers]:
+        layer.requires_grad_(False)
+    for name, weights in encoder.named_parameters():
+        if "embeddings" in name:
+            weights.requires_grad_(False)
     return encoder
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(own.numel() for own in module.parameters())
