@@ -10,8 +10,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from policyrank.errors import OptionError
 from policyrank.learn import LOSSES, PREFERENCE_LOSSES, REWARD_LOSSES, preference_loss, segments
-from policyrank.learn.losses.preference import label_distribution, winrate_labels
+from policyrank.learn._options import options_of
+from policyrank.learn.losses.preference import (
+    group_clipped,
+    label_distribution,
+    winrate_labels,
+)
 from policyrank.learn.rewards import (
     bradley_terry_reward,
     discriminator_oracle,
@@ -240,6 +246,31 @@ def test_unknown_names_and_what_is_missing():
         preference_loss("cdpo")(T(1, 0), T(1, 0), smoothing=0.5)
     with pytest.raises(ValueError, match="imitation needs log_probs"):
         bradley_terry_reward(T(1, 0), T(1, 0), imitation=1.0)
+
+
+def test_advantages_of_a_group_by_name_or_function():
+    log_probs, labels = torch.zeros(3, requires_grad=True), T(3, 1, 2)
+
+    def gradient(advantage):
+        loss = group_clipped(log_probs, labels, advantage=advantage)
+        return torch.autograd.grad(loss, log_probs)[0].tolist()
+
+    assert gradient("centred") == pytest.approx([-1 / 3, 1 / 3, 0])
+    deviation = math.sqrt(2 / 3)
+    assert gradient("standardised") == pytest.approx([-1 / 3 / deviation, 1 / 3 / deviation, 0])
+    assert gradient(lambda rewards, where: rewards) == pytest.approx([-1, -1 / 3, -2 / 3])
+    with pytest.raises(OptionError, match="use one of standardised, centred, of-shares"):
+        gradient("odd")
+
+
+def test_options_of_a_loss():
+    def plain(scores, labels, where=None, alpha=1.0): ...
+
+    def any_at_all(scores, labels, **options): ...
+
+    assert options_of(plain) == {"where", "alpha"}
+    assert options_of(any_at_all) is options_of(torch.ones_like) is None
+    assert {"beta", "smoothing", "robust"} < options_of(PREFERENCE_LOSSES["robust-dpo"])
 
 
 def test_all_losses_of_rankings_serve_policies():

@@ -5,6 +5,7 @@ notes and errors before training starts.
 import gzip
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from transformers import TrainingArguments
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers, read_answers
+from policyrank.models import loading
 from policyrank.models.language import answer_logprobs, generate, load_causal_lm
 from policyrank.train import (
     ListwisePreferenceConfig,
@@ -24,8 +26,9 @@ from policyrank.train import (
     reward_model,
     reward_scorer,
 )
-from policyrank.train.answers import AnswerCollator, token_log_probs
+from policyrank.train.answers import AnswerCollator
 from policyrank.train.reward import policy_lists, reference_scorer, with_reference
+from policyrank.train.token_likelihood import token_log_probs
 
 ROWS = [
     {"prompt": "say a", "completions": ["aaaa", "b", "ab"], "scores": [1, 0, 0.5]},
@@ -538,3 +541,28 @@ def test_generate(pair):
     assert one[1] == generate(model, tokenizer, ["b"], temperature=0, max_new_tokens=5)[0]
     with pytest.raises(OptionError, match="the same answer"):
         generate(model, tokenizer, ["a"], n=2, temperature=0)
+
+
+def test_smollm2_is_read_from_its_slow_file_once(lm, tmp_path, monkeypatch):
+    package = SimpleNamespace(submodule_search_locations=["package"])
+    real, read = loading._loaded, []
+
+    def counted(model, gguf=None):
+        read.append("file" if gguf else "copy")
+        return real(str(lm) if gguf else model)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(loading, "find_spec", lambda name: package)
+    monkeypatch.setattr(loading, "version", lambda name: "1.0")
+    monkeypatch.setattr(loading, "_loaded", counted)
+    first, again = (load_causal_lm("smollm2", device="cpu")[0].state_dict() for _ in range(2))
+    assert read == ["file", "copy"]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    (copy,) = (own for own in (tmp_path / "cache/policyrank/models").iterdir() if own.is_dir())
+    (copy / "model.safetensors").write_bytes(b"broken")
+    load_causal_lm("smollm2", device="cpu")
+    load_causal_lm("smollm2", device="cpu")
+    assert read[2:] == ["copy", "copy", "file", "copy"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(copy / "config.json"))  # nothing can be kept there
+    load_causal_lm("smollm2", device="cpu")
+    assert read[6:] == ["file"]

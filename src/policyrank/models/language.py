@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,18 +70,23 @@ def answer_logprobs(
     ------
     list of (index into ``texts``, LogProb)
     """
-    coded = []
+    coded, sizes = [], []
     for prompt, answer in texts:
-        coded.append(encode(tokenizer, prompt, answer, max_length, chat=chat, end=end))
-    sizes = [len(head) + len(tail) for head, tail, _ in coded]
+        head, tail, cut = encode(tokenizer, prompt, answer, max_length, chat=chat, end=end)
+        coded.append((head, tail, cut))
+        sizes.append(len(head) + len(tail))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     for batch in _batches(sizes, batch_tokens):
-        totals = _totals(model, [coded[k][:2] for k in batch], pad)
+        totals = _totals(model, _chosen(coded, batch), pad)
         done = []
         for k, total in zip(batch, totals, strict=True):
             _, tail, cut = coded[k]
             done.append((k, LogProb(float(total), len(tail), cut)))
         yield done
+
+
+def _chosen(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [values[k] for k in places]
 
 
 def _batches(sizes: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -96,15 +102,15 @@ def _batches(sizes: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _totals(
-    model: Any, texts: Sequence[tuple[list[int], list[int]]], pad: int
+    model: Any, texts: Sequence[tuple[list[int], list[int], bool]], pad: int
 ) -> NDArray[np.float64]:
     """Log-probability of each answer after its prompt, of one batch: (texts,)."""
     import torch
 
-    width = max(len(head) + len(tail) for head, tail in texts)
+    width = max(len(head) + len(tail) for head, tail, _ in texts)
     ids = torch.full((len(texts), width), pad, dtype=torch.long)
     mask, answer = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-    for row, (head, tail) in enumerate(texts):
+    for row, (head, tail, _) in enumerate(texts):
         stop = len(head) + len(tail)
         ids[row, :stop] = torch.tensor([*head, *tail])
         mask[row, :stop] = 1
@@ -141,13 +147,13 @@ def choice_probs(
     Options of one token cost one pass over the prompts for all of them.
     """
     coded = [encode_answer(tokenizer, option, end=False)[0] for option in options]
-    if all(len(ids) == 1 for ids in coded):
+    if set(map(len, coded)) == {1}:
         heads = []
         for prompt in prompts:
             heads.append(encode(tokenizer, prompt, "", max_length, chat=chat, end=False)[0])
-        log = _next_tokens(model, heads, [ids[0] for ids in coded], batch_tokens)
+        log = _next_tokens(model, heads, list(chain.from_iterable(coded)), batch_tokens)
     else:
-        texts = [(prompt, option) for prompt in prompts for option in options]
+        texts = list(product(prompts, options))
         log = np.empty((len(prompts), len(options)))
         for done in answer_logprobs(
             model,
@@ -177,7 +183,7 @@ def _next_tokens(
     while start < len(order):
         width = len(heads[order[start]])
         group = order[start : start + max(1, batch_tokens // width)]
-        ids, mask = _padded_left([heads[k] for k in group], 0)
+        ids, mask = _padded_left(_chosen(heads, group), 0)
         place = (mask.cumsum(dim=1) - 1).clamp(min=0)
         with torch.inference_mode():
             logits = model(
@@ -254,7 +260,7 @@ def generate(
     model.eval()
     for start in range(0, len(order), size):
         group = order[start : start + size]
-        ids, mask = _padded_left([heads[k] for k in group], pad)
+        ids, mask = _padded_left(_chosen(heads, group), pad)
         with torch.inference_mode():
             made = model.generate(
                 input_ids=ids.to(device),

@@ -357,7 +357,7 @@ def fine_tuned(
                 epochs=2,
                 lr=5e-4,
                 seed=number,
-                scale=False,
+                advantage="centred",
             )
         return student
 

@@ -17,7 +17,8 @@ def feedback_order(
     """The order in which documents are screened.
 
     Batches by ``first`` until both kinds have been seen, then by a logistic regression on all that
-    was screened. Continuous active learning (Cormack and Grossman 2014), with balanced class weights.
+    was screened. Continuous active learning (Cormack and Grossman 2014), with balanced class
+    weights.
 
     Parameters
     ----------

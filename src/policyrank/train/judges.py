@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, permutations, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,6 +29,15 @@ Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]
 """(prompts, completions of each) -> scores of each, higher is better."""
 Generator = Callable[[Sequence[Prompt], int], list[list[str]]]
 """(prompts, n) -> n answers of each."""
+
+
+class Judge(Protocol):
+    """Prompts, answers, other answers -> share in [0, 1] by which each answer beats the other."""
+
+    def __call__(
+        self, prompts: Sequence[Any], answers: Sequence[str], others: Sequence[str], /
+    ) -> Sequence[float]: ...
+
 
 RATING = """Rate the answer to the question from 1 (useless) to 9 (as good as can be).
 
@@ -157,9 +166,7 @@ def vote_judge(
     return score
 
 
-def pairwise_judge(
-    scorer: Scorer,
-) -> Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], list[float]]:
+def pairwise_judge(scorer: Scorer) -> Judge:
     """A trainer's judge out of a scorer.
 
     1 where the first answer scores higher, 1/2 where they are equal.

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +26,13 @@ from policyrank.train.answers import (
     AnswerData,
     EncodedAnswers,
     Layout,
-    by_step,
-    hidden_by_step,
-    token_log_probs,
 )
+from policyrank.train.judges import Judge
 from policyrank.train.preference_config import ListwisePreferenceConfig
+from policyrank.train.token_likelihood import by_step, hidden_by_step, token_log_probs
 
 logger = logging.getLogger(__name__)
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the mean log-probability of a token
-
-
-class Judge(Protocol):
-    """Prompts, answers, other answers -> share in [0, 1] by which each answer beats the other."""
-
-    def __call__(
-        self, prompts: Sequence[Any], answers: Sequence[str], others: Sequence[str], /
-    ) -> Sequence[float]: ...
 
 
 class ListwisePreferenceTrainer(AnswerTrainer):
