@@ -11,7 +11,9 @@ from typing import Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Toml, Yaml
 
-from policyrank.errors import EvidenceError, OptionError
+from policyrank._rooms import missing_extra
+from policyrank.cli.verbs import FAMILIES, GROUPS, Verb
+from policyrank.errors import OptionError, PolicyrankError
 
 ABOUT = "Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is."
 CONFIG = "--config FILE (TOML or YAML) gives the options of any verb; those typed here win."
@@ -86,9 +88,14 @@ def main() -> None:
     interrupted.
     """
     try:
-        app()
-    except (EvidenceError, OptionError) as error:
-        print(f"policyrank: {error}", file=sys.stderr)
+        arguments, config = _take_config(sys.argv[1:])
+        app = build(arguments, config)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, OptionError) as error:
+        _say(" ".join(str(error).split()))
+        sys.exit(2)
+    except PolicyrankError as error:
+        _say(str(error))
         sys.exit(1)
     except ImportError as error:
         told = missing_extra(error)

@@ -1,13 +1,6 @@
-from . import curricula as curricula
-from . import losses as losses
-from . import rewards as rewards
-from . import segments as segments
-from .advantages import ADVANTAGES as ADVANTAGES
-from .advantages import Advantage as Advantage
-from .advantages import advantage as advantage
-from .curricula import EASINESS as EASINESS
-from .curricula import Curriculum as Curriculum
-from .curricula import Easiness as Easiness
+from . import curricula as curricula, losses as losses, rewards as rewards, segments as segments
+from .advantages import ADVANTAGES as ADVANTAGES, Advantage as Advantage, advantage as advantage
+from .curricula import EASINESS as EASINESS, Curriculum as Curriculum, Easiness as Easiness
 from .distributions import (
     BradleyTerry as BradleyTerry,
     Mallows as Mallows,
@@ -21,10 +14,8 @@ from .losses import (
     preference_loss as preference_loss,
 )
 from .rewards import REWARD_LOSSES as REWARD_LOSSES, RewardLoss as RewardLoss
-from .segments import STEP_WEIGHTS as STEP_WEIGHTS
-from .segments import StepWeight as StepWeight
-from .utilities import UTILITIES as UTILITIES
-from .utilities import Utility as Utility
+from .segments import STEP_WEIGHTS as STEP_WEIGHTS, StepWeight as StepWeight
+from .utilities import UTILITIES as UTILITIES, Utility as Utility
 
 __all__ = [
     "ADVANTAGES",

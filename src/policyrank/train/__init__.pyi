@@ -9,8 +9,7 @@ from .data import (
 from .negatives import SAMPLERS as SAMPLERS, Sampler as Sampler
 from .preference import ListwisePreferenceTrainer as ListwisePreferenceTrainer
 from .preference_config import ListwisePreferenceConfig as ListwisePreferenceConfig
-from .ranker import Epoch as Epoch
-from .ranker import RankerTrainer as RankerTrainer
+from .ranker import Epoch as Epoch, RankerTrainer as RankerTrainer
 from .rankers import (
     RANKERS as RANKERS,
     ListTransformer as ListTransformer,
@@ -21,8 +20,10 @@ from .reward import (
     reward_model as reward_model,
     reward_scorer as reward_scorer,
 )
-from .reward_trainer import RewardModelConfig as RewardModelConfig
-from .reward_trainer import RewardModelTrainer as RewardModelTrainer
+from .reward_trainer import (
+    RewardModelConfig as RewardModelConfig,
+    RewardModelTrainer as RewardModelTrainer,
+)
 from .texts import (
     TEXT_RANKERS as TEXT_RANKERS,
     BiEncoderRanker as BiEncoderRanker,

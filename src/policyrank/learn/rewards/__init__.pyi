@@ -4,8 +4,8 @@ from .models import (
     bradley_terry_reward as bradley_terry_reward,
     discriminator_oracle as discriminator_oracle,
     plackett_luce_reward as plackett_luce_reward,
+    reward_loss as reward_loss,
 )
-from .models import reward_loss as reward_loss
 
 __all__ = [
     "REWARD_LOSSES",
