@@ -32,7 +32,9 @@ pictures: .venv/.test
 	$(BIN)/python benchmarks/pictures.py
 
 studies: .venv/.test
-	for s in best-systems roboarena active-evaluation multiagent-incomplete-information leaderboard-illusion fair-subset-selection preference-ranking-accuracy neural-pg-rank training-curricula ranklist screening-prioritisation basir order-disorder topic-attack pro lipo tpo pu-rl-distillation polar reinforced-reranking objectives large-vocabulary-ap online-matching-stochastic-rewards vsdr trial-transport gym-invmgmt qr-spps frameref rank-coverage; do $(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; done
+	for s in $$($(BIN)/policyrank study list --names); do \
+		$(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; \
+	done
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix .

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from policyrank.studies import Study
 
 
-def list_studies() -> None:
+@study.command("list")
+def list_studies(
+    names: Annotated[bool, typer.Option("--names", help="Names alone, one a line.")] = False,
+) -> None:
     """List the studies."""
     from policyrank.studies import STUDIES
 
+    if names:
+        print("\n".join(STUDIES))
+        return
     width = max(map(len, STUDIES))
     for slug, about in STUDIES.items():
         print(f"{slug:{width}s}  {about}")

@@ -23,8 +23,6 @@ our reading.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,10 +31,12 @@ from policyrank.evidence import Rankings, Scores, datasets
 from policyrank.metrics import agre
 from policyrank.ranking.condorcet import _anneal, _borda_start
 from policyrank.ranking.consensus import kemeny_order
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
+TITLE = "Active evaluation"
+PAPER = "arXiv 2601.07651"
+ABOUT = "samplers and estimators for few evaluations"
 Float = NDArray[np.float64]
-report: Callable[[str], None] = print
 METHODS = {  # name: sampler, estimator
     "mean score": ("uniform", "mean"),
     "UCB, mean score": ("ucb", "mean"),
@@ -160,7 +160,7 @@ def ranking(state: State, elo: Float, estimator: str) -> list[int]:
     return np.argsort(-rating, kind="stable").tolist()
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one run of a sampler and estimator on one world."""
     seeds, steps = {"smoke": (2, STEPS[:2]), "small": (20, STEPS), "full": (100, STEPS)}[scale]
     rows: list[tuple[str, str, str, int, float]] = []

@@ -20,8 +20,6 @@ random order, 1 the ideal one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,9 +28,11 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics.retrieval import Judged, ndcg, normalised_ndcg
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
-report: Callable[[str], None] = print
+TITLE = "BASIR"
+PAPER = "arXiv 2504.13189"
+ABOUT = "identifying and ranking sectors, and what an NDCG near 1 is worth"
 FIND, ORDER, SIMULATED = (
     "identification",
     "ranking of true labels",
@@ -101,7 +101,7 @@ CLAIMS = (
 Float = NDArray[np.float64]
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a split."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier

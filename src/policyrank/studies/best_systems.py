@@ -17,8 +17,6 @@ not counted as one more task, and the swapped id columns of the instance-level f
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,10 +24,12 @@ from policyrank.evidence import Labels, Rankings, Scores, datasets
 from policyrank.metrics import kendall_tau
 from policyrank.ranking.consensus import kemeny_cost, kemeny_order
 from policyrank.ranking.voting import group_points
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
+TITLE = "Best systems"
+PAPER = "arXiv 2202.03799"
+ABOUT = "rank aggregation against the mean score on NLP benchmarks"
 Float = NDArray[np.float64]
-report: Callable[[str], None] = print
 TAU, ERROR, COST = (
     "tau with the full ranking",
     "distance from the true order",
@@ -116,7 +116,7 @@ def two_level(cube: Float) -> Float:
 METHODS = {"mean": mean, "borda": borda, "two-level": two_level}
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one draw of tasks, metrics, instances or synthetic votes."""
     draws, repeats = {"smoke": (3, 2), "small": (300, 20), "full": (2000, 200)}[scale]
     rng = np.random.default_rng(seed)

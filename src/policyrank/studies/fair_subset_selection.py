@@ -19,16 +19,17 @@ and sizes are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from policyrank.evidence import Rankings, Scores
 from policyrank.ranking import committee_score, select
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
-report: Callable[[str], None] = print
+TITLE = "Fair subset selection"
+PAPER = "arXiv 2306.09835"
+ABOUT = "committees from biased rankings, with and without quotas"
 QUALITY = "quality on unbiased rankings"
 ITEMS, SEATS, QUOTA, THETA, SIGMA = 40, 10, 5, 0.5, 0.3
 RULES = {
@@ -88,7 +89,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one world (qualities and rankings drawn anew)."""
     seeds, fresh, numbers = {
         "smoke": (2, 200, (50, 1000)),

@@ -24,16 +24,16 @@ over all steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from policyrank.evidence import Scores
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.worlds import exposure as x
 
-report: Callable[[str], None] = print
+TITLE = "FrameRef"
+PAPER = "arXiv 2602.15273"
+ABOUT = "personas that a framing sways, and ranking policies by what exposure does to them"
 TARGET, ALPHAS = "authoritative", (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)
 MSPR, BALANCED, HEALTH, FALSE = (
     "MSPR",
@@ -151,7 +151,7 @@ def _measures(p: np.ndarray, claims: x.Claims) -> list[tuple[str, str, float]]:
     return found
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a split and a seed."""
     from policyrank.train import personas
 

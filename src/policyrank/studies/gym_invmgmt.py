@@ -22,16 +22,16 @@ eight scenarios themselves; language models are only in the published episodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import polars as pl
 from scipy.stats import kendalltau
 
 from policyrank.evidence import Scores, datasets
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.worlds import inventory as inv
 
-report: Callable[[str], None] = print
+TITLE = "Inventory"
+PAPER = "arXiv 2605.11355"
+ABOUT = "controllers of inventory over a grid of scenarios, published and our own"
 PUBLISHED, OWN, TAU = (
     "share of the oracle, published",
     "share of the oracle, own runs",
@@ -176,7 +176,7 @@ def _published() -> list[tuple[str, str, str, int, float]]:
     return rows
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a published seed, or a block of customers and a training run."""
     from policyrank.train import control
 

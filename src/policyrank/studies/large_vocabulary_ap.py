@@ -21,7 +21,6 @@ here. Differences from the paper: no detector is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -31,9 +30,11 @@ from policyrank.evidence import Scores, datasets
 from policyrank.evidence.detections import Detections, GroundTruth
 from policyrank.metrics.calibration import calibrate
 from policyrank.metrics.detection import average_precision, detection_ap, gamed
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
-report: Callable[[str], None] = print
+TITLE = "Large-vocabulary AP"
+PAPER = "arXiv 2102.01066"
+ABOUT = "average precision that cannot be gamed, and calibration"
 DEFAULT, FIXED, MEAN, POOL = "AP, 300 an image", "AP-Fixed", "mean AP over classes", "AP-Pool"
 FIRST = (20, 50, 100)
 GAMED = {n: f"first {n} of each class" for n in FIRST}
@@ -75,7 +76,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed."""
     seeds, false = {"smoke": (2, 60), "small": (10, 900), "full": (50, 900)}[scale]
     truth = datasets.load("lvis100")

@@ -21,8 +21,6 @@ formula, at about 3,000 and 30 votes a variant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from policyrank.auditing import (
@@ -35,9 +33,11 @@ from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
-report: Callable[[str], None] = print
+TITLE = "Leaderboard illusion"
+PAPER = "arXiv 2504.20879"
+ABOUT = "private testing, silent removal, unequal and sparse sampling, real and simulated"
 EXCESS, DISTANCE = "published above true rating (Elo points)", "distance from the true order"
 BATTLES = (30, 100, 300, 1000, 3000)
 TESTED = tuple(f"{n:,} votes a variant" for n in BATTLES)
@@ -124,7 +124,7 @@ def distance(evidence: Comparisons, truth: dict[str, float]) -> float:
     return (1 - kendall_tau(list(truth.values()), [rating.get(p, 0.0) for p in truth])) / 2
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one simulated submission, history, graph or resample."""
     trials, repeats = {"smoke": (5, 2), "small": (300, 50), "full": (2000, 500)}[scale]
     votes = datasets.load("llmfao")

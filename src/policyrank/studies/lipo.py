@@ -19,7 +19,6 @@ Differences from the paper: no language, small lists of prompts; labels noisier 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -27,11 +26,13 @@ import torch
 
 from policyrank.evidence import Scores
 from policyrank.learn.losses.preference import winrate_labels
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "LiPO"
+PAPER = "arXiv 2402.01878"
+ABOUT = "learning-to-rank losses as objectives of alignment, at equal steps and equal KL"
 LOSSES = {
     "LiPO-lambda": "lipo-lambda",
     "DPO (pairs)": "dpo",
@@ -95,7 +96,7 @@ def labelled(
     )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world."""
     seeds, prompts, epochs, long = {
         "smoke": (2, 64, 1, 2),

@@ -35,10 +35,12 @@ from policyrank.errors import EvidenceError
 from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
 from policyrank.evidence import Scores, datasets
 from policyrank.ranking import alpharank
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
+TITLE = "Evaluation under incomplete information"
+PAPER = "arXiv 1909.09849"
+ABOUT = "ResponseGraphUCB: alpha-Rank from sampled payoffs"
 Float = NDArray[np.float64]
-report: Callable[[str], None] = print
 PLAYS, WRONG, ANY, MASS = (
     "plays",
     "share of wrong directions",
@@ -147,7 +149,7 @@ CLAIMS = (
 Play = Callable[[tuple[int, ...], np.random.Generator], Float]
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one run of every method on one game (Bernoulli games are drawn anew)."""
     seeds, draws, cap = {"smoke": (1, 4, 2000), "small": (10, 300, CAP), "full": (50, 2000, CAP)}[
         scale

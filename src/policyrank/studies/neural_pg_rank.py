@@ -18,7 +18,6 @@ that all losses overfit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,12 @@ from torch import Tensor
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn.utilities import ndcg_gains, reciprocal_rank_gains
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.train import Mlp, RankerTrainer, RankingData, read_letor
 
-report: Callable[[str], None] = print
+TITLE = "Neural PG-RANK"
+PAPER = "arXiv 2310.04407"
+ABOUT = "policy gradient on the measure against other ranking losses"
 NDCG, RR = "nDCG(gain=exp2)@10", "RR(least=2)"
 TEST = "43 test queries"
 
@@ -95,7 +96,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one seed."""
     seeds, epochs, lists = {"smoke": (2, 2, 8), "small": (10, 30, 43), "full": (50, 100, 43)}[scale]
     torch.set_num_threads(1)  # lists this small gain nothing from more

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,12 +33,14 @@ from torch import nn
 from policyrank.evidence import RankedAnswers, Scores, datasets
 from policyrank.learn import PREFERENCE_LOSSES
 from policyrank.learn.losses import REFERENCE_FREE
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
 from policyrank.studies.tpo import ends
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "Objectives of preferences"
+PAPER = ""
+ABOUT = "all objectives of preferences on the same ranked lists"
 ON_POLICY = {"grpo", "label-distribution-grpo"}
 NAMES = [n for n in PREFERENCE_LOSSES if n not in ON_POLICY]
 ENDS, WIN, PAIRS = "dpo on best and worst", "win rate", "pair accuracy"
@@ -65,7 +66,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world, a task of the language model a list."""
     seeds, prompts, lists = {"smoke": (2, 32, 0), "small": (10, 300, 32), "full": (100, 1500, 600)}[
         scale
@@ -101,14 +102,14 @@ def run(scale: Scale, seed: int) -> Scores:
                 for metric, value in tested(best, r).items()
             ]
     if lists:
-        rows += language_model(lists, seed)
+        rows += language_model(lists, seed, report)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
         methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
     )
 
 
-def language_model(lists: int, seed: int) -> list[tuple[str, str, str, int, float]]:
+def language_model(lists: int, seed: int, report: Report) -> list[tuple[str, str, str, int, float]]:
     """Pair accuracy on held-out lists of SmolLM2, trained by each objective."""
     from policyrank.models.language import load_causal_lm
     from policyrank.train import (

@@ -22,15 +22,15 @@ for it; the stochastic configuration LP is reconstructed from the abstract.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from policyrank.evidence import Scores
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.worlds import matching as m
 
-report: Callable[[str], None] = print
+TITLE = "Online matching"
+PAPER = "arXiv 2309.10289"
+ABOUT = "policies and bounds for matches that may fail"
 RULES = ("balance", "least load", "greedy", "random", "last")
 SMALL, MANY, WORST, LP = (
     "small instances",
@@ -102,7 +102,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an instance, a run or a search."""
     small, runs, many, searches = {
         "smoke": (6, 10, 1, 2),

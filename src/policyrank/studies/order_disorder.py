@@ -22,7 +22,6 @@ search (bigrams and word vectors instead), no MS MARCO.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,11 +37,13 @@ from policyrank.auditing.attacks import (
 )
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.train.first_stage import bm25_run
 from policyrank.train.scorers import cosine_scorer
 
-report: Callable[[str], None] = print
+TITLE = "Order-Disorder"
+PAPER = "arXiv 2209.06506"
+ABOUT = "imitation attacks on black-box rankers: a few words that lift documents"
 WHERE = "Cranfield, MiniLM"
 MEASURES = {
     "boost": "boost",
@@ -109,7 +110,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an attacked query."""
     seeds, attacked, lists, depth, tried = {
         "smoke": (1, 2, 6, 20, 1),
@@ -149,13 +150,20 @@ def run(scale: Scale, seed: int) -> Scores:
             seed=seed * 1000 + s,
             report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
         )
-        rows += _rows(found, victim, queries, documents, nearest, s, tried)
+        rows += _rows(found, victim, queries, documents, nearest, s, tried, report)
     methods, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, [WHERE] * len(rows), values, metric=metrics, replicate=replicates)
 
 
 def _rows(
-    found: AttackReport, victim: Any, queries: Any, documents: Any, nearest: Any, s: int, tried: int
+    found: AttackReport,
+    victim: Any,
+    queries: Any,
+    documents: Any,
+    nearest: Any,
+    s: int,
+    tried: int,
+    report: Report,
 ) -> list[tuple[str, str, int, float]]:
     out: list[tuple[str, str, int, float]] = []
     defended = deletion_defence(victim)

@@ -38,12 +38,14 @@ from torch import Tensor, nn
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn.rewards import bradley_terry_reward
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.pro import best_only
 from policyrank.studies.sequences import RankedSequences, align
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "POLAR"
+PAPER = "arXiv 2507.05197"
+ABOUT = "policy discriminators as reward models"
 POOLS = (2, 8, 32, 512)
 SHOTS = (50, 200, 1000, 4000)
 ACCURACY, REAL, KL = "accuracy", "pair accuracy, real answers", "KL from the target"
@@ -236,7 +238,7 @@ def likeness(x: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
     return (candidates == reference[:, None]).float().mean(dim=-1)
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed, of the real answers a fold."""
     seeds, steps, tune, folds = {
         "smoke": (2, 5, 5, 0),
@@ -298,7 +300,7 @@ def run(scale: Scale, seed: int) -> Scores:
             ).items()
         ]
     if folds:
-        rows += real_answers(folds, seed)
+        rows += real_answers(folds, seed, report)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
         methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=[KL]
@@ -402,7 +404,7 @@ class Head(nn.Module):
         ).squeeze(-1)
 
 
-def real_answers(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
+def real_answers(folds: int, seed: int, report: Report) -> list[tuple[str, str, str, int, float]]:
     """Pair accuracy on AlpacaEval's lists, the best answer as the reference."""
     from policyrank.models.encoders import encode_texts, load_encoder
 

@@ -21,7 +21,6 @@ model that was not trained on these preferences, other data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -33,10 +32,12 @@ from policyrank.auditing.preferences import read_pairs, score_pairs
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics import idealized_log_ratio
 from policyrank.models.language import load_causal_lm
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
+TITLE = "Preference ranking accuracy"
+PAPER = "arXiv 2405.19534"
+ABOUT = "do language models rank answers as people do, and what could training reach"
 Float = NDArray[np.float64]
-report: Callable[[str], None] = print
 ACCURACY, TABULAR = "ranking accuracy", "accuracy in tabular DPO"
 BETAS = (0.01, 0.1, 1.0, 10.0)
 IDEAL = {beta: f"ideal ranking accuracy, beta {beta:g}" for beta in BETAS}
@@ -118,7 +119,7 @@ def smollm2(device: str | None) -> tuple[Any, Any]:
     return load_causal_lm("smollm2", device=device)
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a task is a prompt, or a level of the loss."""
     rows: list[tuple[str, str, str, int, float]] = []
     data = datasets.load("crowd-pairs")

@@ -30,11 +30,13 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import LOSSES
 from policyrank.learn.losses.preference import best_nll, pro
 from policyrank.learn.utilities import ndcg_gains
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "PRO"
+PAPER = "arXiv 2306.17492"
+ABOUT = "whole lists: the best answer against the rest, then the second against the rest"
 
 
 def best_only(log_probs: Tensor, labels: Tensor, **_: Any) -> Tensor:
@@ -103,7 +105,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world, of the real lists a fold."""
     seeds, prompts, epochs, folds = {
         "smoke": (2, 64, 2, 0),
@@ -126,14 +128,14 @@ def run(scale: Scale, seed: int) -> Scores:
                 found = arena(align(base, data, epochs=epochs, lr=3e-4, seed=r, **options), r)
                 rows += [(method, f"n={n}", metric, r, value) for metric, value in found.items()]
     if folds:
-        rows += real_lists(folds, seed)
+        rows += real_lists(folds, seed, report)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
         methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
     )
 
 
-def real_lists(folds: int, seed: int) -> list[tuple[str, str, str, int, float]]:
+def real_lists(folds: int, seed: int, report: Report) -> list[tuple[str, str, str, int, float]]:
     """Scorers of AlpacaEval's answers, by folds of prompts."""
     from policyrank.models.encoders import encode_texts, load_encoder
 

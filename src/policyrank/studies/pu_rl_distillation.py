@@ -25,20 +25,20 @@ length, by chance, and on 24 prompts by SmolLM2-135M's rating beside the anchor 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from policyrank.evidence import RankedAnswers, Scores, datasets
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.pro import best_only, ndcg
 from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
 from policyrank.studies.tpo import ends
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "Positive-unlabeled distillation"
+PAPER = "arXiv 2601.20687"
+ABOUT = "distillation from one teacher answer a prompt: the student then ranks its own"
 WORLD = "short sequences"
 ANCHOR = "FuseChat-Llama-3.1-8B-Instruct"
 JUDGES = ("noise .5", "noise 1.5", "likeness", "chance")
@@ -105,7 +105,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world, of the real answers a prompt is one."""
     seeds, rated = {"smoke": (2, 0), "small": (20, 24), "full": (100, 805)}[scale]
     torch.set_num_threads(1)
@@ -123,7 +123,7 @@ def run(scale: Scale, seed: int) -> Scores:
             for metric, value in values.items()
         ]
     if rated:
-        rows += real_judges(rated, seed)
+        rows += real_judges(rated, seed, report)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(
         methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
@@ -186,7 +186,7 @@ def students(
     return {name: arena(policy, seed) for name, policy in found.items()}
 
 
-def real_judges(rated: int, seed: int) -> list[tuple[str, str, str, int, float]]:
+def real_judges(rated: int, seed: int, report: Report) -> list[tuple[str, str, str, int, float]]:
     """NDCG of what ranks nine real answers beside a tenth."""
     from policyrank.models.encoders import load_encoder
     from policyrank.models.language import load_causal_lm

@@ -23,17 +23,18 @@ Qulacs, L-BFGS with exact gradients beside COBYLA, no 30-qubit run: the exact an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from policyrank.evidence import Scores, datasets
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.worlds import supply as s
 
-report: Callable[[str], None] = print
+TITLE = "QR-SPPS"
+PAPER = "arXiv 2604.00035"
+ABOUT = "risk and interventions on a supply network, exactly and by quantum circuits"
 ENERGY, GAP, TAILS = (
     "distance of the published ground energy from the exact one",
     "distance of the published gap from the exact one",
@@ -194,7 +195,7 @@ def _interventions() -> list[s.Intervention]:
     ]
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate draws the weights, or starts an optimiser."""
     from policyrank.worlds.supply import quantum as q
 

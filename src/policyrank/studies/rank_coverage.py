@@ -17,16 +17,16 @@ battles as independent are expected to fail, and those clustered by rater to hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores
 from policyrank.ranking import bradley_terry
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
-report: Callable[[str], None] = print
+TITLE = "Coverage"
+PAPER = ""
+ABOUT = "coverage of our own intervals and rank sets on simulated comparisons"
 COVER, RANKS, WIDTH = "intervals that cover", "rank sets cover together", "mean size of a rank set"
 SETTINGS = {  # policies, battles, nu of Davidson's ties, raters
     "5 policies, 50 battles": (5, 50, 0.0, 0),
@@ -120,7 +120,7 @@ def marginal_truth(theta: np.ndarray, raters: int) -> np.ndarray:
     return fitted - fitted.mean()
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one simulated data set."""
     number, resamples = {"smoke": (3, 30), "small": (400, 300), "full": (4000, 1000)}[scale]
     rows: list[tuple[str, str, str, int, float]] = []

@@ -17,7 +17,6 @@ abstract.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
@@ -30,10 +29,12 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics import kendall_tau
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.train import Mlp, gap_lists
 
-report: Callable[[str], None] = print
+TITLE = "RankList"
+PAPER = "arXiv 2508.09826"
+ABOUT = "listwise preference learning of rated sentences"
 TAU = "Kendall's tau-b"
 
 
@@ -83,17 +84,17 @@ def vectors(rows: int | None) -> tuple[pl.DataFrame, NDArray[np.float32]]:
     table = pl.read_csv(datasets.FILES["emobank.csv"].fetch())
     if rows is not None:
         table = table.group_by("split", maintain_order=True).head(rows)
-    report(f"encoding {table.height:,} sentences")
     x = encode_texts(load_encoder("minilm", device="cpu"), table["text"].fill_null("").to_list())
     train = (table["split"] == "train").to_numpy()
     return table, (x - x[train].mean(axis=0)) / x[train].std(axis=0).clip(min=1e-6)
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a task is a rated attribute, a replicate a seed."""
     seeds, steps, rows = {"smoke": (2, 5, 150), "small": (5, 400, None), "full": (20, 2000, None)}[
         scale
     ]
+    report("encoding sentences")
     table, x = vectors(rows)
     torch.set_num_threads(1)  # batches this small gain nothing from more
     train, test = ((table["split"] == s).to_numpy().nonzero()[0] for s in ("train", "test"))

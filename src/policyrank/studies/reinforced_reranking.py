@@ -25,8 +25,6 @@ reconstruction of how hard negatives are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -34,7 +32,7 @@ from torch import Tensor, nn
 from policyrank.evidence import Scores, datasets
 from policyrank.learn.rewards import bradley_terry_reward, plackett_luce_reward
 from policyrank.metrics.programs import best_of_n
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.sequences import RankedSequences, align, imitate
 from policyrank.train.programs import mine
 from policyrank.worlds.sandbox import (
@@ -46,7 +44,9 @@ from policyrank.worlds.sandbox import (
 )
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "Reinforced reranking"
+PAPER = "arXiv 2504.09643"
+ABOUT = "rerankers of programs that train themselves"
 KL = 0.5  # of the samples' log-ratios to the first generator, taken from their rewards
 LOOP, REAL = "best of 8 passes", "best-ranked passes, HumanEval"
 FIRST, HARD, BOTH, ALL, CONTROL = (
@@ -119,7 +119,7 @@ def fit(
     return model
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world, of the real lists a problem is a task."""
     seeds, steps, rounds, real = {
         "smoke": (2, 10, 2, 10),
@@ -133,7 +133,7 @@ def run(scale: Scale, seed: int) -> Scores:
         rows += [
             (m, "new problems", LOOP, r, v) for m, v in loop(seed * 1000 + r, steps, rounds).items()
         ]
-    rows += real_lists(seed, real)
+    rows += real_lists(seed, real, report)
     methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
     return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
 
@@ -194,7 +194,9 @@ def reranker(world: SequenceWorld, x: Tensor, y: Tensor, where: Tensor, steps: i
     return fit(world, x, y, passed, where, steps)
 
 
-def real_lists(seed: int, problems_used: int) -> list[tuple[str, str, str, int, float]]:
+def real_lists(
+    seed: int, problems_used: int, report: Report
+) -> list[tuple[str, str, str, int, float]]:
     """Whether the best-ranked of each HumanEval problem's solutions passes."""
     from policyrank.models.encoders import encode_texts, load_encoder
     from policyrank.models.language import load_causal_lm

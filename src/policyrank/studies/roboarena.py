@@ -20,17 +20,17 @@ rest; the mean maximum rank violation (MMRV) does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau, mmrv, pearson
 from policyrank.ranking import bradley_terry, task_mixture
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
-report: Callable[[str], None] = print
+TITLE = "RoboArena"
+PAPER = "arXiv 2506.18123"
+ABOUT = "distributed preferences against one site's averages for robot policies"
 PEARSON, VIOLATION, TAU = "Pearson's r with the oracle", "MMRV", "Kendall's tau with the oracle"
 BUDGETS = (25, 100, 400)
 AT = tuple(f"{2 * k} policy runs" for k in BUDGETS)
@@ -82,7 +82,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one resample."""
     draws, mixtures, buckets = {
         "smoke": (3, 1, 3),

@@ -30,12 +30,14 @@ from numpy.typing import NDArray
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.ranking.runs import fuse_runs, score_runs
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.train import RankerTrainer, RankingData, TextData, bi_encoder, linear
 from policyrank.train.feedback import feedback_order
 from policyrank.train.first_stage import bm25_run
 
-report: Callable[[str], None] = print
+TITLE = "Screening prioritisation"
+PAPER = "arXiv 2212.09017"
+ABOUT = "neural rankers, fusion and feedback on nine systematic reviews"
 MEASURES = ("AP", "R%@10", "R%@20", "WSS@95", "WSS@100")
 ZERO, BM25, FUSION = "MiniLM", "BM25", "BM25 + MiniLM"
 CLAIMS = (
@@ -64,7 +66,7 @@ CLAIMS = (
 Float = NDArray[np.float64]
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a task is a review."""
     most, steps, draws = {"smoke": (24, 1, 2), "small": (None, 60, 20), "full": (None, 400, 100)}[
         scale
@@ -106,8 +108,8 @@ def run(scale: Scale, seed: int) -> Scores:
             )
         ),
     )
-    scores["head tuned"] = _heads(rows, labels, scores, vectors["both"], asked, steps, seed)
-    scores["last layer tuned"] = _layers(rows, labels, queries, both, steps, seed)
+    scores["head tuned"] = _heads(rows, labels, scores, vectors["both"], asked, steps, seed, report)
+    scores["last layer tuned"] = _layers(rows, labels, queries, both, steps, seed, report)
     frame = works.select(query="review", document="work_id")
     runs = {m: frame.with_columns(score=pl.Series(s)) for m, s in scores.items()}
     runs[FUSION] = fuse_runs([runs[BM25], runs[ZERO]])
@@ -157,6 +159,7 @@ def _heads(
     asked: dict[str, Any],
     steps: int,
     seed: int,
+    report: Report,
 ) -> Float:
     """A linear head on the products of vectors and four scores, tuned on the other reviews."""
     found = [scores[m] for m in (ZERO, "MiniLM, titles", BM25, "BM25, titles")]
@@ -200,6 +203,7 @@ def _layers(
     texts: list[str],
     steps: int,
     seed: int,
+    report: Report,
 ) -> Float:
     """The encoder's last layer, tuned on the other reviews; no choice of the epoch."""
     documents = {str(k): t for k, t in enumerate(texts)}

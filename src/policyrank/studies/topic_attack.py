@@ -25,7 +25,6 @@ own reading; no BERT imitation, no MS MARCO documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -48,10 +47,12 @@ from policyrank.auditing.attacks import (
 )
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.train.scorers import cosine_scorer
 
-report: Callable[[str], None] = print
+TITLE = "Topic attacks"
+PAPER = "arXiv 2304.14867"
+ABOUT = "attacks that lift one document for a whole group of queries"
 WHERE = "Cranfield, MiniLM"
 CLAIMS = (
     *(
@@ -106,7 +107,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an attacked group."""
     seeds, targets, budget, updates, episodes, epochs = {
         "smoke": (1, 1, 2, 2, 2, 1),

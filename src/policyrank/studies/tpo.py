@@ -20,7 +20,6 @@ is 2 nats. Differences from the paper: no language models, no mathematics.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,14 @@ from torch.nn.functional import softplus
 
 from policyrank.evidence import Scores
 from policyrank.learn import segments
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.studies.lipo import at_equal_kl
 from policyrank.studies.sequences import Arena, RankedSequences, Weights, align, imitate
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
-report: Callable[[str], None] = print
+TITLE = "TPO"
+PAPER = "arXiv 2410.12854"
+ABOUT = "preference trees and weights of steps"
 STEPS = 3
 PAIR = "DPO on best and worst"
 
@@ -156,7 +157,7 @@ def ends(data: RankedSequences) -> RankedSequences:
     return RankedSequences(data.prompts, data.answers[at, which], data.labels[at, which])
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world."""
     seeds, prompts, epochs, long = {
         "smoke": (2, 64, 1, 2),

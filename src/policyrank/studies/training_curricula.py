@@ -19,7 +19,6 @@ and TREC CAR.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -29,11 +28,13 @@ import torch
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import Curriculum
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 from policyrank.train import Mlp, RankerTrainer, RankingData
 from policyrank.train.first_stage import bm25_run
 
-report: Callable[[str], None] = print
+TITLE = "Training curricula"
+PAPER = "arXiv 2004.14269"
+ABOUT = "easy samples first, for re-rankers"
 RR, NDCG, EARLY = "RR", "nDCG@10", "early nDCG@10"
 METHODS: dict[str, Curriculum | None] = {
     "none": None,
@@ -73,7 +74,6 @@ def reranking(
     run = bm25_run(queries, documents, depth=depth).join(
         qrels, on=["query", "document"], how="left"
     )
-    report("encoding Cranfield")
     encoder = load_encoder("minilm", device="cpu")
     used = sorted(set(run["document"]))
     d = dict(zip(used, encode_texts(encoder, [documents[x] for x in used]), strict=True))
@@ -103,7 +103,7 @@ def data_of(lists: dict[str, Any], names: list[str]) -> RankingData:
     )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed and a fold."""
     seeds, epochs, depth, folds = {
         "smoke": (1, 2, 10, 2),
@@ -111,6 +111,7 @@ def run(scale: Scale, seed: int) -> Scores:
         "full": (10, 40, 100, 5),
     }[scale]
     torch.set_num_threads(1)
+    report("encoding Cranfield")
     lists = reranking(depth, 40 if scale == "smoke" else None)
     lists = {
         n: v for n, v in lists.items() if v[0].any()

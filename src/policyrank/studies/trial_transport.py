@@ -24,7 +24,6 @@ seems to judge on those it learned from.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +34,12 @@ from policyrank.evaluation.off_policy import Ridge, outcome_models, pseudo_outco
 from policyrank.evaluation.transport import TRANSPORTS, Trial
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics.effects import autoc, pehe, qini, treatment_regret
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
+TITLE = "Trial transport"
+PAPER = "arXiv 2604.02656"
+ABOUT = "effects in a small trial with the help of others"
 Float = NDArray[np.float64]
-report: Callable[[str], None] = print
 BUDGETS = ((25, 25), (50, 25), (100, 25), (50, 0))
 NEEDS_TREATED = ("proposed", "proposed-cf", "target only", "anchored proxy")
 RANK, LOSS = "rank of PEHE", "PEHE"
@@ -115,7 +116,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an outcome of IHDP, or a draw of the generator."""
     outcomes, budgets, draws = {
         "smoke": (2, ((25, 25), (50, 0)), 1),
@@ -157,7 +158,9 @@ def run(scale: Scale, seed: int) -> Scores:
             rows += measured(
                 target, sources, x[here], (mu1 - mu0)[here], f"IHDP {m0}/{m1}", r, m1 > 0
             )
-    rows += real_trial(1 if scale == "smoke" else 8, 1 if scale == "smoke" else draws // 2, seed)
+    rows += real_trial(
+        1 if scale == "smoke" else 8, 1 if scale == "smoke" else draws // 2, seed, report
+    )
     for r in range(draws):
         report(f"synthetic draw {r + 1} of {draws}")
         target, sources, held, effect = synthetic(
@@ -175,7 +178,9 @@ def run(scale: Scale, seed: int) -> Scores:
     )
 
 
-def real_trial(sites: int, draws: int, seed: int) -> list[tuple[str, str, str, int, float]]:
+def real_trial(
+    sites: int, draws: int, seed: int, report: Report
+) -> list[tuple[str, str, str, int, float]]:
     """Each of the eight sites in turn is the target, of which 20 placebo and 20 treated infants are
     known; judged on the site's others by cross-fitted doubly robust scores of their IQ.
     """

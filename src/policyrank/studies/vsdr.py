@@ -25,7 +25,6 @@ the paper: no robot, no images of one; how the two are combined is a reconstruct
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +32,12 @@ from numpy.typing import NDArray
 from policyrank.errors import EvidenceError
 from policyrank.evaluation.simulation import COMBINERS, agreement, in_distribution
 from policyrank.evidence import Scores
-from policyrank.studies.frame import Claim, Scale
+from policyrank.studies.frame import Claim, Report, Scale, quiet
 
+TITLE = "VSDR"
+PAPER = "arXiv 2111.00765"
+ABOUT = "policies chosen by simulation and unlabelled real observations"
 Float = NDArray[np.float64]
-report: Callable[[str], None] = print
 DETECTORS = ("pixel k-NN", "hidden k-NN", "Mahalanobis", "largest probability", "entropy")
 SIM, POOL, PLAIN = "simulation alone", "randomised pool", "pool of training quality"
 FEW = (5, 20, 50, 150)
@@ -96,7 +97,7 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed."""
     seeds, policies = {"smoke": (2, 6), "small": (10, 40), "full": (50, 60)}[scale]
     rows: list[tuple[str, str, str, int, float]] = []
