@@ -19,15 +19,24 @@ Differences from the paper: no language, small lists of prompts; labels noisier 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from policyrank.evidence import Scores
 from policyrank.learn.losses.preference import winrate_labels
-from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
+from policyrank.studies.sequences import Arena, RankedSequences, align, start, win_by_kl
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "LiPO"
@@ -42,39 +51,57 @@ LOSSES = {
     "point-sigmoid": "point-sigmoid",
     "point-mse": "point-mse",
 }
-SIZES = (2, 4, 8)
+LENGTHS = (2, 4, 8)
 KLS = (1.0, 2.0, 3.0)
 CURVES = ("LiPO-lambda", "DPO (pairs)", "DPO (Plackett-Luce)", "hinge (SLiC)", "softmax (NCE)")
+WIN, AT_EQUAL_KL = "win rate", "win rate at equal KL"
+
+
+@dataclass(frozen=True)
+class Size:
+    """``steps``: of imitation; ``long``: epochs where the KL is to be equal."""
+
+    seeds: int
+    prompts: int
+    epochs: int
+    long: int
+    steps: int
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(seeds=2, prompts=64, epochs=1, long=2, steps=50),
+    "small": Size(seeds=20, prompts=300, epochs=8, long=60, steps=600),
+    "full": Size(seeds=100, prompts=1500, epochs=8, long=60, steps=600),
+}
 
 CLAIMS = (
-    *(
-        Claim(f"LiPO-lambda beats {m} on lists of 8", "LiPO-lambda", m, "win rate", tasks=("K=8",))
-        for m in LOSSES
-        if m != "LiPO-lambda"
+    *for_each(
+        list(LOSSES)[1:],
+        Claim("LiPO-lambda beats {} on lists of 8", "LiPO-lambda", "{}", WIN, tasks=("K=8",)),
     ),
-    *(
+    *for_each(
+        LOSSES,
         Claim(
-            f"{m}: lists of 8 beat lists of 2",
-            m,
-            m,
-            "win rate",
+            "{}: lists of 8 beat lists of 2",
+            "{}",
+            "{}",
+            WIN,
             tasks=("K=8",),
             than_tasks=("K=2",),
-        )
-        for m in LOSSES
+        ),
     ),
     Claim(
         "At a KL of 2 nats LiPO-lambda beats DPO on pairs",
         "LiPO-lambda",
         "DPO (pairs)",
-        "win rate at equal KL",
+        AT_EQUAL_KL,
         tasks=("KL 2",),
     ),
     Claim(
         "At a KL of 2 nats LiPO-lambda beats softmax",
         "LiPO-lambda",
         "softmax (NCE)",
-        "win rate at equal KL",
+        AT_EQUAL_KL,
         tasks=("KL 2",),
     ),
 )
@@ -83,83 +110,36 @@ CLAIMS = (
 def labelled(
     world: SequenceWorld, policy: SequencePolicy, prompts: int, size: int, seed: int
 ) -> RankedSequences:
-    """Samples of the policy with the mean share of wins that a noisy judge gives them (LiPO's
-    labels).
-    """
+    """Samples of the policy, labelled by the shares of wins that a noisy judge gives them."""
     x = world.prompts(prompts, seed=seed * 7919 + 1)
     y = policy.sample(x, size, seed=seed * 7919 + 2)
-    noisy = world.reward(x, y) + torch.randn(
-        y.shape[:2], generator=torch.Generator().manual_seed(seed * 7919 + 3)
-    )
-    return RankedSequences(
-        x, y, winrate_labels(torch.sigmoid(3 * (noisy[:, :, None] - noisy[:, None, :])))
-    )
+    generator = torch.Generator().manual_seed(seed * 7919 + 3)
+    noisy = world.reward(x, y) + torch.randn(y.shape[:2], generator=generator)
+    wins = torch.sigmoid(3 * (noisy[:, :, None] - noisy[:, None, :]))
+    return RankedSequences(x, y, winrate_labels(wins))
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {
-        "smoke": (2, 64, 1, 2),
-        "small": (20, 300, 8, 60),
-        "full": (100, 1500, 8, 60),
-    }[scale]
     torch.set_num_threads(1)
-    rows: list[tuple[str, str, str, int, float]] = []
-    for r in range(seeds):
-        world = SequenceWorld(seed * 1000 + r)
-        base = imitate(
-            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
-        )
+    return scores_of(_rows(SCALES[scale], seed, report), lower_is_better=["KL"])
+
+
+def _rows(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    for r in range(size.seeds):
+        world, base = start(seed, r, size.steps)
         arena = Arena.of(world, base, r)
-        for size in SIZES:
-            report(f"world {r + 1} of {seeds}: lists of {size}")
-            data = labelled(world, base, prompts, size, r)
+        for length in LENGTHS:
+            report(f"world {r + 1} of {size.seeds}: lists of {length}")
+            data = labelled(world, base, size.prompts, length, r)
             for method, loss in LOSSES.items():
-                found = arena(align(base, data, loss, epochs=epochs, seed=r, beta=0.1), r)
-                rows += [(method, f"K={size}", metric, r, value) for metric, value in found.items()]
+                policy = align(base, data, loss, epochs=size.epochs, seed=r, beta=0.1)
+                yield from by_metric(method, f"K={length}", r, arena(policy, r))
         for method in CURVES:
-            report(f"world {r + 1} of {seeds}: {method} at equal KL")
-            rows += [
-                (method, f"KL {kl:g}", "win rate at equal KL", r, win)
-                for kl, win in zip(
-                    KLS,
-                    at_equal_kl(arena, base, data, LOSSES[method], KLS, epochs=long, seed=r),
-                    strict=True,
-                )
-                if not np.isnan(win)
-            ]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
-    )
-
-
-def at_equal_kl(
-    arena: Arena,
-    base: SequencePolicy,
-    data: RankedSequences,
-    loss: object,
-    kls: tuple[float, ...],
-    *,
-    epochs: int,
-    seed: int,
-    **options: object,
-) -> list[float]:
-    """Win rates where training first passes these KLs from its start; NaN where it does not."""
-
-    class Done(Exception):
-        pass
-
-    curve = [(0.0, 0.5)]
-
-    def watch(epoch: int, policy: SequencePolicy) -> None:
-        found = arena(policy, seed)
-        curve.append((found["KL"], found["win rate"]))
-        if found["KL"] > max(kls):
-            raise Done
-
-    with suppress(Done):
-        align(base, data, loss, epochs=epochs, seed=seed, watch=watch, **({"beta": 0.1} | options))  # type: ignore[arg-type]
-    x, y = np.array(curve).T
-    top = np.maximum.accumulate(x)
-    return [float(np.interp(kl, top, y)) if top[-1] >= kl else float("nan") for kl in kls]
+            report(f"world {r + 1} of {size.seeds}: {method} at equal KL")
+            loss = LOSSES[method]
+            curve = win_by_kl(arena, data, loss, most=max(KLS), epochs=size.long, seed=r, beta=0.1)
+            for kl in KLS:
+                win = curve.at(kl)
+                if win is not None:
+                    yield method, f"KL {kl:g}", AT_EQUAL_KL, r, win

@@ -22,6 +22,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,30 +37,57 @@ from torch import nn
 from policyrank.evidence import RankedAnswers, Scores, datasets
 from policyrank.learn import PREFERENCE_LOSSES
 from policyrank.learn.losses import REFERENCE_FREE
-from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
-from policyrank.studies.tpo import ends
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
+from policyrank.studies.sequences import Arena, RankedSequences, align, ends, start
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "Objectives of preferences"
 PAPER = ""
 ABOUT = "all objectives of preferences on the same ranked lists"
 ON_POLICY = {"grpo", "label-distribution-grpo"}
-NAMES = [n for n in PREFERENCE_LOSSES if n not in ON_POLICY]
+NAMES = [name for name in PREFERENCE_LOSSES if name not in ON_POLICY]
 ENDS, WIN, PAIRS = "dpo on best and worst", "win rate", "pair accuracy"
 RATES = (3e-4, 1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
+class Size:
+    """``steps``: of imitation; ``lists``: of the language model."""
+
+    seeds: int
+    prompts: int
+    steps: int
+    epochs: int
+    rates: tuple[float, ...]
+    lists: int
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(seeds=2, prompts=32, steps=50, epochs=2, rates=RATES[:1], lists=0),
+    "small": Size(seeds=10, prompts=300, steps=600, epochs=8, rates=RATES, lists=32),
+    "full": Size(seeds=100, prompts=1500, steps=600, epochs=8, rates=RATES, lists=600),
+}
 CLAIMS = (
-    *(
-        Claim(f"{n} on the whole list beats DPO on best and worst", n, ENDS, WIN)
-        for n in ("dpo", "dpo-pl", "lipo-lambda", "softmax", "pro")
+    *for_each(
+        ("dpo", "dpo-pl", "lipo-lambda", "softmax", "pro"),
+        Claim("{} on the whole list beats DPO on best and worst", "{}", ENDS, WIN),
     ),
-    *(
-        Claim(f"lipo-lambda beats {n}", "lipo-lambda", n, WIN)
-        for n in ("dpo", "dpo-pl", "slic", "softmax", "ipo")
+    *for_each(
+        ("dpo", "dpo-pl", "slic", "softmax", "ipo"),
+        Claim("lipo-lambda beats {}", "lipo-lambda", "{}", WIN),
     ),
-    *(
-        Claim(f"SmolLM2: {n} beats the model before", n, "likelihood before", PAIRS)
-        for n in ("dpo", "lipo-lambda")
+    *for_each(
+        ("dpo", "lipo-lambda"),
+        Claim("SmolLM2: {} beats the model before", "{}", "likelihood before", PAIRS),
     ),
     Claim("SmolLM2: lipo-lambda beats dpo", "lipo-lambda", "dpo", PAIRS),
     Claim("SmolLM2: dpo on the whole list beats DPO on best and worst", "dpo", ENDS, PAIRS),
@@ -68,141 +99,152 @@ CLAIMS = (
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world, a task of the language model a list."""
-    seeds, prompts, lists = {"smoke": (2, 32, 0), "small": (10, 300, 32), "full": (100, 1500, 600)}[
-        scale
-    ]
     torch.set_num_threads(1)
-    rows: list[tuple[str, str, str, int, float]] = []
-    for r in range(seeds):
-        world = SequenceWorld(seed * 1000 + r)
-        base = imitate(
-            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
-        )
-        x = world.prompts(prompts, seed=r * 7919 + 1)
-        y = base.sample(x, 4, seed=r * 7919 + 2)
-        noisy = world.reward(x, y) + torch.randn(
-            y.shape[:2], generator=torch.Generator().manual_seed(r)
-        )
-        data = RankedSequences(
-            x, y, (noisy - noisy.mean(1, keepdim=True)) / noisy.std(1, keepdim=True)
-        )
-        chosen, tested = Arena.of(world, base, r + 500, prompts=100), Arena.of(world, base, r)
+    size = SCALES[scale]
+    rows = chain(_sequences(size, seed, report), language_model(size.lists, seed, report))
+    return scores_of(rows, lower_is_better=["KL"])
+
+
+def _sequences(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    for r in range(size.seeds):
+        world, base = start(seed, r, size.steps)
+        data = _labelled(world, base, size.prompts, r)
+        chosen = Arena.of(world, base, r + 500, prompts=100)
+        tested = Arena.of(world, base, r)
         for name in (*NAMES, ENDS):
-            report(f"world {r + 1} of {seeds}: {name}")
-            used, loss = (ends(data), "dpo") if name == ENDS else (data, name)
+            report(f"world {r + 1} of {size.seeds}: {name}")
+            loss, used = name, data
+            if name == ENDS:
+                loss, used = "dpo", ends(data)
             if loss == "point-sigmoid":  # its labels are chances
-                used = RankedSequences(used.prompts, used.answers, torch.sigmoid(used.labels))
-            found = [
-                align(base, used, loss, epochs=2 if scale == "smoke" else 8, lr=lr, seed=r)
-                for lr in (RATES[:1] if scale == "smoke" else RATES)
-            ]
-            best = max(found, key=lambda policy: chosen(policy, r)["win rate"])
-            rows += [
-                (name, "short sequences", metric, r, value)
-                for metric, value in tested(best, r).items()
-            ]
-    if lists:
-        rows += language_model(lists, seed, report)
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
-    )
+                used = replace(used, labels=torch.sigmoid(used.labels))
+            found = []
+            for rate in size.rates:
+                policy = align(base, used, loss, epochs=size.epochs, lr=rate, seed=r)
+                found.append((chosen(policy, r)[WIN], policy))
+            _, best = max(found, key=itemgetter(0))
+            yield from by_metric(name, "short sequences", r, tested(best, r))
 
 
-def language_model(lists: int, seed: int, report: Report) -> list[tuple[str, str, str, int, float]]:
+def _labelled(
+    world: SequenceWorld, policy: SequencePolicy, prompts: int, seed: int
+) -> RankedSequences:
+    """Lists of four samples; labels are noisy rewards, standardised in each list."""
+    x = world.prompts(prompts, seed=seed * 7919 + 1)
+    y = policy.sample(x, 4, seed=seed * 7919 + 2)
+    generator = torch.Generator().manual_seed(seed)
+    noisy = world.reward(x, y) + torch.randn(y.shape[:2], generator=generator)
+    centred = noisy - noisy.mean(1, keepdim=True)
+    return RankedSequences(x, y, centred / noisy.std(1, keepdim=True))
+
+
+def language_model(lists: int, seed: int, report: Report) -> Iterator[Row]:
     """Pair accuracy on held-out lists of SmolLM2, trained by each objective."""
+    if not lists:
+        return
     from policyrank.models.language import load_causal_lm
-    from policyrank.train import (
-        ListwisePreferenceConfig,
-        ListwisePreferenceTrainer,
-        encode_answers,
-    )
-    from policyrank.train.texts import train_last
+    from policyrank.train import encode_answers
 
-    rng = np.random.default_rng(seed)
-    taken: list[RankedAnswers] = []
-    for x, _ in datasets.load("alpacaeval"):
-        if len(x.completions) == 10 and len(str(x.prompt)) < 300 and len(set(x.labels)) == 10:
-            few = rng.choice(10, size=4, replace=False)
-            place = np.argsort(np.argsort([x.labels[k] for k in few])) / 3
-            taken.append(
-                RankedAnswers(x.prompt, tuple(x.completions[k] for k in few), tuple(place.tolist()))
-            )
-    taken = [taken[k] for k in rng.permutation(len(taken))[: 2 * lists]]
+    taken = _taken(2 * lists, seed)
     model, tokenizer = load_causal_lm("smollm2", device="cpu")
-    train_last(model, 2)
-    model.model.layers = nn.ModuleList([Below(model.model.layers[:-2]), *model.model.layers[-2:]])
-    model.config.num_hidden_layers = 3
-    start = copy.deepcopy(model.state_dict())
+    _last_layers_alone(model)
+    start_state = copy.deepcopy(model.state_dict())
     short = [cut(x, tokenizer, 64) for x in taken]
-    train, test = (
-        encode_answers(part, tokenizer, max_length=256) for part in (short[:lists], short[lists:])
-    )
-    rows: list[tuple[str, str, str, int, float]] = []
-
-    def record(method: str, scores: list[list[float]]) -> None:
-        rows.extend(
-            (method, f"list {k}", PAIRS, 0, in_order(x.labels, s))
-            for k, (x, s) in enumerate(zip(test.lists, scores, strict=True))
-        )
-
-    record("longest first", [[float(len(a)) for a in x.completions] for x in taken[lists:]])
+    train = encode_answers(short[:lists], tokenizer, max_length=256)
+    test = encode_answers(short[lists:], tokenizer, max_length=256)
+    lengths = [[float(len(text)) for text in x.completions] for x in taken[lists:]]
+    yield from _accuracies("longest first", test, lengths)
     known: Any = None
+    held: Any = None
     for name in (*NAMES, ENDS):
         report(f"SmolLM2: {name}")
         loss = "dpo" if name == ENDS else name
         torch.manual_seed(seed)
-        model.load_state_dict(start)
+        model.load_state_dict(start_state)
         with TemporaryDirectory() as folder:
-            arguments = ListwisePreferenceConfig(
-                str(Path(folder)),
-                per_device_train_batch_size=1,
-                per_device_eval_batch_size=1,
-                gradient_accumulation_steps=2,
-                num_train_epochs=1,
-                learning_rate=2e-4,
-                report_to=[],
-                use_cpu=True,
-                disable_tqdm=True,
-                save_strategy="no",
-                logging_strategy="no",
-                seed=seed,
-                dataloader_pin_memory=False,
-                loss=loss,
-            )
-            trainer = ListwisePreferenceTrainer(
-                model, arguments, train, test, processing_class=tokenizer
-            )
+            trainer = _trainer(model, tokenizer, train, test, loss, folder, seed)
             if known is None:
-                known = [
-                    trainer.train_dataset.with_reference(trainer.step_log_probs(train)),
-                    test.with_reference(trainer.step_log_probs(test)),
-                ]
-                record(
-                    "likelihood before",
-                    [
-                        [
-                            p[0] / len(c)
-                            for p, c in zip(x.reference or [], x.completions, strict=True)
-                        ]
-                        for x in known[1].lists
-                    ],
-                )
-            trainer.train_dataset = two(known[0]) if name == ENDS else known[0]
+                known = trainer.train_dataset.with_reference(trainer.step_log_probs(train))
+                held = test.with_reference(trainer.step_log_probs(test))
+                before = [_per_token(x.reference or [], x.completions) for x in held.lists]
+                yield from _accuracies("likelihood before", test, before)
+            trainer.train_dataset = two(known) if name == ENDS else known
             trainer.train()
             after = trainer.step_log_probs(test)
-        free = loss in REFERENCE_FREE
-        record(
-            name,
-            [
-                [
-                    a[0] / len(c) if free else a[0] - b[0]
-                    for a, b, c in zip(own, x.reference or [], x.completions, strict=True)
-                ]
-                for own, x in zip(after, known[1].lists, strict=True)
-            ],
-        )
-    return rows
+        if loss in REFERENCE_FREE:
+            rewards = [
+                _per_token(own, x.completions) for own, x in zip(after, held.lists, strict=True)
+            ]
+        else:
+            rewards = [
+                _gained(own, x.reference or []) for own, x in zip(after, held.lists, strict=True)
+            ]
+        yield from _accuracies(name, test, rewards)
+
+
+def _taken(number: int, seed: int) -> list[RankedAnswers]:
+    """Lists of four of AlpacaEval's ten answers, where the judge ordered all ten."""
+    rng = np.random.default_rng(seed)
+    taken = []
+    for x, _ in datasets.load("alpacaeval"):
+        if len(x.completions) == 10 and len(str(x.prompt)) < 300 and len(set(x.labels)) == 10:
+            few = rng.choice(10, size=4, replace=False)
+            place = np.argsort(np.argsort(np.array(x.labels)[few])) / 3
+            texts = tuple(x.completions[k] for k in few)
+            taken.append(RankedAnswers(x.prompt, texts, tuple(place.tolist())))
+    return [taken[k] for k in rng.permutation(len(taken))[:number]]
+
+
+def _last_layers_alone(model: Any) -> None:
+    """Leave the last two layers to learn; those below read each input once."""
+    from policyrank.train.texts import train_last
+
+    train_last(model, 2)
+    layers = model.model.layers
+    model.model.layers = nn.ModuleList([Below(layers[:-2]), *layers[-2:]])
+    model.config.num_hidden_layers = 3
+
+
+def _trainer(
+    model: Any, tokenizer: Any, train: Any, test: Any, loss: str, folder: str, seed: int
+) -> Any:
+    from transformers import TrainingArguments
+
+    from policyrank.train import ListwisePreferenceTrainer
+
+    arguments = TrainingArguments(
+        str(Path(folder)),
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=2,
+        num_train_epochs=1,
+        learning_rate=2e-4,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+        seed=seed,
+        dataloader_pin_memory=False,
+    )
+    return ListwisePreferenceTrainer(
+        model, arguments, train, test, processing_class=tokenizer, loss=loss
+    )
+
+
+def _accuracies(method: str, data: Any, scores: list[list[float]]) -> Iterator[Row]:
+    for k, (x, own) in enumerate(zip(data.lists, scores, strict=True)):
+        yield method, f"list {k}", PAIRS, 0, in_order(x.labels, own)
+
+
+def _per_token(log_probs: Any, completions: Any) -> list[float]:
+    """Mean log-probability of each answer."""
+    return [p[0] / len(tokens) for p, tokens in zip(log_probs, completions, strict=True)]
+
+
+def _gained(log_probs: Any, reference: Any) -> list[float]:
+    """Log-ratio to the reference of each answer."""
+    return [p[0] - before[0] for p, before in zip(log_probs, reference, strict=True)]
 
 
 class Below(nn.Module):
@@ -225,33 +267,33 @@ class Below(nn.Module):
 
 def cut(x: RankedAnswers, tokenizer: Any, tokens: int) -> RankedAnswers:
     """Answers of at most so many tokens."""
-    texts = tuple(
-        tokenizer.decode(tokenizer(a, add_special_tokens=False)["input_ids"][:tokens])
-        for a in x.completions
-    )
-    return RankedAnswers(x.prompt, texts, x.labels)
+    texts = []
+    for text in x.completions:
+        read = tokenizer(text, add_special_tokens=False)["input_ids"]
+        texts.append(tokenizer.decode(read[:tokens]))
+    return RankedAnswers(x.prompt, tuple(texts), x.labels)
 
 
 def two(data: Any) -> Any:
     """Best and worst of each encoded list."""
-    from dataclasses import replace
-
-    out = []
+    lists = []
     for x in data.lists:
         order = np.argsort(x.labels)
-        pick = [int(order[-1]), int(order[0])]
-        out.append(
+        pick = itemgetter(int(order[-1]), int(order[0]))
+        lists.append(
             replace(
                 x,
-                completions=[x.completions[k] for k in pick],
-                steps=[x.steps[k] for k in pick],
-                labels=[x.labels[k] for k in pick],
-                reference=[x.reference[k] for k in pick],
+                completions=list(pick(x.completions)),
+                steps=list(pick(x.steps)),
+                labels=list(pick(x.labels)),
+                reference=list(pick(x.reference)),
             )
         )
-    return replace(data, lists=out)
+    return replace(data, lists=lists)
 
 
 def in_order(labels: Any, scores: Any) -> float:
+    """Share of pairs with different labels in order, equal scores half."""
     y, s = np.asarray(labels), np.asarray(scores)
-    return float((0.5 + 0.5 * np.sign(s[:, None] - s[None, :]))[y[:, None] > y[None, :]].mean())
+    right = 0.5 + 0.5 * np.sign(s[:, None] - s[None, :])
+    return float(right[y[:, None] > y[None, :]].mean())

@@ -39,8 +39,7 @@ from torch import Tensor, nn
 from policyrank.evidence import Scores, datasets
 from policyrank.learn.rewards import bradley_terry_reward
 from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.pro import best_only
-from policyrank.studies.sequences import RankedSequences, align
+from policyrank.studies.sequences import RankedSequences, align, best_only
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "POLAR"

@@ -19,7 +19,9 @@ language model is trained, the labels are the true reward.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -28,20 +30,23 @@ from torch import Tensor
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import LOSSES
-from policyrank.learn.losses.preference import best_nll, pro
+from policyrank.learn.losses.preference import pro
 from policyrank.learn.utilities import ndcg_gains
-from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
-from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
+from policyrank.studies.sequences import Arena, RankedSequences, align, best_only, start
 
 TITLE = "PRO"
 PAPER = "arXiv 2306.17492"
 ABOUT = "whole lists: the best answer against the rest, then the second against the rest"
-
-
-def best_only(log_probs: Tensor, labels: Tensor, **_: Any) -> Tensor:
-    """Imitation of the best answer of each list."""
-    return best_nll(log_probs, labels, torch.ones_like(labels, dtype=torch.bool)).mean()
 
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -51,19 +56,37 @@ METHODS: dict[str, dict[str, Any]] = {
     "RRHF": {"loss": "rrhf"},
     "imitation of the best": {"loss": best_only},
 }
-SIZES = (2, 3, 5, 8)
+LENGTHS = (2, 3, 5, 8)
 LISTS = "AlpacaEval"
+WIN = "win rate"
+
+
+@dataclass(frozen=True)
+class Size:
+    """``steps``: of imitation; ``folds``: of the real lists."""
+
+    seeds: int
+    prompts: int
+    epochs: int
+    folds: int
+    steps: int
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(seeds=2, prompts=64, epochs=2, folds=0, steps=50),
+    "small": Size(seeds=10, prompts=1500, epochs=4, folds=5, steps=600),
+    "full": Size(seeds=50, prompts=1500, epochs=4, folds=5, steps=600),
+}
 CLAIMS = (
-    *(
-        Claim(f"PRO beats {m} on lists of {n}", "PRO", m, "win rate", tasks=(f"n={n}",))
-        for m in ("RRHF", "imitation of the best")
-        for n in SIZES
+    *for_each(
+        product(("RRHF", "imitation of the best"), LENGTHS),
+        Claim("PRO beats {0} on lists of {1}", "PRO", "{0}", WIN, tasks=("n={1}",)),
     ),
     Claim(
         "PRO on lists of 8 beats PRO on pairs",
         "PRO",
         "PRO",
-        "win rate",
+        WIN,
         tasks=("n=8",),
         than_tasks=("n=2",),
     ),
@@ -71,14 +94,14 @@ CLAIMS = (
         "Gaps beat equal gaps on pairs",
         "PRO",
         "PRO, equal gaps (ListMLE)",
-        "win rate",
+        WIN,
         tasks=("n=2",),
     ),
     Claim(
         "Gaps beat equal gaps on lists of 8",
         "PRO",
         "PRO, equal gaps (ListMLE)",
-        "win rate",
+        WIN,
         tasks=("n=8",),
     ),
     Claim(
@@ -107,76 +130,67 @@ CLAIMS = (
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world, of the real lists a fold."""
-    seeds, prompts, epochs, folds = {
-        "smoke": (2, 64, 2, 0),
-        "small": (10, 1500, 4, 5),
-        "full": (50, 1500, 4, 5),
-    }[scale]
     torch.set_num_threads(1)
-    rows: list[tuple[str, str, str, int, float]] = []
-    for r in range(seeds):
-        world = SequenceWorld(seed * 1000 + r)
-        base = imitate(
-            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
-        )
-        arena, x = Arena.of(world, base, r), world.prompts(prompts, seed=r * 7919 + 1)
-        for n in SIZES:
+    size = SCALES[scale]
+    rows = chain(_sequences(size, seed, report), real_lists(size.folds, seed, report))
+    return scores_of(rows, lower_is_better=["KL"])
+
+
+def _sequences(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    for r in range(size.seeds):
+        world, base = start(seed, r, size.steps)
+        arena = Arena.of(world, base, r)
+        x = world.prompts(size.prompts, seed=r * 7919 + 1)
+        for n in LENGTHS:
             y = base.sample(x, n, seed=r * 7919 + 2)
             data = RankedSequences(x, y, world.reward(x, y))
             for method, options in METHODS.items():
-                report(f"world {r + 1} of {seeds}: {method}, lists of {n}")
-                found = arena(align(base, data, epochs=epochs, lr=3e-4, seed=r, **options), r)
-                rows += [(method, f"n={n}", metric, r, value) for metric, value in found.items()]
-    if folds:
-        rows += real_lists(folds, seed, report)
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
-    )
+                report(f"world {r + 1} of {size.seeds}: {method}, lists of {n}")
+                policy = align(base, data, epochs=size.epochs, lr=3e-4, seed=r, **options)
+                yield from by_metric(method, f"n={n}", r, arena(policy, r))
 
 
-def real_lists(folds: int, seed: int, report: Report) -> list[tuple[str, str, str, int, float]]:
+def real_lists(folds: int, seed: int, report: Report) -> Iterator[Row]:
     """Scorers of AlpacaEval's answers, by folds of prompts."""
+    if not folds:
+        return
     from policyrank.models.encoders import encode_texts, load_encoder
 
     lists = [x for x, _ in datasets.load("alpacaeval") if len(x.completions) == 10]
     report("encoding AlpacaEval's answers")
     encoder = load_encoder("minilm")
-    answers = torch.from_numpy(
-        encode_texts(encoder, [a for x in lists for a in x.completions], cache="minilm")
-    ).unflatten(0, (len(lists), 10))
-    asked = torch.from_numpy(encode_texts(encoder, [str(x.prompt) for x in lists], cache="minilm"))
-    psi = torch.tensor([x.labels for x in lists])
-    length = torch.tensor([[len(a) for a in x.completions] for x in lists]).float()
+    texts = [text for x in lists for text in x.completions]
+    answers = torch.from_numpy(encode_texts(encoder, texts, cache="minilm"))
+    answers = answers.unflatten(0, (len(lists), 10))
+    prompts = [str(x.prompt) for x in lists]
+    asked = torch.from_numpy(encode_texts(encoder, prompts, cache="minilm"))
     features = torch.cat([answers, answers * asked[:, None]], dim=-1)
+    length = torch.tensor([len(text) for text in texts]).float().unflatten(0, (len(lists), 10))
     long = (length.log() - length.log().mean()) / length.log().std()
-    labels = (psi - psi.mean(dim=1, keepdim=True)) / psi.std(
-        dim=1, correction=0, keepdim=True
-    ).clamp(min=1e-8)
+    with_length = torch.cat([features, long[..., None]], dim=-1)
+    psi = torch.tensor([x.labels for x in lists])
+    centred = psi - psi.mean(dim=1, keepdim=True)
+    labels = centred / psi.std(dim=1, correction=0, keepdim=True).clamp(min=1e-8)
     fold = np.random.default_rng(seed).permutation(len(lists)) % folds
-    rows = []
     for f in range(folds):
         report(f"fold {f + 1} of {folds}")
         held = torch.from_numpy(fold == f)
         found = {
             "staged loss": fitted(features, labels, held, staged),
-            "staged loss and length": fitted(
-                torch.cat([features, long[..., None]], dim=-1), labels, held, staged
-            ),
+            "staged loss and length": fitted(with_length, labels, held, staged),
             "ListMLE": fitted(features, labels, held, LOSSES["listmle"]),
             "longest first": length[held],
             "in the order of the file": -torch.arange(10.0).expand(int(held.sum()), 10),
         }
-        rows += [(m, LISTS, "NDCG", f, ndcg(psi[held], scores)) for m, scores in found.items()]
-    return rows
+        for method, scores in found.items():
+            yield method, LISTS, "NDCG", f, ndcg(psi[held], scores)
 
 
 def ndcg(labels: Tensor, scores: Tensor) -> float:
     """Mean over lists, gain 2^label - 1."""
     order = scores.argsort(dim=1, descending=True)[None]
-    return float(
-        ndcg_gains(labels, order, torch.ones_like(labels, dtype=torch.bool)).sum(dim=-1).mean()
-    )
+    gains = ndcg_gains(labels, order, torch.ones_like(labels, dtype=torch.bool))
+    return float(gains.sum(dim=-1).mean())
 
 
 def staged(scores: Tensor, labels: Tensor) -> Tensor:

@@ -31,9 +31,8 @@ from torch import Tensor
 
 from policyrank.evidence import RankedAnswers, Scores, datasets
 from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.pro import best_only, ndcg
-from policyrank.studies.sequences import Arena, RankedSequences, align, imitate
-from policyrank.studies.tpo import ends
+from policyrank.studies.pro import ndcg
+from policyrank.studies.sequences import Arena, RankedSequences, align, best_only, ends, imitate
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "Positive-unlabeled distillation"

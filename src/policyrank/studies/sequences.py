@@ -1,5 +1,6 @@
-"""What the studies of alignment share: policies of short sequences, ranked lists, training on them,
-win rates. A part of other studies, not one itself.
+"""What the studies of alignment share, which is none itself.
+
+Policies of short sequences, ranked lists, training on them, win rates.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from policyrank.learn import PreferenceLoss, preference_loss
+from policyrank.learn.losses.preference import best_nll
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 Weights = Callable[[SequencePolicy, Tensor, Tensor, Tensor], Tensor]
@@ -36,7 +40,7 @@ def imitate(
     steps: int = 600,
     batch: int = 128,
 ) -> SequencePolicy:
-    """Supervised training on the best of so many random answers (1: any), fresh ones at each step."""
+    """Supervised training on the best of so many random answers (1: any), fresh at each step."""
     optimiser = torch.optim.Adam(policy.parameters(), lr=3e-3)
     for step in range(steps):
         x = world.prompts(batch, seed=seed * 100_003 + step)
@@ -47,6 +51,25 @@ def imitate(
         loss.backward()
         optimiser.step()
     return policy
+
+
+def best_only(log_probs: Tensor, labels: Tensor, **_: Any) -> Tensor:
+    """Imitation of the best answer of each list."""
+    return best_nll(log_probs, labels, torch.ones_like(labels, dtype=torch.bool)).mean()
+
+
+def ends(data: RankedSequences) -> RankedSequences:
+    """Best and worst of each list."""
+    which = torch.stack([data.labels.argmax(dim=1), data.labels.argmin(dim=1)], dim=1)
+    at = torch.arange(len(which))[:, None]
+    return RankedSequences(data.prompts, data.answers[at, which], data.labels[at, which])
+
+
+def start(seed: int, replicate: int, steps: int) -> tuple[SequenceWorld, SequencePolicy]:
+    """A world, and a policy that imitates the better of two random answers in it."""
+    world = SequenceWorld(seed * 1000 + replicate)
+    policy = SequencePolicy(world, seed=replicate)
+    return world, imitate(world, policy, 2, seed=replicate, steps=steps)
 
 
 def align(
@@ -61,45 +84,42 @@ def align(
     imitation: float = 0.0,
     reference: SequencePolicy | None = None,
     weights: Weights | None = None,
-    watch: Callable[[int, SequencePolicy], None] | None = None,
+    watch: Callable[[int, SequencePolicy], object] | None = None,
     **options: Any,
 ) -> SequencePolicy:
     """A copy of the policy, trained on ranked lists; the reference is the policy as it was.
-    ``imitation`` adds the best answer's negative log-likelihood per token.
+
+    ``imitation`` adds the best answer's negative log-likelihood per token. Training ends where
+    ``watch``, asked after each epoch, says True.
     """
     objective = preference_loss(loss) if isinstance(loss, str) else loss
-    before = policy if reference is None else reference
-    trained = copy.deepcopy(policy)
+    if reference is None:
+        reference = policy
     with torch.no_grad():
-        known = before(data.prompts, data.answers)
+        known = reference(data.prompts, data.answers)
+    trained = copy.deepcopy(policy)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(trained.parameters(), lr=lr)
     lengths = torch.full(data.labels.shape, data.answers.shape[-1])
     for epoch in range(epochs):
         for group in torch.randperm(len(data.prompts), generator=generator).split(batch):
             x, y, labels = data.prompts[group], data.answers[group], data.labels[group]
-            own, ref = trained(x, y), known[group]
+            by_token = trained(x, y)
+            own, ref = by_token, known[group]
             if weights is not None:
-                w = weights(trained, x, y, labels)
-                value = objective(
-                    (own * w).sum(-1),
-                    labels,
-                    reference=(ref * w).sum(-1),
-                    lengths=lengths[group],
-                    **options,
-                )
-            else:
-                value = objective(
-                    own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options
-                )
+                weight = weights(trained, x, y, labels)
+                own, ref = own * weight, ref * weight
+            value = objective(
+                own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options
+            )
             if imitation:
-                best = labels.argmax(dim=1)
-                value = value - imitation * own[torch.arange(len(group)), best].mean(dim=-1).mean()
+                best = by_token[torch.arange(len(group)), labels.argmax(dim=1)]
+                value = value - imitation * best.mean(dim=-1).mean()
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
-        if watch is not None:
-            watch(epoch, trained)
+        if watch is not None and watch(epoch, trained):
+            break
     return trained
 
 
@@ -130,7 +150,44 @@ class Arena:
         y = policy.sample(self.prompts, self.rewards.shape[1], seed=seed * 7919 + 13)
         mine = self.world.reward(self.prompts, y)
         gap = mine[:, :, None] - self.rewards[:, None, :]
+        won, tied = (gap > 0).double().mean(), (gap == 0).double().mean()
         return {
-            "win rate": float((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()),
+            "win rate": float(won + 0.5 * tied),
             "KL": policy.kl(self.base, self.prompts, y),
         }
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Win rates along training, and the largest KL from the start so far."""
+
+    kl: NDArray[np.float64]
+    win: NDArray[np.float64]
+
+    def at(self, kl: float) -> float | None:
+        """The win rate where training first passes this KL, linear between epochs."""
+        if kl > self.kl[-1]:
+            return None
+        return float(np.interp(kl, self.kl, self.win))
+
+
+def win_by_kl(
+    arena: Arena,
+    data: RankedSequences,
+    loss: str | PreferenceLoss,
+    *,
+    most: float,
+    seed: int,
+    **options: Any,
+) -> Curve:
+    """Train the arena's base until its KL passes ``most``, or the epochs are over."""
+    kl, win = [0.0], [0.5]
+
+    def watch(epoch: int, policy: SequencePolicy) -> bool:
+        found = arena(policy, seed)
+        kl.append(found["KL"])
+        win.append(found["win rate"])
+        return kl[-1] > most
+
+    align(arena.base, data, loss, seed=seed, watch=watch, **options)
+    return Curve(np.maximum.accumulate(kl), np.array(win))

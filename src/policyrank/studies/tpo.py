@@ -20,25 +20,43 @@ is 2 nats. Differences from the paper: no language models, no mathematics.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from policyrank.evidence import Scores
 from policyrank.learn import segments
-from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.lipo import at_equal_kl
-from policyrank.studies.sequences import Arena, RankedSequences, Weights, align, imitate
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
+from policyrank.studies.sequences import (
+    Arena,
+    RankedSequences,
+    Weights,
+    align,
+    ends,
+    start,
+    win_by_kl,
+)
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "TPO"
 PAPER = "arXiv 2410.12854"
 ABOUT = "preference trees and weights of steps"
 STEPS = 3
-PAIR = "DPO on best and worst"
+PAIR, RELEASED = "DPO on best and worst", "released formula"
+WIN, SAME = "win rate", "same epochs"
 
 
 def released(
@@ -54,8 +72,10 @@ def released(
     Examples
     --------
     >>> labels, zero = torch.tensor([[3.0, 2.0, 1.0]]), torch.zeros(1, 3)
-    >>> released(torch.tensor([[2.0, 0.0, -2.0]]), labels, reference=zero), released(torch.tensor([[-2.0, 0.0, 2.0]]), labels, reference=zero)
-    (tensor(0.5898), tensor(0.1921))
+    >>> released(torch.tensor([[2.0, 0.0, -2.0]]), labels, reference=zero)
+    tensor(0.5898)
+    >>> released(torch.tensor([[-2.0, 0.0, 2.0]]), labels, reference=zero)
+    tensor(0.1921)
     """
     s = log_probs - reference
     sign = torch.sign(labels[:, :, None] - labels[:, None, :])
@@ -68,17 +88,12 @@ def by_step(kind: str) -> Weights:
     """Weights of tokens by the likeness of their step's mean hidden state to the best answer's."""
 
     def weigh(policy: SequencePolicy, x: Tensor, y: Tensor, labels: Tensor) -> Tensor:
-        index = (
-            torch.arange(y.shape[-1])
-            .div(y.shape[-1] // STEPS, rounding_mode="floor")
-            .add(1)
-            .expand_as(y)
-        )
+        step = torch.arange(y.shape[-1]).div(y.shape[-1] // STEPS, rounding_mode="floor")
+        index = step.add(1).expand_as(y)
         with torch.no_grad():
             means = segments.segment_mean(policy.states(x, y)[..., 1:, :], index, STEPS)
-        weights = segments.step_weights(
-            means, torch.ones(means.shape[:-1], dtype=torch.bool), labels.argmax(dim=1), kind
-        )
+        every = torch.ones(means.shape[:-1], dtype=torch.bool)
+        weights = segments.step_weights(means, every, labels.argmax(dim=1), kind)
         return weights.gather(-1, index - 1)
 
     return weigh
@@ -90,42 +105,60 @@ METHODS: dict[str, dict[str, Any]] = {
     "TPO, steps equal": {"loss": "lipo-lambda"},
     "TPO, similar steps": {"loss": "lipo-lambda", "weights": by_step("similar")},
     "TPO, different steps": {"loss": "lipo-lambda", "weights": by_step("different")},
-    "released formula": {"loss": released},
+    RELEASED: {"loss": released},
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """``steps``: of imitation; ``long``: epochs where the KL is to be equal."""
+
+    seeds: int
+    prompts: int
+    epochs: int
+    long: int
+    steps: int
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(seeds=2, prompts=64, epochs=1, long=2, steps=50),
+    "small": Size(seeds=20, prompts=400, epochs=6, long=40, steps=600),
+    "full": Size(seeds=100, prompts=400, epochs=6, long=40, steps=600),
 }
 CLAIMS = (
-    *(
-        Claim(f"{m} beats {PAIR}", m, PAIR, "win rate", tasks=("same epochs",))
-        for m in ("all pairs", "TPO, steps equal", "TPO, similar steps", "TPO, different steps")
+    *for_each(
+        ("all pairs", "TPO, steps equal", "TPO, similar steps", "TPO, different steps"),
+        Claim(f"{{}} beats {PAIR}", "{}", PAIR, WIN, tasks=(SAME,)),
     ),
     Claim(
         "Lambda weights beat all pairs",
         "TPO, steps equal",
         "all pairs",
-        "win rate",
-        tasks=("same epochs",),
+        WIN,
+        tasks=(SAME,),
     ),
-    *(
+    *for_each(
+        ("TPO, similar steps", "TPO, different steps"),
         Claim(
-            f"{m} beats equal steps by .005",
-            m,
+            "{} beats equal steps by .005",
+            "{}",
             "TPO, steps equal",
-            "win rate",
+            WIN,
             0.005,
-            tasks=("same epochs",),
-        )
-        for m in ("TPO, similar steps", "TPO, different steps")
+            tasks=(SAME,),
+        ),
     ),
-    *(
-        Claim(f"At a KL of 2 nats {m} beats {PAIR}", m, PAIR, "win rate", tasks=("KL 2",))
-        for m in ("all pairs", "TPO, steps equal", "TPO, similar steps")
+    *for_each(
+        ("all pairs", "TPO, steps equal", "TPO, similar steps"),
+        Claim(f"At a KL of 2 nats {{}} beats {PAIR}", "{}", PAIR, WIN, tasks=("KL 2",)),
     ),
     Claim(
         f"The released formula is worse than {PAIR} by .1",
         PAIR,
-        "released formula",
-        "win rate",
+        RELEASED,
+        WIN,
         0.1,
-        tasks=("same epochs",),
+        tasks=(SAME,),
     ),
 )
 
@@ -134,57 +167,40 @@ def trees(world: SequenceWorld, policy: SequencePolicy, prompts: int, seed: int)
     """Lists of five: best of 8, branches that keep 0, 1, 2 of its steps, worst of 8."""
     x = world.prompts(prompts, seed=seed * 7919 + 1)
     y = policy.sample(x, 8, seed=seed * 7919 + 2)
-    r = world.reward(x, y)
+    reward = world.reward(x, y)
     at = torch.arange(prompts)
-    root, worst = y[at, r.argmax(dim=1)], y[at, r.argmin(dim=1)]
-    size = world.answer // STEPS
-    branches = [
-        policy.sample(x, 1, seed=seed * 7919 + 3 + k, prefix=root[:, None, : k * size])[:, 0]
-        for k in range(3)
-    ]
+    root, worst = y[at, reward.argmax(dim=1)], y[at, reward.argmin(dim=1)]
+    branches = []
+    for k in range(3):
+        kept = root[:, None, : k * (world.answer // STEPS)]
+        branches.append(policy.sample(x, 1, seed=seed * 7919 + 3 + k, prefix=kept)[:, 0])
     answers = torch.stack([root, *branches, worst], dim=1)
-    values = world.reward(x, answers) + 0.5 * torch.randn(
-        prompts, 5, generator=torch.Generator().manual_seed(seed)
-    )
+    noise = torch.randn(prompts, 5, generator=torch.Generator().manual_seed(seed))
+    values = world.reward(x, answers) + 0.5 * noise
     low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
     return RankedSequences(x, answers, (values - low) / (high - low))
 
 
-def ends(data: RankedSequences) -> RankedSequences:
-    """Best and worst of each list."""
-    which = torch.stack([data.labels.argmax(dim=1), data.labels.argmin(dim=1)], dim=1)
-    at = torch.arange(len(which))[:, None]
-    return RankedSequences(data.prompts, data.answers[at, which], data.labels[at, which])
-
-
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a world."""
-    seeds, prompts, epochs, long = {
-        "smoke": (2, 64, 1, 2),
-        "small": (20, 400, 6, 40),
-        "full": (100, 400, 6, 40),
-    }[scale]
     torch.set_num_threads(1)
-    rows: list[tuple[str, str, str, int, float]] = []
-    for r in range(seeds):
-        world = SequenceWorld(seed * 1000 + r)
-        base = imitate(
-            world, SequencePolicy(world, seed=r), 2, seed=r, steps=50 if scale == "smoke" else 600
-        )
-        arena, data = Arena.of(world, base, r), trees(world, base, prompts, r)
+    return scores_of(_rows(SCALES[scale], seed, report), lower_is_better=["KL"])
+
+
+def _rows(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    for r in range(size.seeds):
+        world, base = start(seed, r, size.steps)
+        arena = Arena.of(world, base, r)
+        lists = trees(world, base, size.prompts, r)
+        pairs = ends(lists)
         for method, options in METHODS.items():
-            report(f"world {r + 1} of {seeds}: {method}")
-            used = ends(data) if method == PAIR else data
-            given = {**options, "beta": 0.1, "seed": r}
-            found = arena(align(base, used, epochs=epochs, **given), r)
-            rows += [(method, "same epochs", metric, r, value) for metric, value in found.items()]
-            if method != "released formula":
-                (win,) = at_equal_kl(
-                    arena, base, used, given.pop("loss"), (2.0,), epochs=long, **given
-                )
-                if not np.isnan(win):
-                    rows.append((method, "KL 2", "win rate", r, win))
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=["KL"]
-    )
+            report(f"world {r + 1} of {size.seeds}: {method}")
+            data = pairs if method == PAIR else lists
+            policy = align(base, data, epochs=size.epochs, beta=0.1, seed=r, **options)
+            yield from by_metric(method, SAME, r, arena(policy, r))
+            if method == RELEASED:
+                continue
+            curve = win_by_kl(arena, data, most=2.0, epochs=size.long, beta=0.1, seed=r, **options)
+            win = curve.at(2.0)
+            if win is not None:
+                yield method, "KL 2", WIN, r, win
