@@ -25,23 +25,34 @@ reconstruction of how hard negatives are chosen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policyrank.evidence import Scores, datasets
-from policyrank.learn.rewards import bradley_terry_reward, plackett_luce_reward
+from policyrank.evidence import Scores
+from policyrank.learn.rewards import bradley_terry_reward
 from policyrank.metrics.programs import best_of_n
-from policyrank.studies.frame import Claim, Report, Scale, quiet
-from policyrank.studies.sequences import RankedSequences, align, imitate
-from policyrank.train.programs import mine
-from policyrank.worlds.sandbox import (
-    check_statements,
-    docstring_examples,
-    imports_of,
-    outputs,
-    run_all,
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_method,
+    for_each,
+    quiet,
+    scores_of,
 )
+from policyrank.studies.sequences import RankedSequences, align, imitate
+from policyrank.studies.solutions import (
+    learned_scores,
+    likelihoods,
+    read_problems,
+    rules,
+    tested_shares,
+)
+from policyrank.train.programs import Mining, mine
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "Reinforced reranking"
@@ -56,6 +67,7 @@ FIRST, HARD, BOTH, ALL, CONTROL = (
     "all samples",
     "control: more first samples",
 )
+RULES: dict[str, Mining] = {HARD: "hard", BOTH: "passed and hard", ALL: "all"}
 CLAIMS = (
     Claim(
         "Self-training (what passes and hard negatives) beats iteration 1 by .03",
@@ -68,9 +80,8 @@ CLAIMS = (
     Claim("Self-training beats as many more samples of the first generator", BOTH, CONTROL, LOOP),
     Claim("All samples are no worse than mined ones, by .01", ALL, BOTH, LOOP, -0.01),
     Claim("Iteration 1 beats the first of 8", FIRST, "the first of 8", LOOP),
-    *(
-        Claim(f"Real lists: {a} beats {b}", a, b, REAL)
-        for a, b in (
+    *for_each(
+        (
             ("examples", "shortest"),
             ("examples", "by chance"),
             ("examples, then consensus", "examples"),
@@ -79,7 +90,8 @@ CLAIMS = (
             ("learned from text", "shortest"),
             ("examples", "likelihood (SmolLM2-135M)"),
             ("examples", "consensus"),
-        )
+        ),
+        Claim("Real lists: {0} beats {1}", "{0}", "{1}", REAL),
     ),
 )
 
@@ -127,15 +139,12 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
         "full": (100, 500, 30, 96),
     }[scale]
     torch.set_num_threads(1)
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for r in range(seeds):
         report(f"world {r + 1} of {seeds}")
-        rows += [
-            (m, "new problems", LOOP, r, v) for m, v in loop(seed * 1000 + r, steps, rounds).items()
-        ]
+        rows += by_method("new problems", LOOP, r, loop(seed * 1000 + r, steps, rounds))
     rows += real_lists(seed, real, report)
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+    return scores_of(rows)
 
 
 def loop(seed: int, steps: int, rounds: int) -> dict[str, float]:
@@ -146,7 +155,39 @@ def loop(seed: int, steps: int, rounds: int) -> dict[str, float]:
     x = world.prompts(60, seed=seed * 7919 + 1)
     known = base.sample(x, 10, seed=seed * 7919 + 2)
     more = base.sample(x, 40, seed=seed * 7919 + 3)
-    first = reranker(world, x, known, torch.ones(known.shape[:2], dtype=torch.bool), steps)
+    first = reranker(world, x, known, everything(10), steps)
+    student = _improved(world, base, first, rounds, seed)
+    new = student.sample(x, 40, seed=seed * 7919 + 4)
+    with torch.no_grad():
+        scores = first(x, new).numpy()
+    passed = (world.reward(x, new) > 2).numpy()
+    control = reranker(world, x, torch.cat([known, more], dim=1), everything(50), steps)
+    rerankers = {FIRST: first, CONTROL: control}
+    for method, rule in RULES.items():
+        kept = np.stack([mine(s, p, rule) for s, p in zip(scores, passed, strict=True)])
+        where = torch.cat([everything(10), torch.from_numpy(kept)], dim=1)
+        rerankers[method] = reranker(world, x, torch.cat([known, new], dim=1), where, steps)
+    held = world.prompts(500, seed=seed * 7919 + 5)
+    y = student.sample(held, 8, seed=seed * 7919 + 6)
+    right = (world.reward(held, y) > 2).double()
+    found = {}
+    for method, model in rerankers.items():
+        with torch.no_grad():
+            found[method] = best_of_n(model(held, y).tolist(), right.tolist())
+    found["the first of 8"] = float(right.mean())
+    found["oracle of 8"] = float(right.amax(dim=1).mean())
+    return found
+
+
+def everything(answers: int) -> Tensor:
+    """So many answers of each problem, all in use."""
+    return torch.ones(60, answers, dtype=torch.bool)
+
+
+def _improved(
+    world: SequenceWorld, base: SequencePolicy, first: Reranker, rounds: int, seed: int
+) -> SequencePolicy:
+    """The generator after policy gradient on the reranker's scores less the log-ratio."""
     student = base
     for number in range(rounds):
         asked = world.prompts(32, seed=seed * 7919 + 1000 + number)
@@ -154,33 +195,9 @@ def loop(seed: int, steps: int, rounds: int) -> dict[str, float]:
         with torch.no_grad():
             far = (student(asked, y) - base(asked, y)).sum(dim=-1)
             rewards = first(asked, y) - KL * far
-        student = align(
-            student, RankedSequences(asked, y, rewards), "grpo", epochs=4, lr=1e-3, seed=number
-        )
-    new = student.sample(x, 40, seed=seed * 7919 + 4)
-    with torch.no_grad():
-        scores, passed = first(x, new).numpy(), (world.reward(x, new) > 2).numpy()
-    rerankers = {
-        FIRST: first,
-        CONTROL: reranker(
-            world, x, torch.cat([known, more], dim=1), torch.ones(60, 50, dtype=torch.bool), steps
-        ),
-    }
-    for method, rule in ((HARD, "hard"), (BOTH, "passed and hard"), (ALL, "all")):
-        kept = np.stack([mine(s, p, rule) for s, p in zip(scores, passed, strict=True)])  # type: ignore[arg-type]
-        where = torch.cat([torch.ones(60, 10, dtype=torch.bool), torch.from_numpy(kept)], dim=1)
-        rerankers[method] = reranker(world, x, torch.cat([known, new], dim=1), where, steps)
-    held = world.prompts(500, seed=seed * 7919 + 5)
-    y = student.sample(held, 8, seed=seed * 7919 + 6)
-    right = (world.reward(held, y) > 2).double()
-    with torch.no_grad():
-        found = {
-            m: best_of_n(model(held, y).tolist(), right.tolist()) for m, model in rerankers.items()
-        }
-    return found | {
-        "the first of 8": float(right.mean()),
-        "oracle of 8": float(right.amax(dim=1).mean()),
-    }
+        data = RankedSequences(asked, y, rewards)
+        student = align(student, data, "grpo", epochs=4, lr=1e-3, seed=number)
+    return student
 
 
 def reranker(world: SequenceWorld, x: Tensor, y: Tensor, where: Tensor, steps: int) -> Reranker:
@@ -188,124 +205,24 @@ def reranker(world: SequenceWorld, x: Tensor, y: Tensor, where: Tensor, steps: i
     passed = world.reward(x, y) > 2
     usable = (passed & where).any(dim=1)
     if not usable.any():  # pass is rare: the best answers stand in for it
-        passed = world.reward(x, y) == world.reward(x, y).masked_fill(~where, -torch.inf).amax(
-            dim=1, keepdim=True
-        )
+        rewards = world.reward(x, y)
+        passed = rewards == rewards.masked_fill(~where, -torch.inf).amax(dim=1, keepdim=True)
     return fit(world, x, y, passed, where, steps)
 
 
-def real_lists(
-    seed: int, problems_used: int, report: Report
-) -> list[tuple[str, str, str, int, float]]:
+def real_lists(seed: int, problems_used: int, report: Report) -> Iterator[Row]:
     """Whether the best-ranked of each HumanEval problem's solutions passes."""
-    from policyrank.models.encoders import encode_texts, load_encoder
-    from policyrank.models.language import load_causal_lm
-    from policyrank.train.judges import likelihood_scorer
-
-    tests = {p["task_id"]: p["test"] for p in datasets.load("humaneval")}
-    problems = datasets.load("humaneval-solutions")[:problems_used]
-    programs = [
-        (
-            imports_of(p["prompt"]) + c["code"],
-            check_statements(tests[p["task_id"]], p["entry_point"]),
-        )
-        for p in problems
-        for c in p["candidates"]
-    ]
-    tested = iter(
-        run_all(
-            programs,
-            report=lambda done, of: (
-                report(f"tested {done} of {of} solutions") if done % 50 == 0 else None
-            ),
-        )
-    )
-    shares = [[next(tested).share for _ in p["candidates"]] for p in problems]
-    found: dict[str, list[list[float]]] = {
-        "by chance": [[0.0] * len(s) for s in shares],
-        "oracle": shares,
-    }
-    found["shortest"] = [[-float(len(c["code"])) for c in p["candidates"]] for p in problems]
-    found["longest"] = [[-s for s in row] for row in found["shortest"]]
-    found["examples"], found["consensus"] = [], []
-    for k, p in enumerate(problems):
+    problems = read_problems(problems_used)
+    shares = tested_shares(problems, report)
+    found: dict[str, list[list[float]]] = {}
+    for k, (problem, share) in enumerate(zip(problems, shares, strict=True)):
         report(f"examples of problem {k + 1} of {len(problems)}")
-        examples = docstring_examples(p["prompt"], p["entry_point"])
-        calls = [e for e, _ in examples] or ["None"]
-        came = [outputs(imports_of(p["prompt"]) + c["code"], calls) for c in p["candidates"]]
-        found["examples"].append(
-            [
-                float(
-                    sum(
-                        o == f"value {eval_repr(w)}"
-                        for o, (_, w) in zip(own, examples, strict=False)
-                    )
-                )
-                for own in came
-            ]
-        )
-        found["consensus"].append(
-            [float(np.mean([own == other for other in came])) for own in came]
-        )
-    found["examples, then consensus"] = [
-        [e + 0.5 * c for e, c in zip(*rows, strict=True)]
-        for rows in zip(found["examples"], found["consensus"], strict=True)
-    ]
+        for method, scores in rules(problem, share).items():
+            found.setdefault(method, []).append(scores)
     if problems_used > 10:
         report("likelihood of the solutions under SmolLM2")
-        known = likelihood_scorer(*load_causal_lm("smollm2", device="cpu"), max_length=1024)
-        found["likelihood (SmolLM2-135M)"] = known(
-            [p["prompt"][-1500:] for p in problems],
-            [[c["code"][:1500] for c in p["candidates"]] for p in problems],
-        )
-    encoder = load_encoder("minilm")
-    vectors = iter(
-        torch.from_numpy(
-            encode_texts(
-                encoder, [c["code"] for p in problems for c in p["candidates"]], cache="minilm"
-            )
-        )
-    )
-    asked = torch.from_numpy(encode_texts(encoder, [p["prompt"] for p in problems], cache="minilm"))
-    features = [torch.stack([next(vectors) for _ in s]) for s in shares]
-    features = [torch.cat([f, f * a], dim=1) for f, a in zip(features, asked, strict=True)]
-    fold = np.random.default_rng(seed).permutation(len(problems)) % 5
-    learned: list[list[float]] = [[] for _ in problems]
-    for f in range(5):
-        model = linear(
-            [features[k] for k in np.flatnonzero(fold != f)],
-            [shares[k] for k in np.flatnonzero(fold != f)],
-        )
-        for k in np.flatnonzero(fold == f):
-            with torch.no_grad():
-                learned[k] = model(features[k]).squeeze(-1).tolist()
-    found["learned from text"] = learned
-    return [
-        (m, p["task_id"], REAL, 0, best_of_n([s], [own]))
-        for m, scores in found.items()
-        for p, s, own in zip(problems, scores, shares, strict=True)
-    ]
-
-
-def eval_repr(text: str) -> str:
-    """A literal as Python writes it."""
-    import ast
-
-    return repr(ast.literal_eval(text))
-
-
-def linear(features: list[Tensor], shares: list[list[float]]) -> nn.Module:
-    """A linear scorer by Plackett-Luce on shares of tests passed."""
-    torch.manual_seed(0)
-    width = max(len(s) for s in shares)
-    x = torch.stack([nn.functional.pad(f, (0, 0, 0, width - len(f))) for f in features])
-    y = torch.tensor([[*s, *[0.0] * (width - len(s))] for s in shares])
-    where = torch.tensor([[True] * len(s) + [False] * (width - len(s)) for s in shares])
-    model = nn.Linear(x.shape[-1], 1)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
-    for _ in range(200):
-        loss = plackett_luce_reward(model(x).squeeze(-1), y, where=where)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return model
+        found["likelihood (SmolLM2-135M)"] = likelihoods(problems)
+    found["learned from text"] = learned_scores(problems, shares, seed)
+    for method, lists in found.items():
+        for problem, scores, share in zip(problems, lists, shares, strict=True):
+            yield method, problem.name, REAL, 0, best_of_n([scores], [share])
