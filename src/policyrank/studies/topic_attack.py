@@ -25,8 +25,9 @@ own reading; no BERT imitation, no MS MARCO documents.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,22 +48,23 @@ from policyrank.auditing.attacks import (
 )
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Scale, for_each, prefixed, quiet, scores_of
 from policyrank.train.scorers import cosine_scorer
 
 TITLE = "Topic attacks"
 PAPER = "arXiv 2304.14867"
 ABOUT = "attacks that lift one document for a whole group of queries"
+Scorer = Callable[[str, Sequence[str]], NDArray[np.float64]]
 WHERE = "Cranfield, MiniLM"
 CLAIMS = (
-    *(
+    *for_each(
+        ("paired", "topic words", "random edits"),
         Claim(
-            f"The learned group attack beats {m} in query success",
+            "The learned group attack beats {} in query success",
             "learned, group",
-            m,
+            "{}",
             "query success",
-        )
-        for m in ("paired", "topic words", "random edits")
+        ),
     ),
     Claim(
         "It beats the paired attack in the least boost of the group",
@@ -107,137 +109,184 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True)
+class Size:
+    """``most``: queries and documents in use; targets' median ranks lie in ``low`` to ``high``."""
+
+    seeds: int
+    targets: int
+    budget: int
+    updates: int
+    episodes: int
+    epochs: int
+    low: int = 200
+    high: int = 600
+    most: int | None = None
+    groups: int | None = None
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(1, 1, 2, 2, 2, 1, low=20, high=60, most=60, groups=2),
+    "small": Size(3, 3, 10, updates=30, episodes=4, epochs=3),
+    "full": Size(10, 5, 10, updates=200, episodes=8, epochs=4),
+}
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A collection as the victim ranks it: cosines, orders and places, (queries, documents)."""
+
+    corpus: Corpus
+    cosine: NDArray[np.float64]
+    order: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, corpus: Corpus, cosine: NDArray[np.float64]) -> Lists:
+        """Ranked by cosine."""
+        order = np.argsort(-cosine, axis=1, kind="stable")
+        return cls(corpus, cosine, order, np.argsort(order, axis=1) + 1)
+
+    def topic_words(self, group: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Twelve words of the first ten documents of a group's queries."""
+        pages = [self.corpus.tokens[d] for d in np.unique(self.order[group, :10])]
+        return candidate_words(self.corpus, pages, 12)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries, documents, who ranks them, and their lists before and after documents changed."""
+
+    queries: list[str]
+    texts: list[str]
+    victim: Scorer
+    now: Lists
+    later: Lists
+    changed: NDArray[np.int64]
+    groups: list[NDArray[np.int64]]
+
+    def scores(self, group: NDArray[np.int64], text: str) -> NDArray[np.float64]:
+        """The victim's scores of a text for the group's queries."""
+        return np.array([self.victim(self.queries[q], [text])[0] for q in group])
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an attacked group."""
-    seeds, targets, budget, updates, episodes, epochs = {
-        "smoke": (1, 1, 2, 2, 2, 1),
-        "small": (3, 3, 10, 30, 4, 3),
-        "full": (10, 5, 10, 200, 8, 4),
-    }[scale]
     torch.set_num_threads(1)
+    size = SCALES[scale]
+    report("encoding Cranfield")
+    collection = _collection(size.most, seed)
+    rows = []
+    for s in range(size.seeds):
+        say = prefixed(report, f"seed {s + 1} of {size.seeds}, ")
+        for group, method, metric, value in _attacks(collection, size, seed, s, say):
+            rows.append((method, WHERE, metric, s * 100 + group, value))
+    return scores_of(rows)
+
+
+def _collection(most: int | None, seed: int) -> Collection:
+    """Cranfield; a third of the documents later loses its second half."""
     queries, documents, _ = datasets.load("cranfield")
-    documents = {k: v for k, v in documents.items() if v}
-    if scale == "smoke":
-        queries, documents = dict(list(queries.items())[:60]), dict(list(documents.items())[:60])
+    asked = list(queries.values())[:most]
+    texts = [text for text in documents.values() if text][:most]
     encoder = load_encoder("minilm", device="cpu")
     encoder.max_seq_length = 160
-    report("encoding Cranfield")
-    asked, texts = list(queries.values()), list(documents.values())
-    vectors, own = (
-        encode_texts(encoder, texts, cache="minilm"),
-        encode_texts(encoder, asked, cache="minilm"),
-    )
-    victim = cosine_scorer(
-        encoder, known=dict(zip([*asked, *texts], [*own, *vectors], strict=True))
-    )
-    cosine = (own @ vectors.T).astype(float)
+    vectors = encode_texts(encoder, texts, cache="minilm")
+    own = encode_texts(encoder, asked, cache="minilm")
+    known = dict(zip([*asked, *texts], [*own, *vectors], strict=True))
+    victim = cosine_scorer(encoder, known=known)
+    corpus = Corpus.of(texts)
+    now = Lists.of(corpus, (own @ vectors.T).astype(float))
     changed = np.random.default_rng([seed, 10**6]).permutation(len(texts))[: len(texts) // 3]
-    halves = [" ".join(texts[d].split()[: -(-len(texts[d].split()) // 2)]) for d in changed]
-    later = cosine.copy()
-    later[:, changed] = own @ encode_texts(encoder, halves).T
-    ranked, reranked = (np.argsort(-c, axis=1, kind="stable") for c in (cosine, later))
-    place = np.empty_like(ranked)
-    np.put_along_axis(
-        place, ranked, np.arange(1, ranked.shape[1] + 1)[None].repeat(len(asked), axis=0), axis=1
-    )
-    corpus, groups = Corpus.of(texts), group_queries(own)
-    shortened = dict(zip(changed.tolist(), halves, strict=True))
-    corpus_later = replace(
-        corpus,
-        tokens=tuple(
-            corpus.encode(shortened[k]) if k in shortened else d
-            for k, d in enumerate(corpus.tokens)
-        ),
-    )
-    low, high = (200, 600) if scale != "smoke" else (20, 60)
-    rows: list[tuple[str, str, int, float]] = []
-    for s in range(seeds):
-        rng = np.random.default_rng([seed, s])
-        shuffled = [groups[k] for k in rng.permutation(len(groups))]
-        cut = max(1, len(shuffled) // 3)
-        hit, learn = shuffled[:cut], shuffled[cut:]
-        if scale == "smoke":
-            hit, learn = hit[:2], learn[:2]
-        free = np.setdiff1d(np.arange(len(asked)), np.concatenate(hit))
-        model, refreshed = (
-            imitate(
-                {asked[q]: order[q, :200].tolist() for q in free},
-                seen,
-                epochs=epochs,
-                seed=seed * 1000 + s,
-                report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
-            )
-            for order, seen in ((ranked, corpus), (reranked, corpus_later))
-        )
+    halves = [_first_half(texts[d]) for d in changed]
+    cosine = now.cosine.copy()
+    cosine[:, changed] = own @ encode_texts(encoder, halves).T
+    tokens = list(corpus.tokens)
+    for d, half in zip(changed.tolist(), halves, strict=True):
+        tokens[d] = corpus.encode(half)
+    later = Lists.of(replace(corpus, tokens=tuple(tokens)), cosine)
+    return Collection(asked, texts, victim, now, later, changed, group_queries(own))
 
-        def tasks(
-            group: NDArray[np.int64], judged: NDArray[np.int64], rng: np.random.Generator = rng
-        ) -> list[tuple[int, TopicTask]]:
-            median = np.median(place[group], axis=0)
-            fit = np.setdiff1d(np.flatnonzero((median >= low) & (median <= high)), changed)
-            chosen = rng.choice(fit, targets, replace=False)
-            read = candidate_words(
-                corpus, [corpus.tokens[d] for d in np.unique(ranked[group, :10])], 12
-            )
-            return [
-                (int(d), TopicTask(tuple(asked[q] for q in judged), corpus.encode(texts[d]), read))
-                for d in chosen
-            ]
 
-        attacker = TopicAttack(model, budget)
-        attacker.fit(
-            [t for g in learn for _, t in tasks(g, g)],
-            updates=updates,
-            episodes=episodes,
-            seed=seed * 1000 + s,
-            report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
+def _first_half(text: str) -> str:
+    parts = text.split()
+    return " ".join(parts[: -(-len(parts) // 2)])
+
+
+def _attacks(
+    collection: Collection, size: Size, seed: int, s: int, report: Report
+) -> Iterator[tuple[int, str, str, float]]:
+    """Number of the group, method, metric, value."""
+    rng = np.random.default_rng([seed, s])
+    groups = [collection.groups[k] for k in rng.permutation(len(collection.groups))]
+    cut = max(1, len(groups) // 3)
+    hit, learn = groups[:cut][: size.groups], groups[cut:][: size.groups]
+    free = np.setdiff1d(np.arange(len(collection.queries)), np.concatenate(hit))
+    models = []
+    for lists in (collection.now, collection.later):
+        shown = {collection.queries[q]: lists.order[q, :200].tolist() for q in free}
+        models.append(
+            imitate(shown, lists.corpus, epochs=size.epochs, seed=seed * 1000 + s, report=report)
         )
-        again = TopicAttack(refreshed, budget)
-        again.policy = attacker.policy
-        for k, group in enumerate(hit):
-            report(f"seed {s + 1} of {seeds}, attacking group {k + 1} of {len(hit)}")
-            chosen, generator = tasks(group, group), np.random.default_rng([seed, s, k])
-            ours = _attack(attacker, chosen, group, asked, texts, cosine, victim, generator)
-            pages = [corpus_later.tokens[d] for d in np.unique(reranked[group, :10])]
-            ours += _attack_later(
-                attacker,
-                again,
-                chosen,
-                candidate_words(corpus_later, pages, 12),
-                group,
-                asked,
-                texts,
-                later,
-                victim,
-                generator,
-            )
-            rows += [(method, metric, s * 100 + k, value) for method, metric, value in ours]
-    methods, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, [WHERE] * len(rows), values, metric=metrics, replicate=replicates)
+    model, refreshed = models
+    tasks = partial(_tasks, collection, size, rng)
+    attacker = TopicAttack(model, size.budget)
+    attacker.fit(
+        [task for group in learn for _, task in tasks(group)],
+        updates=size.updates,
+        episodes=size.episodes,
+        seed=seed * 1000 + s,
+        report=report,
+    )
+    again = TopicAttack(refreshed, size.budget)
+    again.policy = attacker.policy
+    for k, group in enumerate(hit):
+        report(f"attacking group {k + 1} of {len(hit)}")
+        chosen, generator = tasks(group), np.random.default_rng([seed, s, k])
+        for row in _attack(attacker, chosen, group, collection, generator):
+            yield k, *row
+        for row in _attack_later(attacker, again, chosen, group, collection, generator):
+            yield k, *row
+
+
+def _tasks(
+    collection: Collection, size: Size, rng: np.random.Generator, group: NDArray[np.int64]
+) -> list[tuple[int, TopicTask]]:
+    """Documents to lift for a group: in the middle of its lists, and not to be changed."""
+    now = collection.now
+    median = np.median(now.place[group], axis=0)
+    middle = np.flatnonzero((median >= size.low) & (median <= size.high))
+    fit = np.setdiff1d(middle, collection.changed)
+    read = now.topic_words(group)
+    queries = tuple(collection.queries[q] for q in group)
+    tasks = []
+    for d in rng.choice(fit, size.targets, replace=False):
+        document = now.corpus.encode(collection.texts[d])
+        tasks.append((int(d), TopicTask(queries, document, read)))
+    return tasks
 
 
 def _attack(
     attacker: TopicAttack,
     chosen: list[tuple[int, TopicTask]],
     group: NDArray[np.int64],
-    asked: list[str],
-    texts: list[str],
-    cosine: NDArray[np.float64],
-    victim: Any,
+    collection: Collection,
     rng: np.random.Generator,
-) -> list[tuple[str, str, float]]:
+) -> Iterator[tuple[str, str, float]]:
+    """Method, metric, value."""
     corpus = attacker.model.corpus
     weight = dict(zip(corpus.vocabulary, corpus.idf.tolist(), strict=True))
-    common = candidate_words(corpus, [corpus.encode(asked[q]) for q in group], attacker.budget)
+    asked = [corpus.encode(collection.queries[q]) for q in group]
+    common = candidate_words(corpus, asked, attacker.budget)
     seen, unseen = np.arange(0, len(group), 2), np.arange(1, len(group), 2)
-    ranks: dict[str, list[NDArray[np.int64]]] = {}
+    ranks: dict[str, list[list[int]]] = {}
     similar: dict[str, list[float]] = {}
     old = []
     for d, task in chosen:
-        others = np.delete(cosine[group], d, axis=1)
-        old.append([rank_of(cosine[q, d], o) for q, o in zip(group, others, strict=True)])
-        first = TopicTask(task.queries[:1], task.document, task.words)
-        half = TopicTask(tuple(task.queries[k] for k in seen), task.document, task.words)
+        others = np.delete(collection.now.cosine[group], d, axis=1)
+        old.append(_places(collection.now.cosine[group, d], others))
+        first = replace(task, queries=task.queries[:1])
+        half = replace(task, queries=task.queries[::2])
         edited = {
             "learned, group": attacker.episode(task)[0],
             "greedy, group": attacker.greedy(task),
@@ -247,50 +296,47 @@ def _attack(
             "half": attacker.greedy(half),
         }
         for method, tokens in edited.items():
-            text = edited_text(texts[d], task.document, tokens, corpus)
-            new = [
-                rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)
-            ]
-            ranks.setdefault(method, []).append(np.array(new))
-            similar.setdefault(method, []).append(word_cosine(words(texts[d]), words(text), weight))
-    before, out = np.array(old), []
+            original = collection.texts[d]
+            text = edited_text(original, task.document, tokens, corpus)
+            new = _places(collection.scores(group, text), others)
+            ranks.setdefault(method, []).append(new)
+            likeness = word_cosine(words(original), words(text), weight)
+            similar.setdefault(method, []).append(likeness)
+    before = np.array(old)
     for method, found in ranks.items():
         after = np.array(found)
-        parts = (
-            {method: np.arange(len(group))}
-            if method != "half"
-            else {"greedy, seen half": seen, "greedy, unseen half": unseen}
-        )
+        parts = {method: np.arange(len(group))}
+        if method == "half":
+            parts = {"greedy, seen half": seen, "greedy, unseen half": unseen}
         for name, part in parts.items():
-            values = group_metrics(before[:, part], after[:, part], (0.75,)) | {
-                "similarity": float(np.mean(similar[method]))
-            }
-            out += [(name, metric, value) for metric, value in values.items()]
+            for metric, value in group_metrics(before[:, part], after[:, part], (0.75,)).items():
+                yield name, metric, value
+            yield name, "similarity", float(np.mean(similar[method]))
         if method != "half":
-            out.append(
-                (method, "boost for the first query", float((before[:, 0] - after[:, 0]).mean()))
-            )
-    return out
+            gain = before[:, 0] - after[:, 0]
+            yield method, "boost for the first query", float(gain.mean())
+
+
+def _places(scores: NDArray[np.float64], others: NDArray[np.float64]) -> list[int]:
+    """Where each query ranks a document of these scores among the others'."""
+    return [rank_of(score, own) for score, own in zip(scores, others, strict=True)]
 
 
 def _attack_later(
     attacker: TopicAttack,
     refreshed: TopicAttack,
     chosen: list[tuple[int, TopicTask]],
-    read: NDArray[np.int64],
     group: NDArray[np.int64],
-    asked: list[str],
-    texts: list[str],
-    cosine: NDArray[np.float64],
-    victim: Any,
+    collection: Collection,
     rng: np.random.Generator,
-) -> list[tuple[str, str, float]]:
-    """The same documents after others changed."""
+) -> Iterator[tuple[str, str, float]]:
+    """The same documents after others changed: method, metric, value."""
+    read = collection.later.topic_words(group)
     before: list[list[int]] = []
     after: dict[str, list[list[int]]] = {}
     for d, task in chosen:
-        others = np.delete(cosine[group], d, axis=1)
-        before.append([rank_of(cosine[q, d], o) for q, o in zip(group, others, strict=True)])
+        others = np.delete(collection.later.cosine[group], d, axis=1)
+        before.append(_places(collection.later.cosine[group, d], others))
         now = replace(task, words=read)
         edited = {
             "old edits": attacker.episode(task)[0],
@@ -298,13 +344,11 @@ def _attack_later(
             "random edits": refreshed.random(now, rng),
         }
         for method, tokens in edited.items():
-            text = edited_text(texts[d], task.document, tokens, attacker.model.corpus)
-            new = [
-                rank_of(victim(asked[q], [text])[0], o) for q, o in zip(group, others, strict=True)
-            ]
+            original = collection.texts[d]
+            text = edited_text(original, task.document, tokens, attacker.model.corpus)
+            new = _places(collection.scores(group, text), others)
             after.setdefault(f"changed, {method}", []).append(new)
-    return [
-        (method, metric, value)
-        for method, found in after.items()
-        for metric, value in group_metrics(np.array(before), np.array(found), (0.75,)).items()
-    ]
+    for method, found in after.items():
+        metrics = group_metrics(np.array(before), np.array(found), (0.75,))
+        for metric, value in metrics.items():
+            yield method, metric, value

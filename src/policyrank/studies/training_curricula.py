@@ -19,16 +19,27 @@ and TREC CAR.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import Curriculum
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
 from policyrank.train import Mlp, RankerTrainer, RankingData
 from policyrank.train.first_stage import bm25_run
 
@@ -44,15 +55,13 @@ METHODS: dict[str, Curriculum | None] = {
     "anti": Curriculum("reciprocal-rank", 20, anti=True),
     "batch mean": Curriculum("reciprocal-rank", 20, batch_mean=True),
 }
+BY = ("reciprocal rank", "normalised score", "KDE")
 CLAIMS = (
-    *(
-        Claim(f"The curriculum by {m} beats none in the reciprocal rank", m, "none", RR)
-        for m in ("reciprocal rank", "normalised score", "KDE")
+    *for_each(
+        BY,
+        Claim("The curriculum by {} beats none in the reciprocal rank", "{}", "none", RR),
     ),
-    *(
-        Claim(f"The curriculum by {m} beats none in nDCG@10", m, "none", NDCG)
-        for m in ("reciprocal rank", "normalised score", "KDE")
-    ),
+    *for_each(BY, Claim("The curriculum by {} beats none in nDCG@10", "{}", "none", NDCG)),
     Claim("The curriculum by reciprocal rank is ahead early on", "reciprocal rank", "none", EARLY),
     Claim("Easy first beats hard first early on", "reciprocal rank", "anti", EARLY),
     Claim(
@@ -64,94 +73,103 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Of one query: grades (n,), features (n, 769) and BM25 scores (n,) of its candidates."""
+
+    grades: NDArray[np.float64]
+    features: NDArray[np.float32]
+    scores: NDArray[np.float64]
+
+
 @cache
-def reranking(
-    depth: int, most: int | None = None
-) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    """Of each query (the first ``most``): grades, features and BM25 scores of its candidates."""
+def reranking(depth: int, most: int | None = None) -> dict[str, Candidates]:
+    """Of each query (the first ``most``) its candidates by BM25."""
     queries, documents, qrels = datasets.load("cranfield")
     queries = dict(list(queries.items())[:most])
-    run = bm25_run(queries, documents, depth=depth).join(
-        qrels, on=["query", "document"], how="left"
-    )
+    found = bm25_run(queries, documents, depth=depth)
+    found = found.join(qrels, on=["query", "document"], how="left")
     encoder = load_encoder("minilm", device="cpu")
-    used = sorted(set(run["document"]))
-    d = dict(zip(used, encode_texts(encoder, [documents[x] for x in used]), strict=True))
-    q = dict(zip(queries, encode_texts(encoder, list(queries.values())), strict=True))
+    used = sorted(set(found["document"]))
+    texts = [documents[name] for name in used]
+    vectors = dict(zip(used, encode_texts(encoder, texts), strict=True))
+    asked = dict(zip(queries, encode_texts(encoder, list(queries.values())), strict=True))
     out = {}
-    for (name,), part in run.group_by("query", maintain_order=True):
-        theirs = np.stack([d[x] for x in part["document"]])
-        own = q[str(name)]
-        features = np.hstack(
-            [20 * own * theirs, 20 * np.abs(own - theirs), 3 * (theirs @ own)[:, None]]
-        )
-        out[str(name)] = (
-            part["grade"].fill_null(0.0).to_numpy(),
-            features.astype(np.float32),
-            part["score"].to_numpy(),
-        )
+    for (name,), part in found.group_by("query", maintain_order=True):
+        own = asked[str(name)]
+        theirs = np.stack([vectors[document] for document in part["document"]])
+        cosine = (theirs @ own)[:, None]
+        features = np.hstack([20 * own * theirs, 20 * np.abs(own - theirs), 3 * cosine])
+        grades = part["grade"].fill_null(0.0).to_numpy()
+        out[str(name)] = Candidates(grades, features.astype(np.float32), part["score"].to_numpy())
     return out
 
 
-def data_of(lists: dict[str, Any], names: list[str]) -> RankingData:
-    rows = [(n, *lists[n]) for n in names]
+def data_of(lists: dict[str, Candidates], names: list[str]) -> RankingData:
+    """These queries' candidates."""
+    own = [lists[name] for name in names]
     return RankingData.of(
-        np.repeat(names, [len(r[1]) for r in rows]),
-        np.concatenate([r[1] for r in rows]),
-        np.concatenate([r[2] for r in rows]),
-        np.concatenate([r[3] for r in rows]),
+        np.repeat(names, [len(one.grades) for one in own]),
+        np.concatenate([one.grades for one in own]),
+        np.concatenate([one.features for one in own]),
+        np.concatenate([one.scores for one in own]),
     )
+
+
+@dataclass(frozen=True)
+class Size:
+    """``most``: queries in use; ``depth``: candidates of each."""
+
+    seeds: int
+    epochs: int
+    depth: int
+    folds: int
+    most: int | None = None
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(seeds=1, epochs=2, depth=10, folds=2, most=40),
+    "small": Size(seeds=3, epochs=40, depth=100, folds=5),
+    "full": Size(seeds=10, epochs=40, depth=100, folds=5),
+}
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed and a fold."""
-    seeds, epochs, depth, folds = {
-        "smoke": (1, 2, 10, 2),
-        "small": (3, 40, 100, 5),
-        "full": (10, 40, 100, 5),
-    }[scale]
     torch.set_num_threads(1)
+    return scores_of(_rows(SCALES[scale], seed, report))
+
+
+def _rows(size: Size, seed: int, report: Report) -> Iterator[Row]:
     report("encoding Cranfield")
-    lists = reranking(depth, 40 if scale == "smoke" else None)
-    lists = {
-        n: v for n, v in lists.items() if v[0].any()
-    }  # queries without a relevant candidate cannot be improved
-    rows: list[tuple[str, str, str, int, float]] = []
-    for s in range(seeds):
-        order = np.random.default_rng([seed, s]).permutation(sorted(lists))
-        parts = [p.tolist() for p in np.array_split(order, 5)]
-        for f in range(folds):
-            sets = [
-                data_of(lists, [n for k in which for n in parts[(f + k) % 5]])
-                for which in ((0, 1, 2), (3,), (4,))
-            ]
+    lists = reranking(size.depth, size.most)
+    # queries without a relevant candidate cannot be improved
+    usable = sorted(name for name, own in lists.items() if own.grades.any())
+    for s in range(size.seeds):
+        order = np.random.default_rng([seed, s]).permutation(usable)
+        parts = [part.tolist() for part in np.array_split(order, 5)]
+        for f in range(size.folds):
+            a, b, c, valid, test = np.roll(np.arange(5), -f)
+            train_data = data_of(lists, [*parts[a], *parts[b], *parts[c]])
+            valid_data, test_data = data_of(lists, parts[valid]), data_of(lists, parts[test])
             for method, curriculum in METHODS.items():
-                report(f"{method}: seed {s + 1} of {seeds}, fold {f + 1} of {folds}")
+                report(f"{method}: seed {s + 1} of {size.seeds}, fold {f + 1} of {size.folds}")
                 torch.manual_seed(seed * 1000 + s)
                 trainer = RankerTrainer(
                     Mlp(769, (64,), 0.2),
                     loss="pair-softmax",
                     curriculum=curriculum,
                     metric=NDCG,
-                    epochs=epochs,
+                    epochs=size.epochs,
                     lists=8,
                     size=20,
                     seed=seed * 1000 + s,
                 )
-                history = trainer.fit(sets[0], sets[1])
-                r = s * folds + f
-                rows += [
-                    (method, "Cranfield", m, r, float(trainer.evaluate(sets[2], m).mean()))
-                    for m in (RR, NDCG)
-                ]
-                rows.append(
-                    (
-                        method,
-                        "Cranfield",
-                        EARLY,
-                        r,
-                        float(np.mean([h.validation for h in history[:10]])),
-                    )
-                )
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+                history = trainer.fit(train_data, valid_data)
+                early = [epoch.validation for epoch in history[:10]]
+                values = {
+                    RR: float(trainer.evaluate(test_data, RR).mean()),
+                    NDCG: float(trainer.evaluate(test_data, NDCG).mean()),
+                    EARLY: float(np.mean(early)),
+                }
+                yield from by_metric(method, "Cranfield", s * size.folds + f, values)

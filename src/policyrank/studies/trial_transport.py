@@ -24,17 +24,29 @@ seems to judge on those it learned from.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from policyrank.errors import EvidenceError
+from policyrank._rooms import require
 from policyrank.evaluation.off_policy import Ridge, outcome_models, pseudo_outcomes
 from policyrank.evaluation.transport import TRANSPORTS, Trial
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics.effects import autoc, pehe, qini, treatment_regret
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
 
 TITLE = "Trial transport"
 PAPER = "arXiv 2604.02656"
@@ -49,9 +61,8 @@ SCORE, ORDERED = (
     "AUTOC on doubly robust scores",
 )
 CLAIMS = (
-    *(
-        Claim(f"Proposed beats {m} on IHDP 25/25, by rank", "proposed", m, RANK, tasks=(SMALL,))
-        for m in (
+    *for_each(
+        (
             "target only",
             "proxy only",
             "outcome transport",
@@ -59,18 +70,19 @@ CLAIMS = (
             "balanced transport",
             "anchored proxy",
             "proposed-cf",
-        )
+        ),
+        Claim("Proposed beats {} on IHDP 25/25, by rank", "proposed", "{}", RANK, tasks=(SMALL,)),
     ),
-    *(
+    *for_each(
+        ("target only", "proxy only", "outcome transport"),
         Claim(
-            f"Proposed beats {m} by half in PEHE, synthetic",
+            "Proposed beats {} by half in PEHE, synthetic",
             "proposed",
-            m,
+            "{}",
             "log PEHE",
             float(np.log(2)),
             (SYNTHETIC,),
-        )
-        for m in ("target only", "proxy only", "outcome transport")
+        ),
     ),
     Claim(
         "Cross-fitting beats proposed, by rank, synthetic",
@@ -79,15 +91,15 @@ CLAIMS = (
         RANK,
         tasks=(SYNTHETIC,),
     ),
-    *(
+    *for_each(
+        ("outcome transport", "proxy only"),
         Claim(
-            f"With placebo rows alone, proposed-b beats {m}, by rank",
+            "With placebo rows alone, proposed-b beats {}, by rank",
             "proposed-b",
-            m,
+            "{}",
             RANK,
             tasks=(NONE,),
-        )
-        for m in ("outcome transport", "proxy only")
+        ),
     ),
     Claim(
         "Proposed costs less regret than the target alone on IHDP 25/25",
@@ -96,15 +108,15 @@ CLAIMS = (
         "regret",
         tasks=(SMALL,),
     ),
-    *(
+    *for_each(
+        ("target only", "outcome transport", "constant effect"),
         Claim(
-            f"In the real trial proposed comes nearer to the scores than {m}",
+            "In the real trial proposed comes nearer to the scores than {}",
             "proposed",
-            m,
+            "{}",
             SCORE,
             tasks=(REAL,),
-        )
-        for m in ("target only", "outcome transport", "constant effect")
+        ),
     ),
     Claim(
         "In the real trial proposed orders patients better than by lot",
@@ -116,195 +128,195 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True)
+class Size:
+    """``draws`` of the generator, with ``rows`` a source; ``sites`` and their draws are real."""
+
+    outcomes: int
+    budgets: tuple[tuple[int, int], ...]
+    draws: int
+    rows: int
+    sites: int
+    site_draws: int
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(2, ((25, 25), (50, 0)), draws=1, rows=60, sites=1, site_draws=1),
+    "small": Size(9, BUDGETS, draws=10, rows=400, sites=8, site_draws=5),
+    "full": Size(9, BUDGETS, draws=100, rows=400, sites=8, site_draws=50),
+}
+
+
+@dataclass(frozen=True)
+class People:
+    """Covariates (n, features), who was treated (0 or 1), and outcomes."""
+
+    x: Float
+    treated: NDArray[np.int64]
+    outcome: Float
+
+    def trial(self, which: NDArray[Any]) -> Trial:
+        """Of these people alone, by number or as a mask."""
+        return Trial(self.x[which], self.treated[which], self.outcome[which])
+
+    def others(self, site: NDArray[np.int64], target: int) -> list[Trial]:
+        """A trial of each site but the target."""
+        return [self.trial(site == s) for s in range(site.max() + 1) if s != target]
+
+    def known(
+        self, here: NDArray[np.int64], placebo: int, treated: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """So many of each arm, drawn from these people."""
+        arms = []
+        for arm, number in ((0, placebo), (1, treated)):
+            arms.append(rng.permutation(here[self.treated[here] == arm])[:number])
+        return np.concatenate(arms)
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an outcome of IHDP, or a draw of the generator."""
-    outcomes, budgets, draws = {
-        "smoke": (2, ((25, 25), (50, 0)), 1),
-        "small": (9, BUDGETS, 10),
-        "full": (9, BUDGETS, 100),
-    }[scale]
-    try:
-        from sklearn.cluster import KMeans
-        from sklearn.exceptions import ConvergenceWarning
-    except ModuleNotFoundError:
-        raise EvidenceError(
-            "this study needs scikit-learn: pip install 'policyrank[causal]'"
-        ) from None
+    require("sklearn", "this study")
+    from sklearn.exceptions import ConvergenceWarning
+
     warnings.simplefilter("ignore", ConvergenceWarning)
-    rows: list[tuple[str, str, str, int, float]] = []
-    for r, table in enumerate(datasets.load("ihdp")[:outcomes]):
-        treated, outcome, mu0, mu1, x = (
-            table[:, 0].astype(int),
-            table[:, 1],
-            table[:, 3],
-            table[:, 4],
-            table[:, 5:],
-        )
+    size = SCALES[scale]
+    rows = list(_infants(size, seed, report))
+    rows += real_trial(size.sites, size.site_draws, seed, report)
+    for r in range(size.draws):
+        report(f"synthetic draw {r + 1} of {size.draws}")
+        rng = np.random.default_rng([seed, 10**6, r])
+        target, sources, held, effect = synthetic(rng, size.rows)
+        rows += measured(target, sources, held, effect, SYNTHETIC, r, True)
+    return scores_of(rows, lower_is_better=[LOSS, "log PEHE", RANK, "regret", SCORE])
+
+
+def _infants(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    """IHDP: semi-synthetic outcomes; the target is the site with most treated."""
+    from sklearn.cluster import KMeans
+
+    for r, table in enumerate(datasets.load("ihdp")[: size.outcomes]):
+        x = table[:, 5:]
+        people = People(x, table[:, 0].astype(int), table[:, 1])
+        effect = table[:, 4] - table[:, 3]
         z = (x - x.mean(axis=0)) / x.std(axis=0)
         site = KMeans(6, n_init=10, random_state=seed).fit_predict(z)
-        own = np.bincount(site[treated == 1], minlength=6).argmax()
-        sources = [
-            Trial(x[site == c], treated[site == c], outcome[site == c])
-            for c in range(6)
-            if c != own
-        ]
+        own = int(np.bincount(site[people.treated == 1], minlength=6).argmax())
+        sources = people.others(site, own)
         here, rng = np.flatnonzero(site == own), np.random.default_rng([seed, r])
-        for m0, m1 in budgets:
-            report(f"IHDP outcome {r + 1} of {outcomes}: {m0} placebo, {m1} treated")
-            known = np.concatenate(
-                [rng.permutation(here[treated[here] == a])[:m] for a, m in ((0, m0), (1, m1))]
-            )
-            target = Trial(x[known], treated[known], outcome[known])
-            rows += measured(
-                target, sources, x[here], (mu1 - mu0)[here], f"IHDP {m0}/{m1}", r, m1 > 0
-            )
-    rows += real_trial(
-        1 if scale == "smoke" else 8, 1 if scale == "smoke" else draws // 2, seed, report
-    )
-    for r in range(draws):
-        report(f"synthetic draw {r + 1} of {draws}")
-        target, sources, held, effect = synthetic(
-            np.random.default_rng([seed, 10**6, r]), 60 if scale == "smoke" else 400
-        )
-        rows += measured(target, sources, held, effect, SYNTHETIC, r, True)
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods,
-        tasks,
-        values,
-        metric=metrics,
-        replicate=replicates,
-        lower_is_better=[LOSS, "log PEHE", RANK, "regret", SCORE],
-    )
+        for m0, m1 in size.budgets:
+            report(f"IHDP outcome {r + 1} of {size.outcomes}: {m0} placebo, {m1} treated")
+            target = people.trial(people.known(here, m0, m1, rng))
+            task = f"IHDP {m0}/{m1}"
+            yield from measured(target, sources, x[here], effect[here], task, r, m1 > 0)
 
 
-def real_trial(
-    sites: int, draws: int, seed: int, report: Report
-) -> list[tuple[str, str, str, int, float]]:
-    """Each of the eight sites in turn is the target, of which 20 placebo and 20 treated infants are
-    known; judged on the site's others by cross-fitted doubly robust scores of their IQ.
-    """
+def _real_infants() -> tuple[People, NDArray[np.int64]]:
+    """The infants' IQ in the real trial, and the site of each."""
     frame = datasets.load("ihdp-trial").drop_nulls("iqsb.36")
-    site = frame.select([f"site{k}" for k in range(1, 9)]).to_numpy().argmax(axis=1)
-    treated, outcome = (
-        frame["treat"].to_numpy().astype(int),
-        frame["iqsb.36"].to_numpy().astype(float),
-    )
-    left_out = ("iqsb.36", "treat", "ncdctt", "dose400", *(f"site{k}" for k in range(1, 9)))
-    x = frame.drop(left_out).fill_null(strategy="mean").to_numpy().astype(float)
+    sites = [f"site{k}" for k in range(1, 9)]
+    x = frame.drop("iqsb.36", "treat", "ncdctt", "dose400", *sites)
+    x = x.fill_null(strategy="mean").to_numpy().astype(float)
     x = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
-    rows: list[tuple[str, str, str, int, float]] = []
+    treated = frame["treat"].to_numpy().astype(int)
+    outcome = frame["iqsb.36"].to_numpy().astype(float)
+    return People(x, treated, outcome), frame.select(sites).to_numpy().argmax(axis=1)
+
+
+def real_trial(sites: int, draws: int, seed: int, report: Report) -> Iterator[Row]:
+    """Each of the eight sites in turn is the target, of which 20 infants of each arm are known.
+
+    Judged on the site's others by cross-fitted doubly robust scores of their IQ.
+    """
+    people, site = _real_infants()
     for s in range(sites):
         here = np.flatnonzero(site == s)
-        sources = [
-            Trial(x[site == c], treated[site == c], outcome[site == c]) for c in range(8) if c != s
-        ]
+        sources = people.others(site, s)
         for d in range(draws):
             report(f"real trial: site {s + 1} of {sites}, draw {d + 1} of {draws}")
             rng = np.random.default_rng([seed, 7, s, d])
-            known = np.concatenate([rng.permutation(here[treated[here] == a])[:20] for a in (0, 1)])
-            held, target = (
-                np.setdiff1d(here, known),
-                Trial(x[known], treated[known], outcome[known]),
-            )
-            mu = outcome_models(x[held], treated[held], outcome[held], 2, Ridge(1.0), 5, rng)
-            scores = pseudo_outcomes(
-                outcome[held],
-                treated[held],
-                mu[:, 1],
-                mu[:, 0],
-                np.full(len(held), treated[here].mean()),
-            )
-            found = {name: rule(target, sources, d)(x[held]) for name, rule in TRANSPORTS.items()}
-            gap = float(
-                target.outcome[target.treated == 1].mean()
-                - target.outcome[target.treated == 0].mean()
-            )
-            found["constant effect"] = np.full(len(held), gap)
+            known = people.known(here, 20, 20, rng)
+            held, target = people.trial(np.setdiff1d(here, known)), people.trial(known)
+            mu = outcome_models(held.x, held.treated, held.outcome, 2, Ridge(1.0), 5, rng)
+            chance = np.full(len(held.x), people.treated[here].mean())
+            scores = pseudo_outcomes(held.outcome, held.treated, mu[:, 1], mu[:, 0], chance)
+            found = {name: rule(target, sources, d)(held.x) for name, rule in TRANSPORTS.items()}
+            treated = target.treated == 1
+            gap = float(target.outcome[treated].mean() - target.outcome[~treated].mean())
+            found["constant effect"] = np.full(len(held.x), gap)
             base = float(((scores - gap) ** 2).mean())
             for name, estimate in found.items():
-                rows.append(
-                    (
-                        name,
-                        REAL,
-                        SCORE,
-                        s * draws + d,
-                        float(((scores - estimate) ** 2).mean()) - base,
-                    )
-                )
-                rows.append(
-                    (
-                        name,
-                        REAL,
-                        ORDERED,
-                        s * draws + d,
-                        autoc(estimate, scores) if np.ptp(estimate) > 0 else 0.0,
-                    )
-                )
-    return rows
+                loss = float(((scores - estimate) ** 2).mean()) - base
+                order = autoc(estimate, scores) if np.ptp(estimate) > 0 else 0.0
+                yield name, REAL, SCORE, s * draws + d, loss
+                yield name, REAL, ORDERED, s * draws + d, order
 
 
 def measured(
     target: Trial, sources: list[Trial], x: Float, effect: Float, task: str, r: int, connected: bool
-) -> list[tuple[str, str, str, int, float]]:
-    """All methods on one target."""
-    names = [n for n in TRANSPORTS if connected or n not in NEEDS_TREATED]
-    found = [TRANSPORTS[n](target, sources, r)(x) for n in names]
-    losses = np.array([pehe(t, effect) for t in found])
-    rows = []
-    for name, estimate, loss, rank in zip(
-        names, found, losses.tolist(), rankdata(losses).tolist(), strict=True
-    ):
+) -> Iterator[Row]:
+    """All methods on one target; ``connected``: some of its treated are known."""
+    estimates = {}
+    for name, rule in TRANSPORTS.items():
+        if connected or name not in NEEDS_TREATED:
+            estimates[name] = rule(target, sources, r)(x)
+    losses = {name: pehe(estimate, effect) for name, estimate in estimates.items()}
+    ranks = dict(zip(losses, rankdata(list(losses.values())).tolist(), strict=True))
+    for name, estimate in estimates.items():
         values = {
-            LOSS: loss,
-            "log PEHE": float(np.log(loss)),
-            RANK: rank,
+            LOSS: losses[name],
+            "log PEHE": float(np.log(losses[name])),
+            RANK: ranks[name],
             "regret": treatment_regret(estimate, effect),
             "Qini": qini(estimate, effect),
         }
-        rows += [(name, task, metric, r, value) for metric, value in values.items()]
-    return rows
+        yield from by_metric(name, task, r, values)
 
 
 def synthetic(
     rng: np.random.Generator, rows: int, p: int = 20, sources: int = 5, sparse: int = 5
 ) -> tuple[Trial, list[Trial], Float, Float]:
-    """The paper's generator: dense proxies shared by all sites, sparse own parts, a low-rank link
-    from placebo to treated.
+    """The paper's generator: a target, sources, and covariates and effects of others of the target.
+
+    Dense proxies are shared by all sites, beside sparse own parts and a low-rank link from placebo
+    to treated.
     """
     proxy = rng.normal(0, 0.5, (2, p))
     support = rng.choice(p, size=sparse, replace=False)
     link = rng.normal(size=(p, 3)) @ rng.normal(size=(3, p)) / 3
+    people, effect = _site(rng, 1250, proxy, support, link, spread=0.1, shift=0.25)
     made = []
-    for c in range(sources + 1):
-        own = np.zeros((2, p))
-        shared = support[rng.random(sparse) < 0.6]
-        own[0, shared] += rng.normal(0, 0.4, len(shared))
-        own[0, rng.choice(p, size=sparse - len(shared), replace=False)] += rng.normal(
-            0, 0.2, sparse - len(shared)
-        )
-        nu = np.zeros(p)
-        nu[rng.choice(p, size=sparse, replace=False)] = rng.normal(0, 0.05 if c else 0.1, sparse)
-        own[1] = link @ own[0] + nu
-        level, shift = rng.normal(0, 0.5, 2), rng.normal(0, 0.1 if c else 0.25, p)
-        n = rows if c else 1250
-        x = shift + rng.normal(size=(n, p))
-        treated = (rng.random(n) < 0.5).astype(int)
-        mean = level[:, None] + (proxy + own) @ x.T
-        made.append(
-            (
-                x,
-                treated,
-                np.where(treated == 1, mean[1], mean[0]) + rng.normal(0, 0.5, n),
-                mean[1] - mean[0],
-            )
-        )
-    x, treated, y, effect = made[0]
-    known = np.concatenate([np.flatnonzero(treated == a)[:m] for a, m in ((0, 150), (1, 100))])
-    rest = np.setdiff1d(np.arange(len(x)), known)
-    return (
-        Trial(x[known], treated[known], y[known]),
-        [Trial(*m[:3]) for m in made[1:]],
-        x[rest],
-        effect[rest],
-    )
+    for _ in range(sources):
+        other, _ = _site(rng, rows, proxy, support, link, spread=0.05, shift=0.1)
+        made.append(other.trial(np.arange(rows)))
+    placebo, treated = np.flatnonzero(people.treated == 0), np.flatnonzero(people.treated == 1)
+    known = np.concatenate([placebo[:150], treated[:100]])
+    rest = np.setdiff1d(np.arange(len(effect)), known)
+    return people.trial(known), made, people.x[rest], effect[rest]
+
+
+def _site(
+    rng: np.random.Generator,
+    n: int,
+    proxy: Float,
+    support: NDArray[np.int64],
+    link: Float,
+    *,
+    spread: float,
+    shift: float,
+) -> tuple[People, Float]:
+    """People of one site, and their effects; ``spread``, ``shift``: how far it lies off others."""
+    p, sparse = proxy.shape[1], len(support)
+    own = np.zeros((2, p))
+    shared = support[rng.random(sparse) < 0.6]
+    own[0, shared] += rng.normal(0, 0.4, len(shared))
+    alone = rng.choice(p, size=sparse - len(shared), replace=False)
+    own[0, alone] += rng.normal(0, 0.2, len(alone))
+    nu = np.zeros(p)
+    nu[rng.choice(p, size=sparse, replace=False)] = rng.normal(0, spread, sparse)
+    own[1] = link @ own[0] + nu
+    level, centre = rng.normal(0, 0.5, 2), rng.normal(0, shift, p)
+    x = centre + rng.normal(size=(n, p))
+    treated = (rng.random(n) < 0.5).astype(int)
+    mean = level[:, None] + (proxy + own) @ x.T
+    outcome = np.where(treated == 1, mean[1], mean[0]) + rng.normal(0, 0.5, n)
+    return People(x, treated, outcome), mean[1] - mean[0]
