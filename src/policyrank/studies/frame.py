@@ -81,6 +81,7 @@ def for_each(values: Iterable[object], pattern: Claim) -> Iterator[Claim]:
             text=pattern.text.format(*parts),
             better=pattern.better.format(*parts),
             than=pattern.than.format(*parts),
+            metric=pattern.metric.format(*parts),
             tasks=tuple(task.format(*parts) for task in pattern.tasks),
         )
 

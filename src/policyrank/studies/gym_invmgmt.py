@@ -22,11 +22,14 @@ eight scenarios themselves; language models are only in the published episodes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import polars as pl
 from scipy.stats import kendalltau
 
 from policyrank.evidence import Scores, datasets
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, prefixed, quiet, scores_of
 from policyrank.worlds import inventory as inv
 
 TITLE = "Inventory"
@@ -39,9 +42,24 @@ PUBLISHED, OWN, TAU = (
 )
 GRID = tuple(inv.core_grid([1.0]))
 CORE = tuple(name for name in GRID if "trend" in name)
-SERIAL, BASE = (tuple(name for name in CORE if name.startswith(n)) for n in ("serial", "base"))
+NETWORKS = {
+    "serial": tuple(name for name in CORE if name.startswith("serial")),
+    "base": tuple(name for name in CORE if name.startswith("base")),
+}
+"""Network -> its scenarios with trend, on which is learned."""
+ACROSS, CONSTANT = "base to serial", ".3"
 PAIRS = ("MSSP", "DLP", "Newsvendor", "s,S", "ExpSmoothing", "EchelonApprox")
 LEARNED = ("PPO mlp", "PPO graph", "PPO transformer", "PPO on echelon", "imitation of MSSP-I")
+
+
+def _on_each(text: str, better: str, than: str) -> list[Claim]:
+    """A claim of own runs, for each network."""
+    return [
+        Claim(f"{text} ({network})", better, than, OWN, tasks=tasks)
+        for network, tasks in NETWORKS.items()
+    ]
+
+
 CLAIMS = (
     Claim(
         "MSSP-I beats the best learned controller (published)",
@@ -55,73 +73,57 @@ CLAIMS = (
         "EchelonApprox-I",
         PUBLISHED,
     ),
-    *(
-        Claim(f"{name} gains from knowing the mean (published)", f"{name}-I", name, PUBLISHED)
-        for name in PAIRS
-    ),
+    *for_each(PAIRS, Claim("{} gains from knowing the mean (published)", "{}-I", "{}", PUBLISHED)),
     Claim(
         "The order on one network agrees with that on the other by a tau below .3 (published)",
-        ".3",
+        CONSTANT,
         "28 controllers",
         TAU,
     ),
-    Claim("The same on own runs", ".3", "own controllers", TAU),
+    Claim("The same on own runs", CONSTANT, "own controllers", TAU),
     Claim("MSSP-I beats every informed heuristic's best (own)", "MSSP-I", "echelon-I", OWN),
-    *(
-        Claim(f"{name} gains from knowing the mean (own)", f"{name}-I", name, OWN)
-        for name in ("MSSP", "DLP", "newsvendor", "(s, S)", "smoothing", "echelon")
+    *for_each(
+        ("MSSP", "DLP", "newsvendor", "(s, S)", "smoothing", "echelon"),
+        Claim("{} gains from knowing the mean (own)", "{}-I", "{}", OWN),
     ),
-    *(
-        Claim(
-            f"The transformer learns more than the MLP ({where})",
-            "PPO transformer",
-            "PPO mlp",
-            OWN,
-            tasks=tasks,
-        )
-        for where, tasks in (("serial", SERIAL), ("base", BASE))
+    *_on_each("The transformer learns more than the MLP", "PPO transformer", "PPO mlp"),
+    *_on_each("Correcting a heuristic improves it", "PPO on echelon", "echelon"),
+    *_on_each(
+        "PPO with a transformer beats (s, S), the best blind heuristic of the published table",
+        "PPO transformer",
+        "(s, S)",
     ),
-    *(
-        Claim(
-            f"Correcting a heuristic improves it ({where})",
-            "PPO on echelon",
-            "echelon",
-            OWN,
-            tasks=tasks,
-        )
-        for where, tasks in (("serial", SERIAL), ("base", BASE))
-    ),
-    *(
-        Claim(
-            "PPO with a transformer beats (s, S), the best blind heuristic of the published table"
-            f" ({where})",
-            "PPO transformer",
-            "(s, S)",
-            OWN,
-            tasks=tasks,
-        )
-        for where, tasks in (("serial", SERIAL), ("base", BASE))
-    ),
-    *(
-        Claim(
-            f"A blind imitator of MSSP-I beats blind MSSP ({where})",
-            "imitation of MSSP-I",
-            "MSSP",
-            OWN,
-            tasks=tasks,
-        )
-        for where, tasks in (("serial", SERIAL), ("base", BASE))
-    ),
+    *_on_each("A blind imitator of MSSP-I beats blind MSSP", "imitation of MSSP-I", "MSSP"),
 )
 
 
+@dataclass(frozen=True)
+class Size:
+    """``taught``: episodes, ``rounds`` and ``epochs`` are of imitation of the ``expert``."""
+
+    blocks: int
+    episodes: int
+    steps: int
+    taught: int
+    rounds: int = 4
+    epochs: int = 40
+    expert: str = "MSSP-I"
+    networks: tuple[str, ...] = ("serial", "base")
+    plans: bool = True
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(2, 2, 2000, 8, 1, 2, "echelon-I", ("serial",), plans=False),
+    "small": Size(blocks=3, episodes=10, steps=150_000, taught=32),
+    "full": Size(blocks=5, episodes=50, steps=1_000_000, taught=64),
+}
+
+
 def _tau(rows: list[tuple[str, str, float]]) -> float:
-    """Of (policy, task, value): the order of means on the base network against that on the serial
-    one.
-    """
-    table = pl.DataFrame(rows, schema=["policy", "task", "value"], orient="row").with_columns(
-        pl.col("task").str.split(",").list.first().alias("network")
-    )
+    """Of (policy, task, value): the order of means on the base network against the serial one."""
+    table = pl.DataFrame(rows, schema=["policy", "task", "value"], orient="row")
+    network = pl.col("task").str.split(",").list.first()
+    table = table.with_columns(network=network)
     wide = (
         table.group_by("policy", "network")
         .agg(pl.col("value").mean())
@@ -131,115 +133,94 @@ def _tau(rows: list[tuple[str, str, float]]) -> float:
     return float(kendalltau(wide["base"], wide["serial"]).statistic)
 
 
-def _published() -> list[tuple[str, str, str, int, float]]:
+def _published() -> Iterator[Row]:
+    """Shares of the oracle's profit in the published episodes, and how the networks agree."""
     episodes = datasets.load("inventory-episodes").filter(
         (pl.col("Block") != "C_MARL") & (pl.col("Agent") != "PPO-MLP-raw")
     )
-    task = pl.concat_str(
-        [
-            pl.col("Network"),
-            pl.col("Demand").replace("M5_volatile", "series"),
-            pl.when("Goodwill").then(pl.lit("goodwill")).otherwise(None),
-            pl.when("Backlog").then(pl.lit("backlog")).otherwise(pl.lit("lost sales")),
-        ],
-        separator=", ",
-        ignore_nulls=True,
-    )
+    parts = [
+        pl.col("Network"),
+        pl.col("Demand").replace("M5_volatile", "series"),
+        pl.when("Goodwill").then(pl.lit("goodwill")).otherwise(None),
+        pl.when("Backlog").then(pl.lit("backlog")).otherwise(pl.lit("lost sales")),
+    ]
+    task = pl.concat_str(parts, separator=", ", ignore_nulls=True)
     table = episodes.select("Agent", "Seed", "Profit", task=task)
-    best = (
-        table.filter(pl.col("Agent") == "Oracle")
-        .group_by("task")
-        .agg(pl.col("Profit").mean().alias("most"))
-    )
-    table = (
-        table.filter(pl.col("Agent") != "Oracle")
-        .join(best, on="task")
-        .with_columns(share=pl.col("Profit") / pl.col("most"))
-        .sort("Agent", "task", "Seed")
-    )
-    rows: list[tuple[str, str, str, int, float]] = []
-    for k, seed in enumerate(sorted(table["Seed"].unique().to_list())):
-        part = table.filter(pl.col("Seed") == seed)
-        rows += [
-            (a, t, PUBLISHED, k, v) for a, t, v in part.select("Agent", "task", "share").rows()
-        ]
-        rows += [
-            (
-                "28 controllers",
-                "base to serial",
-                TAU,
-                k,
-                _tau(part.select("Agent", "task", "Profit").rows()),
-            ),
-            (".3", "base to serial", TAU, k, 0.3),
-        ]
-    return rows
+    oracle = pl.col("Agent") == "Oracle"
+    best = table.filter(oracle).group_by("task").agg(most=pl.col("Profit").mean())
+    table = table.filter(~oracle).join(best, on="task")
+    table = table.with_columns(share=pl.col("Profit") / pl.col("most"))
+    by_seed = table.sort("Seed", "Agent", "task").partition_by("Seed", maintain_order=True)
+    for k, part in enumerate(by_seed):
+        for agent, setting, share in part.select("Agent", "task", "share").rows():
+            yield agent, setting, PUBLISHED, k, share
+        tau = _tau(part.select("Agent", "task", "Profit").rows())
+        yield "28 controllers", ACROSS, TAU, k, tau
+        yield CONSTANT, ACROSS, TAU, k, 0.3
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a published seed, or a block of customers and a training run."""
+    size = SCALES[scale]
+    rows = list(_published())
+    for k in range(size.blocks):
+        rows += _block(size, k, seed, report)
+    return scores_of(dict.fromkeys(rows))
+
+
+def _block(size: Size, k: int, seed: int, report: Report) -> Iterator[Row]:
+    """A training run, and all controllers on the same new customers."""
+    grid = inv.core_grid(datasets.load("m5-window"))
+    fixed = inv.HEURISTICS | inv.PLANS if size.plans else inv.HEURISTICS
+    learned: dict[str, dict[str, inv.Controller]] = {}
+    for network in size.networks:
+        say = prefixed(report, f"training run {k + 1} of {size.blocks}, {network}: ")
+        worlds = [grid[task] for task in NETWORKS[network]]
+        learned[network] = _trained(worlds, size, 100 * seed + k, say)
+    start = 10_000 + 1000 * seed + size.episodes * k
+    seeds = range(start, start + size.episodes)
+    profits: list[tuple[str, str, float]] = []
+    for task, world in grid.items():
+        report(f"block {k + 1} of {size.blocks}: {task}")
+        most = inv.oracle(world, seeds).profit.mean()
+        everyone = dict(fixed)
+        if task in CORE:
+            network = task.split(",")[0]
+            for name, controller in learned.get(network, {}).items():
+                everyone[name] = (controller, "blind")
+        for name, (controller, information) in everyone.items():
+            done = inv.simulate(world, controller, seeds, information=information)
+            profit = done.profit.mean()
+            yield name, task, OWN, k, float(profit / most)
+            if task in CORE:
+                profits.append((name, task, float(profit)))
+    if len(size.networks) > 1:
+        yield "own controllers", ACROSS, TAU, k, _tau(profits)
+        yield CONSTANT, ACROSS, TAU, k, 0.3
+
+
+def _trained(
+    worlds: list[inv.Scenario], size: Size, seed: int, report: Report
+) -> dict[str, inv.Controller]:
+    """Controllers that learned on these scenarios, blind."""
     from policyrank.train import control
 
-    blocks, episodes, steps, taught = {
-        "smoke": (2, 2, 2000, 8),
-        "small": (3, 10, 150_000, 32),
-        "full": (5, 50, 1_000_000, 64),
-    }[scale]
-    rows = _published()
-    grid = inv.core_grid(datasets.load("m5-window"))
-    fixed: dict[str, tuple[inv.Controller, inv.Information]] = {
-        **inv.HEURISTICS,
-        **{k: v for k, v in inv.PLANS.items() if scale != "smoke"},
-    }
-    for k in range(blocks):
-        seeds = range(
-            10_000 + 1000 * seed + episodes * k, 10_000 + 1000 * seed + episodes * (k + 1)
+    found: dict[str, inv.Controller] = {}
+    for architecture in ("mlp", "graph", "transformer"):
+        found[f"PPO {architecture}"] = control.ppo(
+            worlds, architecture=architecture, steps=size.steps, seed=seed, report=report
         )
-        learned: dict[str, dict[str, inv.Controller]] = {}
-        for network, tasks in (("serial", SERIAL), ("base", BASE)):
-            if scale == "smoke" and network == "base":
-                continue
-            worlds, own = [grid[t] for t in tasks], 100 * seed + k
-
-            def say(text: str, network: str = network, k: int = k) -> None:
-                report(f"training run {k + 1} of {blocks}, {network}: {text}")
-
-            found: dict[str, inv.Controller] = {
-                f"PPO {a}": control.ppo(worlds, architecture=a, steps=steps, seed=own, report=say)
-                for a in ("mlp", "graph", "transformer")
-            }
-            found["PPO on echelon"] = control.ppo(
-                worlds, base="echelon", steps=steps, seed=own, report=say
-            )
-            expert = "echelon-I" if scale == "smoke" else "MSSP-I"
-            found[f"imitation of {expert}"] = control.imitate(
-                worlds,
-                expert,
-                architecture="transformer",
-                rounds=1 if scale == "smoke" else 4,
-                episodes=taught,
-                epochs=2 if scale == "smoke" else 40,
-                seed=own,
-                report=say,
-            )
-            learned[network] = found
-        mine: list[tuple[str, str, float]] = []
-        for task, world in grid.items():
-            report(f"block {k + 1} of {blocks}: {task}")
-            most = inv.oracle(world, seeds).profit.mean()
-            trained = learned.get(task.split(",")[0], {}) if task in CORE else {}
-            everyone = {**fixed, **{name: (c, "blind") for name, c in trained.items()}}
-            for name, (controller, information) in everyone.items():
-                profit = inv.simulate(
-                    world, controller, seeds, information=information
-                ).profit.mean()
-                rows.append((name, task, OWN, k, float(profit / most)))
-                if task in CORE:
-                    mine.append((name, task, float(profit)))
-        if scale != "smoke":
-            rows += [
-                ("own controllers", "base to serial", TAU, k, _tau(mine)),
-                (".3", "base to serial", TAU, k, 0.3),
-            ]
-    policies, tasks_, metrics, replicates, values = zip(*dict.fromkeys(rows), strict=True)
-    return Scores.of(policies, tasks_, values, metric=metrics, replicate=replicates)
+    found["PPO on echelon"] = control.ppo(
+        worlds, base="echelon", steps=size.steps, seed=seed, report=report
+    )
+    found[f"imitation of {size.expert}"] = control.imitate(
+        worlds,
+        size.expert,
+        architecture="transformer",
+        rounds=size.rounds,
+        episodes=size.taught,
+        epochs=size.epochs,
+        seed=seed,
+        report=report,
+    )
+    return found
