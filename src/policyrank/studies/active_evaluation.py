@@ -23,6 +23,8 @@ our reading.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ from policyrank.evidence import Rankings, Scores, datasets
 from policyrank.metrics import agre
 from policyrank.ranking.condorcet import _anneal, _borda_start
 from policyrank.ranking.consensus import kemeny_order
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, quiet, scores_of
 
 TITLE = "Active evaluation"
 PAPER = "arXiv 2601.07651"
@@ -51,8 +53,16 @@ METHODS = {  # name: sampler, estimator
 ERROR = "AGRE"
 STEPS = (50, 100, 200, 500, 1000, 2000)
 WORLDS = ("Atari", "Mallows 0.3", "Mallows 0.7")
-ATARI = tuple(f"Atari, {t} steps" for t in STEPS)
-LATE, HALF = ATARI[2:], tuple(f"Atari, {t} steps against {2 * t}" for t in (50, 100, 500, 1000))
+HALVED = (50, 100, 500, 1000)
+HALF = tuple(f"Atari, {t} steps against {2 * t}" for t in HALVED)
+
+
+def _steps(world: str) -> tuple[str, ...]:
+    return tuple(f"{world}, {t} steps" for t in STEPS)
+
+
+ATARI = _steps("Atari")
+LATE = ATARI[2:]
 
 CLAIMS = (
     Claim(
@@ -82,14 +92,14 @@ CLAIMS = (
         "mean score",
         ERROR,
         -0.01,
-        tuple(f"Mallows 0.3, {t} steps" for t in STEPS),
+        _steps("Mallows 0.3"),
     ),
     Claim(
         "Proportional task selection beats uniform tasks on Mallows 0.7",
         "proportional tasks",
         "Bradley-Terry",
         ERROR,
-        tasks=tuple(f"Mallows 0.7, {t} steps" for t in STEPS),
+        tasks=_steps("Mallows 0.7"),
     ),
     Claim(
         "On Atari, rank uncertainty beats uniform sampling with the same estimator",
@@ -150,70 +160,57 @@ def world(name: str, rng: np.random.Generator) -> tuple[Float, Float, list[int]]
 
 def ranking(state: State, elo: Float, estimator: str) -> list[int]:
     """The agents, best first, by an estimator."""
-    if estimator in ("mean", "bt"):
-        return state.ranking("mean" if estimator == "mean" else "bradley-terry")
-    rating = (
-        elo
-        if estimator == "elo"
-        else _anneal(state.wins, _borda_start(state.wins, 1.0), 1.0, 100.0)[0]
-    )
+    if estimator == "mean":
+        return state.ranking("mean")
+    if estimator == "bt":
+        return state.ranking("bradley-terry")
+    if estimator == "elo":
+        rating = elo
+    else:
+        rating, *_ = _anneal(state.wins, _borda_start(state.wins, 1.0), 1.0, 100.0)
     return np.argsort(-rating, kind="stable").tolist()
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one run of a sampler and estimator on one world."""
     seeds, steps = {"smoke": (2, STEPS[:2]), "small": (20, STEPS), "full": (100, STEPS)}[scale]
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for name in WORLDS:
         for r in range(seeds):
             report(f"{name}: run {r + 1} of {seeds}")
-            mean, spread, truth = world(name, np.random.default_rng([seed, r]))
-            for method, (sampler, estimator) in METHODS.items():
-                errors = _run(
-                    mean,
-                    spread,
-                    truth,
-                    sampler,
-                    estimator,
-                    steps,
-                    np.random.default_rng([seed, r, len(method)]),
-                )
-                rows += [(method, f"{name}, {t} steps", ERROR, r, e) for t, e in errors.items()]
+            truth = world(name, np.random.default_rng([seed, r]))
+            for method in METHODS:
+                errors = _run(truth, method, steps, np.random.default_rng([seed, r, len(method)]))
+                for t, error in errors.items():
+                    rows.append((method, f"{name}, {t} steps", ERROR, r, error))
                 if name == "Atari" and method in ("rank uncertainty", "D-optimal", "Bradley-Terry"):
-                    for t in (50, 100, 500, 1000):
-                        if 2 * t in errors:
-                            error = errors[2 * t if method == "Bradley-Terry" else t]
-                            rows.append(
-                                (method, f"Atari, {t} steps against {2 * t}", ERROR, r, error)
-                            )
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods,
-        tasks,
-        values,
-        metric=metrics,
-        replicate=replicates,
-        lower_is_better=frozenset({ERROR}),
-    )
+                    rows += _halved(method, r, errors)
+    return scores_of(rows, lower_is_better=[ERROR])
+
+
+def _halved(method: str, r: int, errors: dict[int, float]) -> Iterator[Row]:
+    """Errors of uniform sampling at twice the steps of the others."""
+    for t, task in zip(HALVED, HALF, strict=True):
+        if 2 * t in errors:
+            used = 2 * t if method == "Bradley-Terry" else t
+            yield method, task, ERROR, r, errors[used]
 
 
 def _run(
-    mean: Float,
-    spread: Float,
-    truth: list[int],
-    sampler: str,
-    estimator: str,
+    truth: tuple[Float, Float, list[int]],
+    method: str,
     steps: tuple[int, ...],
     rng: np.random.Generator,
 ) -> dict[int, float]:
+    """Steps -> error of the ranking."""
+    mean, spread, order = truth
+    sampler, estimator = METHODS[method]
     tasks, agents = mean.shape
-    state, elo, out = (
-        State(tuple(f"a{i}" for i in range(agents)), tuple(f"t{i}" for i in range(tasks))),
-        np.zeros(agents),
-        {},
-    )
+    names = tuple(f"a{i}" for i in range(agents))
+    state = State(names, tuple(f"t{i}" for i in range(tasks)))
+    elo, errors = np.zeros(agents), {}
     for t in range(1, max(steps) + 1):
-        task, i, j = (int(x) for x in RULES[sampler](state, 1, rng)[0])
+        task, i, j = map(int, RULES[sampler](state, 1, rng)[0])
         x, y = rng.normal(mean[task, [i, j]], spread[task, [i, j]])
         outcome = 0.5 + 0.5 * float(np.sign(x - y))
         state.propose(task, i, j)
@@ -224,5 +221,5 @@ def _run(
         gain = 32 * (outcome - 1 / (1 + 10 ** ((elo[j] - elo[i]) / 400)))
         elo[i], elo[j] = elo[i] + gain, elo[j] - gain
         if t in steps:
-            out[t] = agre(ranking(state, elo, estimator), truth)
-    return out
+            errors[t] = agre(ranking(state, elo, estimator), order)
+    return errors

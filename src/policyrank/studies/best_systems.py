@@ -17,6 +17,9 @@ not counted as one more task, and the swapped id columns of the instance-level f
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +27,7 @@ from policyrank.evidence import Labels, Rankings, Scores, datasets
 from policyrank.metrics import kendall_tau
 from policyrank.ranking.consensus import kemeny_cost, kemeny_order
 from policyrank.ranking.voting import group_points
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, by_method, quiet, scores_of
 
 TITLE = "Best systems"
 PAPER = "arXiv 2202.03799"
@@ -38,13 +41,23 @@ TAU, ERROR, COST = (
 TASK_SETS = ("glue", "superglue", "xtreme")
 INSTANCE_SETS = ("tac08", "tac09", "tac11", "realsumm", "summeval")
 
+FRACTIONS, PHI, REVERSED = (0.25, 0.5, 0.75), (0.1, 0.5), (1, 2, 3, 5)
+METRICS, INSTANCES = "a third of metrics", "a tenth of instances"
+
+
+def _over(pattern: str, *values: Iterable[object]) -> tuple[str, ...]:
+    """The setting that each combination of values makes."""
+    return tuple(pattern.format(*chosen) for chosen in product(*values))
+
+
+REVERSALS = "phi {}, {} of 11 metrics reversed"
 CLAIMS = (
     Claim(
         "Borda keeps its order better than the mean when tasks are left out",
         "borda",
         "mean",
         TAU,
-        tasks=tuple(f"{d}, {f:.0%} of tasks" for d in TASK_SETS for f in (0.25, 0.5, 0.75)),
+        tasks=_over("{}, {:.0%} of tasks", TASK_SETS, FRACTIONS),
     ),
     Claim(
         "Two-level Borda keeps its order better than the mean when two thirds of the metrics are"
@@ -52,34 +65,28 @@ CLAIMS = (
         "two-level",
         "mean",
         TAU,
-        tasks=tuple(f"{d}, a third of metrics" for d in INSTANCE_SETS),
+        tasks=_over("{}, {}", INSTANCE_SETS, [METRICS]),
     ),
     Claim(
         "Two-level Borda keeps its order better than the mean on a tenth of the instances",
         "two-level",
         "mean",
         TAU,
-        tasks=tuple(f"{d}, a tenth of instances" for d in INSTANCE_SETS),
+        tasks=_over("{}, {}", INSTANCE_SETS, [INSTANCES]),
     ),
     Claim(
         "Two-level Borda beats one-level Borda on clean data",
         "two-level",
         "borda",
         TAU,
-        tasks=tuple(
-            f"{d}, {w}"
-            for d in INSTANCE_SETS
-            for w in ("a third of metrics", "a tenth of instances")
-        ),
+        tasks=_over("{}, {}", INSTANCE_SETS, [METRICS, INSTANCES]),
     ),
     Claim(
         "Two-level Borda is closer to the truth than one-level Borda when metrics are reversed",
         "two-level",
         "borda",
         ERROR,
-        tasks=tuple(
-            f"phi {phi}, {c} of 11 metrics reversed" for phi in (0.1, 0.5) for c in (1, 2, 3, 5)
-        ),
+        tasks=_over(REVERSALS, PHI, REVERSED),
     ),
     Claim(
         "Borda disagrees with fewer votes than the mean's order (against Kemeny's optimum)",
@@ -92,10 +99,9 @@ CLAIMS = (
 
 def ranks(values: Float) -> Float:
     """Points of each system in each row: others beaten, ties half; NaN takes no part."""
-    above = (values[..., None] > values[..., None, :]) + 0.5 * (
-        values[..., None] == values[..., None, :]
-    )
-    return above.sum(axis=-1) - 0.5
+    own, other = values[..., None], values[..., None, :]
+    points = (own > other) + 0.5 * (own == other)
+    return points.sum(axis=-1) - 0.5
 
 
 def mean(cube: Float) -> Float:
@@ -120,81 +126,65 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one draw of tasks, metrics, instances or synthetic votes."""
     draws, repeats = {"smoke": (3, 2), "small": (300, 20), "full": (2000, 200)}[scale]
     rng = np.random.default_rng(seed)
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows = list(_parts(draws, rng, report))
+    for phi in PHI:
+        report(f"reversed metrics, phi {phi}")
+        for number in (0, *REVERSED):
+            for r in range(repeats):
+                errors = _corrupted(phi, number, rng)
+                rows += by_method(REVERSALS.format(phi, number), ERROR, r, errors)
+    for name in TASK_SETS:
+        report(f"{name}: Kemeny's optimum")
+        rows += _above_optimum(name)
+    return scores_of(rows, lower_is_better=[ERROR, COST])
 
-    def subsample(
-        name: str,
-        what: str,
-        cube: Float,
-        axis: int,
-        size: int,
-        times: int,
-        methods: tuple[str, ...],
-    ) -> None:
-        full = {m: METHODS[m](cube) for m in methods}
-        for r in range(times):
-            part = np.take(
-                cube, rng.choice(cube.shape[axis], size=max(1, size), replace=False), axis=axis
-            )
-            rows.extend(
-                (m, f"{name}, {what}", TAU, r, kendall_tau(METHODS[m](part), full[m]))
-                for m in methods
-            )
 
+def _parts(draws: int, rng: np.random.Generator, report: Report) -> Iterator[Row]:
+    """Orders on parts of the tasks, metrics and instances."""
     for name in TASK_SETS:
         report(f"{name}: parts of the tasks")
         cube = datasets.load(name).cube()
-        for fraction in (0.25, 0.5, 0.75):
-            subsample(
-                name,
-                f"{fraction:.0%} of tasks",
-                cube,
-                0,
-                round(fraction * len(cube)),
-                draws,
-                ("mean", "borda"),
-            )
+        for fraction in FRACTIONS:
+            setting, size = f"{name}, {fraction:.0%} of tasks", round(fraction * len(cube))
+            yield from _subsampled(setting, cube, 0, size, draws, ("mean", "borda"), rng)
     for name in INSTANCE_SETS:
         report(f"{name}: parts of the metrics and instances")
         scores = datasets.load(name)
-        cube = scores.cube()[[i for i, c in enumerate(scores.columns) if not c.startswith("H:")]]
-        some = max(2, draws // 10)
-        subsample(name, "a third of metrics", cube, 0, len(cube) // 3, some, tuple(METHODS))
-        subsample(name, "a tenth of instances", cube, 2, cube.shape[2] // 10, some, tuple(METHODS))
-    for phi in (0.1, 0.5):
-        report(f"reversed metrics, phi {phi}")
-        for reversed_metrics in (0, 1, 2, 3, 5):
-            for r in range(repeats):
-                for method, error in _corrupted(phi, reversed_metrics, rng).items():
-                    rows.append(
-                        (
-                            method,
-                            f"phi {phi}, {reversed_metrics} of 11 metrics reversed",
-                            ERROR,
-                            r,
-                            error,
-                        )
-                    )
-    for name in TASK_SETS:
-        report(f"{name}: Kemeny's optimum")
-        scores = datasets.load(name)
-        votes = scores.to_rankings()
-        wins = votes.preferences(ties=0.0)
-        optimum = kemeny_order(wins, time_limit=60)
-        for method, rating in (("mean", mean(scores.cube())), ("borda", borda(scores.cube()))):
-            cost = kemeny_cost(wins, np.argsort(-rating, kind="stable"))
-            rows.append(
-                (method, f"{name}, {len(wins)} systems", COST, 0, 100 * (cost / optimum.cost - 1))
-            )
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods,
-        tasks,
-        values,
-        metric=metrics,
-        replicate=replicates,
-        lower_is_better=frozenset({ERROR, COST}),
-    )
+        automatic = [i for i, c in enumerate(scores.columns) if not c.startswith("H:")]
+        cube = scores.cube()[automatic]
+        some, methods = max(2, draws // 10), tuple(METHODS)
+        tenth = cube.shape[2] // 10
+        yield from _subsampled(f"{name}, {METRICS}", cube, 0, len(cube) // 3, some, methods, rng)
+        yield from _subsampled(f"{name}, {INSTANCES}", cube, 2, tenth, some, methods, rng)
+
+
+def _subsampled(
+    setting: str,
+    cube: Float,
+    axis: int,
+    size: int,
+    times: int,
+    methods: tuple[str, ...],
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """How each method's order on ``size`` slices agrees with its own on all of them."""
+    full = {method: METHODS[method](cube) for method in methods}
+    for r in range(times):
+        chosen = rng.choice(cube.shape[axis], size=max(1, size), replace=False)
+        part = np.take(cube, chosen, axis=axis)
+        for method in methods:
+            yield method, setting, TAU, r, kendall_tau(METHODS[method](part), full[method])
+
+
+def _above_optimum(name: str) -> Iterator[Row]:
+    """How many more votes an order disagrees with than Kemeny's does, in percent."""
+    scores = datasets.load(name)
+    wins = scores.to_rankings().preferences(ties=0.0)
+    optimum = kemeny_order(wins, time_limit=60)
+    for method in ("mean", "borda"):
+        rating = METHODS[method](scores.cube())
+        cost = kemeny_cost(wins, np.argsort(-rating, kind="stable"))
+        yield method, f"{name}, {len(wins)} systems", COST, 0, 100 * (cost / optimum.cost - 1)
 
 
 def _corrupted(
@@ -205,24 +195,20 @@ def _corrupted(
     metrics: int = 11,
     instances: int = 12,
 ) -> dict[str, float]:
-    """Normalised Kendall distance from the truth with Plackett-Luce votes of weights exp(phi
-    (systems - i)).
+    """Normalised Kendall distance from the truth with Plackett-Luce votes.
 
-    Every instance of a reversed metric shows exactly the reversed order: low noise, wrong
-    direction.
+    Their weights are exp(phi (systems - i)). Every instance of a reversed metric shows exactly the
+    reversed order: low noise, wrong direction.
     """
     utility = phi * np.arange(systems, 0, -1)
     scores = utility + rng.gumbel(size=(metrics, instances, systems))
     scores[:reversed_metrics] = -np.arange(systems, 0, -1)
-    votes = Rankings.of_scores(scores.reshape(-1, systems), [f"s{i:02d}" for i in range(systems)])
-    grouped = Rankings.of_scores(
-        scores.reshape(-1, systems),
-        votes.policies,
-        group=Labels.of(np.repeat([f"m{m:02d}" for m in range(metrics)], instances).tolist()),
-    )
-    one = votes.preferences().sum(axis=1)
-    two = ranks(group_points(grouped)).sum(axis=0)
-    return {
-        name: (1 - kendall_tau(rating, utility)) / 2
-        for name, rating in (("borda", one), ("two-level", two))
+    flat, names = scores.reshape(-1, systems), [f"s{i:02d}" for i in range(systems)]
+    votes = Rankings.of_scores(flat, names)
+    metric = np.repeat(np.char.mod("m%02d", np.arange(metrics)), instances)
+    grouped = Rankings.of_scores(flat, names, group=Labels.of(metric.tolist()))
+    ratings = {
+        "borda": votes.preferences().sum(axis=1),
+        "two-level": ranks(group_points(grouped)).sum(axis=0),
     }
+    return {name: (1 - kendall_tau(own, utility)) / 2 for name, own in ratings.items()}

@@ -33,7 +33,7 @@ from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, by_method, quiet, scores_of
 
 TITLE = "Leaderboard illusion"
 PAPER = "arXiv 2504.20879"
@@ -43,6 +43,9 @@ BATTLES = (30, 100, 300, 1000, 3000)
 TESTED = tuple(f"{n:,} votes a variant" for n in BATTLES)
 DRIFT, GRAPH, REAL = "drift and removal", "ten policies, 900 battles", "2,000 real votes"
 ASYMMETRY = "20 policies, 3,000 battles, 4 favoured"
+VARIANTS = {1: "one variant", 3: "best of 3", 10: "best of 10", 27: "best of 27"}
+REMOVED = {0: "none removed", 2: "two removed", 4: "four removed", 6: "six removed"}
+RATIOS = {1.0: "equal rates", 3.0: "3 times", 10.0: "10 times"}
 
 CLAIMS = (
     Claim(
@@ -116,12 +119,14 @@ CLAIMS = (
 
 
 def distance(evidence: Comparisons, truth: dict[str, float]) -> float:
-    """(1 - tau) / 2 between the board's order and the truth; policies that were not drawn get the
-    mean rating.
+    """(1 - tau) / 2 between the board's order and the truth.
+
+    Policies that were not drawn get the mean rating, 0.
     """
     board = bradley_terry(evidence, scale="natural", interval="none")
     rating = dict(zip(board.policies, board.rating, strict=True))
-    return (1 - kendall_tau(list(truth.values()), [rating.get(p, 0.0) for p in truth])) / 2
+    found = [rating.get(policy, 0.0) for policy in truth]
+    return (1 - kendall_tau(list(truth.values()), found)) / 2
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
@@ -129,63 +134,37 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     trials, repeats = {"smoke": (5, 2), "small": (300, 50), "full": (2000, 500)}[scale]
     votes = datasets.load("llmfao")
     whole = bradley_terry(votes, scale="natural", interval="none")
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for n, setting in zip(BATTLES, TESTED, strict=True):
         report(f"private testing: {setting}")
-        for variants, method in (
-            (1, "one variant"),
-            (3, "best of 3"),
-            (10, "best of 10"),
-            (27, "best of 27"),
-        ):
-            excess = simulate_private_testing(
-                whole.rating,
-                0.0,
-                n,
-                variants,
-                trials=trials,
-                seed=np.random.default_rng([seed, n, variants]),
-            ).excess
-            rows += [(method, setting, EXCESS, r, float(e)) for r, e in enumerate(excess)]
+        for variants, method in VARIANTS.items():
+            rng = np.random.default_rng([seed, n, variants])
+            found = simulate_private_testing(
+                whole.rating, 0.0, n, variants, trials=trials, seed=rng
+            )
+            for r, excess in enumerate(found.excess):
+                rows.append((method, setting, EXCESS, r, float(excess)))
     for r in range(repeats):
         report(f"histories, graphs and resamples: {r + 1} of {repeats}")
-        for removed, method in (
-            (0, "none removed"),
-            (2, "two removed"),
-            (4, "four removed"),
-            (6, "six removed"),
-        ):
+        for removed, method in REMOVED.items():
             tau = simulate_drift_with_removal(removed, seed=np.random.default_rng([seed, r]))
             rows.append((method, DRIFT, DISTANCE, r, (1 - tau) / 2))
-        for ratio, method in ((1.0, "equal rates"), (3.0, "3 times"), (10.0, "10 times")):
+        for ratio, method in RATIOS.items():
             tau = simulate_sampling_asymmetry(ratio, seed=np.random.default_rng([seed, r, 3])).tau
             rows.append((method, ASYMMETRY, DISTANCE, r, (1 - tau) / 2))
-        rows += [
-            (method, GRAPH, DISTANCE, r, value)
-            for method, value in _graphs(np.random.default_rng([seed, r, 1])).items()
-        ]
-        rows += [
-            (method, REAL, DISTANCE, r, value)
-            for method, value in _resampled(
-                votes, whole, np.random.default_rng([seed, r, 2])
-            ).items()
-        ]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods,
-        tasks,
-        values,
-        metric=metrics,
-        replicate=replicates,
-        lower_is_better=frozenset({EXCESS, DISTANCE}),
-    )
+        rows += by_method(GRAPH, DISTANCE, r, _graphs(np.random.default_rng([seed, r, 1])))
+        resampled = _resampled(votes, whole, np.random.default_rng([seed, r, 2]))
+        rows += by_method(REAL, DISTANCE, r, resampled)
+    return scores_of(rows, lower_is_better=[EXCESS, DISTANCE])
 
 
 def _graphs(rng: np.random.Generator) -> dict[str, float]:
+    """Distance of the order from the truth, by which pairs of ten policies meet."""
     theta = rng.uniform(-1, 1, size=10)
     theta = np.sort(theta)[::-1]
-    everyone = [(a, b) for a in range(10) for b in range(a)]
-    inside = [(a, b) for a, b in everyone if (a < 5) == (b < 5)]
+    everyone = np.column_stack(np.tril_indices(10, -1))
+    halves = everyone < 5
+    inside = everyone[halves[:, 0] == halves[:, 1]]
     truth = {f"policy {k + 1:02d}": float(t) for k, t in enumerate(theta)}
     out = {}
     for method, pool, bridges in (
@@ -195,26 +174,22 @@ def _graphs(rng: np.random.Generator) -> dict[str, float]:
         ("never meet", inside, []),
     ):
         crossing = 60 if bridges else 0
-        chosen = [pool[k] for k in rng.integers(len(pool), size=900 - crossing)] + [
-            bridges[k % len(bridges)] for k in range(crossing)
-        ]
-        a, b = np.array(chosen).T
-        out[method] = distance(simulate_battles(theta, a, b, seed=rng), truth)
+        chosen = pool[rng.integers(len(pool), size=900 - crossing)]
+        if bridges:
+            chosen = np.vstack([chosen, np.resize(bridges, (crossing, 2))])
+        out[method] = distance(simulate_battles(theta, *chosen.T, seed=rng), truth)
     return out
 
 
 def _resampled(
     votes: Comparisons, whole: Leaderboard, rng: np.random.Generator
 ) -> dict[str, float]:
+    """Distance from the order of all votes, by how 2,000 of them are drawn."""
     truth = dict(zip(whole.policies, whole.rating, strict=True))
-    pair = np.minimum(votes.a, votes.b).astype(np.int64) * len(votes.policies) + np.maximum(
-        votes.a, votes.b
-    )
+    first, second = np.minimum(votes.a, votes.b), np.maximum(votes.a, votes.b)
+    pair = first.astype(np.int64) * len(votes.policies) + second
     _, inverse, count = np.unique(pair, return_inverse=True, return_counts=True)
     even = 1 / count[inverse]
-    return {
-        "as logged": distance(votes.take(rng.integers(len(votes), size=2000)), truth),
-        "even over pairs": distance(
-            votes.take(rng.choice(len(votes), size=2000, p=even / even.sum())), truth
-        ),
-    }
+    logged = votes.take(rng.integers(len(votes), size=2000))
+    spread = votes.take(rng.choice(len(votes), size=2000, p=even / even.sum()))
+    return {"as logged": distance(logged, truth), "even over pairs": distance(spread, truth)}

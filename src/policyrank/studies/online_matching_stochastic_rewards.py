@@ -22,10 +22,13 @@ for it; the stochastic configuration LP is reconstructed from the abstract.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from policyrank.evidence import Scores
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, quiet, scores_of
 from policyrank.worlds import matching as m
 
 TITLE = "Online matching"
@@ -39,17 +42,19 @@ SMALL, MANY, WORST, LP = (
     "tightness of bounds",
 )
 RATIO = "ratio"
+EVEN = (0.1, 0.2, 0.3)
 TRIANGLES = tuple(f"thick triangles, mass {k}" for k in (1, 2, 3))
+BOUNDS: tuple[m.Benchmark, ...] = ("stochastic configuration", "configuration", "matching")
 CLAIMS = (
-    *(
+    *for_each(
+        ("balance", "greedy"),
         Claim(
-            f"{rule} stays above .611 of the optimum on small instances",
-            rule,
+            "{} stays above .611 of the optimum on small instances",
+            "{}",
             "611",
             RATIO,
             tasks=(SMALL,),
-        )
-        for rule in ("balance", "greedy")
+        ),
     ),
     Claim(
         "No instance that the search finds brings balance below .611",
@@ -73,16 +78,16 @@ CLAIMS = (
         RATIO,
         tasks=(SMALL,),
     ),
-    *(
+    *for_each(
+        (1, 2, 3),
         Claim(
-            f"Balance beats the adversarial rule on thick triangles by .05 (mass {k})",
+            "Balance beats the adversarial rule on thick triangles by .05 (mass {})",
             "balance",
             "last",
             RATIO,
             0.05,
-            (f"thick triangles, mass {k}",),
-        )
-        for k in (1, 2, 3)
+            ("thick triangles, mass {}",),
+        ),
     ),
     Claim("Balance beats ranking on thick triangles", "balance", "ranking", RATIO, tasks=TRIANGLES),
     Claim(
@@ -102,54 +107,88 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True)
+class Size:
+    """``small``, ``many``: instances; ``types`` of triangles; ``starts``, ``steps`` of a search."""
+
+    small: int
+    runs: int
+    many: int
+    searches: int
+    types: int = 20
+    vertices: tuple[int, int] = (300, 1500)
+    starts: int = 4
+    steps: int = 120
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(6, 10, 1, 2, types=6, vertices=(20, 60), starts=1, steps=5),
+    "small": Size(small=200, runs=200, many=5, searches=10),
+    "full": Size(small=2000, runs=1000, many=20, searches=50),
+}
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an instance, a run or a search."""
-    small, runs, many, searches = {
-        "smoke": (6, 10, 1, 2),
-        "small": (200, 200, 5, 10),
-        "full": (2000, 1000, 20, 50),
-    }[scale]
+    size = SCALES[scale]
+    rows = list(_small(size, seed, report))
+    rows += _triangles(size, seed, report)
+    rows += _many(size, seed, report)
+    rows += _worst(size, seed, report)
+    return scores_of(rows)
+
+
+def _small(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    """Exact values over the exact optimum, and that over each bound."""
     rng = np.random.default_rng(seed)
-    rows: list[tuple[str, str, str, int, float]] = []
-    for k in range(small):
-        report(f"small instance {k + 1} of {small}")
-        p = rng.uniform(0.05, 0.6, (3, 6)) if k % 2 else rng.choice([0.1, 0.2, 0.3], (3, 6))
-        x = m.Matching.of(p)
+    for k in range(size.small):
+        report(f"small instance {k + 1} of {size.small}")
+        chances = rng.uniform(0.05, 0.6, (3, 6)) if k % 2 else rng.choice(EVEN, (3, 6))
+        x = m.Matching.of(chances)
         best = m.optimum(x)
-        rows += [(rule, SMALL, RATIO, k, m.exact_value(x, rule) / best) for rule in RULES]
-        rows.append(("611", SMALL, RATIO, k, 0.611))
-        bounds: tuple[m.Benchmark, ...] = ("stochastic configuration", "configuration", "matching")
-        rows += [(lp, LP, "optimum over bound", k, best / m.bound(x, lp)) for lp in bounds]
-    n = 6 if scale == "smoke" else 20
+        for rule in RULES:
+            yield rule, SMALL, RATIO, k, m.exact_value(x, rule) / best
+        yield "611", SMALL, RATIO, k, 0.611
+        for bound in BOUNDS:
+            yield bound, LP, "optimum over bound", k, best / m.bound(x, bound)
+
+
+def _triangles(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    """Simulated values over what arrivals spread evenly would give."""
+    n = size.types
     for mass, task in zip((1, 2, 3), TRIANGLES, strict=True):
         report(task)
         x = m.upper_triangular(n, mass, 50)
         for rule in ("balance", "ranking", "random", "last"):
-            values = m.simulate(x, rule, runs=runs, seed=seed) / (n * (1 - np.exp(-mass)))
-            rows += [(rule, task, RATIO, k, float(v)) for k, v in enumerate(values)]
-    for k in range(many):
-        report(f"many vertices, instance {k + 1} of {many}")
-        x = m.random_bipartite(
-            *((20, 60) if scale == "smoke" else (300, 1500)), degree=4, seed=seed * 1000 + k
-        )
+            values = m.simulate(x, rule, runs=size.runs, seed=seed) / (n * (1 - np.exp(-mass)))
+            for k, value in enumerate(values.tolist()):
+                yield rule, task, RATIO, k, value
+
+
+def _many(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    """Simulated values over the stochastic configuration LP."""
+    for k in range(size.many):
+        report(f"many vertices, instance {k + 1} of {size.many}")
+        x = m.random_bipartite(*size.vertices, degree=4, seed=seed * 1000 + k)
         bound = m.bound(x, tolerance=1e-4)
-        rows += [
-            (rule, MANY, RATIO, k, float(m.simulate(x, rule, runs=runs, seed=seed).mean() / bound))
-            for rule in m.RULES
-        ]
-    for k in range(searches):
-        report(f"search {k + 1} of {searches}")
+        for rule in m.RULES:
+            value = m.simulate(x, rule, runs=size.runs, seed=seed).mean()
+            yield rule, MANY, RATIO, k, float(value / bound)
+
+
+def _worst(size: Size, seed: int, report: Report) -> Iterator[Row]:
+    """The lowest ratios that searches find."""
+    for k in range(size.searches):
+        report(f"search {k + 1} of {size.searches}")
         for rule in ("balance", "last"):
             _, ratio = m.worst_instance(
                 rule,
                 3,
                 6,
                 chances=(0.0, 0.1),
-                starts=1 if scale == "smoke" else 4,
-                steps=5 if scale == "smoke" else 120,
+                starts=size.starts,
+                steps=size.steps,
                 seed=seed * 1000 + k,
             )
-            rows.append((rule, WORST, RATIO, k, ratio))
-        rows.append(("611", WORST, RATIO, k, 0.611))
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+            yield rule, WORST, RATIO, k, ratio
+        yield "611", WORST, RATIO, k, 0.611

@@ -22,10 +22,13 @@ search (bigrams and word vectors instead), no MS MARCO.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from policyrank.auditing.attacks import (
     ATTACKS,
@@ -37,7 +40,7 @@ from policyrank.auditing.attacks import (
 )
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, prefixed, quiet, scores_of
 from policyrank.train.first_stage import bm25_run
 from policyrank.train.scorers import cosine_scorer
 
@@ -45,12 +48,13 @@ TITLE = "Order-Disorder"
 PAPER = "arXiv 2209.06506"
 ABOUT = "imitation attacks on black-box rankers: a few words that lift documents"
 WHERE = "Cranfield, MiniLM"
+Scorer = Callable[[str, Sequence[str]], NDArray[np.float64]]
 MEASURES = {
-    "boost": "boost",
-    "success": "success",
-    "into the first 50": "first50",
-    "flagged": "flagged",
-    "query words among the added": "query_share",
+    "boost": pl.col("old") - pl.col("new"),
+    "success": pl.col("new") < pl.col("old"),
+    "into the first 50": pl.col("new") <= 50,
+    "flagged": pl.col("flagged"),
+    "query words among the added": pl.col("query_share"),
 }
 CLAIMS = (
     Claim(
@@ -67,9 +71,9 @@ CLAIMS = (
         "overlap",
         -0.02,
     ),
-    *(
-        Claim(f"The trigger lifts more than {m}", "trigger", m, "boost")
-        for m in ("random words", "anchor words", "substitution")
+    *for_each(
+        ("random words", "anchor words", "substitution"),
+        Claim("The trigger lifts more than {}", "trigger", "{}", "boost"),
     ),
     Claim(
         "Words of the anchor lift more than random words", "anchor words", "random words", "boost"
@@ -110,115 +114,136 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True)
+class Size:
+    """``tried``: queries on which the defence is; ``queries``, ``documents``: those in use."""
+
+    seeds: int
+    attacked: int
+    lists: int
+    depth: int
+    tried: int
+    queries: int | None = None
+    documents: int | None = None
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(1, 2, 6, 20, 1, queries=10, documents=60),
+    "small": Size(seeds=3, attacked=20, lists=150, depth=200, tried=3),
+    "full": Size(seeds=10, attacked=50, lists=150, depth=200, tried=10),
+}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries and documents, who ranks them, and the first documents of each query."""
+
+    queries: dict[str, str]
+    documents: dict[str, str]
+    victim: Scorer
+    nearest: dict[str, list[str]]
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is an attacked query."""
-    seeds, attacked, lists, depth, tried = {
-        "smoke": (1, 2, 6, 20, 1),
-        "small": (3, 20, 150, 200, 3),
-        "full": (10, 50, 150, 200, 10),
-    }[scale]
     torch.set_num_threads(1)
+    size = SCALES[scale]
+    report("encoding Cranfield")
+    collection = _collection(size)
+    rows: list[Row] = []
+    for s in range(size.seeds):
+        found = attack(
+            collection.victim,
+            collection.queries,
+            collection.documents,
+            collection.nearest,
+            attacked=size.attacked,
+            lists=size.lists,
+            seed=seed * 1000 + s,
+            report=prefixed(report, f"seed {s + 1} of {size.seeds}, "),
+        )
+        for k, query in enumerate(found.overlaps):
+            if k < size.tried:
+                report(f"seed {s + 1}: the defence, query {k + 1} of {size.tried}")
+            for method, metric, value in _of_query(found, collection, query, k < size.tried):
+                rows.append((method, WHERE, metric, s * 1000 + k, value))
+    return scores_of(rows)
+
+
+def _collection(size: Size) -> Collection:
+    """Cranfield as MiniLM ranks it."""
     queries, documents, _ = datasets.load("cranfield")
-    documents = {k: v for k, v in documents.items() if v}
-    if scale == "smoke":
-        queries, documents = dict(list(queries.items())[:10]), dict(list(documents.items())[:60])
+    queries = dict(list(queries.items())[: size.queries])
+    written = [(name, text) for name, text in documents.items() if text]
+    documents = dict(written[: size.documents])
     encoder = load_encoder("minilm", device="cpu")
     encoder.max_seq_length = 160
-    report("encoding Cranfield")
-    names = list(documents)
-    asked, vectors = (
-        encode_texts(encoder, list(queries.values()), cache="minilm"),
-        encode_texts(encoder, list(documents.values()), cache="minilm"),
-    )
-    victim = cosine_scorer(
-        encoder,
-        known=dict(zip([*queries.values(), *documents.values()], [*asked, *vectors], strict=True)),
-    )
-    nearest = {
-        q: [names[i] for i in np.argsort(-(vectors @ v), kind="stable")[:depth]]
-        for q, v in zip(queries, asked, strict=True)
-    }
-    rows: list[tuple[str, str, int, float]] = []
-    for s in range(seeds):
-        found = attack(
-            victim,
-            queries,
-            documents,
-            nearest,
-            attacked=attacked,
-            lists=lists,
-            seed=seed * 1000 + s,
-            report=lambda text, s=s: report(f"seed {s + 1} of {seeds}, {text}"),  # type: ignore[misc]
-        )
-        rows += _rows(found, victim, queries, documents, nearest, s, tried, report)
-    methods, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, [WHERE] * len(rows), values, metric=metrics, replicate=replicates)
+    asked = encode_texts(encoder, list(queries.values()), cache="minilm")
+    vectors = encode_texts(encoder, list(documents.values()), cache="minilm")
+    texts = [*queries.values(), *documents.values()]
+    victim = cosine_scorer(encoder, known=dict(zip(texts, [*asked, *vectors], strict=True)))
+    names = np.array(list(documents))
+    nearest = {}
+    for query, vector in zip(queries, asked, strict=True):
+        order = np.argsort(-(vectors @ vector), kind="stable")[: size.depth]
+        nearest[query] = names[order].tolist()
+    return Collection(queries, documents, victim, nearest)
 
 
-def _rows(
-    found: AttackReport,
-    victim: Any,
-    queries: Any,
-    documents: Any,
-    nearest: Any,
-    s: int,
-    tried: int,
-    report: Report,
-) -> list[tuple[str, str, int, float]]:
-    out: list[tuple[str, str, int, float]] = []
-    defended = deletion_defence(victim)
-    for k, (q, overlap) in enumerate(found.overlaps.items()):
-        r = s * 1000 + k
-        own = {d: documents[d] for d in nearest[q]}
-        bm25 = bm25_run({q: queries[q]}, own, depth=10)["document"].to_list()
-        out += [
-            ("imitation", "overlap", r, overlap),
-            ("chance", "overlap", r, found.chance),
-            ("BM25", "overlap", r, len(set(bm25) & set(nearest[q][:10])) / 10),
-        ]
-        part = found.frame.filter(found.frame["query"] == q)
-        for method in ATTACKS:
-            mine = part.filter(part["method"] == method)
-            old, new = mine["old"].to_numpy(), mine["new"].to_numpy()
-            values = {
-                "boost": old - new,
-                "success": new < old,
-                "first50": new <= 50,
-                "flagged": mine["flagged"].to_numpy(),
-                "query_share": mine["query_share"].to_numpy(),
-            }
-            out += [(method, m, r, float(values[key].mean())) for m, key in MEASURES.items()]
-        out.append(("nine of ten", "success", r, 0.9))
-        mine = part.filter(part["method"] == "trigger")
-        scores = victim(queries[q], list(own.values()))
-        triggers = {
-            d: words(found.texts["trigger", q, d])[: -len(words(documents[d])) or None]
-            for d in mine["document"]
-        }
-        position = {d: i for i, d in enumerate(own)}
-        best = []
-        for d, old in mine.select("document", "old").iter_rows():
-            versions = [" ".join([*triggers[e], *words(documents[d])]) for e in mine["document"]]
-            others = np.delete(scores, position[d])
-            best.append(old - min(rank_of(x, others) for x in victim(queries[q], versions)))
-        out.append(("trigger, best of the query's", "boost", r, float(np.mean(best))))
-        if k < tried:
-            report(f"seed {s + 1}: the defence, query {k + 1} of {tried}")
-            guarded = defended(queries[q], list(own.values()))
-            gains = []
-            for d in mine["document"]:
-                others = np.delete(guarded, position[d])
-                gains.append(
-                    rank_of(guarded[position[d]], others)
-                    - rank_of(defended(queries[q], [found.texts["trigger", q, d]])[0], others)
-                )
-            out.append(("trigger, defended", "boost", r, float(np.mean(gains))))
-            out.append(
-                (
-                    "trigger, where the defence was tried",
-                    "boost",
-                    r,
-                    float((mine["old"] - mine["new"]).mean()),  # type: ignore[arg-type]
-                )
-            )
-    return out
+def _of_query(
+    found: AttackReport, collection: Collection, query: str, defend: bool
+) -> Iterator[tuple[str, str, float]]:
+    """Method, metric, value of one attacked query."""
+    own = {name: collection.documents[name] for name in collection.nearest[query]}
+    text = {query: collection.queries[query]}
+    bm25 = set(bm25_run(text, own, depth=10)["document"])
+    yield "imitation", "overlap", found.overlaps[query]
+    yield "chance", "overlap", found.chance
+    yield "BM25", "overlap", len(bm25 & set(collection.nearest[query][:10])) / 10
+    part = found.frame.filter(pl.col("query") == query)
+    for method in METHODS:
+        mine = part.filter(pl.col("method") == method)
+        for metric, value in MEASURES.items():
+            values = mine.select(value).to_series().to_numpy()
+            yield method, metric, float(values.mean())
+    yield "nine of ten", "success", 0.9
+    mine = part.filter(pl.col("method") == "trigger")
+    yield "trigger, best of the query's", "boost", _best_of_all(found, collection, query, mine)
+    if defend:
+        yield "trigger, defended", "boost", _defended(found, collection, query, mine)
+        gain = mine["old"] - mine["new"]
+        yield "trigger, where the defence was tried", "boost", float(gain.to_numpy().mean())
+
+
+def _best_of_all(
+    found: AttackReport, collection: Collection, query: str, mine: pl.DataFrame
+) -> float:
+    """Mean boost where each document gets the best of the triggers of all."""
+    names, documents = collection.nearest[query], collection.documents
+    scores = collection.victim(collection.queries[query], [documents[name] for name in names])
+    triggers = []
+    for name in mine["document"]:
+        edited, original = words(found.texts["trigger", query, name]), words(documents[name])
+        triggers.append(edited[: -len(original) or None])
+    boosts = []
+    for name, old in mine.select("document", "old").iter_rows():
+        original = words(documents[name])
+        versions = [" ".join([*trigger, *original]) for trigger in triggers]
+        others = np.delete(scores, names.index(name))
+        new = collection.victim(collection.queries[query], versions)
+        boosts.append(old - min(rank_of(score, others) for score in new))
+    return float(np.mean(boosts))
+
+
+def _defended(found: AttackReport, collection: Collection, query: str, mine: pl.DataFrame) -> float:
+    """Mean boost where the least score of deletions counts."""
+    names, asked = collection.nearest[query], collection.queries[query]
+    defended = deletion_defence(collection.victim)
+    scores = defended(asked, [collection.documents[name] for name in names])
+    gains = []
+    for name in mine["document"]:
+        at = names.index(name)
+        others = np.delete(scores, at)
+        new = defended(asked, [found.texts["trigger", query, name]])[0]
+        gains.append(rank_of(scores[at], others) - rank_of(new, others))
+    return float(np.mean(gains))

@@ -21,6 +21,7 @@ model that was not trained on these preferences, other data.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -32,7 +33,7 @@ from policyrank.auditing.preferences import read_pairs, score_pairs
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics import idealized_log_ratio
 from policyrank.models.language import load_causal_lm
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, quiet, scores_of
 
 TITLE = "Preference ranking accuracy"
 PAPER = "arXiv 2405.19534"
@@ -71,29 +72,25 @@ CLAIMS = (
         "ranking accuracy",
         TABULAR,
         0.2,
-        tuple(f"loss {x:g}" for x in LOSSES[:2]),
+        ("loss 0.58", "loss 0.33"),
     ),
 )
 
 
 def released_ideal(chosen: Float, rejected: Float, alpha: Float, beta: float) -> NDArray[np.bool_]:
-    """Whether the paper's released code counts the ideal as ranking a pair rightly (not the
-    theorem's formula).
-    """
+    """Whether the paper's released code counts the ideal as right (not the theorem's formula)."""
+    odds = logit(np.clip(alpha, 1e-3, 1 - 1e-3)) / beta
     with np.errstate(over="ignore"):
-        ratio = np.exp(
-            np.minimum(
-                logit(np.clip(alpha, 1e-3, 1 - 1e-3)) / beta + np.log(chosen / rejected), 700
-            )
-        )
+        ratio = np.exp(np.minimum(odds + np.log(chosen / rejected), 700))
     return (ratio > 1) & (np.abs(ratio - 1) >= 0.05)
 
 
 def tabular_dpo(
     reference: Float, beta: float, losses: tuple[float, ...], step: float = 20.0
 ) -> list[tuple[Float, float]]:
-    """Gradient descent on DPO's loss over free log-ratios: the log-ratios when the mean loss first
-    falls to each level, and that loss.
+    """Gradient descent on DPO's loss over free log-ratios.
+
+    Returned are the log-ratios when the mean loss first falls to each level, and that loss.
 
     Parameters
     ----------
@@ -116,60 +113,98 @@ def tabular_dpo(
 
 @cache
 def smollm2(device: str | None) -> tuple[Any, Any]:
+    """The model and its tokenizer, loaded once."""
     return load_causal_lm("smollm2", device=device)
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a task is a prompt, or a level of the loss."""
-    rows: list[tuple[str, str, str, int, float]] = []
     data = datasets.load("crowd-pairs")
-    if scale == "smoke":  # two short pairs of each of three prompts
-        data = sorted(data, key=lambda r: len(r["chosen"]) + len(r["rejected"]))
-        slugs = list(dict.fromkeys(r["slug"] for r in data))[:3]
-        data = [r for s in slugs for r in [r for r in data if r["slug"] == s][:2]]
+    device, draws = None, 100
+    if scale != "full":
+        device, draws = "cpu", 20
+    if scale == "smoke":
+        data, draws = _short(data), 2
+    return scores_of([*_pairs(data, device, report), *_tabular(draws, seed)])
+
+
+def _short(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two short pairs of each of three prompts."""
+    by_prompt: dict[str, list[dict[str, Any]]] = {}
+    for pair in sorted(data, key=_length):
+        by_prompt.setdefault(pair["slug"], []).append(pair)
+    short = []
+    for pairs in list(by_prompt.values())[:3]:
+        short += pairs[:2]
+    return short
+
+
+def _length(pair: dict[str, Any]) -> int:
+    return len(pair["chosen"]) + len(pair["rejected"])
+
+
+def _pairs(data: list[dict[str, Any]], device: str | None, report: Report) -> Iterator[Row]:
+    """The model, the ideal and two trivial rankers on real pairs, by prompt."""
     pairs = read_pairs(data)
     report("loading SmolLM2-135M-Instruct")
-    model, tokenizer = smollm2(None if scale == "full" else "cpu")
-    chosen, rejected = score_pairs(
-        pairs, model, tokenizer, report=lambda done, of: report(f"{done} of {of} answers")
+    model, tokenizer = smollm2(device)
+
+    def say(done: int, of: int) -> None:
+        report(f"{done} of {of} answers")
+
+    chosen, rejected = score_pairs(pairs, model, tokenizer, report=say)
+    alpha = np.array([pair.alpha for pair in pairs], dtype=float)
+    right = _right(
+        _logprobs(chosen), _logprobs(rejected), _tokens(chosen), _tokens(rejected), alpha
     )
-    w, lo = (np.array([x.logprob for x in side]) for side in (chosen, rejected))
-    nw, nl = (
-        np.array([max(x.tokens, 1) for x in side], dtype=float) for side in (chosen, rejected)
-    )
-    alpha = np.array([p.alpha for p in pairs], dtype=float)
-    right: dict[tuple[str, str], Float] = {
-        ("model", ACCURACY): (w >= lo).astype(float),
-        ("model, per token", ACCURACY): (w / nw >= lo / nl).astype(float),
-        ("shorter answer", ACCURACY): np.where(nw == nl, 0.5, nw < nl),
-        ("coin", ACCURACY): np.full(len(w), 0.5),
+    prompt = np.array([pair["slug"] for pair in data])
+    for slug in np.unique(prompt):
+        for (method, metric), values in right.items():
+            yield method, str(slug), metric, 0, float(values[prompt == slug].mean())
+
+
+def _logprobs(answers: Any) -> Float:
+    return np.array([answer.logprob for answer in answers])
+
+
+def _tokens(answers: Any) -> Float:
+    return np.array([max(answer.tokens, 1) for answer in answers], dtype=float)
+
+
+def _right(
+    chosen: Float, rejected: Float, long: Float, short: Float, alpha: Float
+) -> dict[tuple[str, str], Float]:
+    """Of (method, metric), whether each pair is ranked rightly; ties are half.
+
+    Log-probabilities and tokens are those of the chosen and of the rejected answers.
+    """
+    gap, by_token = chosen - rejected, chosen / long - rejected / short
+    own = (chosen >= rejected).astype(float)
+    own_by_token = (chosen / long >= rejected / short).astype(float)
+    right = {
+        ("model", ACCURACY): own,
+        ("model, per token", ACCURACY): own_by_token,
+        ("shorter answer", ACCURACY): np.where(long == short, 0.5, long < short),
+        ("coin", ACCURACY): np.full(len(chosen), 0.5),
     }
     for beta, metric in IDEAL.items():
-        right |= {
-            ("model", metric): right["model", ACCURACY],
-            ("model, per token", metric): right["model, per token", ACCURACY],
-            ("ideal", metric): (idealized_log_ratio(w - lo, alpha, beta) > 0).astype(float),
-            ("ideal, per token", metric): (
-                idealized_log_ratio(w / nw - lo / nl, alpha, beta) > 0
-            ).astype(float),
-            ("ideal, released code", metric): released_ideal(w, lo, alpha, beta).astype(float),
-        }
-    prompt = np.array([r["slug"] for r in data])
-    for slug in np.unique(prompt):
-        rows += [
-            (method, str(slug), metric, 0, float(v[prompt == slug].mean()))
-            for (method, metric), v in right.items()
-        ]
-    for r in range({"smoke": 2, "small": 20, "full": 100}[scale]):
+        ideal = idealized_log_ratio(gap, alpha, beta) > 0
+        ideal_by_token = idealized_log_ratio(by_token, alpha, beta) > 0
+        released = released_ideal(chosen, rejected, alpha, beta)
+        right["model", metric] = own
+        right["model, per token", metric] = own_by_token
+        right["ideal", metric] = ideal.astype(float)
+        right["ideal, per token", metric] = ideal_by_token.astype(float)
+        right["ideal, released code", metric] = released.astype(float)
+    return right
+
+
+def _tabular(draws: int, seed: int) -> Iterator[Row]:
+    """Reward and ranking accuracy as the loss of tabular DPO falls."""
+    for r in range(draws):
         reference = np.random.default_rng([seed, r]).normal(0, 30, size=2000)
-        rows += [
-            ("reward accuracy", "before", TABULAR, r, 0.0),
-            ("ranking accuracy", "before", TABULAR, r, float((reference >= 0).mean())),
-        ]
+        yield "reward accuracy", "before", TABULAR, r, 0.0
+        yield "ranking accuracy", "before", TABULAR, r, float((reference >= 0).mean())
         for level, (h, _) in zip(LOSSES, tabular_dpo(reference, 0.1, LOSSES), strict=True):
-            rows += [
-                ("reward accuracy", f"loss {level:g}", TABULAR, r, float((h > reference).mean())),
-                ("ranking accuracy", f"loss {level:g}", TABULAR, r, float((h >= 0).mean())),
-            ]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+            yield "reward accuracy", f"loss {level:g}", TABULAR, r, float((h > reference).mean())
+            yield "ranking accuracy", f"loss {level:g}", TABULAR, r, float((h >= 0).mean())

@@ -23,13 +23,18 @@ Qulacs, L-BFGS with exact gradients beside COBYLA, no 30-qubit run: the exact an
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from scipy.stats import kendalltau
 
 from policyrank.evidence import Scores, datasets
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, quiet, scores_of
 from policyrank.worlds import supply as s
 
 TITLE = "QR-SPPS"
@@ -50,29 +55,43 @@ JOINT, STRESS, TAU, ERROR, DIFFER = (
 SIGNS = ("printed sign", "stable sign")
 WORLDS = ("T = 1", "T = 1, node 0 failed", "T = 2")
 SMALL, LARGE = ("12 nodes, A", "16 nodes, A"), ("40 nodes, A", "40 nodes, B")
+PRINTED = {
+    "12 nodes, A": "E0_12q",
+    "16 nodes, A": "E0_16q",
+    "40 nodes, A": "E0_40q_claimed",
+    "40 nodes, B": "E0_40q_claimed",
+}
+"""Task -> the name of its published ground energy."""
 ORDERS: tuple[s.Score, ...] = ("ground energy", "mean stress", "first order", "second order")
+PLANS = (
+    "rate hike",
+    "supplier subsidy",
+    "stockpile release",
+    "trade diversion",
+    "combined",
+)
 CLAIMS = (
-    *(
+    *for_each(
+        (*SMALL, *LARGE),
         Claim(
-            f"The published ground energy is exact to 1e-4 ({t})",
+            "The published ground energy is exact to 1e-4 ({})",
             "published",
             "1e-4",
             ENERGY,
-            tasks=(t,),
+            tasks=("{}",),
             exact=True,
-        )
-        for t in (*SMALL, *LARGE)
+        ),
     ),
-    *(
+    *for_each(
+        LARGE,
         Claim(
-            f"The published gap is exact to 1e-2 ({t})",
+            "The published gap is exact to 1e-2 ({})",
             "published",
             "1e-2",
             GAP,
-            tasks=(t,),
+            tasks=("{}",),
             exact=True,
-        )
-        for t in LARGE
+        ),
     ),
     Claim(
         "The published tail probability lies within a factor of 2 of the exact one",
@@ -81,38 +100,31 @@ CLAIMS = (
         TAILS,
         exact=True,
     ),
-    *(
+    *for_each(
+        WORLDS,
         Claim(
-            f"Correlation makes a joint failure likelier by .1 decades ({t})",
+            "Correlation makes a joint failure likelier by .1 decades ({})",
             "joint",
             "independent",
             JOINT,
             0.1,
-            (t,),
-        )
-        for t in WORLDS
+            ("{}",),
+        ),
     ),
-    *(
-        Claim(f"{name} relieves stress ({t})", name, "no intervention", STRESS, tasks=(t,))
-        for t in SIGNS
-        for name in (
-            "rate hike",
-            "supplier subsidy",
-            "stockpile release",
-            "trade diversion",
-            "combined",
-        )
+    *for_each(
+        product(SIGNS, PLANS),
+        Claim("{1} relieves stress ({0})", "{1}", "no intervention", STRESS, tasks=("{0}",)),
     ),
-    *(
+    *for_each(
+        SIGNS,
         Claim(
             "Stockpile release, best by energy in the paper, relieves more than trade diversion"
-            f" ({t})",
+            " ({})",
             "stockpile release",
             "trade diversion",
             STRESS,
-            tasks=(t,),
-        )
-        for t in SIGNS
+            tasks=("{}",),
+        ),
     ),
     Claim(
         "First order at the ground state orders by energy as the exact change does (tau above .6)",
@@ -121,15 +133,15 @@ CLAIMS = (
         TAU,
         tasks=("energy, printed sign",),
     ),
-    *(
+    *for_each(
+        SIGNS,
         Claim(
-            f"The exact change of energy orders by relieved stress (tau above 0; {t})",
+            "The exact change of energy orders by relieved stress (tau above 0; {})",
             "exact change of energy",
             "0",
             TAU,
-            tasks=(f"mean stress, {t}",),
-        )
-        for t in SIGNS
+            tasks=("mean stress, {}",),
+        ),
     ),
     Claim(
         "Second order agrees better than first order",
@@ -138,16 +150,15 @@ CLAIMS = (
         TAU,
         tasks=("energy, printed sign",),
     ),
-    *(
+    *for_each(
+        product((8, 12), (0, 2)),
         Claim(
-            f"VQE reaches 1e-3 of the exact energy ({n} nodes, depth {k})",
-            f"VQE, depth {k}",
+            "VQE reaches 1e-3 of the exact energy ({0} nodes, depth {1})",
+            "VQE, depth {1}",
             "1e-3",
             ERROR,
-            tasks=(f"{n} nodes",),
-        )
-        for n in (8, 12)
-        for k in (0, 2)
+            tasks=("{0} nodes",),
+        ),
     ),
     Claim("Entangling layers bring VQE nearer", "VQE, depth 2", "VQE, depth 0", ERROR),
     Claim("ADAPT-VQE reaches 1e-3 of the exact energy", "ADAPT-VQE", "1e-3", ERROR),
@@ -161,22 +172,26 @@ CLAIMS = (
 )
 
 
+Data = Mapping[str, Any]
+"""The published network, its shocks and the numbers printed of it."""
+Convention = Literal["stable", "paper"]
+
+
 def _network(
-    n: int, shock: list[tuple[int, float]], convention: Literal["stable", "paper"]
+    data: Data, n: int, shock: list[tuple[int, float]], convention: Convention
 ) -> s.SupplyNetwork:
-    d = datasets.load("supply-network")
-    field = {k: h for k, h in d["nodes"].select("node", "h").rows() if k < n}
-    edges = [e for e in d["edges"].rows() if e[0] < n and e[1] < n]
-    return s.SupplyNetwork.of(
-        field, edges, {k: v for k, v in shock if k < n}, convention=convention
-    )
+    """The first ``n`` nodes."""
+    nodes = data["nodes"].filter(pl.col("node") < n)
+    edges = [edge for edge in data["edges"].rows() if max(edge[:2]) < n]
+    shocked: dict[Hashable, float] = {node: size for node, size in shock if node < n}
+    field = dict(nodes.select("node", "h").iter_rows())
+    return s.SupplyNetwork.of(field, edges, shocked, convention=convention)
 
 
-def _interventions() -> list[s.Intervention]:
-    d = datasets.load("supply-network")
-    tiers = [
-        [k for k, t in d["nodes"].select("node", "tier").rows() if t == tier] for tier in range(4)
-    ]
+def _interventions(nodes: pl.DataFrame) -> list[s.Intervention]:
+    """As in the published code."""
+    by_tier = nodes.group_by("tier", maintain_order=True).agg("node")
+    tiers = dict(by_tier.iter_rows())
     return [
         s.Intervention("no intervention"),
         s.Intervention("rate hike", z=dict.fromkeys(tiers[3], 0.4), cost=2),
@@ -195,125 +210,115 @@ def _interventions() -> list[s.Intervention]:
     ]
 
 
+@dataclass(frozen=True)
+class Size:
+    """``starts`` of optimisers on networks of so many ``nodes``; ``cascades`` of each sign."""
+
+    draws: int
+    starts: int
+    maxiter: int
+    cascades: int
+    nodes: tuple[int, ...] = (8, 12)
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(draws=3, starts=2, maxiter=60, cascades=3, nodes=(8,)),
+    "small": Size(draws=40, starts=5, maxiter=2000, cascades=10),
+    "full": Size(draws=500, starts=20, maxiter=2000, cascades=10),
+}
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate draws the weights, or starts an optimiser."""
+    size = SCALES[scale]
+    data = datasets.load("supply-network")
+    shocked = {
+        "printed sign": _network(data, 40, data["shock_A"], "paper"),
+        "stable sign": _network(data, 40, data["shock_A"], "stable"),
+    }
+    report("published numbers")
+    rows = list(_published(data))
+    calm = _network(data, 40, [], "stable")
+    plans = _interventions(data["nodes"])
+    for k in range(size.draws):
+        report(f"weights {k + 1} of {size.draws}")
+        rows += _correlation(s.perturbed(calm, 0.2, 1000 * seed + k), k)
+        for sign, network in shocked.items():
+            rows += _orders(s.perturbed(network, 0.2, 1000 * seed + k), plans, sign, k)
+    for n in size.nodes:
+        rows += _variational(_network(data, n, data["shock_A"], "paper"), size, seed, report)
+    for k in range(size.cascades):
+        report(f"cascade {k + 1} of {size.cascades}")
+        for sign, network in shocked.items():
+            first: dict[Hashable, float] = {0: 1 / (1 + np.exp(-1.5))}
+            runs = s.cascade(network, first, sweeps=True, runs=10_000, seed=1000 * seed + k)
+            far = np.abs(network.ground_stress() - runs.mean(axis=0)) > 0.15
+            rows.append((sign, "40 nodes, A", DIFFER, k, float(far.sum())))
+    return scores_of(rows, lower_is_better=[ENERGY, GAP, TAILS, STRESS, ERROR, DIFFER])
+
+
+def _published(data: Data) -> Iterator[Row]:
+    """How far the printed numbers lie from the exact ones."""
+    claimed, shock = data["published"], {"A": data["shock_A"], "B": data["shock_B"]}
+    for task, name in PRINTED.items():
+        x = _network(data, int(task.split()[0]), shock[task[-1]], "paper")
+        yield "published", task, ENERGY, 0, abs(claimed[name] - x.ground_energy)
+        yield "1e-4", task, ENERGY, 0, 1e-4
+        if task in LARGE:
+            yield "published", task, GAP, 0, abs(claimed["gap_claimed"] - x.gap)
+            yield "1e-2", task, GAP, 0, 1e-2
+    x = _network(data, 40, shock["A"], "paper")
+    energies, density = x.energies(0.05)
+    limit = x.ground_energy + 0.85 * x.spectral_width
+    exact = np.log10(s.tail_probability(energies, density, 1.0, limit))
+    printed = np.log10(claimed["P_cat_all_policies_at_temperature_index_30"])
+    yield "published", "40 nodes, A, T = 1", TAILS, 0, abs(printed - exact)
+    yield "factor 2", "40 nodes, A, T = 1", TAILS, 0, float(np.log10(2))
+
+
+def _correlation(network: s.SupplyNetwork, k: int) -> Iterator[Row]:
+    """Joint failures of the stores, and what independent nodes would bring."""
+    stores = list(range(20, 40))
+    worlds = ((network, 1.0), (network.given({0: 1}), 1.0), (network, 2.0))
+    for task, (world, t) in zip(WORLDS, worlds, strict=True):
+        joint = world.tail(t, 10, stores)
+        alone = s.independent(world.stress(t)[20:])[10:].sum()
+        yield "joint", task, JOINT, k, float(np.log10(joint))
+        yield "independent", task, JOINT, k, float(np.log10(alone))
+
+
+def _orders(
+    network: s.SupplyNetwork, plans: list[s.Intervention], sign: str, k: int
+) -> Iterator[Row]:
+    """Stress after each plan, and how the orders of plans agree."""
+    for plan in plans:
+        stress = float(plan.apply(network).stress(1.0).mean())
+        yield plan.name, sign, STRESS, k, stress
+    orders = {by: [s.score(network, plan, by) for plan in plans] for by in ORDERS}
+    exact, energy, stress_task = orders["ground energy"], f"energy, {sign}", f"mean stress, {sign}"
+    for by in ("first order", "second order"):
+        yield by, energy, TAU, k, float(kendalltau(orders[by], exact).statistic)
+    tau = float(kendalltau(exact, orders["mean stress"]).statistic)
+    yield "exact change of energy", stress_task, TAU, k, tau
+    yield ".6", energy, TAU, k, 0.6
+    yield "0", stress_task, TAU, k, 0.0
+
+
+def _variational(network: s.SupplyNetwork, size: Size, seed: int, report: Report) -> Iterator[Row]:
+    """How far variational energies lie above the exact one, by start."""
     from policyrank.worlds.supply import quantum as q
 
-    draws, starts, maxiter = {"smoke": (3, 2, 60), "small": (40, 5, 2000), "full": (500, 20, 2000)}[
-        scale
-    ]
-    d = datasets.load("supply-network")
-    claimed, shock = d["published"], {"A": d["shock_A"], "B": d["shock_B"]}
-    rows: list[tuple[str, str, str, int, float]] = []
-    report("published numbers")
-    for task, energy in zip(
-        (*SMALL, *LARGE), ("E0_12q", "E0_16q", "E0_40q_claimed", "E0_40q_claimed"), strict=True
-    ):
-        x = _network(int(task.split()[0]), shock[task[-1]], "paper")
-        rows += [
-            ("published", task, ENERGY, 0, abs(claimed[energy] - x.ground_energy)),
-            ("1e-4", task, ENERGY, 0, 1e-4),
-        ]
-        if task in LARGE:
-            rows += [
-                ("published", task, GAP, 0, abs(claimed["gap_claimed"] - x.gap)),
-                ("1e-2", task, GAP, 0, 1e-2),
-            ]
-    x = _network(40, shock["A"], "paper")
-    energies, density = x.energies(0.05)
-    exact = s.tail_probability(energies, density, 1.0, x.ground_energy + 0.85 * x.spectral_width)
-    rows += [
-        (
-            "published",
-            "40 nodes, A, T = 1",
-            TAILS,
-            0,
-            abs(np.log10(claimed["P_cat_all_policies_at_temperature_index_30"]) - np.log10(exact)),
-        ),
-        ("factor 2", "40 nodes, A, T = 1", TAILS, 0, float(np.log10(2))),
-    ]
-    plans, stores = _interventions(), list(range(20, 40))
-    calm = _network(40, [], "stable")
-    shocked = {
-        "printed sign": _network(40, shock["A"], "paper"),
-        "stable sign": _network(40, shock["A"], "stable"),
-    }
-    for k in range(draws):
-        report(f"weights {k + 1} of {draws}")
-        y = s.perturbed(calm, 0.2, 1000 * seed + k)
-        for task, z, t in zip(WORLDS, (y, y.given({0: 1}), y), (1.0, 1.0, 2.0), strict=True):
-            rows.append(("joint", task, JOINT, k, float(np.log10(z.tail(t, 10, stores)))))
-            rows.append(
-                (
-                    "independent",
-                    task,
-                    JOINT,
-                    k,
-                    float(np.log10(s.independent(z.stress(t)[20:])[10:].sum())),
-                )
-            )
-        for sign, network in shocked.items():
-            y = s.perturbed(network, 0.2, 1000 * seed + k)
-            rows += [(p.name, sign, STRESS, k, float(p.apply(y).stress(1.0).mean())) for p in plans]
-            orders = {by: [s.score(y, p, by) for p in plans] for by in ORDERS}
-            for by in ("first order", "second order"):
-                rows.append(
-                    (
-                        by,
-                        f"energy, {sign}",
-                        TAU,
-                        k,
-                        float(kendalltau(orders[by], orders["ground energy"]).statistic),
-                    )
-                )
-            rows.append(
-                (
-                    "exact change of energy",
-                    f"mean stress, {sign}",
-                    TAU,
-                    k,
-                    float(kendalltau(orders["ground energy"], orders["mean stress"]).statistic),
-                )
-            )
-            rows += [
-                (".6", f"energy, {sign}", TAU, k, 0.6),
-                ("0", f"mean stress, {sign}", TAU, k, 0.0),
-            ]
-    for n in (8,) if scale == "smoke" else (8, 12):
-        x, task = _network(n, shock["A"], "paper"), f"{n} nodes"
-        for k in range(starts):
-            report(f"{task}: start {k + 1} of {starts}")
-            for depth in (0, 2):
-                found = q.vqe(x, depth, restarts=1, maxiter=maxiter, seed=1000 * seed + k)
-                rows.append((f"VQE, depth {depth}", task, ERROR, k, max(found.error, 0.0)))
-            found = q.vqe(
-                x, 2, optimizer="COBYLA", restarts=1, maxiter=maxiter, seed=1000 * seed + k
-            )
-            rows.append(("VQE, depth 2, COBYLA", task, ERROR, k, max(found.error, 0.0)))
-            rows.append(("1e-3", task, ERROR, k, 1e-3))
-            grown = q.adapt_vqe(s.perturbed(x, 0.2, 1000 * seed + k))
-            rows.append(("ADAPT-VQE", task, ERROR, k, max(grown.error, 0.0)))
-    for k in range(min(draws, 10)):
-        report(f"cascade {k + 1} of {min(draws, 10)}")
-        for sign, x in shocked.items():
-            failed = s.cascade(
-                x, {0: 1 / (1 + np.exp(-1.5))}, sweeps=True, runs=10_000, seed=1000 * seed + k
-            ).mean(axis=0)
-            rows.append(
-                (
-                    sign,
-                    "40 nodes, A",
-                    DIFFER,
-                    k,
-                    float((np.abs(x.ground_stress() - failed) > 0.15).sum()),
-                )
-            )
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods,
-        tasks,
-        values,
-        metric=metrics,
-        replicate=replicates,
-        lower_is_better=[ENERGY, GAP, TAILS, STRESS, ERROR, DIFFER],
-    )
+    task = f"{len(network.field)} nodes"
+    for k in range(size.starts):
+        report(f"{task}: start {k + 1} of {size.starts}")
+        start = 1000 * seed + k
+        vqe = partial(q.vqe, network, restarts=1, maxiter=size.maxiter, seed=start)
+        found = {
+            "VQE, depth 0": vqe(0).error,
+            "VQE, depth 2": vqe(2).error,
+            "VQE, depth 2, COBYLA": vqe(2, optimizer="COBYLA").error,
+            "1e-3": 1e-3,
+            "ADAPT-VQE": q.adapt_vqe(s.perturbed(network, 0.2, start)).error,
+        }
+        for method, error in found.items():
+            yield method, task, ERROR, k, max(error, 0.0)

@@ -17,12 +17,15 @@ battles as independent are expected to fail, and those clustered by rater to hol
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores
 from policyrank.ranking import bradley_terry
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "Coverage"
 PAPER = ""
@@ -37,9 +40,8 @@ SETTINGS = {  # policies, battles, nu of Davidson's ties, raters
     "30 policies, 3,000 battles, ties": (30, 3000, 0.5, 0),
     "10 policies, 1,500 battles, 30 raters": (10, 1500, 0.0, 30),
 }
-PLAIN = tuple(s for s, v in SETTINGS.items() if not v[3])
-FEW = tuple(s for s in PLAIN if ", 50 " in s)
-RATERS = tuple(s for s, v in SETTINGS.items() if v[3])
+PLAIN = tuple(SETTINGS)[:-1]
+FEW, RATERS = PLAIN[:2], tuple(SETTINGS)[-1:]
 _MARGIN = -0.015
 
 CLAIMS = (
@@ -89,70 +91,65 @@ def simulate(
     win, tie = np.exp(d / 2), 2 * nu
     u = rng.random(battles) * (win + 1 / win + tie)
     outcome = np.where(u < win, 1.0, np.where(u < win + 1 / win, 0.0, 0.5))
-    names = np.array([f"p{k:02d}" for k in range(policies)])
+    names = np.array(_names(policies))
     found = Comparisons.of(
         names[i],
         names[j],
         outcome,
-        rater=[f"r{r}" for r in rater] if raters else None,
+        rater=np.char.mod("r%d", rater).tolist() if raters else None,
         policies=names.tolist(),
     )
     return theta - theta.mean(), found
 
 
 def marginal_truth(theta: np.ndarray, raters: int) -> np.ndarray:
-    """What Bradley-Terry estimates when raters differ: the ratings that fit the win rates averaged
-    over raters.
-    """
+    """What Bradley-Terry estimates when raters differ: fitted to win rates averaged over them."""
     if not raters:
         return theta
     z, w = np.polynomial.hermite_e.hermegauss(41)
     gap = theta[:, None] - theta
-    rate = (1 / (1 + np.exp(-(gap[..., None] + 0.8 * np.sqrt(2) * z))) * w).sum(axis=-1) / w.sum()
-    names = [f"p{k:02d}" for k in range(len(theta))]
+    shifted = gap[..., None] + 0.8 * np.sqrt(2) * z
+    rate = (1 / (1 + np.exp(-shifted)) * w).sum(axis=-1) / w.sum()
+    names = _names(len(theta))
     i, j = np.triu_indices(len(theta), 1)
-    board = bradley_terry(
-        Comparisons.of(np.array(names)[i], np.array(names)[j], rate[i, j], policies=names),
-        scale="natural",
-        interval="none",
-    )
-    fitted = np.array([board.rating[board.position(n)] for n in names])
+    named = np.array(names)
+    rates = Comparisons.of(named[i], named[j], rate[i, j], policies=names)
+    board = bradley_terry(rates, scale="natural", interval="none")
+    fitted = np.array([board.rating[board.position(name)] for name in names])
     return fitted - fitted.mean()
+
+
+def _names(policies: int) -> list[str]:
+    return [f"p{k:02d}" for k in range(policies)]
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one simulated data set."""
     number, resamples = {"smoke": (3, 30), "small": (400, 300), "full": (4000, 1000)}[scale]
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for k, (setting, (policies, battles, nu, raters)) in enumerate(SETTINGS.items()):
+        methods: dict[str, dict[str, Any]] = {
+            "sandwich": {"interval": "auto"},
+            "fisher": {"interval": "fisher"},
+        }
+        if raters:
+            methods["clustered"] = {"cluster": "rater"}
+        else:
+            methods["bootstrap"] = {"interval": "bootstrap", "resamples": resamples}
         for r in range(number):
             if r % 50 == 0:
                 report(f"{setting}: data set {r + 1} of {number}")
-            theta, data = simulate(
-                np.random.default_rng([seed, k, r]), policies, battles, nu, raters
-            )
+            rng = np.random.default_rng([seed, k, r])
+            theta, data = simulate(rng, policies, battles, nu, raters)
             truth = marginal_truth(theta, raters)
-            ties = "davidson" if nu else "half"
-            runs: dict[str, dict[str, object]] = {
-                "sandwich": {"interval": "auto"},
-                "fisher": {"interval": "fisher"},
-            }
-            runs |= (
-                {"clustered": {"cluster": "rater"}}
-                if raters
-                else {"bootstrap": {"interval": "bootstrap", "resamples": resamples}}
+            fit = partial(
+                bradley_terry, data, ties="davidson" if nu else "half", scale="natural", seed=r
             )
-            for name, options in runs.items():
-                board = bradley_terry(data, ties=ties, scale="natural", seed=r, **options)  # type: ignore[arg-type]
-                rows += [
-                    (name, setting, metric, r, value)
-                    for metric, value in _score(board, truth).items()
-                ]
-            rows += [("nominal", setting, COVER, r, 0.95), ("nominal", setting, RANKS, r, 0.95)]
-    method, task, metric, replicate, score = zip(*rows, strict=True)
-    return Scores.of(
-        method, task, score, metric=metric, replicate=replicate, lower_is_better=frozenset({WIDTH})
-    )
+            for method, options in methods.items():
+                rows += by_metric(method, setting, r, _score(fit(**options), truth))
+            rows.append(("nominal", setting, COVER, r, 0.95))
+            rows.append(("nominal", setting, RANKS, r, 0.95))
+    return scores_of(rows, lower_is_better=[WIDTH])
 
 
 def _score(board: Leaderboard, truth: np.ndarray) -> dict[str, float]:
