@@ -1,5 +1,4 @@
-"""Choosing a committee from biased rankings: do group quotas undo the bias, and how many rankings
-does a rule need?
+"""Choosing a committee from biased rankings: do quotas undo the bias, how many rankings suffice?
 
 Boehmer, Celis, Huang, Mehrotra and Vishnoi (2023), "Subset Selection Based On Multiple Rankings in
 the Presence of Bias", arXiv 2306.09835.
@@ -19,18 +18,31 @@ and sizes are ours.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policyrank.evidence import Rankings, Scores
 from policyrank.ranking import committee_score, select
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_method,
+    for_each,
+    quiet,
+    scores_of,
+)
 
 TITLE = "Fair subset selection"
 PAPER = "arXiv 2306.09835"
 ABOUT = "committees from biased rankings, with and without quotas"
 QUALITY = "quality on unbiased rankings"
+GROUP = "disadvantaged"
+AGAINST = "few against many"
 ITEMS, SEATS, QUOTA, THETA, SIGMA = 40, 10, 5, 0.5, 0.3
 RULES = {
     "SNTV": "sntv",
@@ -44,15 +56,15 @@ LATE = tuple(f"{n:,} rankings" for n in NUMBERS[1:])
 LAST = LATE[-1:]
 
 CLAIMS = (
-    *(
+    *for_each(
+        RULES,
         Claim(
-            f"With the quota {rule} chooses better committees from 50 rankings on",
-            f"{rule}, quota",
-            rule,
+            "With the quota {} chooses better committees from 50 rankings on",
+            "{}, quota",
+            "{}",
             QUALITY,
             tasks=LATE,
-        )
-        for rule in RULES
+        ),
     ),
     Claim(
         "From 50 biased rankings, Bloc with the quota is better (.1) than SNTV with it from 1,000",
@@ -60,7 +72,7 @@ CLAIMS = (
         "SNTV, quota, 1,000",
         QUALITY,
         0.1,
-        ("few against many",),
+        (AGAINST,),
     ),
     Claim(
         "... and k-Borda",
@@ -68,7 +80,7 @@ CLAIMS = (
         "SNTV, quota, 1,000",
         QUALITY,
         0.1,
-        ("few against many",),
+        (AGAINST,),
     ),
     Claim(
         "More rankings do not replace the quota: k-Borda with it from 50 beats k-Borda without it"
@@ -76,7 +88,7 @@ CLAIMS = (
         "k-Borda, quota, 50",
         "k-Borda, 1,000",
         QUALITY,
-        tasks=("few against many",),
+        tasks=(AGAINST,),
     ),
     Claim(
         "Without bias the quota costs next to nothing (k-Borda, .01)",
@@ -89,6 +101,28 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True)
+class World:
+    """Qualities of the items, half of which are of a disadvantaged group."""
+
+    quality: NDArray[np.float64]
+    rng: np.random.Generator
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Item -> its group."""
+        half = ITEMS // 2
+        names = [f"item {k:02d}" for k in range(ITEMS)]
+        return dict.fromkeys(names[:half], "favoured") | dict.fromkeys(names[half:], GROUP)
+
+    def draw(self, n: int, theta: float) -> Rankings:
+        """So many rankings; utilities of the disadvantaged lose by the factor ``theta``."""
+        seen = self.quality + SIGMA * self.rng.standard_normal((n, ITEMS))
+        biased = np.where(seen > 0, seen * theta, seen / theta)
+        seen[:, ITEMS // 2 :] = biased[:, ITEMS // 2 :]
+        return Rankings.of_scores(seen, list(self.groups))
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one world (qualities and rankings drawn anew)."""
     seeds, fresh, numbers = {
@@ -96,44 +130,35 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
         "small": (15, 2000, NUMBERS),
         "full": (100, 5000, (*NUMBERS, 10_000)),
     }[scale]
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for r in range(seeds):
         rng = np.random.default_rng([seed, r])
-        quality = rng.uniform(size=ITEMS)
-        disadvantaged = np.arange(ITEMS) >= ITEMS // 2
-        groups = {
-            f"item {k:02d}": "disadvantaged" if d else "favoured"
-            for k, d in enumerate(disadvantaged)
-        }
-
-        def draw(n: int, theta: float) -> Rankings:
-            u = quality + SIGMA * rng.standard_normal((n, ITEMS))  # noqa: B023
-            return Rankings.of_scores(
-                np.where(disadvantaged, np.where(u > 0, u * theta, u / theta), u),  # noqa: B023
-                list(groups),  # noqa: B023
-            )
-
-        truth = draw(fresh, 1.0)
-        best = {
-            rule: select(truth, SEATS, rule=code, method="greedy").score
-            for rule, code in RULES.items()
-        }
+        world = World(rng.uniform(size=ITEMS), rng)
+        truth = world.draw(fresh, 1.0)
+        best = {}
+        for rule, code in RULES.items():
+            best[rule] = select(truth, SEATS, rule=code, method="greedy").score
         for n in numbers:
             report(f"world {r + 1} of {seeds}, {n:,} rankings")
-            for setting, seen in (
-                (f"{n:,} rankings", draw(n, THETA)),
-                (f"{n:,} unbiased rankings", draw(n, 1.0)),
-            ):
-                for rule, code in RULES.items():
-                    quotas: dict[str, dict[str, Any]] = {
-                        rule: {},
-                        f"{rule}, quota": {"groups": groups, "at_least": {"disadvantaged": QUOTA}},
-                    }
-                    for method, quota in quotas.items():
-                        chosen = select(seen, SEATS, rule=code, method="greedy", **quota)
-                        value = committee_score(truth, chosen.members, code) / best[rule]
-                        rows.append((method, setting, QUALITY, r, value))
-                        if "unbiased" not in setting and ((n == 50 and quota) or n == 1000):
-                            rows.append((f"{method}, {n:,}", "few against many", QUALITY, r, value))
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+            biased, unbiased = world.draw(n, THETA), world.draw(n, 1.0)
+            found = _qualities(biased, truth, best, world.groups)
+            unbiased_found = _qualities(unbiased, truth, best, world.groups)
+            for method, value in found.items():
+                rows.append((method, f"{n:,} rankings", QUALITY, r, value))
+                if n == 1000 or (n == 50 and "quota" in method):
+                    rows.append((f"{method}, {n:,}", AGAINST, QUALITY, r, value))
+            rows += by_method(f"{n:,} unbiased rankings", QUALITY, r, unbiased_found)
+    return scores_of(rows)
+
+
+def _qualities(
+    seen: Rankings, truth: Rankings, best: dict[str, float], groups: dict[str, str]
+) -> dict[str, float]:
+    """Committees of each rule, with and without the quota, over the best possible."""
+    quota: dict[str, Any] = {"groups": groups, "at_least": {GROUP: QUOTA}}
+    qualities = {}
+    for rule, code in RULES.items():
+        for method, limits in ((rule, {}), (f"{rule}, quota", quota)):
+            chosen = select(seen, SEATS, rule=code, method="greedy", **limits)
+            qualities[method] = committee_score(truth, chosen.members, code) / best[rule]
+    return qualities

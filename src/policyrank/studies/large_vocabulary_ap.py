@@ -24,45 +24,57 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from policyrank.evidence import Scores, datasets
 from policyrank.evidence.detections import Detections, GroundTruth
 from policyrank.metrics.calibration import calibrate
 from policyrank.metrics.detection import average_precision, detection_ap, gamed
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import (
+    Claim,
+    Report,
+    Row,
+    Scale,
+    by_metric,
+    for_each,
+    quiet,
+    scores_of,
+)
 
 TITLE = "Large-vocabulary AP"
 PAPER = "arXiv 2102.01066"
 ABOUT = "average precision that cannot be gamed, and calibration"
 DEFAULT, FIXED, MEAN, POOL = "AP, 300 an image", "AP-Fixed", "mean AP over classes", "AP-Pool"
+WHERE = "LVIS, 100 images"
+OFFSET = {"f": 1.5, "c": -0.5, "r": -2.0}
 FIRST = (20, 50, 100)
 GAMED = {n: f"first {n} of each class" for n in FIRST}
 COMMON = f"{DEFAULT}: common classes"
 CLAIMS = (
-    *(
+    *for_each(
+        GAMED.items(),
         Claim(
-            f"The best {n} of each class first: AP with a limit an image rises by .002",
-            m,
+            "The best {0} of each class first: AP with a limit an image rises by .002",
+            "{1}",
             "as it is",
             DEFAULT,
             0.002,
-        )
-        for n, m in GAMED.items()
+        ),
     ),
-    *(
+    *for_each(
+        GAMED.items(),
         Claim(
-            f"The best {n} of each class first: that AP of common classes rises by .01",
-            m,
+            "The best {0} of each class first: that AP of common classes rises by .01",
+            "{1}",
             "as it is",
             COMMON,
             0.01,
-        )
-        for n, m in GAMED.items()
+        ),
     ),
-    *(
-        Claim(f"The best {n} of each class first: AP-Fixed rises", m, "as it is", FIXED)
-        for n, m in GAMED.items()
+    *for_each(
+        GAMED.items(),
+        Claim("The best {0} of each class first: AP-Fixed rises", "{1}", "as it is", FIXED),
     ),
     Claim("Calibration by class raises AP-Pool by .05", "by class", "raw", POOL, 0.05),
     Claim("One calibration for all raises AP-Pool", "overall", "raw", POOL),
@@ -80,32 +92,28 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed."""
     seeds, false = {"smoke": (2, 60), "small": (10, 900), "full": (50, 900)}[scale]
     truth = datasets.load("lvis100")
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for r in range(seeds):
         report(f"seed {r + 1} of {seeds}")
         rng = np.random.default_rng([seed, r])
         found = simulated(truth, rng, false)
-        for method, own in {
-            "as it is": found,
-            **{m: promoted(found, n) for n, m in GAMED.items()},
-        }.items():
+        rankings = {"as it is": found}
+        for n, method in GAMED.items():
+            rankings[method] = promoted(found, n)
+        for method, own in rankings.items():
             for metric, budget in ((DEFAULT, "lvis"), (FIXED, "fixed")):
                 summary = detection_ap(truth, own, budget=budget).summary()
-                rows += [
-                    (method, "LVIS, 100 images", name, r, summary[key])
-                    for name, key in ((metric, "AP"), (f"{metric}: common classes", "APc"))
-                ]
+                rows.append((method, WHERE, metric, r, summary["AP"]))
+                rows.append((method, WHERE, f"{metric}: common classes", r, summary["APc"]))
         for method, measured in calibrated(rng).items():
-            rows += [(method, "100 classes", metric, r, v) for metric, v in measured.items()]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+            rows += by_metric(method, "100 classes", r, measured)
+    return scores_of(rows)
 
 
 def simulated(truth: GroundTruth, rng: np.random.Generator, false: int) -> Detections:
     """A detector whose scores mean different things in different classes."""
-    offset = rng.normal(0, 0.8, len(truth.names)) + np.array(
-        [{"f": 1.5, "c": -0.5, "r": -2.0}[f] for f in truth.frequency]
-    )
+    offset = rng.normal(0, 0.8, len(truth.names))
+    offset += [OFFSET[frequency] for frequency in truth.frequency]
     times = rng.choice([0, 1, 2], p=[0.15, 0.65, 0.2], size=len(truth.image))
     near = np.repeat(np.arange(len(truth.image)), times)
     size = truth.box[near][:, [2, 3, 2, 3]]
@@ -129,9 +137,7 @@ def simulated(truth: GroundTruth, rng: np.random.Generator, false: int) -> Detec
 
 
 def promoted(found: Detections, n: int) -> Detections:
-    """The best ``n`` of each class before all others: a monotone change of the scores within each
-    class.
-    """
+    """The best ``n`` of each class before all others, which keeps the order within each class."""
     scores = found.score.copy()
     scores[gamed(found, n)] += 1
     return replace(found, score=scores)
@@ -141,33 +147,32 @@ def calibrated(rng: np.random.Generator, classes: int = 100) -> dict[str, dict[s
     """Mean AP and AP-Pool of raw and calibrated scores on the half that nothing was fitted on."""
     objects = np.maximum(np.rint(rng.lognormal(3.5, 1, size=(2, classes))), 2).astype(int)
     bias = rng.normal(0, 1.5, classes)
-    halves = []
-    for own in objects:
-        hit = np.maximum((0.8 * own).astype(int), 1)
-        group = np.r_[np.repeat(np.arange(classes), hit), np.repeat(np.arange(classes), 5 * own)]
-        right = np.arange(len(group)) < hit.sum()
-        halves.append(
-            (expit(rng.normal(np.where(right, 1.2, -1.2), 1) + bias[group]), right, group)
-        )
-    (s, y, g), (score, right, group) = halves
-    one = np.zeros_like(group)
+    seen = _detections(rng, objects[0], bias)
+    score, right, group = _detections(rng, objects[1], bias)
+    by_class, overall = calibrate(*seen), calibrate(*seen[:2], 0 * seen[2])
     maps = {
         "raw": score,
-        "by class": calibrate(s, y, g)(score, group),
-        "overall": calibrate(s, y, 0 * g)(score, one),
+        "by class": by_class(score, group),
+        "overall": overall(score, np.zeros_like(group)),
     }
-    count = objects[1]
-    return {
-        name: {
-            MEAN: float(
-                np.mean(
-                    [
-                        average_precision(v[group == c], right[group == c], int(count[c]))
-                        for c in range(classes)
-                    ]
-                )
-            ),
-            POOL: average_precision(v, right, int(count.sum())),
-        }
-        for name, v in maps.items()
-    }
+    measured = {}
+    for name, value in maps.items():
+        each = []
+        for c, count in enumerate(objects[1].tolist()):
+            own = group == c
+            each.append(average_precision(value[own], right[own], count))
+        pooled = average_precision(value, right, int(objects[1].sum()))
+        measured[name] = {MEAN: float(np.mean(each)), POOL: pooled}
+    return measured
+
+
+def _detections(
+    rng: np.random.Generator, objects: NDArray[np.int64], bias: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Scores, which are right, and classes: four fifths of the objects and five false ones each."""
+    classes = np.arange(len(objects))
+    hit = np.maximum((0.8 * objects).astype(int), 1)
+    group = np.r_[np.repeat(classes, hit), np.repeat(classes, 5 * objects)]
+    right = np.arange(len(group)) < hit.sum()
+    logits = rng.normal(np.where(right, 1.2, -1.2), 1) + bias[group]
+    return expit(logits), right, group
