@@ -20,15 +20,19 @@ random order, 1 the ideal one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics.retrieval import Judged, ndcg, normalised_ndcg
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "BASIR"
 PAPER = "arXiv 2504.13189"
@@ -101,93 +105,96 @@ CLAIMS = (
 Float = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Vectors (n, d), grades (n, sectors), and vectors of the sectors' names."""
+
+    vectors: NDArray[np.float32]
+    grades: Float
+    meaning: NDArray[np.float32]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """1 where a text concerns a sector."""
+        return (self.grades > 0).astype(int)
+
+    @classmethod
+    def read(cls, most: int | None) -> Texts:
+        """Those of the first ``most`` that concern at least three sectors."""
+        table = datasets.load("concepts81").head(most)
+        encoder = load_encoder("minilm", device="cpu")
+        encoder.max_seq_length = 160
+        vectors = encode_texts(encoder, table["text"].to_list(), cache="minilm")
+        concepts = table.select("concepts").with_row_index("row").explode("concepts")
+        named = concepts.drop_nulls("concepts").unnest("concepts")
+        names = sorted(named["name"].unique())
+        place = {name: k for k, name in enumerate(names)}
+        grades = np.zeros((table.height, len(names)))
+        for row, name, score in named.select("row", "name", "score").iter_rows():
+            grades[row, place[name]] = score
+        rich = np.flatnonzero((grades > 0).sum(axis=1) >= 3)
+        return cls(vectors[rich], grades[rich], encode_texts(encoder, names))
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a split."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
-
     splits, most, steps = {"smoke": (2, 300, 5), "small": (5, None, 200), "full": (20, None, 200)}[
         scale
     ]
-    table = datasets.load("concepts81")
-    texts = table["text"].to_list()
-    if most is not None:
-        table, texts = table.head(most), texts[:most]
     report("encoding texts")
-    encoder = load_encoder("minilm", device="cpu")
-    encoder.max_seq_length = 160
-    vectors = encode_texts(encoder, texts, cache="minilm")
-    found = [[] if c is None else c for c in table["concepts"].to_list()]
-    names = sorted({c["name"] for row in found for c in row})
-    grades = np.zeros((len(found), len(names)))
-    for k, row in enumerate(found):
-        for concept in row:
-            grades[k, names.index(concept["name"])] = concept["score"]
-    rich = np.flatnonzero((grades > 0).sum(axis=1) >= 3)
-    vectors, grades = vectors[rich], grades[rich]
-    labels = (grades > 0).astype(int)
-    meaning = encode_texts(encoder, names)
-    out: list[tuple[str, str, str, int, float]] = []
+    texts = Texts.read(most)
+    cut = 4000 if most is None else len(texts.vectors) * 3 // 4
+    rows: list[Row] = []
     for r in range(splits):
         rng = np.random.default_rng([seed, r])
-        order = rng.permutation(len(rich))
-        cut = 4000 if most is None else len(rich) * 3 // 4
+        order = rng.permutation(len(texts.vectors))
         fit, choose, test = order[: cut * 3 // 4], order[cut * 3 // 4 : cut], order[cut:]
         report(f"logistic regression: split {r + 1} of {splits}")
-        used = np.flatnonzero(labels[fit].any(axis=0) & ~labels[fit].all(axis=0))
-        scores = {m: np.zeros(labels.shape) for m in (LOGISTIC, POPULAR)}
-        model = OneVsRestClassifier(LogisticRegression(C=10, max_iter=300)).fit(
-            vectors[fit], labels[fit][:, used]
-        )
-        scores[LOGISTIC][:, used] = model.predict_proba(vectors)
-        scores[POPULAR] += labels[fit].mean(axis=0)
-        scores[ZERO] = (vectors @ meaning.T).astype(float)
+        scores = _regression(texts, fit)
+        scores[ZERO] = (texts.vectors @ texts.meaning.T).astype(float)
         report(f"tuning: split {r + 1} of {splits}")
-        scores[TUNED] = _tuned(vectors, meaning, labels, fit, steps, seed + r)
-        for method, s in scores.items():
-            out += [(method, FIND, m, r, v) for m, v in _identify(s, labels, choose, test).items()]
-        for method, s in (
-            scores
-            | {
-                "random order": rng.random(labels.shape),
-                "ideal order": grades,
-                "worst order": -grades,
-            }
-        ).items():
-            if method != POPULAR:
-                out += [(method, ORDER, m, r, v) for m, v in _order(s[test], grades[test]).items()]
-        out += [
-            (f"rho {rho:g}", SIMULATED, m, r, v)
-            for rho in RHO
-            for m, v in _simulate(rho, rng).items()
-        ]
-    methods, tasks, metrics, replicates, values = zip(*out, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+        scores[TUNED] = _tuned(texts, fit, steps, seed + r)
+        for method, own in scores.items():
+            rows += by_metric(method, FIND, r, _identify(own, texts.labels, choose, test))
+        del scores[POPULAR]
+        scores["random order"] = rng.random(texts.grades.shape)
+        scores["ideal order"] = texts.grades
+        scores["worst order"] = -texts.grades
+        for method, own in scores.items():
+            rows += by_metric(method, ORDER, r, _order(own[test], texts.grades[test]))
+        for rho in RHO:
+            rows += by_metric(f"rho {rho:g}", SIMULATED, r, _simulate(rho, rng))
+    return scores_of(rows)
 
 
-def _tuned(
-    vectors: NDArray[np.float32],
-    meaning: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    fit: NDArray[np.int64],
-    steps: int,
-    seed: int,
-) -> Float:
-    """Cosines after a projection of texts, starting from the identity, and label vectors, starting
-    from their names.
+def _regression(texts: Texts, fit: NDArray[np.int64]) -> dict[str, Float]:
+    """Chances by logistic regression, and the share of each sector, from these texts."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    labels = texts.labels
+    known = labels[fit]
+    used = np.flatnonzero(known.any(axis=0) & ~known.all(axis=0))
+    model = OneVsRestClassifier(LogisticRegression(C=10, max_iter=300))
+    model.fit(texts.vectors[fit], known[:, used])
+    chances = np.zeros(labels.shape)
+    chances[:, used] = model.predict_proba(texts.vectors)
+    popular = np.zeros(labels.shape) + known.mean(axis=0)
+    return {LOGISTIC: chances, POPULAR: popular}
+
+
+def _tuned(texts: Texts, fit: NDArray[np.int64], steps: int, seed: int) -> Float:
+    """Cosines after a projection of texts, which starts from the identity, with label vectors.
+
+    These start from the names of the labels.
     """
     torch.manual_seed(seed)
-    x, y = torch.from_numpy(vectors), torch.from_numpy(labels).float()
-    project, label = (
-        torch.eye(x.shape[1]).requires_grad_(),
-        torch.from_numpy(meaning.copy()).requires_grad_(),
-    )
+    x, y = torch.from_numpy(texts.vectors), torch.from_numpy(texts.labels).float()
+    project = torch.eye(x.shape[1]).requires_grad_()
+    label = torch.from_numpy(texts.meaning.copy()).requires_grad_()
 
     def cosine(rows: torch.Tensor) -> torch.Tensor:
-        return (
-            torch.nn.functional.normalize(rows @ project, dim=-1)
-            @ torch.nn.functional.normalize(label, dim=-1).T
-        )
+        return normalize(rows @ project, dim=-1) @ normalize(label, dim=-1).T
 
     optimizer = torch.optim.Adam([project, label], lr=3e-3)
     for _ in range(steps):
@@ -206,16 +213,16 @@ def _identify(
     """F1 at the threshold that is best in micro F1 on the texts to choose by."""
     from sklearn.metrics import f1_score
 
-    levels = np.unique(np.quantile(scores[choose], np.linspace(0.5, 0.999, 200)))
-    best = max(
-        levels,
-        key=lambda t: f1_score(
-            labels[choose], scores[choose] >= t, average="micro", zero_division=0
-        ),
-    )
+    f1 = partial(f1_score, zero_division=0)
+    best, most = 0.0, -1.0
+    for level in np.unique(np.quantile(scores[choose], np.linspace(0.5, 0.999, 200))):
+        reached = f1(labels[choose], scores[choose] >= level, average="micro")
+        if reached > most:
+            best, most = level, reached
+    found = scores[test] >= best
     return {
-        f"{a} F1": float(f1_score(labels[test], scores[test] >= best, average=a, zero_division=0))
-        for a in ("micro", "macro")
+        "micro F1": float(f1(labels[test], found, average="micro")),
+        "macro F1": float(f1(labels[test], found, average="macro")),
     }
 
 

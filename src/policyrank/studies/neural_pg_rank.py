@@ -26,7 +26,7 @@ from torch import Tensor
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn.utilities import ndcg_gains, reciprocal_rank_gains
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, quiet, scores_of
 from policyrank.train import Mlp, RankerTrainer, RankingData, read_letor
 
 TITLE = "Neural PG-RANK"
@@ -41,25 +41,19 @@ def first_good(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:
     return reciprocal_rank_gains((labels - 1).clamp(min=0), rankings, where)
 
 
-PG: dict[str, Any] = {
-    "loss": "pg-rank",
-    "loss_options": {"k": 10, "samples": 16, "utility": ndcg_gains},
-}
+def _policy_gradient(**options: Any) -> dict[str, Any]:
+    return {
+        "loss": "pg-rank",
+        "loss_options": {"k": 10, "samples": 16, "utility": ndcg_gains} | options,
+    }
+
+
 METHODS: dict[str, dict[str, Any]] = {
-    "PG-RANK": PG,
-    "PG-RANK, whole reward": {**PG, "loss_options": {**PG["loss_options"], "reward_to_go": False}},
-    "PG-RANK, no baseline": {
-        **PG,
-        "loss_options": {**PG["loss_options"], "reward_to_go": False, "baseline": "none"},
-    },
-    "PG-RANK, GRPO's scaling": {
-        **PG,
-        "loss_options": {**PG["loss_options"], "reward_to_go": False, "baseline": "std"},
-    },
-    "PG-RANK on reciprocal rank": {
-        **PG,
-        "loss_options": {**PG["loss_options"], "utility": first_good},
-    },
+    "PG-RANK": _policy_gradient(),
+    "PG-RANK, whole reward": _policy_gradient(reward_to_go=False),
+    "PG-RANK, no baseline": _policy_gradient(reward_to_go=False, baseline="none"),
+    "PG-RANK, GRPO's scaling": _policy_gradient(reward_to_go=False, baseline="std"),
+    "PG-RANK on reciprocal rank": _policy_gradient(utility=first_good),
     "softmax (contrastive)": {"loss": "softmax"},
     "RankNet": {"loss": "ranknet"},
     "ListMLE": {"loss": "listmle"},
@@ -68,9 +62,9 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 CLAIMS = (
-    *(
-        Claim(f"PG-RANK beats {m} on nDCG@10", "PG-RANK", m, NDCG)
-        for m in ("softmax (contrastive)", "RankNet", "ListMLE", "ListNet", "LambdaRank")
+    *for_each(
+        ("softmax (contrastive)", "RankNet", "ListMLE", "ListNet", "LambdaRank"),
+        Claim("PG-RANK beats {} on nDCG@10", "PG-RANK", "{}", NDCG),
     ),
     Claim("PG-RANK loses at most .02 to RankNet", "PG-RANK", "RankNet", NDCG, -0.02),
     Claim(
@@ -102,13 +96,11 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     torch.set_num_threads(1)  # lists this small gain nothing from more
     data = read_letor(datasets.FILES["msn1.fold1.train.5k.txt.gz"].fetch()).standardised()
     test = read_letor(datasets.FILES["msn1.fold1.test.5k.txt.gz"].fetch()).standardised()
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for r in range(seeds):
         order = np.random.default_rng([seed, r]).permutation(len(data))[:lists]
-        train, validation = (
-            part(data, order[: lists * 3 // 4 + 1]),
-            part(data, order[lists * 3 // 4 + 1 :]),
-        )
+        cut = lists * 3 // 4 + 1
+        train, validation = part(data, order[:cut]), part(data, order[cut:])
         for method, options in METHODS.items():
             report(f"{method}: seed {r + 1} of {seeds}")
             torch.manual_seed(seed * 1000 + r)
@@ -117,17 +109,15 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
                 Mlp(136, (32,)), metric=metric, epochs=epochs, seed=seed * 1000 + r, **options
             )
             trainer.fit(train, validation)
-            rows += [
-                (method, TEST, m, r, float(trainer.evaluate(test, m).mean())) for m in (NDCG, RR)
-            ]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+            for judge in (NDCG, RR):
+                value = float(trainer.evaluate(test, judge).mean())
+                rows.append((method, TEST, judge, r, value))
+    return scores_of(rows)
 
 
 def part(data: RankingData, which: np.ndarray[tuple[int], np.dtype[np.int64]]) -> RankingData:
     """These queries alone."""
-    rows = np.concatenate([np.arange(data.offsets[q], data.offsets[q + 1]) for q in which])
-    names = np.repeat(
-        [data.queries[q] for q in which], [data.offsets[q + 1] - data.offsets[q] for q in which]
-    )
-    return RankingData.of(names, data.labels[rows], data.features[rows], data.first_stage[rows])
+    rows = [np.arange(data.offsets[q], data.offsets[q + 1]) for q in which]
+    names = np.repeat([data.queries[q] for q in which], [len(own) for own in rows])
+    every = np.concatenate(rows)
+    return RankingData.of(names, data.labels[every], data.features[every], data.first_stage[every])

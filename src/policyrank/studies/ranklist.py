@@ -29,7 +29,7 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics import kendall_tau
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, quiet, scores_of
 from policyrank.train import Mlp, gap_lists
 
 TITLE = "RankList"
@@ -97,8 +97,9 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     report("encoding sentences")
     table, x = vectors(rows)
     torch.set_num_threads(1)  # batches this small gain nothing from more
-    train, test = ((table["split"] == s).to_numpy().nonzero()[0] for s in ("train", "test"))
-    found: list[tuple[str, str, str, int, float]] = []
+    train = np.flatnonzero(table["split"] == "train")
+    test = np.flatnonzero(table["split"] == "test")
+    found: list[Row] = []
     for attribute, column in (("valence", "V"), ("arousal", "A")):
         y = table[column].to_numpy().astype(float)
         for r in range(seeds):
@@ -106,24 +107,32 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
                 report(f"{attribute}, {method}: seed {r + 1} of {seeds}")
                 torch.manual_seed(seed * 1000 + r)
                 rng = np.random.default_rng([seed, r])
-                model = Mlp(x.shape[1], (64,), dropout=0.3)
-                optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-                for _ in range(steps):
-                    rows_ = train[gap_lists(y[train], 32, 8, 0.1, rng)]
-                    where = torch.ones(rows_.shape, dtype=torch.bool)
-                    value = loss(
-                        model(torch.from_numpy(x[rows_]), where), torch.from_numpy(y[rows_]).float()
-                    )
-                    optimizer.zero_grad()
-                    value.backward()
-                    optimizer.step()
-                model.eval()
+                model = _fitted(loss, x[train], y[train], steps, rng)
                 with torch.no_grad():
                     scores = model(
                         torch.from_numpy(x[test]), torch.ones(len(test), dtype=torch.bool)
-                    ).numpy()
-                found.append(
-                    (method, attribute, TAU, r, kendall_tau(y[test], scores.astype(float)))
-                )
-    methods, tasks, metrics, replicates, values = zip(*found, strict=True)
-    return Scores.of(methods, tasks, values, metric=metrics, replicate=replicates)
+                    )
+                tau = kendall_tau(y[test], scores.numpy().astype(float))
+                found.append((method, attribute, TAU, r, tau))
+    return scores_of(found)
+
+
+def _fitted(
+    loss: RankingLoss,
+    x: NDArray[np.float32],
+    y: NDArray[np.float64],
+    steps: int,
+    rng: np.random.Generator,
+) -> Mlp:
+    """A model that learned from batches of 32 lists of eight."""
+    model = Mlp(x.shape[1], (64,), dropout=0.3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    for _ in range(steps):
+        lists = gap_lists(y, 32, 8, 0.1, rng)
+        where = torch.ones(lists.shape, dtype=torch.bool)
+        scores = model(torch.from_numpy(x[lists]), where)
+        value = loss(scores, torch.from_numpy(y[lists]).float())
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return model.eval()

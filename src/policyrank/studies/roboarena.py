@@ -20,13 +20,17 @@ rest; the mean maximum rank violation (MMRV) does not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
+from numpy.typing import NDArray
 
 from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau, mmrv, pearson
 from policyrank.ranking import bradley_terry, task_mixture
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "RoboArena"
 PAPER = "arXiv 2506.18123"
@@ -98,75 +102,55 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     everything = datasets.load("roboarena")
     assert isinstance(everything, Comparisons)
     preferences = everything.filter(policies=policies)
-    rows: list[tuple[str, str, str, int, float]] = []
-
-    def note(method: str, setting: str, replicate: int, estimate: np.ndarray) -> None:
-        for metric, value in (
-            (PEARSON, pearson(oracle, estimate)),
-            (VIOLATION, mmrv(oracle, estimate)),
-            (TAU, kendall_tau(oracle, estimate)),
-        ):
-            rows.append((method, setting, metric, replicate, 0.0 if np.isnan(value) else value))
-
-    def rated(board: Leaderboard) -> np.ndarray:
-        """Ratings in the oracle's order; a policy that a small draw misses gets the mean."""
-        known = dict(zip(board.policies, board.rating, strict=True))
-        return np.array([known.get(p, board.rating.mean()) for p in policies])
-
+    rows: list[Row] = []
     for budget, setting in zip(BUDGETS, AT, strict=True):
         report(f"budget: {setting}")
         count = max(1, round(2 * budget / len(policies)))
         for r in range(draws):
             drawn = preferences.take(rng.integers(len(preferences), size=budget))
-            note(
-                "davidson",
-                setting,
-                r,
-                rated(bradley_terry(drawn, ties="davidson", interval="none", scale="natural")),
-            )
-            note(
-                "diverse trials",
-                setting,
-                r,
-                trials[rng.integers(len(trials), size=count)].mean(axis=0),
-            )
+            diverse = trials[rng.integers(len(trials), size=count)]
             site = trials[rng.choice(len(trials), size=15, replace=False)]
-            note("one site", setting, r, site[rng.integers(len(site), size=count)].mean(axis=0))
+            narrow = site[rng.integers(len(site), size=count)]
+            found = {
+                "davidson": _davidson(drawn, policies),
+                "diverse trials": diverse.mean(axis=0),
+                "one site": narrow.mean(axis=0),
+            }
+            for method, estimate in found.items():
+                rows += by_metric(method, setting, r, _agreement(oracle, estimate))
     for r in range(mixtures):
         report(f"mixtures: resample {r + 1} of {mixtures}")
         drawn = preferences.take(rng.integers(len(preferences), size=len(preferences)))
-        note(
-            "davidson",
-            ALL[0],
-            r,
-            rated(bradley_terry(drawn, ties="davidson", interval="none", scale="natural")),
-        )
+        found = {"davidson": _davidson(drawn, policies)}
+        mixture = partial(task_mixture, drawn, restarts=2, scale="natural", seed=r)
         for name, number, normalise in (
             ("task-aware mixture", buckets, True),
             ("mixture as published", buckets, False),
             ("one bucket", 1, False),
         ):
-            note(
-                name,
-                ALL[0],
-                r,
-                rated(
-                    task_mixture(
-                        drawn,
-                        buckets=number,
-                        normalise=normalise,
-                        restarts=2,
-                        scale="natural",
-                        seed=r,
-                    )
-                ),
-            )
-    method, task, metric, replicate, score = zip(*rows, strict=True)
-    return Scores.of(
-        method,
-        task,
-        score,
-        metric=metric,
-        replicate=replicate,
-        lower_is_better=frozenset({VIOLATION}),
-    )
+            found[name] = _rated(mixture(buckets=number, normalise=normalise), policies)
+        for method, estimate in found.items():
+            rows += by_metric(method, ALL[0], r, _agreement(oracle, estimate))
+    return scores_of(rows, lower_is_better=[VIOLATION])
+
+
+def _davidson(preferences: Comparisons, policies: Sequence[str]) -> NDArray[np.float64]:
+    board = bradley_terry(preferences, ties="davidson", interval="none", scale="natural")
+    return _rated(board, policies)
+
+
+def _rated(board: Leaderboard, policies: Sequence[str]) -> NDArray[np.float64]:
+    """Ratings in the oracle's order; a policy that a small draw misses gets the mean."""
+    ratings = dict.fromkeys(policies, board.rating.mean())
+    ratings.update(zip(board.policies, board.rating, strict=True))
+    return np.array([ratings[policy] for policy in policies])
+
+
+def _agreement(oracle: NDArray[np.float64], estimate: NDArray[np.float64]) -> dict[str, float]:
+    """With the oracle, by metric; 0 where there is none."""
+    values = {
+        PEARSON: pearson(oracle, estimate),
+        VIOLATION: mmrv(oracle, estimate),
+        TAU: kendall_tau(oracle, estimate),
+    }
+    return {metric: float(np.nan_to_num(value)) for metric, value in values.items()}
