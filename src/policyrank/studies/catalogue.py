@@ -14,7 +14,7 @@ SAID = ("TITLE", "PAPER", "ABOUT")
 
 @dataclass(frozen=True)
 class Entry:
-    """A study as lists show it: its name, its title, its paper's address or "", what it is about."""
+    """A study as lists show it: name, title, address of its paper or "", what it is about."""
 
     slug: str
     title: str

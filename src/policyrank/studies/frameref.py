@@ -24,11 +24,14 @@ over all steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from policyrank.evidence import Scores
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, prefixed, quiet, scores_of
 from policyrank.worlds import exposure as x
 
 TITLE = "FrameRef"
@@ -97,15 +100,15 @@ CLAIMS = (
         HEALTH,
         tasks=("costs",),
     ),
-    *(
+    *for_each(
+        ("similarity", "similarity, locked", "engagement", "similarity + engagement"),
         Claim(
-            f"For swayed people {name} is worse than random order",
+            "For swayed people {} is worse than random order",
             "random",
-            name,
+            "{}",
             HEALTH,
             tasks=("policies",),
-        )
-        for name in ("similarity", "similarity, locked", "engagement", "similarity + engagement")
+        ),
     ),
     Claim(
         "Knowing credibility is better than similarity alone",
@@ -139,121 +142,136 @@ CLAIMS = (
 )
 
 
-def _measures(p: np.ndarray, claims: x.Claims) -> list[tuple[str, str, float]]:
-    """Of P(accept), (n, framings): (framing, metric, value)."""
-    found = []
-    for k, framing in enumerate(claims.framings):
-        yes = p[:, k] >= 0.5
-        found += [
-            (framing, MSPR, float(p[~claims.true, k].mean())),
-            (framing, BALANCED, float((yes[claims.true].mean() + (~yes[~claims.true]).mean()) / 2)),
-        ]
-    return found
+@dataclass(frozen=True)
+class Size:
+    """``tuned`` encoders read ``taught`` claims; ``most``: claims in use."""
+
+    splits: int
+    tuned: int
+    taught: int
+    people: int
+    steps: int
+    most: int | None = None
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(splits=2, tuned=0, taught=0, people=10, steps=15, most=160),
+    "small": Size(splits=10, tuned=3, taught=300, people=60, steps=60),
+    "full": Size(splits=30, tuned=10, taught=900, people=1000, steps=100),
+}
+
+
+def _measures(method: str, p: np.ndarray, claims: x.Claims, k: int) -> Iterator[Row]:
+    """MSPR and balanced accuracy in each framing, of P(accept), (n, framings)."""
+    for framing, chance in zip(claims.framings, p.T, strict=True):
+        yes, false = chance >= 0.5, ~claims.true
+        balanced = (yes[claims.true].mean() + (~yes[false]).mean()) / 2
+        yield method, framing, MSPR, k, float(chance[false].mean())
+        yield method, framing, BALANCED, k, float(balanced)
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a split and a seed."""
+    size = SCALES[scale]
+    everything = x.openfactcheck()
+    if size.most is not None:
+        everything = everything.take(range(size.most))
+    report("encoding items")
+    items = encode_texts(load_encoder("minilm"), everything.items(), cache="minilm")
+    vectors = items.reshape(len(everything), len(everything.framings), -1)
+    rows: list[Row] = []
+    for k in range(size.splits):
+        say = prefixed(report, f"split {k + 1} of {size.splits}: ")
+        rows += _linear(everything, vectors, size, k, seed, say)
+    for k in range(size.tuned):
+        say = prefixed(report, f"encoder {k + 1} of {size.tuned}, ")
+        rows += _tuned(everything, size.taught, k, seed, say)
+    return scores_of(rows, lower_is_better=[FALSE])
+
+
+def _linear(
+    everything: x.Claims, vectors: np.ndarray, size: Size, k: int, seed: int, report: Report
+) -> Iterator[Row]:
+    """Linear personas of one split, and what exposure does to them."""
     from policyrank.train import personas
 
-    splits, tuned, taught, people, steps = {
-        "smoke": (2, 0, 0, 10, 15),
-        "small": (10, 3, 300, 60, 60),
-        "full": (30, 10, 900, 1000, 100),
-    }[scale]
-    everything = x.openfactcheck() if scale != "smoke" else x.openfactcheck().take(range(160))
-    encoder = load_encoder("minilm")
-    report("encoding items")
-    f = len(everything.framings)
-    vectors = encode_texts(encoder, everything.items(), cache="minilm").reshape(
-        len(everything), f, -1
-    )
-    rows: list[tuple[str, str, str, int, float]] = []
-    for k in range(splits):
-        report(f"split {k + 1} of {splits}: linear personas")
-        train, test = everything.split((0.65, 0.35), seed=1000 * seed + k)
-        learn, rest = everything.take(train), everything.take(test)
-        accept = {}
-        for alpha in ALPHAS:
-            persona = personas.linear_persona(
-                vectors[train].reshape(len(train) * f, -1), learn, TARGET, alpha
-            )
-            p = persona(vectors[test].reshape(len(test) * f, -1)).reshape(-1, f)
-            accept[alpha] = p
-            rows += [
-                (f"linear, alpha {alpha:g}", framing, metric, k, v)
-                for framing, metric, v in _measures(p, rest)
-            ]
-        for name, framing in (
-            ("linear, alpha 0.3, change", TARGET),
-            ("original, change", "original"),
-        ):
-            j = everything.framings.index(framing)
-            rows.append(
-                (name, "change", MSPR, k, float((accept[0.3] - accept[1.0])[~rest.true, j].mean()))
-            )
-        report(f"split {k + 1} of {splits}: exposure")
-        world = x.World.of(rest.true, vectors[test, 0], rest.framings)
-        free = x.Policy(similarity=1.0)
-        loop = {}
-        for alpha in (1.0, 0.3):
-            crowd = x.Personas.of(accept[alpha].ravel(), people, f, spread=0.5, seed=k)
-            for policy, lock in ((x.POLICIES["similarity, locked"], True), (free, False)):
-                done = x.simulate(world, crowd, policy, steps=steps, seed=k).summary()
-                loop[alpha, lock] = float(done["information health"].mean())
-                if lock:
-                    rows += [
-                        (f"linear, alpha {alpha:g}", LOOP, HEALTH, k, loop[alpha, lock]),
-                        (
-                            f"linear, alpha {alpha:g}",
-                            LOOP,
-                            FALSE,
-                            k,
-                            float(done["false shown"].mean()),
-                        ),
-                    ]
-        rows += [
-            ("lock's cost", "costs", HEALTH, k, loop[1.0, False] - loop[1.0, True]),
-            ("persona's cost", "costs", HEALTH, k, loop[1.0, True] - loop[0.3, True]),
-        ]
-        crowd = x.Personas.of(accept[0.3].ravel(), people, f, spread=0.5, seed=k)
-        for name, policy in x.POLICIES.items():
-            done = x.simulate(world, crowd, policy, steps=steps, seed=k).summary()
-            rows += [
-                (name, "policies", HEALTH, k, float(done["information health"].mean())),
-                (name, "policies", FALSE, k, float(done["false shown"].mean())),
-            ]
-        extra = np.array([0.3 if name == TARGET else 0.0 for name in rest.framings])
-        simple = x.Personas.mechanical(
-            rest.true, 20 * people, f, accept=0.55, discern=0.05, extra=extra
+    report("linear personas")
+    framings = vectors.shape[1]
+    train, test = everything.split((0.65, 0.35), seed=1000 * seed + k)
+    learn, rest = everything.take(train), everything.take(test)
+    shown, judged = np.concatenate(vectors[train]), np.concatenate(vectors[test])
+    accept = {}
+    for alpha in ALPHAS:
+        persona = personas.linear_persona(shown, learn, TARGET, alpha)
+        accept[alpha] = persona(judged).reshape(-1, framings)
+        yield from _measures(f"linear, alpha {alpha:g}", accept[alpha], rest, k)
+    for name, framing in (("linear, alpha 0.3, change", TARGET), ("original, change", "original")):
+        change = (accept[0.3] - accept[1.0])[~rest.true, everything.framings.index(framing)]
+        yield name, "change", MSPR, k, float(change.mean())
+    report("exposure")
+    world = x.World.of(rest.true, vectors[test, 0], rest.framings)
+    crowds = {}
+    for alpha in (1.0, 0.3):
+        crowds[alpha] = x.Personas.of(
+            accept[alpha].ravel(), size.people, framings, spread=0.5, seed=k
         )
-        chance = np.where(rest.true[:, None], 0.6, 0.5 + extra)
-        # E[r] = sum over the judgement of P(it) x (+-)P(it)
-        expected = float(
-            np.where(
-                rest.true[:, None], chance**2 - (1 - chance) ** 2, (1 - chance) ** 2 - chance**2
-            ).mean()
-        )
-        rows.append(("expected", MECHANICAL, HEALTH, k, expected))
-        for name in ("random", "engagement"):
-            done = x.simulate(world, simple, x.POLICIES[name], steps=steps, seed=k).summary()
-            rows.append((name, MECHANICAL, HEALTH, k, float(done["information health"].mean())))
-    for k in range(tuned):
-        train, test = everything.split((0.65, 0.35), seed=1000 * seed + k)
-        learn, rest = everything.take(train[:taught]), everything.take(test)
-        for alpha in (1.0, 0.3):
+    yield from _published_loop(world, crowds, size.steps, k)
+    for name, policy in x.POLICIES.items():
+        health, false = _exposed(world, crowds[0.3], policy, size.steps, k)
+        yield name, "policies", HEALTH, k, health
+        yield name, "policies", FALSE, k, false
+    yield from _mechanical(world, rest, size, k)
 
-            def say(text: str, k: int = k, alpha: float = alpha) -> None:
-                report(f"encoder {k + 1} of {tuned}, alpha {alpha}: {text}")
 
-            persona_of = personas.encoder_persona(
-                load_encoder("minilm"), learn, TARGET, alpha, seed=1000 * seed + k, report=say
-            )
-            p = persona_of(rest.items()).reshape(-1, f)
-            rows += [
-                (f"encoder, alpha {alpha:g}", framing, metric, k, v)
-                for framing, metric, v in _measures(p, rest)
-            ]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods, tasks, values, metric=metrics, replicate=replicates, lower_is_better=[FALSE]
+def _exposed(
+    world: x.World, people: x.Personas, policy: x.Policy, steps: int, seed: int
+) -> tuple[float, float]:
+    """Mean information health, and mean share of what is false among what is shown."""
+    done = x.simulate(world, people, policy, steps=steps, seed=seed).summary()
+    return float(done["information health"].mean()), float(done["false shown"].mean())
+
+
+def _published_loop(
+    world: x.World, crowds: dict[float, x.Personas], steps: int, k: int
+) -> Iterator[Row]:
+    """The loop with its lock, and what the lock and the persona cost."""
+    free: dict[float, float] = {}
+    locked: dict[float, float] = {}
+    for alpha, crowd in crowds.items():
+        locked[alpha], false = _exposed(world, crowd, x.POLICIES["similarity, locked"], steps, k)
+        free[alpha], _ = _exposed(world, crowd, x.Policy(similarity=1.0), steps, k)
+        yield f"linear, alpha {alpha:g}", LOOP, HEALTH, k, locked[alpha]
+        yield f"linear, alpha {alpha:g}", LOOP, FALSE, k, false
+    yield "lock's cost", "costs", HEALTH, k, free[1.0] - locked[1.0]
+    yield "persona's cost", "costs", HEALTH, k, locked[1.0] - locked[0.3]
+
+
+def _mechanical(world: x.World, rest: x.Claims, size: Size, k: int) -> Iterator[Row]:
+    """People with fixed chances, for whom random order has a known expectation."""
+    extra = np.where(np.array(rest.framings) == TARGET, 0.3, 0.0)
+    people = x.Personas.mechanical(
+        rest.true, 20 * size.people, len(extra), accept=0.55, discern=0.05, extra=extra
     )
+    chance = np.where(rest.true[:, None], 0.6, 0.5 + extra)
+    # E[r] = sum over the judgement of P(it) x (+-)P(it)
+    yes, no = chance**2, (1 - chance) ** 2
+    expected = np.where(rest.true[:, None], yes - no, no - yes).mean()
+    yield "expected", MECHANICAL, HEALTH, k, float(expected)
+    for name in ("random", "engagement"):
+        health, _ = _exposed(world, people, x.POLICIES[name], size.steps, k)
+        yield name, MECHANICAL, HEALTH, k, health
+
+
+def _tuned(everything: x.Claims, taught: int, k: int, seed: int, report: Report) -> Iterator[Row]:
+    """Encoder personas of one split."""
+    from policyrank.train import personas
+
+    train, test = everything.split((0.65, 0.35), seed=1000 * seed + k)
+    learn, rest = everything.take(train[:taught]), everything.take(test)
+    for alpha in (1.0, 0.3):
+        say = prefixed(report, f"alpha {alpha}: ")
+        persona = personas.encoder_persona(
+            load_encoder("minilm"), learn, TARGET, alpha, seed=1000 * seed + k, report=say
+        )
+        p = persona(rest.items()).reshape(-1, len(everything.framings))
+        yield from _measures(f"encoder, alpha {alpha:g}", p, rest, k)

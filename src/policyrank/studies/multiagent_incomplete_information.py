@@ -24,18 +24,18 @@ on payoffs between 0 and 1 (Kuhn) is not exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.errors import EvidenceError
+from policyrank._rooms import require
 from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
 from policyrank.evidence import Scores, datasets
 from policyrank.ranking import alpharank
-from policyrank.studies.frame import Claim, Report, Scale, quiet
+from policyrank.studies.frame import Claim, Report, Row, Scale, prefixed, quiet, scores_of
 
 TITLE = "Evaluation under incomplete information"
 PAPER = "arXiv 1909.09849"
@@ -147,72 +147,74 @@ CLAIMS = (
 )
 
 Play = Callable[[tuple[int, ...], np.random.Generator], Float]
+Game = tuple[Float, Play]
+"""Mean payoffs (players, profiles ...), and how a profile is played."""
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
-    """Measure; a replicate is one run of every method on one game (Bernoulli games are drawn anew)."""
+    """Measure; a replicate is one run of all methods on a game (Bernoulli games are drawn anew)."""
     seeds, draws, cap = {"smoke": (1, 4, 2000), "small": (10, 300, CAP), "full": (50, 2000, CAP)}[
         scale
     ]
-    rows: list[tuple[str, str, str, int, float]] = []
+    rows: list[Row] = []
     for name in GAMES:
-        truth, play = soccer() if name == SOCCER else kuhn(int(name.split()[2]))
+        game = soccer() if name == SOCCER else kuhn(int(name.split()[2]))
         for r in range(seeds):
-            spent = 0
-            for method, options in METHODS.items():
-                if name != SOCCER and "not relaxed" in method:
-                    continue
-                report(f"{name}, {method}: run {r + 1} of {seeds}")
-                graph, plays = settle(
-                    truth, play, cap, np.random.default_rng([seed, r, 1]), seed=r, **options
-                )
-                rows += [
-                    (method, name, PLAYS, r, plays),
-                    (method, name, WRONG, r, wrong(graph, truth)),
-                ]
-                spent = plays if method == ONE else spent
-            graph = fixed(truth, play, spent, np.random.default_rng([seed, r, 2]))
-            rows += [
-                (FIXED, name, PLAYS, r, graph.count.sum()),
-                (FIXED, name, WRONG, r, wrong(graph, truth)),
-            ]
+            say = prefixed(report, f"run {r + 1} of {seeds}, {name}: ")
+            rows += _on_game(name, game, cap, seed, r, say)
     for setting, delta in zip(BERNOULLI, DELTAS, strict=True):
         report(setting)
         for r in range(draws):
-            truth = bernoulli(np.random.default_rng([seed, r, 3]))
-            for method, strict in ((ONE, False), ("anytime, together", True)):
-                options = {"selection": ONE, "delta": delta, "anytime": strict, "together": strict}
-                graph, plays = settle(
-                    truth,
-                    player(truth),
-                    cap // 2,
-                    np.random.default_rng([seed, r, 4]),
-                    seed=r,
-                    **options,
-                )
-                rows += [
-                    (method, setting, PLAYS, r, plays),
-                    (method, setting, ANY, r, float(graph.errors(truth) > 0)),
-                ]
-                if not strict:
-                    rows.append((f"delta {delta:g}", "Bernoulli games", PLAYS, r, plays))
-                    even = fixed(truth, player(truth), plays, np.random.default_rng([seed, r, 5]))
-                    rows.append((FIXED, setting, ANY, r, float(even.errors(truth) > 0)))
-            rows.append((ALLOWED, setting, ANY, r, delta))
+            rows += _on_bernoulli(setting, delta, cap // 2, seed, r)
     mass = alpharank(datasets.load("rrps-bots"), epsilon=1e-4).mass
-    rows += [
-        ("alpha-Rank", "rock-paper-scissors bots", MASS, 0, float((mass >= 0.01).sum())),
-        ("a rating", "rock-paper-scissors bots", MASS, 0, 1.0),
-    ]
-    methods, tasks, metrics, replicates, values = zip(*rows, strict=True)
-    return Scores.of(
-        methods,
-        tasks,
-        values,
-        metric=metrics,
-        replicate=replicates,
-        lower_is_better=frozenset({PLAYS, WRONG, ANY}),
-    )
+    bots = "rock-paper-scissors bots"
+    rows.append(("alpha-Rank", bots, MASS, 0, float((mass >= 0.01).sum())))
+    rows.append(("a rating", bots, MASS, 0, 1.0))
+    return scores_of(rows, lower_is_better=[PLAYS, WRONG, ANY])
+
+
+def _on_game(name: str, game: Game, cap: int, seed: int, r: int, report: Report) -> Iterator[Row]:
+    """Plays and wrong directions of every method, and of a fixed number of every profile."""
+    truth, play = game
+    spent = 0
+    for method, options in METHODS.items():
+        if name != SOCCER and "not relaxed" in method:
+            continue
+        report(method)
+        rng = np.random.default_rng([seed, r, 1])
+        graph, plays = settle(truth, play, cap, rng, seed=r, **options)
+        yield method, name, PLAYS, r, plays
+        yield method, name, WRONG, r, wrong(graph, truth)
+        if method == ONE:
+            spent = plays
+    graph = fixed(truth, play, spent, np.random.default_rng([seed, r, 2]))
+    yield FIXED, name, PLAYS, r, graph.count.sum()
+    yield FIXED, name, WRONG, r, wrong(graph, truth)
+
+
+def _on_bernoulli(setting: str, delta: float, cap: int, seed: int, r: int) -> Iterator[Row]:
+    """Plays, and whether any direction is wrong, on one game that is drawn."""
+    truth = bernoulli(np.random.default_rng([seed, r, 3]))
+    play = player(truth)
+    for method, strict in ((ONE, False), ("anytime, together", True)):
+        graph, plays = settle(
+            truth,
+            play,
+            cap,
+            np.random.default_rng([seed, r, 4]),
+            seed=r,
+            selection=ONE,
+            delta=delta,
+            anytime=strict,
+            together=strict,
+        )
+        yield method, setting, PLAYS, r, plays
+        yield method, setting, ANY, r, float(graph.errors(truth) > 0)
+        if not strict:
+            yield f"delta {delta:g}", "Bernoulli games", PLAYS, r, plays
+            even = fixed(truth, play, plays, np.random.default_rng([seed, r, 5]))
+            yield FIXED, setting, ANY, r, float(even.errors(truth) > 0)
+    yield ALLOWED, setting, ANY, r, delta
 
 
 def settle(
@@ -240,6 +242,7 @@ def fixed(truth: Float, play: Play, plays: int, rng: np.random.Generator) -> Res
 
 
 def wrong(graph: ResponseGraph, truth: Float) -> float:
+    """Share of the deviations whose direction is wrong."""
     return graph.errors(truth) / len(graph.player)
 
 
@@ -253,16 +256,15 @@ def player(truth: Float) -> Play:
     return play
 
 
-def soccer() -> tuple[Float, Play]:
+def soccer() -> Game:
+    """The paper's table of MuJoCo agents, as a game of two players."""
     rate = datasets.load("soccer")
     truth = np.stack([rate, 1 - rate])
     return truth, player(truth)
 
 
 def bernoulli(rng: np.random.Generator) -> Float:
-    """Win rates of a symmetric zero-sum 2 x 2 game whose one gap is at least .1 of the payoffs'
-    range from -1 to 1.
-    """
+    """Win rates of a symmetric zero-sum 2 x 2 game whose gap is at least .1, payoffs -1 to 1."""
     while True:
         m = rng.uniform(-1, 1, size=(2, 2))
         m = 0.5 * (m - m.T)
@@ -271,33 +273,21 @@ def bernoulli(rng: np.random.Generator) -> Float:
 
 
 @cache
-def kuhn(players: int, iterations: int = 3) -> tuple[Float, Play]:
-    """The meta-game between the best responses of fictitious play: mean payoffs and plays, scaled
-    to [0, 1].
-    """
-    try:
-        import pyspiel
-        from open_spiel.python.algorithms import fictitious_play
-        from open_spiel.python.policy import tabular_policy_from_callable
-    except ModuleNotFoundError:
-        raise EvidenceError(
-            "Kuhn poker comes from open_spiel: pip install 'policyrank[games]'"
-        ) from None
+def kuhn(players: int, iterations: int = 3) -> Game:
+    """The game between the best responses of fictitious play, payoffs scaled to [0, 1]."""
+    require("pyspiel", "Kuhn poker")
+    import pyspiel
+
     game = pyspiel.load_game("kuhn_poker", {"players": players})
-    solver = fictitious_play.XFPSolver(game, save_oracles=True)
-    for _ in range(iterations):
-        solver.iteration()
-    tables = [
-        [tabular_policy_from_callable(game, p, [k]).to_dict() for p in solver._oracles[k]]
-        for k in range(players)
-    ]
+    tables = _best_responses(game, iterations)
     low, high = game.min_utility(), game.max_utility()
-    shape = tuple(len(t) for t in tables)
+    shape = tuple(len(own) for own in tables)
     outcomes: dict[tuple[int, ...], tuple[Float, Float]] = {}
     truth = np.zeros((players, *shape))
     for profile in np.ndindex(shape):
         returns: dict[tuple[float, ...], float] = {}
-        _walk(game.new_initial_state(), [tables[k][s] for k, s in enumerate(profile)], 1.0, returns)
+        policies = [own[s] for own, s in zip(tables, profile, strict=True)]
+        _walk(game.new_initial_state(), policies, 1.0, returns)
         values = (np.array(list(returns)) - low) / (high - low)
         chance = np.array(list(returns.values()))
         outcomes[profile] = values, np.cumsum(chance)
@@ -305,11 +295,25 @@ def kuhn(players: int, iterations: int = 3) -> tuple[Float, Play]:
 
     def play(profile: tuple[int, ...], rng: np.random.Generator) -> Float:
         values, cumulative = outcomes[profile]
-        return values[
-            min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(values) - 1)
-        ]
+        drawn = int(np.searchsorted(cumulative, rng.random(), side="right"))
+        return values[min(drawn, len(values) - 1)]
 
     return truth, play
+
+
+def _best_responses(game: Any, iterations: int) -> list[list[Any]]:
+    """Each player's best responses along fictitious play, as tables."""
+    from open_spiel.python.algorithms import fictitious_play
+    from open_spiel.python.policy import tabular_policy_from_callable
+
+    solver = fictitious_play.XFPSolver(game, save_oracles=True)
+    for _ in range(iterations):
+        solver.iteration()
+    tables = []
+    for k in range(game.num_players()):
+        found = solver._oracles[k]
+        tables.append([tabular_policy_from_callable(game, one, [k]).to_dict() for one in found])
+    return tables
 
 
 def _walk(
