@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import math
 import os
 import platform
 import subprocess
@@ -21,12 +22,17 @@ import numpy as np
 import polars as pl
 
 LIMIT = 600
+ABOUT = (
+    "Made by `make bench` in one run: the peers and policyrank side by side on the same machine"
+    " and file."
+)
 
 
 def battles(path: Path, size: int, policies: int, seed: int = 0) -> Path:
-    """Battles by Davidson's model with about a fifth of ties; written once, by a process of its
-    own: a child's peak memory
-    counts what its parent held when it was started."""
+    """Battles by Davidson's model with about a fifth of ties, written once.
+
+    By a process of its own: a child's peak memory counts what its parent held when it was started.
+    """
     if path.exists():
         return path
     if "--make" not in sys.argv:
@@ -78,7 +84,8 @@ def measure(code: str, *args: object, limit: int = LIMIT) -> tuple[float | None,
 POLICYRANK = "import sys; sys.argv[0] = 'policyrank'; from policyrank.cli import main; main()"
 ARENA_RANK = """
 import sys, multiprocessing, pandas as pd
-multiprocessing.set_start_method("spawn")  # its pool hangs when it forks a process in which JAX runs
+# its pool hangs when it forks a process in which JAX runs
+multiprocessing.set_start_method("spawn")
 from arena_rank.utils.data_utils import PairDataset
 from arena_rank.models.bradley_terry import BradleyTerry
 data = PairDataset.from_pandas(pd.read_parquet(sys.argv[1]))
@@ -89,7 +96,8 @@ print(model.compute_ratings_and_cis(data, **options)["ratings"][:3])
 EVALICA = """
 import sys, pandas as pd, evalica
 d = pd.read_parquet(sys.argv[1])
-w = d.winner.map({"model_a": evalica.Winner.X, "model_b": evalica.Winner.Y, "tie": evalica.Winner.Draw})
+X, Y, draw = evalica.Winner.X, evalica.Winner.Y, evalica.Winner.Draw
+w = d.winner.map({"model_a": X, "model_b": Y, "tie": draw})
 print(evalica.bradley_terry(d.model_a, d.model_b, w).scores.iloc[:3])
 """
 NUMPY_BOOTSTRAP = """
@@ -100,7 +108,8 @@ n, size, rng = len(c.policies), int(sys.argv[2]), np.random.default_rng(0)
 p = c.count / c.count.sum()
 for r in range(size):
     w, theta = rng.multinomial(c.total, p), np.zeros(n)
-    wins = np.bincount(c.a * n + c.b, w * c.outcome, n * n) + np.bincount(c.b * n + c.a, w * (1 - c.outcome), n * n)
+    wins = np.bincount(c.a * n + c.b, w * c.outcome, n * n)
+    wins += np.bincount(c.b * n + c.a, w * (1 - c.outcome), n * n)
     wins = wins.reshape(n, n); total = wins + wins.T
     for _ in range(20):
         q = 1 / (1 + np.exp(theta[None] - theta[:, None])); h = total * q * (1 - q)
@@ -116,12 +125,15 @@ t = time.perf_counter(); pr.elo(c, orders=0, interval="none"); print(time.perf_c
 ELO_EVALICA = """
 import sys, time, pandas as pd, evalica
 d = pd.read_parquet(sys.argv[1])
-w = d.winner.map({"model_a": evalica.Winner.X, "model_b": evalica.Winner.Y, "tie": evalica.Winner.Draw}).tolist()
+X, Y, draw = evalica.Winner.X, evalica.Winner.Y, evalica.Winner.Draw
+w = d.winner.map({"model_a": X, "model_b": Y, "tie": draw}).tolist()
 from evalica import _brzo
 xs, ys, index = evalica.indexing(d.model_a, d.model_b)
 ones = evalica._wrap_weights(None, len(xs))
 options = dict(initial=1500.0, base=10.0, scale=400.0, k=32.0, win_weight=1.0, tie_weight=0.5)
-t = time.perf_counter(); _brzo.elo(xs=xs, ys=ys, winners=w, weights=ones, total=len(index), **options); loop = time.perf_counter() - t
+t = time.perf_counter()
+_brzo.elo(xs=xs, ys=ys, winners=w, weights=ones, total=len(index), **options)
+loop = time.perf_counter() - t
 t = time.perf_counter(); evalica.elo(d.model_a, d.model_b, w); print(loop, time.perf_counter() - t)
 """
 KEMENY_OURS = """
@@ -129,8 +141,10 @@ import sys, time, numpy as np, policyrank as pr
 n, voters = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)
 from policyrank.ranking import kemeny_order
-wins = pr.Rankings.of_scores(rng.normal(size=(voters, n)) + 0.5 * np.linspace(1, 0, n), [f"p{k:03d}" for k in range(n)]).preferences()
-t = time.perf_counter(); found = kemeny_order(wins, time_limit=300); print(time.perf_counter() - t, found.optimal)
+scores = rng.normal(size=(voters, n)) + 0.5 * np.linspace(1, 0, n)
+wins = pr.Rankings.of_scores(scores, [f"p{k:03d}" for k in range(n)]).preferences()
+t = time.perf_counter(); found = kemeny_order(wins, time_limit=300)
+print(time.perf_counter() - t, found.optimal)
 """
 KEMENY_SPIEL = """
 import sys, time, numpy as np
@@ -140,7 +154,8 @@ scores = np.random.default_rng(0).normal(size=(voters, n)) + 0.5 * np.linspace(1
 names = [f"p{k:03d}" for k in range(n)]
 profile = base.PreferenceProfile(alternatives=names)
 for row in scores: profile.add_vote([names[k] for k in np.argsort(-row)])
-t = time.perf_counter(); kemeny_young.KemenyYoungVoting().run_election(profile); print(time.perf_counter() - t, True)
+t = time.perf_counter(); kemeny_young.KemenyYoungVoting().run_election(profile)
+print(time.perf_counter() - t, True)
 """
 ALPHA_OURS = """
 import sys, time, numpy as np
@@ -154,62 +169,47 @@ import sys, time, numpy as np
 from open_spiel.python.egt import alpharank
 shape = tuple(map(int, sys.argv[1].split("x"))); rng = np.random.default_rng(0)
 tables = [rng.normal(size=shape) for _ in shape]
-t = time.perf_counter(); alpharank.compute(tables, use_inf_alpha=True, inf_alpha_eps=0.01); print(time.perf_counter() - t)
+t = time.perf_counter(); alpharank.compute(tables, use_inf_alpha=True, inf_alpha_eps=0.01)
+print(time.perf_counter() - t)
 """
 
 
+class Page:
+    """The page's lines, told as they come."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def tell(self, *lines: str) -> None:
+        for line in lines:
+            print(line, flush=True)
+            self.lines.append(line)
+
+    def section(self, title: str, *header: str) -> None:
+        self.tell("", f"## {title}", "")
+        self.row(*header)
+        self.tell("|" + " :-- |" * len(header))
+
+    def row(self, *cells: object) -> None:
+        self.tell("| " + " | ".join(map(str, cells)) + " |")
+
+
 def said(text: str) -> float:
+    """The number that a script printed first."""
     return float(text.split()[0])
 
 
-def seconds(value: float | None) -> str:
-    return f"> {LIMIT} s" if value is None else f"{value:.3g} s"
+def seconds(value: float | None, limit: int = LIMIT) -> str:
+    return f"> {limit} s" if value is None else f"{value:.3g} s"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
-    parser.add_argument(
-        "--cache", type=Path, default=Path(tempfile.gettempdir()) / "policyrank-bench"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a hundredth of the battles, to try the script"
-    )
-    options = parser.parse_args()
-    options.cache.mkdir(exist_ok=True)
-    scale = 100 if options.quick else 1
-    big = battles(
-        options.cache / f"battles-{10_000_000 // scale}-200.parquet", 10_000_000 // scale, 200
-    )
-    lines = [
-        "# Benchmarks",
-        "",
-        (
-            "Made by `make bench` in one run: the peers and policyrank side by side on the same"
-            " machine and file."
-        ),
-        "",
-    ]
+def as_long(took: float | None, ours: float) -> str:
+    return "" if took is None else f"{took / ours:.1f} times as long"
 
-    def tell(line: str) -> None:
-        print(line, flush=True)
-        lines.append(line)
 
-    def section(title: str, *header: str) -> None:
-        for line in (
-            "",
-            f"## {title}",
-            "",
-            "| " + " | ".join(header) + " |",
-            "|" + " :-- |" * len(header),
-        ):
-            tell(line)
-
-    def row(*cells: object) -> None:
-        tell("| " + " | ".join(map(str, cells)) + " |")
-
-    section(
-        f"Whole command: {10_000_000 // scale:,} battles, 200 policies, from parquet",
+def whole_command(page: Page, big: Path, size: int) -> None:
+    page.section(
+        f"Whole command: {size:,} battles, 200 policies, from parquet",
         "what",
         "time",
         "peak memory",
@@ -217,96 +217,82 @@ def main() -> None:
     )
     ours, memory, _ = measure(POLICYRANK, "rank", big, "--json")
     assert ours is not None
-    row(
-        "policyrank, Bradley-Terry with intervals, rank sets, diagnostics",
-        seconds(ours),
-        f"{memory:,.0f} MB",
-        "1",
-    )
+    name = "policyrank, Bradley-Terry with intervals, rank sets, diagnostics"
+    page.row(name, seconds(ours), f"{memory:,.0f} MB", "1")
     for name, code in (
         ("arena-rank, Bradley-Terry with intervals", ARENA_RANK),
         ("evalica, Bradley-Terry without intervals", EVALICA),
     ):
         took, memory, _ = measure(code, big)
-        row(
-            name,
-            seconds(took),
-            f"{memory:,.0f} MB",
-            "" if took is None else f"{took / ours:.1f} times as long",
-        )
+        page.row(name, seconds(took), f"{memory:,.0f} MB", as_long(took, ours))
 
-    section(
-        "Whole command with a bootstrap of 1,000 resamples", "what", "time", "against policyrank"
-    )
-    ours, _, _ = measure(
-        POLICYRANK, "rank", big, "--interval", "bootstrap", "--resamples", 1000, "--json"
-    )
+
+def bootstrap(page: Page, big: Path, few: int) -> None:
+    title = "Whole command with a bootstrap of 1,000 resamples"
+    page.section(title, "what", "time", "against policyrank")
+    options = ("--interval", "bootstrap", "--resamples", 1000, "--json")
+    ours, _, _ = measure(POLICYRANK, "rank", big, *options)
     assert ours is not None
-    row("policyrank", seconds(ours), "1")
+    page.row("policyrank", seconds(ours), "1")
     took, _, _ = measure(NUMPY_BOOTSTRAP, big, 1000)
-    row(
-        "numpy: counts once, then a Newton fit a resample",
-        seconds(took),
-        "" if took is None else f"{took / ours:.1f} times as long",
-    )
-    few = 40 if not options.quick else 2
+    name = "numpy: counts once, then a Newton fit a resample"
+    page.row(name, seconds(took), as_long(took, ours))
     base, _, _ = measure(ARENA_RANK, big)
     took, _, _ = measure(ARENA_RANK, big, few)
     if took is None or base is None:
-        row(f"arena-rank, {few} resamples only", seconds(took), "does not finish")
-    else:
-        whole = base + (took - base) / few * 1000
-        row(
-            f"arena-rank, extrapolated from {few} resamples ({took:.0f} s)",
-            f"about {whole:,.0f} s",
-            f"about {whole / ours:,.0f} times as long",
-        )
-
-    section(f"Online Elo, one pass over {10_000_000 // scale:,} battles (call)", "what", "time")
-    row("policyrank, on encoded inputs (Comparisons)", seconds(said(measure(ELO_OURS, big)[2])))
-    loop, whole = map(float, measure(ELO_EVALICA, big)[2].split())
-    row("evalica's Rust loop alone, on encoded inputs", seconds(loop))
-    row("evalica.elo, on names", seconds(whole))
-
-    section("Kemeny, exact (call)", "what", "policies", "voters", "time", "proven optimal")
-    for n, voters in ((8, 25), (50, 25), (100, 101), (100, 25)):
-        text = measure(KEMENY_OURS, n, voters)[2].split()
-        row("policyrank", n, voters, seconds(float(text[0])), text[1])
-    for n, voters in ((7, 25), (8, 25), (9, 25), (10, 25)):
-        took, _, text = measure(KEMENY_SPIEL, n, voters, limit=120)
-        row(
-            "open_spiel (enumeration)",
-            n,
-            voters,
-            "> 120 s" if took is None else seconds(said(text)),
-            "" if took is None else "True",
-        )
-
-    section("alpha-Rank, infinite alpha, random games (call)", "what", "game", "profiles", "time")
-    for shape in ("10x10", "30x30", "6x6x6x6x6", "10x10x10x10x10", "316x316"):
-        row(
-            "policyrank",
-            shape,
-            f"{np.prod(list(map(int, shape.split('x')))):,}",
-            seconds(said(measure(ALPHA_OURS, shape)[2])),
-        )
-    for shape in ("10x10", "20x20", "30x30", "10x10x10"):
-        took, _, text = measure(ALPHA_SPIEL, shape, limit=120)
-        row(
-            "open_spiel",
-            shape,
-            f"{np.prod(list(map(int, shape.split('x')))):,}",
-            "> 120 s" if took is None else seconds(said(text)),
-        )
-
-    section(
-        "policyrank's cost: whole command, Bradley-Terry with intervals",
-        "battles",
-        "policies",
-        "time",
-        "peak memory",
+        page.row(f"arena-rank, {few} resamples only", seconds(took), "does not finish")
+        return
+    whole = base + (took - base) / few * 1000
+    page.row(
+        f"arena-rank, extrapolated from {few} resamples ({took:.0f} s)",
+        f"about {whole:,.0f} s",
+        f"about {whole / ours:,.0f} times as long",
     )
-    for size, policies in (
+
+
+def online_elo(page: Page, big: Path, size: int) -> None:
+    page.section(f"Online Elo, one pass over {size:,} battles (call)", "what", "time")
+    took = said(measure(ELO_OURS, big)[2])
+    page.row("policyrank, on encoded inputs (Comparisons)", seconds(took))
+    loop, whole = map(float, measure(ELO_EVALICA, big)[2].split())
+    page.row("evalica's Rust loop alone, on encoded inputs", seconds(loop))
+    page.row("evalica.elo, on names", seconds(whole))
+
+
+def kemeny(page: Page) -> None:
+    header = ("what", "policies", "voters", "time", "proven optimal")
+    page.section("Kemeny, exact (call)", *header)
+    for n, voters in ((8, 25), (50, 25), (100, 101), (100, 25)):
+        took, optimal = measure(KEMENY_OURS, n, voters)[2].split()[:2]
+        page.row("policyrank", n, voters, seconds(float(took)), optimal)
+    for n in (7, 8, 9, 10):
+        done, _, text = measure(KEMENY_SPIEL, n, 25, limit=120)
+        if done is None:
+            page.row("open_spiel (enumeration)", n, 25, seconds(None, 120), "")
+        else:
+            page.row("open_spiel (enumeration)", n, 25, seconds(said(text)), "True")
+
+
+def alpha_rank(page: Page) -> None:
+    header = ("what", "game", "profiles", "time")
+    page.section("alpha-Rank, infinite alpha, random games (call)", *header)
+    for shape in ("10x10", "30x30", "6x6x6x6x6", "10x10x10x10x10", "316x316"):
+        took = said(measure(ALPHA_OURS, shape)[2])
+        page.row("policyrank", shape, profiles(shape), seconds(took))
+    for shape in ("10x10", "20x20", "30x30", "10x10x10"):
+        done, _, text = measure(ALPHA_SPIEL, shape, limit=120)
+        spent = None if done is None else said(text)
+        page.row("open_spiel", shape, profiles(shape), seconds(spent, 120))
+
+
+def profiles(shape: str) -> str:
+    return f"{math.prod(map(int, shape.split('x'))):,}"
+
+
+def cost(page: Page, cache: Path, scale: int) -> None:
+    title = "policyrank's cost: whole command, Bradley-Terry with intervals"
+    page.section(title, "battles", "policies", "time", "peak memory")
+    for whole, policies in (
         (10_000, 200),
         (100_000, 200),
         (1_000_000, 200),
@@ -315,12 +301,13 @@ def main() -> None:
         (1_000_000, 1000),
         (1_000_000, 3000),
     ):
-        path = battles(
-            options.cache / f"battles-{size // scale}-{policies}.parquet", size // scale, policies
-        )
+        size = whole // scale
+        path = battles(cache / f"battles-{size}-{policies}.parquet", size, policies)
         took, memory, _ = measure(POLICYRANK, "rank", path, "--json")
-        row(f"{size // scale:,}", f"{policies:,}", seconds(took), f"{memory:,.0f} MB")
+        page.row(f"{size:,}", f"{policies:,}", seconds(took), f"{memory:,.0f} MB")
 
+
+def where(page: Page) -> None:
     packages = (
         "policyrank",
         "arena-rank",
@@ -333,17 +320,32 @@ def main() -> None:
         "numba",
     )
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
-    for line in (
-        "",
-        "## Where",
-        "",
-        (
-            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()};"
-            f" {versions}."
-        ),
-    ):
-        tell(line)
-    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    page.tell("", "## Where", "", f"{machine}; {versions}.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
+    cache = Path(tempfile.gettempdir()) / "policyrank-bench"
+    parser.add_argument("--cache", type=Path, default=cache)
+    about = "a hundredth of the battles, to try the script"
+    parser.add_argument("--quick", action="store_true", help=about)
+    options = parser.parse_args()
+    options.cache.mkdir(exist_ok=True)
+    scale, few = (100, 2) if options.quick else (1, 40)
+    size = 10_000_000 // scale
+    big = battles(options.cache / f"battles-{size}-200.parquet", size, 200)
+    page = Page()
+    page.lines += ["# Benchmarks", "", ABOUT, ""]
+    whole_command(page, big, size)
+    bootstrap(page, big, few)
+    online_elo(page, big, size)
+    kemeny(page)
+    alpha_rank(page)
+    cost(page, options.cache, scale)
+    where(page)
+    options.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

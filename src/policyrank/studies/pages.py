@@ -22,7 +22,7 @@ def table(study: Study) -> pl.DataFrame:
     if "metric" not in frame.columns:
         frame = frame.with_columns(metric=pl.lit("score"))
     return (
-        frame.group_by("metric", "task", "policy")
+        frame.group_by("metric", "task", "policy", maintain_order=True)
         .agg(pl.col("score").mean())
         .pivot(on="policy", index=["metric", "task"], values="score")
         .sort("metric", "task")
