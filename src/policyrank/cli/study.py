@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from policyrank.cli.options import OUT, Seed, check_writable
+from policyrank.cli.options import OUT, Flag, Seed, check_writable
 from policyrank.cli.output import working, wrote
 from policyrank.errors import EvidenceError
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from policyrank.studies import Study
 
 
-@study.command("list")
-def list_studies(
-    names: Annotated[bool, typer.Option("--names", help="Names alone, one a line.")] = False,
-) -> None:
-    """List the studies."""
+def list_studies(*, names: Flag = False) -> None:
+    """List the studies.
+
+    Parameters
+    ----------
+    names
+        Names alone, one a line.
+    """
     from policyrank.studies import STUDIES
 
     if names:

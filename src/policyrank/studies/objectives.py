@@ -208,11 +208,9 @@ def _last_layers_alone(model: Any) -> None:
 def _trainer(
     model: Any, tokenizer: Any, train: Any, test: Any, loss: str, folder: str, seed: int
 ) -> Any:
-    from transformers import TrainingArguments
+    from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
 
-    from policyrank.train import ListwisePreferenceTrainer
-
-    arguments = TrainingArguments(
+    arguments = ListwisePreferenceConfig(
         str(Path(folder)),
         per_device_train_batch_size=1,
         per_device_eval_batch_size=1,
@@ -226,10 +224,9 @@ def _trainer(
         logging_strategy="no",
         seed=seed,
         dataloader_pin_memory=False,
+        loss=loss,
     )
-    return ListwisePreferenceTrainer(
-        model, arguments, train, test, processing_class=tokenizer, loss=loss
-    )
+    return ListwisePreferenceTrainer(model, arguments, train, test, processing_class=tokenizer)
 
 
 def _accuracies(method: str, data: Any, scores: list[list[float]]) -> Iterator[Row]:

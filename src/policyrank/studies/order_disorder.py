@@ -201,7 +201,7 @@ def _of_query(
     yield "chance", "overlap", found.chance
     yield "BM25", "overlap", len(bm25 & set(collection.nearest[query][:10])) / 10
     part = found.frame.filter(pl.col("query") == query)
-    for method in METHODS:
+    for method in ATTACKS:
         mine = part.filter(pl.col("method") == method)
         for metric, value in MEASURES.items():
             values = mine.select(value).to_series().to_numpy()

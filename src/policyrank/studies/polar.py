@@ -295,7 +295,7 @@ def _rewarded(
             far = (student(x[group], y) - start(x[group], y)).sum(dim=-1)
             scores = model(x[group], reference[group], y) - kl * far
         data = RankedSequences(x[group], y, scores)
-        student = align(student, data, "grpo", epochs=2, lr=5e-4, seed=number, scale=False)
+        student = align(student, data, "grpo", epochs=2, lr=5e-4, seed=number, advantage="centred")
     return student
 
 

@@ -17,6 +17,7 @@ abstract.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
@@ -118,7 +119,7 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
 
 
 def _fitted(
-    loss: RankingLoss,
+    loss: Callable[..., Tensor],
     x: NDArray[np.float32],
     y: NDArray[np.float64],
     steps: int,
