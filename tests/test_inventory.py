@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.stats import poisson
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import datasets
 from policyrank.worlds import inventory as inv
 from policyrank.worlds.inventory.draws import Stream, quantile
@@ -395,10 +395,11 @@ def test_residual_starts_at_its_base_and_imitation_comes_near_its_expert():
     )
     pupil = control.imitate(scenario, "echelon", rounds=3, episodes=32, epochs=60)
     assert inv.simulate(scenario, pupil, range(30)).profit.mean() > base - 60
-    for wrong in (
-        lambda: control.imitate(scenario, "nobody"),
-        lambda: control.ppo(scenario, base="nobody"),
-        lambda: control.ppo([scenario, inv.scenario("base")]),
-    ):
-        with pytest.raises(EvidenceError):
-            wrong()
+    with pytest.raises(OptionError, match="expert='nobody'"):
+        control.imitate(scenario, "nobody")
+    with pytest.raises(OptionError, match="at least one"):
+        control.imitate(scenario, "echelon", rounds=0)
+    with pytest.raises(OptionError, match="base='nobody'"):
+        control.ppo(scenario, base="nobody")
+    with pytest.raises(EvidenceError, match="share both"):
+        control.ppo([scenario, inv.scenario("base")])
