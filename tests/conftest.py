@@ -1,6 +1,11 @@
 """Shared by the suite: where the data of others lies, and small random evidence."""
 
 import os
+
+# The workers share the cores: more threads of a library only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +50,6 @@ def battles():
         return Comparisons.of(names[i], names[j], outcome, policies=names.tolist())
 
     return make
-
-
-@pytest.fixture
-def one_thread():
-    """Models this small gain nothing from more."""
-    torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

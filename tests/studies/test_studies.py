@@ -48,6 +48,7 @@ def test_paired_interval_is_students():
 
 
 @pytest.mark.parametrize("slug", STUDIES)
+@pytest.mark.slow
 def test_study_runs_small(slug, data):
     if slug != "rank-coverage":
         data("roboarena")

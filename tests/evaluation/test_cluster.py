@@ -84,6 +84,7 @@ TASKS = ["a", "b"]
 """
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_from_the_command_line(cluster, tmp_path):
     (tmp_path / "spec.py").write_text(SPEC)
     command = [

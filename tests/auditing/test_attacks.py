@@ -44,9 +44,6 @@ def victim(query, texts):
     )
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def found():
     torch.set_num_threads(1)

@@ -26,7 +26,6 @@ from policyrank.train.reinforcement import reinforce
 from policyrank.worlds import sandbox
 from policyrank.worlds.sandbox import check_statements, docstring_examples, outputs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 needs_sandbox = pytest.mark.skipif(
     bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}"
 )
@@ -462,6 +461,7 @@ def test_command_line_trains_scores_and_generates(lm, tmp_path, command, monkeyp
     assert command("score", data)[0] == 2
 
 
+@pytest.mark.slow
 def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = rows_file(tmp_path / "rows.jsonl")
@@ -525,6 +525,7 @@ def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch)
 
 
 @needs_sandbox
+@pytest.mark.slow
 def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Answers are one character; digits run, and the letter that the problem imports; other letters
@@ -566,6 +567,7 @@ def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkey
     assert (tmp_path / "reranker" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_to_the_weights_of_one(lm, tmp_path):
     from safetensors.torch import load_file
 

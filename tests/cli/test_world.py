@@ -173,6 +173,7 @@ def test_exposure(command, tmp_path):
     assert len(json.loads(said.out)["policies"]) == 2
 
 
+@pytest.mark.slow
 def test_train_controller_and_use_it(command, tmp_path):
     pytest.importorskip("stable_baselines3")
     out = tmp_path / "mine.pt"
@@ -211,6 +212,7 @@ def test_train_controller_and_use_it(command, tmp_path):
     assert "choose one" in said.err
 
 
+@pytest.mark.slow
 def test_demo_inventory(command, tmp_path, monkeypatch):
     from policyrank.worlds import inventory as inv
 

@@ -5,6 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+
+pytest.importorskip("pref_voting")
 from pref_voting import c1_methods, iterative_methods, margin_based_methods, scoring_methods
 from pref_voting.other_methods import kemeny_young_rankings
 from pref_voting.profiles import Profile

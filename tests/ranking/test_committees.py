@@ -6,7 +6,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from abcvoting import abcrules
+
+abcrules = pytest.importorskip("abcvoting.abcrules")
 from abcvoting.preferences import Profile
 from hypothesis import given, settings, strategies as st
 

@@ -15,8 +15,6 @@ from policyrank.evidence import write_qrels
 from policyrank.learn import LOSSES, Curriculum
 from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def data(seed=0, queries=40, documents=12, features=5):
     rng = np.random.default_rng(seed)

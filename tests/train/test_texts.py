@@ -45,9 +45,6 @@ RUN = pl.DataFrame(
 )
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def test_scores_are_the_encoders_own():
     data = TextData.of(QUERIES, DOCUMENTS, RUN)
     bi = bi_encoder(device="cpu", batch=5)
@@ -168,6 +165,7 @@ def test_texts_and_judgements_are_read(tmp_path):
             read_texts(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_command(tmp_path, command):
     (tmp_path / "q.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in QUERIES.items()))
     (tmp_path / "d.jsonl").write_text(
@@ -209,6 +207,7 @@ def test_command(tmp_path, command):
     assert "knows no first_step" in said.err
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path):
     pytest.importorskip("accelerate")
     rng = np.random.default_rng(0)
@@ -264,7 +263,7 @@ def test_full_scale_configurations_are_understood(name):
     from policyrank.cli.train_ranker import curriculum_of, read_config
     from policyrank.train import TEXT_RANKERS
 
-    path = Path(__file__).parent.parent / "configs" / f"{name}.toml"
+    path = Path(__file__).parents[2] / "configs" / f"{name}.toml"
     config = read_config(path)
     model, settings = dict(config.model), dict(config.train)
     assert model.pop("kind") in TEXT_RANKERS

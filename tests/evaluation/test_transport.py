@@ -45,6 +45,7 @@ def test_sources_alike_are_kept_and_a_flipped_one_is_not():
     assert everything.kept == (0, 1)
 
 
+@pytest.mark.slow
 def test_transport_beats_the_target_alone_and_the_sources_alone():
     losses = {name: [] for name in TRANSPORTS}
     for r in range(3):

@@ -149,6 +149,7 @@ print(len(found.results), found.reason)
 
 
 @pytest.mark.parametrize(("workers", "sampler"), [(1, "rank-uncertainty"), (2, "uniform")])
+@pytest.mark.slow
 def test_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path, workers, sampler):
     """kill -9 many times at random moments, then to the end: every result once; one worker: the
     very same results.
@@ -489,6 +490,7 @@ def test_response_graph_is_open_spiels(interval, relaxed):
     """The same outcomes, profile by profile: the same plays until all is settled, and the same
     graph.
     """
+    pytest.importorskip("pyspiel")
     from open_spiel.python.algorithms.response_graph_ucb import ResponseGraphUCB
 
     rate = np.array([[[0.2, 0.9], [0.4, 0.1], [0.7, 0.5]], [[0.8, 0.3], [0.1, 0.6], [0.3, 0.9]]])

@@ -50,6 +50,7 @@ def published(name, agent):
     return pl.DataFrame({"Seed": SEEDS}).join(rows, on="Seed", how="left", maintain_order="left")
 
 
+@pytest.mark.slow
 def test_heuristics_reproduce_every_published_episode(data):
     data("inventory-episodes")
     grid = inv.core_grid(datasets.load("m5-window"))
@@ -367,6 +368,7 @@ def test_evidence_ranks_and_the_runner_drives_it():
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "transformer", "graph"])
+@pytest.mark.slow
 def test_controllers_learn_and_are_saved(architecture, tmp_path):
     pytest.importorskip("stable_baselines3")
     from policyrank.train import control
@@ -383,6 +385,7 @@ def test_controllers_learn_and_are_saved(architecture, tmp_path):
         control.LearnedController.load(tmp_path / "c.pt", inv.scenario("base").network)
 
 
+@pytest.mark.slow
 def test_residual_starts_at_its_base_and_imitation_comes_near_its_expert():
     pytest.importorskip("stable_baselines3")
     from policyrank.train import control
