@@ -1,4 +1,10 @@
-"""mkdocs hook: methods and studies are listed from the library's own lists."""
+"""mkdocs hook: methods, studies and rooms are listed from the library's own lists."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 
 def on_config(config):
@@ -41,6 +47,43 @@ def studies():
         yield f"| [{entry.slug}]({entry.slug}.md) | {entry.about} | {address(entry.paper)} |"
 
 
+def layers():
+    """Rooms by layer, the top one first, as the contracts of the imports have them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    for layer in contract["layers"]:
+        yield [name.strip().removeprefix("policyrank.") for name in layer.split("|")]
+
+
+def about(room):
+    """The first line of a room's docstring."""
+    path = ROOT / "src" / "policyrank" / room / "__init__.py"
+    path = path if path.is_file() else path.parent.with_suffix(".py")
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+
+
+def rooms():
+    rows = list(layers())
+    yield f'<svg viewBox="0 0 720 {46 * len(rows)}" role="img" aria-label="Rooms by layer">'
+    for k, row in enumerate(rows):
+        width = 720 / len(row)
+        for n, room in enumerate(row):
+            x, y = n * width, 46 * k
+            yield (
+                f'<rect x="{x + 2:.0f}" y="{y + 2}" width="{width - 4:.0f}" height="38" rx="4"'
+                ' fill="none" stroke="currentColor"/>'
+                f'<text x="{x + width / 2:.0f}" y="{y + 26}" text-anchor="middle" font-size="15"'
+                f' fill="currentColor">{room}</text>'
+            )
+    yield "</svg>"
+    yield ""
+    yield "| room | what it is |"
+    yield "| :-- | :-- |"
+    for row in rows:
+        for room in row:
+            yield f"| `{room}` | {about(room)} |"
+
+
 def address(paper):
     """A paper on arXiv as a link."""
     if paper.startswith("arXiv "):
@@ -48,5 +91,5 @@ def address(paper):
     return paper
 
 
-TABLES = {"<!-- methods -->": methods, "<!-- studies -->": studies}
+TABLES = {"<!-- methods -->": methods, "<!-- studies -->": studies, "<!-- rooms -->": rooms}
 """Mark in a page -> the lines of the table that takes its place."""

@@ -1,4 +1,4 @@
-"""Evidence: what is known of the policies. Comparisons, scores and rankings, and how to read them."""
+"""Evidence: what is known of the policies - comparisons, scores, rankings - and its readers."""
 
 from policyrank._rooms import attach
 
