@@ -74,7 +74,13 @@ def best_of_n_bias(battles: float, variants: float, variety: float = 0.0) -> flo
 
 
 def deflate(rating: float, variants: float, sd: float) -> float:
-    """A rating less what choosing the best of N variants adds on average: rating - sd c_N."""
+    """A rating less what choosing the best of N variants adds on average: rating - sd c_N.
+
+    Examples
+    --------
+    >>> round(deflate(1500.0, 2, 10.0), 2)    # the better of two is up by 0.56 sd
+    1494.36
+    """
     return rating - sd * expected_max_normal(variants)
 
 

@@ -61,6 +61,12 @@ def fewest_battles(evidence: Comparisons, *, challengers: int = 5) -> FewestBatt
     ----------
     Broderick, Giordano and Meager (2020), "An Automatic Finite-Sample Robustness Metric", arXiv
     2011.14999.
+
+    Examples
+    --------
+    >>> battles = Comparisons.of(["x"] * 5, ["y"] * 5, [1, 1, 1, 0, 0])
+    >>> fewest_battles(battles).battles    # without one win of x it leads no more
+    1
     """
     cells = Cells.of(replace(evidence, covariates=None, covariate_names=()))
     base = fit(cells)
@@ -188,6 +194,14 @@ def leave_out(evidence: Comparisons, what: str, *, most: int = 300) -> LeaveOut:
     ----------
     what
         ``"task"``, ``"rater"`` or ``"policy"``
+
+    Examples
+    --------
+    >>> battles = Comparisons.of(
+    ...     ["x"] * 5, ["y"] * 5, [1, 1, 1, 0, 0], task=["a", "a", "a", "b", "b"]
+    ... )
+    >>> leave_out(battles, "task").changes
+    {'a': 'y'}
     """
     bare = replace(evidence, covariates=None, covariate_names=())
     whole = fit(Cells.of(bare))

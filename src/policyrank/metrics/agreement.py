@@ -48,7 +48,13 @@ def _ratio(value: float, norm: float) -> float:
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank correlation (average ranks for ties), in [-1, 1]."""
+    """Spearman's rank correlation (average ranks for ties), in [-1, 1].
+
+    Examples
+    --------
+    >>> spearman([1, 2, 3], [1, 3, 2])
+    0.5
+    """
     a, b = _pair(x, y)
     return pearson(_ranks(a), _ranks(b))
 
@@ -60,7 +66,13 @@ def _ranks(values: Float) -> Float:
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation, in [-1, 1]; NaN when one of them is constant."""
+    """Pearson's correlation, in [-1, 1]; NaN when one of them is constant.
+
+    Examples
+    --------
+    >>> round(pearson([1, 2, 3], [2, 4, 6]), 12)
+    1.0
+    """
     a, b = _pair(x, y)
     a, b = a - a.mean(), b - b.mean()
     return _ratio(a @ b, np.sqrt((a @ a) * (b @ b)))
@@ -88,7 +100,13 @@ def mmrv(real: ArrayLike, estimate: ArrayLike) -> float:
 
 
 def regret_at_1(real: ArrayLike, estimate: ArrayLike) -> float:
-    """What is lost in ``real`` by taking the policy that ``estimate`` puts first."""
+    """What is lost in ``real`` by taking the policy that ``estimate`` puts first.
+
+    Examples
+    --------
+    >>> regret_at_1([1.0, 3.0], [2.0, 1.0])
+    2.0
+    """
     true, guessed = _pair(real, estimate)
     return float(true.max() - true[int(np.argmax(guessed))])
 
@@ -121,7 +139,13 @@ def kendall_distance(
 
 
 def identification_error(ranking: Sequence[Hashable], truth: Sequence[Hashable], k: int) -> float:
-    """Share of the true top k that the ranking's top k misses, in [0, 1]."""
+    """Share of the true top k that the ranking's top k misses, in [0, 1].
+
+    Examples
+    --------
+    >>> identification_error("abc", "acb", 2)    # c is missed
+    0.5
+    """
     if not 1 <= k <= len(truth):
         raise EvidenceError(f"k is {k}; it lies between 1 and {len(truth)}")
     return float((_places(ranking, truth)[:k] >= k).mean())

@@ -86,6 +86,11 @@ def reward_accuracy(
     """Share of pairs in which the preferred answer gained more against the reference.
 
     What preference trainers log.
+
+    Examples
+    --------
+    >>> reward_accuracy([2, 1], [1, 2], [1, 1], [1, 1])
+    0.5
     """
     gain = np.asarray(chosen, dtype=float) - np.asarray(reference_chosen, dtype=float)
     other = np.asarray(rejected, dtype=float) - np.asarray(reference_rejected, dtype=float)
@@ -119,7 +124,13 @@ def idealized_log_ratio(
 def idealized_ranking_accuracy(
     reference_log_ratio: ArrayLike, alpha: ArrayLike, beta: float, *, eps: float = 1e-3
 ) -> float:
-    """The ranking accuracy that a perfectly optimised policy would reach."""
+    """The ranking accuracy that a perfectly optimised policy would reach.
+
+    Examples
+    --------
+    >>> idealized_ranking_accuracy([0.0, -30.0], [0.9, 0.9], 0.1)
+    0.5
+    """
     return float((idealized_log_ratio(reference_log_ratio, alpha, beta, eps=eps) > 0).mean())
 
 
