@@ -130,7 +130,7 @@ def test_supply(command, tmp_path):
     assert code == 0, said.err
     for wrong, message in (
         (("--shock", "moon=1"), "no such node"),
-        (("--failed", "moon"), "no such node"),
+        (("--failed", "moon"), "no node is called"),
     ):
         code, said = command(*common, *wrong)
         assert code == 1

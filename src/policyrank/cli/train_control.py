@@ -24,7 +24,8 @@ from policyrank.cli.options import (
     check_writable,
 )
 from policyrank.cli.output import print_board, table_of, working, wrote
-from policyrank.cli.world import board_of, series_of
+from policyrank.cli.world import board_of
+from policyrank.cli.world_inventory import series_of
 from policyrank.errors import EvidenceError
 
 

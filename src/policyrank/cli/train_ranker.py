@@ -102,11 +102,14 @@ def train_on_lists(
         sets = _text_sets(given) if given.of_texts else _letor_sets(given)
     torch.manual_seed(settings.get("seed", 0))
     features = {} if given.of_texts else {"features": sets["train"].features.shape[1]}
+    about: dict[str, Any] = {"kind": kind, **features}
     options = {name: value for name, value in given.model.items() if name != "kind"}
+    checkpoint = Path(f"{out}.checkpoint")
     try:
         module = make(**features, **options)
-        checkpoint = f"{out}.checkpoint"
-        trainer = RankerTrainer(module, checkpoint=checkpoint, accelerator=accelerator, **settings)
+        trainer = RankerTrainer(
+            module, checkpoint=str(checkpoint), accelerator=accelerator, **settings
+        )
     except TypeError as error:
         raise EvidenceError(f"{config}: {error}.") from None
     with working("Training …") as update:
@@ -119,14 +122,12 @@ def train_on_lists(
     if accelerator is not None and not accelerator.is_main_process:
         return
     if given.of_texts:
-        module.save(out)
-        about = json.dumps({"kind": kind, "settings": settings}, default=str)
-        (out / "policyrank.json").write_text(about, encoding="utf-8")
+        _save_encoder(module, out, about | {"settings": settings})
     else:
         standardise = given.data.get("standardise", True)
-        kept = {"kind": kind, **features, "options": options, "standardise": standardise}
-        torch.save({**kept, "weights": module.state_dict()}, out)
-    Path(checkpoint).unlink(missing_ok=True)
+        about |= {"options": options, "standardise": standardise, "weights": module.state_dict()}
+        torch.save(about, out)
+    checkpoint.unlink(missing_ok=True)
     wrote(out)
     best = max(history, key=lambda epoch: epoch.validation)
     print(
@@ -135,6 +136,13 @@ def train_on_lists(
     )
     if tested is not None:
         print(f"test {trainer.metric} {tested.mean():.4f} over {len(sets['test'])} queries")
+
+
+def _save_encoder(module: Any, folder: Path, about: dict[str, Any]) -> None:
+    """A folder that sentence-transformers loads, and beside it what it is."""
+    module.save(folder)
+    text = json.dumps(about, default=str)
+    (folder / "policyrank.json").write_text(text, encoding="utf-8")
 
 
 def read_config(path: Path) -> Config:

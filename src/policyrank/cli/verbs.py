@@ -66,13 +66,16 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
         MEASURE,
         "Simulate the policies of a world, and rank them.",
         {
-            "inventory": Verb("world:rank_inventory", "Rank inventory controllers over scenarios."),
-            "supply": Verb("world:rank_supply", "Rank interventions on a supply network."),
+            "inventory": Verb(
+                "world_inventory:rank_inventory", "Rank inventory controllers over scenarios."
+            ),
+            "supply": Verb("world_supply:rank_supply", "Rank interventions on a supply network."),
             "matching": Verb(
-                "world:rank_matching", "Rank rules that match arrivals when a match may fail."
+                "world_matching:rank_matching",
+                "Rank rules that match arrivals when a match may fail.",
             ),
             "exposure": Verb(
-                "world:rank_exposure", "Rank ranking policies by what they do to people."
+                "world_exposure:rank_exposure", "Rank ranking policies by what they do to people."
             ),
         },
     ),
