@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.special import expit
 
 import policyrank as pr
+from generators import planted
 from policyrank.auditing import (
     audit,
     best_of_n_bias,
@@ -125,14 +126,6 @@ def test_effective_resistance_by_hand():
     )
     apart = effective_resistance(np.array([[0, 1.0, 0], [1, 0, 0], [0, 0, 0]]))
     assert np.isinf(apart[0, 2])
-
-
-def planted(size=3000, seed=0, n=6):
-    rng = np.random.default_rng(seed)
-    theta = np.linspace(1, -1, n)
-    i = rng.integers(n, size=size)
-    j = (i + rng.integers(1, n, size=size)) % n
-    return rng, theta, i, j
 
 
 def test_clean_data_raise_no_concern():

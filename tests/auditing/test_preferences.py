@@ -8,7 +8,8 @@ import pytest
 
 from policyrank.auditing.preferences import Cache, Pair, preference_audit, read_pairs, score_pairs
 from policyrank.errors import EvidenceError
-from policyrank.models.language import LogProb, answer_logprobs, encode, load_causal_lm
+from policyrank.models.language import LogProb, answer_logprobs, load_causal_lm
+from twins import log_prob_by_hand
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -16,13 +17,6 @@ pytest.importorskip("transformers")
 PAIRS = [Pair(f"say {a}", a * 3, b * 7, 0.75) for a, b in ("ab", "cd", "ef", "gh")] + [
     Pair("say x", "", "y", 1.0)
 ]
-
-
-def by_hand(model, tokenizer, prompt, answer, end):
-    head, tail, _ = encode(tokenizer, prompt, answer, 64, end=end)
-    with torch.no_grad():
-        rows = torch.log_softmax(model(torch.tensor([[*head, *tail]])).logits[0].double(), dim=-1)
-    return sum(float(rows[len(head) + k - 1, t]) for k, t in enumerate(tail))
 
 
 @pytest.mark.parametrize("end", [True, False])
@@ -38,7 +32,7 @@ def test_sums_of_token_logprobs_whatever_the_batch(lm, end, batch_tokens):
     assert sorted(found) == list(range(len(texts)))
     for k, (prompt, answer) in enumerate(texts):
         assert found[k].logprob == pytest.approx(
-            by_hand(model, tokenizer, prompt, answer, end), abs=1e-4
+            log_prob_by_hand(model, tokenizer, prompt, answer, end), abs=1e-4
         )
         assert found[k].tokens == len(answer) + end
         assert not found[k].cut

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings, strategies as st
 from torch.autograd import gradcheck
 
+from generators import lists
 from policyrank.learn import (
     EASINESS,
     LOSSES,
@@ -27,6 +28,7 @@ from policyrank.learn import (
 from policyrank.learn.curricula import kde, normalised_score, reciprocal_rank
 from policyrank.learn.losses.pairwise import LAMBDA_WEIGHTS
 from policyrank.learn.utilities import ndcg_gains
+from twins import expected_utility
 
 OPTIONS = {"ordinal": {"cutoffs": torch.tensor([0.0, 1.0, 2.0])}}
 SMOOTH = [n for n in LOSSES if n not in ("hinge", "pg-rank") and not n.startswith("lambda")]
@@ -34,15 +36,6 @@ SMOOTH = [n for n in LOSSES if n not in ("hinge", "pg-rank") and not n.startswit
 
 def call(name, scores, labels, **options):
     return LOSSES[name](scores, labels, **OPTIONS.get(name, {}), **options)
-
-
-def example(seed=0, batch=4, n=6, dtype=torch.float64):
-    g = torch.Generator().manual_seed(seed)
-    scores = torch.randn(batch, n, generator=g, dtype=dtype)
-    labels = torch.randint(0, 4, (batch, n), generator=g).to(dtype)
-    where = torch.rand(batch, n, generator=g) > 0.25
-    where[:, 0] = True
-    return scores, labels, where
 
 
 # Plackett-Luce ------------------------------------------------------------------------------------
@@ -123,7 +116,7 @@ def test_tied_orders():
 @given(st.integers(0, 10_000), st.sampled_from([torch.bfloat16, torch.float16, torch.float32]))
 @settings(max_examples=30, deadline=None)
 def test_half_precision_is_safe(seed, dtype):
-    scores, labels, where = example(seed, dtype=torch.float32)
+    scores, labels, where = lists(seed, dtype=torch.float32)
     s = (scores * 30).to(dtype).requires_grad_()
     for name in LOSSES:
         y = (labels > 1).to(dtype) if name == "sigmoid" else labels.to(dtype)
@@ -192,13 +185,6 @@ def test_ranklist_card_values():
     )
     assert losses.pair_softmax(torch.zeros(2), torch.tensor([1.0, 0.0])).item() == 0.5
     assert [losses.skip_schedule(e, every=5) for e in (0, 5, 10, 99)] == [1, 2, 3, 3]
-
-
-def expected_utility(scores, labels, k):
-    """By enumeration."""
-    orders = torch.tensor(list(permutations(range(len(scores)))))
-    gains = ndcg_gains(labels, orders[:, :k], torch.ones_like(labels, dtype=torch.bool)).sum(dim=-1)
-    return (PlackettLuce(scores).log_prob(orders).exp() * gains).sum()
 
 
 @pytest.mark.parametrize(
@@ -274,7 +260,7 @@ def test_advantages():
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_numerically(name):
-    scores, labels, where = example(n=5)
+    scores, labels, where = lists(n=5)
     labels = (labels > 1).double() if name == "sigmoid" else labels
     assert gradcheck(
         lambda s: call(name, s, labels, where=where), scores.requires_grad_(), atol=1e-6
@@ -284,7 +270,7 @@ def test_gradients_numerically(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_contract(name):
     """Shapes, reductions, padding, order of the list, silent lists."""
-    scores, labels, where = example()
+    scores, labels, where = lists()
     labels = (labels > 1).double() if name == "sigmoid" else labels
     options = {"generator": torch.Generator().manual_seed(0)} if name == "pg-rank" else {}
     each = call(name, scores, labels, where=where, reduce="none", **options)
@@ -364,7 +350,7 @@ def test_contract(name):
 )
 def test_shared_losses_equal_rax(ours, theirs):
     rax = pytest.importorskip("rax")
-    scores, labels, where = example(seed=3, dtype=torch.float32)
+    scores, labels, where = lists(seed=3, dtype=torch.float32)
     labels = torch.tensor(
         np.random.default_rng(0).permuted(np.tile(np.arange(6.0), (4, 1)), axis=1),
         dtype=torch.float32,
@@ -392,7 +378,7 @@ def test_shared_losses_equal_rax(ours, theirs):
 )
 def test_lambda_weights_equal_sentence_transformers(ours, theirs):
     module = pytest.importorskip("sentence_transformers.cross_encoder.losses.LambdaLoss")
-    scores, labels, _ = example(seed=5)
+    scores, labels, _ = lists(seed=5)
     order = scores.argsort(dim=-1, descending=True)
     y = labels.gather(-1, order)
     gain = (2**y - 1) / (
@@ -410,7 +396,7 @@ def test_lambda_weights_equal_sentence_transformers(ours, theirs):
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_properties(seed):
-    scores, labels, where = example(seed)
+    scores, labels, where = lists(seed)
     for name in (
         "ranknet",
         "hinge",
@@ -441,7 +427,7 @@ def test_properties(seed):
 
 
 def test_approximations_come_close_to_ndcg():
-    scores, labels, where = example(seed=8)
+    scores, labels, where = lists(seed=8)
     exact = ndcg_gains(labels, PlackettLuce(scores, where=where).mode()[None], where).sum(dim=-1)[0]
     assert torch.allclose(
         1 - losses.approx_ndcg(scores, labels, where=where, temperature=1e-3, reduce="none"),
@@ -527,7 +513,7 @@ def test_kde_is_scipys():
 
 def test_weights_reach_the_losses():
     """A curriculum at its end changes no gradient; before, each pair's loss is scaled."""
-    scores, labels, where = example(seed=4)
+    scores, labels, where = lists(seed=4)
     run = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     late = Curriculum("kde", 3)(run, labels, where, epoch=3)
     plain = losses.ranknet(scores, labels, where=where, reduce="none")
@@ -547,6 +533,6 @@ def test_weights_reach_the_losses():
 
 
 def test_partial_of_a_loss_is_a_loss():
-    scores, labels, _ = example()
+    scores, labels, _ = lists()
     deeper = partial(losses.ranklist, skip=2)
     assert deeper(scores, labels) > losses.ranklist(scores, labels)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from generators import scene
 from policyrank.errors import EvidenceError
 from policyrank.evidence.detections import read_detections, read_ground_truth
 from policyrank.metrics.detection import average_precision, detection_ap, gamed, kept
@@ -54,68 +55,6 @@ def test_published_values(coco):
         )
     assert detection_ap(*coco, budget="none").summary()["AP"] == found["AP"]
     assert detection_ap(*coco, budget="fixed").thin == 80
-
-
-def scene(seed, images=12, classes=4, federated=False):
-    """Random ground truth with crowds, ignored objects and masks, and detections near it, with
-    ties.
-    """
-    rng = np.random.default_rng(seed)
-
-    def box():
-        size = rng.uniform(4, 150, 2)
-        return [*(rng.uniform(0, 1, 2) * (200 - size)).tolist(), *size.tolist()]
-
-    def polygon(b):
-        x, y, w, h = b
-        return [[x, y, x + w, y, x + w, y + h, x + w / 3, y + h]]
-
-    truth = {
-        "images": [{"id": 3 * k + 1, "height": 200, "width": 200} for k in range(images)],
-        "categories": [{"id": c + 5, "frequency": "rcf"[c % 3]} for c in range(classes)],
-        "annotations": [],
-    }
-    found = []
-    for k in range(images):
-        if federated:
-            truth["images"][k] |= {"neg_category_ids": [5], "not_exhaustive_category_ids": [6]}
-        for _ in range(rng.integers(0, 8)):
-            b, c = box(), int(rng.integers(classes)) + 5
-            crowd = int(not federated and rng.random() < 0.2)
-            truth["annotations"].append(
-                {
-                    "id": len(truth["annotations"]) + 1,
-                    "image_id": 3 * k + 1,
-                    "category_id": c,
-                    "bbox": b,
-                    "area": b[2] * b[3] * 0.8,
-                    "iscrowd": crowd,
-                    "segmentation": polygon(b),
-                }
-            )
-            for _ in range(rng.integers(0, 3)):
-                near = [max(v + rng.normal() * 6, 2) for v in b]
-                found.append(
-                    {
-                        "image_id": 3 * k + 1,
-                        "category_id": c,
-                        "bbox": near,
-                        "score": round(rng.random(), 1),
-                        "segmentation": polygon(near),
-                    }
-                )
-        for _ in range(3):
-            b = box()
-            found.append(
-                {
-                    "image_id": 3 * k + 1,
-                    "category_id": int(rng.integers(classes)) + 5,
-                    "bbox": b,
-                    "score": round(rng.random(), 1),
-                    "segmentation": polygon(b),
-                }
-            )
-    return truth, found
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from generators import runs_and_judgements
 from policyrank.errors import EvidenceError
 from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
 from policyrank.metrics.retrieval import (
@@ -23,29 +24,10 @@ from policyrank.metrics.retrieval import (
 from policyrank.ranking.runs import judged, paired_tests, score_runs
 
 
-def world(seed=0, queries=30, documents=60, ties=True):
-    rng = np.random.default_rng(seed)
-    run, qrels = [], []
-    for q in range(queries):
-        names = [f"d{d:03d}" for d in rng.permutation(200)[:documents]]
-        score = rng.normal(size=documents)
-        score = np.round(score, 1) if ties else score
-        run += [(f"q{q:02d}", d, float(s)) for d, s in zip(names, score, strict=True)]
-        pool = rng.permutation(200)[:40]
-        qrels += [
-            (f"q{q:02d}", f"d{d:03d}", float(g))
-            for d, g in zip(pool, rng.integers(0, 4, size=40), strict=True)
-        ]
-    return (
-        pl.DataFrame(run, schema=["query", "document", "score"], orient="row"),
-        pl.DataFrame(qrels, schema=["query", "document", "grade"], orient="row"),
-    )
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_measures_equal_trec_eval(seed):
     ir = pytest.importorskip("ir_measures")
-    run, qrels = world(seed)
+    run, qrels = runs_and_judgements(seed)
     peers = {
         "nDCG@10": ir.nDCG @ 10,
         "nDCG": ir.nDCG,
@@ -68,7 +50,7 @@ def test_measures_equal_trec_eval(seed):
 
 
 def test_rbp_and_err_without_ties():
-    run, qrels = world(5, ties=False)
+    run, qrels = runs_and_judgements(5, ties=False)
     names = sorted(qrels["query"].unique().to_list())
     found = judged(run, qrels, names)
     rows = run.join(qrels, on=["query", "document"], how="left").sort(
@@ -170,7 +152,7 @@ def test_every_named_measure_reads():
 
 
 def test_trec_files(tmp_path):
-    run, qrels = world()
+    run, qrels = runs_and_judgements()
     write_run(run, tmp_path / "run.txt", "my system")
     write_qrels(qrels, tmp_path / "qrels.txt")
     assert (
@@ -201,7 +183,7 @@ def test_trec_files(tmp_path):
 
 
 def test_runs_become_scores():
-    run, qrels = world()
+    run, qrels = runs_and_judgements()
     better = (
         run.join(qrels, on=["query", "document"], how="left")
         .with_columns(score=pl.col("score") + pl.col("grade").fill_null(0))
@@ -252,7 +234,7 @@ def test_permutation_test_has_its_level():
 def test_command(tmp_path, capsys, monkeypatch):
     from policyrank.cli import main
 
-    run, qrels = world()
+    run, qrels = runs_and_judgements()
     write_run(run, tmp_path / "base.run")
     write_run(run.with_columns(score=-pl.col("score")), tmp_path / "other.run")
     write_qrels(qrels, tmp_path / "qrels.txt")

@@ -10,19 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from generators import ranking_data
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import write_qrels
 from policyrank.learn import LOSSES, Curriculum
 from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
-
-
-def data(seed=0, queries=40, documents=12, features=5):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(queries * documents, features))
-    labels = np.clip(np.round(x[:, 0] - 0.7 * x[:, 1] + 0.2 * rng.normal(size=len(x))), 0, 3)
-    return RankingData.of(
-        np.repeat(np.arange(queries), documents).astype(str), labels, x, first_stage=x[:, 0]
-    )
 
 
 def trainer(**options):
@@ -37,11 +29,13 @@ def trainer(**options):
 )
 def test_every_loss_learns(loss):
     ours = trainer(loss=loss, epochs=12)
-    before = ours.evaluate(data(1)).mean()
-    history = ours.fit(data(0), data(1))
-    after = ours.evaluate(data(2)).mean()
+    before = ours.evaluate(ranking_data(1)).mean()
+    history = ours.fit(ranking_data(0), ranking_data(1))
+    after = ours.evaluate(ranking_data(2)).mean()
     assert after > max(before + 0.05, 0.8), loss
-    assert ours.evaluate(data(1)).mean() == pytest.approx(max(h.validation for h in history))
+    assert ours.evaluate(ranking_data(1)).mean() == pytest.approx(
+        max(h.validation for h in history)
+    )
 
 
 @pytest.mark.parametrize("kind", RANKERS)
@@ -59,11 +53,11 @@ def test_rankers_do_not_mind_the_order_or_padding(kind):
 
 def test_one_seed_one_result_and_resume_to_the_same(tmp_path):
     whole = trainer(loss="pg-rank", epochs=6)
-    whole.fit(data(), data(1))
+    whole.fit(ranking_data(), ranking_data(1))
     again = trainer(loss="pg-rank", epochs=6)
-    again.fit(data(), data(1))
+    again.fit(ranking_data(), ranking_data(1))
     cut = trainer(loss="pg-rank", epochs=3, checkpoint=tmp_path / "c.pt")
-    cut.fit(data(), data(1))
+    cut.fit(ranking_data(), ranking_data(1))
     torch.manual_seed(99)
     more = RankerTrainer(
         Mlp(5, (16,)),
@@ -73,13 +67,13 @@ def test_one_seed_one_result_and_resume_to_the_same(tmp_path):
         learning_rate=1e-2,
         checkpoint=tmp_path / "c.pt",
     )
-    history = more.fit(data(), data(1))
+    history = more.fit(ranking_data(), ranking_data(1))
     assert len(history) == 6
     for other in (again, more):
         for a, b in zip(whole.model.parameters(), other.model.parameters(), strict=True):
             assert torch.equal(a, b)
     with pytest.raises(EvidenceError, match="other settings"):
-        trainer(loss="listmle", checkpoint=tmp_path / "c.pt").fit(data(), data(1))
+        trainer(loss="listmle", checkpoint=tmp_path / "c.pt").fit(ranking_data(), ranking_data(1))
 
 
 def test_early_stopping_curriculum_and_cut_lists():
@@ -92,13 +86,13 @@ def test_early_stopping_curriculum_and_cut_lists():
         curriculum=Curriculum("kde", 3),
         report=seen.append,
     )
-    history = ours.fit(data(), data(1))
+    history = ours.fit(ranking_data(), ranking_data(1))
     assert len(history) == len(seen) < 50
-    batch = data().batch([0, 1], 6, np.random.default_rng(0))
+    batch = ranking_data().batch([0, 1], 6, np.random.default_rng(0))
     assert batch.labels.shape == (2, 6)
-    assert batch.labels[0].max() == data().labels[:12].max()
+    assert batch.labels[0].max() == ranking_data().labels[:12].max()
     with pytest.raises(EvidenceError, match="generator"):
-        data().batch([0], 6)
+        ranking_data().batch([0], 6)
 
 
 def test_what_is_wrong_is_said(tmp_path):
@@ -110,9 +104,11 @@ def test_what_is_wrong_is_said(tmp_path):
         trainer(loss="ranknet", loss_options={"sigmaa": 1.0})
     flat = RankingData.of(["a"] * 3, [1, 1, 1], np.zeros((3, 5)))
     with pytest.raises(EvidenceError, match="equal labels"):
-        trainer().fit(flat, data(1))
+        trainer().fit(flat, ranking_data(1))
     with pytest.raises(EvidenceError, match="the loss is"):
-        trainer(loss=lambda s, y, where: s.sum() * float("nan")).fit(data(), data(1))
+        trainer(loss=lambda s, y, where: s.sum() * float("nan")).fit(
+            ranking_data(), ranking_data(1)
+        )
     for arguments, said in (
         ((["a"], [1, 2], np.zeros((2, 1))), "do not fit"),
         (([], [], np.zeros((0, 1))), "no rows"),
@@ -149,10 +145,10 @@ def write_letor(found, path):
 
 def test_command(tmp_path, command):
     for name, seed in (("train.txt.gz", 0), ("validation.txt", 1), ("test.txt", 2)):
-        write_letor(data(seed), tmp_path / name)
+        write_letor(ranking_data(seed), tmp_path / name)
     back = read_letor(tmp_path / "train.txt.gz")
-    assert np.array_equal(back.labels, data(0).labels)
-    assert back.features == pytest.approx(data(0).features, rel=1e-4)
+    assert np.array_equal(back.labels, ranking_data(0).labels)
+    assert back.features == pytest.approx(ranking_data(0).features, rel=1e-4)
     config = tmp_path / "config.toml"
     config.write_text(
         '[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest ='
@@ -169,7 +165,7 @@ def test_command(tmp_path, command):
         "rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt"
     )
     assert code == 0, said.err
-    test = data(2)
+    test = ranking_data(2)
     length = np.diff(test.offsets)
     write_qrels(
         pl.DataFrame(

@@ -7,15 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from generators import small_world
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn.losses.likelihood import attenuated_nll
 from policyrank.worlds import exposure as x
-
-
-def small(n=40, f=3, seed=0, **options):
-    rng = np.random.default_rng(seed)
-    framings = ("original", "authoritative", "consensus", "emotional")[:f]
-    return x.World.of(rng.random(n) < 0.6, rng.normal(size=(n, 8)), framings, **options), rng
+from twins import exposure_one_by_one
 
 
 def test_attenuated_nll_by_hand():
@@ -40,62 +36,10 @@ def test_rewards_by_hand():
     assert done.summary()["information health"][0] == pytest.approx(0.7 / 3)
 
 
-def plain(world, people, policy, steps, seed):
-    """The same, one person at a time, as it would be written down."""
-    n, f, p = len(world.true), len(world.framings), len(people)
-    rng = np.random.default_rng(seed)
-    presented = np.searchsorted(np.cumsum(world.mix)[:-1], rng.random((p, n)))
-    u_choice, u_free, u_judge = rng.random((3, steps, p))
-    claims = np.zeros((steps, p), int)
-    for b in range(p):
-        history, unseen, start, locked = [], list(range(n)), True, False
-        for t in range(steps):
-            if start or u_free[t, b] < policy.explore:
-                c = unseen[min(int(u_choice[t, b] * len(unseen)), len(unseen) - 1)]
-            else:
-                pool = [
-                    j for j in unseen if not (policy.lock and locked and world.true[j])
-                ] or unseen
-                score = {}
-                for j in pool:
-                    k = presented[b, j]
-                    odds = people.accept[people.model[b], j * f + k] + people.offset[b]
-                    odds += 0 if world.true[j] else people.susceptibility[b, k]
-                    s = (
-                        policy.engagement / (1 + np.exp(-odds))
-                        + policy.truth * world.credibility[j]
-                    )
-                    s += policy.framing.get(world.framings[k], 0)
-                    if history:
-                        inner = world.similarity[np.ix_(history, history)].astype(float).sum()
-                        s += (
-                            policy.similarity
-                            * world.similarity[history, j].astype(float).sum()
-                            / np.sqrt(inner)
-                        )
-                    score[j] = s
-                best = sorted(pool, key=lambda j: -score[j])[: policy.top]
-                w = np.exp(
-                    (np.array([score[j] for j in best]) - score[best[0]]) / policy.temperature
-                )
-                c = best[int(np.searchsorted(np.cumsum(w), u_choice[t, b] * w.sum()))]
-            unseen.remove(c)
-            claims[t, b] = c
-            k = presented[b, c]
-            odds = people.accept[people.model[b], c * f + k] + people.offset[b]
-            odds += 0 if world.true[c] else people.susceptibility[b, k]
-            chance = 1 / (1 + np.exp(-odds))
-            yes = u_judge[t, b] < chance if people.sampled else chance >= 0.5
-            history = [*history, c][-policy.history :] if yes or not policy.reset else []
-            start = policy.similarity != 0 and policy.reset and not yes
-            locked = yes and not world.true[c]
-    return claims
-
-
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from(list(x.POLICIES)), st.booleans())
 def test_equals_a_plain_simulation(seed, name, sampled):
-    world, rng = small(seed=seed)
+    world, rng = small_world(seed=seed)
     people = x.Personas.of(
         rng.uniform(0.05, 0.95, (2, 120)),
         5,
@@ -106,12 +50,12 @@ def test_equals_a_plain_simulation(seed, name, sampled):
     )
     policy = x.POLICIES[name]
     done = x.simulate(world, people, policy, steps=25, seed=seed)
-    np.testing.assert_array_equal(done.claim, plain(world, people, policy, 25, seed))
+    np.testing.assert_array_equal(done.claim, exposure_one_by_one(world, people, policy, 25, seed))
     assert all(len(set(column)) == 25 for column in done.claim.T)
 
 
 def test_a_function_is_a_policy():
-    world, rng = small()
+    world, rng = small_world()
     people = x.Personas.of(rng.random(120), 6, 3)
     linear = x.simulate(world, people, x.Policy(truth=1.0), steps=20)
     own = x.simulate(
@@ -139,7 +83,7 @@ def test_mechanical_people_in_random_order():
 
 
 def test_common_fortune():
-    world, rng = small()
+    world, rng = small_world()
     people = x.Personas.of(rng.random(120), 30, 3, sampled=True)
     first = [
         x.simulate(world, people, p, steps=5, seed=3).claim[0]

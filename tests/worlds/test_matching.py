@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from generators import matchings
 from policyrank.errors import EvidenceError
 from policyrank.worlds import matching as m
 
@@ -34,23 +35,8 @@ def test_two_vertices():
     assert [m.bound(y, lp) for lp in LPS] == pytest.approx([1.5, 1.5, 1.5])
 
 
-def instances(count, seed=0):
-    rng = np.random.default_rng(seed)
-    for k in range(count):
-        edge = rng.random((3, 6)) < 0.7
-        p = np.where(
-            edge,
-            rng.uniform(0.05, 0.6, edge.shape)
-            if k % 2
-            else rng.choice([0.1, 0.2, 0.3], edge.shape),
-            0,
-        )
-        if p.any():
-            yield P(p, rng.uniform(0.5, 2, 3) if k % 3 == 0 else None)
-
-
 def test_bounds_stand_in_their_order():
-    for x in instances(40):
+    for x in matchings(40):
         values = [m.bound(x, b) for b in ("optimum", *LPS)]
         assert all(a <= b + 1e-6 for a, b in itertools.pairwise(values))
         for rule in ("balance", "greedy", "random", "last"):
@@ -61,7 +47,7 @@ def test_bounds_stand_in_their_order():
 def test_column_generation_equals_all_columns(stochastic):
     from scipy.optimize import linprog
 
-    for x in instances(12, seed=3):
+    for x in matchings(12, seed=3):
         n, arrivals = x.p.shape
         values, columns = [], []
         for u in range(n):
@@ -84,7 +70,7 @@ def test_column_generation_equals_all_columns(stochastic):
 
 @pytest.mark.parametrize("rule", ["balance", "least load", "greedy", "random", "last"])
 def test_simulation_agrees_with_the_exact_value(rule):
-    for x in instances(3, seed=5):
+    for x in matchings(3, seed=5):
         for expected in (True, False):
             found = m.simulate(x, rule, runs=20_000, seed=1, expected=expected)
             assert (

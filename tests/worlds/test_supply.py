@@ -2,40 +2,19 @@
 interventions, the quantum pipeline.
 """
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.linalg import expm
 
+from generators import random_network
 from policyrank.errors import EvidenceError
 from policyrank.evidence import datasets
 from policyrank.worlds import supply as s
 from policyrank.worlds.supply.elimination import elimination_order
+from twins import hamiltonian
 
 Net = s.SupplyNetwork
-
-
-def dense(network):
-    """H as a matrix; bit i of a state's number (most significant first) is node i, 1: stressed."""
-    n = len(network)
-    states = np.array(list(itertools.product((0, 1), repeat=n)))
-    h = np.diag(network.energy(states))
-    for i in np.flatnonzero(network.shock):
-        other = np.arange(2**n) ^ (1 << (n - 1 - i))
-        h[np.arange(2**n), other] -= network.shock[i]
-    return h, states
-
-
-def random_network(rng, n, shocked):
-    edges = [(int(rng.integers(k)), k, float(rng.normal())) for k in range(1, n)]
-    edges += [
-        (*sorted(rng.choice(n, 2, replace=False).tolist()), float(rng.normal()))
-        for _ in range(n // 2)
-    ]
-    shock = {int(k): float(rng.uniform(0.2, 1.5)) for k in rng.choice(n, shocked, replace=False)}
-    return Net.of(rng.normal(size=n), edges, shock)
 
 
 @settings(deadline=None, max_examples=40)
@@ -43,7 +22,7 @@ def random_network(rng, n, shocked):
 def test_equals_dense_diagonalisation(seed, n, temperature):
     rng = np.random.default_rng(seed)
     network = random_network(rng, n, int(rng.integers(0, n + 1)))
-    h, states = dense(network)
+    h, states = hamiltonian(network)
     levels = np.linalg.eigvalsh(h)
     np.testing.assert_allclose(network.levels(4 if n > 1 else 2), levels[:4], atol=1e-9)
     assert network.spectral_width == pytest.approx(levels[-1] - levels[0])
