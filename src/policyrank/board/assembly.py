@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,24 @@ from policyrank.board.intervals import (
 )
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
+
+
+class BoardOptions(TypedDict, total=False):
+    """Options of every board with intervals.
+
+    Attributes
+    ----------
+    level
+        coverage of intervals and rank sets, in (0, 1)
+    simultaneous
+        whether all rank sets hold together, or each on its own
+    seed
+        of everything that is drawn
+    """
+
+    level: float
+    simultaneous: bool
+    seed: Seed
 
 
 def competition_rank(rating: NDArray[np.float64]) -> NDArray[np.int64]:

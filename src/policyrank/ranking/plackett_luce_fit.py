@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from policyrank.board.assembly import make_leaderboard
+from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
@@ -25,11 +25,11 @@ def plackett_luce(
     unranked: Literal["missing", "last"] = "missing",
     prior: float | Literal["auto"] | None = "auto",
     interval: Literal["auto", "sandwich", "fisher", "none"] = "auto",
-    **options: Any,
+    **options: Unpack[BoardOptions],
 ) -> Leaderboard:
-    """Plackett-Luce: the next place goes to i with probability exp(theta_i) / sum over those left,
-    by maximum likelihood.
+    """Plackett-Luce: the next place goes to i with probability exp(theta_i) / sum over those left.
 
+    Fitted by maximum likelihood.
     Ballots may have any length. Ties are Efron's: the denominators of g tied places lose 0, 1/g,
     2/g, ... of the tied policies' mass. On ballots of two without ties this is Bradley-Terry.
 
@@ -62,83 +62,35 @@ def plackett_luce(
     unit, base = scale_of(scale)
     if unranked not in ("missing", "last"):
         raise EvidenceError(f"unranked={unranked!r}: use 'missing' or 'last'.")
-    ballots = evidence.complete() if unranked == "last" else evidence
-    places = evidence.lengths if unranked == "last" else ballots.lengths
+    ballots, places = evidence, evidence.lengths
+    if unranked == "last":
+        ballots = evidence.complete()
     n = len(ballots.policies)
     notes = input_notes(evidence.notes)
     found = connectivity(ballots.policies, ballots.preferences())
-    sd: float | None = None
-    if prior == "auto":
-        if not found.strongly_connected:
-            sd = WEAK_PRIOR
-            notes.append(
-                Note(
-                    "prior",
-                    "The maximum of the likelihood is infinite (some policies always come first,"
-                    f" or last, or never meet the others): a Gaussian prior with sd {WEAK_PRIOR:g}"
-                    " log-odds was put around the mean.",
-                    "warning",
-                )
-            )
-    elif prior is not None:
-        if not isinstance(prior, (int, float)) or not prior > 0:
-            raise EvidenceError(
-                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
-            )
-        sd = float(prior)
-    elif not found.strongly_connected:
-        raise EvidenceError(
-            "no finite maximum: some policies always come first or last. Keep prior='auto', or give"
-            " prior=2.0."
-        )
+    sd = _prior_sd(prior, found.strongly_connected, notes)
     lam = 0.0 if sd is None else sd**-2
-    theta = np.zeros(n)
-    value, gradient, hessian, scores = _derivatives(ballots, places, theta)
-    for _ in range(100):
-        full = hessian + lam * np.eye(n) + np.full((n, n), np.trace(hessian) / n**2)
-        slope = gradient - lam * theta
-        step = np.linalg.solve(full + 1e-12 * np.trace(full) * np.eye(n), slope)
-        length, before = 1.0, value - 0.5 * lam * theta @ theta
-        while True:
-            trial = theta + length * step
-            new = _derivatives(ballots, places, trial)
-            if new[0] - 0.5 * lam * trial @ trial >= before - 1e-9 * abs(before) or length < 1e-8:
-                break
-            length /= 2
-        theta, (value, gradient, hessian, scores) = trial, new
-        if np.abs(length * step).max() < 1e-9:
-            break
-    else:
-        raise EvidenceError("the fit has not converged after 100 steps. Give a prior (prior=2.0).")
+    theta, at_mode = _maximum(ballots, places, lam)
     voters = float(evidence.weight.sum())
     if interval == "auto":
         interval = "fisher" if sd is not None or voters < 5 * n else "sandwich"
-    elif interval not in ("sandwich", "fisher", "none"):
+    if interval not in ("sandwich", "fisher", "none"):
         raise EvidenceError(
             f"interval={interval!r}: plackett-luce has 'auto', 'sandwich', 'fisher' or 'none'."
         )
-    centre = np.eye(n) - 1 / n
     covariance = df = None
     if interval != "none":
-        inverse = np.linalg.inv(
-            hessian + lam * np.eye(n) + np.full((n, n), np.trace(hessian) / n**2)
-        )
+        inverse = np.linalg.inv(_pinned(at_mode.hessian, lam))
         if interval == "sandwich":
-            whole = (evidence.weight == np.round(evidence.weight)).all()
-            w = evidence.weight if whole else evidence.weight**2
-            meat = np.asarray((scores.T @ sparse.diags(w) @ scores).todense())
-            units = voters if whole else float(len(w))
-            inverse, df = inverse @ meat @ inverse * units / (units - 1), units - 1
+            inverse, df = _sandwich(inverse, at_mode.scores, evidence.weight)
+        centre = np.eye(n) - 1 / n
         covariance = centre @ inverse @ centre * unit**2
     if not found.connected:
-        notes.append(
-            Note(
-                "disconnected",
-                "The ballots fall into groups of policies that never meet: ratings across groups"
-                " cannot be compared.",
-                "warning",
-            )
+        text = (
+            "The ballots fall into groups of policies that never meet: ratings across groups cannot"
+            " be compared."
         )
+        notes.append(Note("disconnected", text, "warning"))
     return make_leaderboard(
         ballots.policies,
         (theta - theta.mean()) * unit + base,
@@ -150,15 +102,86 @@ def plackett_luce(
         unit="Elo points" if scale == "elo" else "log-odds",
         source=evidence.summary,
         settings={"scale": scale, "unranked": unranked, "prior": sd, "interval": interval},
-        extras={"loglik": value},
+        extras={"loglik": at_mode.value},
         **options,
     )
 
 
-def _derivatives(
-    ballots: Rankings, places: NDArray[np.int64], theta: Float
-) -> tuple[float, Float, Float, sparse.csr_matrix]:
-    """Log-likelihood, gradient, negative Hessian, and each ballot's own score (ballots, n).
+class _Derivatives(NamedTuple):
+    """Log-likelihood, gradient, negative Hessian, and each ballot's own score (ballots, n)."""
+
+    value: float
+    gradient: Float
+    hessian: Float
+    scores: sparse.csr_matrix
+
+
+def _prior_sd(prior: Any, strong: bool, notes: list[Note]) -> float | None:
+    """The prior's standard deviation: as given, or weak where there is no maximum."""
+    if prior is not None and prior != "auto":
+        if not isinstance(prior, (int, float)) or not prior > 0:
+            raise EvidenceError(
+                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
+            )
+        return float(prior)
+    if strong:
+        return None
+    if prior is None:
+        raise EvidenceError(
+            "no finite maximum: some policies always come first or last. Keep prior='auto', or give"
+            " prior=2.0."
+        )
+    text = (
+        "The maximum of the likelihood is infinite (some policies always come first, or last, or"
+        f" never meet the others): a Gaussian prior with sd {WEAK_PRIOR:g} log-odds was put around"
+        " the mean."
+    )
+    notes.append(Note("prior", text, "warning"))
+    return WEAK_PRIOR
+
+
+def _pinned(hessian: Float, lam: float) -> Float:
+    """The negative Hessian with the prior, its level pinned."""
+    n = len(hessian)
+    return hessian + lam * np.eye(n) + np.full((n, n), np.trace(hessian) / n**2)
+
+
+def _maximum(
+    ballots: Rankings, places: NDArray[np.int64], lam: float
+) -> tuple[Float, _Derivatives]:
+    """Newton's method with step halving: theta, and the derivatives there."""
+    n = len(ballots.policies)
+    theta = np.zeros(n)
+    now = _derivatives(ballots, places, theta)
+    for _ in range(100):
+        full = _pinned(now.hessian, lam)
+        slope = now.gradient - lam * theta
+        step = np.linalg.solve(full + 1e-12 * np.trace(full) * np.eye(n), slope)
+        length, before = 1.0, now.value - 0.5 * lam * theta @ theta
+        while True:
+            trial = theta + length * step
+            new = _derivatives(ballots, places, trial)
+            reached = new.value - 0.5 * lam * trial @ trial
+            if reached >= before - 1e-9 * abs(before) or length < 1e-8:
+                break
+            length /= 2
+        theta, now = trial, new
+        if np.abs(length * step).max() < 1e-9:
+            return theta, now
+    raise EvidenceError("the fit has not converged after 100 steps. Give a prior (prior=2.0).")
+
+
+def _sandwich(inverse: Float, scores: sparse.csr_matrix, weight: Float) -> tuple[Float, float]:
+    """Covariance over independent ballots, and its degrees of freedom."""
+    units, w = float(len(weight)), weight**2
+    if (weight == np.round(weight)).all():
+        units, w = float(weight.sum()), weight
+    meat = np.asarray((scores.T @ sparse.diags(w) @ scores).todense())
+    return inverse @ meat @ inverse * units / (units - 1), units - 1
+
+
+def _derivatives(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> _Derivatives:
+    """The log-likelihood at theta.
 
     ``places``: how many of a ballot's entries were really ranked; the rest only make up the last
     group.
@@ -172,9 +195,8 @@ def _derivatives(
         size = same.sum(axis=2)
         before = (same & np.tri(length, k=-1, dtype=bool)).sum(axis=2)
         share = 1 - before / size
-        member = np.where(
-            position[:, None, :] > position[:, :, None], 1.0, np.where(same, share[:, :, None], 0.0)
-        )
+        tied = np.where(same, share[:, :, None], 0.0)
+        member = np.where(position[:, None, :] > position[:, :, None], 1.0, tied)
         stage = (np.arange(length) < places[part, None]) & (member.sum(axis=2) > member.max(axis=2))
         mass = member * alpha[policy][:, None, :]
         total = mass.sum(axis=2)
@@ -182,16 +204,13 @@ def _derivatives(
         w = ballots.weight[part]
         value += float((w[:, None] * stage * (theta[policy] - theta.max() - np.log(total))).sum())
         score = stage - p.sum(axis=1)
-        parts.append(
-            sparse.coo_matrix(
-                (score.ravel(), (np.repeat(part, length), policy.ravel())), shape=(len(ballots), n)
-            )
-        )
+        rows = np.repeat(part, length), policy.ravel()
+        parts.append(sparse.coo_matrix((score.ravel(), rows), shape=(len(ballots), n)))
         square = np.einsum("gtu,gtv->guv", p, p, optimize=True)
         cells = policy[:, :, None].astype(np.int64) * n + policy[:, None, :]
         hessian -= np.bincount(cells.ravel(), (w[:, None, None] * square).ravel(), n * n)
-        hessian += np.bincount(
-            policy.ravel().astype(np.int64) * (n + 1), (w[:, None] * p.sum(axis=1)).ravel(), n * n
-        )
+        diagonal = policy.ravel().astype(np.int64) * (n + 1)
+        hessian += np.bincount(diagonal, (w[:, None] * p.sum(axis=1)).ravel(), n * n)
     scores = sparse.csr_matrix(sum(parts[1:], parts[0]))
-    return value, np.asarray(scores.T @ ballots.weight), hessian.reshape(n, n), scores
+    gradient = np.asarray(scores.T @ ballots.weight)
+    return _Derivatives(value, gradient, hessian.reshape(n, n), scores)

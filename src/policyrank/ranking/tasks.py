@@ -1,10 +1,9 @@
-"""Bradley-Terry that knows of tasks: partial pooling over named tasks, and a mixture over hidden
-ones.
-"""
+"""Bradley-Terry that knows of tasks: pooled over named ones, or a mixture over hidden ones."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -62,69 +61,10 @@ def bradley_terry_by_task(
             " --task)."
         )
     unit, base = scale_of(scale)
-    c = evidence.counted(by=("task",))
-    assert c.task is not None
-    n = len(c.policies)
-    nodes, inverse = np.unique(
-        np.r_[c.task.codes.astype(np.int64) * n + c.a, c.task.codes.astype(np.int64) * n + c.b],
-        return_inverse=True,
-    )
-    i, j = np.split(inverse, 2)
-    policy = nodes % n
-    cells = Cells(
-        len(nodes),
-        i,
-        j,
-        np.asarray(c.outcome, float),
-        np.ones(len(i)),
-        c.mass,
-        np.zeros((len(i), 0)),
-    )
-    of_policy = np.zeros((len(nodes), n))
-    of_policy[np.arange(len(nodes)), policy] = 1
-
-    def fit(sd: float) -> tuple[Float, Float, Float, float]:
-        theta, psi = np.zeros(n), np.zeros(len(nodes))
-        # A weak prior on theta pins the level, and keeps undefeated policies finite.
-        weak, lam = 1 / 100.0, sd**-2
-        for _ in range(100):
-            u = theta[policy] + psi
-            d = u[i] - u[j]
-            p, w = expit(d), cells.mass
-            g = w * (cells.y - p)
-            slope = np.bincount(i, g, len(nodes)) - np.bincount(j, g, len(nodes))
-            laplacian = assemble(cells, w * p * (1 - p), np.zeros(len(i)), np.zeros(len(i)))[
-                :-1, :-1
-            ]
-            cross = laplacian @ of_policy
-            hessian = np.block(
-                [
-                    [of_policy.T @ cross + weak * np.eye(n), cross.T],
-                    [cross, laplacian + lam * np.eye(len(nodes))],
-                ]
-            )
-            step = np.linalg.solve(
-                hessian, np.r_[of_policy.T @ slope - weak * theta, slope - lam * psi]
-            )
-            step *= min(1.0, 4 / max(np.abs(step).max(), 1e-12))
-            theta, psi = theta + step[:n], psi + step[n:]
-            if np.abs(step).max() < 1e-9:
-                break
-        value = (
-            float(w @ (cells.y * log_expit(d) + (1 - cells.y) * log_expit(-d)))
-            - 0.5 * lam * psi @ psi
-            - 0.5 * weak * theta @ theta
-        )
-        return (
-            theta,
-            psi,
-            hessian,
-            value + 0.5 * len(nodes) * np.log(lam) - 0.5 * float(np.linalg.slogdet(hessian)[1]),
-        )
-
+    model = _Pooled.of(evidence)
     if pooling == "auto":
         found = minimize_scalar(
-            lambda s: -fit(float(np.exp(s)))[3],
+            lambda log_sd: -model.fit(float(np.exp(log_sd))).marginal,
             bounds=(np.log(0.01), np.log(5.0)),
             method="bounded",
             options={"xatol": 1e-3},
@@ -136,45 +76,24 @@ def bradley_terry_by_task(
         raise EvidenceError(
             f"pooling={pooling!r}: give a standard deviation > 0 in log-odds, or 'auto'."
         )
-    theta, psi, hessian, marginal = fit(sd)
-    covariance = np.linalg.inv(hessian)
+    fit = model.fit(sd)
+    theta = fit.theta
+    covariance = np.asarray(np.linalg.inv(fit.hessian), dtype=np.float64)
+    n = len(theta)
     centre = np.eye(n) - 1 / n
-    jacobian = np.hstack([of_policy @ centre, np.eye(len(nodes))])
-    spread = (
-        np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
-        * unit
-        * quantile((1 + level) / 2, None)
-    )
-    in_task = (theta[policy] - theta.mean() + psi) * unit + base
-    names, tasks = pl.Series(c.policies, dtype=pl.String), pl.Series(c.task.names, dtype=pl.String)
-    count = np.ones(len(i)) if c.count is None else c.count
-    by_task = pl.DataFrame(
-        {
-            "task": tasks.gather(nodes // n),
-            "policy": names.gather(policy),
-            "rating": in_task,
-            "lower": in_task - spread,
-            "upper": in_task + spread,
-            "n": (
-                (np.bincount(i, count, len(nodes)) + np.bincount(j, count, len(nodes))).astype(
-                    np.int64
-                )
-            ),
-        }
-    ).sort("task", "rating", descending=[False, True])
+    by_task = model.by_task(fit, covariance, unit=unit, base=base, level=level)
     gap = theta[:, None] - theta
+    unit_name = "Elo points" if scale == "elo" else "log-odds"
+    tasks = len(evidence.task.names)
+    text = (
+        f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g}"
+        f" {unit_name} around the overall rating ({tasks} tasks)."
+    )
     notes = [
         *input_notes(evidence.notes),
         *comparison_notes(evidence, evidence.preferences(), expit(gap)),
+        Note("tasks", text),
     ]
-    notes.append(
-        Note(
-            "tasks",
-            f"Ratings differ from task to task with a standard deviation of {sd * unit:.3g}"
-            f" {'Elo points' if scale == 'elo' else 'log-odds'} around the overall rating"
-            f" ({len(c.task.names)} tasks).",
-        )
-    )
     return make_leaderboard(
         evidence.policies,
         (theta - theta.mean()) * unit + base,
@@ -185,11 +104,113 @@ def bradley_terry_by_task(
         simultaneous=simultaneous,
         seed=seed,
         notes=notes,
-        unit="Elo points" if scale == "elo" else "log-odds",
+        unit=unit_name,
         source=evidence.summary,
         settings={"pooling": sd, "scale": scale},
-        extras={"between_task_sd": sd, "by_task": by_task, "log_marginal": marginal},
+        extras={"between_task_sd": sd, "by_task": by_task, "log_marginal": fit.marginal},
     )
+
+
+class _PooledFit(NamedTuple):
+    """The mode over (theta, psi), the Hessian there, and Laplace's marginal likelihood."""
+
+    theta: Float
+    psi: Float
+    hessian: Float
+    marginal: float
+
+
+WEAK_PRECISION = 1 / 100
+"""Of a prior on theta that pins the level, and keeps undefeated policies finite."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pooled:
+    """Ratings of policies in tasks: a node is a policy in a task where it was compared."""
+
+    policies: tuple[str, ...]
+    tasks: tuple[str, ...]
+    node_policy: NDArray[np.int64]
+    node_task: NDArray[np.int64]
+    cells: Cells
+    count: Float
+
+    @classmethod
+    def of(cls, evidence: Comparisons) -> _Pooled:
+        c = evidence.counted(by=("task",))
+        assert c.task is not None
+        n, task = len(c.policies), c.task.codes.astype(np.int64)
+        nodes, inverse = np.unique(np.r_[task * n + c.a, task * n + c.b], return_inverse=True)
+        i, j = np.split(inverse, 2)
+        outcome = np.asarray(c.outcome, dtype=float)
+        none = np.zeros((len(i), 0))
+        cells = Cells(len(nodes), i, j, outcome, np.ones(len(i)), c.mass, none)
+        count = np.ones(len(i)) if c.count is None else c.count.astype(float)
+        return cls(c.policies, c.task.names, nodes % n, nodes // n, cells, count)
+
+    @property
+    def of_policy(self) -> Float:
+        """(nodes, policies): which policy a node belongs to."""
+        out = np.zeros((len(self.node_policy), len(self.policies)))
+        out[np.arange(len(out)), self.node_policy] = 1
+        return out
+
+    def fit(self, sd: float) -> _PooledFit:
+        """Newton's method for the mode under deviations of this size, damped."""
+        n, nodes = len(self.policies), len(self.node_policy)
+        theta, psi = np.zeros(n), np.zeros(nodes)
+        lam, of_policy = sd**-2, self.of_policy
+        for _ in range(100):
+            d, slope, laplacian = self._curvature(theta[self.node_policy] + psi)
+            cross = laplacian @ of_policy
+            of_theta = of_policy.T @ cross + WEAK_PRECISION * np.eye(n)
+            hessian = np.block([[of_theta, cross.T], [cross, laplacian + lam * np.eye(nodes)]])
+            gradient = np.r_[of_policy.T @ slope - WEAK_PRECISION * theta, slope - lam * psi]
+            step = np.linalg.solve(hessian, gradient)
+            step *= min(1.0, 4 / max(np.abs(step).max(), 1e-12))
+            theta, psi = theta + step[:n], psi + step[n:]
+            if np.abs(step).max() < 1e-9:
+                break
+        w, y = self.cells.mass, self.cells.y
+        loglik = float(w @ (y * log_expit(d) + (1 - y) * log_expit(-d)))
+        value = float(loglik - 0.5 * lam * psi @ psi - 0.5 * WEAK_PRECISION * theta @ theta)
+        log_volume = float(np.linalg.slogdet(hessian)[1])
+        marginal = value + 0.5 * nodes * np.log(lam) - 0.5 * log_volume
+        return _PooledFit(theta, psi, hessian, marginal)
+
+    def _curvature(self, rating: Float) -> tuple[Float, Float, Float]:
+        """Differences of the cells, and slope and curvature of the likelihood over nodes."""
+        cells, nodes = self.cells, len(self.node_policy)
+        d = rating[cells.i] - rating[cells.j]
+        p, w = expit(d), cells.mass
+        g = w * (cells.y - p)
+        flow = np.bincount(cells.i, g, nodes) - np.bincount(cells.j, g, nodes)
+        slope = np.asarray(flow, dtype=np.float64)
+        zero = np.zeros(len(d))
+        return d, slope, assemble(cells, w * p * (1 - p), zero, zero)[:-1, :-1]
+
+    def by_task(
+        self, fit: _PooledFit, covariance: Float, *, unit: float, base: float, level: float
+    ) -> pl.DataFrame:
+        """Rating of each policy in each task, with its interval, the best first."""
+        n, nodes = len(self.policies), len(self.node_policy)
+        jacobian = np.hstack([self.of_policy @ (np.eye(n) - 1 / n), np.eye(nodes)])
+        variance = np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian)
+        spread = np.sqrt(variance) * unit * quantile((1 + level) / 2, None)
+        rating = (fit.theta[self.node_policy] - fit.theta.mean() + fit.psi) * unit + base
+        first = np.bincount(self.cells.i, self.count, nodes)
+        seen = first + np.bincount(self.cells.j, self.count, nodes)
+        frame = pl.DataFrame(
+            {
+                "task": pl.Series(self.tasks, dtype=pl.String).gather(self.node_task),
+                "policy": pl.Series(self.policies, dtype=pl.String).gather(self.node_policy),
+                "rating": rating,
+                "lower": rating - spread,
+                "upper": rating + spread,
+                "n": seen.astype(np.int64),
+            }
+        )
+        return frame.sort("task", "rating", descending=[False, True])
 
 
 def task_mixture(
