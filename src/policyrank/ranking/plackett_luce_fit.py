@@ -80,7 +80,7 @@ def plackett_luce(
         )
     covariance = df = None
     if interval != "none":
-        inverse = np.linalg.inv(_pinned(at_mode.hessian, lam))
+        inverse = np.asarray(np.linalg.inv(_pinned(at_mode.hessian, lam)), dtype=np.float64)
         if interval == "sandwich":
             inverse, df = _sandwich(inverse, at_mode.scores, evidence.weight)
         centre = np.eye(n) - 1 / n
