@@ -79,7 +79,9 @@ def test_hangs_deaths_and_failures(cluster):
 
 SPEC = """
 import time
-POLICIES = {f"p{k}": (lambda task, seed, k=k: (time.sleep(0.01), -k + seed % 7)[1]) for k in range(4)}
+def policy(k):
+    return lambda task, seed: (time.sleep(0.01), -k + seed % 7)[1]
+POLICIES = {f"p{k}": policy(k) for k in range(4)}
 TASKS = ["a", "b"]
 """
 

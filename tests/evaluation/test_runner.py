@@ -143,7 +143,9 @@ def policy(mean):
         time.sleep(0.01)
         return mean + np.random.default_rng(seed).normal()
     return run
-found = evaluate({f"p{k}": policy(-k / 2) for k in range(4)}, ["a", "b"], sampler=sys.argv[3], budget=300, workers=int(sys.argv[2]), store=sys.argv[1], seed=7)
+policies = {f"p{k}": policy(-k / 2) for k in range(4)}
+options = {"sampler": sys.argv[3], "workers": int(sys.argv[2]), "store": sys.argv[1]}
+found = evaluate(policies, ["a", "b"], budget=300, seed=7, **options)
 print(len(found.results), found.reason)
 """
 
@@ -282,7 +284,7 @@ def test_every_rule_keeps_the_contract(name, state):
 
 
 def test_worth_of_a_comparison_by_hand():
-    """Against the definition: update the covariance by one comparison and measure what is gained."""
+    """Against the definition: update the covariance by a comparison, measure what is gained."""
     state = random_state(n=5)
     theta, cov = state.posterior()
     for goal in ("d-optimal", "a-optimal"):

@@ -66,7 +66,7 @@ def test_step_down_only_sharpens_and_marginal_is_narrower():
 
 
 def test_rank_sets_cover_all_ranks_together():
-    """Equal and unequal means, 300 data sets: the sets hold all true ranks in at least 95 of 100."""
+    """Equal and unequal means, 300 data sets: the sets hold all true ranks in 95 of 100."""
     rng = np.random.default_rng(0)
     cov = 0.1 * (np.eye(6) + 0.3)
     for theta in (np.arange(6.0)[::-1] / 2, np.array([1, 1, 0.5, 0.5, 0, 0])):

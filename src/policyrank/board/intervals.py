@@ -28,7 +28,7 @@ def generator(seed: Seed) -> np.random.Generator:
 
 
 def quantile(p: float, df: float | None) -> float:
-    """The ``p`` quantile of the standard normal, or of Student's t with ``df`` degrees of freedom."""
+    """The ``p`` quantile of the normal, or of Student's t with ``df`` degrees of freedom."""
     return float(ndtri(p)) if df is None else float(stdtrit(df, p))
 
 

@@ -21,7 +21,7 @@ Rows = NDArray[np.int64]
 
 
 class SamplingRule(Protocol):
-    """State, number of proposals, generator -> (proposals, 3): task, first policy, second policy."""
+    """State, number of proposals, generator -> (proposals, 3): task, first and second policy."""
 
     def __call__(self, state: State, size: int, rng: np.random.Generator) -> Rows: ...
 

@@ -167,7 +167,8 @@ def evaluate(
 
     Examples
     --------
-    >>> found = evaluate({"low": lambda task, seed: 1.0, "high": lambda task, seed: 2.0}, ["a", "b"], budget=20, workers=0)
+    >>> policies = {"low": lambda task, seed: 1.0, "high": lambda task, seed: 2.0}
+    >>> found = evaluate(policies, ["a", "b"], budget=20, workers=0)
     >>> found.board.policies, len(found.results)
     (('high', 'low'), 20)
     """

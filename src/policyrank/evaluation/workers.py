@@ -1,4 +1,4 @@
-"""Evaluations in processes of their own: a hung or crashing one is ended without harm to the rest."""
+"""Evaluations in processes of their own: one that hangs or crashes harms no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt at a job ended: its value, or why there is none; how long it took, and where."""
+    """How an attempt at a job ended: its value, or why there is none; how long, and where."""
 
     job: Job
     value: float
@@ -63,7 +63,7 @@ class Workers(Protocol):
 def attempt(
     function: Callable[..., Any], call: tuple[Any, ...]
 ) -> tuple[float, str | None, float, str]:
-    """Call; value, error or None, seconds, host. A policy may raise anything, SystemExit included."""
+    """Call; value, error or None, seconds, host. A policy may raise anything, even SystemExit."""
     start = time.perf_counter()
     try:
         value = float(function(*call))

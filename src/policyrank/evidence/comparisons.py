@@ -255,7 +255,7 @@ class Comparisons:
         return each.astype(np.int64)
 
     def take(self, rows: NDArray[Any]) -> Comparisons:
-        """The comparisons at ``rows`` (mask or indices), among the policies that are left in them."""
+        """The comparisons at ``rows`` (mask or indices), among the policies left in them."""
 
         def cut(column: Any) -> Any:
             return (

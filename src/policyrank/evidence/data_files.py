@@ -289,8 +289,8 @@ FILES: dict[str, DataFile] = {
         ),
         (
             "large-vocabulary-ap/instances_val2014_fakebbox100_results.json",
-            _GITHUB
-            + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/instances_val2014_fakebbox100_results.json",
+            _GITHUB + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/"
+            "instances_val2014_fakebbox100_results.json",
             "Apache-2.0",
             "de12f830df8df4c79286735887097029f5fc735f69a21450e3f0df9318a1936f",
         ),
@@ -368,8 +368,8 @@ FILES: dict[str, DataFile] = {
         ),
         (
             "gym-invmgmt/m5_window_metadata.json",
-            _GITHUB
-            + "r2barati/gym-invmgmt-paper/0ec993a9dad0dd220787e77e77868d10ad5ab799/results/m5_window_metadata.json",
+            _GITHUB + "r2barati/gym-invmgmt-paper/0ec993a9dad0dd220787e77e77868d10ad5ab799/results/"
+            "m5_window_metadata.json",
             "MIT",
             "85000a5fd91b0ed2b4cb9dbeb9efdb6ce78c305960ab1b7f7692801da04967d9",
         ),

@@ -60,7 +60,7 @@ def atari_spread(
 
 
 def _systems(name: str) -> Scores:
-    """Task-level scores of NLP systems; the column Score (the leaderboard's own mean) is no task."""
+    """Task-level scores of NLP systems; Score (the leaderboard's own mean) is no task."""
     rows = [
         [c.strip() for c in line.split(",")]
         for line in FILES[name].fetch().read_text(encoding="utf-8").splitlines()

@@ -226,7 +226,7 @@ class Rankings:
         return wins
 
     def take(self, ballots: NDArray[Any]) -> Rankings:
-        """The ballots at ``ballots`` (mask or indices), among the policies that are left on them."""
+        """The ballots at ``ballots`` (mask or indices), among the policies left on them."""
         chosen = (
             np.flatnonzero(ballots) if np.asarray(ballots).dtype == bool else np.asarray(ballots)
         )
@@ -247,7 +247,7 @@ class Rankings:
     def filter(
         self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None
     ) -> Rankings:
-        """Ballots of ``groups``, cut down to ``policies``; ballots left with no policy are dropped."""
+        """Ballots of ``groups``, cut down to ``policies``; those left with none are dropped."""
         out = self
         if groups is not None:
             if self.group is None:

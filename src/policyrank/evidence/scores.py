@@ -125,7 +125,7 @@ class Scores:
 
     @classmethod
     def from_frame(cls, frame: Any, **columns: Unpack[ScoreOptions]) -> Scores:
-        """Build from a polars or pandas frame, long or wide; see ``read_scores`` for the options."""
+        """Build from a polars or pandas frame, long or wide; options as ``read_scores``."""
         return cls(**score_columns(frame, **columns))
 
     def __len__(self) -> int:

@@ -129,7 +129,7 @@ def find(columns: Sequence[str], usual: Iterable[str]) -> str | None:
 def given(
     columns: Sequence[str], name: str | None, usual: Iterable[str], what: str, source: str
 ) -> str | None:
-    """The column that the caller named (an error if it is not there), else one with a usual name."""
+    """The column that the caller named (an error if it is not there), else a usual one."""
     if name is None:
         return find(columns, usual)
     if name not in columns:

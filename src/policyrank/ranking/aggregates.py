@@ -31,7 +31,7 @@ def _median(cube: Float) -> Float:
 
 
 def _interquartile_mean(cube: Float) -> Float:
-    """The mean of the middle half of all runs, tasks pooled; as scipy.stats.trim_mean(0.25) cuts."""
+    """The mean of the middle half of all runs, tasks pooled; cut as by trim_mean(0.25)."""
     flat = np.sort(np.swapaxes(cube, -1, -2).reshape(*cube.shape[:-3], -1, cube.shape[-2]), axis=-2)
     count = (~np.isnan(flat)).sum(axis=-2, keepdims=True)
     place = np.arange(flat.shape[-2])[:, None]
@@ -244,7 +244,7 @@ def _bootstrap(
     resamples: int,
     rng: np.random.Generator,
 ) -> Float:
-    """Errors of the statistic on resampled tables, widened for the few units they were drawn from."""
+    """Errors of the statistic on resampled tables, widened for few units."""
     tasks, n, runs = cube.shape
     # The runs of a cell first, so that a draw below its number of runs is one of them.
     packed = np.take_along_axis(cube, np.argsort(np.isnan(cube), axis=2, kind="stable"), axis=2)

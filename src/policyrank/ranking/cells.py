@@ -21,7 +21,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Equal comparisons counted: i against j with outcome y, ``count`` of them, of ``weight`` each."""
+    """Equal comparisons: i against j with outcome y, ``count`` of them, of ``weight`` each."""
 
     size: int
     i: NDArray[np.int64]

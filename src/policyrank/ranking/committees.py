@@ -211,7 +211,8 @@ def select(
     >>> votes = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
     >>> select(votes, 2, rule="borda").members
     ('a', 'b')
-    >>> select(votes, 2, rule="borda", groups={"c": "late", "d": "late"}, at_least={"late": 1}).members
+    >>> late = {"c": "late", "d": "late"}
+    >>> select(votes, 2, rule="borda", groups=late, at_least={"late": 1}).members
     ('a', 'c')
     """
     need(rankings, Rankings, "select")

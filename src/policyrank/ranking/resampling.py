@@ -1,4 +1,4 @@
-"""Bootstrap of paired-comparison fits: multinomial draws over the counts, all solved as one batch."""
+"""Bootstrap of paired fits: multinomial draws over the counts, solved as one batch."""
 
 from __future__ import annotations
 

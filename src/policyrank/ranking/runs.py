@@ -247,8 +247,9 @@ def fuse_runs(
 
     Examples
     --------
-    >>> a = pl.DataFrame({"query": ["q"] * 3, "document": ["x", "y", "z"], "score": [3.0, 1.0, 2.0]})
-    >>> b = pl.DataFrame({"query": ["q"] * 3, "document": ["x", "y", "z"], "score": [0.0, 10.0, 5.0]})
+    >>> listed = {"query": ["q"] * 3, "document": ["x", "y", "z"]}
+    >>> a = pl.DataFrame({**listed, "score": [3.0, 1.0, 2.0]})
+    >>> b = pl.DataFrame({**listed, "score": [0.0, 10.0, 5.0]})
     >>> fuse_runs([a, b])["score"].to_list()
     [1.0, 1.0, 1.0]
     """
