@@ -310,7 +310,14 @@ def _sets(wins: NDArray[np.bool_], losses: NDArray[np.bool_]) -> RankSets:
 
 
 def rank_probabilities(rating: ArrayLike, draws: ArrayLike) -> NDArray[np.float64]:
-    """How often each policy takes each rank when ``draws`` are added to the ratings: (n, ranks)."""
+    """How often each policy takes each rank when ``draws`` are added to the ratings: (n, ranks).
+
+    Examples
+    --------
+    >>> rank_probabilities([1.0, 0.0], [[0.0, 0.0], [-2.0, 0.0]])
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
     x = np.asarray(rating, dtype=float) + np.asarray(draws, dtype=float)
     n = x.shape[1]
     order = np.argsort(-x, axis=1, kind="stable")

@@ -51,6 +51,11 @@ def read_rankings(
     ------
     EvidenceError
         Naming the column, the row and the remedy.
+
+    Examples
+    --------
+    >>> read_rankings({"ranking": ["x > y = z", "z > x"]})
+    Rankings(2 ballots, 3 policies)
     """
     if isinstance(source, (str, Path)) and str(source) != "-":
         path = Path(source)

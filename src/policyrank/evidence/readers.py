@@ -52,6 +52,12 @@ def read_comparisons(source: Any, **options: Unpack[ComparisonOptions]) -> Compa
     ------
     EvidenceError
         Naming the column, the row and the remedy.
+
+    Examples
+    --------
+    >>> table = {"model_a": ["x", "y"], "model_b": ["y", "x"], "winner": ["model_a", "tie"]}
+    >>> read_comparisons(table).outcome
+    array([1. , 0.5], dtype=float32)
     """
     return Comparisons.from_frame(source, **options)
 
@@ -83,6 +89,12 @@ def read_scores(source: Any, **options: Unpack[ScoreOptions]) -> Scores:
     ------
     EvidenceError
         Naming the column, the row and the remedy.
+
+    Examples
+    --------
+    >>> read_scores({"model": ["x", "y"], "go": [1.0, 2.0], "chess": [3.0, 1.0]}).table()
+    array([[3., 1.],
+           [1., 2.]])
     """
     if not _is_folder(source):
         return Scores.from_frame(source, **options)
@@ -102,7 +114,13 @@ READERS: dict[str, Callable[..., Evidence]] = {
 
 
 def read(source: Any, *, kind: str | None = None, **options: Any) -> Evidence:
-    """Read comparisons, scores or rankings, told by the source's columns (or by ``kind``)."""
+    """Read comparisons, scores or rankings, told by the source's columns (or by ``kind``).
+
+    Examples
+    --------
+    >>> read({"a": ["x"], "b": ["y"], "winner": ["x"]})
+    Comparisons(1 comparisons, 2 policies)
+    """
     if kind is None:
         kind = detect(source)
     if kind not in READERS:
@@ -111,7 +129,13 @@ def read(source: Any, *, kind: str | None = None, **options: Any) -> Evidence:
 
 
 def detect(source: Any) -> str:
-    """Which form of evidence a source holds: ``"comparisons"``, ``"scores"`` or ``"rankings"``."""
+    """Which form of evidence a source holds: ``"comparisons"``, ``"scores"`` or ``"rankings"``.
+
+    Examples
+    --------
+    >>> detect({"policy": ["x"], "task": ["go"], "score": [1]})
+    'scores'
+    """
     if _is_folder(source):
         return "scores"
     if isinstance(source, (str, Path)) and _holds_ballots(Path(source)):

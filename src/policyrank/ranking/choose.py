@@ -20,7 +20,13 @@ _SLOW_BEYOND = 60
 
 
 def default_method(evidence: Evidence) -> tuple[str, str]:
-    """The method that suits the evidence, and the reason in a sentence."""
+    """The method that suits the evidence, and the reason in a sentence.
+
+    Examples
+    --------
+    >>> default_method(Comparisons.of(["x"], ["y"], [1]))[0]
+    'bradley-terry'
+    """
     if isinstance(evidence, Comparisons):
         return (
             "bradley-terry",
@@ -170,6 +176,12 @@ def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
 def applicable(evidence: Evidence) -> list[str]:
     """Methods that can rank this evidence, the default first; those that need tasks, times or
     groups only with them.
+
+    Examples
+    --------
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> applicable(votes)[:2]
+    ['borda', 'bradley-terry']
     """
     first = default_method(evidence)[0]
     names = [first]
@@ -211,6 +223,12 @@ def compare(
         ``methods``
     interval
         ``"none"``: ranks only (fast); ``"default"``: each method's own intervals
+
+    Examples
+    --------
+    >>> battles = Comparisons.of(["x", "x", "y"], ["y", "z", "z"], [1, 1, 1])
+    >>> compare(battles, methods=["bradley-terry", "copeland"]).frame.rows()
+    [('x', 1, 1), ('y', 2, 2), ('z', 3, 3)]
     """
     if not isinstance(evidence, (Comparisons, Scores, Rankings)):
         evidence = read(evidence)

@@ -58,6 +58,13 @@ def soft_condorcet(
     ----------
     Lanctot et al. (2025), "Soft Condorcet Optimization for Ranking of General Agents", arXiv
     2411.00119.
+
+    Examples
+    --------
+    >>> from policyrank.evidence import Rankings
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> soft_condorcet(votes, interval="none").policies
+    ('x', 'y', 'z')
     """
     if not temperature > 0:
         raise EvidenceError(f"temperature={temperature}: it must be > 0.")

@@ -282,6 +282,12 @@ def kemeny(
     References
     ----------
     Kemeny (1959); Young and Levenglick (1978).
+
+    Examples
+    --------
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> kemeny(votes, interval="none").policies
+    ('x', 'y', 'z')
     """
     need(evidence, (Comparisons, Rankings), "kemeny")
     if solver not in ("exact", "local"):

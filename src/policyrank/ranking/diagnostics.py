@@ -45,7 +45,15 @@ class Connectivity:
 
 
 def connectivity(policies: tuple[str, ...], wins: Float) -> Connectivity:
-    """Components of the comparison graph from a matrix of wins (row over column, ties as half)."""
+    """Components of the comparison graph from a matrix of wins (row over column, ties as half).
+
+    Examples
+    --------
+    >>> wins = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    >>> found = connectivity(("x", "y", "z"), wins)    # z met nobody
+    >>> found.connected, found.undefeated
+    (False, ('x',))
+    """
     graph = sparse.csr_matrix(wins > 0)
     component = sparse.csgraph.connected_components(graph, directed=False)[1]
     strong = sparse.csgraph.connected_components(graph, directed=True, connection="strong")[1]
@@ -88,6 +96,12 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
         (n, n) wins of row over column, ties as half
     expected
         (n, n) expected win rate of row over column
+
+    Examples
+    --------
+    >>> wins = np.array([[0.0, 9.0, 1.0], [1.0, 0.0, 9.0], [9.0, 1.0, 0.0]])
+    >>> cyclicity(wins, np.full((3, 3), 0.5)).triples
+    1.0
     """
     i, j = _pairs_met(wins)
     total = wins[i, j] + wins[j, i]

@@ -99,6 +99,12 @@ def maximal_lotteries(
     References
     ----------
     Fishburn (1984); Brandl, Brandt and Seedig (2016).
+
+    Examples
+    --------
+    >>> circle = Rankings.of([["x", "y", "z"], ["y", "z", "x"], ["z", "x", "y"]])
+    >>> maximal_lotteries(circle, interval="none").rating.round(3)
+    array([0.333, 0.333, 0.333])
     """
 
     def rule(wins: Float) -> Float:

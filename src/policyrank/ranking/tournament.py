@@ -42,6 +42,13 @@ def copeland(evidence: Preferences, **options: Any) -> Leaderboard:
 def minimax(evidence: Preferences, **options: Any) -> Leaderboard:
     """Minimax (Simpson-Kramer): minus the margin of a policy's worst defeat; 0 for one that no
     majority beats.
+
+    Examples
+    --------
+    >>> from policyrank.evidence import Rankings
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> minimax(votes, interval="none").policies    # x loses to nobody
+    ('x', 'y', 'z')
     """
 
     def rule(wins: Float) -> Float:
@@ -67,6 +74,13 @@ def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
     ----------
     Schulze (2011), "A new monotonic, clone-independent, reversal symmetric, and
     Condorcet-consistent single-winner method".
+
+    Examples
+    --------
+    >>> from policyrank.evidence import Rankings
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> schulze(votes, interval="none").policies
+    ('x', 'y', 'z')
     """
 
     def rule(wins: Float) -> Float:
@@ -90,6 +104,13 @@ def ranked_pairs(evidence: Preferences, *, resamples: int = 200, **options: Any)
 
     Equal margins are locked in the order of the names. The rating is how many policies are locked
     below.
+
+    Examples
+    --------
+    >>> from policyrank.evidence import Rankings
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> ranked_pairs(votes, interval="none").policies
+    ('x', 'y', 'z')
     """
     return rule_board(
         evidence,

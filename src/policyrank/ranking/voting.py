@@ -237,6 +237,12 @@ def approval(evidence: Rankings, *, k: int = 3, **options: Any) -> Leaderboard:
     ----------
     k
         positions that count as approved, >= 1
+
+    Examples
+    --------
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> approval(votes, k=1, interval="none").rating.round(3)
+    array([0.667, 0.333, 0.   ])
     """
     need(evidence, Rankings, "approval")
     if k < 1:
@@ -266,6 +272,12 @@ def instant_runoff(
     Ties at a ballot's top share its vote; of policies with equally few first places the one with
     the fewest in the first count goes, then the one later in the alphabet. The rating is how many
     were eliminated before.
+
+    Examples
+    --------
+    >>> votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    >>> instant_runoff(votes, interval="none").policies
+    ('x', 'y', 'z')
     """
     need(evidence, Rankings, "instant-runoff")
     position = evidence.matrix()
