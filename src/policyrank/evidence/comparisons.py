@@ -392,13 +392,10 @@ class Comparisons:
         k, mass = len(self.policies), self.mass
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5
-        first = np.bincount(
-            self.a.astype(np.int64) * k + self.b, mass * np.where(tied, ties, y), k * k
-        )
-        wins = first + np.bincount(
-            self.b.astype(np.int64) * k + self.a, mass * np.where(tied, ties, 1 - y), k * k
-        )
-        return np.asarray(wins, dtype=float).reshape(k, k)
+        a, b = self.a.astype(np.int64), self.b.astype(np.int64)
+        wins = np.asarray(np.bincount(a * k + b, mass * np.where(tied, ties, y), k * k), float)
+        wins += np.bincount(b * k + a, mass * np.where(tied, ties, 1 - y), k * k)
+        return wins.reshape(k, k)
 
     def to_rankings(self) -> Rankings:
         """Each comparison as a ballot over two policies (outcomes must be 0, 0.5 or 1)."""

@@ -17,7 +17,7 @@ from policyrank.evidence import Comparisons
 from policyrank.evidence.base import positions
 from policyrank.ranking.cells import Cells, is_strong
 from policyrank.ranking.conventions import ELO, WEAK_PRIOR, need, scale_of
-from policyrank.ranking.diagnostics import comparison_notes, input_notes
+from policyrank.ranking.diagnostics import comparison_notes, input_notes, met
 from policyrank.ranking.likelihood import DENSE_LIMIT, Fit, newton, sandwich
 from policyrank.ranking.links import LINKS, Link
 from policyrank.ranking.resampling import bootstrap_fits
@@ -167,9 +167,9 @@ def _rate(
     theta = fit.theta if fixed else fit.theta - fit.theta.mean()
     errors = _Errors()
     if interval == "bootstrap":
-        errors = _bootstrapped(cells, link, fit, resamples, seed, notes, centred=not fixed)
+        errors = _bootstrapped(cells, link, fit, resamples, seed, notes, unit, centred=not fixed)
     elif interval != "none":
-        errors = _from_curvature(cells, link, fit, interval, centred=not fixed)
+        errors = _from_curvature(cells, link, fit, interval, unit, centred=not fixed)
     fit = replace(fit, inverse=None)
     if cells.size <= DENSE_LIMIT:
         notes += _fit_notes(evidence, link, fit)
@@ -182,14 +182,13 @@ def _rate(
     if link.slope != 1:
         units["natural"] = "normal deviates"
     extras = _extras(fit, evidence, order_effect, errors.of_coefficients, settings["ties"])
-    covariance, draws = errors.scaled(unit)
     return make_leaderboard(
         evidence.policies,
         theta * unit + base,
         method=method,
         n=evidence.seen(),
-        covariance=covariance,
-        draws=draws,
+        covariance=errors.covariance,
+        draws=errors.draws,
         df=errors.df,
         level=level,
         simultaneous=simultaneous,
@@ -242,28 +241,26 @@ def _prior_sd(prior: Any, cells: Cells, link: Link, notes: list[Note]) -> float 
 
 @dataclass(frozen=True, eq=False)
 class _Errors:
-    """What is known of the errors of a fit, in log-odds."""
+    """What is known of the errors of a board's ratings, in its unit; of coefficients in theirs."""
 
     covariance: Float | None = None
     draws: Float | None = None
     df: float | None = None
     of_coefficients: Float | None = None
 
-    def scaled(self, unit: float) -> tuple[Float | None, Float | None]:
-        """Covariance and draws on the board's scale."""
-        covariance = None if self.covariance is None else self.covariance * unit**2
-        return covariance, None if self.draws is None else self.draws * unit
 
-
-def _from_curvature(cells: Cells, link: Link, fit: Fit, interval: str, *, centred: bool) -> _Errors:
+def _from_curvature(
+    cells: Cells, link: Link, fit: Fit, interval: str, unit: float, *, centred: bool
+) -> _Errors:
     assert fit.inverse is not None
     n, k = cells.size, cells.x.shape[1]
     covariance, df = fit.inverse, None
     if interval == "sandwich":
         covariance, df = sandwich(cells, link, fit)
     of_coefficients = np.sqrt(covariance.diagonal()[n : n + k])
-    ratings = covariance[:n, :n]
-    return _Errors(_centred(ratings) if centred else ratings, None, df, of_coefficients)
+    ratings = _centred(covariance[:n, :n]) if centred else covariance[:n, :n].copy()
+    ratings *= unit**2
+    return _Errors(ratings, None, df, of_coefficients)
 
 
 def _centred(covariance: Float) -> Float:
@@ -286,6 +283,7 @@ def _bootstrapped(
     resamples: int,
     seed: Seed,
     notes: list[Note],
+    unit: float,
     *,
     centred: bool,
 ) -> _Errors:
@@ -299,10 +297,11 @@ def _bootstrapped(
     draws = refits[:, :n] - fit.theta
     if centred:
         draws = draws @ (np.eye(n) - 1 / n)
+    draws = draws * unit
     # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover too
     # rarely.
-    of_coefficients = np.std(refits[:, n : n + k], axis=0, ddof=1)
     covariance = np.asarray(np.cov(draws, rowvar=False), dtype=np.float64)
+    of_coefficients = np.std(refits[:, n : n + k], axis=0, ddof=1)
     return _Errors(covariance, draws, None, of_coefficients)
 
 
@@ -310,7 +309,7 @@ def _fit_notes(evidence: Comparisons, link: Link, fit: Fit) -> list[Note]:
     """What the win matrix says of the fit: connection, thin pairs, cycles."""
     wins = evidence.preferences()
     won = LINKS["half" if link.slope == 1 else "probit"].terms
-    i, j = np.nonzero(wins + wins.T)
+    i, j = np.nonzero(met(wins))
     gap = fit.theta[i] - fit.theta[j]
     expected = np.zeros_like(wins)
     expected[i, j] = np.exp(won(gap, np.ones_like(gap), fit.phi).value)

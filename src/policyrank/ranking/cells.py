@@ -46,7 +46,7 @@ class Cells:
                 f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when"
                 " reading them."
             )
-        if c.covariates is None:
+        if c.covariates is None and c.count is None:
             c = c.counted(by=() if cluster is None else (cluster,))
         a, b, y = c.a.astype(np.int64), c.b.astype(np.int64), np.asarray(c.outcome, dtype=float)
         if not order_effect:
@@ -72,10 +72,14 @@ class Cells:
 
     def merged(self) -> Cells:
         """Cells that became equal by folding, as one."""
-        group = np.zeros(len(self.i), np.int64) if self.cluster is None else self.cluster
-        keys = np.column_stack([self.i, self.j, self.y, self.weight, group])
-        order = np.lexsort(keys.T)
-        new = np.r_[True, (np.diff(keys[order], axis=0) != 0).any(axis=1)]
+        keys = [self.i, self.j, self.y, self.weight]
+        if self.cluster is not None:
+            keys.append(self.cluster)
+        order = np.lexsort(keys)
+        new = np.zeros(len(order), dtype=bool)
+        new[:1] = True
+        for key in keys:
+            new[1:] |= np.diff(key[order]) != 0
         first = order[new]
         return replace(
             self.take(first), count=np.add.reduceat(self.count[order], np.flatnonzero(new))
@@ -128,8 +132,10 @@ def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
     n, k, i, j, x = cells.size, cells.x.shape[1], cells.i, cells.j, cells.x
     out = np.zeros((n + k + 1, n + k + 1))
     cross = np.bincount(i * n + j, dd, n * n).reshape(n, n)
-    cross += cross.T
-    out[:n, :n] = np.diag(cross.sum(axis=1)) - cross
+    laplacian = out[:n, :n]
+    laplacian -= cross
+    laplacian -= cross.T
+    laplacian[np.diag_indices(n)] = -laplacian.sum(axis=1)
     side = np.column_stack([x * dd[:, None], dphi]) if k else dphi[:, None]
     for c in range(k + 1):
         out[:n, n + c] = np.bincount(i, side[:, c], n) - np.bincount(j, side[:, c], n)

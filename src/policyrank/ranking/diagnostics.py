@@ -113,21 +113,26 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     around = float((total * (rate - 0.5) ** 2).sum() - noise.sum())
     unexplained = float(left.sum() - noise.sum() * max(free, 0) / max(len(i), 1))
     share = float(np.clip(unexplained / around, 0, 1)) if around > 0 and free > 0 else 0.0
-    triples = _closed_walks(wins + wins.T > 0) / 6
+    triples = _closed_walks(met(wins)) / 6
     cycles = _closed_walks(wins > wins.T) / 3
     return Cyclicity(share, p_value, cycles / triples if triples else 0.0)
 
 
 def _pairs_met(wins: Float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The pairs i < j that were compared, by rows."""
-    i, j = np.nonzero(wins + wins.T)
+    i, j = np.nonzero(met(wins))
     return i[i < j], j[i < j]
+
+
+def met(wins: Float) -> NDArray[np.bool_]:
+    """Which pairs were compared: (n, n)."""
+    return (wins > 0) | (wins.T > 0)
 
 
 def _closed_walks(edge: NDArray[np.bool_]) -> float:
     """The number of closed walks of three steps, trace(edge^3); exact up to 2^24 policies."""
     n, edges = len(edge), int(edge.sum())
-    if edges**2 / max(n, 1) < n**3 / 20:
+    if edges**2 / max(n, 1) < n**3 / 200:
         steps = sparse.csr_matrix(edge, dtype=np.float32)
         return float((steps @ steps).multiply(steps.T).sum(dtype=np.float64))
     dense = edge.astype(np.float32)
@@ -180,14 +185,14 @@ def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None)
         )
     seen = evidence.seen()
     i, j = _pairs_met(wins)
-    met = wins[i, j] + wins[j, i]
-    missing = 1 - len(met) / max(len(wins) * (len(wins) - 1) / 2, 1)
+    times = wins[i, j] + wins[j, i]
+    missing = 1 - len(times) / max(len(wins) * (len(wins) - 1) / 2, 1)
     if len(wins) > 2 and found.connected and missing > 0.5:
         notes.append(
             Note(
                 "thin pairs",
                 f"{missing:.0%} of the pairs never met; those that did have a median of"
-                f" {np.median(met):g} comparisons. Their order rests on the model.",
+                f" {np.median(times):g} comparisons. Their order rests on the model.",
             )
         )
     thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]

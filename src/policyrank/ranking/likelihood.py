@@ -294,11 +294,7 @@ def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
     d = fit.theta[cells.i] - fit.theta[cells.j] + cells.x @ fit.beta
     terms = link.terms(d, cells.y, fit.phi)
     if cells.cluster is None:
-        meat = _meat(cells, terms, fit)
-        if sparse.issparse(meat):
-            single = fit.inverse.astype(np.float32)
-            return (single @ (meat.astype(np.float32) @ single)).astype(np.float64), None
-        return fit.inverse @ meat @ fit.inverse, None
+        return fit.inverse @ _meat(cells, terms, fit.inverse) @ fit.inverse, None
     scores = _cluster_scores(cells, cells.cluster, terms)
     clusters = scores.shape[0]
     if clusters < 2:
@@ -309,20 +305,13 @@ def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
     return fit.inverse @ meat @ fit.inverse, float(clusters - 1)
 
 
-def _meat(cells: Cells, terms: Terms, fit: Fit) -> Any:
-    """The covariance of the scores, residuals inflated by leverage; sparse for thousands."""
-    assert fit.inverse is not None
-    i, j, v = cells.i, cells.j, fit.inverse
-    spread = v[i, i] + v[j, j] - 2 * v[i, j]
+def _meat(cells: Cells, terms: Terms, inverse: Float) -> Float:
+    """The covariance of the scores, residuals inflated by leverage."""
+    i, j = cells.i, cells.j
+    spread = inverse[i, i] + inverse[j, j] - 2 * inverse[i, j]
     leverage = np.clip(cells.weight * terms.dd * spread, 0, 0.9)
     scale = cells.count * (cells.weight / (1 - leverage)) ** 2
-    if cells.size <= MANY or cells.x.shape[1] or fit.free[-1]:
-        return assemble(
-            cells, scale * terms.d**2, scale * terms.d * terms.phi, scale * terms.phi**2
-        )
-    size, w = len(v), scale * terms.d**2
-    rows, columns = np.r_[i, j, i, j], np.r_[i, j, j, i]
-    return sparse.csr_matrix((np.r_[w, w, -w, -w], (rows, columns)), shape=(size, size))
+    return assemble(cells, scale * terms.d**2, scale * terms.d * terms.phi, scale * terms.phi**2)
 
 
 def _cluster_scores(cells: Cells, cluster: NDArray[np.int64], terms: Terms) -> sparse.csr_matrix:
