@@ -98,6 +98,8 @@ def test_rankings_round_trip(tmp_path, ending):
 
 
 def test_pandas_and_arrow_frames(battles):
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
     c = battles()
     frame = c.to_frame()
     assert Comparisons.from_frame(frame.to_pandas()).to_frame().equals(frame)
