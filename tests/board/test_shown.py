@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from rich.cells import cell_len
 
 import policyrank as pr
-from policyrank.board import comparison_text, terminal
+from policyrank.board import comparison_text, terminal, wording
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, datasets
 
@@ -91,11 +92,11 @@ def test_page_without_intervals_has_no_empty_parts(nasty):
 def test_terminal_table_is_aligned_for_any_names(nasty):
     for width in (70, 100, 140):
         lines = terminal.text(pr.rank(nasty), width=width).splitlines()
-        assert all(terminal.cell_len(line) <= width for line in lines)
+        assert all(cell_len(line) <= width for line in lines)
         assert "\x1b" not in "".join(lines)
         rows = [line for line in lines if "●" in line]
         assert len(rows) == len(NASTY)
-        assert len({terminal.cell_len(re.split(r"\s{2,}", r)[0]) > 0 for r in rows}) == 1
+        assert len({cell_len(re.split(r"\s{2,}", r)[0]) > 0 for r in rows}) == 1
     assert "… 5 more" in terminal.text(pr.rank(nasty), top=3)
     assert str(pr.rank(nasty)).startswith("bradley-terry")
 
@@ -147,7 +148,7 @@ def test_comparison_names_every_method():
 
 
 def test_shares_never_round_to_certainty():
-    assert [terminal.share(p) for p in (0, 0.004, 0.3, 0.997, 1)] == ["", "", "30%", ">99%", "100%"]
+    assert [wording.share(p) for p in (0, 0.004, 0.3, 0.997, 1)] == ["", "", "30%", ">99%", "100%"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,6 +20,8 @@ from policyrank.board.intervals import (
 )
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
+
+Float = NDArray[np.float64]
 
 
 class BoardOptions(TypedDict, total=False):
@@ -39,7 +42,7 @@ class BoardOptions(TypedDict, total=False):
     seed: Seed
 
 
-def competition_rank(rating: NDArray[np.float64]) -> NDArray[np.int64]:
+def competition_rank(rating: Float) -> NDArray[np.int64]:
     """Rank of each entry, 1 is highest, ties share the better rank (ties: equal up to rounding)."""
     scale = max(float(np.max(np.abs(rating), initial=0.0)), 1e-300)
     rounded = np.round(rating / scale, 11)
@@ -48,22 +51,24 @@ def competition_rank(rating: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def make_leaderboard(
     policies: Sequence[str],
-    rating: NDArray[np.float64],
+    rating: Float,
     *,
     method: str,
     n: NDArray[np.int64],
-    covariance: NDArray[np.float64] | None = None,
-    draws: NDArray[np.float64] | None = None,
+    covariance: Float | None = None,
+    draws: Float | None = None,
     df: float | None = None,
     units: float | None = None,
     level: float = 0.95,
     simultaneous: bool = True,
     seed: Seed = 0,
     notes: Sequence[Note] = (),
-    **rest: Any,
+    unit: str = "rating",
+    source: str = "",
+    settings: Mapping[str, Any] | None = None,
+    extras: Mapping[str, Any] | None = None,
 ) -> Leaderboard:
-    """Order the policies and derive every interval from a covariance or from draws of the ratings'
-    errors.
+    """Order the policies and derive every interval from what is known of the ratings' errors.
 
     Parameters
     ----------
@@ -78,6 +83,13 @@ def make_leaderboard(
         how many independent units the estimates rest on, see ``rank_confidence_sets``
     level, simultaneous, seed
         of the intervals and rank sets
+    method, notes, unit, source, settings, extras
+        as the board shows them, see ``Leaderboard``; notes on what can be told apart are added
+
+    Raises
+    ------
+    EvidenceError
+        For a level outside (0, 1), or fewer than 20 draws.
     """
     if not 0 < level < 1:
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")
@@ -89,52 +101,84 @@ def make_leaderboard(
     rating = np.asarray(rating, dtype=float)
     rank = competition_rank(rating)
     order = np.lexsort((np.asarray(policies), rank))
-    x = rating[order]
-    lower = upper = np.full(len(x), np.nan)
-    sets = probability = None
-    notes = list(notes)
-    z = None if draws is None else np.asarray(draws, dtype=float)[:, order]
-    cov = None if covariance is None else covariance[np.ix_(order, order)]
-    if z is not None and cov is None:
-        cov = np.cov(z, rowvar=False).reshape(len(x), len(x))
-        lower, upper = x + np.quantile(z, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    elif cov is not None:
-        half = quantile((1 + level) / 2, df) * np.sqrt(np.clip(cov.diagonal(), 0, None))
-        lower, upper = x - half, x + half
-    if cov is not None:
-        few = len(x) <= MANY
-        if z is None:
-            z = error_draws(cov, 1000 if few else 500, df=df, seed=generator(seed))
-        # Beyond a thousand policies step-down would cost minutes and sharpen next to nothing.
-        sets = rank_confidence_sets(
-            x,
-            cov,
-            draws=z,
-            level=level,
-            simultaneous=simultaneous,
-            stepdown=few,
-            units=units if df is None else df + 1,
-        )
-        probability = rank_probabilities(x, z)
-        notes += separability(
-            tuple(np.asarray(policies, dtype=object)[order]), sets.lower, sets.better, level
-        )
-    return Leaderboard(
+    ordered = rating[order]
+    if draws is not None:
+        draws = np.asarray(draws, dtype=float)[:, order]
+    if covariance is not None:
+        covariance = covariance[np.ix_(order, order)]
+    lower, upper = _intervals(ordered, covariance, draws, df, level)
+    if draws is not None and covariance is None:
+        covariance = np.asarray(np.cov(draws, rowvar=False)).reshape(len(ordered), -1)
+    board = Leaderboard(
         policies=tuple(policies[i] for i in order),
-        rating=x,
+        rating=ordered,
         lower=lower,
         upper=upper,
         rank=rank[order],
-        rank_lower=None if sets is None else sets.lower,
-        rank_upper=None if sets is None else sets.upper,
         n=np.asarray(n, dtype=np.int64)[order],
         method=method,
+        settings=settings or {},
         level=level,
-        covariance=cov,
-        better=None if sets is None else sets.better,
-        rank_probability=probability,
+        unit=unit,
+        source=source,
+        covariance=covariance,
         notes=tuple(notes),
-        **rest,
+        extras=extras or {},
+    )
+    if covariance is None:
+        return board
+    if df is not None:
+        units = df + 1
+    if draws is None:
+        draws = _draws(covariance, df, seed)
+    return _with_rank_sets(board, covariance, draws, simultaneous, units)
+
+
+def _intervals(
+    rating: Float, covariance: Float | None, draws: Float | None, df: float | None, level: float
+) -> tuple[Float, Float]:
+    """Marginal intervals: normal ones from a covariance, percentiles of draws, or NaN."""
+    if covariance is not None:
+        sd = np.sqrt(np.clip(covariance.diagonal(), 0, None))
+        half = quantile((1 + level) / 2, df) * sd
+        return rating - half, rating + half
+    if draws is not None:
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return rating + low, rating + high
+    unknown = np.full(len(rating), np.nan)
+    return unknown, unknown
+
+
+def _draws(covariance: Float, df: float | None, seed: Seed) -> Float:
+    """Draws of the ratings' errors, fewer where there are many policies."""
+    size = 1000
+    if len(covariance) > MANY:
+        size = 500
+    return error_draws(covariance, size, df=df, seed=generator(seed))
+
+
+def _with_rank_sets(
+    board: Leaderboard, covariance: Float, draws: Float, simultaneous: bool, units: float | None
+) -> Leaderboard:
+    """The board with confidence sets of its ranks, and with notes on what they tell apart."""
+    # Beyond a thousand policies step-down would cost minutes and sharpen next to nothing.
+    sets = rank_confidence_sets(
+        board.rating,
+        covariance,
+        draws=draws,
+        level=board.level,
+        simultaneous=simultaneous,
+        stepdown=len(board) <= MANY,
+        units=units,
+    )
+    notes = separability(board.policies, sets.lower, sets.better, board.level)
+    return replace(
+        board,
+        rank_lower=sets.lower,
+        rank_upper=sets.upper,
+        better=sets.better,
+        rank_probability=rank_probabilities(board.rating, draws),
+        notes=(*board.notes, *notes),
     )
 
 
@@ -145,24 +189,14 @@ def separability(
     level: float,
 ) -> list[Note]:
     """What the data say about the top and about neighbours."""
-    n = len(policies)
-    top = tuple(p for p, r in zip(policies, rank_lower, strict=True) if r == 1)
+    top = tuple(policies[i] for i in np.flatnonzero(rank_lower == 1))
     separate = int(better.diagonal(1).sum())
-    share = f"{separate} of {n - 1} neighbours on the board can be told apart"
+    share = f"{separate} of {len(policies) - 1} neighbours on the board can be told apart"
     if len(top) == 1:
-        return [
-            Note(
-                "separable",
-                f"{top[0]} is the best at the {level:.0%} level; {share}.",
-                policies=top,
-            )
-        ]
-    shown = ", ".join(top[:6]) + (f" and {len(top) - 6} more" if len(top) > 6 else "")
-    return [
-        Note(
-            "not separable",
-            f"{len(top)} policies may be the best ({shown}); {share}.",
-            "warning",
-            top,
-        )
-    ]
+        text = f"{top[0]} is the best at the {level:.0%} level; {share}."
+        return [Note("separable", text, policies=top)]
+    shown = ", ".join(top[:6])
+    if len(top) > 6:
+        shown += f" and {len(top) - 6} more"
+    text = f"{len(top)} policies may be the best ({shown}); {share}."
+    return [Note("not separable", text, "warning", top)]

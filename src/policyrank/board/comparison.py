@@ -37,14 +37,10 @@ class MethodComparison:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return tuple(b.method for b in self.boards)
+        return tuple(board.method for board in self.boards)
 
     @property
     def frame(self) -> pl.DataFrame:
         """policy, then the rank by each method."""
-        return pl.DataFrame(
-            {
-                "policy": list(self.policies),
-                **{m: self.ranks[:, k] for k, m in enumerate(self.methods)},
-            }
-        )
+        ranks = dict(zip(self.methods, self.ranks.T, strict=True))
+        return pl.DataFrame({"policy": list(self.policies), **ranks})

@@ -24,23 +24,29 @@ BLOCK = 128
 
 def generator(seed: Seed) -> np.random.Generator:
     """The generator that ``seed`` is, or that it starts."""
-    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng(seed)
 
 
 def quantile(p: float, df: float | None) -> float:
-    """The ``p`` quantile of the normal, or of Student's t with ``df`` degrees of freedom."""
-    return float(ndtri(p)) if df is None else float(stdtrit(df, p))
+    """The ``p`` quantile of the standard normal, or of Student's t.
+
+    ``df``: degrees of freedom of the t; None: normal.
+    """
+    if df is None:
+        return float(ndtri(p))
+    return float(stdtrit(df, p))
 
 
 def few_units(units: float) -> float:
-    """By how much the spread of resamples of few units is widened: sqrt(n / (n - 1)) and Student's
-    t in place of the normal.
+    """By how much the spread of resamples of few units is widened.
+
+    sqrt(n / (n - 1)), and Student's t in place of the normal.
     """
-    return (
-        float(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975) / ndtri(0.975))
-        if units > 1
-        else 1.0
-    )
+    if units <= 1:
+        return 1.0
+    return float(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975) / ndtri(0.975))
 
 
 def error_draws(
@@ -172,7 +178,9 @@ def rank_confidence_sets(
             own[j] = np.quantile(_largest(columns, j, slice(None), gaps.scale(j)), level)
         statistic = gaps.statistics()
         return _sets(statistic > own[:, None], own[:, None] < statistic.T)
-    critical = float(np.quantile(_largest_of_all(columns, gaps), level)) if n > 1 else np.inf
+    critical = np.inf
+    if n > 1:
+        critical = float(np.quantile(_largest_of_all(columns, gaps), level))
     better = gaps.beyond(critical)
     while stepdown:
         critical = _stepped_down(columns, gaps, better, level, critical)
@@ -222,7 +230,10 @@ class _Gaps:
 
     def statistics(self) -> Float:
         """All of them: (n, n)."""
-        return np.stack([self.statistic(j) for j in range(len(self.rating))])
+        out = np.empty(self.covariance.shape)
+        for j in range(len(out)):
+            out[j] = self.statistic(j)
+        return out
 
     def beyond(self, critical: float) -> NDArray[np.bool_]:
         """Where the row's statistic exceeds a critical value: (n, n)."""
@@ -300,7 +311,9 @@ def _stepped_down(
         left = active[j]
         largest = _largest(draws, j, left, gaps.scale(j)[left], signed=True)
         np.maximum(top, largest, out=top)
-    return float(np.quantile(top, level)) if np.isfinite(top).all() else critical
+    if not np.isfinite(top).all():
+        return critical
+    return float(np.quantile(top, level))
 
 
 def _sets(wins: NDArray[np.bool_], losses: NDArray[np.bool_]) -> RankSets:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from policyrank.board.comparison import MethodComparison
+    from policyrank.evidence import Evidence
 
 Severity = Literal["info", "warning"]
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a careful statistician would add: its kind, in one or two sentences, and whom
-    it concerns.
+    """Something that a careful statistician would add.
+
+    Its kind, what it says in one or two sentences, and whom it concerns.
     """
 
     kind: str
@@ -98,41 +105,47 @@ class Leaderboard:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """policy, rating, lower, upper, rank, rank_lower, rank_upper, n: best first; null where
-        there is no interval.
+        """Best first; null where there is no interval.
+
+        policy, rating, lower, upper, rank, rank_lower, rank_upper, n.
         """
-        none = [None] * len(self)
-        return pl.DataFrame(
-            {
-                "policy": list(self.policies),
-                "rating": self.rating,
-                "lower": self.lower,
-                "upper": self.upper,
-                "rank": self.rank,
-                "rank_lower": none if self.rank_lower is None else self.rank_lower,
-                "rank_upper": none if self.rank_upper is None else self.rank_upper,
-                "n": self.n,
-            },
-            schema_overrides={"rank_lower": pl.Int64, "rank_upper": pl.Int64},
-        ).with_columns(pl.col("lower", "upper").fill_nan(None))
+        columns = {
+            "policy": list(self.policies),
+            "rating": self.rating,
+            "lower": self.lower,
+            "upper": self.upper,
+            "rank": self.rank,
+            "rank_lower": self.rank_lower,
+            "rank_upper": self.rank_upper,
+            "n": self.n,
+        }
+        whole = {"rank_lower": pl.Int64, "rank_upper": pl.Int64}
+        frame = pl.DataFrame(columns, schema_overrides=whole)
+        return frame.with_columns(pl.col("lower", "upper").fill_nan(None))
 
     @property
     def may_be_best(self) -> tuple[str, ...]:
-        """The policies that may be the best one: those whose rank set holds rank 1 (the top rank
-        without intervals).
+        """The policies that may be the best one.
+
+        Those whose rank set holds rank 1 (without intervals: of rank 1).
         """
-        first = self.rank if self.rank_lower is None else self.rank_lower
-        return tuple(p for p, r in zip(self.policies, first, strict=True) if r == 1)
+        first = self.rank
+        if self.rank_lower is not None:
+            first = self.rank_lower
+        return tuple(self.policies[i] for i in np.flatnonzero(first == 1))
 
     @property
     def separable(self) -> NDArray[np.bool_] | None:
         """Whether each policy is significantly better than the next one down: (n - 1,)."""
-        return None if self.better is None else self.better.diagonal(1)
+        if self.better is None:
+            return None
+        return self.better.diagonal(1)
 
     @property
     def tiers(self) -> NDArray[np.int64] | None:
-        """Groups from the top: a tier ends before the first policy that is significantly worse than
-        the tier's first.
+        """Groups from the top.
+
+        A tier ends before the first policy that is significantly worse than the tier's first.
         """
         if self.better is None:
             return None
@@ -146,7 +159,9 @@ class Leaderboard:
     @property
     def probability_best(self) -> NDArray[np.float64] | None:
         """How often each policy comes first in draws of the ratings' errors: (n,)."""
-        return None if self.rank_probability is None else self.rank_probability[:, 0]
+        if self.rank_probability is None:
+            return None
+        return self.rank_probability[:, 0]
 
     def position(self, policy: str) -> int:
         """Where a policy stands in the arrays."""
@@ -156,41 +171,25 @@ class Leaderboard:
 
     def with_notes(self, *notes: Note, first: bool = False) -> Leaderboard:
         """The same board with more notes."""
-        return replace(self, notes=(*notes, *self.notes) if first else (*self.notes, *notes))
+        if first:
+            return replace(self, notes=(*notes, *self.notes))
+        return replace(self, notes=(*self.notes, *notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that a program may want, as plain lists and numbers."""
         return {
             "method": self.method,
-            "settings": {
-                k: v if isinstance(v, (int, float, str, bool, type(None))) else str(v)
-                for k, v in self.settings.items()
-            },
+            "settings": {name: _plain(value) for name, value in self.settings.items()},
             "level": self.level,
             "unit": self.unit,
             "source": self.source,
             "policies": self.frame.to_dicts(),
             "may_be_best": list(self.may_be_best),
-            "tiers": None if self.tiers is None else self.tiers.tolist(),
-            "separable_from_next": None if self.separable is None else self.separable.tolist(),
-            "probability_best": (
-                None if self.probability_best is None else self.probability_best.tolist()
-            ),
-            "notes": [
-                {
-                    "kind": n.kind,
-                    "text": n.text,
-                    "severity": n.severity,
-                    "policies": list(n.policies),
-                }
-                for n in self.notes
-            ],
-            "extras": {
-                k: v.tolist() if isinstance(v, np.ndarray) else v
-                for k, v in self.extras.items()
-                if isinstance(v, (int, float, str, list, dict))
-                or (isinstance(v, np.ndarray) and v.size <= 10_000)
-            },
+            "tiers": _listed(self.tiers),
+            "separable_from_next": _listed(self.separable),
+            "probability_best": _listed(self.probability_best),
+            "notes": [{**asdict(note), "policies": list(note.policies)} for note in self.notes],
+            "extras": _plain_extras(self.extras),
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -206,16 +205,73 @@ class Leaderboard:
 
         return terminal.markdown(self)
 
-    def to_html(self, path: str | Path | None = None, **options: Any) -> str:
-        """One self-contained page; written to ``path`` when given."""
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        title: str = "Leaderboard",
+        evidence: Evidence | None = None,
+        compared: MethodComparison | None = None,
+        command: str | None = None,
+    ) -> str:
+        """One self-contained page; written to ``path`` when given.
+
+        Parameters
+        ----------
+        title
+            headline
+        evidence
+            for the win matrix
+        compared
+            for the agreement of methods
+        command
+            the command line that made it
+        """
         from policyrank.board import page
 
-        return page.html(self, path, **options)
+        return page.html(
+            self, path, title=title, evidence=evidence, compared=compared, command=command
+        )
 
-    def plot(self, path: str | Path | None = None, **options: Any) -> Any:
-        """Ratings with intervals as a matplotlib figure; written to ``path`` (.png, .svg, .pdf)
-        when given.
+    def plot(
+        self, path: str | Path | None = None, *, top: int | None = 40, title: str | None = None
+    ) -> Figure:
+        """Ratings with intervals as a matplotlib figure.
+
+        Parameters
+        ----------
+        path
+            .png, .svg or .pdf to write
+        top
+            how many policies to show; None: all
+        title
+            above the plot; None: the method and the source
         """
         from policyrank.board import plots
 
-        return plots.ratings(self, path, **options)
+        return plots.ratings(self, path, top=top, title=title)
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON can hold it."""
+    if value is None or isinstance(value, (int, float, str)):
+        return value
+    return str(value)
+
+
+def _listed(array: NDArray[Any] | None) -> list[Any] | None:
+    if array is None:
+        return None
+    return array.tolist()
+
+
+def _plain_extras(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that JSON can hold, without large arrays."""
+    plain: dict[str, Any] = {}
+    for name, value in extras.items():
+        if isinstance(value, np.ndarray):
+            if value.size <= 10_000:
+                plain[name] = value.tolist()
+        elif isinstance(value, (int, float, str, list, dict)):
+            plain[name] = value
+    return plain

@@ -1,10 +1,12 @@
-"""A leaderboard as one self-contained HTML page: no script, no network, light and dark, phone and
-print.
+"""A leaderboard as one self-contained HTML page.
+
+No script, no network; for light and dark, phone and print.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from policyrank.board.terminal import _clean, number, rank_set, resolution, share
+from policyrank.board.wording import clean, cuts, number, rank_set, resolution, share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from policyrank.evidence import Evidence
 
 MOST_CELLS = 60
+
+VERDICTS = ("concern", "note", "fine", "unchecked")
 
 
 def html(
@@ -47,74 +51,31 @@ def html(
     command
         the command line that made it, for the reader who wants to make it again
     """
-    environment = Environment(
-        loader=PackageLoader("policyrank.board"), autoescape=select_autoescape(default=True)
-    )
-    step = resolution(board)
-    lows, highs = (
-        np.where(np.isfinite(board.lower), board.lower, board.rating),
-        np.where(np.isfinite(board.upper), board.upper, board.rating),
-    )
-    left, right = float(lows.min()), float(highs.max())
-    span = right - left or 1.0
-    left, span = left - 0.02 * span, span * 1.04
-
-    def place(v: float) -> float:
-        return round(100 * (v - left) / span, 2)
-
-    best = set(board.may_be_best) if board.rank_lower is not None else set()
-    rows = [
-        {
-            "rank": int(board.rank[i]),
-            "policy": _clean(policy),
-            "rating": number(board.rating[i], step),
-            "low": number(board.lower[i], step),
-            "high": number(board.upper[i], step),
-            "ranks": rank_set(board, i),
-            "n": f"{board.n[i]:,}",
-            "x0": place(lows[i]),
-            "x1": place(highs[i]),
-            "x": place(board.rating[i]),
-            "best": policy in best,
-            "probability": (
-                "" if board.probability_best is None else share(float(board.probability_best[i]))
-            ),
-            "cut": board.separable is not None and i < len(board) - 1 and bool(board.separable[i]),
-        }
-        for i, policy in enumerate(board.policies)
-    ]
+    scale = _Scale.of(board)
     shown = min(len(board), MOST_CELLS)
-    page = environment.get_template("page.html").render(
+    matrix = agreement = None
+    if evidence is not None:
+        matrix = _win_matrix(board, evidence, shown)
+    if compared is not None:
+        agreement = _comparison(compared, shown)
+    return _page(
+        "page.html",
+        path,
         title=title,
-        board=board,
-        rows=rows,
-        has_interval=bool(np.isfinite(board.lower).any()),
-        axis=[
-            {"x": place(v), "label": number(v + 0.0, step * 10).replace("-0.0", "0.0")}
-            for v in _ticks(left, left + span)
-        ],
-        ranks=_rank_table(board, shown),
-        matrix=_win_matrix(board, evidence, shown) if evidence is not None else None,
-        shown=shown,
-        compared=_comparison(compared, shown) if compared is not None else None,
-        settings=[(k, v) for k, v in board.settings.items() if v is not None],
-        extras=[
-            (k, v)
-            for k, v in board.extras.items()
-            if isinstance(v, (int, float, str)) or (np.ndim(v) == 0 and not isinstance(v, dict))
-        ],
-        coefficients=board.extras.get("coefficients"),
-        notes=[
-            {"text": _clean(n.text), "severity": n.severity}
-            for n in sorted(board.notes, key=lambda n: n.severity != "warning")
-        ],
         command=command,
-        version=metadata.version("policyrank"),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        board=board,
+        rows=_rows(board, scale),
+        has_interval=bool(np.isfinite(board.lower).any()),
+        axis=_axis(scale, resolution(board)),
+        ranks=_rank_table(board, shown),
+        matrix=matrix,
+        shown=shown,
+        compared=agreement,
+        settings=_settings(board),
+        extras=_single_extras(board),
+        coefficients=board.extras.get("coefficients"),
+        notes=_notes(board),
     )
-    if path is not None:
-        Path(path).write_text(page, encoding="utf-8")
-    return page
 
 
 def audit_html(
@@ -124,29 +85,102 @@ def audit_html(
     title: str = "Audit",
     command: str | None = None,
 ) -> str:
-    """An audit (as its ``to_dict()`` gives it) as one self-contained page; written to ``path`` when
-    given.
+    """An audit (as its ``to_dict()`` gives it) as one self-contained page.
+
+    Written to ``path`` when given.
     """
+    groups: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in VERDICTS}
+    for found in audit["findings"]:
+        told = {"what": clean(found["what"]), "remedy": clean(found["remedy"])}
+        groups[found["verdict"]].append({**found, **told})
+    return _page(
+        "audit.html",
+        path,
+        title=title,
+        command=command,
+        source=audit["source"],
+        groups=list(groups.items()),
+    )
+
+
+def _page(template: str, path: str | Path | None, **parts: Any) -> str:
+    """The filled template, written to ``path`` when given."""
     environment = Environment(
         loader=PackageLoader("policyrank.board"), autoescape=select_autoescape(default=True)
     )
-    findings = [
-        {**f, "what": _clean(f["what"]), "remedy": _clean(f["remedy"])} for f in audit["findings"]
-    ]
-    page = environment.get_template("audit.html").render(
-        title=title,
-        source=audit["source"],
-        groups=[
-            (v, [f for f in findings if f["verdict"] == v])
-            for v in ("concern", "note", "fine", "unchecked")
-        ],
-        command=command,
-        version=metadata.version("policyrank"),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    version = metadata.version("policyrank")
+    page = environment.get_template(template).render(version=version, made=made, **parts)
     if path is not None:
         Path(path).write_text(page, encoding="utf-8")
     return page
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Where ratings stand across the page: ``left`` at 0%, ``left + width`` at 100%."""
+
+    left: float
+    width: float
+
+    @classmethod
+    def of(cls, board: Leaderboard) -> _Scale:
+        """Wide enough for every interval, and a little more."""
+        lower, upper = _ends(board)
+        left, right = float(lower.min()), float(upper.max())
+        width = right - left or 1.0
+        return cls(left - 0.02 * width, width * 1.04)
+
+    def place(self, value: float) -> float:
+        return round(100 * (value - self.left) / self.width, 2)
+
+
+def _ends(board: Leaderboard) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both ends of each interval, the rating where there is none."""
+    lower = np.where(np.isfinite(board.lower), board.lower, board.rating)
+    upper = np.where(np.isfinite(board.upper), board.upper, board.rating)
+    return lower, upper
+
+
+def _rows(board: Leaderboard, scale: _Scale) -> list[dict[str, Any]]:
+    """What the page's table and bars show of each policy."""
+    step = resolution(board)
+    lower, upper = _ends(board)
+    cut = cuts(board)
+    best: set[str] = set()
+    if board.rank_lower is not None:
+        best = set(board.may_be_best)
+    chances = [""] * len(board)
+    if board.probability_best is not None:
+        chances = [share(float(p)) for p in board.probability_best]
+    rows = []
+    for i, policy in enumerate(board.policies):
+        row = {
+            "rank": int(board.rank[i]),
+            "policy": clean(policy),
+            "rating": number(board.rating[i], step),
+            "low": number(board.lower[i], step),
+            "high": number(board.upper[i], step),
+            "ranks": rank_set(board, i),
+            "n": f"{board.n[i]:,}",
+            "x0": scale.place(lower[i]),
+            "x1": scale.place(upper[i]),
+            "x": scale.place(board.rating[i]),
+            "best": policy in best,
+            "probability": chances[i],
+            "cut": bool(cut[i]),
+        }
+        rows.append(row)
+    return rows
+
+
+def _axis(scale: _Scale, step: float) -> list[dict[str, Any]]:
+    """Round ratings below the bars, and where they stand."""
+    marks = []
+    for value in _ticks(scale.left, scale.left + scale.width):
+        label = number(value + 0.0, step * 10).replace("-0.0", "0.0")
+        marks.append({"x": scale.place(value), "label": label})
+    return marks
 
 
 def _ticks(left: float, right: float) -> NDArray[np.float64]:
@@ -156,76 +190,98 @@ def _ticks(left: float, right: float) -> NDArray[np.float64]:
     return np.arange(np.ceil(left / step), np.floor(right / step) + 1) * step
 
 
+def _settings(board: Leaderboard) -> list[tuple[str, Any]]:
+    """The method's options that were given."""
+    given = []
+    for name, value in board.settings.items():
+        if value is not None:
+            given.append((name, value))
+    return given
+
+
+def _single_extras(board: Leaderboard) -> list[tuple[str, Any]]:
+    """Further results that are one number or word."""
+    single = []
+    for name, value in board.extras.items():
+        plain = isinstance(value, (int, float, str))
+        if plain or (np.ndim(value) == 0 and not isinstance(value, dict)):
+            single.append((name, value))
+    return single
+
+
+def _notes(board: Leaderboard) -> list[dict[str, str]]:
+    """Warnings first."""
+    ordered = sorted(board.notes, key=lambda note: note.severity != "warning")
+    notes = []
+    for note in ordered:
+        notes.append({"text": clean(note.text), "severity": note.severity})
+    return notes
+
+
 def _rank_table(board: Leaderboard, shown: int) -> list[dict[str, Any]] | None:
+    """How often each policy takes each rank; ``a`` is how dark the cell is, in [0, 1]."""
     if board.rank_probability is None:
         return None
-    p = board.rank_probability[:shown, :shown]
-    return [
-        {
-            "policy": _clean(board.policies[i]),
-            "cells": [{"p": share(float(v)), "a": round(float(np.sqrt(v)), 3)} for v in row],
-        }
-        for i, row in enumerate(p)
-    ]
+    table = []
+    for policy, row in zip(board.policies[:shown], board.rank_probability, strict=False):
+        cells = []
+        for p in row[:shown]:
+            cells.append({"p": share(float(p)), "a": round(float(np.sqrt(p)), 3)})
+        table.append({"policy": clean(policy), "cells": cells})
+    return table
 
 
 def _win_matrix(board: Leaderboard, evidence: Evidence, shown: int) -> list[dict[str, Any]]:
+    """Who beats whom, in percent."""
     from policyrank.evidence import Scores
 
-    used = evidence.to_rankings() if isinstance(evidence, Scores) else evidence
-    where = [used.policies.index(p) for p in board.policies[:shown]]
+    used = evidence
+    if isinstance(used, Scores):
+        used = used.to_rankings()
+    names = board.policies[:shown]
+    where = [used.policies.index(name) for name in names]
     wins = used.preferences()[np.ix_(where, where)]
-    total = wins + wins.T
-    out = []
-    for i in range(shown):
+    rows = []
+    for i, name in enumerate(names):
         cells = []
-        for j in range(shown):
-            if i == j or total[i, j] == 0:
-                cells.append({"p": "", "a": 0.0, "win": True, "title": ""})
-                continue
-            rate = wins[i, j] / total[i, j]
-            title = (
-                f"{_clean(board.policies[i])} against {_clean(board.policies[j])}: {wins[i, j]:g}"
-                f" of {total[i, j]:g}"
-            )
-            cells.append(
-                {
-                    "p": f"{100 * rate:.0f}",
-                    "a": round(abs(2 * rate - 1) ** 0.8, 3),
-                    "win": bool(rate >= 0.5),
-                    "title": title,
-                }
-            )
-        out.append({"policy": _clean(board.policies[i]), "cells": cells})
-    return out
+        for j, other in enumerate(names):
+            between = f"{clean(name)} against {clean(other)}"
+            cells.append(_win_cell(between, wins[i, j], wins[i, j] + wins[j, i], i == j))
+        rows.append({"policy": clean(name), "cells": cells})
+    return rows
+
+
+def _win_cell(between: str, won: float, played: float, same: bool) -> dict[str, Any]:
+    if same or played == 0:
+        return {"p": "", "a": 0.0, "win": True, "title": ""}
+    rate = won / played
+    return {
+        "p": f"{100 * rate:.0f}",
+        "a": round(abs(2 * rate - 1) ** 0.8, 3),
+        "win": bool(rate >= 0.5),
+        "title": f"{between}: {won:g} of {played:g}",
+    }
 
 
 def _comparison(compared: MethodComparison, shown: int) -> dict[str, Any]:
-    n = len(compared.policies)
+    """Ranks by each method, and how far the methods agree."""
+    most = max(len(compared.policies) - 1, 1)
+    rows = []
+    for policy, ranks in zip(compared.policies[:shown], compared.ranks, strict=False):
+        cells = [{"rank": int(rank), "a": round(1 - (rank - 1) / most, 3)} for rank in ranks]
+        rows.append({"policy": clean(policy), "cells": cells})
+    agreement = []
+    for method, taus in zip(compared.methods, compared.agreement, strict=True):
+        agreement.append({"method": method, "cells": [_tau_cell(tau) for tau in taus]})
     return {
         "methods": compared.methods,
-        "rows": [
-            {
-                "policy": _clean(compared.policies[i]),
-                "cells": [
-                    {"rank": int(r), "a": round(1 - (r - 1) / max(n - 1, 1), 3)}
-                    for r in compared.ranks[i]
-                ],
-            }
-            for i in range(min(shown, n))
-        ],
-        "agreement": [
-            {
-                "method": m,
-                "cells": [
-                    {
-                        "tau": "" if not np.isfinite(t) else f"{t:.2f}",
-                        "a": 0.0 if not np.isfinite(t) else round(max(t, 0) ** 2, 3),
-                    }
-                    for t in row
-                ],
-            }
-            for m, row in zip(compared.methods, compared.agreement, strict=True)
-        ],
+        "rows": rows,
+        "agreement": agreement,
         "failed": compared.failed,
     }
+
+
+def _tau_cell(tau: float) -> dict[str, Any]:
+    if not np.isfinite(tau):
+        return {"tau": "", "a": 0.0}
+    return {"tau": f"{tau:.2f}", "a": round(max(tau, 0) ** 2, 3)}

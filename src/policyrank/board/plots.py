@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from policyrank.board.terminal import _clean, rank_set
+from policyrank.board.wording import clean, rank_set
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from policyrank.board.leaderboard import Leaderboard
@@ -26,8 +27,9 @@ def ratings(
     top: int | None = 40,
     title: str | None = None,
 ) -> Figure:
-    """Ratings with marginal intervals, best first; rank sets at the right; those that may be best
-    in colour.
+    """Ratings with marginal intervals, best first.
+
+    Rank sets stand at the right; those that may be best are coloured.
 
     Parameters
     ----------
@@ -35,37 +37,23 @@ def ratings(
         .png, .svg or .pdf to write
     top
         how many policies to show; None: all
+    title
+        above the plot; None: the method and the source
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    n = len(board) if top is None else min(top, len(board))
-    y = np.arange(n)
-    figure = Figure(figsize=(8, 1.4 + 0.27 * n), layout="constrained", dpi=150)
+    shown = len(board)
+    if top is not None:
+        shown = min(top, shown)
+    figure = Figure(figsize=(8, 1.4 + 0.27 * shown), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    best = set(board.may_be_best)
-    colours = [ACCENT if p in best else MUTED for p in board.policies[:n]]
-    if np.isfinite(board.lower).any():
-        axes.hlines(y, board.lower[:n], board.upper[:n], color=colours, linewidth=2.2)
-    axes.scatter(board.rating[:n], y, c=colours, s=26, zorder=3)
-    axes.set_yticks(y, [_short(_clean(p)) for p in board.policies[:n]])
-    for label in axes.get_yticklabels():
-        label.set_parse_math(False)
-        label.set_fontfamily(_fonts())
-    axes.set_ylim(n - 0.4, -0.6)
-    axes.set_xlabel(
-        f"{board.unit}, {board.level:.0%} intervals"
-        if np.isfinite(board.lower).any()
-        else board.unit
-    )
-    axes.set_title(
-        title or f"{board.method}: {board.source}",
-        loc="left",
-        fontsize=10,
-        color=INK,
-        parse_math=False,
-    )
+    _draw_intervals(axes, board, shown)
+    _name_policies(axes, board, shown)
+    if not title:
+        title = f"{board.method}: {board.source}"
+    axes.set_title(title, loc="left", fontsize=10, color=INK, parse_math=False)
     axes.grid(axis="x", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=INK)
@@ -73,30 +61,61 @@ def ratings(
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
     if board.rank_lower is not None:
-        right = axes.secondary_yaxis("right")
-        right.set_yticks(y, [rank_set(board, i) for i in range(n)])
-        right.tick_params(length=0, labelsize=8, colors=MUTED)
-        right.spines["right"].set_visible(False)
-        right.set_ylabel("rank set", fontsize=8, color=MUTED)
+        _name_rank_sets(axes, board, shown)
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _draw_intervals(axes: Axes, board: Leaderboard, shown: int) -> None:
+    """A point a policy, and a line where there is an interval."""
+    places = np.arange(shown)
+    first = np.isin(board.policies[:shown], board.may_be_best)
+    colours = np.where(first, ACCENT, MUTED).tolist()
+    meaning = board.unit
+    if np.isfinite(board.lower).any():
+        lower, upper = board.lower[:shown], board.upper[:shown]
+        axes.hlines(places, lower, upper, color=colours, linewidth=2.2)
+        meaning = f"{board.unit}, {board.level:.0%} intervals"
+    axes.scatter(board.rating[:shown], places, c=colours, s=26, zorder=3)
+    axes.set_xlabel(meaning)
+
+
+def _name_policies(axes: Axes, board: Leaderboard, shown: int) -> None:
+    names = [_short(clean(name)) for name in board.policies[:shown]]
+    axes.set_yticks(np.arange(shown), names)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+        label.set_fontfamily(_fonts())
+    axes.set_ylim(shown - 0.4, -0.6)
+
+
+def _name_rank_sets(axes: Axes, board: Leaderboard, shown: int) -> None:
+    right = axes.secondary_yaxis("right")
+    ranks = [rank_set(board, i) for i in range(shown)]
+    right.set_yticks(np.arange(shown), ranks)
+    right.tick_params(length=0, labelsize=8, colors=MUTED)
+    right.spines["right"].set_visible(False)
+    right.set_ylabel("rank set", fontsize=8, color=MUTED)
+
+
+WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans Hebrew",
+    "Noto Sans Arabic",
+    "Arial Unicode MS",
+    "Microsoft YaHei",
+    "PingFang SC",
+)
+"""Fonts that know other scripts than the Latin one."""
 
 
 def _fonts() -> list[str]:
     """The default font, then those on this machine that know other scripts."""
     from matplotlib import font_manager
 
-    wide = (
-        "Noto Sans CJK JP",
-        "Noto Sans Hebrew",
-        "Noto Sans Arabic",
-        "Arial Unicode MS",
-        "Microsoft YaHei",
-        "PingFang SC",
-    )
-    known = {f.name for f in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in wide if name in known)]
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in WIDE_FONTS if name in known)]
 
 
 def save(figure: Figure, path: str | Path, **options: Any) -> None:
@@ -104,11 +123,12 @@ def save(figure: Figure, path: str | Path, **options: Any) -> None:
     if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise EvidenceError(f"{path}: a plot is written to .png, .svg or .pdf.")
     with warnings.catch_warnings():
-        # A name in a script that no font on this machine has is drawn as boxes; a warning a letter
-        # helps nobody.
+        # Names in a script that no font here has are boxes; a warning a letter helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, facecolor="white", **options)
 
 
 def _short(name: str, most: int = 34) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+    if len(name) <= most:
+        return name
+    return name[: most - 1] + "…"

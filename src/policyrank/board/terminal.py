@@ -14,160 +14,161 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from policyrank.board.wording import clean, cuts, number, rank_set, resolution, share, span
+
 if TYPE_CHECKING:
     from policyrank.board.comparison import MethodComparison
     from policyrank.board.leaderboard import Leaderboard
 
-NOTE_MARKS = {"warning": "!", "info": "·"}
+NOTE_MARKS = {"warning": ("!", "yellow bold"), "info": ("·", "dim")}
 
-
-def number(value: float, step: float) -> str:
-    """``value`` with as many decimals as a scale with this step needs."""
-    decimals = int(np.clip(np.ceil(-np.log10(max(step, 1e-12))) + 1, 0, 6)) if step > 0 else 2
-    return f"{value:,.{decimals}f}" if np.isfinite(value) else ""
-
-
-def resolution(board: Leaderboard) -> float:
-    """The size of a typical interval, or of the gaps where there are none: what a printed digit
-    should resolve.
-    """
-    half = (board.upper - board.lower) / 2
-    half = half[np.isfinite(half) & (half > 0)]
-    if len(half):
-        return float(np.median(half))
-    spread = float(np.ptp(board.rating))
-    return spread / max(len(board), 1) / 2
-
-
-def rank_set(board: Leaderboard, i: int) -> str:
-    """The confidence set of a rank, as ``1-3``."""
-    if board.rank_lower is None or board.rank_upper is None:
-        return ""
-    low, high = int(board.rank_lower[i]), int(board.rank_upper[i])
-    return str(low) if low == high else f"{low}-{high}"
-
-
-def share(p: float) -> str:
-    """A share in percent; nothing when it is next to none, ``>99%`` when it is not all."""
-    return "" if p < 0.005 else ">99%" if 0.995 <= p < 1 else f"{p:.0%}"
+LEFT = ("policy", "")
+"""Columns that are aligned to the left."""
 
 
 def interval_bar(low: float, mid: float, high: float, left: float, right: float, width: int) -> str:
-    """An interval drawn in ``width`` characters between ``left`` and ``right``."""
+    """An interval drawn in ``width`` characters between ``left`` and ``right``.
+
+    Examples
+    --------
+    >>> interval_bar(2.0, 5.0, 8.0, 0.0, 10.0, 11)
+    '  ├──●──┤  '
+    """
     if not np.isfinite(low) or right <= left:
         low = high = mid
 
-    def place(v: float) -> int:
-        return int(np.clip(round((v - left) / (right - left or 1) * (width - 1)), 0, width - 1))
+    def place(value: float) -> int:
+        at = round((value - left) / (right - left or 1) * (width - 1))
+        return int(np.clip(at, 0, width - 1))
 
+    start, point, end = place(low), place(mid), place(high)
     cells = [" "] * width
-    for c in range(place(low), place(high) + 1):
-        cells[c] = "─"
-    if place(low) < place(mid):
-        cells[place(low)] = "├"
-    if place(high) > place(mid):
-        cells[place(high)] = "┤"
-    cells[place(mid)] = "●"
+    for cell in range(start, end + 1):
+        cells[cell] = "─"
+    if start < point:
+        cells[start] = "├"
+    if end > point:
+        cells[end] = "┤"
+    cells[point] = "●"
     return "".join(cells)
 
 
 def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) -> RenderableType:
     """The board for a rich console: title, table, notes."""
-    shown = len(board) if top is None else min(top, len(board))
-    step = resolution(board)
-    has = bool(np.isfinite(board.lower).any())
-    left = float(np.nanmin(np.r_[board.lower[:shown], board.rating[:shown]]))
-    right = float(np.nanmax(np.r_[board.upper[:shown], board.rating[:shown]]))
-    columns: dict[str, list[str]] = {
-        "rank": [str(r) for r in board.rank[:shown]],
-        "rating": [number(v, step) for v in board.rating[:shown]],
-    }
-    if has:
-        columns[f"{board.level:.0%} interval"] = [
-            f"{number(low, step)} … {number(high, step)}"
-            for low, high in zip(board.lower[:shown], board.upper[:shown], strict=True)
-        ]
-        columns["ranks"] = [rank_set(board, i) for i in range(shown)]
-    if board.probability_best is not None:
-        columns["best"] = [share(float(p)) for p in board.probability_best[:shown]]
-    columns["n"] = [f"{n:,}" for n in board.n[:shown]]
-
-    def left_over() -> int:
-        return (
-            width
-            - 4
-            - sum(max(cell_len(c) for c in [head, *cells]) + 3 for head, cells in columns.items())
-        )
-
-    if left_over() < 18:
-        columns.pop("best", None)
-    # The names and the bars share what the numbers leave.
-    room = left_over()
-    names = [_clean(p) for p in board.policies[:shown]]
-    longest = max([cell_len(n) for n in names] + [6])
-    bar = int(np.clip(room - longest, min(12, max(room // 3, 4)), 36))
-    name_width = max(6, min(longest, room - bar))
-    order = [
-        "rank",
-        "policy",
-        "rating",
-        *([c for c in columns if "interval" in c or c == "ranks"]),
-        "",
-        *([c for c in ("best",) if c in columns]),
-        "n",
-    ]
-    columns["policy"] = [_fit(n, name_width) for n in names]
-    columns[""] = [
-        interval_bar(low, mid, high, left, right, bar)
-        for low, mid, high in zip(
-            board.lower[:shown], board.rating[:shown], board.upper[:shown], strict=True
-        )
-    ]
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1)
-    )
-    for head in order:
-        table.add_column(head, justify="left" if head in ("policy", "") else "right", no_wrap=True)
-    best = set(board.may_be_best) if has else set()
-    for i in range(shown):
-        line = board.separable is not None and i < shown - 1 and bool(board.separable[i])
-        table.add_row(
-            *(Text(columns[c][i]) for c in order),
-            style="bold" if board.policies[i] in best else "",
-            end_section=line,
-        )
+    shown = _shown(len(board), top)
     title = Text.assemble((board.method, "bold"), f"  {board.source}  ({board.unit})")
-    parts: list[RenderableType] = [title, table]
+    parts: list[RenderableType] = [title, _board_table(board, shown, width)]
     if shown < len(board):
-        parts.append(Text(f"  … {len(board) - shown} more", style="dim"))
+        parts.append(_left_out(len(board) - shown))
     for note in board.notes:
-        mark = NOTE_MARKS[note.severity]
-        body = Table.grid(padding=(0, 1))
-        body.add_column(width=1)
-        body.add_column()
-        body.add_row(
-            Text(mark, style="yellow bold" if note.severity == "warning" else "dim"),
-            Text(_clean(note.text)),
-        )
-        parts.append(body)
+        mark, style = NOTE_MARKS[note.severity]
+        line = Table.grid(padding=(0, 1))
+        line.add_column(width=1)
+        line.add_column()
+        line.add_row(Text(mark, style=style), Text(clean(note.text)))
+        parts.append(line)
     return Group(*parts)
 
 
-def _clean(name: str) -> str:
-    """A name without line breaks and control characters."""
-    return "".join(
-        c if c.isprintable() else "�" for c in name.replace("\n", "⏎").replace("\t", " ")
+def _board_table(board: Leaderboard, shown: int, width: int) -> Table:
+    """A row a policy, a line below those that are separable from the next, bold the best."""
+    best: set[str] = set()
+    if np.isfinite(board.lower).any():
+        best = set(board.may_be_best)
+    cut = cuts(board)[:shown]
+    cut[-1:] = False
+    columns = _columns(board, shown, width)
+    table = _plain_table()
+    for head in columns:
+        table.add_column(head, justify="left" if head in LEFT else "right", no_wrap=True)
+    for i, cells in enumerate(zip(*columns.values(), strict=True)):
+        style = "bold" if board.policies[i] in best else ""
+        table.add_row(*map(Text, cells), style=style, end_section=bool(cut[i]))
+    return table
+
+
+def _columns(board: Leaderboard, shown: int, width: int) -> dict[str, list[str]]:
+    """Cells of each column by its head, in order; names and bars share what the numbers leave."""
+    step = resolution(board)
+    rank = {"rank": board.rank[:shown].astype(str).tolist()}
+    middle = {"rating": [number(rating, step) for rating in board.rating[:shown]]}
+    if np.isfinite(board.lower).any():
+        middle[f"{board.level:.0%} interval"] = _intervals(board, shown, step)
+        middle["ranks"] = [rank_set(board, i) for i in range(shown)]
+    last = {"n": [f"{n:,}" for n in board.n[:shown]]}
+    if board.probability_best is not None:
+        best = {"best": [share(float(p)) for p in board.probability_best[:shown]]}
+        if _room({**rank, **middle, **best, **last}, width) >= 18:
+            last = {**best, **last}
+    room = _room({**rank, **middle, **last}, width)
+    names = [clean(policy) for policy in board.policies[:shown]]
+    longest = max(map(cell_len, ["policy", *names]))
+    bar_width = int(np.clip(room - longest, min(12, max(room // 3, 4)), 36))
+    name_width = max(6, min(longest, room - bar_width))
+    fitted = [_fit(name, name_width) for name in names]
+    return {**rank, "policy": fitted, **middle, "": _bars(board, shown, bar_width), **last}
+
+
+def _room(columns: Mapping[str, list[str]], width: int) -> int:
+    """Characters that these columns leave for names and bars."""
+    taken = 0
+    for head, cells in columns.items():
+        taken += max(map(cell_len, [head, *cells])) + 3
+    return width - 4 - taken
+
+
+def _intervals(board: Leaderboard, shown: int, step: float) -> list[str]:
+    cells = []
+    for low, high in zip(board.lower[:shown], board.upper[:shown], strict=True):
+        cells.append(f"{number(low, step)} … {number(high, step)}")
+    return cells
+
+
+def _bars(board: Leaderboard, shown: int, width: int) -> list[str]:
+    lower, rating, upper = board.lower[:shown], board.rating[:shown], board.upper[:shown]
+    left = float(np.nanmin(np.r_[lower, rating]))
+    right = float(np.nanmax(np.r_[upper, rating]))
+    bars = []
+    for low, mid, high in zip(lower, rating, upper, strict=True):
+        bars.append(interval_bar(low, mid, high, left, right, width))
+    return bars
+
+
+def _shown(total: int, top: int | None) -> int:
+    """How many of ``total`` are shown; None: all."""
+    if top is None:
+        return total
+    return min(top, total)
+
+
+def _left_out(number: int) -> Text:
+    return Text(f"  … {number} more", style="dim")
+
+
+def _plain_table() -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+        padding=(0, 1),
     )
 
 
 def _fit(name: str, width: int) -> str:
-    return name if cell_len(name) <= width else set_cell_size(name, width - 1) + "…"
+    if cell_len(name) <= width:
+        return name
+    return set_cell_size(name, width - 1) + "…"
 
 
-def _print(item: RenderableType, width: int | None, colour: bool) -> str:
-    size = width or min(shutil.get_terminal_size((100, 40)).columns, 120)
+def _width(width: int | None, usual: int, most: int) -> int:
+    """Characters of a line: as asked, or as the terminal has, ``usual`` where there is none."""
+    return width or min(shutil.get_terminal_size((usual, 40)).columns, most)
+
+
+def _print(item: RenderableType, width: int, colour: bool) -> str:
     console = Console(
-        width=size,
+        width=width,
         record=False,
         file=None,
         force_terminal=colour,
@@ -183,45 +184,46 @@ def _print(item: RenderableType, width: int | None, colour: bool) -> str:
 def text(
     board: Leaderboard, *, top: int | None = None, width: int | None = None, colour: bool = False
 ) -> str:
-    """The board as text for a terminal of ``width`` characters. A gap below a row: it is separable
-    from the next.
+    """The board as text for a terminal of ``width`` characters.
+
+    A gap below a row: it is separable from the next.
     """
-    size = width or min(shutil.get_terminal_size((100, 40)).columns, 120)
+    size = _width(width, 100, 120)
     return _print(renderable(board, top=top, width=size), size, colour)
+
+
+MARKDOWN = str.maketrans(
+    {"\\": "\\\\", "|": "\\|", "<": "&lt;", "`": "\\`", "*": "\\*"},
+)
+"""What would end a cell or start a format of Markdown, and how it is written instead."""
 
 
 def markdown(board: Leaderboard) -> str:
     """The board as a Markdown table, with its notes as a list."""
 
     def safe(name: str) -> str:
-        return (
-            _clean(name)
-            .replace("\\", "\\\\")
-            .replace("|", "\\|")
-            .replace("<", "&lt;")
-            .replace("`", "\\`")
-            .replace("*", "\\*")
-        )
+        return clean(name).translate(MARKDOWN)
 
     step = resolution(board)
+    intervals = _intervals(board, len(board), step)
     lines = [
         f"| rank | policy | {safe(board.unit)} | {board.level:.0%} interval | ranks | n |",
         "| ---: | :--- | ---: | :---: | :---: | ---: |",
     ]
     for i, policy in enumerate(board.policies):
-        interval = (
-            f"{number(board.lower[i], step)} … {number(board.upper[i], step)}"
-            if np.isfinite(board.lower[i])
-            else ""
-        )
+        rating, interval = number(board.rating[i], step), ""
+        if np.isfinite(board.lower[i]):
+            interval = intervals[i]
         lines.append(
-            f"| {board.rank[i]} | {safe(policy)} | {number(board.rating[i], step)} | {interval} |"
+            f"| {board.rank[i]} | {safe(policy)} | {rating} | {interval} |"
             f" {rank_set(board, i)} | {board.n[i]:,} |"
         )
-    notes = [f"- {safe(n.text)}" for n in board.notes]
-    return "\n".join(
-        [*lines, "", f"{board.method}, {safe(board.source)}", *([""] if notes else []), *notes]
-    )
+    lines += ["", f"{board.method}, {safe(board.source)}"]
+    if board.notes:
+        lines.append("")
+    for note in board.notes:
+        lines.append(f"- {safe(note.text)}")
+    return "\n".join(lines)
 
 
 def comparison_text(
@@ -232,50 +234,53 @@ def comparison_text(
     colour: bool = False,
 ) -> str:
     """Ranks by all methods, a row a policy, and how far each method agrees with the first."""
-    size = width or min(shutil.get_terminal_size((120, 40)).columns, 160)
-    shown = len(compared.policies) if top is None else min(top, len(compared.policies))
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1)
-    )
-    table.add_column(
-        "policy",
-        no_wrap=True,
-        width=min(max(cell_len(_clean(p)) for p in compared.policies[:shown]), 28),
-    )
-    for k in range(len(compared.boards)):
-        table.add_column(
-            chr(ord("a") + k) if k < 26 else f"a{chr(ord('a') + k - 26)}",
-            justify="right",
-            no_wrap=True,
-        )
-    table.add_column("ranks", no_wrap=True)
-    for i in range(shown):
-        low, high = int(compared.ranks[i].min()), int(compared.ranks[i].max())
-        table.add_row(
-            Text(_fit(_clean(compared.policies[i]), 28)),
-            *(Text(str(r)) for r in compared.ranks[i]),
-            Text(str(low) if low == high else f"{low}-{high}"),
-        )
-    legend = Table.grid(padding=(0, 2))
-    for k, board in enumerate(compared.boards):
-        letter = chr(ord("a") + k) if k < 26 else f"a{chr(ord('a') + k - 26)}"
-        tau = compared.agreement[0, k]
-        legend.add_row(
-            Text(letter, style="bold"),
-            Text(board.method),
-            Text("tau " + (f"{tau:5.2f}" if np.isfinite(tau) else "    -")),
-            Text(f"first: {_clean(board.policies[0])}"),
-        )
-    parts: list[RenderableType] = [table]
+    shown = _shown(len(compared.policies), top)
+    parts: list[RenderableType] = [_rank_table(compared, shown)]
     if shown < len(compared.policies):
-        parts.append(Text(f"  … {len(compared.policies) - shown} more", style="dim"))
+        parts.append(_left_out(len(compared.policies) - shown))
     parts += [
         Text(""),
         Text("Methods; tau: Kendall's agreement with the first", style="dim"),
-        legend,
+        _legend(compared),
     ]
-    parts += [Text(f"! {name}: {why}") for name, why in compared.failed.items()]
-    return _print(Group(*parts), size, colour)
+    for name, why in compared.failed.items():
+        parts.append(Text(f"! {name}: {why}"))
+    return _print(Group(*parts), _width(width, 120, 160), colour)
+
+
+def _rank_table(compared: MethodComparison, shown: int) -> Table:
+    names = [clean(policy) for policy in compared.policies[:shown]]
+    table = _plain_table()
+    table.add_column("policy", no_wrap=True, width=min(max(map(cell_len, names)), 28))
+    for k in range(len(compared.boards)):
+        table.add_column(_letter(k), justify="right", no_wrap=True)
+    table.add_column("ranks", no_wrap=True)
+    for name, ranks in zip(names, compared.ranks, strict=False):
+        spread = span(int(ranks.min()), int(ranks.max()))
+        table.add_row(*map(Text, [_fit(name, 28), *map(str, ranks), spread]))
+    return table
+
+
+def _legend(compared: MethodComparison) -> Table:
+    legend = Table.grid(padding=(0, 2))
+    for k, board in enumerate(compared.boards):
+        tau = "    -"
+        if np.isfinite(compared.agreement[0, k]):
+            tau = f"{compared.agreement[0, k]:5.2f}"
+        legend.add_row(
+            Text(_letter(k), style="bold"),
+            Text(board.method),
+            Text(f"tau {tau}"),
+            Text(f"first: {clean(board.policies[0])}"),
+        )
+    return legend
+
+
+def _letter(k: int) -> str:
+    """The name of a column: a to z, then aa, ab, ..."""
+    if k < 26:
+        return chr(ord("a") + k)
+    return f"a{chr(ord('a') + k - 26)}"
 
 
 VERDICT_MARKS = {
@@ -289,33 +294,40 @@ VERDICT_MARKS = {
 def findings_text(
     audit: Mapping[str, Any], *, width: int | None = None, colour: bool = False
 ) -> str:
-    """An audit (as its ``to_dict()`` gives it) for a terminal: concerns first, each with how sure
-    and what to do.
+    """An audit (as its ``to_dict()`` gives it) for a terminal.
+
+    Concerns come first, each with how sure it is and what to do.
     """
-    size = width or min(shutil.get_terminal_size((100, 40)).columns, 110)
-    counts = Counter(f["verdict"] for f in audit["findings"])
-    parts: list[RenderableType] = [
-        Text.assemble(
-            ("audit", "bold"),
-            f"  {audit['source']}: "
-            + ", ".join(f"{counts[v]} {v}" for v in VERDICT_MARKS if counts[v]),
-        ),
-        Text(""),
-    ]
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=1)
     grid.add_column(no_wrap=True)
     grid.add_column()
-    for f in audit["findings"]:
-        mark, style = VERDICT_MARKS[f["verdict"]]
-        body = Text(_clean(f["what"]))
-        if f["how_sure"]:
-            body.append(f" [{f['how_sure']}]", style="dim")
-        if f["remedy"]:
-            body.append(f"\n→ {_clean(f['remedy'])}")
-        grid.add_row(
-            Text(mark, style=style),
-            Text(f["check"], style="bold" if f["verdict"] == "concern" else ""),
-            body,
-        )
-    return _print(Group(*parts, grid), size, colour)
+    for finding in audit["findings"]:
+        mark, style = VERDICT_MARKS[finding["verdict"]]
+        name_style = ""
+        if finding["verdict"] == "concern":
+            name_style = "bold"
+        check = Text(finding["check"], style=name_style)
+        grid.add_row(Text(mark, style=style), check, _finding(finding))
+    title = Text.assemble(("audit", "bold"), f"  {audit['source']}: {_counted(audit)}")
+    return _print(Group(title, Text(""), grid), _width(width, 100, 110), colour)
+
+
+def _counted(audit: Mapping[str, Any]) -> str:
+    """How many findings of each verdict, as ``2 concern, 1 note``."""
+    counts = Counter(finding["verdict"] for finding in audit["findings"])
+    told = []
+    for verdict in VERDICT_MARKS:
+        if counts[verdict]:
+            told.append(f"{counts[verdict]} {verdict}")
+    return ", ".join(told)
+
+
+def _finding(finding: Mapping[str, Any]) -> Text:
+    """What was found, how sure it is, and the remedy."""
+    body = Text(clean(finding["what"]))
+    if finding["how_sure"]:
+        body.append(f" [{finding['how_sure']}]", style="dim")
+    if finding["remedy"]:
+        body.append(f"\n→ {clean(finding['remedy'])}")
+    return body

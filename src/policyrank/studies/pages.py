@@ -9,7 +9,7 @@ from importlib import metadata
 import polars as pl
 
 from policyrank.board import Leaderboard
-from policyrank.board.terminal import rank_set
+from policyrank.board.wording import rank_set
 from policyrank.studies.frame import Study, module_of
 
 MOST = 20
