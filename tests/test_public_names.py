@@ -51,9 +51,10 @@ def test_the_readme_type_checks_as_a_user_would(tmp_path):
     wrong.write_text(
         'import policyrank as pr\n\npr.read_comparisons("x.csv", frist_wins=1)\n'
         'pr.rank("x.csv", methods="borda", mehtod=3).nothing\npr.no_such_name\n'
+        'pr.copeland(pr.read_rankings("x.csv"), levle=0.9)\n'
     )
     command = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports", "."]
     found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
     assert "right.py" not in found, found
-    for what in ("frist_wins", "nothing", "no_such_name"):
+    for what in ("frist_wins", "nothing", "no_such_name", "levle"):
         assert re.search(rf"wrong.py.*{what}", found), found

@@ -498,3 +498,11 @@ def test_paired_replicates_tell_policies_apart():
         aggregate(
             Scores.of(["a", "a", "b"], ["t"] * 3, [1.0, 2.0, 3.0], replicate=[0, 1, 0]), paired=True
         )
+
+
+@pytest.mark.parametrize("name", pr.METHODS)
+def test_a_misspelt_option_is_refused_before_anything_is_computed(name, monkeypatch, battles):
+    assert "level" in pr.METHODS[name].options
+    monkeypatch.setattr("policyrank.ranking.choose.convert", None)
+    with pytest.raises(EvidenceError, match=r"no option 'levle'. Did you mean 'level'\?"):
+        pr.rank(battles(), method=name, levle=0.9)

@@ -24,8 +24,8 @@ from policyrank.errors import EvidenceError
 Float = NDArray[np.float64]
 
 
-class BoardOptions(TypedDict, total=False):
-    """Options of every board with intervals.
+class CoverageOptions(TypedDict, total=False):
+    """What intervals are to cover.
 
     Attributes
     ----------
@@ -33,12 +33,21 @@ class BoardOptions(TypedDict, total=False):
         coverage of intervals and rank sets, in (0, 1)
     simultaneous
         whether all rank sets hold together, or each on its own
-    seed
-        of everything that is drawn
     """
 
     level: float
     simultaneous: bool
+
+
+class BoardOptions(CoverageOptions, total=False):
+    """Options of every board with intervals.
+
+    Attributes
+    ----------
+    seed
+        of everything that is drawn
+    """
+
     seed: Seed
 
 

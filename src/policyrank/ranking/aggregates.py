@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from policyrank.board.assembly import make_leaderboard
+from policyrank.board.assembly import BoardOptions, CoverageOptions, make_leaderboard
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
@@ -96,6 +96,15 @@ STATISTICS: dict[str, tuple[Statistic, str]] = {
 }
 
 
+class AggregateOptions(BoardOptions, total=False):
+    """Options of ``aggregate`` beside the statistic; it says what each means."""
+
+    resample: Literal["auto", "replicates", "tasks", "both"]
+    paired: bool
+    interval: str
+    resamples: int
+
+
 def aggregate(
     evidence: Scores,
     *,
@@ -105,7 +114,7 @@ def aggregate(
     interval: str = "bootstrap",
     resamples: int = 1000,
     seed: Seed = 0,
-    **options: Any,
+    **options: Unpack[CoverageOptions],
 ) -> Leaderboard:
     """Rank by an aggregate of scores over tasks (scores of lower-is-better metrics are negated
     first).
@@ -301,7 +310,7 @@ def _bootstrap(
 def _statistic(name: str) -> Callable[..., Leaderboard]:
     """``aggregate`` with one statistic, as a method of its own."""
 
-    def method(evidence: Scores, **options: Any) -> Leaderboard:
+    def method(evidence: Scores, **options: Unpack[AggregateOptions]) -> Leaderboard:
         return aggregate(evidence, statistic=name, **options)
 
     method.__name__ = name.replace("-", "_")

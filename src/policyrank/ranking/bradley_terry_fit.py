@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.board.assembly import make_leaderboard
+from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.intervals import MANY, Seed
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
@@ -25,6 +25,18 @@ from policyrank.ranking.resampling import bootstrap_fits
 Float = NDArray[np.float64]
 Interval = Literal["auto", "sandwich", "fisher", "bootstrap", "none"]
 INTERVALS = get_args(Interval)
+
+
+class PairedOptions(BoardOptions, total=False):
+    """Options of models of paired comparisons; ``bradley_terry`` says what each means."""
+
+    scale: Literal["elo", "natural"]
+    prior: float | Literal["auto"] | None
+    anchors: Mapping[str, float] | None
+    order_effect: bool
+    interval: Interval
+    cluster: Literal["rater", "task"] | None
+    resamples: int
 
 
 def bradley_terry(
@@ -101,7 +113,10 @@ def bradley_terry(
 
 
 def thurstone(
-    evidence: Comparisons, *, ties: Literal["half", "glenn-david"] = "half", **options: Any
+    evidence: Comparisons,
+    *,
+    ties: Literal["half", "glenn-david"] = "half",
+    **options: Unpack[PairedOptions],
 ) -> Leaderboard:
     """Thurstone's case V: P(i beats j) = Phi(theta_i - theta_j), by maximum likelihood.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -104,21 +105,25 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
     name, why = (method, None) if method != "auto" else default_method(evidence)
     if name not in METHODS:
         raise EvidenceError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
+    _refuse_strange(options, name)
     used, converted = convert(evidence, name)
-    try:
-        board = METHODS[name](used, **options)
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise EvidenceError(
-            f"{name} has no option {str(error).split()[-1]}. See:"
-            f" help(policyrank.ranking.METHODS[{name!r}].function)."
-        ) from None
+    board = METHODS[name](used, **options)
     notes = [Note("method", why)] if why else []
     notes += _disagreement(board, used)
     if converted:
         notes.append(Note("conversion", converted))
     return replace(board.with_notes(*notes, first=True), method=name, source=evidence.summary)
+
+
+def _refuse_strange(options: Mapping[str, Any], name: str) -> None:
+    known = METHODS[name].options
+    for option in options:
+        if option not in known:
+            near = get_close_matches(option, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise EvidenceError(
+                f"{name} has no option {option!r}.{hint} It has: {', '.join(known)}."
+            )
 
 
 def _disagreement(board: Leaderboard, evidence: Evidence) -> list[Note]:

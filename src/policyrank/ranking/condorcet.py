@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from policyrank.board.assembly import CoverageOptions
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
@@ -30,7 +31,7 @@ def soft_condorcet(
     interval: str = "bootstrap",
     resamples: int = 100,
     seed: Seed = 0,
-    **options: Any,
+    **options: Unpack[CoverageOptions],
 ) -> Leaderboard:
     """Soft Condorcet optimisation (SCO).
 

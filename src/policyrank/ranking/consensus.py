@@ -7,13 +7,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from policyrank.board.assembly import CoverageOptions
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
@@ -260,7 +261,7 @@ def kemeny(
     resamples: int = 200,
     seed: Seed = 0,
     report: Callable[[str], None] | None = None,
-    **options: Any,
+    **options: Unpack[CoverageOptions],
 ) -> Leaderboard:
     """Kemeny-Young: the order that disagrees with the fewest votes, summed over pairs.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from policyrank.evidence import Comparisons, Rankings, Scores
 from policyrank.ranking.conventions import need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.games import win_rates
-from policyrank.ranking.rules import Preferences, rule_board
+from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
 
 Float = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
 
 
 def maximal_lotteries(
-    evidence: Preferences, *, resamples: int = 200, **options: Any
+    evidence: Preferences, *, resamples: int = 200, **options: Unpack[IntervalOptions]
 ) -> Leaderboard:
     """Maximal lotteries: the optimal mixed strategy of the game whose payoffs are majority margins
     (of largest entropy).
@@ -122,7 +122,7 @@ def maximal_lotteries(
 
 
 def nash_averaging(
-    evidence: Preferences | Scores, *, resamples: int = 200, **options: Any
+    evidence: Preferences | Scores, *, resamples: int = 200, **options: Unpack[IntervalOptions]
 ) -> Leaderboard:
     """Nash averaging: expected result against the maximum-entropy equilibrium.
 
@@ -172,5 +172,6 @@ def nash_averaging(
         source=evidence.summary,
         settings={"scaling": "min-max"},
         extras={"tasks": dict(zip(evidence.columns, tasks.tolist(), strict=True))},
-        **{k: v for k, v in options.items() if k not in ("interval", "seed")},
+        level=options.get("level", 0.95),
+        simultaneous=options.get("simultaneous", True),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.errors import EvidenceError
-from policyrank.ranking.rules import Preferences, rule_board
+from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
 
 Float = NDArray[np.float64]
 GTH_LIMIT = 600
@@ -420,7 +420,7 @@ def alpha_rank(
     population: int = 50,
     epsilon: float = 0.01,
     resamples: int = 200,
-    **options: Any,
+    **options: Unpack[IntervalOptions],
 ) -> Leaderboard:
     """alpha-Rank of policies by their win rates against each other, as one population.
 

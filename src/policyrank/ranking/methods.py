@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
-from typing import Any, Protocol
+from inspect import signature
+from typing import Any, Protocol, get_args, get_type_hints
 
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.evidence import Comparisons, Rankings, Scores
@@ -32,6 +34,18 @@ class Method:
         """The function itself (its module is imported when first needed)."""
         module, name = self.path.split(":")
         return getattr(import_module(f"policyrank.ranking.{module}"), name)
+
+    @cached_property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that the function takes."""
+        hints = get_type_hints(self.function)
+        names: list[str] = []
+        for name, parameter in list(signature(self.function).parameters.items())[1:]:
+            if parameter.kind == parameter.VAR_KEYWORD:
+                names += get_type_hints(get_args(hints[name])[0])
+            else:
+                names.append(name)
+        return tuple(names)
 
     def __call__(self, evidence: Any, **options: Any) -> Leaderboard:
         return self.function(evidence, **{**dict(self.defaults), **options})

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from policyrank.board.assembly import make_leaderboard
+from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.intervals import Seed, few_units, generator
 from policyrank.board.leaderboard import Leaderboard, Note
+from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.rankings import placed_above
 from policyrank.ranking.conventions import need
@@ -80,6 +81,30 @@ def resampled_preferences(evidence: Preferences, resamples: int, seed: Seed) -> 
         yield (table @ w.T).T.reshape(-1, k, k)
 
 
+class IntervalOptions(BoardOptions, total=False):
+    """Options of a rule's board.
+
+    Attributes
+    ----------
+    interval
+        ``"bootstrap"`` or ``"none"``
+    """
+
+    interval: str
+
+
+class RuleOptions(IntervalOptions, total=False):
+    """Options of a rule's board that is resampled.
+
+    Attributes
+    ----------
+    resamples
+        of the bootstrap
+    """
+
+    resamples: int
+
+
 def rule_board(
     evidence: Preferences,
     rule: Rule,
@@ -93,12 +118,14 @@ def rule_board(
     notes: tuple[Note, ...] = (),
     batched: bool = True,
     resample_rule: Rule | None = None,
-    **options: Any,
+    extras: dict[str, Any] | None = None,
+    level: float = 0.95,
+    simultaneous: bool = True,
 ) -> Leaderboard:
-    """The board of a rule that maps preference matrices (..., n, n) to ratings (..., n), with
-    bootstrap intervals.
+    """The board of a rule that maps preference matrices (..., n, n) to ratings (..., n).
 
-    ``resample_rule`` is what the resamples are ranked by where the rule itself would take too long.
+    Intervals are a bootstrap's. ``resample_rule`` is what the resamples are ranked by where the
+    rule itself would take too long.
     """
     need(evidence, (Comparisons, Rankings), method)
     wins = evidence.preferences()
@@ -107,36 +134,25 @@ def rule_board(
     units = voters(evidence)
     if interval == "bootstrap" and units < 2:
         interval = "none"
-        notes = (
-            *notes,
-            Note(
-                "no intervals",
-                "A single ballot or comparison shows no variation: there are no intervals.",
-                "warning",
-            ),
-        )
+        text = "A single ballot or comparison shows no variation: there are no intervals."
+        notes = (*notes, Note("no intervals", text, "warning"))
     if interval not in ("bootstrap", "none"):
-        from policyrank.errors import EvidenceError
-
         raise EvidenceError(f"interval={interval!r}: {method} has 'bootstrap' or 'none'.")
     if interval == "bootstrap":
         again = resample_rule or rule
-        rows = [
-            again(batch) if batched else np.array([again(one) for one in batch])
-            for batch in resampled_preferences(evidence, resamples, seed)
-        ]
+        rows = []
+        for batch in resampled_preferences(evidence, resamples, seed):
+            rows.append(again(batch) if batched else np.array([again(one) for one in batch]))
         draws = (np.concatenate(rows) - rating) * few_units(units)
     unmet = int(((wins + wins.T == 0).sum() - len(wins)) / 2)
     extra = [*input_notes(evidence.notes), *notes]
     if unmet:
         pairs = len(wins) * (len(wins) - 1) // 2
-        extra.append(
-            Note(
-                "unmet pairs",
-                f"{unmet:,} of {pairs:,} pairs were never compared; the rule takes them as ties.",
-                "warning",
-            )
-        )
+        text = f"{unmet:,} of {pairs:,} pairs were never compared; the rule takes them as ties."
+        extra.append(Note("unmet pairs", text, "warning"))
+    used = {**(settings or {}), "interval": interval}
+    if draws is not None:
+        used |= {"resamples": resamples, "seed": seed}
     return make_leaderboard(
         evidence.policies,
         rating,
@@ -147,10 +163,9 @@ def rule_board(
         notes=extra,
         unit=unit,
         source=evidence.summary,
-        settings={
-            **(settings or {}),
-            "interval": interval,
-            **({"resamples": resamples, "seed": seed} if draws is not None else {}),
-        },
-        **options,
+        settings=used,
+        extras=extras,
+        level=level,
+        simultaneous=simultaneous,
+        seed=seed,
     )

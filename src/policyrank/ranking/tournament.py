@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.board.leaderboard import Leaderboard
-from policyrank.ranking.rules import Preferences, rule_board
+from policyrank.ranking.rules import IntervalOptions, Preferences, RuleOptions, rule_board
 
 Float = NDArray[np.float64]
 
@@ -18,7 +18,7 @@ def margins(wins: Float) -> Float:
     return wins - np.swapaxes(wins, -1, -2)
 
 
-def copeland(evidence: Preferences, **options: Any) -> Leaderboard:
+def copeland(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboard:
     """Copeland: how many others a policy beats by majority, ties half.
 
     Options of this and the other rules: interval ("bootstrap" or "none"), resamples, seed, level,
@@ -39,7 +39,7 @@ def copeland(evidence: Preferences, **options: Any) -> Leaderboard:
     )
 
 
-def minimax(evidence: Preferences, **options: Any) -> Leaderboard:
+def minimax(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboard:
     """Minimax (Simpson-Kramer): minus the margin of a policy's worst defeat; 0 for one that no
     majority beats.
 
@@ -67,7 +67,7 @@ def strongest_paths(wins: Float) -> Float:
     return path
 
 
-def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
+def schulze(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboard:
     """Schulze (beat paths, by margins): how many others do not beat a policy by the strongest path.
 
     References
@@ -98,7 +98,9 @@ def schulze(evidence: Preferences, **options: Any) -> Leaderboard:
     )
 
 
-def ranked_pairs(evidence: Preferences, *, resamples: int = 200, **options: Any) -> Leaderboard:
+def ranked_pairs(
+    evidence: Preferences, *, resamples: int = 200, **options: Unpack[IntervalOptions]
+) -> Leaderboard:
     """Ranked pairs (Tideman): lock majorities from the largest margin down, leaving out those that
     close a cycle.
 

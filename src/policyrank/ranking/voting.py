@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.board.assembly import make_leaderboard
+from policyrank.board.assembly import BoardOptions, CoverageOptions, make_leaderboard
 from policyrank.board.intervals import Seed, few_units, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
@@ -19,10 +19,19 @@ from policyrank.ranking.rules import resampled_weights, voters
 
 Float = NDArray[np.float64]
 
+NO_VARIATION = Note(
+    "no intervals", "A single ballot shows no variation: there are no intervals.", "warning"
+)
 
-def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) -> Leaderboard:
-    """Borda: how many of the others a ballot places below a policy (ties half), averaged over
-    ballots.
+
+def borda(
+    evidence: Rankings | Comparisons,
+    *,
+    levels: int = 1,
+    interval: str = "closed",
+    **options: Unpack[BoardOptions],
+) -> Leaderboard:
+    """Borda: how many of the others a ballot places below a policy (ties half), on average.
 
     On complete ballots the rating times the number of ballots is the Borda count. On partial
     ballots each pair is averaged over the ballots that hold both; a pair that none holds counts
@@ -36,8 +45,10 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
     levels
         1: all ballots alike; 2: first inside each group (task), then over the groups' rankings, so
         that a task with many ballots does not outvote the others
+    interval
+        ``"closed"`` or ``"none"``
     options
-        level, simultaneous, seed, interval ("closed" or "none")
+        level, simultaneous, seed
 
     References
     ----------
@@ -81,16 +92,11 @@ def borda(evidence: Rankings | Comparisons, *, levels: int = 1, **options: Any) 
                 "warning",
             )
         )
-    interval = options.pop("interval", "closed")
-    covariance, df = _borda_covariance(used, rate, total) if interval != "none" else (None, None)
-    if interval != "none" and covariance is None:
-        notes.append(
-            Note(
-                "no intervals",
-                "A single ballot shows no variation: there are no intervals.",
-                "warning",
-            )
-        )
+    covariance = df = None
+    if interval != "none":
+        covariance, df = _borda_covariance(used, rate, total)
+        if covariance is None:
+            notes.append(NO_VARIATION)
     return make_leaderboard(
         evidence.policies,
         rate.sum(axis=1),
@@ -171,46 +177,41 @@ def _shares(
     points: Float,
     method: str,
     unit: str,
-    notes: list[Note],
-    options: dict[str, Any],
+    interval: str,
+    settings: dict[str, Any],
+    options: BoardOptions,
 ) -> Leaderboard:
     """The board of mean points a ballot (ballots, n), with intervals of a mean."""
     w, voters = evidence.weight, float(evidence.weight.sum())
     mean = w @ points / voters
     whole = (w == np.round(w)).all()
     units = voters if whole else float(len(w))
-    interval = options.pop("interval", "closed")
-    covariance = None
+    notes = input_notes(evidence.notes)
+    covariance = df = None
     if interval != "none" and units < 2:
-        notes = [
-            *notes,
-            Note(
-                "no intervals",
-                "A single ballot shows no variation: there are no intervals.",
-                "warning",
-            ),
-        ]
+        notes.append(NO_VARIATION)
     elif interval != "none":
-        off = points - mean
-        covariance = (
-            (off.T @ (off * (w if whole else w**2)[:, None])) / voters**2 * units / (units - 1)
-        )
+        off, df = points - mean, units - 1
+        weight = w if whole else w**2
+        covariance = (off.T @ (off * weight[:, None])) / voters**2 * units / (units - 1)
     return make_leaderboard(
         evidence.policies,
         mean,
         method=method,
         n=evidence.seen(),
         covariance=covariance,
-        df=None if covariance is None else units - 1,
-        notes=[*input_notes(evidence.notes), *notes],
+        df=df,
+        notes=notes,
         unit=unit,
         source=evidence.summary,
-        settings={"interval": interval, **options.pop("settings", {})},
+        settings={"interval": interval, **settings},
         **options,
     )
 
 
-def plurality(evidence: Rankings, **options: Any) -> Leaderboard:
+def plurality(
+    evidence: Rankings, *, interval: str = "closed", **options: Unpack[BoardOptions]
+) -> Leaderboard:
     """Plurality: the share of ballots that a policy tops (ties at the top share the vote).
 
     Examples
@@ -220,17 +221,13 @@ def plurality(evidence: Rankings, **options: Any) -> Leaderboard:
     """
     need(evidence, Rankings, "plurality")
     top = (evidence.matrix() == 1).astype(float)
-    return _shares(
-        evidence,
-        top / np.maximum(top.sum(axis=1, keepdims=True), 1),
-        "plurality",
-        "share of first places",
-        [],
-        options,
-    )
+    points = top / np.maximum(top.sum(axis=1, keepdims=True), 1)
+    return _shares(evidence, points, "plurality", "share of first places", interval, {}, options)
 
 
-def approval(evidence: Rankings, *, k: int = 3, **options: Any) -> Leaderboard:
+def approval(
+    evidence: Rankings, *, k: int = 3, interval: str = "closed", **options: Unpack[BoardOptions]
+) -> Leaderboard:
     """Approval: the share of ballots that place a policy among their first ``k`` positions.
 
     Parameters
@@ -248,14 +245,9 @@ def approval(evidence: Rankings, *, k: int = 3, **options: Any) -> Leaderboard:
     if k < 1:
         raise EvidenceError(f"k={k}: approve at least one position.")
     position = evidence.matrix()
-    return _shares(
-        evidence,
-        ((position > 0) & (position <= k)).astype(float),
-        "approval",
-        f"share of ballots in the top {k}",
-        [],
-        {**options, "settings": {"k": k}},
-    )
+    points = ((position > 0) & (position <= k)).astype(float)
+    unit = f"share of ballots in the top {k}"
+    return _shares(evidence, points, "approval", unit, interval, {"k": k}, options)
 
 
 def instant_runoff(
@@ -264,13 +256,13 @@ def instant_runoff(
     interval: str = "bootstrap",
     resamples: int = 200,
     seed: Seed = 0,
-    **options: Any,
+    **options: Unpack[CoverageOptions],
 ) -> Leaderboard:
-    """Instant run-off: eliminate the policy with the fewest first places, transfer its ballots,
-    repeat.
+    """Instant run-off: eliminate the policy with the fewest first places, again and again.
 
-    Ties at a ballot's top share its vote; of policies with equally few first places the one with
-    the fewest in the first count goes, then the one later in the alphabet. The rating is how many
+    Its ballots go to their next choice. Ties at a ballot's top share its vote; of policies with
+    equally few first places the one with the fewest in the first count goes, then the one later in
+    the alphabet. The rating is how many
     were eliminated before.
 
     Examples
@@ -285,13 +277,7 @@ def instant_runoff(
     draws, units = None, voters(evidence)
     notes = input_notes(evidence.notes)
     if interval == "bootstrap" and units < 2:
-        notes.append(
-            Note(
-                "no intervals",
-                "A single ballot shows no variation: there are no intervals.",
-                "warning",
-            )
-        )
+        notes.append(NO_VARIATION)
     elif interval == "bootstrap":
         weights = resampled_weights(evidence.weight, resamples, generator(seed))
         draws = (np.array([_eliminate(position, w) for w in weights]) - rating) * few_units(units)
