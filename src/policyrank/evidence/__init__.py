@@ -1,4 +1,4 @@
-"""Evidence: what is known of the policies - comparisons, scores, rankings - and its readers."""
+"""Evidence: comparisons, scores and rankings of policies, and how to read them."""
 
 from policyrank._rooms import attach
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,14 @@ class Labels:
     @classmethod
     def of(cls, values: Iterable[Any]) -> Labels:
         """Encode ``values``; names are kept in sorted order."""
-        series = values if isinstance(values, pl.Series) else pl.Series(list(values))
+        series = values
+        if not isinstance(series, pl.Series):
+            series = pl.Series(list(values))
         if series.null_count():
             row = int(series.is_null().arg_true()[0])
             raise EvidenceError(f"row {row + 1}: an empty name. Fill it in, or leave the row out.")
-        series = series.cast(pl.String) if series.dtype not in (pl.Categorical, pl.Enum) else series
+        if series.dtype not in (pl.Categorical, pl.Enum):
+            series = series.cast(pl.String)
         found = series.unique()
         names = sorted(found.cast(pl.String).to_list())
         codes = series.cast(pl.String).cast(pl.Enum(names)).to_physical().cast(pl.Int32).to_numpy()
@@ -76,9 +79,28 @@ def compact(labels: Labels) -> Labels:
     used = np.flatnonzero(np.bincount(labels.codes, minlength=len(labels.names)))
     if len(used) == len(labels.names):
         return labels
-    return Labels(
-        np.searchsorted(used, labels.codes).astype(np.int32), tuple(labels.names[i] for i in used)
-    )
+    names = tuple(labels.names[i] for i in used)
+    return Labels(np.searchsorted(used, labels.codes).astype(np.int32), names)
+
+
+def labels_or_none(values: Iterable[Any] | None) -> Labels | None:
+    """A column of names that may be missing."""
+    if values is None:
+        return None
+    return Labels.of(values)
+
+
+def among(labels: Labels, names: Sequence[str] | None, what: str) -> Labels:
+    """The same column with codes into ``names``, which hold all of its own; None: its own."""
+    if names is None:
+        return labels
+    place = positions(names, labels.names, what).astype(np.int32)
+    return Labels(place[labels.codes], tuple(names))
+
+
+def place_of(names: Iterable[str]) -> dict[str, int]:
+    """Where each name stands."""
+    return {name: i for i, name in enumerate(names)}
 
 
 def positions(names: Sequence[str], wanted: Iterable[str] | str, what: str) -> NDArray[np.int64]:
@@ -89,8 +111,10 @@ def positions(names: Sequence[str], wanted: Iterable[str] | str, what: str) -> N
     EvidenceError
         When a name is unknown; near names are suggested.
     """
-    index = {name: i for i, name in enumerate(names)}
-    chosen = [wanted] if isinstance(wanted, str) else list(wanted)
+    index = place_of(names)
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    chosen = list(wanted)
     for name in chosen:
         if name not in index:
             import difflib
@@ -112,11 +136,77 @@ def merge_labels(first: Labels | None, second: Labels | None, what: str) -> Labe
             " merge."
         )
     names = sorted(set(first.names) | set(second.names))
-    index = {name: i for i, name in enumerate(names)}
-    parts = [
-        np.array([index[n] for n in p.names], dtype=np.int32)[p.codes] for p in (first, second)
-    ]
-    return Labels(np.concatenate(parts), tuple(names))
+    codes = []
+    for labels in (first, second):
+        codes.append(positions(names, labels.names, what).astype(np.int32)[labels.codes])
+    return Labels(np.concatenate(codes), tuple(names))
+
+
+def rows_named(
+    labels: Labels | None, wanted: Iterable[str] | str, what: str, kind: str
+) -> NDArray[np.bool_]:
+    """Rows of a column whose name is among ``wanted``; a missing column is an error."""
+    if labels is None:
+        raise EvidenceError(f"these {kind} have no column {what!r}. Name one when reading them.")
+    return labels.mask(wanted, what)
+
+
+def put_arrays(evidence: object, dtypes: Mapping[str, Any]) -> None:
+    """Make fields of a frozen dataclass read-only arrays of these types; missing ones stay None."""
+    for field, dtype in dtypes.items():
+        value = getattr(evidence, field)
+        if value is not None:
+            object.__setattr__(evidence, field, freeze(np.asarray(value, dtype=dtype)))
+
+
+def taken(column: Any, rows: NDArray[Any]) -> Any:
+    """An array or Labels at ``rows`` (mask or indices); None stays None."""
+    if column is None:
+        return None
+    if isinstance(column, Labels):
+        return column.take(rows)
+    return column[rows]
+
+
+def ones_if_none(column: NDArray[Any] | None, rows: int) -> NDArray[Any]:
+    """A column of weights or counts, of which a missing one is 1 in each row."""
+    if column is None:
+        return np.ones(rows)
+    return column
+
+
+def stacked(
+    first: NDArray[Any] | None, second: NDArray[Any] | None, rows: tuple[int, int]
+) -> NDArray[Any] | None:
+    """Two columns of weights or counts one after the other; None where both are missing."""
+    if first is None and second is None:
+        return None
+    return np.concatenate([ones_if_none(first, rows[0]), ones_if_none(second, rows[1])])
+
+
+def merged_notes(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """All notes, each once."""
+    return tuple(dict.fromkeys(first + second))
+
+
+def first_repeated(keys: NDArray[Any]) -> int | None:
+    """The first row whose key another row has too; None: all differ."""
+    if len(np.unique(keys)) == len(keys):
+        return None
+    return int(np.flatnonzero(pl.Series(keys).is_duplicated().to_numpy())[0])
+
+
+def check_lengths(evidence: object, fields: Iterable[str]) -> None:
+    """Refuse columns of different lengths."""
+    lengths = {}
+    for field in fields:
+        column = getattr(evidence, field)
+        if column is not None:
+            lengths[field] = len(column)
+    if len(set(lengths.values())) > 1:
+        raise EvidenceError(
+            f"columns differ in length: {lengths}. Every column needs one value a row."
+        )
 
 
 def check_finite(values: NDArray[Any], what: str) -> None:
@@ -130,15 +220,35 @@ def check_finite(values: NDArray[Any], what: str) -> None:
         )
 
 
+def check_not_negative(values: NDArray[Any], what: str, row: str = "row") -> None:
+    """Refuse values below 0, naming the row (or what else holds them) of the smallest."""
+    if values.min() < 0:
+        raise EvidenceError(
+            f"{row} {int(np.argmin(values)) + 1}: a negative {what}."
+            f" {what.capitalize()}s must be >= 0."
+        )
+
+
+def check_weights(weight: NDArray[Any], row: str = "row") -> None:
+    """Refuse weights that are not finite or below 0."""
+    check_finite(weight, "the weight")
+    check_not_negative(weight, "weight", row)
+
+
 def check_policies(names: Sequence[str]) -> None:
     """Refuse evidence with fewer than two policies, and empty names."""
     if any(not str(n).strip() for n in names):
         raise EvidenceError("a policy has an empty name. Give every policy a name.")
     if len(names) < 2:
-        only = f" (only {names[0]!r})" if len(names) else ""
+        only = ""
+        if len(names):
+            only = f" (only {names[0]!r})"
         raise EvidenceError(
             f"a ranking needs at least two policies{only}. Add results of another policy."
         )
+
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
@@ -147,8 +257,8 @@ def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
     kind = path.suffix.lower()
     if kind == ".parquet":
         frame.write_parquet(path)
-    elif kind in {".csv", ".tsv"}:
-        frame.write_csv(path, separator="\t" if kind == ".tsv" else ",")
+    elif kind in SEPARATORS:
+        frame.write_csv(path, separator=SEPARATORS[kind])
     elif kind in {".jsonl", ".ndjson"}:
         frame.write_ndjson(path)
     elif kind in {".arrow", ".feather", ".ipc"}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,22 +14,43 @@ from numpy.typing import ArrayLike, NDArray
 from policyrank.errors import EvidenceError
 from policyrank.evidence.base import (
     Labels,
+    among,
     check_finite,
+    check_lengths,
+    check_not_negative,
     check_policies,
+    check_weights,
     compact,
     freeze,
+    labels_or_none,
     merge_labels,
+    merged_notes,
+    ones_if_none,
     positions,
+    put_arrays,
+    rows_named,
+    stacked,
+    taken,
     write_frame,
 )
+from policyrank.evidence.comparison_checks import check_outcomes, check_sides
 from policyrank.evidence.comparison_tables import COVARIATE, ComparisonOptions, comparison_columns
 from policyrank.evidence.rankings import Rankings
+
+DTYPES = {
+    "a": np.int32,
+    "b": np.int32,
+    "outcome": None,
+    "count": np.int64,
+    "weight": float,
+    "time": None,
+}
+COLUMNS = ("a", "b", "outcome", "count", "weight", "task", "rater", "time")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparisons:
-    """Results of one policy against another; immutable, one row a comparison (or a count of equal
-    ones).
+    """Results of one policy against another, one row a comparison (or a count of equal ones).
 
     Attributes
     ----------
@@ -72,80 +93,32 @@ class Comparisons:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "policies", tuple(self.policies))
-        for field, dtype in (
-            ("a", np.int32),
-            ("b", np.int32),
-            ("outcome", None),
-            ("count", np.int64),
-            ("weight", float),
-        ):
-            value = getattr(self, field)
-            if value is not None:
-                value = np.asarray(value, dtype=dtype)
-                if field == "outcome" and value.dtype != np.float32:
-                    value = value.astype(np.float64, copy=False)
-                put(self, field, freeze(value))
-        if self.time is not None:
-            put(self, "time", freeze(np.asarray(self.time)))
+        object.__setattr__(self, "policies", tuple(self.policies))
+        put_arrays(self, DTYPES)
+        if self.outcome.dtype != np.float32:
+            put_arrays(self, {"outcome": np.float64})
         check_policies(self.policies)
         if not len(self.a):
             raise EvidenceError("no comparisons: the input is empty. Give at least one row.")
-        self._check()
-        if self.covariates is not None:
-            x = np.asarray(self.covariates, dtype=float).reshape(len(self.a), -1)
-            check_finite(x.sum(axis=1), "a covariate")
-            put(self, "covariates", freeze(x))
-            put(
-                self,
-                "covariate_names",
-                tuple(self.covariate_names) or tuple(f"x{i}" for i in range(x.shape[1])),
-            )
-
-    def _check(self) -> None:
-        lengths = {
-            f: len(v)
-            for f in ("a", "b", "outcome", "count", "weight", "task", "rater", "time")
-            if (v := getattr(self, f)) is not None
-        }
-        if len(set(lengths.values())) > 1:
-            raise EvidenceError(
-                f"columns differ in length: {lengths}. Every column needs one value a row."
-            )
-        check_finite(self.outcome, "the outcome")
-        bad = (self.outcome < 0) | (self.outcome > 1)
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise EvidenceError(
-                f"row {row + 1}: the outcome is {self.outcome[row]:g}, outside [0, 1]"
-                f" ({int(bad.sum())} such rows). Use 1 when a wins, 0 when b wins, 0.5 for a tie."
-            )
-        for codes in (self.a, self.b):
-            if codes.min() < 0 or codes.max() >= len(self.policies):
-                raise EvidenceError(
-                    "a policy code lies outside the list of names. Build with Comparisons.of(names,"
-                    " ...)."
-                )
-        same = self.a == self.b
-        if same.any():
-            row = int(np.argmax(same))
-            raise EvidenceError(
-                f"row {row + 1}: {self.policies[self.a[row]]!r} is compared with itself"
-                f" ({int(same.sum())} such rows). Remove these rows, or read with bad='skip' to"
-                " leave them out and count them."
-            )
+        check_lengths(self, COLUMNS)
+        check_outcomes(self.outcome)
+        check_sides(self.a, self.b, self.policies)
         if self.weight is not None:
-            check_finite(self.weight, "the weight")
-            if self.weight.min() < 0:
-                raise EvidenceError(
-                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be"
-                    " >= 0."
-                )
-        if self.count is not None and self.count.min() < 0:
-            raise EvidenceError(
-                f"row {int(np.argmin(self.count)) + 1}: a negative count. Counts must be >= 0."
-            )
+            check_weights(self.weight)
+        if self.count is not None:
+            check_not_negative(self.count, "count")
+        if self.covariates is not None:
+            self._put_covariates(np.asarray(self.covariates, dtype=float))
+
+    def _put_covariates(self, given: NDArray[np.float64]) -> None:
+        """One column each, with a name."""
+        covariates = given.reshape(len(self.a), -1)
+        check_finite(covariates.sum(axis=1), "a covariate")
+        names = tuple(self.covariate_names)
+        if not names:
+            names = tuple(f"x{i}" for i in range(covariates.shape[1]))
+        object.__setattr__(self, "covariates", freeze(covariates))
+        object.__setattr__(self, "covariate_names", names)
 
     @classmethod
     def of(
@@ -159,25 +132,18 @@ class Comparisons:
         rater: Iterable[Any] | None = None,
         **columns: Any,
     ) -> Comparisons:
-        """Build from names: ``a`` and ``b`` are names of policies, ``task`` and ``rater`` are
-        names.
-        """
-        both = merge_labels(Labels.of(a), Labels.of(b), "policy")
-        assert both is not None
-        n = len(both) // 2
-        codes, names = both.codes, both.names
-        if policies is not None:
-            codes, names = (
-                positions(policies, names, "policy").astype(np.int32)[codes],
-                tuple(policies),
-            )
+        """Build from names of policies ``a`` and ``b``, of tasks and of raters."""
+        found = merge_labels(Labels.of(a), Labels.of(b), "policy")
+        assert found is not None
+        both = among(found, policies, "policy")
+        half = len(both) // 2
         return cls(
-            names,
-            codes[:n],
-            codes[n:],
+            both.names,
+            both.codes[:half],
+            both.codes[half:],
             np.asarray(outcome),
-            task=None if task is None else Labels.of(task),
-            rater=None if rater is None else Labels.of(rater),
+            task=labels_or_none(task),
+            rater=labels_or_none(rater),
             **columns,
         )
 
@@ -197,15 +163,15 @@ class Comparisons:
                [0., 0., 1.],
                [0., 0., 0.]])
         """
-        pairs = []
+        first, second, outcomes, ballots = [], [], [], []
         for ballot, policy, position in rankings.blocks():
             i, j = np.triu_indices(policy.shape[1], 1)
             outcome = 0.5 + 0.5 * np.sign(position[:, j] - position[:, i])
-            pairs.append((policy[:, i], policy[:, j], outcome, np.repeat(ballot, len(i))))
-        a, b, outcome, ballot = (
-            np.concatenate([np.ravel(part) for part in column])
-            for column in zip(*pairs, strict=True)
-        )
+            first.append(policy[:, i].ravel())
+            second.append(policy[:, j].ravel())
+            outcomes.append(outcome.ravel())
+            ballots.append(np.repeat(ballot, len(i)))
+        ballot = np.concatenate(ballots)
         group = rankings.group
         if group is None:
             names = tuple(f"ballot {i + 1}" for i in range(len(rankings)))
@@ -215,9 +181,9 @@ class Comparisons:
             weight = rankings.weight[ballot]
         return cls(
             rankings.policies,
-            a,
-            b,
-            outcome,
+            np.concatenate(first),
+            np.concatenate(second),
+            np.concatenate(outcomes),
             weight=weight,
             task=group.take(ballot),
             notes=rankings.notes,
@@ -232,51 +198,50 @@ class Comparisons:
     @property
     def summary(self) -> str:
         """What it holds, in a few words."""
-        extra = "".join(
-            f", {len(v.names)} {k}s" for k, v in (("task", self.task), ("rater", self.rater)) if v
-        )
-        return f"{self.total:,} comparisons, {len(self.policies)} policies{extra}"
+        text = f"{self.total:,} comparisons, {len(self.policies)} policies"
+        if self.task:
+            text += f", {len(self.task.names)} tasks"
+        if self.rater:
+            text += f", {len(self.rater.names)} raters"
+        return text
 
     @property
     def total(self) -> int:
         """How many comparisons the rows stand for."""
-        return len(self.a) if self.count is None else int(self.count.sum())
+        if self.count is None:
+            return len(self.a)
+        return int(self.count.sum())
 
     @property
     def mass(self) -> NDArray[np.float64]:
         """Count times weight of each row."""
-        ones = np.ones(len(self.a)) if self.count is None else self.count.astype(float)
-        return ones if self.weight is None else ones * self.weight
+        count = ones_if_none(self.count, len(self.a)).astype(float)
+        if self.weight is None:
+            return count
+        return count * self.weight
 
     def seen(self) -> NDArray[np.int64]:
         """How many comparisons each policy took part in: (policies,)."""
-        k = len(self.policies)
-        each = np.bincount(self.a, self.count, k) + np.bincount(self.b, self.count, k)
+        size = len(self.policies)
+        each = np.bincount(self.a, self.count, size) + np.bincount(self.b, self.count, size)
         return each.astype(np.int64)
 
     def take(self, rows: NDArray[Any]) -> Comparisons:
         """The comparisons at ``rows`` (mask or indices), among the policies left in them."""
-
-        def cut(column: Any) -> Any:
-            return (
-                None
-                if column is None
-                else column.take(rows)
-                if isinstance(column, Labels)
-                else column[rows]
-            )
-
         both = compact(Labels(np.concatenate([self.a[rows], self.b[rows]]), self.policies))
-        n = len(both) // 2
+        half = len(both) // 2
         return replace(
             self,
             policies=both.names,
-            a=both.codes[:n],
-            b=both.codes[n:],
-            **{
-                f: cut(getattr(self, f))
-                for f in ("outcome", "count", "weight", "task", "rater", "time", "covariates")
-            },
+            a=both.codes[:half],
+            b=both.codes[half:],
+            outcome=self.outcome[rows],
+            count=taken(self.count, rows),
+            weight=taken(self.weight, rows),
+            task=taken(self.task, rows),
+            rater=taken(self.rater, rows),
+            time=taken(self.time, rows),
+            covariates=taken(self.covariates, rows),
         )
 
     def filter(
@@ -288,33 +253,36 @@ class Comparisons:
         since: Any = None,
         until: Any = None,
     ) -> Comparisons:
-        """The comparisons among ``policies``, on ``tasks``, by ``raters``, with since <= time <
-        until.
-        """
+        """Those among ``policies``, on ``tasks``, by ``raters``, with since <= time < until."""
         keep = np.ones(len(self.a), dtype=bool)
         if policies is not None:
             codes = positions(self.policies, policies, "policy")
             keep &= np.isin(self.a, codes) & np.isin(self.b, codes)
-        for column, wanted, what in ((self.task, tasks, "task"), (self.rater, raters, "rater")):
-            if wanted is not None:
-                if column is None:
-                    raise EvidenceError(
-                        f"these comparisons have no column {what!r}. Name one when reading them."
-                    )
-                keep &= column.mask(wanted, what)
+        if tasks is not None:
+            keep &= rows_named(self.task, tasks, "task", "comparisons")
+        if raters is not None:
+            keep &= rows_named(self.rater, raters, "rater", "comparisons")
         if since is not None or until is not None:
-            if self.time is None:
-                raise EvidenceError(
-                    "these comparisons have no column 'time'. Name one when reading them."
-                )
-            as_time = np.datetime64 if self.time.dtype.kind == "M" else float
-            if since is not None:
-                keep &= self.time >= as_time(since)
-            if until is not None:
-                keep &= self.time < as_time(until)
+            keep &= self._between(since, until)
         if not keep.any():
             raise EvidenceError("no comparison is left after filtering. Loosen the filter.")
         return self.take(keep)
+
+    def _between(self, since: Any, until: Any) -> NDArray[np.bool_]:
+        """Rows with since <= time < until, either of which may be None."""
+        if self.time is None:
+            raise EvidenceError(
+                "these comparisons have no column 'time'. Name one when reading them."
+            )
+        as_time: Callable[[Any], Any] = float
+        if self.time.dtype.kind == "M":
+            as_time = np.datetime64
+        keep = np.ones(len(self.time), dtype=bool)
+        if since is not None:
+            keep &= self.time >= as_time(since)
+        if until is not None:
+            keep &= self.time < as_time(until)
+        return keep
 
     def merge(self, other: Comparisons) -> Comparisons:
         """Both sets of comparisons, one after the other."""
@@ -322,93 +290,73 @@ class Comparisons:
         b = merge_labels(Labels(self.b, self.policies), Labels(other.b, other.policies), "policy")
         assert a is not None
         assert b is not None
-        if (self.time is None) != (
-            other.time is None
-        ) or self.covariate_names != other.covariate_names:
+        timed = self.time is not None, other.time is not None
+        if timed[0] != timed[1] or self.covariate_names != other.covariate_names:
             raise EvidenceError(
                 "the two differ in their columns 'time' or covariates: make them alike, then merge."
             )
-
-        def filled(c: Comparisons, field: str) -> NDArray[Any]:
-            value = getattr(c, field)
-            return np.ones(len(c.a)) if value is None else value
-
-        def stack(field: str, default: bool) -> NDArray[Any] | None:
-            if getattr(self, field) is None and getattr(other, field) is None:
-                return None
-            return np.concatenate(
-                [filled(c, field) if default else getattr(c, field) for c in (self, other)]
-            )
-
+        rows = len(self.a), len(other.a)
         return Comparisons(
             a.names,
             a.codes,
             b.codes,
             np.concatenate([self.outcome, other.outcome]),
-            count=stack("count", True),
-            weight=stack("weight", True),
+            count=stacked(self.count, other.count, rows),
+            weight=stacked(self.weight, other.weight, rows),
             task=merge_labels(self.task, other.task, "task"),
             rater=merge_labels(self.rater, other.rater, "rater"),
-            time=stack("time", False),
-            covariates=stack("covariates", False),
+            time=stacked(self.time, other.time, rows),
+            covariates=stacked(self.covariates, other.covariates, rows),
             covariate_names=self.covariate_names,
-            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            notes=merged_notes(self.notes, other.notes),
         )
 
     def counted(self, by: Iterable[str] = ()) -> Comparisons:
-        """Equal comparisons as one row with a count; ``by`` names columns to keep apart (task,
-        rater).
+        """Equal comparisons as one row with a count.
+
+        ``by`` names columns to keep apart (task, rater).
         """
-        by = tuple(by)
-        frame = pl.DataFrame({"a": self.a, "b": self.b, "outcome": self.outcome})
+        columns: dict[str, Any] = {"a": self.a, "b": self.b, "outcome": self.outcome}
         if self.weight is not None:
-            frame = frame.with_columns(weight=self.weight)
+            columns["weight"] = self.weight
+        apart: dict[str, Labels] = {}
         for name in by:
-            if (column := getattr(self, name)) is not None:
-                frame = frame.with_columns(pl.Series(name, column.codes))
-        keys = frame.columns
-        frame = frame.with_columns(
-            count=pl.lit(1, pl.Int64) if self.count is None else pl.Series(self.count)
-        )
-        frame = frame.group_by(keys).agg(pl.col("count").sum()).sort(keys)
-        kept: dict[str, Any] = {
-            n: Labels(frame[n].to_numpy(), getattr(self, n).names) for n in by if n in frame.columns
-        }
-        return Comparisons(
-            self.policies,
-            frame["a"].to_numpy(),
-            frame["b"].to_numpy(),
-            frame["outcome"].to_numpy(),
-            count=frame["count"].to_numpy(),
-            weight=frame["weight"].to_numpy() if self.weight is not None else None,
-            notes=self.notes,
-            **kept,
-        )
+            labels = getattr(self, name)
+            if labels is not None:
+                apart[name], columns[name] = labels, labels.codes
+        count = ones_if_none(self.count, len(self.a)).astype(np.int64)
+        frame = pl.DataFrame({**columns, "count": count})
+        frame = frame.group_by(list(columns)).agg(pl.col("count").sum()).sort(list(columns))
+        found: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
+        for name, labels in apart.items():
+            found[name] = Labels(found[name], labels.names)
+        return Comparisons(self.policies, notes=self.notes, **found)
 
     def preferences(self, *, ties: float = 0.5) -> NDArray[np.float64]:
-        """Weighted wins of each policy over each other, a tie as ``ties`` of one: (policies,
-        policies).
+        """Weighted wins of each policy over each other: (policies, policies).
+
+        A tie counts as ``ties`` of a win.
         """
-        k, mass = len(self.policies), self.mass
+        size, mass = len(self.policies), self.mass
+        a, b = self.a.astype(np.int64), self.b.astype(np.int64)
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5
-        a, b = self.a.astype(np.int64), self.b.astype(np.int64)
-        wins = np.asarray(np.bincount(a * k + b, mass * np.where(tied, ties, y), k * k), float)
-        wins += np.bincount(b * k + a, mass * np.where(tied, ties, 1 - y), k * k)
-        return wins.reshape(k, k)
+        of_a = np.bincount(a * size + b, mass * np.where(tied, ties, y), size**2)
+        of_b = np.bincount(b * size + a, mass * np.where(tied, ties, 1 - y), size**2)
+        return np.asarray(of_a + of_b, dtype=float).reshape(size, size)
 
     def to_rankings(self) -> Rankings:
         """Each comparison as a ballot over two policies (outcomes must be 0, 0.5 or 1)."""
-        c = self.counted()
-        if not np.isin(c.outcome, (0.0, 0.5, 1.0)).all():
+        counted = self.counted()
+        outcome = counted.outcome
+        if not np.isin(outcome, (0.0, 0.5, 1.0)).all():
             raise EvidenceError("only outcomes 0, 0.5 and 1 make ballots; these have others.")
-        rows = np.arange(len(c.a))
         return Rankings.of_positions(
-            np.repeat(rows, 2),
-            np.column_stack([c.a, c.b]).ravel(),
-            np.column_stack([1 + (c.outcome == 0), 1 + (c.outcome == 1)]).ravel(),
+            np.repeat(np.arange(len(counted)), 2),
+            np.column_stack([counted.a, counted.b]).ravel(),
+            np.column_stack([1 + (outcome == 0), 1 + (outcome == 1)]).ravel(),
             self.policies,
-            weight=c.mass,
+            weight=counted.mass,
         )
 
     def to_frame(self) -> pl.DataFrame:
@@ -418,10 +366,12 @@ class Comparisons:
             {"a": names.gather(self.a), "b": names.gather(self.b), "outcome": self.outcome}
         )
         for field in ("count", "weight", "time"):
-            if (value := getattr(self, field)) is not None:
-                frame = frame.with_columns(pl.Series(field, value))
+            column = getattr(self, field)
+            if column is not None:
+                frame = frame.with_columns(pl.Series(field, column))
         for field in ("task", "rater"):
-            if (labels := getattr(self, field)) is not None:
+            labels = getattr(self, field)
+            if labels is not None:
                 frame = frame.with_columns(labels.values().alias(field))
         if self.covariates is not None:
             for name, column in zip(self.covariate_names, self.covariates.T, strict=True):

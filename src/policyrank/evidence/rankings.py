@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,27 @@ from numpy.typing import ArrayLike, NDArray
 from policyrank.errors import EvidenceError
 from policyrank.evidence.base import (
     Labels,
+    among,
     check_finite,
     check_policies,
+    check_weights,
     compact,
-    freeze,
+    first_repeated,
     merge_labels,
+    merged_notes,
     positions,
+    put_arrays,
+    taken,
     write_frame,
 )
 
+DTYPES = {"ballot": np.int64, "policy": np.int32, "position": np.int32, "weight": float}
+
 
 def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Whether each entry of a ballot stands above each other, ties half: (g, length) -> (g, length,
-    length).
+    """Whether each entry of a ballot stands above each other, ties half.
+
+    (ballots, length) -> (ballots, length, length).
     """
     return 0.5 + 0.5 * np.sign(position[:, None, :] - position[:, :, None])
 
@@ -73,25 +81,13 @@ class Rankings:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field, dtype in (
-            ("ballot", np.int64),
-            ("policy", np.int32),
-            ("position", np.int32),
-            ("weight", float),
-        ):
-            object.__setattr__(self, field, freeze(np.asarray(getattr(self, field), dtype=dtype)))
+        put_arrays(self, DTYPES)
         check_policies(self.policies)
         if not len(self.ballot):
             raise EvidenceError("no ballots: the input is empty. Give at least one ranking.")
-        check_finite(self.weight, "the weight")
-        if self.weight.min() < 0:
-            raise EvidenceError(
-                f"ballot {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be"
-                " >= 0."
-            )
-        entry = self.ballot * len(self.policies) + self.policy
-        if len(np.unique(entry)) < len(entry):
-            row = int(np.flatnonzero(pl.Series(entry).is_duplicated().to_numpy())[0])
+        check_weights(self.weight, "ballot")
+        row = first_repeated(self.ballot * len(self.policies) + self.policy)
+        if row is not None:
             raise EvidenceError(
                 f"ballot {int(self.ballot[row]) + 1} names {self.policies[self.policy[row]]!r}"
                 " twice. A policy stands on a ballot once."
@@ -121,8 +117,10 @@ class Rankings:
         count = np.cumsum(new_ballot | np.r_[True, value[1:] != value[:-1]])
         first = np.flatnonzero(new_ballot)
         dense = count - np.repeat(count[first], np.diff(np.r_[first, len(ballots)])) + 1
-        w = np.ones(int(ballots.max()) + 1) if weight is None else np.asarray(weight, dtype=float)
-        return cls(tuple(policies), ballots, codes, dense.astype(np.int32), w, group, notes)
+        if weight is None:
+            weight = np.ones(int(ballots.max()) + 1)
+        weight = np.asarray(weight, dtype=float)
+        return cls(tuple(policies), ballots, codes, dense.astype(np.int32), weight, group, notes)
 
     @classmethod
     def of_scores(cls, table: ArrayLike, policies: Sequence[str], **options: Any) -> Rankings:
@@ -142,22 +140,17 @@ class Rankings:
         **options: Any,
     ) -> Rankings:
         """Build from lists, best first; a list (or tuple, set) inside a list is a group of ties."""
-        rows = [
-            (i, str(name), place)
-            for i, ballot in enumerate(ballots)
-            for place, item in enumerate(ballot)
-            for name in (item if isinstance(item, (list, tuple, set, frozenset)) else (item,))
-        ]
-        labels = Labels.of([r[1] for r in rows])
-        names, codes = labels.names, labels.codes
-        if policies is not None:
-            codes, names = (
-                positions(policies, names, "policy").astype(np.int32)[codes],
-                tuple(policies),
-            )
-        return cls.of_positions(
-            [r[0] for r in rows], codes, [r[2] for r in rows], names, weight=weight, **options
-        )
+        rows: list[int] = []
+        names: list[str] = []
+        places: list[int] = []
+        for row, ballot in enumerate(ballots):
+            for place, item in enumerate(ballot):
+                tied = _tied(item)
+                names += map(str, tied)
+                rows += [row] * len(tied)
+                places += [place] * len(tied)
+        policy = among(Labels.of(names), policies, "policy")
+        return cls.of_positions(rows, policy.codes, places, policy.names, weight=weight, **options)
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -182,9 +175,8 @@ class Rankings:
 
     def seen(self) -> NDArray[np.int64]:
         """How many ballots rank each policy (by weight): (policies,)."""
-        return np.round(
-            np.bincount(self.policy, self.weight[self.ballot], len(self.policies))
-        ).astype(np.int64)
+        voters = np.bincount(self.policy, self.weight[self.ballot], len(self.policies))
+        return np.round(voters).astype(np.int64)
 
     def matrix(self) -> NDArray[np.int32]:
         """Positions as (ballots, policies); 0 where a policy is missing."""
@@ -203,33 +195,37 @@ class Rankings:
         start = np.r_[0, np.cumsum(lengths)[:-1]]
         for length in np.unique(lengths[lengths > 0]):
             which = np.flatnonzero(lengths == length)
-            for part in np.array_split(which, max(1, int(np.ceil(len(which) * length**2 / cells)))):
+            parts = max(1, int(np.ceil(len(which) * length**2 / cells)))
+            for part in np.array_split(which, parts):
                 index = start[part][:, None] + np.arange(length)
                 yield part, self.policy[index], self.position[index]
 
     def preferences(
         self, weight: NDArray[np.float64] | None = None, *, ties: float = 0.5
     ) -> NDArray[np.float64]:
-        """Weighted number of ballots that place i above j, a tie as ``ties`` of one: (policies,
-        policies).
+        """Weighted number of ballots that place i above j: (policies, policies).
+
+        A tie counts as ``ties`` of a ballot; ``weight``: of ballots, in place of their own.
         """
-        k = len(self.policies)
-        w = self.weight if weight is None else weight
-        total = np.zeros(k * k)
+        size = len(self.policies)
+        if weight is None:
+            weight = self.weight
+        total = np.zeros(size**2)
         for part, policy, position in self.blocks():
             above = placed_above(position)
             above[above == 0.5] = ties
-            cell = policy[:, :, None].astype(np.int64) * k + policy[:, None, :]
-            total += np.bincount(cell.ravel(), (above * w[part, None, None]).ravel(), k * k)
-        wins = total.reshape(k, k)
+            cell = policy[:, :, None].astype(np.int64) * size + policy[:, None, :]
+            voters = above * weight[part, None, None]
+            total += np.bincount(cell.ravel(), voters.ravel(), size**2)
+        wins = total.reshape(size, size)
         np.fill_diagonal(wins, 0)
         return wins
 
     def take(self, ballots: NDArray[Any]) -> Rankings:
         """The ballots at ``ballots`` (mask or indices), among the policies left on them."""
-        chosen = (
-            np.flatnonzero(ballots) if np.asarray(ballots).dtype == bool else np.asarray(ballots)
-        )
+        chosen = np.asarray(ballots)
+        if chosen.dtype == bool:
+            chosen = np.flatnonzero(chosen)
         new = np.full(len(self), -1)
         new[chosen] = np.arange(len(chosen))
         entry = new[self.ballot] >= 0
@@ -240,14 +236,14 @@ class Rankings:
             self.position[entry],
             left.names,
             weight=self.weight[chosen],
-            group=None if self.group is None else self.group.take(chosen),
+            group=taken(self.group, chosen),
             notes=self.notes,
         )
 
     def filter(
         self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None
     ) -> Rankings:
-        """Ballots of ``groups``, cut down to ``policies``; those left with none are dropped."""
+        """Ballots of ``groups``, cut down to ``policies``; those left with no policy are dropped."""
         out = self
         if groups is not None:
             if self.group is None:
@@ -256,28 +252,33 @@ class Rankings:
                 )
             out = out.take(self.group.mask(groups, "group"))
         if policies is not None:
-            entry = np.isin(out.policy, positions(out.policies, policies, "policy"))
-            left = compact(Labels(out.policy[entry], out.policies))
-            out = Rankings.of_positions(
-                out.ballot[entry],
-                left.codes,
-                out.position[entry],
-                left.names,
-                weight=out.weight,
-                group=out.group,
-                notes=out.notes,
-            )
-            kept = out.lengths > 0
-            out = out if kept.all() else out.take(kept)
+            out = out._cut_down(policies)
         return out
+
+    def _cut_down(self, policies: Iterable[str]) -> Rankings:
+        """Each ballot without other policies; no ballot without any."""
+        entry = np.isin(self.policy, positions(self.policies, policies, "policy"))
+        left = compact(Labels(self.policy[entry], self.policies))
+        out = Rankings.of_positions(
+            self.ballot[entry],
+            left.codes,
+            self.position[entry],
+            left.names,
+            weight=self.weight,
+            group=self.group,
+            notes=self.notes,
+        )
+        kept = out.lengths > 0
+        if kept.all():
+            return out
+        return out.take(kept)
 
     def complete(self) -> Rankings:
         """The ballots with every missing policy tied for last: unranked means worse than ranked."""
         table = self.matrix().astype(float)
         table[table == 0] = len(self.policies) + 1
-        return replace(
-            Rankings.of_scores(-table, self.policies, weight=self.weight, group=self.group),
-            notes=self.notes,
+        return Rankings.of_scores(
+            -table, self.policies, weight=self.weight, group=self.group, notes=self.notes
         )
 
     def merge(self, other: Rankings) -> Rankings:
@@ -293,7 +294,7 @@ class Rankings:
             names.names,
             weight=np.concatenate([self.weight, other.weight]),
             group=merge_labels(self.group, other.group, "group"),
-            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            notes=merged_notes(self.notes, other.notes),
         )
 
     def to_frame(self) -> pl.DataFrame:
@@ -313,3 +314,10 @@ class Rankings:
     def write(self, path: str | Path) -> None:
         """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_rankings`` reads it back."""
         write_frame(self.to_frame(), path)
+
+
+def _tied(item: Any) -> tuple[Any, ...]:
+    """The policies at one place of a list: one, or a group of them."""
+    if isinstance(item, (list, tuple, set, frozenset)):
+        return tuple(item)
+    return (item,)

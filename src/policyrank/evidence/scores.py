@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,10 +17,20 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence.base import (
     Labels,
     check_finite,
+    check_lengths,
     check_policies,
-    freeze,
+    check_weights,
+    first_repeated,
+    labels_or_none,
     merge_labels,
+    merged_notes,
+    ones_if_none,
+    place_of,
     positions,
+    put_arrays,
+    rows_named,
+    stacked,
+    taken,
     write_frame,
 )
 from policyrank.evidence.comparisons import Comparisons
@@ -66,31 +77,16 @@ class Scores:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "score", freeze(np.asarray(self.score, dtype=float)))
-        put(self, "lower_is_better", frozenset(self.lower_is_better))
+        put_arrays(self, {"score": float, "weight": float})
+        object.__setattr__(self, "lower_is_better", frozenset(self.lower_is_better))
         check_policies(self.policies)
-        lengths = {
-            f: len(v)
-            for f in ("policy", "task", "score", "metric", "replicate", "weight")
-            if (v := getattr(self, f)) is not None
-        }
-        if len(set(lengths.values())) > 1:
-            raise EvidenceError(
-                f"columns differ in length: {lengths}. Every column needs one value a row."
-            )
+        check_lengths(self, ("policy", "task", "score", "metric", "replicate", "weight"))
         check_finite(self.score, "the score")
         if self.weight is not None:
-            put(self, "weight", freeze(np.asarray(self.weight, dtype=float)))
-            check_finite(self.weight, "the weight")
-            if self.weight.min() < 0:
-                raise EvidenceError(
-                    f"row {int(np.argmin(self.weight)) + 1}: a negative weight. Weights must be"
-                    " >= 0."
-                )
-        known = {ALL, *(self.metric.names if self.metric else ()), *self.task.names}
-        for name in self.lower_is_better - known:
-            positions(sorted(known - {ALL}), name, "metric or task")
+            check_weights(self.weight)
+        known = _measured(self.task, self.metric)
+        for name in self.lower_is_better - known - {ALL}:
+            positions(sorted(known), name, "metric or task")
 
     @classmethod
     def of(
@@ -104,16 +100,14 @@ class Scores:
         **options: Any,
     ) -> Scores:
         """Build from names."""
-        names = {
-            k: None if v is None else Labels.of(v)
-            for k, v in {
-                "policy": policy,
-                "task": task,
-                "metric": metric,
-                "replicate": replicate,
-            }.items()
-        }
-        return cls(score=np.asarray(score, dtype=float), **names, **options)  # type: ignore[arg-type]
+        return cls(
+            Labels.of(policy),
+            Labels.of(task),
+            np.asarray(score, dtype=float),
+            metric=labels_or_none(metric),
+            replicate=labels_or_none(replicate),
+            **options,
+        )
 
     @classmethod
     def from_table(
@@ -125,7 +119,7 @@ class Scores:
 
     @classmethod
     def from_frame(cls, frame: Any, **columns: Unpack[ScoreOptions]) -> Scores:
-        """Build from a polars or pandas frame, long or wide; options as ``read_scores``."""
+        """Build from a polars or pandas frame, long or wide; ``read_scores`` has the options."""
         return cls(**score_columns(frame, **columns))
 
     def __len__(self) -> int:
@@ -148,13 +142,12 @@ class Scores:
     def _column(self) -> Labels:
         if self.metric is None:
             return self.task
-        code = self.task.codes.astype(np.int64) * len(self.metric.names) + self.metric.codes
+        metrics = len(self.metric.names)
+        code = self.task.codes.astype(np.int64) * metrics + self.metric.codes
         used, inverse = np.unique(code, return_inverse=True)
-        names = [
-            f"{self.task.names[c // len(self.metric.names)]}"
-            f" ({self.metric.names[c % len(self.metric.names)]})"
-            for c in used
-        ]
+        names = []
+        for task, metric in zip(*np.divmod(used, metrics), strict=True):
+            names.append(f"{self.task.names[task]} ({self.metric.names[metric]})")
         return Labels(inverse.astype(np.int32), tuple(names))
 
     @property
@@ -164,14 +157,11 @@ class Scores:
 
     @cached_property
     def _sign(self) -> NDArray[np.float64]:
-        low = self.lower_is_better
-        if ALL in low:
+        if ALL in self.lower_is_better:
             return -np.ones(len(self))
-        lower = np.isin(self.task.codes, [i for i, n in enumerate(self.task.names) if n in low])
+        lower = _rows_among(self.task, self.lower_is_better)
         if self.metric is not None:
-            lower |= np.isin(
-                self.metric.codes, [i for i, n in enumerate(self.metric.names) if n in low]
-            )
+            lower |= _rows_among(self.metric, self.lower_is_better)
         return np.where(lower, -1.0, 1.0)
 
     @property
@@ -184,19 +174,22 @@ class Scores:
         return np.bincount(self.policy.codes, minlength=len(self.policies))
 
     def table(self, oriented: bool = True) -> NDArray[np.float64]:
-        """Weighted mean score of each policy in each column: (columns, policies), NaN where there
-        is none.
-        """
-        k = len(self.policies)
-        cell = self._column.codes.astype(np.int64) * k + self.policy.codes
-        size = len(self.columns) * k
-        w = np.ones(len(self)) if self.weight is None else self.weight
-        total = np.bincount(cell, w * (self.oriented if oriented else self.score), size)
-        mass = np.bincount(cell, w, size)
+        """Weighted mean score of each policy in each column: (columns, policies); NaN: none."""
+        shape = len(self.columns), len(self.policies)
+        score = self.score
+        if oriented:
+            score = self.oriented
+        weight = ones_if_none(self.weight, len(self))
+        total = np.bincount(self._cell, weight * score, math.prod(shape))
+        mass = np.bincount(self._cell, weight, math.prod(shape))
         with np.errstate(invalid="ignore"):
-            return np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan).reshape(
-                len(self.columns), k
-            )
+            mean = np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan)
+        return mean.reshape(shape)
+
+    @property
+    def _cell(self) -> NDArray[np.int64]:
+        """Which cell of the (columns, policies) table a score belongs to: (rows,)."""
+        return self._column.codes.astype(np.int64) * len(self.policies) + self.policy.codes
 
     def cube(self) -> NDArray[np.float64]:
         """Oriented scores as (columns, policies, replicates), padded with NaN.
@@ -204,53 +197,49 @@ class Scores:
         Named replicates keep their place (the same seed or instance is the same slot for all
         policies); without names they are numbered in the order of the rows.
         """
-        k = len(self.policies)
-        cell = self._column.codes.astype(np.int64) * k + self.policy.codes
-        column = self._column.codes.astype(np.int64)
-        if self.replicate is not None:
-            _, slot_of = np.unique(
-                column * len(self.replicate.names) + self.replicate.codes, return_inverse=True
+        columns, policies = len(self.columns), len(self.policies)
+        cell, slot = self._cell, self._slot()
+        slots = int(slot.max()) + 1
+        row = first_repeated(cell * slots + slot)
+        if row is not None:
+            raise EvidenceError(
+                f"{self.policies[self.policy.codes[row]]!r} has two scores on"
+                f" {self.columns[self._column.codes[row]]!r} in the same replicate. Give each score"
+                " its own replicate, or drop the column."
             )
-            column_of = np.zeros(slot_of.max() + 1, dtype=np.int64)
-            column_of[slot_of] = column
-            slot = (
-                slot_of - np.searchsorted(column_of, np.arange(len(self.columns)))[column]
-            ).astype(np.int64)
-        else:
+        out = np.full((columns * policies, slots), np.nan)
+        out[cell, slot] = self.oriented
+        return out.reshape(columns, policies, slots)
+
+    def _slot(self) -> NDArray[np.int64]:
+        """Which place a score has among the replicates of its column: (rows,)."""
+        if self.replicate is None:
+            cell = self._cell
             order = np.argsort(cell, kind="stable")
             first = np.searchsorted(cell[order], cell[order])
             slot = np.empty(len(cell), dtype=np.int64)
             slot[order] = np.arange(len(cell)) - first
-        out = np.full((len(self.columns) * k, int(slot.max()) + 1), np.nan)
-        if len(np.unique(cell * out.shape[1] + slot)) < len(cell):
-            row = int(
-                np.flatnonzero(pl.Series(cell * out.shape[1] + slot).is_duplicated().to_numpy())[0]
-            )
-            raise EvidenceError(
-                f"{self.policies[self.policy.codes[row]]!r} has two scores on"
-                f" {self.columns[column[row]]!r} in the same replicate. Give each score its own"
-                " replicate, or drop the column."
-            )
-        out[cell, slot] = self.oriented
-        return out.reshape(len(self.columns), k, -1)
+            return slot
+        column = self._column.codes.astype(np.int64)
+        code = column * len(self.replicate.names) + self.replicate.codes
+        _, place = np.unique(code, return_inverse=True)
+        column_of = np.zeros(place.max() + 1, dtype=np.int64)
+        column_of[place] = column
+        start = np.searchsorted(column_of, np.arange(len(self.columns)))
+        return (place - start[column]).astype(np.int64)
 
     def take(self, rows: NDArray[Any]) -> Scores:
         """The scores at ``rows`` (mask or indices)."""
-
-        def cut(column: Labels | None) -> Labels | None:
-            return None if column is None else column.take(rows)
-
-        task, metric = self.task.take(rows), cut(self.metric)
-        kept = {ALL, *task.names, *(metric.names if metric else ())}
+        task, metric = self.task.take(rows), taken(self.metric, rows)
         return replace(
             self,
             policy=self.policy.take(rows),
             task=task,
             metric=metric,
-            replicate=cut(self.replicate),
+            replicate=taken(self.replicate, rows),
             score=self.score[rows],
-            weight=None if self.weight is None else self.weight[rows],
-            lower_is_better=self.lower_is_better & kept,
+            weight=taken(self.weight, rows),
+            lower_is_better=self.lower_is_better & (_measured(task, metric) | {ALL}),
         )
 
     def filter(
@@ -262,38 +251,31 @@ class Scores:
     ) -> Scores:
         """The scores of ``policies`` on ``tasks`` by ``metrics``."""
         keep = np.ones(len(self), dtype=bool)
-        for column, wanted, what in (
-            (self.policy, policies, "policy"),
-            (self.task, tasks, "task"),
-            (self.metric, metrics, "metric"),
-        ):
-            if wanted is not None:
-                if column is None:
-                    raise EvidenceError(
-                        f"these scores have no column {what!r}. Name one when reading them."
-                    )
-                keep &= column.mask(wanted, what)
+        if policies is not None:
+            keep &= self.policy.mask(policies, "policy")
+        if tasks is not None:
+            keep &= self.task.mask(tasks, "task")
+        if metrics is not None:
+            keep &= rows_named(self.metric, metrics, "metric", "scores")
         if not keep.any():
             raise EvidenceError("no score is left after filtering. Loosen the filter.")
         return self.take(keep)
 
     def merge(self, other: Scores) -> Scores:
         """Both sets of scores, one after the other."""
-        weight = None
-        if self.weight is not None or other.weight is not None:
-            weight = np.concatenate(
-                [np.ones(len(s)) if s.weight is None else s.weight for s in (self, other)]
-            )
-        columns = {
-            f: merge_labels(getattr(self, f), getattr(other, f), f)
-            for f in ("policy", "task", "metric", "replicate")
-        }
+        policy = merge_labels(self.policy, other.policy, "policy")
+        task = merge_labels(self.task, other.task, "task")
+        assert policy is not None
+        assert task is not None
         return Scores(
-            **columns,  # type: ignore[arg-type]
-            score=np.concatenate([self.score, other.score]),
-            weight=weight,
+            policy,
+            task,
+            np.concatenate([self.score, other.score]),
+            metric=merge_labels(self.metric, other.metric, "metric"),
+            replicate=merge_labels(self.replicate, other.replicate, "replicate"),
+            weight=stacked(self.weight, other.weight, (len(self), len(other))),
             lower_is_better=self.lower_is_better | other.lower_is_better,
-            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            notes=merged_notes(self.notes, other.notes),
         )
 
     def to_rankings(self, by: str = "task") -> Rankings:
@@ -309,9 +291,8 @@ class Scores:
         values = cube.transpose(0, 2, 1).reshape(-1, len(self.policies))
         column = np.repeat(np.arange(cube.shape[0], dtype=np.int32), cube.shape[2])
         some = (~np.isnan(values)).any(axis=1)
-        return Rankings.of_scores(
-            values[some], self.policies, group=Labels(column[some], self.columns), notes=self.notes
-        )
+        group = Labels(column[some], self.columns)
+        return Rankings.of_scores(values[some], self.policies, group=group, notes=self.notes)
 
     def to_comparisons(self) -> Comparisons:
         """Each pair of policies on each task as a comparison: higher wins, equal ties."""
@@ -321,7 +302,8 @@ class Scores:
         """One row a score, with the columns that are there."""
         columns: dict[str, Any] = {"policy": self.policy.values(), "task": self.task.values()}
         for field in ("metric", "replicate"):
-            if (labels := getattr(self, field)) is not None:
+            labels = getattr(self, field)
+            if labels is not None:
                 columns[field] = labels.values()
         columns["score"] = self.score
         if self.weight is not None:
@@ -333,3 +315,17 @@ class Scores:
     def write(self, path: str | Path) -> None:
         """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_scores`` reads it back."""
         write_frame(self.to_frame(), path)
+
+
+def _measured(task: Labels, metric: Labels | None) -> set[str]:
+    """Names that may be said to be lower-is-better: of tasks, and of metrics."""
+    names = set(task.names)
+    if metric is not None:
+        names.update(metric.names)
+    return names
+
+
+def _rows_among(labels: Labels, names: Iterable[str]) -> NDArray[np.bool_]:
+    """Rows that carry one of ``names``, of which the column may lack some."""
+    place = place_of(labels.names)
+    return np.isin(labels.codes, [place[name] for name in names if name in place])

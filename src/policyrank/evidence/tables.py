@@ -123,13 +123,19 @@ def find(columns: Sequence[str], usual: Iterable[str]) -> str | None:
     index: dict[str, str] = {}
     for column in columns:
         index.setdefault(key(column), column)
-    return next((index[key(u)] for u in usual if key(u) in index), None)
+    for name in usual:
+        if key(name) in index:
+            return index[key(name)]
+    return None
 
 
 def given(
     columns: Sequence[str], name: str | None, usual: Iterable[str], what: str, source: str
 ) -> str | None:
-    """The column that the caller named (an error if it is not there), else a usual one."""
+    """The column that the caller named, else one with a usual name.
+
+    A named column that is not there is an error.
+    """
     if name is None:
         return find(columns, usual)
     if name not in columns:
@@ -139,8 +145,10 @@ def given(
 
 def listing(columns: Sequence[str], most: int = 12) -> str:
     """Column names for a message."""
-    shown = ", ".join(repr(c) for c in columns[:most])
-    return shown + (f" and {len(columns) - most} more" if len(columns) > most else "")
+    shown = ", ".join(map(repr, columns[:most]))
+    if len(columns) > most:
+        shown += f" and {len(columns) - most} more"
+    return shown
 
 
 def collect(frame: pl.LazyFrame, source: str) -> pl.DataFrame:
@@ -154,7 +162,10 @@ def collect(frame: pl.LazyFrame, source: str) -> pl.DataFrame:
 
 
 def broken(source: str, error: BaseException) -> EvidenceError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """One line on what the reader choked on."""
+    first = type(error).__name__
+    if str(error).strip():
+        first = str(error).strip().splitlines()[0]
     return EvidenceError(
         f"{source}: cannot be read as a table ({first[:200]}). Check that the file is whole and its"
         " ending true."
@@ -162,9 +173,9 @@ def broken(source: str, error: BaseException) -> EvidenceError:
 
 
 def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
-    """A lazy table and its name, from a path, ``"-"`` (standard input), the bytes of a file, a
-    frame, or a mapping of columns.
+    """A lazy table and its name.
 
+    From a path, ``"-"`` (standard input), the bytes of a file, a frame, or a mapping of columns.
     CSV and TSV are read as text, so that no column's type is guessed from its first rows.
     """
     if isinstance(source, pl.LazyFrame):
@@ -183,16 +194,23 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     if type(source).__module__.split(".")[0] == "pyarrow":
         return pl.DataFrame(source).lazy(), "the table"
     if isinstance(source, bytes):
-        return (
-            _scan(source, _sniff(_filled(source, "standard input")), "standard input"),
-            "standard input",
-        )
+        name = "standard input"
+        return _scan(source, _sniff(_filled(source, name)), name), name
     if isinstance(source, (str, Path)):
         return _open_path(source)
     raise EvidenceError(
         f"cannot read evidence from a {type(source).__name__}. Give a path, a frame or a dict of"
         " columns."
     )
+
+
+SCANNED = frozenset(
+    {".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson"}
+)
+"""Endings of files that are read in parts, never whole."""
+
+INSIDE = frozenset({".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
+"""Endings that are believed of what is inside of a compressed file, or read whole."""
 
 
 def _open_path(source: str | Path) -> tuple[pl.LazyFrame, str]:
@@ -208,17 +226,7 @@ def _open_path(source: str | Path) -> tuple[pl.LazyFrame, str]:
     kind, name = path.suffix.lower(), path.name
     if path.stat().st_size == 0:
         raise EvidenceError(f"{name}: the file is empty.")
-    if kind in (
-        ".parquet",
-        ".arrow",
-        ".feather",
-        ".ipc",
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".jsonl",
-        ".ndjson",
-    ):
+    if kind in SCANNED:
         return _scan(path, kind, name), name
     data = path.read_bytes()
     if kind == ".gz":
@@ -226,7 +234,7 @@ def _open_path(source: str | Path) -> tuple[pl.LazyFrame, str]:
             data, kind = gzip.decompress(data), Path(path.stem).suffix.lower()
         except (OSError, EOFError, zlib.error) as error:
             raise broken(name, error) from None
-    if kind not in (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"):
+    if kind not in INSIDE:
         kind = _sniff(data)
     return _scan(_filled(data, name), kind, name), name
 
@@ -246,13 +254,33 @@ def _sniff(data: bytes) -> str:
     return {b"{": ".jsonl", b"[": ".json"}.get(start, ".csv")
 
 
-def _separator(head: bytes) -> str:
-    line = head.splitlines()[0] if head.splitlines() else b""
+def _separator(head: bytes, kind: str) -> str:
+    """What stands between columns: a tab in TSV, else what the first line has most of."""
+    if kind == ".tsv":
+        return "\t"
+    line = next(iter(head.splitlines()), b"")
     return max((",", "\t", ";", "|"), key=lambda s: line.count(s.encode()))
 
 
+def _head(source: Path | bytes, name: str) -> bytes:
+    """The first 64 KiB of a text."""
+    if isinstance(source, bytes):
+        head = source[:65536]
+    else:
+        with source.open("rb") as file:
+            head = file.read(65536)
+    if b"\x00" in head:
+        raise EvidenceError(
+            f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet"
+            " or Arrow."
+        )
+    return head
+
+
 def _scan(source: Path | bytes, kind: str, name: str) -> pl.LazyFrame:
-    buffer: Any = source if isinstance(source, Path) else io.BytesIO(source)
+    buffer: Any = source
+    if isinstance(source, bytes):
+        buffer = io.BytesIO(source)
     try:
         if kind == ".parquet":
             frame = pl.scan_parquet(buffer)
@@ -263,13 +291,7 @@ def _scan(source: Path | bytes, kind: str, name: str) -> pl.LazyFrame:
         elif kind == ".json":
             frame = pl.read_json(buffer, infer_schema_length=None).lazy()
         else:
-            head = source[:65536] if isinstance(source, bytes) else source.open("rb").read(65536)
-            if b"\x00" in head:
-                raise EvidenceError(
-                    f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet"
-                    " or Arrow."
-                )
-            separator = "\t" if kind == ".tsv" else _separator(head)
+            separator = _separator(_head(source, name), kind)
             frame = pl.scan_csv(buffer, separator=separator, infer_schema=False)
         frame.collect_schema()
     except (EvidenceError, KeyboardInterrupt, SystemExit, MemoryError):

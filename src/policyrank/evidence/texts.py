@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from policyrank.errors import EvidenceError
 
+JSON_LINES = (".jsonl", ".json", ".ndjson")
+
 
 def read_texts(path: str | Path) -> dict[str, str]:
-    """Queries or documents by name, from TSV (name, text; further columns are joined to the text)
-    or JSONL (``_id`` or ``id``, ``text``, perhaps ``title``, as BEIR has it); gzipped or not.
+    """Queries or documents by name, gzipped or not.
+
+    TSV (name, text; further columns are joined to the text) or JSONL (``_id`` or ``id``, ``text``,
+    perhaps ``title``, as BEIR has it).
 
     Raises
     ------
@@ -23,35 +28,46 @@ def read_texts(path: str | Path) -> dict[str, str]:
         raise EvidenceError(
             f"{file}: no such file. Give texts as TSV (name, text) or JSONL (_id, text)."
         )
-    kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
+    parse = _of_tabs
+    if Path(file.name.removesuffix(".gz")).suffix in JSON_LINES:
+        parse = _of_json
     out: dict[str, str] = {}
-    with (
-        gzip.open(file, "rt", encoding="utf-8")
-        if file.suffix == ".gz"
-        else file.open(encoding="utf-8") as lines
-    ):
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            if kind in (".jsonl", ".json", ".ndjson"):
-                try:
-                    row = json.loads(line)
-                    name = str(row["_id"] if "_id" in row else row["id"])
-                    text = f"{row.get('title') or ''} {row['text']}".strip()
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise EvidenceError(
-                        f"{file}, line {number}: not a JSON object with _id and text."
-                    ) from None
-            else:
-                name, tab, text = line.rstrip("\r\n").partition("\t")
-                if not tab or not name:
-                    raise EvidenceError(f"{file}, line {number}: not 'name TAB text'.")
-                text = " ".join(text.split())
-            if name in out:
-                raise EvidenceError(
-                    f"{file}, line {number}: {name!r} stands twice. Keep one of them."
-                )
-            out[name] = text
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
+            continue
+        name, text = parse(line, f"{file}, line {number}")
+        if name in out:
+            raise EvidenceError(f"{file}, line {number}: {name!r} stands twice. Keep one of them.")
+        out[name] = text
     if not out:
         raise EvidenceError(f"{file}: empty. Give texts as TSV (name, text) or JSONL (_id, text).")
     return out
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """Line by line, so that a large collection is never held whole as text."""
+    if file.suffix == ".gz":
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            yield from lines
+    else:
+        with file.open(encoding="utf-8") as plain:
+            yield from plain
+
+
+def _of_json(line: str, where: str) -> tuple[str, str]:
+    """Name and text of a JSON object; a title stands before the text."""
+    try:
+        row = json.loads(line)
+        key = "id"
+        if "_id" in row:
+            key = "_id"
+        return str(row[key]), f"{row.get('title') or ''} {row['text']}".strip()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise EvidenceError(f"{where}: not a JSON object with _id and text.") from None
+
+
+def _of_tabs(line: str, where: str) -> tuple[str, str]:
+    name, tab, text = line.rstrip("\r\n").partition("\t")
+    if not tab or not name:
+        raise EvidenceError(f"{where}: not 'name TAB text'.")
+    return name, " ".join(text.split())

@@ -18,9 +18,8 @@ def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:
     data = file.read_bytes()
     if not data.strip():
         raise EvidenceError(f"{file}: empty. Give a {what}.")
-    lines = pl.Series(
-        "line", data.decode("utf-8", errors="replace").splitlines(), dtype=pl.String
-    ).str.strip_chars()
+    text = data.decode("utf-8", errors="replace").splitlines()
+    lines = pl.Series("line", text, dtype=pl.String).str.strip_chars()
     if lines.head(1000).str.contains(r"\s\s|\t").any() or lines.str.contains(r"\s\s|\t").any():
         lines = lines.str.replace_all(r"\s+", " ")
     number = pl.Series("number", range(1, len(lines) + 1), dtype=pl.Int64)
@@ -58,25 +57,26 @@ def _twice(frame: pl.DataFrame, path: Any) -> None:
 
 
 def read_run(path: str | Path) -> pl.DataFrame:
-    """A TREC run: columns query, document, score (the order is by score; the file's ranks are not
-    read).
+    """A TREC run: columns query, document, score.
+
+    The order is by score; the file's ranks are not read.
 
     Raises
     ------
     EvidenceError
         Naming the line that is malformed, or the document that stands twice for a query.
     """
-    frame = _number(
-        _fields(path, 6, "TREC run (query Q0 document rank score tag)"), "field_4", path, "score"
-    )
+    fields = _fields(path, 6, "TREC run (query Q0 document rank score tag)")
+    frame = _number(fields, "field_4", path, "score")
     out = frame.select(query="field_0", document="field_2", score="value")
     _twice(out, path)
     return out
 
 
 def read_qrels(path: str | Path) -> pl.DataFrame:
-    """TREC judgements (query 0 document grade), or a table of three columns with a header
-    (query-id, corpus-id, score, as BEIR has it).
+    """TREC judgements (query 0 document grade), or a table of three columns with a header.
+
+    The table: query-id, corpus-id, score, as BEIR has it.
 
     Columns query, document, grade. Negative grades count as 0.
 
@@ -86,19 +86,18 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
         Naming the line that is malformed, or the document that is judged twice for a query.
     """
     file = Path(path)
-    first = (
-        file.open(encoding="utf-8", errors="replace").readline().split() if file.is_file() else []
-    )
+    first: list[str] = []
+    if file.is_file():
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            first = lines.readline().split()
     if len(first) == 3:
         fields = _fields(path, 3, "table of judgements (query, document, grade)")[1:]
         frame = _number(fields, "field_2", path, "grade").with_columns(field_2="field_1")
     else:
-        frame = _number(
-            _fields(path, 4, "TREC qrels file (query 0 document grade)"), "field_3", path, "grade"
-        )
-    out = frame.select(
-        query="field_0", document="field_2", grade=pl.col("value").clip(lower_bound=0)
-    )
+        fields = _fields(path, 4, "TREC qrels file (query 0 document grade)")
+        frame = _number(fields, "field_3", path, "grade")
+    grade = pl.col("value").clip(lower_bound=0)
+    out = frame.select(query="field_0", document="field_2", grade=grade)
     _twice(out, path)
     return out
 
@@ -122,10 +121,7 @@ def write_run(run: pl.DataFrame, path: str | Path | BytesIO, tag: str = "policyr
 def write_qrels(qrels: pl.DataFrame, path: str | Path) -> None:
     """Write columns query, document, grade as TREC judgements; whole grades without a point."""
     grade = pl.col("grade")
-    whole = bool((qrels["grade"] == qrels["grade"].round(0)).all())
-    qrels.select(
-        "query",
-        zero=pl.lit("0"),
-        document="document",
-        grade=grade.cast(pl.Int64) if whole else grade,
-    ).write_csv(path, include_header=False, separator=" ")
+    if (qrels["grade"] == qrels["grade"].round(0)).all():
+        grade = grade.cast(pl.Int64)
+    rows = qrels.select("query", zero=pl.lit("0"), document="document", grade=grade)
+    rows.write_csv(path, include_header=False, separator=" ")
