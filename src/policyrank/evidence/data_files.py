@@ -24,6 +24,9 @@ _SYNERGY = "the works of nine reviews in github.com/asreview/synergy-dataset, br
 _INVENTORY = "the results of github.com/r2barati/gym-invmgmt-paper, folder results/cache_v2"
 _SUPPLY = "notebook 1 and notebook 3 of github.com/Sumitchongder/QR-SPPS"
 _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
+_COCO = _GITHUB + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/"
+_INVENTORY_COMMIT = "0ec993a9dad0dd220787e77e77868d10ad5ab799"
+_INVENTORY_FILES = f"{_GITHUB}r2barati/gym-invmgmt-paper/{_INVENTORY_COMMIT}/results/"
 
 
 def cache_folder() -> Path:
@@ -35,8 +38,9 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set: its place in the data folder, public address, licence and SHA-256 (of
-    a .gz file: of its contents).
+    """One file of a data set: its place in the data folder, public address, licence and SHA-256.
+
+    The SHA-256 of a .gz file is of its contents.
     """
 
     path: str
@@ -54,8 +58,11 @@ class DataFile:
         """
         root = os.environ.get("POLICYRANK_DATA")
         cache = cache_folder()
-        places = [Path(root) / self.path] if root else []
-        for place in (*places, cache / self.path):
+        folders = [cache]
+        if root:
+            folders = [Path(root), cache]
+        for folder in folders:
+            place = folder / self.path
             if place.is_file():
                 return self._checked(place)
         if "://" not in self.url:
@@ -80,9 +87,9 @@ class DataFile:
 
     def _checked(self, place: Path) -> Path:
         data = place.read_bytes()
-        found = hashlib.sha256(
-            gzip.decompress(data) if self.path.endswith(".gz") else data
-        ).hexdigest()
+        if self.path.endswith(".gz"):
+            data = gzip.decompress(data)
+        found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise EvidenceError(
                 f"{place}: SHA-256 is {found[:12]}..., expected {self.sha256[:12]}.... Remove the"
@@ -289,8 +296,7 @@ FILES: dict[str, DataFile] = {
         ),
         (
             "large-vocabulary-ap/instances_val2014_fakebbox100_results.json",
-            _GITHUB + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/"
-            "instances_val2014_fakebbox100_results.json",
+            _COCO + "instances_val2014_fakebbox100_results.json",
             "Apache-2.0",
             "de12f830df8df4c79286735887097029f5fc735f69a21450e3f0df9318a1936f",
         ),
@@ -368,8 +374,7 @@ FILES: dict[str, DataFile] = {
         ),
         (
             "gym-invmgmt/m5_window_metadata.json",
-            _GITHUB + "r2barati/gym-invmgmt-paper/0ec993a9dad0dd220787e77e77868d10ad5ab799/results/"
-            "m5_window_metadata.json",
+            _INVENTORY_FILES + "m5_window_metadata.json",
             "MIT",
             "85000a5fd91b0ed2b4cb9dbeb9efdb6ce78c305960ab1b7f7692801da04967d9",
         ),
@@ -393,3 +398,9 @@ FILES: dict[str, DataFile] = {
         ),
     )
 }
+
+
+def text_lines(name: str) -> list[str]:
+    """Lines of a named text file, without empty ones."""
+    text = FILES[name].fetch().read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.strip()]

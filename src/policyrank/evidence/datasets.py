@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -13,10 +16,9 @@ import numpy as np
 import polars as pl
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence.answers import RankedAnswers
-from policyrank.evidence.base import Labels
+from policyrank.evidence.base import Labels, place_of
 from policyrank.evidence.comparisons import Comparisons
-from policyrank.evidence.data_files import FILES
+from policyrank.evidence.data_files import FILES, text_lines
 from policyrank.evidence.detections import (
     Detections,
     GroundTruth,
@@ -25,55 +27,72 @@ from policyrank.evidence.detections import (
 )
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.scores import Scores
+from policyrank.evidence.text_datasets import TEXT_DATASETS
+
+Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 def _atari(name: str) -> Scores:
     """Atari scores by game; the spread after ± is cut, a game is a task."""
-    lines = FILES[name].fetch().read_text(encoding="utf-8").splitlines()
-    policies = lines[1].removeprefix("# game").split()
-    rows = [line.split() for line in lines[2:] if line.strip()]
-    table = np.array([[float(x.split("±")[0].replace(",", "")) for x in r[1:]] for r in rows])
+    published = _AtariTable.of(name)
     return Scores.from_table(
-        table,
-        [r[0] for r in rows],
-        policies,
-        notes=("scores published in " + lines[0].lstrip("# "),),
+        published.mean,
+        published.games,
+        published.agents,
+        notes=(f"scores published in {published.source}",),
     )
 
 
-def atari_spread(
-    name: str = "atari_agent57_table.txt",
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Published standard deviations of the Atari scores, (games, agents) in the order of
-    ``load("atari-agent57").table()``; 0 where there is none.
+@dataclass(frozen=True, eq=False)
+class _AtariTable:
+    """A published table: (games, agents) means and what stands after their ±, 0 without it."""
+
+    source: str
+    games: list[str]
+    agents: list[str]
+    mean: Table
+    spread: Table
+
+    @classmethod
+    def of(cls, name: str) -> _AtariTable:
+        source, heads, *lines = text_lines(name)
+        games, means, spreads = [], [], []
+        for line in lines:
+            game, *cells = line.split()
+            pairs = [cell.replace(",", "").partition("±") for cell in cells]
+            games.append(game)
+            means.append([float(mean) for mean, _, _ in pairs])
+            spreads.append([float(spread or 0) for _, _, spread in pairs])
+        agents = heads.removeprefix("# game").split()
+        return cls(source.lstrip("# "), games, agents, np.array(means), np.array(spreads))
+
+
+def atari_spread(name: str = "atari_agent57_table.txt") -> Table:
+    """Published standard deviations of the Atari scores: (games, agents), 0 where there is none.
+
+    In the order of ``load("atari-agent57").table()``.
     """
-    lines = FILES[name].fetch().read_text(encoding="utf-8").splitlines()
-    agents = lines[1].removeprefix("# game").split()
-    rows = sorted((line.split() for line in lines[2:] if line.strip()), key=lambda r: r[0])
-    spread = np.array(
-        [
-            [float(x.split("±")[1].replace(",", "")) if "±" in x else 0.0 for x in r[1:]]
-            for r in rows
-        ]
-    )
-    return spread[:, np.argsort(agents, kind="stable")]
+    published = _AtariTable.of(name)
+    by_game = np.argsort(published.games, kind="stable")
+    by_agent = np.argsort(published.agents, kind="stable")
+    return published.spread[np.ix_(by_game, by_agent)]
 
 
 def _systems(name: str) -> Scores:
-    """Task-level scores of NLP systems; Score (the leaderboard's own mean) is no task."""
-    rows = [
-        [c.strip() for c in line.split(",")]
-        for line in FILES[name].fetch().read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
-    tasks = rows[0][2:]
-    names = [" ".join(r[0].replace("\t", " ").replace('"', "").split()) for r in rows[1:]]
-    table = np.array([[float(x) for x in r[-len(tasks) :]] for r in rows[1:]])
-    seen: dict[str, int] = {}
-    for i, n in enumerate(names):
-        seen[n] = seen.get(n, 0) + 1
-        names[i] = n if seen[n] == 1 else f"{n} ({seen[n]})"
-    return Scores.from_table(table.T, tasks, names)
+    """Task-level scores of NLP systems; the column Score (the board's own mean) is no task."""
+    heads, *lines = text_lines(name)
+    tasks = [head.strip() for head in heads.split(",")[2:]]
+    names, table = [], []
+    seen: Counter[str] = Counter()
+    for line in lines:
+        cells = line.split(",")
+        system = " ".join(cells[0].replace('"', "").split())
+        seen[system] += 1
+        if seen[system] > 1:
+            system = f"{system} ({seen[system]})"
+        names.append(system)
+        table.append([float(cell) for cell in cells[-len(tasks) :]])
+    return Scores.from_table(np.array(table).T, tasks, names)
 
 
 def _instances(name: str) -> Scores:
@@ -83,13 +102,10 @@ def _instances(name: str) -> Scores:
     the instance.
     """
     table = pl.read_csv(FILES[name].fetch(), infer_schema_length=None)
-    metrics = [c for c in table.columns if c not in ("System", "Utterance")]
-    long = table.unpivot(
-        metrics, index=["System", "Utterance"], variable_name="metric", value_name="score"
-    )
-    long = long.with_columns(pl.col("score").cast(pl.Float64, strict=False)).filter(
-        pl.col("score").is_finite()
-    )
+    ids = ["System", "Utterance"]
+    long = table.unpivot(index=ids, variable_name="metric", value_name="score")
+    score = pl.col("score").cast(pl.Float64, strict=False)
+    long = long.with_columns(score).filter(pl.col("score").is_finite())
     return Scores(
         Labels.of(long["Utterance"]),
         Labels.of(long["metric"]),
@@ -99,8 +115,9 @@ def _instances(name: str) -> Scores:
 
 
 def _roboarena() -> Comparisons:
-    """Blind pairwise preferences between robot policies (796 trials); 0 in the file means that A is
-    preferred.
+    """Blind pairwise preferences between robot policies (796 trials).
+
+    0 in the file means that A is preferred.
     """
     return read_comparisons(
         FILES["policy_preferences.csv"].fetch(), a="A", b="B", outcome="preference", first_wins=0
@@ -111,9 +128,8 @@ def _roboarena_progress() -> Scores:
     """Progress in [0, 1] of seven robot policies in the same trials; a trial is a task."""
     table = pl.read_csv(FILES["per_trial_progress_data.csv"].fetch(), infer_schema_length=None)
     trials = [f"trial {i + 1}" for i in range(table.height)]
-    return Scores.from_table(
-        table.cast(pl.Float64).fill_null(np.nan).to_numpy(), trials, table.columns
-    )
+    progress = table.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return Scores.from_table(progress, trials, table.columns)
 
 
 def _llmfao() -> Comparisons:
@@ -128,135 +144,11 @@ def _llmfao() -> Comparisons:
     )
 
 
-def _crowd_pairs() -> list[dict[str, Any]]:
-    """Pairs of answers of the crowd votes on which a majority decided: prompt, chosen, rejected,
-    alpha (share of votes, ties half), slug.
-    """
-    votes = pl.read_csv(FILES["crowd-comparisons.csv"].fetch())
-    share = votes.with_columns(
-        left=pl.col("winner").replace_strict({"left": 1.0, "tie": 0.5, "right": 0.0})
-    )
-    alpha = dict(share.group_by("id").agg(pl.col("left").mean()).iter_rows())
-    out = []
-    for line in FILES["pairs-crowd.jsonl"].fetch().read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        a = alpha.get(row["id"], 0.5)
-        if a != 0.5 and row["result_x"] != row["result_y"]:
-            chosen, rejected = ("result_x", "result_y") if a > 0.5 else ("result_y", "result_x")
-            out.append(
-                {
-                    "prompt": row["text"],
-                    "chosen": row[chosen],
-                    "rejected": row[rejected],
-                    "alpha": max(a, 1 - a),
-                    "slug": row["slug"],
-                }
-            )
-    return out
-
-
-def _cranfield() -> tuple[dict[str, str], dict[str, str], pl.DataFrame]:
-    """Cranfield: queries, documents, judgements (grade 5 - code, 1 to 4). Queries are numbered as
-    they come, as the judgements do.
-    """
-
-    def records(name: str) -> list[str]:
-        text = FILES[name].fetch().read_text(encoding="utf-8", errors="replace")
-        bodies = [r.partition("\n.W\n")[2] for r in ("\n" + text).split("\n.I ")[1:]]
-        return [" ".join(b.split()) for b in bodies]
-
-    queries = {str(k): t for k, t in enumerate(records("cran.qry"), 1)}
-    documents = {str(k): t for k, t in enumerate(records("cran.all.1400"), 1)}
-    rows = [
-        line.split()
-        for line in FILES["cranqrel"].fetch().read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
-    qrels = pl.DataFrame(
-        {
-            "query": [r[0] for r in rows],
-            "document": [r[1] for r in rows],
-            "grade": [5.0 - abs(int(r[2])) for r in rows],
-        }
-    )
-    return (
-        queries,
-        documents,
-        qrels.unique(["query", "document"], keep="first", maintain_order=True),
-    )
-
-
-def _screening() -> tuple[dict[str, str], pl.DataFrame]:
-    """Nine systematic reviews: their titles, and the works their searches found (review, work_id,
-    year, title, abstract, included).
-    """
-    titles = pl.read_csv(FILES["reviews.csv"].fetch())
-    works = pl.read_csv(FILES["synergy_small9.csv.gz"].fetch())
-    return dict(titles.select("review", "title").iter_rows()), works.with_columns(
-        pl.col("title", "abstract").fill_null("")
-    )
-
-
-def _concepts() -> pl.DataFrame:
-    """Works of nine reviews with graded concepts of 81, by OpenAlex's classifier: review, work_id,
-    text, concepts (a list of name and score).
-    """
-    _, works = _screening()
-    labels = pl.read_csv(FILES["concepts81.csv.gz"].fetch()).with_columns(
-        pl.col("concepts")
-        .fill_null("")
-        .str.split(";")
-        .list.eval(
-            pl.element()
-            .filter(pl.element() != "")
-            .str.extract_groups(r"^(?<name>.*):(?<score>[^:]+)$")
-            .struct.with_fields(pl.field("score").cast(pl.Float64))
-        )
-    )
-    text = pl.concat_str("title", "abstract", separator=" ").str.strip_chars()
-    return works.select("review", "work_id", text=text).join(
-        labels, on=["review", "work_id"], how="left", maintain_order="left"
-    )
-
-
-def _lines(name: str) -> list[dict[str, Any]]:
-    data = FILES[name].fetch().read_bytes()
-    return [
-        json.loads(line)
-        for line in (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
-    ]
-
-
-def _alpacaeval() -> list[tuple[RankedAnswers, tuple[str, ...]]]:
-    """805 prompts with the answers of ten models, labelled by the chance that the answer beats
-    GPT-4 Turbo's in a judge's eyes; and the models' names.
-    """
-    out = []
-    for row in _lines("alpacaeval_ranked_lists.jsonl.gz"):
-        given = [r for r in row["responses"] if r["text"].strip()]
-        texts, labels, models = (tuple(r[k] for r in given) for k in ("text", "psi", "model"))
-        out.append((RankedAnswers(row["instruction"], texts, labels), models))
-    return out
-
-
-def _humaneval() -> list[dict[str, Any]]:
-    """HumanEval: task_id, prompt, entry_point, canonical_solution, test."""
-    return _lines("HumanEval.jsonl.gz")
-
-
-def _humaneval_solutions() -> list[dict[str, Any]]:
-    """96 HumanEval problems with models' answers: task_id, entry_point, prompt, candidates
-    (response, code, n_passed, n_tests, passed_all, ...).
-    """
-    return _lines("humaneval_ranked_solutions.jsonl")
-
-
 def _coco100() -> tuple[GroundTruth, Detections]:
     """100 COCO images in LVIS's form, crowds removed, and pycocotools' demo detections (boxes)."""
     truth = read_ground_truth(FILES["coco100_lvis.json"].fetch())
-    return truth, read_detections(
-        FILES["instances_val2014_fakebbox100_results.json"].fetch(), truth, name="demo"
-    )
+    boxes = FILES["instances_val2014_fakebbox100_results.json"].fetch()
+    return truth, read_detections(boxes, truth, name="demo")
 
 
 def _lvis100() -> GroundTruth:
@@ -264,20 +156,18 @@ def _lvis100() -> GroundTruth:
     return read_ground_truth(FILES["lvis_val_100.json"].fetch())
 
 
-def _ihdp() -> list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    """Nine semi-synthetic outcomes of the Infant Health and Development Program, 747 rows:
-    treatment, outcome, the other outcome, mu0, mu1, 25 covariates.
+def _ihdp() -> list[Table]:
+    """Nine semi-synthetic outcomes of the Infant Health and Development Program, 747 rows each.
+
+    Treatment, outcome, the other outcome, mu0, mu1, 25 covariates.
     """
     return [np.loadtxt(FILES[f"ihdp_npci_{k}.csv"].fetch(), delimiter=",") for k in range(1, 10)]
 
 
 def _inventory_episodes() -> pl.DataFrame:
-    """Every published episode of 30 inventory controllers on 26 scenarios with ten seeds, and what
-    it came to.
-    """
-    return pl.read_csv(
-        gzip.decompress(FILES["episodes.csv.gz"].fetch().read_bytes()), infer_schema_length=None
-    )
+    """Every published episode of 30 inventory controllers on 26 scenarios, and what it came to."""
+    table = gzip.decompress(FILES["episodes.csv.gz"].fetch().read_bytes())
+    return pl.read_csv(table, infer_schema_length=None)
 
 
 def _m5_window() -> list[float]:
@@ -286,63 +176,58 @@ def _m5_window() -> list[float]:
 
 
 def _supply_network() -> dict[str, Any]:
-    """A synthetic retail supply network of 40 nodes: nodes and edges (frames), and what was
-    published of it: shocks, policies, costs, numbers.
+    """A synthetic retail supply network of 40 nodes: nodes and edges (frames).
+
+    And what was published of it: shocks, policies, costs, numbers.
     """
-    frames = {k: pl.read_csv(FILES[f"{k}.csv"].fetch()) for k in ("nodes", "edges")}
-    return {**frames, **json.loads(FILES["published.json"].fetch().read_text())}
+    nodes = pl.read_csv(FILES["nodes.csv"].fetch())
+    edges = pl.read_csv(FILES["edges.csv"].fetch())
+    published = json.loads(FILES["published.json"].fetch().read_text())
+    return {"nodes": nodes, "edges": edges, **published}
 
 
 def _ihdp_trial() -> pl.DataFrame:
-    """The Infant Health and Development Program itself: 985 infants of eight sites, treat (at
-    random) and iqsb.36, IQ at 36 months (77 missing), with covariates.
+    """The Infant Health and Development Program itself: 985 infants of eight sites.
+
+    treat (at random) and iqsb.36, IQ at 36 months (77 missing), with covariates.
     """
     return pl.read_csv(FILES["ihdp_trial_outcomes.csv"].fetch(), null_values=["NA", ""])
 
 
-def _soccer() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _soccer() -> Table:
     """Win probabilities of ten MuJoCo soccer agents, row beats column."""
     return np.loadtxt(FILES["soccer.txt"].fetch())
 
 
-def _rrps_bots() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Mean returns of 43 repeated rock-paper-scissors bots (1,000 throws), row against column, in
-    the order of their names.
+def _rrps_bots() -> Table:
+    """Mean returns of 43 repeated rock-paper-scissors bots (1,000 throws), row against column.
+
+    In the order of their names.
     """
-    rows = [
-        ast.literal_eval(line)
-        for line in FILES["rrps_bot_table.txt"].fetch().read_text().splitlines()
-        if line.strip()
-    ]
-    place = {name: k for k, name in enumerate(sorted({a for a, _, _ in rows}))}
+    rows = [ast.literal_eval(line) for line in text_lines("rrps_bot_table.txt")]
+    place = place_of(sorted({bot for bot, _, _ in rows}))
     table = np.zeros((len(place), len(place)))
-    for a, b, value in rows:
-        table[place[a], place[b]] = value
+    for bot, other, value in rows:
+        table[place[bot], place[other]] = value
     return table
 
 
 DATASETS: dict[str, Callable[[], object]] = {
-    "atari-agent57": lambda: _atari("atari_agent57_table.txt"),
-    "atari-muesli": lambda: _atari("atari_muesli_table11.txt"),
-    "atari-rainbow": lambda: _atari("atari_rainbow_table5.txt"),
-    "glue": lambda: _systems("glue.csv"),
-    "superglue": lambda: _systems("superglue.data"),
-    "xtreme": lambda: _systems("xtrem.data"),
-    "tac08": lambda: _instances("TAC_08.csv"),
-    "tac09": lambda: _instances("TAC_09.csv"),
-    "tac11": lambda: _instances("TAC_11.csv"),
-    "realsumm": lambda: _instances("REAL_SUM.csv"),
-    "summeval": lambda: _instances("SUM_EVAL.csv"),
+    "atari-agent57": partial(_atari, "atari_agent57_table.txt"),
+    "atari-muesli": partial(_atari, "atari_muesli_table11.txt"),
+    "atari-rainbow": partial(_atari, "atari_rainbow_table5.txt"),
+    "glue": partial(_systems, "glue.csv"),
+    "superglue": partial(_systems, "superglue.data"),
+    "xtreme": partial(_systems, "xtrem.data"),
+    "tac08": partial(_instances, "TAC_08.csv"),
+    "tac09": partial(_instances, "TAC_09.csv"),
+    "tac11": partial(_instances, "TAC_11.csv"),
+    "realsumm": partial(_instances, "REAL_SUM.csv"),
+    "summeval": partial(_instances, "SUM_EVAL.csv"),
     "roboarena": _roboarena,
     "roboarena-progress": _roboarena_progress,
     "llmfao": _llmfao,
-    "crowd-pairs": _crowd_pairs,
-    "cranfield": _cranfield,
-    "screening": _screening,
-    "concepts81": _concepts,
-    "alpacaeval": _alpacaeval,
-    "humaneval": _humaneval,
-    "humaneval-solutions": _humaneval_solutions,
+    **TEXT_DATASETS,
     "coco100": _coco100,
     "lvis100": _lvis100,
     "ihdp": _ihdp,
@@ -369,15 +254,12 @@ def load(name: str) -> Any:
 
 
 def atari() -> Scores:
-    """Published mean scores of eight policies on 57 Atari games (Badia et al. 2020, arXiv
-    2003.13350, section H.4).
+    """Published mean scores of eight policies on 57 Atari games.
+
+    Badia et al. (2020), arXiv 2003.13350, section H.4.
     """
-    text = (
-        resources.files("policyrank.evidence")
-        .joinpath("examples/atari.csv")
-        .read_text(encoding="utf-8")
-    )
-    table = pl.read_csv(text.encode(), comment_prefix="#")
+    file = resources.files("policyrank.evidence").joinpath("examples/atari.csv")
+    table = pl.read_csv(file.read_bytes(), comment_prefix="#")
     return Scores.from_table(
         table.drop("game").to_numpy(),
         table["game"].to_list(),

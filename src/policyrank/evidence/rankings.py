@@ -243,7 +243,7 @@ class Rankings:
     def filter(
         self, *, policies: Iterable[str] | None = None, groups: Iterable[str] | str | None = None
     ) -> Rankings:
-        """Ballots of ``groups``, cut down to ``policies``; those left with no policy are dropped."""
+        """Ballots of ``groups``, cut down to ``policies``; those left empty are dropped."""
         out = self
         if groups is not None:
             if self.group is None:

@@ -116,7 +116,7 @@ def usually_lower(name: str) -> bool:
 
 
 def _parse(series: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
-    """Numbers, which cells hold text that is no number, and how many had a spread (``1.5±0.2``)."""
+    """Numbers, which cells are no number, and how many had a spread (``1.5±0.2``)."""
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         return values, np.zeros(len(series), dtype=bool), 0
