@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,71 +158,28 @@ def aggregate(
         )
     function, unit = STATISTICS[statistic]
     cube = evidence.cube()
-    tasks, _, runs = cube.shape
-    notes = input_notes(evidence.notes)
-    holes = np.asarray(np.isnan(cube).all(axis=2))
-    if holes.any():
-        few = [evidence.policies[k] for k in np.flatnonzero(holes.any(axis=0))]
-        notes.append(
-            Note(
-                "incomplete",
-                f"{len(few)} policies lack scores on some tasks"
-                f" ({', '.join(few[:5])}{' ...' if len(few) > 5 else ''}): their {statistic} is"
-                " over other tasks than that of the rest. Rank by plackett-luce or bradley-terry"
-                " instead, or complete the table.",
-                "warning",
-                tuple(few),
-            )
-        )
-    if statistic in ("mean", "median", "interquartile-mean") and tasks > 1:
-        spread = np.nanmax(evidence.table(), axis=1) - np.nanmin(evidence.table(), axis=1)
-        positive = spread[spread > 0]
-        if len(positive) and positive.max() > 20 * np.median(positive):
-            widest = evidence.columns[int(np.argmax(spread))]
-            notes.append(
-                Note(
-                    "scale",
-                    f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f}"
-                    f" times as wide as those of the median task and decide the {statistic}."
-                    " Normalise the scores, or rank by borda, which knows no scale.",
-                    "warning",
-                )
-            )
-    if resample not in ("auto", "replicates", "tasks", "both"):
-        raise EvidenceError(f"resample={resample!r}: use 'auto', 'replicates', 'tasks' or 'both'.")
-    draw = resample if resample != "auto" else "replicates" if runs > 1 else "tasks"
-    if draw in ("replicates", "both") and runs < 2:
-        raise EvidenceError(
-            f"resample={draw!r} needs several scores a task and policy; there is one. Use"
-            " resample='tasks'."
-        )
-    if paired and np.isnan(cube).any():
-        t, p, k = np.argwhere(np.isnan(cube))[0]
-        raise EvidenceError(
-            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no"
-            f" replicate number {k + 1} of {evidence.columns[t]!r}."
-        )
+    notes = [*input_notes(evidence.notes), *_table_notes(evidence, cube, statistic)]
+    draw = _what_is_drawn(evidence, cube, resample, paired=paired)
     draws = None
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning
         )
         rating = function(cube)
-        if interval == "bootstrap" and (draw == "replicates" or tasks > 1):
+        if interval == "bootstrap" and (draw == "replicates" or len(cube) > 1):
             draws = _bootstrap(cube, function, rating, draw, paired, resamples, generator(seed))
-    if interval == "bootstrap" and draws is None:
-        notes.append(
-            Note(
-                "no intervals",
-                "One score a policy shows no variation: there are no intervals.",
-                "warning",
-            )
-        )
-    elif interval not in ("bootstrap", "none"):
+    if interval not in ("bootstrap", "none"):
         raise EvidenceError(f"interval={interval!r}: {statistic} has 'bootstrap' or 'none'.")
-    units = (
-        float(tasks) if draw != "replicates" else float((~np.isnan(cube)).sum(axis=(0, 2)).min())
-    )
+    if interval == "bootstrap" and draws is None:
+        text = "One score a policy shows no variation: there are no intervals."
+        notes.append(Note("no intervals", text, "warning"))
+    units = float(len(cube))
+    if draw == "replicates":
+        units = float((~np.isnan(cube)).sum(axis=(0, 2)).min())
+    settings: dict[str, Any] = {"resample": draw}
+    if paired:
+        settings["paired"] = True
+    settings |= {"interval": interval, "resamples": resamples, "seed": seed}
     return make_leaderboard(
         evidence.policies,
         rating,
@@ -233,15 +190,59 @@ def aggregate(
         notes=notes,
         unit=unit,
         source=evidence.summary,
-        settings={
-            "resample": draw,
-            **({"paired": True} if paired else {}),
-            "interval": interval,
-            "resamples": resamples,
-            "seed": seed,
-        },
+        settings=settings,
         **options,
     )
+
+
+def _table_notes(evidence: Scores, cube: Float, statistic: str) -> list[Note]:
+    """Policies without scores on some tasks, and tasks whose scale decides."""
+    notes = []
+    holes = np.asarray(np.isnan(cube).all(axis=2))
+    if holes.any():
+        few = [evidence.policies[k] for k in np.flatnonzero(holes.any(axis=0))]
+        names = ", ".join(few[:5]) + (" ..." if len(few) > 5 else "")
+        text = (
+            f"{len(few)} policies lack scores on some tasks ({names}): their {statistic} is over"
+            " other tasks than that of the rest. Rank by plackett-luce or bradley-terry instead, or"
+            " complete the table."
+        )
+        notes.append(Note("incomplete", text, "warning", tuple(few)))
+    if statistic not in ("mean", "median", "interquartile-mean") or len(cube) == 1:
+        return notes
+    table = evidence.table()
+    spread = np.nanmax(table, axis=1) - np.nanmin(table, axis=1)
+    positive = spread[spread > 0]
+    if len(positive) and positive.max() > 20 * np.median(positive):
+        widest = evidence.columns[int(np.argmax(spread))]
+        text = (
+            f"The scores of {widest!r} spread {positive.max() / np.median(positive):.0f} times as"
+            f" wide as those of the median task and decide the {statistic}. Normalise the scores,"
+            " or rank by borda, which knows no scale."
+        )
+        notes.append(Note("scale", text, "warning"))
+    return notes
+
+
+def _what_is_drawn(evidence: Scores, cube: Float, resample: str, *, paired: bool) -> str:
+    """Replicates, tasks or both, as told or as there are."""
+    runs = cube.shape[2]
+    if resample not in ("auto", "replicates", "tasks", "both"):
+        raise EvidenceError(f"resample={resample!r}: use 'auto', 'replicates', 'tasks' or 'both'.")
+    if resample == "auto":
+        resample = "replicates" if runs > 1 else "tasks"
+    if resample in ("replicates", "both") and runs < 2:
+        raise EvidenceError(
+            f"resample={resample!r} needs several scores a task and policy; there is one. Use"
+            " resample='tasks'."
+        )
+    if paired and np.isnan(cube).any():
+        t, p, k = np.argwhere(np.isnan(cube))[0]
+        raise EvidenceError(
+            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no"
+            f" replicate number {k + 1} of {evidence.columns[t]!r}."
+        )
+    return resample
 
 
 def _bootstrap(
