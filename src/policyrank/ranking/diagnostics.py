@@ -142,90 +142,83 @@ def _closed_walks(edge: NDArray[np.bool_]) -> float:
 def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None) -> list[Note]:
     """Notes on connection, undefeated and winless policies, thin counts and cycles."""
     found = connectivity(evidence.policies, wins)
+    notes = _connection_notes(evidence.policies, found)
+    if len(wins) > 2 and found.connected:
+        notes += _thin_pairs(wins)
+    seen = evidence.seen()
+    thin = [evidence.policies[k] for k in np.flatnonzero(seen < 10)]
+    if thin:
+        text = f"Fewer than 10 comparisons each: {_list(thin)}."
+        notes.append(Note("thin", text, "warning", tuple(thin)))
+    if expected is not None and len(wins) > 2:
+        notes += _cyclic(cyclicity(wins, expected))
+    return notes
+
+
+def _connection_notes(policies: tuple[str, ...], found: Connectivity) -> list[Note]:
+    """Groups that never meet, policies that never lost or never won, tiers without an upset."""
     notes = []
     if not found.connected:
         sizes = np.bincount(found.component)
-        small = [
-            p
-            for p, c in zip(evidence.policies, found.component, strict=True)
-            if c != int(np.argmax(sizes))
-        ]
-        notes.append(
-            Note(
-                "disconnected",
-                f"The comparisons fall into {len(sizes)} groups that never meet: ratings across"
-                f" groups cannot be compared. Not in the largest group: {_list(small)}. Compare at"
-                " least one pair across the groups.",
-                "warning",
-                tuple(small),
-            )
+        small = [policies[k] for k in np.flatnonzero(found.component != np.argmax(sizes))]
+        text = (
+            f"The comparisons fall into {len(sizes)} groups that never meet: ratings across groups"
+            f" cannot be compared. Not in the largest group: {_list(small)}. Compare at least one"
+            " pair across the groups."
         )
-    for names, word in (
-        (found.undefeated, "never lost or tied"),
-        (found.winless, "never won or tied"),
+        notes.append(Note("disconnected", text, "warning", tuple(small)))
+    for kind, names, word in (
+        ("undefeated", found.undefeated, "never lost or tied"),
+        ("winless", found.winless, "never won or tied"),
     ):
         if names:
-            notes.append(
-                Note(
-                    "undefeated" if "lost" in word else "winless",
-                    f"{_list(names)} {word}: the data bound the rating on one side only.",
-                    "warning",
-                    names,
-                )
-            )
-    if found.connected and not found.strongly_connected and not (found.undefeated or found.winless):
-        notes.append(
-            Note(
-                "not strongly connected",
-                f"The policies split into {int(found.strong.max()) + 1} tiers without an upset"
-                " between them: how far the tiers are apart cannot be told from the data. Compare"
-                " neighbours of different tiers more often.",
-                "warning",
-            )
-        )
-    seen = evidence.seen()
+            text = f"{_list(names)} {word}: the data bound the rating on one side only."
+            notes.append(Note(kind, text, "warning", names))
+    if notes or not found.connected or found.strongly_connected:
+        return notes
+    text = (
+        f"The policies split into {int(found.strong.max()) + 1} tiers without an upset between"
+        " them: how far the tiers are apart cannot be told from the data. Compare neighbours of"
+        " different tiers more often."
+    )
+    return [Note("not strongly connected", text, "warning")]
+
+
+def _thin_pairs(wins: Float) -> list[Note]:
+    """Most pairs never met."""
     i, j = _pairs_met(wins)
-    times = wins[i, j] + wins[j, i]
-    missing = 1 - len(times) / max(len(wins) * (len(wins) - 1) / 2, 1)
-    if len(wins) > 2 and found.connected and missing > 0.5:
-        notes.append(
-            Note(
-                "thin pairs",
-                f"{missing:.0%} of the pairs never met; those that did have a median of"
-                f" {np.median(times):g} comparisons. Their order rests on the model.",
-            )
-        )
-    thin = [p for p, n in zip(evidence.policies, seen, strict=True) if n < 10]
-    if thin:
-        notes.append(
-            Note("thin", f"Fewer than 10 comparisons each: {_list(thin)}.", "warning", tuple(thin))
-        )
-    if expected is not None and len(evidence.policies) > 2:
-        c = cyclicity(wins, expected)
-        if c.p_value < 0.01 and c.share > 0.02:
-            notes.append(
-                Note(
-                    "cyclic",
-                    f"{c.share:.0%} of the differences in win rate cannot be explained by any one"
-                    f" rating (goodness of fit p = {c.p_value:.2g}; {c.triples:.1%} of triples are"
-                    " cycles): who beats whom depends on the opponent. Look at the win matrix, or"
-                    " rank with maximal-lotteries or alpha-rank.",
-                    "warning",
-                )
-            )
-    return notes
+    missing = 1 - len(i) / (len(wins) * (len(wins) - 1) / 2)
+    if missing <= 0.5:
+        return []
+    times = np.median(wins[i, j] + wins[j, i])
+    text = (
+        f"{missing:.0%} of the pairs never met; those that did have a median of {times:g}"
+        " comparisons. Their order rests on the model."
+    )
+    return [Note("thin pairs", text)]
+
+
+def _cyclic(found: Cyclicity) -> list[Note]:
+    """No rating explains the win rates."""
+    if found.p_value >= 0.01 or found.share <= 0.02:
+        return []
+    text = (
+        f"{found.share:.0%} of the differences in win rate cannot be explained by any one rating"
+        f" (goodness of fit p = {found.p_value:.2g}; {found.triples:.1%} of triples are cycles):"
+        " who beats whom depends on the opponent. Look at the win matrix, or rank with"
+        " maximal-lotteries or alpha-rank."
+    )
+    return [Note("cyclic", text, "warning")]
 
 
 def input_notes(notes: tuple[str, ...]) -> list[Note]:
     """What the reader noted while reading."""
-    return [
-        Note(
-            "input",
-            n[0].upper() + n[1:] + ".",
-            "warning" if "left out" in n and "row" in n else "info",
-        )
-        for n in notes
-    ]
+    found = []
+    for text in notes:
+        lost = "left out" in text and "row" in text
+        sentence = text[0].upper() + text[1:] + "."
+        found.append(Note("input", sentence, "warning" if lost else "info"))
+    return found
 
 
 def _list(names: tuple[str, ...] | list[str], most: int = 6) -> str:
