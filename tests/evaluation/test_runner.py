@@ -26,9 +26,9 @@ from policyrank.evaluation import (
     plan,
     top_k_known,
 )
+from policyrank.evaluation.loop import seed_of
 from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
 from policyrank.evaluation.rules import _worth, criterion, response_graph_ucb, shrink, unresolved
-from policyrank.evaluation.runner import seed_of
 from policyrank.evidence import Comparisons, Scores
 
 

@@ -1,4 +1,5 @@
 from .ledger import Ledger as Ledger, matchmaking_with_credits as matchmaking_with_credits
+from .loop import Progress as Progress
 from .planning import Plan as Plan, plan as plan
 from .response_graph import ResponseGraph as ResponseGraph, plays_needed as plays_needed
 from .rules import (
@@ -8,7 +9,7 @@ from .rules import (
     hoeffding_interval as hoeffding_interval,
     matchmaking_weights as matchmaking_weights,
 )
-from .runner import Evaluation as Evaluation, Progress as Progress, evaluate as evaluate
+from .runner import Evaluation as Evaluation, evaluate as evaluate
 from .state import State as State
 from .stopping import (
     STOPS as STOPS,

@@ -1,13 +1,13 @@
-"""Rank policies for the real system before they run there: what they score in simulation, and how
-far real observations lie from what they were trained on.
+"""Rank policies for the real system before they run there.
 
+By what they score in simulation, and how far real observations lie from what they were trained on.
 Leibovich et al. (2021), "Validate on Sim, Detect on Real", arXiv 2111.00765. The paper's body could
 not be read: how the two are combined is a reconstruction, with its reason below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +24,9 @@ Float = NDArray[np.float64]
 
 
 class OodScore(Protocol):
-    """What a policy computed for observations it was trained on (reference, d) and for others (n,
-    d) -> (n,), larger is further out.
+    """How far out observations are: (n,), larger is further.
+
+    From what a policy computed for those it was trained on (reference, d) and for these (n, d).
     """
 
     def __call__(self, reference: Float, observed: Float, /) -> Float: ...
@@ -36,38 +37,46 @@ def knn(reference: Float, observed: Float, k: int = 5) -> Float:
     if len(reference) < k:
         raise EvidenceError(f"{len(reference)} references: the {k}-th nearest does not exist.")
     out = []
-    norm = (reference**2).sum(axis=1)
-    for part in np.array_split(observed, max(1, len(observed) * len(reference) // 4_000_000)):
-        squares = (part**2).sum(axis=1)[:, None] + norm - 2 * part @ reference.T
-        out.append(np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, k - 1], 0)))
+    for squares in _squares(reference, observed):
+        kth = np.partition(squares, k - 1, axis=1)[:, k - 1]
+        out.append(np.sqrt(np.maximum(kth, 0)))
     return np.concatenate(out)
 
 
 def mahalanobis(reference: Float, observed: Float, shrink: float = 1e-2) -> Float:
-    """Squared distance from the references' mean in units of their covariance, shrunk towards its
-    mean variance (dead features make it singular).
+    """Squared distance from the references' mean in units of their covariance.
+
+    That is shrunk towards its mean variance: dead features make it singular.
     """
     centre = reference.mean(axis=0)
     cov = np.cov(reference, rowvar=False).reshape(reference.shape[1], -1)
-    cov = (1 - shrink) * cov + shrink * max(float(np.trace(cov)) / len(cov), 1e-12) * np.eye(
-        len(cov)
-    )
+    variance = max(float(np.trace(cov)) / len(cov), 1e-12)
+    cov = (1 - shrink) * cov + shrink * variance * np.eye(len(cov))
     off = observed - centre
     return np.asarray((off * cho_solve(cho_factor(cov), off.T).T).sum(axis=1))
 
 
 def likelihood(reference: Float, observed: Float, bandwidth: float | None = None) -> Float:
-    """Minus the log-density of a Gaussian kernel estimate on the references, width by Scott's rule
-    on standardised features.
+    """Minus the log-density of a Gaussian kernel estimate on the references.
+
+    Its width is by Scott's rule on standardised features.
     """
-    scale = np.where((sd := reference.std(axis=0)) > 1e-12, sd, 1.0)
-    a, b = reference / scale, observed / scale
-    width = bandwidth or len(a) ** (-1 / (a.shape[1] + 4))
+    sd = reference.std(axis=0)
+    scale = np.where(sd > 1e-12, sd, 1.0)
+    known = reference / scale
+    width = bandwidth or len(known) ** (-1 / (known.shape[1] + 4))
     out = []
-    for part in np.array_split(b, max(1, len(b) * len(a) // 4_000_000)):
-        squares = (part**2).sum(axis=1)[:, None] + (a**2).sum(axis=1) - 2 * part @ a.T
+    for squares in _squares(known, observed / scale):
         out.append(-logsumexp(-squares / (2 * width**2), axis=1))
     return np.concatenate(out)
+
+
+def _squares(reference: Float, observed: Float) -> Iterator[Float]:
+    """Squared distances (part, references) of a part of the observations at a time."""
+    norm = (reference**2).sum(axis=1)
+    parts = max(1, len(observed) * len(reference) // 4_000_000)
+    for part in np.array_split(observed, parts):
+        yield (part**2).sum(axis=1)[:, None] + norm - 2 * part @ reference.T
 
 
 def max_softmax(reference: Float, observed: Float) -> Float:
@@ -87,8 +96,9 @@ def energy(reference: Float, observed: Float) -> Float:
 
 
 def disagreement(reference: Float, observed: Float) -> Float:
-    """Variance over the members of an ensemble (or dropout samples): ``observed`` has one column a
-    member.
+    """Variance over the members of an ensemble (or dropout samples).
+
+    ``observed`` has one column a member.
     """
     return np.asarray(observed.var(axis=1))
 
@@ -105,27 +115,30 @@ OOD_SCORES: dict[str, OodScore] = {
 
 
 def p_values(reference: ArrayLike, scores: ArrayLike) -> Float:
-    """Share of the reference scores at least as extreme, in [0, 1]: makes scores of different
-    networks comparable.
+    """Share of the reference scores at least as extreme, in [0, 1].
+
+    It makes scores of different networks comparable.
 
     Examples
     --------
     >>> p_values([1, 2, 3, 4], [2.5, 5, 0]).tolist()
     [0.5, 0.0, 1.0]
     """
-    r = np.sort(np.asarray(reference, dtype=float))
-    if not len(r):
+    known = np.sort(np.asarray(reference, dtype=float))
+    if not len(known):
         raise EvidenceError(
             "no reference scores: keep some of the policy's simulated observations apart."
         )
-    return 1 - np.searchsorted(r, np.asarray(scores, dtype=float), side="left") / len(r)
+    below = np.searchsorted(known, np.asarray(scores, dtype=float), side="left")
+    return 1 - below / len(known)
 
 
 def in_distribution(
     trained: ArrayLike, held_out: ArrayLike, real: ArrayLike, score: str | OodScore = "knn"
 ) -> Float:
-    """p-value of each real observation: how ordinary it is among simulated ones of the same policy,
-    (real,).
+    """p-value of each real observation, (real,).
+
+    How ordinary it is among simulated ones of the same policy.
 
     Parameters
     ----------
@@ -139,22 +152,25 @@ def in_distribution(
     EvidenceError
         For shapes that do not fit, values that are not finite, or an unknown score.
     """
-    a, b, c = (np.atleast_2d(np.asarray(x, dtype=float)) for x in (trained, held_out, real))
-    if not a.shape[1] == b.shape[1] == c.shape[1]:
+    fitted = np.atleast_2d(np.asarray(trained, dtype=float))
+    apart = np.atleast_2d(np.asarray(held_out, dtype=float))
+    seen = np.atleast_2d(np.asarray(real, dtype=float))
+    if not fitted.shape[1] == apart.shape[1] == seen.shape[1]:
         raise EvidenceError(
-            f"observations of {a.shape[1]}, {b.shape[1]} and {c.shape[1]} columns: they must be"
-            " alike."
+            f"observations of {fitted.shape[1]}, {apart.shape[1]} and {seen.shape[1]} columns: they"
+            " must be alike."
         )
-    for name, x in (("trained", a), ("held_out", b), ("real", c)):
-        if not np.isfinite(x).all():
+    for name, rows in (("trained", fitted), ("held_out", apart), ("real", seen)):
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
             raise EvidenceError(
-                f"{name}: row {int(np.argmin(np.isfinite(x).all(axis=1))) + 1} has a value that is"
-                " not finite."
+                f"{name}: row {int(np.argmin(finite)) + 1} has a value that is not finite."
             )
-    if isinstance(score, str) and score not in OOD_SCORES:
-        raise EvidenceError(f"score={score!r}: use {', '.join(OOD_SCORES)}, or a function.")
-    rule = OOD_SCORES[score] if isinstance(score, str) else score
-    return p_values(rule(a, b), rule(a, c))
+    if isinstance(score, str):
+        if score not in OOD_SCORES:
+            raise EvidenceError(f"score={score!r}: use {', '.join(OOD_SCORES)}, or a function.")
+        score = OOD_SCORES[score]
+    return p_values(score(fitted, apart), score(fitted, seen))
 
 
 def _z(x: Float) -> Float:
@@ -163,11 +179,9 @@ def _z(x: Float) -> Float:
 
 
 def _ranks(x: Float) -> Float:
-    return (
-        (x[..., :, None] > x[..., None, :]).sum(axis=-1)
-        + 0.5 * (x[..., :, None] == x[..., None, :]).sum(axis=-1)
-        - 0.5
-    )
+    above = x[..., :, None] > x[..., None, :]
+    level = x[..., :, None] == x[..., None, :]
+    return above.sum(axis=-1) + 0.5 * level.sum(axis=-1) - 0.5
 
 
 COMBINERS: dict[str, Callable[[Float, Float], Float]] = {
@@ -219,39 +233,43 @@ def sim_to_real(
         )
     if combine not in COMBINERS:
         raise EvidenceError(f"combine={combine!r}: use {', '.join(COMBINERS)}.")
-    s = [np.asarray(simulated[n], dtype=float).ravel() for n in names]
-    q = [np.asarray(real[n], dtype=float).ravel() for n in names]
-    if len({len(x) for x in q}) > 1:
+    scores, ordinary = [], []
+    for name in names:
+        scores.append(np.asarray(simulated[name], dtype=float).ravel())
+        ordinary.append(np.asarray(real[name], dtype=float).ravel())
+    if len(set(map(len, ordinary))) > 1:
         raise EvidenceError(
             "the policies saw different numbers of real observations; they are to see the same"
             " ones."
         )
-    for name, x in zip(names, s, strict=True):
-        if (
-            not len(x)
-            or not np.isfinite(x).all()
-            or (combine in ("product", "logs") and (x < 0).any())
-        ):
+    for name, episodes in zip(names, scores, strict=True):
+        below = combine in ("product", "logs") and (episodes < 0).any()
+        if not len(episodes) or not np.isfinite(episodes).all() or below:
             raise EvidenceError(
                 f"{name}: simulated scores are empty, not finite, or below 0, where the {combine}"
                 " means nothing."
             )
-    p = np.stack(q) if len(q[0]) else np.ones((len(names), 1))
+    p = np.ones((len(names), 1))
+    if len(ordinary[0]):
+        p = np.stack(ordinary)
     rule, rng = COMBINERS[combine], generator(seed)
-    rating = rule(np.array([x.mean() for x in s]), p.mean(axis=1))
-    sim = np.stack(
-        [x[rng.integers(len(x), size=(resamples, len(x)))].mean(axis=1) for x in s], axis=1
-    )
+    number = np.array(list(map(len, scores)))
+    means, resampled = [], []
+    for episodes in scores:
+        means.append(episodes.mean())
+        rows = rng.integers(len(episodes), size=(resamples, len(episodes)))
+        resampled.append(episodes[rows].mean(axis=1))
+    rating = rule(np.array(means), p.mean(axis=1))
     drawn = rng.integers(p.shape[1], size=(resamples, p.shape[1]))
     rates = p[:, drawn].mean(axis=2).T
-    units = min(p.shape[1], *(len(x) for x in s))
+    draws = rule(np.stack(resampled, axis=1), rates) - rating
     return make_leaderboard(
         names,
         rating,
         method="sim-to-real",
-        n=np.array([len(x) for x in s]),
-        draws=rule(sim, rates) - rating,
-        units=float(units),
+        n=number,
+        draws=draws,
+        units=float(min(p.shape[1], number.min())),
         level=level,
         seed=seed,
         unit=f"{combine} of simulated score and in-distribution rate",
@@ -263,18 +281,16 @@ def sim_to_real(
 def agreement(
     truth: Mapping[str, float], board: Leaderboard | Mapping[str, float]
 ) -> dict[str, float]:
-    """How well an order foretold the real one: Spearman, Kendall, MMRV (mean maximum rank
-    violation) and regret@1.
+    """How well an order foretold the real one.
+
+    Spearman, Kendall, MMRV (mean maximum rank violation) and regret@1.
     """
     from policyrank.metrics import kendall_tau, mmrv, regret_at_1, spearman
 
-    found = (
-        dict(zip(board.policies, board.rating.tolist(), strict=True))
-        if isinstance(board, Leaderboard)
-        else dict(board)
-    )
-    names: Sequence[str] = list(truth)
-    real, guess = np.array([truth[n] for n in names]), np.array([found[n] for n in names])
+    if isinstance(board, Leaderboard):
+        board = dict(zip(board.policies, board.rating.tolist(), strict=True))
+    real = np.array(list(truth.values()))
+    guess = np.array([board[name] for name in truth])
     return {
         "spearman": spearman(real, guess),
         "kendall": kendall_tau(real, guess),

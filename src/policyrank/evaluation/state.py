@@ -53,9 +53,10 @@ class State:
             raise EvidenceError("an evaluation needs at least two policies with different names.")
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise EvidenceError("an evaluation needs at least one task, each with its own name.")
-        t, p = len(self.tasks), len(self.policies)
-        self.count, self.total, self.proposed = np.zeros((t, p)), np.zeros((t, p)), np.zeros((t, p))
-        self.wins, self.asked, self.under_way = np.zeros((p, p)), np.zeros((p, p)), np.zeros((p, p))
+        scores = len(self.tasks), len(self.policies)
+        pairs = len(self.policies), len(self.policies)
+        self.count, self.total, self.proposed = np.zeros((3, *scores))
+        self.wins, self.asked, self.under_way = np.zeros((3, *pairs))
 
     def observe_outcome(self, i: int, j: int, outcome: float) -> None:
         """Policy i against policy j: 1 when i wins, 0.5 for a tie."""
@@ -83,8 +84,9 @@ class State:
         return self.wins + self.wins.T
 
     def means(self) -> Float:
-        """Mean score of each policy over the tasks it was measured on; -inf without any:
-        (policies,).
+        """Mean score of each policy over the tasks it was measured on: (policies,).
+
+        -inf without any.
         """
         seen = self.count > 0
         mean = np.divide(self.total, self.count, out=np.zeros_like(self.total), where=seen)
@@ -95,19 +97,23 @@ class State:
         """Bradley-Terry ratings (log-odds) under a Gaussian prior and their Laplace covariance."""
         fit = self._fit(prior)
         assert fit.inverse is not None
-        n = len(self.policies)
-        return fit.theta, fit.inverse[:n, :n]
+        size = len(self.policies)
+        return fit.theta, fit.inverse[:size, :size]
 
     def _fit(self, prior: float) -> Fit:
-        n, games = len(self.policies), self.games
-        i, j = np.nonzero(np.triu(games, 1))
-        y = self.wins[i, j] / games[i, j]
-        cells = Cells(n, i, j, y, games[i, j], np.ones(len(i)), np.zeros((len(i), 0)))
-        return newton(cells, LINKS["half"], precision=np.full(n, prior**-2))
+        size = len(self.policies)
+        i, j = np.nonzero(np.triu(self.games, 1))
+        games = self.games[i, j]
+        won = self.wins[i, j] / games
+        cells = Cells(size, i, j, won, games, np.ones(len(i)), np.zeros((len(i), 0)))
+        return newton(cells, LINKS["half"], precision=np.full(size, prior**-2))
 
     def ranking(self, by: Order = "bradley-terry") -> list[int]:
         """Policies, best first; ties in the order of their names' positions."""
-        value = self.means() if by == "mean" else self.posterior()[0]
+        if by == "mean":
+            value = self.means()
+        else:
+            value, _ = self.posterior()
         return np.argsort(-value, kind="stable").tolist()
 
 

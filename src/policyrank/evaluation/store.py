@@ -1,5 +1,6 @@
-"""Where results are kept: append-only, one transaction a result, so that a process may die at any
-moment.
+"""Where results are kept: append-only, one transaction a result.
+
+A process may die at any moment.
 """
 
 from __future__ import annotations
@@ -109,23 +110,9 @@ class Store:
     """
 
     def __init__(self, where: str | Path | None, run: str, settings: Mapping[str, Any]) -> None:
-        url = (
-            "sqlite://"
-            if where is None
-            else str(where)
-            if "://" in str(where)
-            else f"sqlite:///{where}"
-        )
-        options: dict[str, Any] = {"poolclass": sa.pool.StaticPool} if where is None else {}
         self.run, self.where = run, where
         try:
-            self.engine = sa.create_engine(
-                url, connect_args={"timeout": 30} if url.startswith("sqlite") else {}, **options
-            )
-            if url.startswith("sqlite") and where is not None:
-                # Write-ahead logging: a killed process loses nothing that was committed, and a
-                # commit costs microseconds.
-                sa.event.listen(self.engine, "connect", _pragmas)
+            self.engine = _engine(where)
             _META.create_all(self.engine)
             self._take(json.dumps(settings, sort_keys=True, default=str))
         except sa.exc.SQLAlchemyError as error:
@@ -151,17 +138,13 @@ class Store:
                 )
                 return
             if row["settings"] != settings:
-                old, new = json.loads(row["settings"]), json.loads(settings)
-                changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
                 raise EvidenceError(
                     f"store {self.where}: run {self.run!r} was started with other settings"
-                    f" ({', '.join(changed)}). Go on with the same ones, or give another run name."
+                    f" ({_changed(row['settings'], settings)}). Go on with the same ones, or give"
+                    " another run name."
                 )
             mine = row["host"] == host and row["pid"] == pid
-            alive = (
-                _alive(row["pid"]) if row["host"] == host else time.time() - (row["beat"] or 0) < 60
-            )
-            if row["pid"] is not None and not mine and alive:
+            if row["pid"] is not None and not mine and _works(row, host):
                 raise EvidenceError(
                     f"store {self.where}: process {row['pid']} on {row['host']} works on run"
                     f" {self.run!r}. Wait for it, or give another run name."
@@ -174,7 +157,7 @@ class Store:
 
     def add(self, result: Result) -> None:
         """Keep one result; the same evaluation is never kept twice."""
-        values = {f: getattr(result, f) for f in result.__dataclass_fields__}
+        values = vars(result)
         try:
             with self.engine.begin() as db:
                 db.execute(RESULTS.insert().values(run=self.run, **values))
@@ -190,20 +173,46 @@ class Store:
 
     def results(self) -> list[Result]:
         """All results of the run, in the order in which they were kept."""
-        columns = [RESULTS.c[f] for f in Result.__dataclass_fields__]
+        columns = [RESULTS.c[field] for field in Result.__dataclass_fields__]
+        query = sa.select(*columns).where(RESULTS.c.run == self.run).order_by(RESULTS.c.id)
         with self.engine.begin() as db:
-            return [
-                Result(*row)
-                for row in db.execute(
-                    sa.select(*columns).where(RESULTS.c.run == self.run).order_by(RESULTS.c.id)
-                )
-            ]
+            return [Result(*row) for row in db.execute(query)]
 
     def close(self) -> None:
         """Let another process go on with the run."""
         with self.engine.begin() as db:
             db.execute(RUNS.update().where(RUNS.c.run == self.run).values(pid=None))
         self.engine.dispose()
+
+
+def _engine(where: str | Path | None) -> sa.Engine:
+    """The database at a path (SQLite) or an address; None: in memory."""
+    if where is None:
+        return sa.create_engine(
+            "sqlite://", connect_args={"timeout": 30}, poolclass=sa.pool.StaticPool
+        )
+    url = str(where)
+    if "://" not in url:
+        url = f"sqlite:///{where}"
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url)
+    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    # Write-ahead logging: a killed process loses nothing that was committed, and commits are cheap.
+    sa.event.listen(engine, "connect", _pragmas)
+    return engine
+
+
+def _changed(before: str, now: str) -> str:
+    """Names of the settings that differ."""
+    old, new = json.loads(before), json.loads(now)
+    return ", ".join(k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k))
+
+
+def _works(row: Mapping[Any, Any], host: str) -> bool:
+    """Whether the process that registered still works; on another host, whether it wrote lately."""
+    if row["host"] == host:
+        return _alive(row["pid"])
+    return time.time() - (row["beat"] or 0) < 60
 
 
 def _pragmas(connection: Any, _: Any) -> None:
@@ -226,5 +235,7 @@ def _alive(pid: int | None) -> bool:
 
 
 def _first(error: BaseException) -> str:
-    text = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+    text = str(getattr(error, "orig", None) or error).strip()
+    if not text:
+        return type(error).__name__
+    return text.splitlines()[0][:200]

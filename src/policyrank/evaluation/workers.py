@@ -1,4 +1,7 @@
-"""Evaluations in processes of their own: one that hangs or crashes harms no other."""
+"""Evaluations in processes of their own.
+
+A hung or crashing one is ended without harm to the rest.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +66,16 @@ class Workers(Protocol):
 def attempt(
     function: Callable[..., Any], call: tuple[Any, ...]
 ) -> tuple[float, str | None, float, str]:
-    """Call; value, error or None, seconds, host. A policy may raise anything, even SystemExit."""
+    """Call; value, error or None, seconds, host.
+
+    A policy may raise anything, SystemExit included.
+    """
     start = time.perf_counter()
+    error = None
     try:
         value = float(function(*call))
-        error = None if math.isfinite(value) else f"returned {value}"
+        if not math.isfinite(value):
+            error = f"returned {value}"
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
@@ -130,9 +138,10 @@ class Pool:
     def __init__(self, function: Callable[..., Any], workers: int, timeout: float | None) -> None:
         self.function, self.timeout, self.host = function, timeout, socket.gethostname()
         # Forked workers inherit the policies, so that these need not be picklable.
-        self.context: Any = mp.get_context(
-            "fork" if "fork" in mp.get_all_start_methods() else "spawn"
-        )
+        method = "spawn"
+        if "fork" in mp.get_all_start_methods():
+            method = "fork"
+        self.context: Any = mp.get_context(method)
         self.idle: list[tuple[Any, Connection]] = []
         self.busy: dict[Connection, tuple[Any, Job]] = {}
         for _ in range(workers):
@@ -157,39 +166,51 @@ class Pool:
         job.attempts += 1
         job.started = time.time()
         process, connection = self.idle.pop()
-        job.deadline = time.monotonic() + self.timeout if self.timeout else math.inf
+        job.deadline = math.inf
+        if self.timeout:
+            job.deadline = time.monotonic() + self.timeout
         self.busy[connection] = (process, job)
         connection.send(job.call)
 
     def collect(self) -> list[Ended]:
         out: list[Ended] = []
         while not out and self.busy:
-            nearest = min(job.deadline for _, job in self.busy.values())
-            ready = wait(
-                list(self.busy),
-                timeout=None if nearest == math.inf else max(nearest - time.monotonic(), 0),
-            )
-            for connection in ready:
+            for connection in wait(list(self.busy), timeout=self._patience()):
                 assert isinstance(connection, Connection)
-                process, job = self.busy.pop(connection)
-                try:
-                    out.append(Ended(job, *connection.recv()))
-                    self.idle.append((process, connection))
-                except (EOFError, OSError):
-                    process.join()
-                    error = f"the process died (exit code {process.exitcode})"
-                    out.append(Ended(job, math.nan, error, time.time() - job.started, self.host))
-                    self._start()
-            for connection in [
-                c for c, (_, job) in self.busy.items() if job.deadline <= time.monotonic()
-            ]:
-                process, job = self.busy.pop(connection)
-                process.kill()
-                process.join()
-                self._start()
-                error = f"took longer than {self.timeout:g} s"
-                out.append(Ended(job, math.nan, error, float(self.timeout or 0), self.host))
+                out.append(self._received(connection))
+            for connection, (_, job) in list(self.busy.items()):
+                if job.deadline <= time.monotonic():
+                    out.append(self._ended(connection))
         return out
+
+    def _patience(self) -> float | None:
+        """Seconds until the nearest deadline; None: there is none."""
+        nearest = min(job.deadline for _, job in self.busy.values())
+        if nearest == math.inf:
+            return None
+        return max(nearest - time.monotonic(), 0)
+
+    def _received(self, connection: Connection) -> Ended:
+        """What a worker sent, or that it died."""
+        process, job = self.busy.pop(connection)
+        try:
+            ended = Ended(job, *connection.recv())
+        except (EOFError, OSError):
+            process.join()
+            self._start()
+            error = f"the process died (exit code {process.exitcode})"
+            return Ended(job, math.nan, error, time.time() - job.started, self.host)
+        self.idle.append((process, connection))
+        return ended
+
+    def _ended(self, connection: Connection) -> Ended:
+        """A worker that took too long is killed, and another one started."""
+        process, job = self.busy.pop(connection)
+        process.kill()
+        process.join()
+        self._start()
+        error = f"took longer than {self.timeout:g} s"
+        return Ended(job, math.nan, error, float(self.timeout or 0), self.host)
 
     def close(self) -> None:
         for process, connection in self.idle:
