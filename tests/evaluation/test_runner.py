@@ -28,7 +28,13 @@ from policyrank.evaluation import (
 )
 from policyrank.evaluation.loop import seed_of
 from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
-from policyrank.evaluation.rules import _worth, criterion, response_graph_ucb, shrink, unresolved
+from policyrank.evaluation.rules import (
+    criterion,
+    pair_worth,
+    response_graph_ucb,
+    shrink,
+    unresolved,
+)
 from policyrank.evidence import Comparisons, Scores
 
 
@@ -83,12 +89,16 @@ def test_outcomes_and_stopping():
     assert found.board.policies[0] == "x"
 
 
+HANG, PATIENCE = 120, 10
+"""Seconds: a hang is far longer than any stall of a busy machine that is waited for."""
+
+
 def test_workers_failures_hangs_and_crashes():
     def fails(task, seed):
         raise RuntimeError("no luck")
 
     def hangs(task, seed):
-        time.sleep(60)
+        time.sleep(HANG)
 
     def dies(task, seed):
         os._exit(3)
@@ -102,20 +112,34 @@ def test_workers_failures_hangs_and_crashes():
         "hangs": hangs,
         "dies": dies,
     }
-    start = time.monotonic()
     found = evaluate(
-        policies, ["t"], sampler="round-robin", budget=42, workers=4, timeout=0.3, retries=0
+        policies, ["t"], sampler="round-robin", budget=14, workers=4, timeout=PATIENCE, retries=0
     )
-    assert time.monotonic() - start < 30
     errors = {r.policy: r.error for r in found.failures}
     assert set(errors) == {"fails", "nan", "none", "hangs", "dies"}
     assert "no luck" in errors["fails"]
     assert "nan" in errors["nan"]
     assert "longer than" in errors["hangs"]
     assert "died" in errors["dies"]
-    assert len(found.results) == 42
+    assert len(found.results) == 14  # each pair of the first policy with another, and one more
     assert set(found.evidence.policies) == {"good", "fine"}
     assert all(r.value is None for r in found.failures)
+
+
+def test_policies_that_always_fail_are_set_aside():
+    def fails(task, seed):
+        raise RuntimeError("no luck")
+
+    policies = {
+        "good": lambda t, s: 1.0,
+        "fine": lambda t, s: 0.5,
+        "fails": fails,
+        "dies": lambda t, s: os._exit(3),
+    }
+    found = evaluate(policies, ["t"], sampler="round-robin", budget=60, workers=2, retries=0)
+    assert found.set_aside == ("dies", "fails")
+    assert len(found.results) == 60
+    assert set(found.evidence.policies) == {"good", "fine"}
 
 
 def test_retries():
@@ -144,8 +168,10 @@ def policy(mean):
         return mean + np.random.default_rng(seed).normal()
     return run
 policies = {f"p{k}": policy(-k / 2) for k in range(4)}
-options = {"sampler": sys.argv[3], "workers": int(sys.argv[2]), "store": sys.argv[1]}
-found = evaluate(policies, ["a", "b"], budget=300, seed=7, **options)
+store, workers, sampler = sys.argv[1:]
+found = evaluate(
+    policies, ["a", "b"], sampler=sampler, budget=300, workers=int(workers), store=store, seed=7
+)
 print(len(found.results), found.reason)
 """
 
@@ -235,12 +261,13 @@ def test_a_result_is_kept_once(tmp_path):
 
 
 def test_runner_overhead():
-    """Not a timing contest: a thousand evaluations that cost nothing end within seconds, store
-    included.
+    """Not a timing contest: a thousand evaluations that cost nothing take seconds of this process.
+
+    The store is included; what else the machine does is not.
     """
-    start = time.monotonic()
+    start = time.process_time()
     evaluate({"a": lambda t, s: 1.0, "b": lambda t, s: 0.0}, ["t"], budget=1000, workers=0)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_bad_arguments():
@@ -284,11 +311,11 @@ def test_every_rule_keeps_the_contract(name, state):
 
 
 def test_worth_of_a_comparison_by_hand():
-    """Against the definition: update the covariance by a comparison, measure what is gained."""
+    """Against the definition: update the covariance by one comparison and measure the gain."""
     state = random_state(n=5)
     theta, cov = state.posterior()
     for goal in ("d-optimal", "a-optimal"):
-        worth, information = _worth(theta, cov, goal)
+        worth, information = pair_worth(theta, cov, goal)
         for i, j in ((0, 1), (2, 4), (1, 3)):
             after = shrink(cov, i, j, information[i, j])
             exact = np.linalg.inv(

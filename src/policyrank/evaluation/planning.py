@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from policyrank.errors import EvidenceError
-from policyrank.evaluation.rules import _worth, shrink
+from policyrank.evaluation.rules import pair_worth, shrink
 from policyrank.evaluation.state import State
 from policyrank.evidence import Comparisons, read
 from policyrank.ranking.conventions import ELO, need
@@ -96,7 +96,7 @@ def plan(evidence: Any, budget: int = 100, *, goal: Goal = "rank-uncertainty") -
     order = np.argsort(-theta)
     upper = np.triu(np.ones((n, n), bool), 1)
     for _ in range(budget):
-        worth, information = _worth(
+        worth, information = pair_worth(
             theta, covariance, "rank-uncertainty" if goal == "best" else goal
         )
         if goal == "best":

@@ -41,23 +41,24 @@ def _tasks(state: State, size: int, rng: np.random.Generator) -> NDArray[np.int6
 def _balanced(
     state: State, i: NDArray[np.int64], j: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """For each pair a task on which its policies were evaluated least: tasks are then covered
-    evenly, which averages out
-    how much they differ."""
-    load, out = state.proposed.copy(), []
-    for a, b in zip(i, j, strict=True):
-        both = load[:, a] + load[:, b]
-        t = int(rng.choice(np.flatnonzero(both == both.min())))
-        load[t, [a, b]] += 1
-        out.append(t)
-    return np.array(out, dtype=np.int64)
+    """For each pair a task on which its policies were evaluated least.
+
+    Tasks are then covered evenly, which averages out how much they differ.
+    """
+    load, tasks = state.proposed.copy(), []
+    for first, second in zip(i, j, strict=True):
+        both = load[:, first] + load[:, second]
+        task = int(rng.choice(np.flatnonzero(both == both.min())))
+        load[task, [first, second]] += 1
+        tasks.append(task)
+    return np.array(tasks, dtype=np.int64)
 
 
 def uniform(state: State, size: int, rng: np.random.Generator) -> Rows:
     """A random task and a random pair."""
     i, j = pairs(len(state.policies))
-    k = rng.integers(len(i), size=size)
-    return _rows(_tasks(state, size, rng), i[k], j[k], rng)
+    picked = rng.integers(len(i), size=size)
+    return _rows(_tasks(state, size, rng), i[picked], j[picked], rng)
 
 
 def round_robin(state: State, size: int, rng: np.random.Generator) -> Rows:
@@ -66,11 +67,11 @@ def round_robin(state: State, size: int, rng: np.random.Generator) -> Rows:
     games, load = np.maximum(state.games, state.asked)[i, j], state.proposed.sum(axis=1)
     picked, tasks = [], []
     for _ in range(size):
-        k, t = int(np.argmin(games)), int(np.argmin(load))
-        games[k] += 1
-        load[t] += 2
-        picked.append(k)
-        tasks.append(t)
+        pair, task = int(np.argmin(games)), int(np.argmin(load))
+        games[pair] += 1
+        load[task] += 2
+        picked.append(pair)
+        tasks.append(task)
     return _rows(np.array(tasks), i[picked], j[picked], rng)
 
 
@@ -80,35 +81,32 @@ def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) ->
     The bound is mean + c sd sqrt(log t / n), with the spread of all means as sd; unseen policies
     come first.
     """
-    seen = state.count.sum(axis=0) if state.count.any() else state.games.sum(axis=1)
-    mean = (
-        state.means()
-        if state.count.any()
-        else np.divide(state.wins.sum(axis=1), np.maximum(seen, 1))
-    )
+    if state.count.any():
+        seen, mean = state.count.sum(axis=0), state.means()
+    else:
+        seen = state.games.sum(axis=1)
+        mean = np.divide(state.wins.sum(axis=1), np.maximum(seen, 1))
     known = mean[np.isfinite(mean)]
-    scale = float(known.std()) if len(known) > 1 and known.std() > 0 else 1.0
+    scale = 1.0
+    if len(known) > 1 and known.std() > 0:
+        scale = float(known.std())
     seen = seen + state.under_way.sum(axis=1)
-    out = []
+    centre = np.where(np.isfinite(mean), mean, 0)
+    proposals = []
     for task in _tasks(state, size, rng):
-        t = max(seen.sum(), 2.0)
-        bound = np.where(
-            seen > 0,
-            np.where(np.isfinite(mean), mean, 0)
-            + c * scale * np.sqrt(np.log(t) / np.maximum(seen, 1)),
-            np.inf,
-        )
+        radius = c * scale * np.sqrt(np.log(max(seen.sum(), 2.0)) / np.maximum(seen, 1))
+        bound = np.where(seen > 0, centre + radius, np.inf)
         i, j = np.lexsort((rng.random(len(bound)), -bound))[:2]
         seen[[i, j]] += 1
-        out.append((task, i, j))
-    rows = np.array(out, dtype=np.int64)
-    return _rows(rows[:, 0], rows[:, 1], rows[:, 2], rng)
+        proposals.append((task, i, j))
+    tasks, first, second = np.array(proposals, dtype=np.int64).T
+    return _rows(tasks, first, second, rng)
 
 
 def proportional(state: State, size: int, rng: np.random.Generator) -> Rows:
-    """Tasks so that every opinion (this policy above that one) is represented in proportion to how
-    many tasks hold it.
+    """Tasks so that every opinion is represented in proportion to how many tasks hold it.
 
+    An opinion: this policy stands above that one.
     Tasks are the candidates of sequential proportional approval voting, opinions its voters,
     weighed by how common they are and by how often tasks that hold them were drawn; pairs are
     random. Our reading of proportional task selection in Lanctot et al. (2026), whose exact rule is
@@ -127,16 +125,15 @@ def proportional(state: State, size: int, rng: np.random.Generator) -> Rows:
         drawn_up, drawn_down = load @ up, load @ down
         gain = up @ (up.sum(axis=0) / (1 + drawn_up)) + down @ (down.sum(axis=0) / (1 + drawn_down))
         gain += (np.isnan(mean).mean(axis=1)) * (gain.max() + 1)
-        t = int(np.lexsort((rng.random(len(gain)), -np.round(gain, 12)))[0])
-        load[t] += 2
-        tasks.append(t)
-    k = rng.integers(len(i), size=size)
-    return _rows(np.array(tasks), i[k], j[k], rng)
+        task = int(np.lexsort((rng.random(len(gain)), -np.round(gain, 12)))[0])
+        load[task] += 2
+        tasks.append(task)
+    picked = rng.integers(len(i), size=size)
+    return _rows(np.array(tasks), i[picked], j[picked], rng)
 
 
 def criterion(theta: Float, covariance: Float, goal: str) -> Float:
-    """The matrix B whose quadratic form (e_i - e_j)' B (e_i - e_j) says what one comparison of i
-    and j is worth.
+    """The matrix B that says what one comparison of i and j is worth: (e_i - e_j)' B (e_i - e_j).
 
     A comparison with information h = p (1 - p) shrinks the covariance by h / (1 + h q) times the
     outer product of covariance (e_i - e_j), q the variance of the difference. D-optimality: B =
@@ -150,33 +147,33 @@ def criterion(theta: Float, covariance: Float, goal: str) -> Float:
         return centred.T @ centred
     order = np.argsort(-theta)
     ahead, behind = order[:-1], order[1:]
-    a = covariance[ahead] - covariance[behind]
-    variance = np.maximum(a[np.arange(len(a)), ahead] - a[np.arange(len(a)), behind], 1e-12)
+    apart = covariance[ahead] - covariance[behind]
+    row = np.arange(len(apart))
+    variance = np.maximum(apart[row, ahead] - apart[row, behind], 1e-12)
     gap = theta[ahead] - theta[behind]
     # d/dv of Phi(-gap / sqrt(v)), kept away from 0 where neighbours are exactly level.
-    weight = (
-        np.exp(-0.5 * gap**2 / variance) * np.maximum(gap, 0.05 * np.sqrt(variance)) / variance**1.5
-    )
-    return a.T @ (a * weight[:, None])
+    kept_away = np.maximum(gap, 0.05 * np.sqrt(variance))
+    weight = np.exp(-0.5 * gap**2 / variance) * kept_away / variance**1.5
+    return apart.T @ (apart * weight[:, None])
 
 
-def _worth(theta: Float, covariance: Float, goal: str) -> tuple[Float, Float]:
+def pair_worth(theta: Float, covariance: Float, goal: str) -> tuple[Float, Float]:
     """Worth of a comparison of each pair, and its information: (n, n)."""
-    b = criterion(theta, covariance, goal)
 
-    def quadratic(m: Float) -> Float:
-        return m.diagonal()[:, None] + m.diagonal() - m - m.T
+    def quadratic(matrix: Float) -> Float:
+        return matrix.diagonal()[:, None] + matrix.diagonal() - matrix - matrix.T
 
     gap = theta[:, None] - theta
     information = expit(gap) * expit(-gap)
-    q = quadratic(covariance)
-    return information * quadratic(b) / (1 + information * q), information
+    gain = quadratic(criterion(theta, covariance, goal))
+    return information * gain / (1 + information * quadratic(covariance)), information
 
 
 def shrink(covariance: Float, i: int, j: int, information: float) -> Float:
     """The covariance after one more comparison of i and j."""
-    v = covariance[:, i] - covariance[:, j]
-    return covariance - np.outer(v, v) * information / (1 + information * (v[i] - v[j]))
+    apart = covariance[:, i] - covariance[:, j]
+    variance = apart[i] - apart[j]
+    return covariance - np.outer(apart, apart) * information / (1 + information * variance)
 
 
 def information_gain(
@@ -186,31 +183,32 @@ def information_gain(
     *,
     goal: Literal["d-optimal", "a-optimal", "rank-uncertainty"] = "rank-uncertainty",
 ) -> Rows:
-    """The pairs whose comparison is worth most under the Bradley-Terry posterior, one after the
-    other, on the tasks that
-    they were evaluated on least."""
+    """The pairs whose comparison is worth most under the Bradley-Terry posterior.
+
+    One after the other, on the tasks that they were evaluated on least.
+    """
     theta, covariance = state.posterior()
-    for a, b in zip(*np.nonzero(np.triu(state.under_way)), strict=True):
-        covariance = shrink(
-            covariance,
-            a,
-            b,
-            state.under_way[a, b] * expit(theta[a] - theta[b]) * expit(theta[b] - theta[a]),
-        )
+    for first, second in zip(*np.nonzero(np.triu(state.under_way)), strict=True):
+        gap = theta[first] - theta[second]
+        information = state.under_way[first, second] * expit(gap) * expit(-gap)
+        covariance = shrink(covariance, first, second, information)
     i, j = pairs(len(state.policies))
     picked = []
     for _ in range(size):
-        worth, information = _worth(theta, covariance, goal)
+        worth, information = pair_worth(theta, covariance, goal)
         value = worth[i, j]
-        k = int(rng.choice(np.flatnonzero(value >= value.max() * (1 - 1e-9))))
-        picked.append(k)
-        covariance = shrink(covariance, i[k], j[k], information[i[k], j[k]])
-    return _rows(_balanced(state, i[picked], j[picked], rng), i[picked], j[picked], rng)
+        pair = int(rng.choice(np.flatnonzero(value >= value.max() * (1 - 1e-9))))
+        picked.append(pair)
+        first, second = i[pair], j[pair]
+        covariance = shrink(covariance, first, second, information[first, second])
+    i, j = i[picked], j[picked]
+    return _rows(_balanced(state, i, j, rng), i, j, rng)
 
 
 def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
-    """Top-two Thompson sampling: a draw's best policy against the best of a draw in which another
-    one leads (Russo 2016).
+    """Top-two Thompson sampling (Russo 2016).
+
+    A draw's best policy against the best of a draw in which another one leads.
     """
     theta, covariance = state.posterior()
     value, vector = np.linalg.eigh(covariance)
@@ -219,11 +217,13 @@ def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
     for _ in range(size):
         draws = theta + rng.standard_normal((200, len(theta))) @ root.T
         best = np.argmax(draws, axis=1)
-        others = np.flatnonzero(best != best[0])
-        rival = best[others[0]] if len(others) else int(np.argsort(-draws[0])[1])
+        rivals = best[best != best[0]]
+        rival = np.argsort(-draws[0])[1]
+        if len(rivals):
+            rival = rivals[0]
         out.append((best[0], rival))
-    rows = np.array(out, dtype=np.int64)
-    return _rows(_balanced(state, rows[:, 0], rows[:, 1], rng), rows[:, 0], rows[:, 1], rng)
+    i, j = np.array(out, dtype=np.int64).T
+    return _rows(_balanced(state, i, j, rng), i, j, rng)
 
 
 def matchmaking_weights(
@@ -236,16 +236,14 @@ def matchmaking_weights(
     >>> matchmaking_weights(np.array([0, 9, 50]), threshold=10).round(2)
     array([6.31, 1.  , 1.  ])
     """
-    c = np.asarray(evaluations, dtype=float)
-    return np.where(c < threshold, (threshold / (c + 1)) ** power, 1.0)
+    seen = np.asarray(evaluations, dtype=float)
+    return np.where(seen < threshold, (threshold / (seen + 1)) ** power, 1.0)
 
 
 def matchmaking(
     state: State, size: int, rng: np.random.Generator, *, threshold: float = 10.0
 ) -> Rows:
-    """Arena matchmaking: the first policy by weight (new ones first), the second uniformly from the
-    rest.
-    """
+    """Arena matchmaking: the first policy by weight (new ones first), the second at random."""
     seen = (state.games + state.under_way).sum(axis=1)
     n, out = len(seen), []
     for task in _tasks(state, size, rng):
@@ -254,8 +252,8 @@ def matchmaking(
         j = int((i + rng.integers(1, n)) % n)
         seen[[i, j]] += 1
         out.append((task, i, j))
-    rows = np.array(out, dtype=np.int64)
-    return _rows(rows[:, 0], rows[:, 1], rows[:, 2], rng)
+    tasks, first, second = np.array(out, dtype=np.int64).T
+    return _rows(tasks, first, second, rng)
 
 
 def hoeffding_interval(wins: Float, games: Float, delta: Float | float) -> tuple[Float, Float]:
@@ -311,12 +309,14 @@ def unresolved(
     n games, so that looking after every game is allowed.
     """
     games = state.games
-    at = delta * (6 / (np.pi**2 * np.maximum(games, 1) ** 2)) if anytime else delta
+    at: Float | float = delta
+    if anytime:
+        at = delta * (6 / (np.pi**2 * np.maximum(games, 1) ** 2))
     low, high = INTERVALS[interval](state.wins, games, at)
-    open_ = (
-        (low - 0.5 < -relaxed) & (high - 0.5 > relaxed) if relaxed else (low <= 0.5) & (high >= 0.5)
-    )
-    out = open_ | (games == 0)
+    undecided = (low <= 0.5) & (high >= 0.5)
+    if relaxed:
+        undecided = (low - 0.5 < -relaxed) & (high - 0.5 > relaxed)
+    out = undecided | (games == 0)
     np.fill_diagonal(out, False)
     return out & out.T
 
@@ -334,9 +334,9 @@ def response_graph_ucb(
     relaxed: float = 0.0,
     anytime: bool = True,
 ) -> Rows:
-    """ResponseGraphUCB on pairs: compare only pairs whose direction is not settled (Rowland et al.
-    2019, arXiv 1909.09849).
+    """ResponseGraphUCB on pairs: compare only pairs whose direction is not settled.
 
+    Rowland et al. (2019), arXiv 1909.09849.
     ``selection``: a random open pair; always the first one; a policy by its number of open pairs
     squared; the least compared policy with an open pair. When every pair is settled, pairs are
     random.
@@ -346,21 +346,21 @@ def response_graph_ucb(
     if not len(i):
         return uniform(state, size, rng)
     seen = (state.games + state.under_way).sum(axis=1)
+    valence = open_.sum(axis=1).astype(float)
     picked = []
     for _ in range(size):
         if selection == "uniform":
-            k = int(rng.integers(len(i)))
+            pair = int(rng.integers(len(i)))
         elif selection == "uniform-exhaustive":
-            k = 0
+            pair = 0
         else:
-            valence = open_.sum(axis=1).astype(float)
             if selection == "valence-weighted":
-                p = int(rng.choice(len(valence), p=valence**2 / (valence**2).sum()))
+                policy = int(rng.choice(len(valence), p=valence**2 / (valence**2).sum()))
             else:
-                p = int(np.argmin(np.where(valence > 0, seen, np.inf)))
-            k = int(rng.choice(np.flatnonzero((i == p) | (j == p))))
-        seen[[i[k], j[k]]] += 1
-        picked.append(k)
+                policy = int(np.argmin(np.where(valence > 0, seen, np.inf)))
+            pair = int(rng.choice(np.flatnonzero((i == policy) | (j == policy))))
+        seen[[i[pair], j[pair]]] += 1
+        picked.append(pair)
     return _rows(_tasks(state, size, rng), i[picked], j[picked], rng)
 
 

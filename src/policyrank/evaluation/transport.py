@@ -1,5 +1,6 @@
-"""Effects of a treatment in a small target trial, with the help of many source trials (extra
-``causal``).
+"""Effects of a treatment in a small target trial, with the help of many source trials.
+
+Needs the extra ``causal``.
 
 Wang, Abdeen and Ayer (2026), "Transfer Learning for Meta-analysis Under Covariate Shift", arXiv
 2604.02656; transfer lasso: Tian and Feng (2023). All estimators predict the effect for rows of
@@ -20,6 +21,9 @@ from policyrank.errors import EvidenceError
 from policyrank.evaluation.off_policy import pseudo_outcomes
 
 Float = NDArray[np.float64]
+Rows = tuple[Float, Float]
+"""Covariates (rows, d) and outcomes (rows,)."""
+
 Predict = Callable[[Float], Float]
 
 
@@ -70,7 +74,9 @@ def _lasso(folds: int, seed: int) -> Any:
 def _fit(x: Float, y: Float, seed: int) -> Predict:
     """Lasso by cross-validation; the mean where there is too little to choose."""
     if len(x) < 6 or np.ptp(y) < 1e-12:
-        value = float(y.mean()) if len(y) else 0.0
+        value = 0.0
+        if len(y):
+            value = float(y.mean())
         return lambda z: np.full(len(z), value)
     model = _lasso(min(5, len(x) // 2), seed).fit(x, y)
     return lambda z: np.asarray(model.predict(z))
@@ -78,8 +84,9 @@ def _fit(x: Float, y: Float, seed: int) -> Predict:
 
 @dataclass(frozen=True, eq=False)
 class TransferLasso:
-    """Prediction of an outcome for the target: pooled lasso plus a sparse correction, and which
-    sources were kept.
+    """Prediction of an outcome for the target, and which sources were kept.
+
+    A pooled lasso plus a sparse correction.
     """
 
     predict: Predict
@@ -94,8 +101,9 @@ def transfer_lasso(
     detect: bool = True,
     seed: int = 0,
 ) -> TransferLasso:
-    """Lasso on the target and those sources that do not mislead it, corrected by a lasso of the
-    target's residuals.
+    """Lasso on the target and those sources that do not mislead it.
+
+    Corrected by a lasso of the target's residuals.
 
     Parameters
     ----------
@@ -108,80 +116,119 @@ def transfer_lasso(
         False: all sources are kept
     """
     x, y = target
-    kept = list(range(len(sources)))
+    kept = tuple(range(len(sources)))
     if detect and len(x) >= 9:
-        rng = np.random.default_rng(seed)
-        fold = rng.permutation(len(x)) % 3
-        loss = np.empty((len(sources) + 1, 3))
-        for r in range(3):
-            held = fold == r
-            for c in range(-1, len(sources)):
-                more = [sources[c]] if c >= 0 else []
-                fit = _fit(
-                    np.vstack([x[~held], *(s[0] for s in more)]),
-                    np.concatenate([y[~held], *(s[1] for s in more)]),
-                    seed,
-                )
-                loss[c + 1, r] = ((fit(x[held]) - y[held]) ** 2).mean()
-        limit = loss[0].mean() + strictness * max(loss[0].std(ddof=1), 0.01)
-        kept = [c for c in kept if loss[c + 1].mean() <= limit]
-    pooled = _fit(
-        np.vstack([x, *(sources[c][0] for c in kept)]),
-        np.concatenate([y, *(sources[c][1] for c in kept)]),
-        seed,
-    )
+        kept = _not_misleading(target, sources, strictness, seed)
+    pooled = _fit(*_together([target, *(sources[c] for c in kept)]), seed)
     if not kept or not len(x):
-        return TransferLasso(pooled, tuple(kept))
+        return TransferLasso(pooled, kept)
     correction = _fit(x, y - pooled(x), seed)
-    return TransferLasso(lambda z: pooled(z) + correction(z), tuple(kept))
+    return TransferLasso(lambda z: pooled(z) + correction(z), kept)
+
+
+def _not_misleading(
+    target: Rows, sources: Sequence[Rows], strictness: float, seed: int
+) -> tuple[int, ...]:
+    """Sources with which rows of the target that were held out are foretold well enough."""
+    x, y = target
+    fold = np.random.default_rng(seed).permutation(len(x)) % 3
+    loss = np.empty((len(sources) + 1, 3))
+    for part in range(3):
+        held = fold == part
+        rest = (x[~held], y[~held])
+        loss[0, part] = _loss(_fit(*rest, seed), x[held], y[held])
+        for c, source in enumerate(sources, 1):
+            loss[c, part] = _loss(_fit(*_together([rest, source]), seed), x[held], y[held])
+    limit = loss[0].mean() + strictness * max(loss[0].std(ddof=1), 0.01)
+    kept = []
+    for c in range(len(sources)):
+        if loss[c + 1].mean() <= limit:
+            kept.append(c)
+    return tuple(kept)
+
+
+def _loss(predict: Predict, x: Float, y: Float) -> float:
+    return float(((predict(x) - y) ** 2).mean())
+
+
+def _together(tables: Sequence[Rows]) -> Rows:
+    """Covariates and outcomes of several tables, one after the other."""
+    covariates, outcomes = zip(*tables, strict=True)
+    return np.vstack(covariates), np.concatenate(outcomes)
+
+
+def _arms(trials: Sequence[Trial], arm: int) -> list[Rows]:
+    return [trial.arm(arm) for trial in trials]
+
+
+def _pooled(trials: Sequence[Trial]) -> Trial:
+    """All rows of several trials as one."""
+    return Trial(
+        np.concatenate([trial.x for trial in trials]),
+        np.concatenate([trial.treated for trial in trials]),
+        np.concatenate([trial.outcome for trial in trials]),
+    )
+
+
+def _difference(treated: Predict, control: Predict) -> Predict:
+    """The effect: outcomes of the treated less those of the others."""
+    return lambda z: np.asarray(treated(z) - control(z))
+
+
+def _learned(target: Trial, control: Float, treated: Float, chance: Float, seed: int) -> Predict:
+    """Lasso of doubly robust scores, from foretold outcomes of both arms."""
+    scores = pseudo_outcomes(target.outcome, target.treated, treated, control, chance)
+    return _fit(target.x, scores, seed)
+
+
+def _share_treated(target: Trial) -> Float:
+    """The chance of treatment, the same for each row, away from 0 and 1."""
+    return np.full(len(target.x), np.clip(target.treated.mean(), 0.05, 0.95))
 
 
 def proposed(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
     """Difference of transfer lassos of both arms; the target has treated rows."""
     number = _seed(seed)
-    arms = [
-        transfer_lasso(target.arm(a), [s.arm(a) for s in sources], seed=number).predict
-        for a in (0, 1)
-    ]
-    return lambda z: arms[1](z) - arms[0](z)
+    control = transfer_lasso(target.arm(0), _arms(sources, 0), seed=number)
+    treated = transfer_lasso(target.arm(1), _arms(sources, 1), seed=number)
+    return _difference(treated.predict, control.predict)
 
 
 def proposed_cross_fitted(
     target: Trial, sources: Sequence[Trial], seed: Seed = 0, folds: int = 2
 ) -> Predict:
-    """Lasso of doubly robust scores of the target's rows, their outcome models fitted on other rows
-    and all sources.
+    """Lasso of doubly robust scores of the target's rows.
+
+    Their outcome models are fitted on other rows and all sources.
     """
     number = _seed(seed)
     fold = np.random.default_rng(number).permutation(len(target.x)) % folds
     mu = np.empty((len(target.x), 2))
-    for f in range(folds):
-        held = fold == f
+    for part in range(folds):
+        held = fold == part
         rest = Trial(target.x[~held], target.treated[~held], target.outcome[~held])
-        for a in (0, 1):
-            mu[held, a] = transfer_lasso(
-                rest.arm(a), [s.arm(a) for s in sources], detect=False, seed=number
-            ).predict(target.x[held])
-    e = np.full(len(target.x), np.clip(target.treated.mean(), 0.05, 0.95))
-    return _fit(
-        target.x, pseudo_outcomes(target.outcome, target.treated, mu[:, 1], mu[:, 0], e), number
-    )
+        for arm in (0, 1):
+            found = transfer_lasso(rest.arm(arm), _arms(sources, arm), detect=False, seed=number)
+            mu[held, arm] = found.predict(target.x[held])
+    return _learned(target, mu[:, 0], mu[:, 1], _share_treated(target), number)
 
 
 def proposed_placebo_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """For targets of which only placebo rows are known: sources that the placebo arm agrees with
-    are pooled, and a lasso of their doubly robust scores is carried over.
+    """For targets of which only placebo rows are known.
+
+    Sources that the placebo arm agrees with are pooled, and a lasso of their doubly robust scores
+    is carried over.
     """
     number = _seed(seed)
-    kept = transfer_lasso(target.arm(0), [s.arm(0) for s in sources], seed=number).kept or tuple(
-        range(len(sources))
-    )
-    x, a, y = (
-        np.concatenate([getattr(sources[c], k) for c in kept]) for k in ("x", "treated", "outcome")
-    )
-    pooled = Trial(x, a, y)
-    mu = [_fit(*pooled.arm(arm), number)(x) for arm in (0, 1)]
-    return _fit(x, pseudo_outcomes(y, a, mu[1], mu[0], np.full(len(a), a.mean())), number)
+    kept = transfer_lasso(target.arm(0), _arms(sources, 0), seed=number).kept
+    agreeing = list(sources)
+    if kept:
+        agreeing = [sources[c] for c in kept]
+    pooled = _pooled(agreeing)
+    control = _fit(*pooled.arm(0), number)(pooled.x)
+    treated = _fit(*pooled.arm(1), number)(pooled.x)
+    chance = np.full(len(pooled.x), pooled.treated.mean())
+    return _learned(pooled, control, treated, chance, number)
 
 
 def target_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
@@ -192,125 +239,113 @@ def target_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Pred
 def outcome_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
     """Difference of lassos of both arms on all sources together."""
     number = _seed(seed)
-    arms = [
-        _fit(
-            np.vstack([s.arm(a)[0] for s in sources]),
-            np.concatenate([s.arm(a)[1] for s in sources]),
-            number,
-        )
-        for a in (0, 1)
-    ]
-    return lambda z: arms[1](z) - arms[0](z)
+    control = _fit(*_together(_arms(sources, 0)), number)
+    treated = _fit(*_together(_arms(sources, 1)), number)
+    return _difference(treated, control)
 
 
 def weighted_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """As ``outcome_transport``, by ridge, source rows weighted by their odds of being of the
-    target.
-    """
-    from sklearn.linear_model import LogisticRegression, Ridge
+    """As ``outcome_transport``, by ridge, source rows weighted.
 
-    x = np.vstack([s.x for s in sources])
-    odds = LogisticRegression(max_iter=2000).fit(
-        np.vstack([x, target.x]), np.r_[np.zeros(len(x)), np.ones(len(target.x))]
-    )
-    p = np.clip(odds.predict_proba(x)[:, 1], 0.01, 0.99)
-    a, y, w = (
-        np.concatenate([s.treated for s in sources]),
-        np.concatenate([s.outcome for s in sources]),
-        p / (1 - p),
-    )
-    arms = [Ridge(1.0).fit(x[a == k], y[a == k], sample_weight=w[a == k]) for k in (0, 1)]
-    return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
+    By their odds of being of the target.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    pooled = _pooled(sources)
+    ours = np.r_[np.zeros(len(pooled.x)), np.ones(len(target.x))]
+    model = LogisticRegression(max_iter=2000).fit(np.vstack([pooled.x, target.x]), ours)
+    chance = np.clip(model.predict_proba(pooled.x)[:, 1], 0.01, 0.99)
+    return _weighted_ridges(pooled, chance / (1 - chance))
+
+
+def _weighted_ridges(trial: Trial, weight: Float) -> Predict:
+    """Difference of ridges of both arms on weighted rows."""
+    from sklearn.linear_model import Ridge
+
+    models = []
+    for arm in (0, 1):
+        own = trial.treated == arm
+        x, y = trial.arm(arm)
+        models.append(Ridge(1.0).fit(x, y, sample_weight=weight[own]))
+    control, treated = models
+    return _difference(treated.predict, control.predict)
 
 
 def balancing_weights(x: Float, mean: Float, penalty: float = 1e-3) -> Float:
-    """Weights of rows, (rows,), that sum to 1 and give each column the mean (d,) with the least
-    change from equal weights (entropy balancing, Hainmueller 2012), by its convex dual.
+    """Weights of rows, (rows,), that sum to 1 and give each column the mean (d,).
 
-    ``penalty`` on the dual lets means be missed a little where they cannot be met: the target lies
-    outside of the sources.
+    With the least change from equal weights (entropy balancing, Hainmueller 2012), by its convex
+    dual. ``penalty`` on the dual lets means be missed a little where they cannot be met: the target
+    lies outside of the sources.
     """
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
 
-    scale = np.where((sd := x.std(axis=0)) > 1e-12, sd, 1.0)
+    sd = x.std(axis=0)
+    scale = np.where(sd > 1e-12, sd, 1.0)
     z, goal = (x - x.mean(axis=0)) / scale, (mean - x.mean(axis=0)) / scale
 
     def dual(t: Float) -> tuple[float, Float]:
-        w = softmax(z @ t)
-        return float(logsumexp(z @ t) - goal @ t + penalty * t @ t), w @ z - goal + 2 * penalty * t
+        weight = softmax(z @ t)
+        value = float(logsumexp(z @ t) - goal @ t + penalty * t @ t)
+        return value, weight @ z - goal + 2 * penalty * t
 
-    return np.asarray(
-        softmax(z @ minimize(dual, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x)
-    )
+    found = minimize(dual, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
+    return np.asarray(softmax(z @ found.x))
 
 
 def balanced_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """As ``weighted_transport``, with source rows weighted so that their means are the target's
-    (entropy balancing).
-    """
-    from sklearn.linear_model import Ridge
-
-    x, a, y = (
-        np.concatenate([getattr(s, k) for s in sources]) for k in ("x", "treated", "outcome")
-    )
-    w = balancing_weights(x, target.x.mean(axis=0)) * len(x)
-    arms = [Ridge(1.0).fit(x[a == k], y[a == k], sample_weight=w[a == k]) for k in (0, 1)]
-    return lambda z: np.asarray(arms[1].predict(z) - arms[0].predict(z))
+    """As ``weighted_transport``, source rows weighted so that their means are the target's."""
+    pooled = _pooled(sources)
+    weight = balancing_weights(pooled.x, target.x.mean(axis=0)) * len(pooled.x)
+    return _weighted_ridges(pooled, weight)
 
 
 def anchored_proxy(
     target: Trial, sources: Sequence[Trial], seed: Seed = 0, folds: int = 2
 ) -> Predict:
-    """Forests of both arms on all sources, corrected by lassos of the target's residuals, and a
-    lasso of the doubly robust scores that these give on other target rows.
+    """Forests of both arms on all sources, corrected by lassos of the target's residuals.
+
+    And a lasso of the doubly robust scores that these give on other target rows.
     """
     number = _seed(seed)
-    forests = [_forest(sources, a, number) for a in (0, 1)]
+    forests = _forest(sources, 0, number), _forest(sources, 1, number)
     fold = np.random.default_rng(number).permutation(len(target.x)) % folds
     mu = np.empty((len(target.x), 2))
-    for f in range(folds):
-        held = fold == f
-        for a in (0, 1):
-            own = ~held & (target.treated == a)
-            correction = _fit(
-                target.x[own],
-                (
-                    target.outcome[own] - forests[a](target.x[own])
-                    if own.any()
-                    else target.outcome[own]
-                ),
-                number,
-            )
-            mu[held, a] = forests[a](target.x[held]) + correction(target.x[held])
-    e = np.full(len(target.x), np.clip(target.treated.mean(), 0.05, 0.95))
-    return _fit(
-        target.x, pseudo_outcomes(target.outcome, target.treated, mu[:, 1], mu[:, 0], e), number
-    )
+    for part in range(folds):
+        held = fold == part
+        for arm, forest in enumerate(forests):
+            own = ~held & (target.treated == arm)
+            residual = target.outcome[own]
+            if own.any():
+                residual = residual - forest(target.x[own])
+            correction = _fit(target.x[own], residual, number)
+            mu[held, arm] = forest(target.x[held]) + correction(target.x[held])
+    return _learned(target, mu[:, 0], mu[:, 1], _share_treated(target), number)
 
 
 def _forest(sources: Sequence[Trial], arm: int, seed: int) -> Predict:
     from sklearn.ensemble import RandomForestRegressor
 
-    x, y = (np.concatenate([s.arm(arm)[k] for s in sources]) for k in (0, 1))
-    model = RandomForestRegressor(100, max_depth=10, min_samples_leaf=5, random_state=seed).fit(
-        x, y
-    )
+    model = RandomForestRegressor(100, max_depth=10, min_samples_leaf=5, random_state=seed)
+    model.fit(*_together(_arms(sources, arm)))
     return lambda z: np.asarray(model.predict(z))
 
 
 def proxy_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """Difference of random forests of both arms on all sources together (100 trees, depth 10,
-    leaves of 5).
+    """Difference of random forests of both arms on all sources.
+
+    100 trees, depth 10, leaves of 5.
     """
-    arms = [_forest(sources, a, _seed(seed)) for a in (0, 1)]
-    return lambda z: arms[1](z) - arms[0](z)
+    control = _forest(sources, 0, _seed(seed))
+    treated = _forest(sources, 1, _seed(seed))
+    return _difference(treated, control)
 
 
 def _seed(seed: Seed) -> int:
-    return (
-        int(seed) if isinstance(seed, (int, np.integer)) else int(generator(seed).integers(2**31))
-    )
+    if isinstance(seed, (int, np.integer)):
+        return int(seed)
+    return int(generator(seed).integers(2**31))
 
 
 TRANSPORTS: dict[str, Callable[..., Predict]] = {
