@@ -1,11 +1,13 @@
-"""What a policy would be worth, from what another one logged: cross-fitted doubly robust values of
-any number of policies, ranked together.
+"""What a policy would be worth, from what another one logged.
+
+Cross-fitted doubly robust values of any number of policies, ranked together.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,97 +145,38 @@ def off_policy_value(
     Dudik et al. (2011), arXiv 1103.4601; cross-fitting: Chernozhukov et al. (2018), arXiv
     1608.00060.
     """
-    a, y = np.asarray(actions), np.asarray(outcome, dtype=float)
-    x = np.asarray(features, dtype=float).reshape(len(y), -1)
-    if len(a) != len(y) or not np.issubdtype(a.dtype, np.integer) or (a < 0).any():
-        raise EvidenceError("actions are one integer, 0 or more, for each outcome.")
-    for name, values in (("outcome", y[:, None]), ("features", x)):
-        if not np.isfinite(values).all():
-            raise EvidenceError(
-                f"{name}: row {int(np.argmin(np.isfinite(values).all(axis=1))) + 1} is not finite."
-                " Leave the row out of all columns."
-            )
-    number = int(a.max()) + 1
-    if propensity is None:
-        e = np.broadcast_to(np.bincount(a, minlength=number) / len(a), (len(a), number))
-    else:
-        e = np.asarray(propensity, dtype=float)
-        if (
-            e.ndim != 2
-            or len(e) != len(a)
-            or e.shape[1] < number
-            or not np.allclose(e.sum(axis=1), 1, atol=1e-6)
-        ):
-            raise EvidenceError(
-                f"propensity is ({len(a)} rows, {number} actions), and each row sums to 1."
-            )
-        number = e.shape[1]
-    own = e[np.arange(len(a)), a]
-    if not (own > 0).all():
-        raise EvidenceError(
-            f"row {int(np.argmin(own > 0)) + 1}: action {a[np.argmin(own > 0)]} was taken with a"
-            f" chance of {own.min():g}."
-        )
+    log = _log(actions, outcome, features, propensity)
     if len(policies) < 2:
         raise EvidenceError("ranking takes at least two policies.")
-    mu = outcome_models(x, a, y, number, model or Ridge(), folds, generator(seed))
-    rest = (y - mu[np.arange(len(a)), a]) / np.maximum(own, clip)
+    taken, y, rows = log.actions, log.outcome, np.arange(len(log.actions))
+    number = log.chances.shape[1]
+    own = log.chances[rows, taken]
+    mu = outcome_models(log.features, taken, y, number, model or Ridge(), folds, generator(seed))
+    rest = (y - mu[rows, taken]) / np.maximum(own, clip)
     notes, scores = [], []
-    if thin := int((own < clip).sum()):
-        notes.append(
-            Note(
-                "overlap",
-                f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that:"
-                " values lean on the outcome model there.",
-                "warning",
-            )
+    thin = int((own < clip).sum())
+    if thin:
+        text = (
+            f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that:"
+            " values lean on the outcome model there."
         )
+        notes.append(Note("overlap", text, "warning"))
     for name, given in policies.items():
-        pi = np.asarray(given)
-        if pi.ndim == 1:
-            if (
-                len(pi) != len(a)
-                or not np.issubdtype(pi.dtype, np.integer)
-                or (pi < 0).any()
-                or (pi >= number).any()
-            ):
-                raise EvidenceError(
-                    f"{name}: its actions are {len(a)} integers from 0 to {number - 1}."
-                )
-            pi = np.eye(number)[pi]
-        if (
-            pi.shape != (len(a), number)
-            or (pi < 0).any()
-            or not np.allclose(pi.sum(axis=1), 1, atol=1e-6)
-        ):
-            raise EvidenceError(
-                f"{name}: its chances are ({len(a)}, {number}), none below 0, and each row sums"
-                " to 1."
-            )
-        weight = pi[np.arange(len(a)), a] / np.maximum(own, clip)
+        pi = _chances_of(name, given, len(y), number)
+        chosen = pi[rows, taken]
+        weight = chosen / np.maximum(own, clip)
         effective = weight.sum() ** 2 / max((weight**2).sum(), 1e-12)
         if effective < 30:
-            notes.append(
-                Note(
-                    "overlap",
-                    f"{name}: the log holds as much about it as {effective:.0f} rows of its own.",
-                    "warning",
-                    (name,),
-                )
-            )
-        scores.append((pi * mu).sum(axis=1) + pi[np.arange(len(a)), a] * rest)
+            text = f"{name}: the log holds as much about it as {effective:.0f} rows of its own."
+            notes.append(Note("overlap", text, "warning", (name,)))
+        scores.append((pi * mu).sum(axis=1) + chosen * rest)
     table = np.stack(scores, axis=1)
-    off = table - table.mean(axis=0)
-    if cluster is not None:
-        _, group = np.unique(np.asarray(cluster), return_inverse=True)
-        off = np.stack([np.bincount(group, weights=c) for c in off.T], axis=1)
-    units = len(off)
-    covariance = off.T @ off / len(a) ** 2 * units / max(units - 1, 1)
+    covariance, units = _covariance(table, cluster)
     return make_leaderboard(
         list(policies),
         table.mean(axis=0),
         method="off-policy value",
-        n=np.full(len(policies), len(a)),
+        n=np.full(len(policies), len(y)),
         covariance=covariance,
         df=units - 1,
         level=level,
@@ -241,5 +184,81 @@ def off_policy_value(
         notes=notes,
         unit="mean outcome",
         settings={"folds": folds, "clip": clip},
-        source=f"{len(a):,} logged rows",
+        source=f"{len(y):,} logged rows",
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Log:
+    """What was logged: actions (rows,), outcome (rows,), features (rows, d), and the chances."""
+
+    actions: NDArray[np.int64]
+    outcome: Float
+    features: Float
+    chances: Float
+
+
+def _log(
+    actions: ArrayLike, outcome: ArrayLike, features: ArrayLike, propensity: ArrayLike | None
+) -> _Log:
+    """The log, checked."""
+    a, y = np.asarray(actions), np.asarray(outcome, dtype=float)
+    x = np.asarray(features, dtype=float).reshape(len(y), -1)
+    if len(a) != len(y) or not np.issubdtype(a.dtype, np.integer) or (a < 0).any():
+        raise EvidenceError("actions are one integer, 0 or more, for each outcome.")
+    for name, values in (("outcome", y[:, None]), ("features", x)):
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise EvidenceError(
+                f"{name}: row {int(np.argmin(finite)) + 1} is not finite."
+                " Leave the row out of all columns."
+            )
+    e = _logged_chances(a, propensity)
+    own = e[np.arange(len(a)), a]
+    if not (own > 0).all():
+        row = int(np.argmin(own > 0))
+        raise EvidenceError(
+            f"row {row + 1}: action {a[row]} was taken with a chance of {own.min():g}."
+        )
+    return _Log(a, y, x, e)
+
+
+def _logged_chances(actions: NDArray[np.int64], propensity: ArrayLike | None) -> Float:
+    """The logging policy's chances of each action: (rows, actions)."""
+    rows, number = len(actions), int(actions.max()) + 1
+    if propensity is None:
+        shares = np.bincount(actions, minlength=number) / rows
+        return np.broadcast_to(shares, (rows, number))
+    e = np.asarray(propensity, dtype=float)
+    fits = e.ndim == 2 and len(e) == rows and e.shape[1] >= number
+    if not fits or not np.allclose(e.sum(axis=1), 1, atol=1e-6):
+        raise EvidenceError(
+            f"propensity is ({rows} rows, {number} actions), and each row sums to 1."
+        )
+    return e
+
+
+def _chances_of(name: str, given: ArrayLike, rows: int, number: int) -> Float:
+    """A policy's chances of each action, also where it names one action a row."""
+    pi = np.asarray(given)
+    if pi.ndim == 1:
+        whole = len(pi) == rows and np.issubdtype(pi.dtype, np.integer)
+        if not whole or (pi < 0).any() or (pi >= number).any():
+            raise EvidenceError(f"{name}: its actions are {rows} integers from 0 to {number - 1}.")
+        pi = np.eye(number)[pi]
+    fits = pi.shape == (rows, number) and not (pi < 0).any()
+    if not fits or not np.allclose(pi.sum(axis=1), 1, atol=1e-6):
+        raise EvidenceError(
+            f"{name}: its chances are ({rows}, {number}), none below 0, and each row sums to 1."
+        )
+    return pi
+
+
+def _covariance(table: Float, cluster: ArrayLike | None) -> tuple[Float, int]:
+    """Of the policies' means over (rows, policies), and how many independent units it rests on."""
+    off = table - table.mean(axis=0)
+    if cluster is not None:
+        _, group = np.unique(np.asarray(cluster), return_inverse=True)
+        off = np.stack([np.bincount(group, weights=column) for column in off.T], axis=1)
+    units = len(off)
+    return off.T @ off / len(table) ** 2 * units / max(units - 1, 1), units
