@@ -98,8 +98,8 @@ def among(labels: Labels, names: Sequence[str] | None, what: str) -> Labels:
     return Labels(place[labels.codes], tuple(names))
 
 
-def place_of(names: Iterable[str]) -> dict[str, int]:
-    """Where each name stands."""
+def place_of(names: Iterable[Any]) -> dict[Any, int]:
+    """Where each name (or number) stands."""
     return {name: i for i, name in enumerate(names)}
 
 

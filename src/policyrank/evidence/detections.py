@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.base import place_of
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -146,29 +147,28 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
         _refuse_twins(place, what, data[found])
     images = sorted(data["images"], key=_id)
     categories = sorted(data["categories"], key=_id)
-    at = {row["id"]: k for k, row in enumerate(images)}
-    kind = {row["id"]: k for k, row in enumerate(categories)}
+    at, kind = place_of(map(_id, images)), place_of(map(_id, categories))
     boxes, places = _objects(place, rows, at, kind)
-    crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool)
-    ignored = np.array([bool(row.get("ignore", 0)) for row in rows], dtype=bool)
-    sizes = [[row.get("height", 0), row.get("width", 0)] for row in images]
+    crowd = np.array(_told(rows, "iscrowd", 0), dtype=bool)
+    ignored = np.array(_told(rows, "ignore", 0), dtype=bool)
+    sizes = np.array([_told(images, "height", 0), _told(images, "width", 0)], dtype=np.int64)
     negative = unchecked = None
     if any("neg_category_ids" in row for row in images):
         negative = _named_categories(place, images, kind, "neg_category_ids")
         unchecked = _named_categories(place, images, kind, "not_exhaustive_category_ids")
     return GroundTruth(
-        images=np.array([row["id"] for row in images], dtype=np.int64),
-        categories=np.array([row["id"] for row in categories], dtype=np.int64),
+        images=np.array(list(at), dtype=np.int64),
+        categories=np.array(list(kind), dtype=np.int64),
         names=tuple(str(row.get("name", row["id"])) for row in categories),
-        frequency=tuple(str(row.get("frequency", "")) for row in categories),
+        frequency=tuple(map(str, _told(categories, "frequency", ""))),
         image=places[:, 0],
         category=places[:, 1],
         box=boxes,
         area=_areas(rows, boxes),
         crowd=crowd,
         ignored=crowd | ignored,
-        masks=tuple(row.get("segmentation") for row in rows),
-        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        masks=tuple(_told(rows, "segmentation")),
+        sizes=np.ascontiguousarray(sizes.T),
         negative=negative,
         unchecked=unchecked,
     )
@@ -176,6 +176,11 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
 
 def _id(row: Mapping[str, Any]) -> Any:
     return row["id"]
+
+
+def _told(rows: Sequence[Mapping[str, Any]], key: str, default: Any = None) -> list[Any]:
+    """What each row has under ``key``."""
+    return [row.get(key, default) for row in rows]
 
 
 def _refuse_twins(place: str, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -217,7 +222,7 @@ def _is_box(box: Sequence[float]) -> bool:
 
 def _areas(rows: Sequence[Mapping[str, Any]], boxes: Float) -> Float:
     """The area that an annotation tells, else that of its box."""
-    told = np.array([row.get("area") for row in rows], dtype=float)
+    told = np.array(_told(rows, "area"), dtype=float)
     return np.where(np.isnan(told), boxes[:, 2] * boxes[:, 3], told)
 
 
@@ -261,8 +266,7 @@ def read_detections(
     fast = _plain_boxes(rows, truth)
     if fast is not None:
         return Detections(*fast, (), name)
-    at = {int(known): k for k, known in enumerate(truth.images)}
-    kind = {int(known): k for k, known in enumerate(truth.categories)}
+    at, kind = place_of(truth.images.tolist()), place_of(truth.categories.tolist())
     boxes, image, category, score = [], [], [], []
     for number, row in enumerate(rows, 1):
         _check_detection(f"{place}, row {number}", row, at, kind)
@@ -271,7 +275,7 @@ def read_detections(
         image.append(at[row["image_id"]])
         category.append(kind[row["category_id"]])
         score.append(row["score"])
-    masks = tuple(row.get("segmentation") for row in rows)
+    masks = tuple(_told(rows, "segmentation"))
     if all(mask is None for mask in masks):
         masks = ()
     return Detections(
