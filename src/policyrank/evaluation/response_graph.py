@@ -126,49 +126,53 @@ class ResponseGraph:
 
     def propose(self, rng: np.random.Generator) -> tuple[int, ...]:
         """The profile to play next: profiles that were never played first, then by the rule."""
+        return tuple(map(int, np.unravel_index(self._next_profile(rng), self.shape)))
+
+    def _next_profile(self, rng: np.random.Generator) -> int:
+        """Flat index of the profile to play next."""
         if not self.count.all():
-            s = int(np.argmin(self.count))
-        elif self.settled:
-            s = int(rng.integers(len(self.count)))
-        elif self.selection == "count-weighted":
-            s = int(np.argmin(np.where(self._valence > 0, self.count, np.iinfo(np.int64).max)))
-        elif self.selection == "valence-weighted":
+            return int(np.argmin(self.count))
+        if self.settled:
+            return int(rng.integers(len(self.count)))
+        if self.selection == "count-weighted":
+            never = np.iinfo(np.int64).max
+            return int(np.argmin(np.where(self._valence > 0, self.count, never)))
+        if self.selection == "valence-weighted":
             weight = np.cumsum(self._valence.astype(float) ** 2)
-            s = int(np.searchsorted(weight, rng.random() * weight[-1], side="right"))
+            return int(np.searchsorted(weight, rng.random() * weight[-1], side="right"))
+        if self.selection == "uniform":
+            edge = int(rng.choice(np.flatnonzero(self.direction == 0)))
         else:
-            if self.selection == "uniform":
-                e = int(rng.choice(np.flatnonzero(self.direction == 0)))
-            else:
-                while self.direction[self._order[self._next]]:
-                    self._next += 1
-                e = int(self._order[self._next])
-            s = int((self.first, self.second)[rng.integers(2)][e])
-        return tuple(int(x) for x in np.unravel_index(s, self.shape))
+            while self.direction[self._order[self._next]]:
+                self._next += 1
+            edge = int(self._order[self._next])
+        return int((self.first, self.second)[rng.integers(2)][edge])
 
     def observe(self, profile: Sequence[int], payoffs: ArrayLike) -> None:
         """Payoffs of all players, each in [0, 1], of one play of a profile."""
-        s, got = (
-            int(np.ravel_multi_index(tuple(profile), self.shape)),
-            np.asarray(payoffs, dtype=float),
-        )
+        played = int(np.ravel_multi_index(tuple(profile), self.shape))
+        got = np.asarray(payoffs, dtype=float)
         if got.shape != (len(self.shape),) or not ((got >= 0) & (got <= 1)).all():
             raise EvidenceError(
                 f"payoffs={got}: one number in [0, 1] for each of {len(self.shape)} players."
             )
-        self.count[s] += 1
-        self.total[:, s] += got
-        n = float(self.count[s])
-        at = self.delta * 6 / (np.pi**2 * n**2) if self.anytime else self.delta
-        low, high = self.interval(self.total[:, s], np.full(len(got), n), at)
-        self.lower[:, s], self.upper[:, s] = low, high
-        edges = self._touching[s]
+        self.count[played] += 1
+        self.total[:, played] += got
+        plays = float(self.count[played])
+        delta = self.delta
+        if self.anytime:
+            delta = self.delta * 6 / (np.pi**2 * plays**2)
+        low, high = self.interval(self.total[:, played], np.full(len(got), plays), delta)
+        self.lower[:, played], self.upper[:, played] = low, high
+        self._settle(self._touching[played])
+
+    def _settle(self, edges: NDArray[np.int64]) -> None:
+        """Note the direction of deviations whose intervals have come apart."""
         edges = edges[self.direction[edges] == 0]
-        k, a, b = self.player[edges], self.first[edges], self.second[edges]
+        player, first, second = self.player[edges], self.first[edges], self.second[edges]
         give = 2 * self.relaxed
-        up, down = (
-            self.upper[k, a] < self.lower[k, b] + give,
-            self.upper[k, b] < self.lower[k, a] + give,
-        )
+        up = self.upper[player, first] < self.lower[player, second] + give
+        down = self.upper[player, second] < self.lower[player, first] + give
         new = edges[up | down]
         if len(new):
             # Cut intervals may be disjoint both ways: the means decide.
@@ -180,10 +184,8 @@ class ResponseGraph:
         self, payoffs: Float, edges: NDArray[np.int64] | slice = slice(None)
     ) -> NDArray[np.int64]:
         """Sign of what the deviation to ``second`` brings, under payoffs (players, profiles)."""
-        k = self.player[edges]
-        return np.sign(payoffs[k, self.second[edges]] - payoffs[k, self.first[edges]]).astype(
-            np.int64
-        )
+        player, first, second = self.player[edges], self.first[edges], self.second[edges]
+        return np.sign(payoffs[player, second] - payoffs[player, first]).astype(np.int64)
 
     def means(self) -> Float:
         """Mean payoffs, (players, *shape); NaN before a profile's first play."""
