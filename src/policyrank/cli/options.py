@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +13,7 @@ from cyclopts.validators import Number
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from policyrank.evidence import Evidence
 
@@ -141,8 +142,12 @@ class Reading:
     on: Names = None
     skip_bad: Flag = False
 
-    def evidence(self, file: str, *, keep: Iterable[str] = ()) -> Evidence:
+    def evidence(
+        self, file: str, *, keep: Iterable[str] = (), ahead: Sequence[str] = ()
+    ) -> Evidence:
         """Read, with the optional columns ``keep`` and those named; options of no use are refused.
+
+        ``ahead``: modules that will be needed, imported while the file is read.
 
         Raises
         ------
@@ -152,6 +157,7 @@ class Reading:
         source = source_of(file)
         from policyrank.evidence import detect, read
 
+        import_ahead(ahead)
         kind = self.kind or detect(source)
         options = self._columns(file, kind)
         if kind == "comparisons":
@@ -191,6 +197,19 @@ class Reading:
         if self.on:
             wanted["groups" if kind == "rankings" else "tasks"] = self.on
         return evidence.filter(**wanted) if wanted else evidence
+
+
+def import_ahead(modules: Sequence[str]) -> None:
+    """Import in the background: reading leaves the interpreter idle."""
+    from importlib import import_module
+    from threading import Thread
+
+    def load() -> None:
+        for module in modules:
+            with suppress(ImportError):  # told where it is needed
+                import_module(module)
+
+    Thread(target=load, daemon=True).start()
 
 
 def source_of(file: str) -> Any:

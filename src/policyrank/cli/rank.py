@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from policyrank.board import Leaderboard, MethodComparison
     from policyrank.evidence import Evidence
 
+AHEAD = ("policyrank.ranking.choose", "policyrank.ranking.bradley_terry_fit", "rich.table")
+"""What nearly every board needs."""
+
 KEEPS = {"bradley-terry-by-task": "task", "elo": "time"}
 """Method -> the optional column that it needs."""
 
@@ -108,7 +111,7 @@ def rank_file(
     options |= _others(option)
     keep = {name for name in (cluster, KEEPS.get(method)) if name}
     with working(f"Reading {file} …") as update:
-        evidence = reading.evidence(file, keep=keep)
+        evidence = reading.evidence(file, keep=keep, ahead=AHEAD)
         update(f"Ranking {len(evidence.policies)} policies …")
         if method == "kemeny":
             options["report"] = update
