@@ -92,3 +92,30 @@ def expected_utility(scores, labels, k):
     orders = torch.tensor(list(permutations(range(len(scores)))))
     gains = ndcg_gains(labels, orders[:, :k], torch.ones_like(labels, dtype=torch.bool)).sum(dim=-1)
     return (PlackettLuce(scores).log_prob(orders).exp() * gains).sum()
+
+
+def slow_rank_sets(x, cov, z, level):
+    """Simultaneous sets without step-down, by loops."""
+    n = len(x)
+    sd = np.array(
+        [
+            [np.sqrt(cov[j, j] + cov[k, k] - 2 * cov[j, k]) if j != k else 1.0 for k in range(n)]
+            for j in range(n)
+        ]
+    )
+    top = [
+        max(abs(d[j] - d[k]) / sd[j, k] for j in range(n) for k in range(n) if j != k) for d in z
+    ]
+    c = np.quantile(top, level)
+    lower = [1 + sum((x[k] - x[j]) / sd[j, k] > c for k in range(n)) for j in range(n)]
+    upper = [n - sum((x[j] - x[k]) / sd[j, k] > c for k in range(n)) for j in range(n)]
+    return lower, upper
+
+
+def slow_preferences(c):
+    """Wins of row over column, a comparison at a time."""
+    wins = np.zeros((len(c.policies),) * 2)
+    for a, b, y, w in zip(c.a, c.b, c.outcome, c.mass, strict=True):
+        wins[a, b] += w * y
+        wins[b, a] += w * (1 - y)
+    return wins

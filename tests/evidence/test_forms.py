@@ -14,6 +14,7 @@ from policyrank.evidence import (
     read_rankings,
     read_scores,
 )
+from twins import slow_preferences
 
 NASTY = [
     "a,b",
@@ -27,14 +28,6 @@ NASTY = [
     "  spaced",
 ]
 FORMATS = [".csv", ".tsv", ".parquet", ".jsonl", ".arrow"]
-
-
-def slow_preferences(c):
-    wins = np.zeros((len(c.policies),) * 2)
-    for a, b, y, w in zip(c.a, c.b, c.outcome, c.mass, strict=True):
-        wins[a, b] += w * y
-        wins[b, a] += w * (1 - y)
-    return wins
 
 
 def test_preferences_against_a_loop(battles):

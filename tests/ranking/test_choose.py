@@ -24,24 +24,7 @@ from policyrank.ranking import (
     task_mixture,
 )
 from policyrank.ranking.tasks import _mixture_loss
-
-
-def slow_rank_sets(x, cov, z, level):
-    """Simultaneous sets without step-down, by loops."""
-    n = len(x)
-    sd = np.array(
-        [
-            [np.sqrt(cov[j, j] + cov[k, k] - 2 * cov[j, k]) if j != k else 1.0 for k in range(n)]
-            for j in range(n)
-        ]
-    )
-    top = [
-        max(abs(d[j] - d[k]) / sd[j, k] for j in range(n) for k in range(n) if j != k) for d in z
-    ]
-    c = np.quantile(top, level)
-    lower = [1 + sum((x[k] - x[j]) / sd[j, k] > c for k in range(n)) for j in range(n)]
-    upper = [n - sum((x[j] - x[k]) / sd[j, k] > c for k in range(n)) for j in range(n)]
-    return lower, upper
+from twins import slow_rank_sets
 
 
 def test_rank_sets_against_loops():
