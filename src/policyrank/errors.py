@@ -9,6 +9,9 @@ PolicyrankError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class PolicyrankError(Exception):
     """Everything below, to catch at once."""
@@ -24,3 +27,32 @@ class OptionError(PolicyrankError, ValueError):
 
 class MissingExtraError(PolicyrankError, ImportError):
     """A part whose packages are not installed."""
+
+
+def refuse_unknown_options(given: Iterable[str], known: Iterable[str], *, of: str) -> None:
+    """Refuse options that there are not, and name the nearest and all.
+
+    Parameters
+    ----------
+    given, known
+        names of options
+    of
+        what takes them, as the message calls it
+
+    Raises
+    ------
+    OptionError
+
+    Examples
+    --------
+    >>> refuse_unknown_options(["levle"], ["level"], of="borda")
+    Traceback (most recent call last):
+    policyrank.errors.OptionError: borda has no option 'levle'. Did you mean 'level'? It has: level.
+    """
+    there = list(known)
+    for option in given:
+        if option not in there:
+            near = get_close_matches(option, there, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            listed = ", ".join(there) or "none"
+            raise OptionError(f"{of} has no option {option!r}.{hint} It has: {listed}.")

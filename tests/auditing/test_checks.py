@@ -270,7 +270,7 @@ def test_options_of_checks_are_refused_where_they_do_not_exist():
     c = Comparisons([f"p{k}" for k in range(6)], i[kept], j[kept], y[kept], time=time[kept])
     assert audit(c).finding("retirement").verdict == "fine"
     assert audit(c, window=0.1).finding("retirement").policies == ("p1",)
-    with pytest.raises(OptionError, match="'owner': use owners"):
+    with pytest.raises(OptionError, match=r"'owner'.* Did you mean 'owners'"):
         audit(c, owner={"p0": "big"})
     with pytest.raises(OptionError, match="window=2"):
         audit(c, window=2.0)

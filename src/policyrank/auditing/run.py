@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypedDict, Unpack
@@ -10,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 from policyrank.auditing import coverage, judging, tables, top
 from policyrank.auditing.case import Case
 from policyrank.auditing.findings import Audit, Finding
-from policyrank.errors import EvidenceError, OptionError
+from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
 from policyrank.evidence import Comparisons, Rankings, Scores, read
 from policyrank.ranking import rank
 
@@ -103,10 +102,7 @@ def audit(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in CheckOptions.__annotations__:
-            near = difflib.get_close_matches(name, OPTIONS, n=3) or OPTIONS
-            raise OptionError(f"an audit has no option {name!r}: use {' or '.join(near)}.")
+    refuse_unknown_options(options, OPTIONS, of="audit")
     window = options.get("window", 0.2)
     if not 0 < window < 1:
         raise OptionError(f"window={window}: it is a share of the time, between 0 and 1.")

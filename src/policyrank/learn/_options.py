@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from policyrank.errors import OptionError
+from policyrank.errors import refuse_unknown_options
 
 
 def options_of(function: Callable[..., Any]) -> set[str] | None:
@@ -65,8 +65,4 @@ def check_options(
     known = options_of(function)
     if known is None:
         return
-    free = sorted(known.difference(given))
-    for option in options:
-        if option not in free:
-            there = ", ".join(free) or "none"
-            raise OptionError(f"{name} has no option {option!r}. Its options: {there}.")
+    refuse_unknown_options(options, sorted(known.difference(given)), of=name)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 
-from policyrank.errors import EvidenceError, OptionError
+from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
 from policyrank.train.answers import (
     AnswerCollator,
     AnswerData,
@@ -54,10 +54,7 @@ class AnswerConfig(TrainingArguments):
         OptionError
             For an option that there is not.
         """
-        names = [own.name for own in fields(cls)]
-        for name in options:
-            if name not in names:
-                raise OptionError(f"{cls.__name__} has no option {name!r}.")
+        refuse_unknown_options(options, (own.name for own in fields(cls)), of=cls.__name__)
         # Not made anew: __post_init__ has been run on these arguments.
         made = cls.__new__(cls)
         for own in fields(cls):
