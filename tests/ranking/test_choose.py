@@ -11,7 +11,7 @@ from scipy.stats import kendalltau, spearmanr, trim_mean
 import policyrank as pr
 from policyrank.board import rank_confidence_sets, rank_probabilities
 from policyrank.board.intervals import error_draws
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import Comparisons, Rankings, Scores
 from policyrank.metrics import kendall_distance, kendall_tau, mmrv, pearson, regret_at_1, spearman
 from policyrank.ranking import (
@@ -119,9 +119,9 @@ def test_default_method_and_conversions(battles):
     )
     board = pr.rank(Scores.from_table(table, ["s", "t"], list("xyz")), method="kemeny")
     assert any("ballot" in n.text for n in board.notes if n.kind == "conversion")
-    with pytest.raises(EvidenceError, match="no method is called"):
+    with pytest.raises(OptionError, match="no method is called"):
         pr.rank(c, method="magic")
-    with pytest.raises(EvidenceError, match="has no option"):
+    with pytest.raises(OptionError, match="has no option"):
         pr.rank(c, colour="blue")
     with pytest.raises(EvidenceError, match="cannot be turned"):
         pr.rank(c, method="mean")
@@ -483,10 +483,45 @@ def test_paired_replicates_tell_policies_apart():
         )
 
 
+class Untouchable:
+    """Evidence that nobody may look at."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"{name} was looked at")
+
+
 @pytest.mark.parametrize("name", pr.METHODS)
-def test_a_misspelt_option_is_refused_before_anything_is_computed(name, monkeypatch, battles):
-    known = pr.METHODS[name].options
-    option, misspelt = ("level", "levle") if "level" in known else ("scale", "scael")
-    monkeypatch.setattr("policyrank.ranking.choose.convert", None)
-    with pytest.raises(EvidenceError, match=f"no option '{misspelt}'. Did you mean '{option}'"):
-        pr.rank(battles(), method=name, **{misspelt: 0.9})
+@pytest.mark.parametrize("call", ["rank", "method", "function"])
+def test_a_misspelt_option_is_refused_before_the_evidence_is_looked_at(name, call):
+    method = pr.METHODS[name]
+    ways = {
+        "rank": lambda evidence, **options: pr.rank(evidence, method=name, **options),
+        "method": method,
+        "function": method.function,
+    }
+    called = name if call == "rank" else method.function.__name__.replace("_", "-")
+    option, misspelt = ("level", "levle") if "level" in method.options else ("scale", "scael")
+    there = f"^{called} has no option '{misspelt}'. Did you mean '{option}'"
+    with pytest.raises(OptionError, match=there):
+        ways[call](Untouchable(), **{misspelt: 0.9})
+
+
+@pytest.mark.parametrize("name", [n for n, m in pr.METHODS.items() if "interval" in m.options])
+def test_an_unknown_kind_of_interval_is_refused(name):
+    method = pr.METHODS[name]
+    votes = Rankings.of([["x", "y", "z"], ["x", "z", "y"], ["y", "z", "x"]])
+    forms = {
+        Rankings: votes,
+        Comparisons: Comparisons.of_rankings(votes),
+        Scores: Scores.from_table([[3.0, 2.0, 1.0], [1.0, 2.0, 2.5]], ["s", "t"], list("xyz")),
+    }
+    for form in method.takes:
+        with pytest.raises(OptionError, match="interval='nonsense': use "):
+            method(forms[form], interval="nonsense")
+
+
+def test_compare_refuses_an_option_that_no_method_has(battles):
+    with pytest.raises(OptionError, match="compare has no option 'levle'"):
+        pr.compare(battles(), levle=0.9)
+    board = pr.compare(battles(), methods=["bradley-terry", "borda"], level=0.9).boards[0]
+    assert board.level == 0.9

@@ -28,7 +28,7 @@ from .games import (
     alpha_rank_bounds as alpha_rank_bounds,
     alpharank as alpharank,
 )
-from .methods import METHODS as METHODS, Method as Method, Ranker as Ranker
+from .methods import METHODS as METHODS, Method as Method
 from .online import elo as elo
 from .plackett_luce_fit import plackett_luce as plackett_luce
 from .tasks import bradley_terry_by_task as bradley_terry_by_task, task_mixture as task_mixture
@@ -52,7 +52,6 @@ __all__ = [
     "AlphaRankBounds",
     "Committee",
     "Method",
-    "Ranker",
     "aggregate",
     "alpha_rank",
     "alpha_rank_bounds",

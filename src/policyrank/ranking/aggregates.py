@@ -15,7 +15,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
-from policyrank.ranking.conventions import need
+from policyrank.ranking.conventions import RESAMPLED, check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 
 Float = NDArray[np.float64]
@@ -105,6 +105,7 @@ class AggregateOptions(BoardOptions, total=False):
     resamples: int
 
 
+@checks_options
 def aggregate(
     evidence: Scores,
     *,
@@ -152,6 +153,7 @@ def aggregate(
     need(evidence, Scores, statistic)
     if statistic not in STATISTICS:
         raise EvidenceError(f"statistic={statistic!r}: use one of {', '.join(STATISTICS)}.")
+    check_interval(interval, RESAMPLED, statistic)
     if evidence.weight is not None and not (evidence.weight == 1).all():
         raise EvidenceError(
             "aggregates of scores take no weights. Drop them, or use borda on scores.to_rankings()."
@@ -168,8 +170,6 @@ def aggregate(
         rating = function(cube)
         if interval == "bootstrap" and (draw == "replicates" or len(cube) > 1):
             draws = _bootstrap(cube, function, rating, draw, paired, resamples, generator(seed))
-    if interval not in ("bootstrap", "none"):
-        raise EvidenceError(f"interval={interval!r}: {statistic} has 'bootstrap' or 'none'.")
     if interval == "bootstrap" and draws is None:
         text = "One score a policy shows no variation: there are no intervals."
         notes.append(Note("no intervals", text, "warning"))
@@ -316,7 +316,7 @@ def _statistic(name: str) -> Callable[..., Leaderboard]:
 
     method.__name__ = name.replace("-", "_")
     method.__doc__ = f"Rank scores by their {name}; see ``aggregate`` for the options."
-    return method
+    return checks_options(method)
 
 
 mean = _statistic("mean")

@@ -16,7 +16,14 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
 from policyrank.evidence.base import positions
 from policyrank.ranking.cells import Cells, is_strong
-from policyrank.ranking.conventions import ELO, WEAK_PRIOR, need, scale_of
+from policyrank.ranking.conventions import (
+    ELO,
+    WEAK_PRIOR,
+    check_interval,
+    checks_options,
+    need,
+    scale_of,
+)
 from policyrank.ranking.diagnostics import comparison_notes, input_notes, met
 from policyrank.ranking.likelihood import DENSE_LIMIT, Fit, newton, sandwich
 from policyrank.ranking.links import LINKS, Link
@@ -39,6 +46,7 @@ class PairedOptions(BoardOptions, total=False):
     resamples: int
 
 
+@checks_options
 def bradley_terry(
     evidence: Comparisons,
     *,
@@ -112,6 +120,7 @@ def bradley_terry(
     return _rate(evidence, LINKS[ties], "bradley-terry", {"ties": ties}, **options)
 
 
+@checks_options
 def thurstone(
     evidence: Comparisons,
     *,
@@ -159,9 +168,7 @@ def _rate(
     seed: Seed = 0,
 ) -> Leaderboard:
     need(evidence, Comparisons, method)
-    if interval not in INTERVALS:
-        *first, last = map(repr, INTERVALS)
-        raise EvidenceError(f"interval={interval!r}: use {', '.join(first)} or {last}.")
+    check_interval(interval, INTERVALS, method)
     unit, base = scale_of(scale, link)
     cells = Cells.of(evidence, order_effect=order_effect, cluster=cluster)
     notes = input_notes(evidence.notes)

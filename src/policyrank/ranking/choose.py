@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from policyrank.board.comparison import MethodComparison
 from policyrank.board.leaderboard import Leaderboard, Note
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
 from policyrank.evidence import Comparisons, Evidence, Rankings, Scores, read
 from policyrank.metrics import kendall_tau
 from policyrank.ranking.games import win_rates
@@ -93,6 +92,9 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
     ------
     EvidenceError
         For evidence that cannot be read or a method that does not take it.
+    OptionError
+        For a method or an option that there is not; where the method is named, before the evidence
+        is read.
 
     Examples
     --------
@@ -100,12 +102,14 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
     >>> rank(battles).policies
     ('x', 'y', 'z')
     """
+    if method != "auto":
+        _check(method, options)
     if not isinstance(evidence, (Comparisons, Scores, Rankings)):
         evidence = read(evidence)
-    name, why = (method, None) if method != "auto" else default_method(evidence)
-    if name not in METHODS:
-        raise EvidenceError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
-    _refuse_strange(options, name)
+    name, why = method, None
+    if method == "auto":
+        name, why = default_method(evidence)
+        _check(name, options)
     used, converted = convert(evidence, name)
     board = METHODS[name](used, **options)
     notes = [Note("method", why)] if why else []
@@ -115,15 +119,11 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
     return replace(board.with_notes(*notes, first=True), method=name, source=evidence.summary)
 
 
-def _refuse_strange(options: Mapping[str, Any], name: str) -> None:
-    known = METHODS[name].options
-    for option in options:
-        if option not in known:
-            near = get_close_matches(option, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise EvidenceError(
-                f"{name} has no option {option!r}.{hint} It has: {', '.join(known)}."
-            )
+def _check(name: str, options: Iterable[str]) -> None:
+    """Refuse a method or an option that there is not."""
+    if name not in METHODS:
+        raise OptionError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
+    refuse_unknown_options(options, ("method", *METHODS[name].options), of=name)
 
 
 def _disagreement(board: Leaderboard, evidence: Evidence) -> list[Note]:
@@ -242,8 +242,10 @@ def compare(
     if first is not None:
         names = [first, *(n for n in names if n != first)]
     for name in names:
-        if name not in METHODS:
-            raise EvidenceError(f"no method is called {name!r}. There are: {', '.join(METHODS)}.")
+        _check(name, ())
+    known = {"methods", "first", "interval"}.union(*(METHODS[name].options for name in names))
+    refuse_unknown_options(options, sorted(known), of="compare")
+    for name in names:
         extra: dict[str, Any] = (
             {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
         )
@@ -251,7 +253,7 @@ def compare(
             extra["solver"] = "local"
         try:
             boards.append(rank(evidence, method=name, **extra, **options))
-        except EvidenceError as error:
+        except (EvidenceError, OptionError) as error:
             if methods is not None:
                 raise
             failed[name] = str(error)

@@ -14,6 +14,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.ranking.cells import Cells
+from policyrank.ranking.conventions import checks_options
 from policyrank.ranking.likelihood import newton
 from policyrank.ranking.links import LINKS
 from policyrank.ranking.rules import Preferences, rule_board
@@ -21,6 +22,7 @@ from policyrank.ranking.rules import Preferences, rule_board
 Float = NDArray[np.float64]
 
 
+@checks_options
 def soft_condorcet(
     evidence: Preferences,
     *,

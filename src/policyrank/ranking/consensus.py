@@ -19,7 +19,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
-from policyrank.ranking.conventions import need
+from policyrank.ranking.conventions import RESAMPLED, check_interval, checks_options, need
 from policyrank.ranking.rules import Preferences, rule_board
 
 Float = NDArray[np.float64]
@@ -252,6 +252,7 @@ def _violated(x: Float, index: Order, seen: set[int], most: int = 4000) -> Order
     )
 
 
+@checks_options
 def kemeny(
     evidence: Preferences,
     *,
@@ -291,6 +292,7 @@ def kemeny(
     ('x', 'y', 'z')
     """
     need(evidence, (Comparisons, Rankings), "kemeny")
+    check_interval(interval, RESAMPLED, "kemeny")
     if solver not in ("exact", "local"):
         raise EvidenceError(f"solver={solver!r}: use 'exact' or 'local'.")
     found = kemeny_order(

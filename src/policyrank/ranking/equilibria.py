@@ -13,7 +13,7 @@ from policyrank.board.assembly import make_leaderboard
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings, Scores
-from policyrank.ranking.conventions import need
+from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.games import win_rates
 from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
@@ -88,6 +88,7 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
     return p / p.sum(), value * size
 
 
+@checks_options
 def maximal_lotteries(
     evidence: Preferences, *, resamples: int = 200, **options: Unpack[IntervalOptions]
 ) -> Leaderboard:
@@ -121,6 +122,7 @@ def maximal_lotteries(
     )
 
 
+@checks_options
 def nash_averaging(
     evidence: Preferences | Scores, *, resamples: int = 200, **options: Unpack[IntervalOptions]
 ) -> Leaderboard:
@@ -153,6 +155,7 @@ def nash_averaging(
             resamples=resamples,
             **options,
         )
+    check_interval(options.get("interval", "none"), ("none",), "nash-averaging of scores")
     table = evidence.table()
     if np.isnan(table).any():
         raise EvidenceError(

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.errors import EvidenceError
+from policyrank.ranking.conventions import checks_options
 from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
 
 Float = NDArray[np.float64]
@@ -413,6 +414,7 @@ def _gth_batch(chains: Float) -> Float:
     return x / x.sum(axis=1, keepdims=True)
 
 
+@checks_options
 def alpha_rank(
     evidence: Preferences,
     *,

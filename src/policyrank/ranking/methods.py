@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
-from inspect import signature
-from typing import Any, Protocol, get_args, get_type_hints
+from typing import Any
 
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.evidence import Comparisons, Rankings, Scores
-
-
-class Ranker(Protocol):
-    """A ranking method: evidence and keyword options in, a board out."""
-
-    def __call__(self, evidence: Any, **options: Any) -> Leaderboard: ...
+from policyrank.ranking.conventions import option_names
 
 
 @dataclass(frozen=True)
@@ -30,22 +24,15 @@ class Method:
     compare: bool = True
 
     @property
-    def function(self) -> Ranker:
+    def function(self) -> Callable[..., Leaderboard]:
         """The function itself (its module is imported when first needed)."""
         module, name = self.path.split(":")
         return getattr(import_module(f"policyrank.ranking.{module}"), name)
 
-    @cached_property
+    @property
     def options(self) -> tuple[str, ...]:
         """Names of the options that the function takes."""
-        hints = get_type_hints(self.function)
-        names: list[str] = []
-        for name, parameter in list(signature(self.function).parameters.items())[1:]:
-            if parameter.kind == parameter.VAR_KEYWORD:
-                names += get_type_hints(get_args(hints[name])[0])
-            else:
-                names.append(name)
-        return tuple(names)
+        return option_names(self.function)
 
     def __call__(self, evidence: Any, **options: Any) -> Leaderboard:
         return self.function(evidence, **{**dict(self.defaults), **options})

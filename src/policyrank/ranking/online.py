@@ -15,7 +15,13 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
-from policyrank.ranking.conventions import ELO_CENTRE, need
+from policyrank.ranking.conventions import (
+    ELO_CENTRE,
+    RESAMPLED,
+    check_interval,
+    checks_options,
+    need,
+)
 from policyrank.ranking.diagnostics import comparison_notes, input_notes
 
 
@@ -55,6 +61,7 @@ def _in_random_order(
     return rating
 
 
+@checks_options
 def elo(
     evidence: Comparisons,
     *,
@@ -105,6 +112,7 @@ def elo(
     [1516.0, 1484.0]
     """
     need(evidence, Comparisons, "elo")
+    check_interval(interval, RESAMPLED, "elo")
     if not k > 0:
         raise EvidenceError(f"k={k}: the step must be > 0, for example 32.")
     if evidence.weight is not None and not (evidence.weight == 1).all():
@@ -121,7 +129,8 @@ def elo(
 
     def many(size: int, replace: bool) -> NDArray[np.float64]:
         cells = evidence.counted()
-        index = np.repeat(np.arange(len(cells.a), dtype=np.int32), cells.count)  # type: ignore[arg-type]
+        assert cells.count is not None
+        index = np.repeat(np.arange(len(cells.a), dtype=np.int32), cells.count)
         outcome = np.asarray(cells.outcome, dtype=float)
         seeds = rng.integers(2**31 - 1, size=size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -153,8 +162,6 @@ def elo(
         replicates = many(resamples, True)
         draws = replicates - replicates.mean(axis=0)
         covariance = np.asarray(np.cov(draws, rowvar=False)).reshape(n, n)
-    elif interval != "none":
-        raise EvidenceError(f"interval={interval!r}: elo has 'bootstrap' or 'none'.")
     notes += comparison_notes(evidence, evidence.preferences(), None)
     return make_leaderboard(
         evidence.policies,

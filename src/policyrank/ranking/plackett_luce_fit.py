@@ -12,12 +12,19 @@ from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
-from policyrank.ranking.conventions import WEAK_PRIOR, need, scale_of
+from policyrank.ranking.conventions import (
+    WEAK_PRIOR,
+    check_interval,
+    checks_options,
+    need,
+    scale_of,
+)
 from policyrank.ranking.diagnostics import connectivity, input_notes
 
 Float = NDArray[np.float64]
 
 
+@checks_options
 def plackett_luce(
     evidence: Rankings,
     *,
@@ -59,6 +66,7 @@ def plackett_luce(
     1.098612
     """
     need(evidence, Rankings, "plackett-luce")
+    check_interval(interval, ("auto", "sandwich", "fisher", "none"), "plackett-luce")
     unit, base = scale_of(scale)
     if unranked not in ("missing", "last"):
         raise EvidenceError(f"unranked={unranked!r}: use 'missing' or 'last'.")
@@ -74,10 +82,6 @@ def plackett_luce(
     voters = float(evidence.weight.sum())
     if interval == "auto":
         interval = "fisher" if sd is not None or voters < 5 * n else "sandwich"
-    if interval not in ("sandwich", "fisher", "none"):
-        raise EvidenceError(
-            f"interval={interval!r}: plackett-luce has 'auto', 'sandwich', 'fisher' or 'none'."
-        )
     covariance = df = None
     if interval != "none":
         inverse = np.asarray(np.linalg.inv(_pinned(at_mode.hessian, lam)), dtype=np.float64)

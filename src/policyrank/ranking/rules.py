@@ -14,10 +14,9 @@ from scipy import sparse
 from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.intervals import Seed, few_units, generator
 from policyrank.board.leaderboard import Leaderboard, Note
-from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.rankings import placed_above
-from policyrank.ranking.conventions import need
+from policyrank.ranking.conventions import RESAMPLED, check_interval, need
 from policyrank.ranking.diagnostics import input_notes
 
 Float = NDArray[np.float64]
@@ -128,6 +127,7 @@ def rule_board(
     rule itself would take too long.
     """
     need(evidence, (Comparisons, Rankings), method)
+    check_interval(interval, RESAMPLED, method)
     wins = evidence.preferences()
     rating = rule(wins)
     draws = None
@@ -136,8 +136,6 @@ def rule_board(
         interval = "none"
         text = "A single ballot or comparison shows no variation: there are no intervals."
         notes = (*notes, Note("no intervals", text, "warning"))
-    if interval not in ("bootstrap", "none"):
-        raise EvidenceError(f"interval={interval!r}: {method} has 'bootstrap' or 'none'.")
     if interval == "bootstrap":
         again = resample_rule or rule
         rows = []

@@ -17,12 +17,13 @@ from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
 from policyrank.ranking.cells import Cells, assemble
-from policyrank.ranking.conventions import need, scale_of
+from policyrank.ranking.conventions import checks_options, need, scale_of
 from policyrank.ranking.diagnostics import comparison_notes, input_notes
 
 Float = NDArray[np.float64]
 
 
+@checks_options
 def bradley_terry_by_task(
     evidence: Comparisons,
     *,
@@ -213,6 +214,7 @@ class _Pooled:
         return frame.sort("task", "rating", descending=[False, True])
 
 
+@checks_options
 def task_mixture(
     evidence: Comparisons,
     *,

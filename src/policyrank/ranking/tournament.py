@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.board.leaderboard import Leaderboard
+from policyrank.ranking.conventions import checks_options
 from policyrank.ranking.rules import IntervalOptions, Preferences, RuleOptions, rule_board
 
 Float = NDArray[np.float64]
@@ -18,6 +19,7 @@ def margins(wins: Float) -> Float:
     return wins - np.swapaxes(wins, -1, -2)
 
 
+@checks_options
 def copeland(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboard:
     """Copeland: how many others a policy beats by majority, ties half.
 
@@ -39,6 +41,7 @@ def copeland(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboa
     )
 
 
+@checks_options
 def minimax(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboard:
     """Minimax (Simpson-Kramer): minus the margin of a policy's worst defeat; 0 for one that no
     majority beats.
@@ -67,6 +70,7 @@ def strongest_paths(wins: Float) -> Float:
     return path
 
 
+@checks_options
 def schulze(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboard:
     """Schulze (beat paths, by margins): how many others do not beat a policy by the strongest path.
 
@@ -98,6 +102,7 @@ def schulze(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboar
     )
 
 
+@checks_options
 def ranked_pairs(
     evidence: Preferences, *, resamples: int = 200, **options: Unpack[IntervalOptions]
 ) -> Leaderboard:

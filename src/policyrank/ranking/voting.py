@@ -13,17 +13,19 @@ from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.rankings import placed_above
-from policyrank.ranking.conventions import need
+from policyrank.ranking.conventions import RESAMPLED, check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.rules import resampled_weights, voters
 
 Float = NDArray[np.float64]
 
+CLOSED = ("closed", "none")
 NO_VARIATION = Note(
     "no intervals", "A single ballot shows no variation: there are no intervals.", "warning"
 )
 
 
+@checks_options
 def borda(
     evidence: Rankings | Comparisons,
     *,
@@ -61,6 +63,7 @@ def borda(
     [4.0, 3.0, 2.0]
     """
     need(evidence, (Rankings, Comparisons), "borda")
+    check_interval(interval, CLOSED, "borda")
     notes = input_notes(evidence.notes)
     used = evidence
     if levels == 2:
@@ -182,6 +185,7 @@ def _shares(
     options: BoardOptions,
 ) -> Leaderboard:
     """The board of mean points a ballot (ballots, n), with intervals of a mean."""
+    check_interval(interval, CLOSED, method)
     w, voters = evidence.weight, float(evidence.weight.sum())
     mean = w @ points / voters
     whole = (w == np.round(w)).all()
@@ -209,6 +213,7 @@ def _shares(
     )
 
 
+@checks_options
 def plurality(
     evidence: Rankings, *, interval: str = "closed", **options: Unpack[BoardOptions]
 ) -> Leaderboard:
@@ -225,6 +230,7 @@ def plurality(
     return _shares(evidence, points, "plurality", "share of first places", interval, {}, options)
 
 
+@checks_options
 def approval(
     evidence: Rankings, *, k: int = 3, interval: str = "closed", **options: Unpack[BoardOptions]
 ) -> Leaderboard:
@@ -250,6 +256,7 @@ def approval(
     return _shares(evidence, points, "approval", unit, interval, {"k": k}, options)
 
 
+@checks_options
 def instant_runoff(
     evidence: Rankings,
     *,
@@ -272,6 +279,7 @@ def instant_runoff(
     ('x', 'y', 'z')
     """
     need(evidence, Rankings, "instant-runoff")
+    check_interval(interval, RESAMPLED, "instant-runoff")
     position = evidence.matrix()
     rating = _eliminate(position, evidence.weight)
     draws, units = None, voters(evidence)
