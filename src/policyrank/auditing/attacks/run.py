@@ -77,7 +77,7 @@ class AttackReport:
         boost = (pl.col("old") - pl.col("new")).mean().alias("boost")
         rows = []
         for (method,), part in self.frame.group_by("method", maintain_order=True):
-            boosts = part.group_by("query").agg(boost)["boost"].to_numpy()
+            boosts = part.group_by("query", maintain_order=True).agg(boost)["boost"].to_numpy()
             low, high = mean_interval(boosts)
             moved = attack_metrics(part["old"], part["new"], cuts)
             rows.append(
@@ -95,7 +95,7 @@ class AttackReport:
                     "flagged": part["flagged"].mean(),
                 }
             )
-        return pl.DataFrame(rows).sort("boost", descending=True)
+        return pl.DataFrame(rows).sort("boost", descending=True, maintain_order=True)
 
 
 def attack(
