@@ -286,16 +286,15 @@ def _from_curvature(
 
 
 def _centred(covariance: Float) -> Float:
-    """Of the ratings less their mean: C cov C with C = I - 1/n."""
+    """Of the ratings less their mean: C cov C with C = I - 1/n; of thousands in place."""
     n = len(covariance)
     if n <= MANY:
         centre = np.eye(n) - 1 / n
         return centre @ covariance @ centre
     mean = covariance.mean(axis=0)
-    centred = covariance - mean
-    centred -= mean[:, None]
-    centred += mean.mean()
-    return centred
+    covariance -= mean
+    covariance -= (mean - mean.mean())[:, None]
+    return covariance
 
 
 def _bootstrapped(

@@ -51,7 +51,7 @@ class Cells:
         a, b, y = c.a.astype(np.int64), c.b.astype(np.int64), np.asarray(c.outcome, dtype=float)
         if not order_effect:
             flip = a > b
-            a, b, y = np.where(flip, b, a), np.where(flip, a, b), np.where(flip, 1 - y, y)
+            a, b, y = np.minimum(a, b), np.maximum(a, b), np.where(flip, 1 - y, y)
         x = np.zeros((len(a), 0)) if c.covariates is None else c.covariates
         if not order_effect and c.covariates is not None:
             x = np.where(flip[:, None], -x, x)
@@ -72,7 +72,7 @@ class Cells:
 
     def merged(self) -> Cells:
         """Cells that became equal by folding, as one."""
-        keys = [self.i, self.j, self.y, self.weight]
+        keys = [self.j * self.size + self.i, self.y, self.weight]
         if self.cluster is not None:
             keys.append(self.cluster)
         order = np.lexsort(keys)
@@ -125,16 +125,22 @@ def is_strong(cells: Cells, link: Link) -> bool:
     )
 
 
+def mirror(square: Float) -> None:
+    """Copy what is below the diagonal of a matrix to above it."""
+    for row in range(1, len(square)):
+        square[:row, row] = square[row, :row]
+
+
 def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
     """Sum of w * v v' over cells, v = (e_i - e_j, x, phi): (n + k + 1, n + k + 1) for weights per
     block.
     """
     n, k, i, j, x = cells.size, cells.x.shape[1], cells.i, cells.j, cells.x
-    out = np.zeros((n + k + 1, n + k + 1))
-    cross = np.bincount(i * n + j, dd, n * n).reshape(n, n)
+    size = n + k + 1
+    out = np.zeros((size, size))
     laplacian = out[:n, :n]
-    laplacian -= cross
-    laplacian -= cross.T
+    np.subtract.at(out.reshape(-1), np.maximum(i, j) * size + np.minimum(i, j), dd)
+    mirror(laplacian)
     laplacian[np.diag_indices(n)] = -laplacian.sum(axis=1)
     side = np.column_stack([x * dd[:, None], dphi]) if k else dphi[:, None]
     for c in range(k + 1):

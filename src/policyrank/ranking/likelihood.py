@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from policyrank.board.intervals import MANY
 from policyrank.errors import EvidenceError
-from policyrank.ranking.cells import Cells, assemble, components
+from policyrank.ranking.cells import Cells, assemble, components, mirror
 from policyrank.ranking.links import LINKS, Link, Terms
 
 Float = NDArray[np.float64]
@@ -24,6 +25,9 @@ Evaluation = tuple[float, Terms, Float]
 """Log-likelihood, terms of the cells, gradient."""
 
 DENSE_LIMIT = 4000
+
+STRIP = 512
+"""Rows of a symmetric product that are multiplied at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ class _Problem:
     free: NDArray[np.bool_]
     prior: Float
     penalty: Float
-    gauge: Float
+    group: NDArray[np.int64]
     tolerance: float
     most: int
 
@@ -134,10 +138,10 @@ class _Problem:
             p[policy], free[policy] = value, False
         slack = np.full(k, 1e-9 * max(cells.mass.sum(), 1))
         penalty = np.r_[prior, slack, 0.0 if link.start is None else 1e-6]
-        gauge = np.zeros((n + k + 1, 0))
+        group = np.full(n, -1)
         if precision is None:
-            gauge = _gauge(cells, set(fixed or {}))
-        return cls(cells, link, p, free, prior, penalty, gauge, tolerance, most)
+            group = _loose(cells, fixed or {})
+        return cls(cells, link, p, free, prior, penalty, group, tolerance, most)
 
     def evaluate(self, p: Float) -> Evaluation:
         """The penalised log-likelihood, the terms of its cells, and its gradient."""
@@ -154,20 +158,27 @@ class _Problem:
         return value, terms, gradient - self.penalty * p
 
     def pinned_information(self, terms: Terms) -> Float:
-        """The negative Hessian over the free parameters, every level pinned."""
-        w = self.cells.mass
+        """The negative Hessian, every level pinned; parameters that are not free stand alone.
+
+        A term of rank one pins the level of each group; it never moves the fitted differences.
+        """
+        w, n, group = self.cells.mass, self.cells.size, self.group
         information = assemble(self.cells, w * terms.dd, w * terms.dphi, w * terms.phiphi)
         information[np.diag_indices_from(information)] += self.penalty
-        if self.gauge.shape[1]:
-            level = np.trace(information) / max(self.cells.size, 1) ** 2
-            information += (self.gauge * level) @ self.gauge.T
-        if self.free.all():
-            return information
-        return information[np.ix_(self.free, self.free)]
+        mean = np.trace(information) / n
+        if (group >= 0).any():
+            together = (group[:, None] == group) & (group >= 0)
+            ratings = information[:n, :n]
+            np.add(ratings, mean / n, out=ratings, where=together)
+        for fixed in np.flatnonzero(~self.free):
+            information[fixed], information[:, fixed] = 0, 0
+            information[fixed, fixed] = mean
+        return information
 
     def step(self, terms: Terms, gradient: Float) -> Float:
         """Newton's step."""
         n, free = self.cells.size, self.free
+        gradient = np.where(free, gradient, 0.0)
         plain = not self.cells.x.shape[1] and not free[-1]
         if n > DENSE_LIMIT and not plain:
             raise EvidenceError(
@@ -177,12 +188,10 @@ class _Problem:
         if n > min(MANY, DENSE_LIMIT) and plain:
             h = self.cells.mass * terms.dd
             return _sparse_step(self.cells, h, self.penalty, gradient, free)
-        step = np.zeros_like(gradient)
         active = self.pinned_information(terms)
         ridge = 1e-13 * max(np.trace(active), 1e-300)
         factor = cho_factor(active + np.eye(len(active)) * ridge)
-        step[free] = cho_solve(factor, gradient[free])
-        return step
+        return np.asarray(cho_solve(factor, gradient))
 
     def halved(
         self, p: Float, step: Float, value: float, decrement: float
@@ -225,23 +234,16 @@ class _Problem:
         n, k = self.cells.size, self.cells.x.shape[1]
         inverse = None
         if n <= DENSE_LIMIT:
-            inverse = np.zeros((n + k + 1, n + k + 1))
-            inverse[np.ix_(self.free, self.free)] = _inverse(self.pinned_information(terms))
+            inverse = _inverse(self.pinned_information(terms))
+            inverse[~self.free, ~self.free] = 0
         theta, beta, phi = p[:n], p[n : n + k], float(p[-1])
         return Fit(theta, beta, phi, value, iterations, inverse, self.free, self.prior)
 
 
-def _gauge(cells: Cells, fixed: set[int]) -> Float:
-    """Directions in which nothing pins a connected component's level: (parameters, components).
-
-    A rank-one term pins them; it never moves the fitted differences.
-    """
+def _loose(cells: Cells, fixed: Iterable[int]) -> NDArray[np.int64]:
+    """The connected component of each policy, -1 where a fixed policy pins its level: (n,)."""
     part = components(cells)
-    pinned = {int(part[policy]) for policy in fixed}
-    loose = [c for c in range(int(part.max()) + 1) if c not in pinned]
-    gauge = np.zeros((cells.size + cells.x.shape[1] + 1, len(loose)))
-    gauge[: cells.size] = part[:, None] == loose
-    return gauge
+    return np.where(np.isin(part, part[list(fixed)]), -1, part)
 
 
 def _inverse(positive: Float) -> Float:
@@ -254,8 +256,7 @@ def _inverse(positive: Float) -> Float:
         inverse, _ = dpotri(factor, lower=0, overwrite_c=1)
     if failed:
         raise EvidenceError("the fit has no curvature in some direction. Give a prior (prior=2.0).")
-    for j in range(len(inverse)):
-        inverse[j + 1 :, j] = inverse[j, j + 1 :]
+    mirror(inverse.T)
     return inverse
 
 
@@ -265,17 +266,18 @@ def _sparse_step(
     """The Newton step by conjugate gradients, for very many policies (theta only)."""
     from scipy.sparse.linalg import LinearOperator, cg  # slow to import, and rarely needed
 
-    n, i, j = cells.size, cells.i, cells.j
-    diagonal = np.bincount(i, h, n) + np.bincount(j, h, n) + lam[:n]
+    n = cells.size
+    upper = sparse.csr_matrix((h, (cells.i, cells.j)), shape=(n, n))
+    lower = upper.T
+    diagonal = np.bincount(cells.i, h, n) + np.bincount(cells.j, h, n) + lam[:n]
     # Conjugate gradients break down on the null space that is left without a prior.
-    lam = lam + 1e-9 * diagonal.mean()
+    own = diagonal + 1e-9 * diagonal.mean()
     diagonal = np.where(diagonal > 0, diagonal, 1.0)
     mask = free[:n]
 
     def product(v: Float) -> Float:
         v = np.where(mask, v, 0.0)
-        flow = h * (v[i] - v[j])
-        return np.where(mask, np.bincount(i, flow, n) - np.bincount(j, flow, n) + lam[:n] * v, v)
+        return np.where(mask, own * v - upper @ v - lower @ v, v)
 
     operator = LinearOperator((n, n), matvec=product, dtype=float)
     jacobi = LinearOperator((n, n), matvec=lambda v: v / diagonal, dtype=float)
@@ -294,7 +296,7 @@ def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
     d = fit.theta[cells.i] - fit.theta[cells.j] + cells.x @ fit.beta
     terms = link.terms(d, cells.y, fit.phi)
     if cells.cluster is None:
-        return fit.inverse @ _meat(cells, terms, fit.inverse) @ fit.inverse, None
+        return _between(fit.inverse, _meat(cells, terms, fit.inverse)), None
     scores = _cluster_scores(cells, cells.cluster, terms)
     clusters = scores.shape[0]
     if clusters < 2:
@@ -302,7 +304,22 @@ def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
             "there is only one cluster: give evidence from several, or drop cluster=..."
         )
     meat = (scores.T @ scores).toarray() * clusters / (clusters - 1)
-    return fit.inverse @ meat @ fit.inverse, float(clusters - 1)
+    return _between(fit.inverse, meat), float(clusters - 1)
+
+
+def _between(inverse: Float, meat: Float) -> Float:
+    """inverse @ meat @ inverse; of thousands of rows only the lower half is multiplied.
+
+    ``meat`` is overwritten then.
+    """
+    right = meat @ inverse
+    if len(right) <= MANY:
+        return inverse @ right
+    for start in range(0, len(right), STRIP):
+        rows, left = slice(start, start + STRIP), slice(start + STRIP)
+        np.matmul(inverse[rows], right[:, left], out=meat[rows, left])
+    mirror(meat)
+    return meat
 
 
 def _meat(cells: Cells, terms: Terms, inverse: Float) -> Float:

@@ -54,7 +54,9 @@ class Link(NamedTuple):
 def _logistic(d: Float, y: Float, phi: Any) -> Terms:
     p = expit(d)
     zero = np.zeros_like(p)
-    return Terms(y * log_expit(d) + (1 - y) * log_expit(-d), y - p, p * (1 - p), zero, zero, zero)
+    # log_expit(-d) is log_expit(d) - d.
+    value = log_expit(d) - (1 - y) * d
+    return Terms(value, y - p, p * (1 - p), zero, zero, zero)
 
 
 def _davidson(d: Float, y: Float, phi: Any) -> Terms:
