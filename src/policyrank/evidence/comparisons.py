@@ -341,9 +341,10 @@ class Comparisons:
         a, b = self.a.astype(np.int64), self.b.astype(np.int64)
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5
-        of_a = np.bincount(a * size + b, mass * np.where(tied, ties, y), size**2)
-        of_b = np.bincount(b * size + a, mass * np.where(tied, ties, 1 - y), size**2)
-        return np.asarray(of_a + of_b, dtype=float).reshape(size, size)
+        wins = np.zeros(size**2)
+        np.add.at(wins, a * size + b, mass * np.where(tied, ties, y))
+        np.add.at(wins, b * size + a, mass * np.where(tied, ties, 1 - y))
+        return wins.reshape(size, size)
 
     def to_rankings(self) -> Rankings:
         """Each comparison as a ballot over two policies (outcomes must be 0, 0.5 or 1)."""

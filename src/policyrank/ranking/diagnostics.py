@@ -57,13 +57,14 @@ def connectivity(policies: tuple[str, ...], wins: Float) -> Connectivity:
     graph = sparse.csr_matrix(wins > 0)
     component = sparse.csgraph.connected_components(graph, directed=False)[1]
     strong = sparse.csgraph.connected_components(graph, directed=True, connection="strong")[1]
-    played = (wins + wins.T).sum(axis=1) > 0
+    won, lost = wins.sum(axis=1), wins.sum(axis=0)
+    played = won + lost > 0
     names = np.asarray(policies, dtype=object)
     return Connectivity(
         component,
         strong,
-        tuple(names[(wins.sum(axis=0) == 0) & played]),
-        tuple(names[(wins.sum(axis=1) == 0) & played]),
+        tuple(names[(lost == 0) & played]),
+        tuple(names[(won == 0) & played]),
     )
 
 
@@ -113,8 +114,9 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     around = float((total * (rate - 0.5) ** 2).sum() - noise.sum())
     unexplained = float(left.sum() - noise.sum() * max(free, 0) / max(len(i), 1))
     share = float(np.clip(unexplained / around, 0, 1)) if around > 0 and free > 0 else 0.0
-    triples = _closed_walks(met(wins)) / 6
-    cycles = _closed_walks(wins > wins.T) / 3
+    together, ahead = met(wins), wins > wins.T
+    triples = _closed_walks(np.triu(together), together) / 3
+    cycles = _closed_walks(ahead, ahead) / 3
     return Cyclicity(share, p_value, cycles / triples if triples else 0.0)
 
 
@@ -126,17 +128,25 @@ def _pairs_met(wins: Float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def met(wins: Float) -> NDArray[np.bool_]:
     """Which pairs were compared: (n, n)."""
-    return (wins > 0) | (wins.T > 0)
+    won = wins > 0
+    return won | won.T
 
 
-def _closed_walks(edge: NDArray[np.bool_]) -> float:
-    """The number of closed walks of three steps, trace(edge^3); exact up to 2^24 policies."""
-    n, edges = len(edge), int(edge.sum())
-    if edges**2 / max(n, 1) < n**3 / 200:
-        steps = sparse.csr_matrix(edge, dtype=np.float32)
-        return float((steps @ steps).multiply(steps.T).sum(dtype=np.float64))
-    dense = edge.astype(np.float32)
-    return float(np.einsum("ij,ji->", dense @ dense, dense, dtype=np.float64))
+def _closed_walks(first: NDArray[np.bool_], edge: NDArray[np.bool_]) -> float:
+    """The number of closed walks of one step along ``first`` and two along ``edge``."""
+    leaving, arriving = _bits(edge), _bits(edge.T)
+    walks = 0
+    for start, reached in enumerate(first):
+        closing = leaving[reached] & arriving[start]
+        walks += int(np.bitwise_count(closing).sum(dtype=np.int64))
+    return float(walks)
+
+
+def _bits(edge: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """The rows as bits of whole words."""
+    padded = np.zeros((len(edge), -(-len(edge) // 64) * 64), dtype=bool)
+    padded[:, : len(edge)] = edge
+    return np.packbits(padded, axis=1).view(np.uint64)
 
 
 def comparison_notes(evidence: Comparisons, wins: Float, expected: Float | None) -> list[Note]:
