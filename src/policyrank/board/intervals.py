@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dpotrf
 from scipy.special import ndtri, stdtrit
 from threadpoolctl import threadpool_limits
@@ -54,28 +56,29 @@ def error_draws(
 ) -> Float:
     """Draws (size, n) of a centred normal (or, with ``df``, multivariate t) of this covariance."""
     rng = generator(seed)
-    root = _root(np.asarray(covariance, dtype=float))
-    draws = rng.standard_normal((size, len(root))) @ root.T
+    cov = np.asarray(covariance, dtype=float)
+    draws = _correlated(rng.standard_normal((size, len(cov))), cov)
     if df is None:
         return draws
     return draws * np.sqrt(df / rng.chisquare(df, size))[:, None]
 
 
-def _root(covariance: Float) -> Float:
-    """A matrix R with R R' = covariance."""
+def _correlated(draws: Float, covariance: Float) -> Float:
+    """draws @ R' with R R' = covariance; of thousands of columns the draws are overwritten."""
     if len(covariance) <= MANY:
         value, vector = np.linalg.eigh(covariance)
-        return vector * np.sqrt(np.clip(value, 0, None))
+        return draws @ (vector * np.sqrt(np.clip(value, 0, None))).T
     # Eigenvectors of thousands take ten times as long; a ridge far below rounding of the draws
     # makes the centred covariance, which has a null direction, positive.
     ridge = 1e-10 * np.trace(covariance) / len(covariance)
     lower = covariance.copy()
     lower[np.diag_indices_from(lower)] += ridge
     with threadpool_limits(1, "blas"):
-        root, failed = dpotrf(lower.T, lower=0, overwrite_a=1)
+        root, failed = dpotrf(lower.T, lower=0, clean=0, overwrite_a=1)
     if failed:
         raise EvidenceError("the covariance of the ratings is not positive semidefinite.")
-    return root.T
+    correlated = dtrmm(1.0, root, draws.T, trans_a=1, overwrite_b=1)
+    return np.asarray(correlated.T, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,16 +202,20 @@ class _Gaps:
     covariance: Float
     certain: bool
 
-    @property
+    @cached_property
     def floor(self) -> float:
         """The variance of a difference below which it is taken as known."""
         largest = float(np.max(np.abs(self.rating), initial=0.0))
         return 1e-12 * max(largest, 1e-300) ** 2
 
+    @cached_property
+    def own(self) -> Float:
+        """The variance of each rating: (n,)."""
+        return self.covariance.diagonal().copy()
+
     def variance(self, j: int) -> Float:
         """Of the differences between j and each other: (n,)."""
-        cov = self.covariance
-        return np.clip(cov[j, j] + cov.diagonal() - 2 * cov[j], 0, None)
+        return np.maximum(self.own[j] + self.own - 2 * self.covariance[j], 0)
 
     def scale(self, j: int) -> NDArray[np.float32]:
         """One over the standard deviation of each difference, 0 where it is known."""
@@ -335,5 +342,7 @@ def rank_probabilities(rating: ArrayLike, draws: ArrayLike) -> NDArray[np.float6
     n = x.shape[1]
     order = np.argsort(-x, axis=1, kind="stable")
     place = np.broadcast_to(np.arange(n), x.shape)
-    counts = np.bincount((order * n + place).ravel(), minlength=n * n)
-    return counts.reshape(n, n) / len(x)
+    times = np.zeros(n * n)
+    np.add.at(times, (order * n + place).ravel(), 1.0)
+    times /= len(x)
+    return times.reshape(n, n)
