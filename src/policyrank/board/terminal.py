@@ -57,7 +57,7 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     """The board for a rich console: title, table, notes."""
     shown = _shown(len(board), top)
     title = Text.assemble((board.method, "bold"), f"  {board.source}  ({board.unit})")
-    parts: list[RenderableType] = [title, _board_table(board, shown, width)]
+    parts: list[RenderableType] = [title, *_board_lines(board, shown, width)]
     if shown < len(board):
         parts.append(_left_out(len(board) - shown))
     for note in board.notes:
@@ -70,21 +70,35 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     return Group(*parts)
 
 
-def _board_table(board: Leaderboard, shown: int, width: int) -> Table:
-    """A row a policy, a line below those that are separable from the next, bold the best."""
+def _board_lines(board: Leaderboard, shown: int, width: int) -> list[Text]:
+    """A line a policy, a gap below those that are separable from the next, bold the best."""
     best: set[str] = set()
     if np.isfinite(board.lower).any():
         best = set(board.may_be_best)
     cut = cuts(board)[:shown]
     cut[-1:] = False
-    columns = _columns(board, shown, width)
-    table = _plain_table()
-    for head in columns:
-        table.add_column(head, justify="left" if head in LEFT else "right", no_wrap=True)
-    for i, cells in enumerate(zip(*columns.values(), strict=True)):
-        style = "bold" if board.policies[i] in best else ""
-        table.add_row(*map(Text, cells), style=style, end_section=bool(cut[i]))
-    return table
+    columns = [_aligned(*column) for column in _columns(board, shown, width).items()]
+    head, *rows = map("   ".join, zip(*columns, strict=True))
+    lines = [_line(head, "bold"), _line("─" * cell_len(head))]
+    for policy, row, cut_below in zip(board.policies, rows, cut, strict=False):
+        lines.append(_line(row, "bold" if policy in best else ""))
+        if cut_below:
+            lines.append(Text(""))
+    return lines
+
+
+def _aligned(head: str, cells: list[str]) -> list[str]:
+    """The head and the cells of a column, of one width."""
+    column = [head, *cells]
+    width = max(map(cell_len, column))
+    padding = [" " * (width - cell_len(cell)) for cell in column]
+    if head in LEFT:
+        return [cell + space for cell, space in zip(column, padding, strict=True)]
+    return [space + cell for cell, space in zip(column, padding, strict=True)]
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _columns(board: Leaderboard, shown: int, width: int) -> dict[str, list[str]]:
