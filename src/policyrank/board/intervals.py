@@ -342,7 +342,7 @@ def rank_probabilities(rating: ArrayLike, draws: ArrayLike) -> NDArray[np.float6
     n = x.shape[1]
     order = np.argsort(-x, axis=1, kind="stable")
     place = np.broadcast_to(np.arange(n), x.shape)
-    times = np.zeros(n * n)
+    times = np.full(n * n, 0.0)
     np.add.at(times, (order * n + place).ravel(), 1.0)
     times /= len(x)
     return times.reshape(n, n)

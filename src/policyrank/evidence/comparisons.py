@@ -341,7 +341,7 @@ class Comparisons:
         a, b = self.a.astype(np.int64), self.b.astype(np.int64)
         y = np.asarray(self.outcome, dtype=float)
         tied = y == 0.5
-        wins = np.zeros(size**2)
+        wins = np.full(size**2, 0.0)
         np.add.at(wins, a * size + b, mass * np.where(tied, ties, y))
         np.add.at(wins, b * size + a, mass * np.where(tied, ties, 1 - y))
         return wins.reshape(size, size)

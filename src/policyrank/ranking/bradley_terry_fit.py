@@ -24,7 +24,7 @@ from policyrank.ranking.conventions import (
     need,
     scale_of,
 )
-from policyrank.ranking.diagnostics import comparison_notes, input_notes, met
+from policyrank.ranking.diagnostics import comparison_notes, input_notes, pairs_met
 from policyrank.ranking.likelihood import DENSE_LIMIT, Fit, newton, sandwich
 from policyrank.ranking.links import LINKS, Link
 from policyrank.ranking.resampling import bootstrap_fits
@@ -330,7 +330,7 @@ def _fit_notes(evidence: Comparisons, link: Link, fit: Fit) -> list[Note]:
     """What the win matrix says of the fit: connection, thin pairs, cycles."""
     wins = evidence.preferences()
     won = LINKS["half" if link.slope == 1 else "probit"].terms
-    i, j = np.nonzero(met(wins))
+    i, j = pairs_met(wins)
     gap = fit.theta[i] - fit.theta[j]
     expected = np.zeros_like(wins)
     expected[i, j] = np.exp(won(gap, np.ones_like(gap), fit.phi).value)

@@ -137,7 +137,8 @@ def assemble(cells: Cells, dd: Float, dphi: Float, phiphi: Float) -> Float:
     """
     n, k, i, j, x = cells.size, cells.x.shape[1], cells.i, cells.j, cells.x
     size = n + k + 1
-    out = np.zeros((size, size))
+    # Memory that zeros() has not touched yet is dear to touch out of order.
+    out = np.full((size, size), 0.0)
     laplacian = out[:n, :n]
     np.subtract.at(out.reshape(-1), np.maximum(i, j) * size + np.minimum(i, j), dd)
     mirror(laplacian)

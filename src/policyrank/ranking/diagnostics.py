@@ -96,7 +96,7 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     wins
         (n, n) wins of row over column, ties as half
     expected
-        (n, n) expected win rate of row over column
+        (n, n) expected win rate of row over column; those of pairs i < j that met are read
 
     Examples
     --------
@@ -104,7 +104,7 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     >>> cyclicity(wins, np.full((3, 3), 0.5)).triples
     1.0
     """
-    i, j = _pairs_met(wins)
+    i, j = pairs_met(wins)
     total = wins[i, j] + wins[j, i]
     rate, fit = wins[i, j] / total, np.clip(expected[i, j], 1e-9, 1 - 1e-9)
     left, noise = total * (rate - fit) ** 2, fit * (1 - fit)
@@ -114,19 +114,18 @@ def cyclicity(wins: Float, expected: Float) -> Cyclicity:
     around = float((total * (rate - 0.5) ** 2).sum() - noise.sum())
     unexplained = float(left.sum() - noise.sum() * max(free, 0) / max(len(i), 1))
     share = float(np.clip(unexplained / around, 0, 1)) if around > 0 and free > 0 else 0.0
-    together, ahead = met(wins), wins > wins.T
+    together, ahead = _met(wins), wins > wins.T
     triples = _closed_walks(np.triu(together), together) / 3
     cycles = _closed_walks(ahead, ahead) / 3
     return Cyclicity(share, p_value, cycles / triples if triples else 0.0)
 
 
-def _pairs_met(wins: Float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def pairs_met(wins: Float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The pairs i < j that were compared, by rows."""
-    i, j = np.nonzero(met(wins))
-    return i[i < j], j[i < j]
+    return np.divmod(np.flatnonzero(np.triu(_met(wins))), len(wins))
 
 
-def met(wins: Float) -> NDArray[np.bool_]:
+def _met(wins: Float) -> NDArray[np.bool_]:
     """Which pairs were compared: (n, n)."""
     won = wins > 0
     return won | won.T
@@ -196,7 +195,7 @@ def _connection_notes(policies: tuple[str, ...], found: Connectivity) -> list[No
 
 def _thin_pairs(wins: Float) -> list[Note]:
     """Most pairs never met."""
-    i, j = _pairs_met(wins)
+    i, j = pairs_met(wins)
     missing = 1 - len(i) / (len(wins) * (len(wins) - 1) / 2)
     if missing <= 0.5:
         return []

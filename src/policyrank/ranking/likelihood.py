@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +28,7 @@ Evaluation = tuple[float, Terms, Float]
 
 DENSE_LIMIT = 4000
 
-STRIP = 512
+STRIP = 256
 """Rows of a symmetric product that are multiplied at once."""
 
 
@@ -153,7 +155,7 @@ class _Problem:
         w = cells.mass
         g = w * terms.d
         flow = np.bincount(cells.i, g, n) - np.bincount(cells.j, g, n)
-        gradient = np.r_[flow, cells.x.T @ g, (w * terms.phi).sum()]
+        gradient = np.r_[flow, cells.x.T @ g, w @ terms.phi]
         value = float(w @ terms.value - 0.5 * self.penalty @ p**2)
         return value, terms, gradient - self.penalty * p
 
@@ -267,8 +269,11 @@ def _sparse_step(
     from scipy.sparse.linalg import LinearOperator, cg  # slow to import, and rarely needed
 
     n = cells.size
-    upper = sparse.csr_matrix((h, (cells.i, cells.j)), shape=(n, n))
-    lower = upper.T
+    # The rows in order are enough: scipy would also sort each one and sum its equal entries.
+    order = np.argsort(cells.j, kind="stable")
+    ends = np.cumsum(np.bincount(cells.j, minlength=n))
+    lower = sparse.csr_matrix((h[order], cells.i[order], np.r_[0, ends]), shape=(n, n))
+    upper = lower.T
     diagonal = np.bincount(cells.i, h, n) + np.bincount(cells.j, h, n) + lam[:n]
     # Conjugate gradients break down on the null space that is left without a prior.
     own = diagonal + 1e-9 * diagonal.mean()
@@ -312,12 +317,23 @@ def _between(inverse: Float, meat: Float) -> Float:
 
     ``meat`` is overwritten then.
     """
-    right = meat @ inverse
-    if len(right) <= MANY:
-        return inverse @ right
-    for start in range(0, len(right), STRIP):
+    if len(meat) <= MANY:
+        return inverse @ meat @ inverse
+    right = np.empty_like(meat)
+
+    def multiply(start: int) -> None:
+        rows = slice(start, start + STRIP)
+        np.matmul(meat[rows], inverse, out=right[rows])
+
+    def multiply_left(start: int) -> None:
         rows, left = slice(start, start + STRIP), slice(start + STRIP)
         np.matmul(inverse[rows], right[:, left], out=meat[rows, left])
+
+    # Threads that take strips as they come wait less for each other than those of BLAS.
+    starts = range(0, len(meat), STRIP)
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(multiply, starts))
+        list(pool.map(multiply_left, reversed(starts)))
     mirror(meat)
     return meat
 
