@@ -85,7 +85,7 @@ def comparison_columns(
         return _from_counts(frame, name, columns, roles, wins, bad)
     if result is not None:
         roles["outcome"] = result
-    table = t.collect(_query(frame, roles, extra, counted=counted), name)
+    table = t.collect(_query(frame, name, roles, extra, counted=counted), name)
     if not table.height:
         raise EvidenceError(f"{name}: it has columns but no rows.")
     return _Rows(frame, name, roles, table, extra, counted, first_wins, bad).columns()
@@ -135,7 +135,7 @@ def _optional_roles(
 
 
 def _query(
-    frame: pl.LazyFrame, roles: dict[str, str], extra: Sequence[str], *, counted: bool
+    frame: pl.LazyFrame, name: str, roles: dict[str, str], extra: Sequence[str], *, counted: bool
 ) -> pl.LazyFrame:
     """The wanted columns under the names of their roles, names as categories; perhaps counted."""
     renamed = [pl.col(column).alias(role) for role, column in roles.items()]
@@ -144,14 +144,27 @@ def _query(
     names = [role for role in roles if role in ("a", "b", "task", "rater")]
     if "outcome" in roles and not schema["outcome"].is_numeric():
         names.append("outcome")
-    query = query.with_columns(pl.col(names).cast(pl.String).cast(pl.Categorical))
+    query = query.with_columns(pl.col(names).cast(pl.String))
+    categories = pl.col(names).cast(pl.Categorical)
     if not counted or extra:
-        return query
+        return query.with_columns(categories)
     size = pl.len()
     if "count" in roles:
         size = pl.col("count").cast(pl.Int64, strict=False).sum()
     keys = [column for column in schema if column != "count"]
-    return query.group_by(keys).agg(size.cast(pl.Int64).alias("count"))
+    if not _few_names(query.select(names), name):
+        query = query.with_columns(categories)
+    query = query.group_by(keys).agg(size.cast(pl.Int64).alias("count"))
+    return query.with_columns(categories)
+
+
+def _few_names(names: pl.LazyFrame, source: str) -> bool:
+    """Whether the first rows hold few names: groups of texts are found sooner then.
+
+    Of many names they would take several times the memory of categories.
+    """
+    first = t.collect(names.head(10_000), source)
+    return all(column.n_unique() <= 100 for column in first.get_columns())
 
 
 def _from_counts(
