@@ -6,8 +6,8 @@ from .choose import (
     default_method as default_method,
     rank as rank,
 )
+from .committee_rules import COMMITTEE_RULES as COMMITTEE_RULES
 from .committees import (
-    COMMITTEE_RULES as COMMITTEE_RULES,
     Committee as Committee,
     committee_score as committee_score,
     required_rankings as required_rankings,
