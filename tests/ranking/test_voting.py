@@ -34,7 +34,8 @@ from policyrank.ranking import (
 )
 from policyrank.ranking.condorcet import sigmoid_loss
 from policyrank.ranking.consensus import kemeny_cost, local_search
-from policyrank.ranking.games import gth, stationary, win_rates
+from policyrank.ranking.games import win_rates
+from policyrank.ranking.markov import gth, stationary
 from policyrank.ranking.voting import group_points
 
 PENTATHLON = Rankings.of([list("abc"), list("acb"), list("cab"), list("cab"), list("bca")])
@@ -356,14 +357,14 @@ def test_alpharank_agrees_with_open_spiel(alpha):
 
 
 def test_large_chains_agree_with_elimination(monkeypatch):
-    import policyrank.ranking.games as games
+    from policyrank.ranking import games, markov
 
     rng = np.random.default_rng(0)
     for shape in ((12, 15), (4, 5, 6)):
         tables = [rng.normal(size=shape) for _ in shape]
         chain = games._several_populations(tables, np.inf, 50, 1e-3)
         exact = gth(chain.toarray())
-        monkeypatch.setattr(games, "GTH_LIMIT", 20)
+        monkeypatch.setattr(markov, "GTH_LIMIT", 20)
         assert np.abs(stationary(chain) - exact).sum() < 1e-6
         monkeypatch.undo()
 

@@ -13,13 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from policyrank.errors import EvidenceError
 from policyrank.evaluation.rules import INTERVALS
-from policyrank.ranking.games import (
-    AlphaRank,
-    AlphaRankBounds,
-    alpha_rank_bounds,
-    alpharank,
-    deviations,
-)
+from policyrank.ranking.game_bounds import AlphaRankBounds, alpha_rank_bounds
+from policyrank.ranking.games import AlphaRank, alpharank, deviations
 
 Float = NDArray[np.float64]
 Selection = Literal["uniform", "uniform-exhaustive", "valence-weighted", "count-weighted"]

@@ -21,13 +21,11 @@ from .equilibria import (
     maximal_lotteries as maximal_lotteries,
     nash_averaging as nash_averaging,
 )
-from .games import (
-    AlphaRank as AlphaRank,
+from .game_bounds import (
     AlphaRankBounds as AlphaRankBounds,
-    alpha_rank as alpha_rank,
     alpha_rank_bounds as alpha_rank_bounds,
-    alpharank as alpharank,
 )
+from .games import AlphaRank as AlphaRank, alpha_rank as alpha_rank, alpharank as alpharank
 from .methods import METHODS as METHODS, Method as Method
 from .online import elo as elo
 from .plackett_luce_fit import plackett_luce as plackett_luce

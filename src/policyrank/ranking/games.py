@@ -11,14 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.special import logsumexp
 
-from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.errors import EvidenceError
 from policyrank.ranking.conventions import checks_options
+from policyrank.ranking.markov import stationary
 from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
 
 Float = NDArray[np.float64]
-GTH_LIMIT = 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,8 @@ class AlphaRank:
 
     def strategies(self, player: int = 0) -> Float:
         """Mass of each strategy of one player."""
-        return self.mass.sum(axis=tuple(a for a in range(self.mass.ndim) if a != player))
+        others = [axis for axis in range(self.mass.ndim) if axis != player]
+        return self.mass.sum(axis=tuple(others))
 
 
 def alpharank(
@@ -89,192 +89,104 @@ def alpharank(
     """
     if not (alpha > 0 and 0 < epsilon < 0.5 and population >= 2):
         raise EvidenceError("alpha must be > 0, epsilon between 0 and 1/2, population at least 2")
-    tables = [np.asarray(p, dtype=float) for p in payoffs]  # type: ignore[union-attr]
-    single = np.ndim(tables[0]) == 1
-    if single:
-        matrix = np.array(tables)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise EvidenceError(
-                f"one population needs a square matrix, not {matrix.shape}; give a list of arrays"
-                " for several players"
-            )
-        tables = [matrix]
-    elif any(t.shape != tables[0].shape for t in tables) or tables[0].ndim != len(tables):
-        raise EvidenceError(
-            f"{len(tables)} players need {len(tables)} arrays of one shape with {len(tables)} axes"
-        )
-    if not all(np.isfinite(t).all() for t in tables):
-        raise EvidenceError("a payoff is not finite")
-    if single:
+    tables = [np.asarray(table, dtype=float) for table in payoffs]  # type: ignore[union-attr]
+    if tables[0].ndim == 1:
+        matrix = _square(tables)
         chain = _single_population(matrix, alpha, population, epsilon, selection, total)
+        mass = stationary(chain)
     else:
+        _check_players(tables)
         chain = _several_populations(tables, alpha, population, epsilon)
-    mass = stationary(chain)
-    return AlphaRank(mass if single else mass.reshape(tables[0].shape), alpha, epsilon, population)
+        mass = stationary(chain).reshape(tables[0].shape)
+    return AlphaRank(mass, alpha, epsilon, population)
 
 
-def _fixation(u: Float, alpha: float, m: int, epsilon: float, equal: float) -> Float:
-    """Probability that a deviation with (scaled) gain u takes over."""
+def _square(rows: list[Float]) -> Float:
+    """The matrix of one population's game."""
+    matrix = np.array(rows)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise EvidenceError(
+            f"one population needs a square matrix, not {matrix.shape}; give a list of arrays"
+            " for several players"
+        )
+    _check_finite(matrix)
+    return matrix
+
+
+def _check_players(tables: list[Float]) -> None:
+    """Refuse payoffs that are not one array a player, with one axis a player."""
+    players = len(tables)
+    one_shape = all(table.shape == tables[0].shape for table in tables)
+    if not one_shape or tables[0].ndim != players:
+        raise EvidenceError(
+            f"{players} players need {players} arrays of one shape with {players} axes"
+        )
+    _check_finite(np.array(tables))
+
+
+def _check_finite(payoffs: Float) -> None:
+    if not np.isfinite(payoffs).all():
+        raise EvidenceError("a payoff is not finite")
+
+
+def _takeover(gain: Float, alpha: float, m: int, epsilon: float) -> Float:
+    """Probability that a deviation with this gain takes over a population of m."""
     if np.isinf(alpha):
-        return np.where(u > 0, 1 - epsilon, np.where(u < 0, epsilon, 0.5))
-    v = np.abs(u)
+        return np.select([gain > 0, gain < 0], [1 - epsilon, epsilon], 0.5)
+    return _fixation(alpha * gain, m)
+
+
+def _fixation(u: Float, m: int) -> Float:
+    """(1 - exp(-u)) / (1 - exp(-m u)), 1 / m where u is 0."""
+    size = np.abs(u)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gain = -np.expm1(-v) / -np.expm1(-m * v)
-        return np.where(v < 1e-14, equal, np.where(u > 0, gain, gain * np.exp(-(m - 1) * v)))
+        of_gain = -np.expm1(-size) / -np.expm1(-m * size)
+        of_loss = of_gain * np.exp(-(m - 1) * size)
+    return np.select([size < 1e-14, u > 0], [1 / m, of_gain], of_loss)
 
 
 def _single_population(
     matrix: Float, alpha: float, m: int, epsilon: float, selection: str, total: float
 ) -> sparse.csr_matrix:
-    n = len(matrix)
-    gain = matrix.T - matrix  # [s, r]: what r earns against s, minus what s earns against r
+    """Moves from the row's strategy to the column's."""
     if np.isinf(alpha) or selection == "local":
-        rho = _fixation(gain if np.isinf(alpha) else alpha * gain, alpha, m, epsilon, 1 / m)
+        rho = _takeover(matrix.T - matrix, alpha, m, epsilon)
     elif selection == "constant-sum":
-        rho = _fixation(alpha * m / (m - 1) * (matrix.T - total / 2), alpha, m, epsilon, 1 / m)
+        rho = _fixation(alpha * m / (m - 1) * (matrix.T - total / 2), m)
     elif selection == "general-sum":
-        p = np.arange(1, m)[:, None, None]
-        own, other = np.diag(matrix), matrix.T
-        mutant = (p - 1) / (m - 1) * own[None, None, :] + (m - p) / (m - 1) * other
-        resident = p / (m - 1) * matrix[None] + (m - p - 1) / (m - 1) * own[None, :, None]
-        log_odds = np.cumsum(-alpha * (mutant - resident), axis=0)
-        rho = np.exp(-logsumexp(np.concatenate([np.zeros((1, n, n)), log_odds]), axis=0))
+        rho = _whole_population(matrix, alpha, m)
     else:
         raise EvidenceError(
             f"selection={selection!r}: use 'local', 'constant-sum' or 'general-sum'"
         )
     np.fill_diagonal(rho, 0)
-    return sparse.csr_matrix(rho / max(n - 1, 1))
+    return sparse.csr_matrix(rho / max(len(matrix) - 1, 1))
+
+
+def _whole_population(matrix: Float, alpha: float, m: int) -> Float:
+    """Fixation where p mutants (columns) and m - p residents (rows) all play each other."""
+    p = np.arange(1, m)[:, None, None]
+    own = np.diag(matrix)
+    mutant = (p - 1) / (m - 1) * own[None, None, :] + (m - p) / (m - 1) * matrix.T
+    resident = p / (m - 1) * matrix[None] + (m - p - 1) / (m - 1) * own[None, :, None]
+    log_odds = np.cumsum(-alpha * (mutant - resident), axis=0)
+    log_terms = np.concatenate([np.zeros((1, *matrix.shape)), log_odds])
+    return np.exp(-logsumexp(log_terms, axis=0))
 
 
 def _several_populations(
     tables: list[Float], alpha: float, m: int, epsilon: float
 ) -> sparse.csr_matrix:
-    shape = tables[0].shape
-    size, eta = tables[0].size, 1 / max(sum(s - 1 for s in shape), 1)
+    """Moves between profiles that differ in one player's strategy."""
+    shape, size = tables[0].shape, tables[0].size
+    eta = 1 / max(sum(shape) - len(shape), 1)
     player, first, second = deviations(shape)
-    payoff = np.stack([t.ravel() for t in tables])
-    u = payoff[player, second] - payoff[player, first]
-    there, back = (
-        eta * _fixation(v if np.isinf(alpha) else alpha * v, alpha, m, epsilon, 1 / m)
-        for v in (u, -u)
-    )
+    payoff = np.stack([table.ravel() for table in tables])
+    gain = payoff[player, second] - payoff[player, first]
+    there = eta * _takeover(gain, alpha, m, epsilon)
+    back = eta * _takeover(-gain, alpha, m, epsilon)
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
     return sparse.csr_matrix((np.concatenate([there, back]), (rows, columns)), shape=(size, size))
-
-
-def stationary(chain: sparse.csr_matrix, *, tolerance: float = 1e-10, most: int = 20_000) -> Float:
-    """Stationary distribution of a chain from its transition probabilities between different
-    states.
-
-    Small chains by Grassmann, Taksar and Heyman's elimination, which never subtracts. Large ones by
-    iterating the jump chain, with the masses of its closed classes (and of the rest) solved exactly
-    every few steps (Koury, McAllister and Stewart 1984), so that rarely left classes cost nothing.
-
-    Raises
-    ------
-    EvidenceError
-        When several states are never left, or it does not settle.
-    """
-    n = chain.shape[0]
-    if n == 1:
-        return np.ones(1)
-    leave = np.asarray(chain.sum(axis=1)).ravel()
-    if (leave <= 0).sum() > 1:
-        raise EvidenceError(
-            "several profiles are never left at this alpha: take alpha=inf with an epsilon, or a"
-            " smaller alpha"
-        )
-    if n <= GTH_LIMIT:
-        return gth(chain.toarray())
-    jump = sparse.diags(1 / np.maximum(leave, 1e-300)) @ chain
-    # Moves much rarer than a state's likeliest one do not make a class.
-    top = np.repeat(np.asarray(jump.max(axis=1).todense()).ravel(), np.diff(jump.indptr))
-    strong = sparse.csr_matrix(
-        (jump.data * (jump.data > 0.05 * top), jump.indices, jump.indptr),
-        shape=jump.shape,
-        copy=True,
-    )
-    strong.eliminate_zeros()
-    count, part = sparse.csgraph.connected_components(strong, directed=True, connection="strong")
-    links = strong.tocoo()
-    open_class = np.zeros(count, bool)
-    open_class[part[links.row[part[links.row] != part[links.col]]]] = True
-    closed = np.flatnonzero(~open_class)
-    closed = closed[np.argsort(-np.bincount(part)[closed], kind="stable")][:GTH_LIMIT]
-    block = np.full(count, len(closed))
-    block[closed] = np.arange(len(closed))
-    group = block[part]
-    sums = sparse.csr_matrix((np.ones(n), (group, np.arange(n))), shape=(len(closed) + 1, n))
-    back, x = jump.T.tocsr(), np.full(n, 1 / n)
-    for step in range(1, most + 1):
-        new = 0.5 * (x + back @ x)
-        change = float(np.abs(new - x).sum())
-        x = new / new.sum()
-        if change < tolerance:
-            mass = x / np.maximum(leave, 1e-300)
-            return mass / mass.sum()
-        if step % 10 == 0 and len(closed) > 1:
-            weight = np.asarray(sums @ x).ravel()
-            flow = (sums @ sparse.diags(x) @ jump @ sums.T).toarray() / np.maximum(weight, 1e-300)[
-                :, None
-            ]
-            np.fill_diagonal(flow, 0)
-            live = (weight > 1e-250) & (flow.sum(axis=1) > 0)
-            target = weight.copy()
-            target[live] = gth(flow[np.ix_(live, live)]) * weight[live].sum()
-            x = x * (target / np.maximum(weight, 1e-300))[group]
-            x /= x.sum()
-    raise EvidenceError(
-        f"the stationary distribution has not settled after {most} steps (last change"
-        f" {change:.1e}): take a larger epsilon"
-    )
-
-
-def gth(chain: Float) -> Float:
-    """Stationary distribution by Grassmann-Taksar-Heyman elimination; the diagonal is not read.
-
-    Examples
-    --------
-    >>> gth(np.array([[0, 0.1], [0.3, 0]]))
-    array([0.75, 0.25])
-    """
-    a = np.array(chain, dtype=float)
-    n = len(a)
-    out = np.zeros(n)
-    for k in range(n - 1, 0, -1):
-        out[k] = a[k, :k].sum()
-        if out[k] > 0:
-            a[:k, k] /= out[k]
-            a[:k, :k] += np.outer(a[:k, k], a[k, :k])
-    x = np.zeros(n)
-    x[0] = 1.0
-    for k in range(1, n):
-        x[k] = x[:k] @ a[:k, k] if out[k] > 0 else 0.0
-        if out[k] <= 0 and a[:k, k].any():
-            x[:k], x[k] = 0.0, 1.0
-    return x / x.sum()
-
-
-@dataclass(frozen=True, eq=False)
-class AlphaRankBounds:
-    """What is known of alpha-Rank's masses when payoffs are known only within intervals.
-
-    Attributes
-    ----------
-    lower, upper
-        (n,) or (S_1, ..., S_K), smallest and largest mass of each strategy or profile over the
-        directions that open pairs may have
-    open_pairs
-        pairs of strategies, or of profiles (flat indices), whose direction the intervals leave open
-    exact
-        whether all directions were tried; otherwise the true bounds may be wider (inner bounds)
-    """
-
-    lower: Float
-    upper: Float
-    open_pairs: tuple[tuple[int, int], ...]
-    exact: bool
 
 
 def deviations(
@@ -290,128 +202,13 @@ def deviations(
     """
     profile = np.arange(int(np.prod(shape))).reshape(shape)
     player, first, second = [], [], []
-    for k, strategies in enumerate(shape):
-        line = np.moveaxis(profile, k, -1).reshape(-1, strategies)
-        i, j = np.triu_indices(strategies, 1)
-        first.append(line[:, i].ravel())
-        second.append(line[:, j].ravel())
-        player.append(np.full(len(first[-1]), k))
+    for axis, strategies in enumerate(shape):
+        lines = np.moveaxis(profile, axis, -1).reshape(-1, strategies)
+        one, other = np.triu_indices(strategies, 1)
+        first.append(lines[:, one].ravel())
+        second.append(lines[:, other].ravel())
+        player.append(np.full(len(first[-1]), axis))
     return np.concatenate(player), np.concatenate(first), np.concatenate(second)
-
-
-def alpha_rank_bounds(
-    lower: ArrayLike | Sequence[ArrayLike],
-    upper: ArrayLike | Sequence[ArrayLike],
-    *,
-    epsilon: float = 1e-4,
-    enumerate_up_to: int = 12,
-    samples: int = 2000,
-    seed: Seed = 0,
-) -> AlphaRankBounds:
-    """Bounds on alpha-Rank (infinite alpha) from intervals of win rates or payoffs.
-
-    Deviations whose intervals are disjoint have a fixed direction, each other one may point either
-    way. Up to ``enumerate_up_to`` open ones all directions are tried; beyond, random ones, each
-    improved by flipping single deviations while that widens a bound.
-
-    Parameters
-    ----------
-    lower, upper
-        one population: (n, n) bounds of the win rate of row against column, lower_ij = 1 -
-        upper_ji; K players: K arrays each of shape (S_1, ..., S_K), bounds of their payoffs
-    epsilon
-        chance of a losing deviation
-
-    References
-    ----------
-    Rowland et al. (2019), "Multiagent Evaluation under Incomplete Information", arXiv 1909.09849.
-
-    Examples
-    --------
-    >>> low = np.array([[0.5, 0.6, 0.3], [0.2, 0.5, 0.6], [0.3, 0.2, 0.5]])
-    >>> found = alpha_rank_bounds(low, 1 - low.T)
-    >>> found.lower.round(2), found.upper.round(2), found.open_pairs
-    (array([0.33, 0.  , 0.  ]), array([1.  , 0.33, 0.33]), ((0, 2),))
-    """
-    low, high = np.array(lower, dtype=float), np.array(upper, dtype=float)
-    if low.shape != high.shape or (low > high + 1e-12).any():
-        raise EvidenceError("lower and upper must have one shape, and lower <= upper.")
-    if low.ndim == 2:
-        n = len(low)
-        if low.shape != (n, n):
-            raise EvidenceError(f"one population needs square matrices, not {low.shape}.")
-        i, j = np.triu_indices(n, 1)
-        open_ = (low[i, j] <= 0.5) & (high[i, j] >= 0.5)
-        first_better = low[i, j] + high[i, j] > 1
-        moves, shape = max(n - 1, 1), (n,)
-    else:
-        shape = low.shape[1:]
-        if low.ndim != len(low) + 1:
-            raise EvidenceError(
-                f"{len(low)} players need {len(low)} arrays with {len(low)} axes, not {low.shape}."
-            )
-        low, high = low.reshape(len(low), -1), high.reshape(len(high), -1)
-        k, i, j = deviations(shape)
-        open_ = (low[k, i] <= high[k, j]) & (low[k, j] <= high[k, i])
-        first_better = low[k, i] > high[k, j]
-        n, moves = int(np.prod(shape)), sum(s - 1 for s in shape)
-    base = first_better.astype(np.int64)
-    which = np.flatnonzero(open_)
-    pairs = tuple((int(a), int(b)) for a, b in zip(i[which], j[which], strict=True))
-
-    def masses(directions: NDArray[np.int64]) -> Float:
-        out = []
-        for part in np.array_split(directions, max(1, len(directions) * n * n // 4_000_000)):
-            chains = np.zeros((len(part), n, n))
-            chains[:, i, j] = np.where(part > 0, epsilon, 1 - epsilon) / moves
-            chains[:, j, i] = np.where(part > 0, 1 - epsilon, epsilon) / moves
-            out.append(_gth_batch(chains))
-        return np.concatenate(out)
-
-    def bounds(small: Float, large: Float, exact: bool) -> AlphaRankBounds:
-        return AlphaRankBounds(small.reshape(shape), large.reshape(shape), pairs, exact)
-
-    if len(which) <= enumerate_up_to:
-        tries = np.tile(base, (2 ** len(which), 1))
-        tries[:, which] = np.arange(2 ** len(which))[:, None] >> np.arange(len(which)) & 1
-        found = masses(tries)
-        return bounds(found.min(axis=0), found.max(axis=0), True)
-    rng = generator(seed)
-    tries = np.tile(base, (samples, 1))
-    tries[:, which] = rng.integers(2, size=(samples, len(which)))
-    found = masses(tries)
-    ends = found.min(axis=0), found.max(axis=0)
-    for strategy in range(n):
-        for sign, start in (
-            (-1, int(np.argmin(found[:, strategy]))),
-            (1, int(np.argmax(found[:, strategy]))),
-        ):
-            at, value = tries[start].copy(), sign * found[start, strategy]
-            while True:
-                flips = np.tile(at, (len(which), 1))
-                flips[np.arange(len(which)), which] ^= 1
-                near = sign * masses(flips)[:, strategy]
-                if near.max() <= value + 1e-12:
-                    break
-                at, value = flips[int(np.argmax(near))], float(near.max())
-            (ends[0] if sign < 0 else ends[1])[strategy] = sign * value
-    return bounds(*ends, False)
-
-
-def _gth_batch(chains: Float) -> Float:
-    """``gth`` of many chains at once: (batch, n, n) -> (batch, n); every state must reach every
-    other.
-    """
-    a = np.array(chains)
-    n = a.shape[1]
-    for k in range(n - 1, 0, -1):
-        a[:, :k, k] /= a[:, k, :k].sum(axis=1)[:, None]
-        a[:, :k, :k] += a[:, :k, k, None] * a[:, k, None, :k]
-    x = np.zeros((len(a), n))
-    x[:, 0] = 1.0
-    for k in range(1, n):
-        x[:, k] = np.einsum("bi,bi->b", x[:, :k], a[:, :k, k])
-    return x / x.sum(axis=1, keepdims=True)
 
 
 @checks_options
