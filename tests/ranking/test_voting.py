@@ -33,8 +33,8 @@ from policyrank.ranking import (
     soft_condorcet,
 )
 from policyrank.ranking.condorcet import sigmoid_loss
-from policyrank.ranking.consensus import kemeny_cost, local_search
 from policyrank.ranking.games import win_rates
+from policyrank.ranking.kemeny_search import kemeny_cost, local_search
 from policyrank.ranking.markov import gth, stationary
 from policyrank.ranking.voting import group_points
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from policyrank.evidence import Labels, Rankings, Scores, datasets
 from policyrank.metrics import kendall_tau
-from policyrank.ranking.consensus import kemeny_cost, kemeny_order
+from policyrank.ranking.consensus import kemeny_order
+from policyrank.ranking.kemeny_search import kemeny_cost
 from policyrank.ranking.voting import group_points
 from policyrank.studies.frame import Claim, Report, Row, Scale, by_method, quiet, scores_of
 
