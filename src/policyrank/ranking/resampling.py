@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from policyrank.board.intervals import Seed, generator
@@ -26,67 +28,117 @@ def bootstrap_fits(
     it does not settle by Newton. A resample in which some policy never wins, or never loses, has no
     maximum: it gets a Gaussian prior with sd ``weak_prior``.
     """
-    assert fit.inverse is not None
     size = int(np.clip(3_000_000 // max(len(cells.i), 1), 1, 250))
     sizes = [min(size, resamples - start) for start in range(0, resamples, size)]
     rngs = generator(seed).spawn(len(sizes))
+
+    def batch(size: int, rng: np.random.Generator) -> tuple[Float, int]:
+        return _refits(cells, link, fit, _resampled_counts(cells, size, rng), weak_prior)
+
     with single_threaded(cells.size), ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(
-            pool.map(lambda size, rng: _batch(cells, link, fit, size, rng, weak_prior), sizes, rngs)
-        )
-    return np.concatenate([p for p, _ in parts]), sum(w for _, w in parts)
+        parts = list(pool.map(batch, sizes, rngs))
+    refits, weak = zip(*parts, strict=True)
+    return np.concatenate(refits), sum(weak)
 
 
-def _batch(
-    cells: Cells, link: Link, fit: Fit, size: int, rng: np.random.Generator, weak_prior: float
-) -> tuple[Float, int]:
-    n, k = cells.size, cells.x.shape[1]
+def _resampled_counts(cells: Cells, size: int, rng: np.random.Generator) -> Float:
+    """(size, cells), how often each cell is drawn."""
     if cells.cluster is None:
-        total = int(cells.count.sum())
-        counts = rng.multinomial(total, cells.count / cells.count.sum(), size=size).astype(float)
-    else:
-        names, group = np.unique(cells.cluster, return_inverse=True)
-        picked = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
-        counts = picked[:, group] * cells.count
-    mass, y, i, j = counts * cells.weight, cells.y, cells.i, cells.j
-    if link.linear and not k:
+        total = cells.count.sum()
+        return rng.multinomial(int(total), cells.count / total, size=size).astype(float)
+    names, cluster = np.unique(cells.cluster, return_inverse=True)
+    picked = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
+    return picked[:, cluster] * cells.count
+
+
+def _refits(
+    cells: Cells, link: Link, fit: Fit, counts: Float, weak_prior: float
+) -> tuple[Float, int]:
+    """Parameters refitted to each row of counts, and how many needed a prior."""
+    parameters, settled = _chord(_Resampled.of(cells, link, counts), link, fit)
+    weak = 0
+    for row in np.flatnonzero(~settled):
+        resampled = replace(cells, count=counts[row]).take(counts[row] > 0)
+        precision = None
+        if fit.precision.any():
+            precision = fit.precision
+        elif not is_strong(resampled, link):
+            precision = np.full(cells.size, weak_prior**-2)
+            weak += 1
+        fixed = {}
+        for policy in np.flatnonzero(~fit.free[: cells.size]).tolist():
+            fixed[policy] = float(fit.theta[policy])
+        refit = newton(resampled, link, precision=precision, fixed=fixed)
+        parameters[row] = refit.parameters
+    return parameters, weak
+
+
+class _Resampled(NamedTuple):
+    """Resamples of the same comparisons: i against j with covariates x, of mass (batch, cells).
+
+    ``outcome`` is (cells,), or (batch, cells) where pairs are merged.
+    """
+
+    policies: int
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    x: Float
+    outcome: Float
+    mass: Float
+
+    @classmethod
+    def of(cls, cells: Cells, link: Link, counts: Float) -> _Resampled:
+        mass = counts * cells.weight
+        if not link.linear or cells.x.shape[1]:
+            return cls(cells.size, cells.i, cells.j, cells.x, cells.y, mass)
+        # A likelihood that is linear in the outcome needs only each pair's mean.
         i, j, member = cells.pairs()
-        won = (member @ (mass * y).T).T
+        won = (member @ (mass * cells.y).T).T
         mass = (member @ mass.T).T
-        y = np.divide(won, mass, out=np.full_like(won, 0.5), where=mass > 0)
-    incidence = sparse.csr_matrix(
-        (np.r_[np.ones(len(i)), -np.ones(len(i))], (np.r_[i, j], np.tile(np.arange(len(i)), 2))),
-        shape=(n, len(i)),
-    )
-    p = np.tile(fit.parameters, (size, 1))
-    full_lam = np.r_[fit.precision, np.zeros(k + 1)]
+        mean = np.divide(won, mass, out=np.full_like(won, 0.5), where=mass > 0)
+        return cls(cells.size, i, j, np.zeros((len(i), 0)), mean, mass)
+
+    @property
+    def incidence(self) -> sparse.csr_matrix:
+        """(policies, cells), 1 for i and -1 for j."""
+        cells = len(self.i)
+        signs = np.r_[np.ones(cells), -np.ones(cells)]
+        places = np.r_[self.i, self.j], np.tile(np.arange(cells), 2)
+        return sparse.csr_matrix((signs, places), shape=(self.policies, cells))
+
+
+def _chord(resampled: _Resampled, link: Link, fit: Fit) -> tuple[Float, NDArray[np.bool_]]:
+    """Parameters by steps with the full data's inverse information, and which resamples settled."""
+    assert fit.inverse is not None
+    policies, size = resampled.policies, len(resampled.mass)
+    covariates = resampled.x.shape[1]
+    incidence = resampled.incidence
+    precision = np.r_[fit.precision, np.zeros(covariates + 1)]
+    parameters = np.tile(fit.parameters, (size, 1))
+    settled = np.zeros(size, bool)
     live = np.arange(size)
-    done = np.zeros(size, bool)
     for _ in range(40):
-        q = p[live]
-        d = q[:, i] - q[:, j] + (q[:, n : n + k] @ cells.x.T if k else 0.0)
-        gd, gphi = link.gradient(d, y if y.ndim == 1 else y[live], q[:, -1:])
-        g = mass[live] * gd
-        gradient = np.column_stack(
-            [(incidence @ g.T).T, g @ cells.x if k else g[:, :0], (mass[live] * gphi).sum(axis=1)]
-        )
-        step = (gradient - full_lam * q) @ fit.inverse
-        size_of = np.abs(step).max(axis=1)
-        usable = np.isfinite(size_of) & (size_of < 5)
+        now = parameters[live]
+        gap = now[:, resampled.i] - now[:, resampled.j]
+        if covariates:
+            gap += now[:, policies : policies + covariates] @ resampled.x.T
+        outcome = resampled.outcome
+        if outcome.ndim == 2:
+            outcome = outcome[live]
+        mass = resampled.mass[live]
+        of_gap, of_phi = link.gradient(gap, outcome, now[:, -1:])
+        flow = mass * of_gap
+        of_policies = (incidence @ flow.T).T
+        gradient = np.column_stack([of_policies, flow @ resampled.x, (mass * of_phi).sum(axis=1)])
+        step = (gradient - precision * now) @ fit.inverse
+        largest = np.abs(step).max(axis=1)
+        usable = np.isfinite(largest) & (largest < 5)
         if link.positive:
-            usable &= q[:, -1] + step[:, -1] > 0
-        p[live[usable]] += step[usable]
-        done[live[usable & (size_of < 1e-7)]] = True
-        live = live[usable & (size_of >= 1e-7)]
+            usable &= now[:, -1] + step[:, -1] > 0
+        small = largest < 1e-7
+        parameters[live[usable]] += step[usable]
+        settled[live[usable & small]] = True
+        live = live[usable & ~small]
         if not len(live):
             break
-    weak = 0
-    for r in np.flatnonzero(~done):
-        resampled = replace(cells, count=counts[r]).take(counts[r] > 0)
-        precision = fit.precision if fit.precision.any() else None
-        if precision is None and not is_strong(resampled, link):
-            precision = np.full(n, weak_prior**-2)
-            weak += 1
-        fixed = {int(f): float(fit.theta[f]) for f in np.flatnonzero(~fit.free[:n])}
-        p[r] = newton(resampled, link, precision=precision, fixed=fixed).parameters
-    return p, weak
+    return parameters, settled
