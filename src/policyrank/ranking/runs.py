@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -37,18 +37,18 @@ def judged(run: pl.DataFrame, qrels: pl.DataFrame, queries: Sequence[str]) -> Ju
         .sort("code", "score", "document", descending=[False, True, True])
     )
     best = qrels.join(code, on="query").sort("code", "grade", descending=[False, True])
-
-    def ends(frame: pl.DataFrame) -> NDArray[np.int64]:
-        return np.concatenate(
-            [[0], np.cumsum(np.bincount(frame["code"].to_numpy(), minlength=len(queries)))]
-        ).astype(np.int64)
-
     return Judged(
-        ends(rows),
+        _offsets(rows, len(queries)),
         rows["grade"].cast(pl.Float64).fill_null(-1.0).to_numpy(),
         best["grade"].cast(pl.Float64).to_numpy(),
-        ends(best),
+        _offsets(best, len(queries)),
     )
+
+
+def _offsets(frame: pl.DataFrame, queries: int) -> NDArray[np.int64]:
+    """Where each query's rows begin, and where the last ones end."""
+    counts = np.bincount(frame["code"].to_numpy(), minlength=queries)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def score_runs(
@@ -81,32 +81,35 @@ def score_runs(
     EvidenceError
         When no query is left, or a measure is unknown.
     """
-    has, rules = _queries(qrels, least), _rules(measures)
-    dropped = qrels["query"].n_unique() - len(has)
-    notes = [f"{dropped:,} queries without a relevant document are left out"] if dropped else []
+    queries, rules = _queries(qrels, least), _rules(measures)
+    notes = []
+    dropped = qrels["query"].n_unique() - len(queries)
+    if dropped:
+        notes.append(f"{dropped:,} queries without a relevant document are left out")
     policies, tasks, metrics, values = [], [], [], []
     for name, run in runs.items():
-        missing = len(has) - run.filter(pl.col("query").is_in(has))["query"].n_unique()
-        if missing == len(has):
+        answered = run.filter(pl.col("query").is_in(queries))["query"].n_unique()
+        missing = len(queries) - answered
+        if answered == 0:
             raise EvidenceError(
                 f"run {name}: none of its queries is judged. Do the query names of run and qrels"
                 " match?"
             )
         if missing:
-            notes.append(f"{name} lacks {missing:,} of {len(has):,} queries: they score 0")
-        found = judged(run, qrels, has)
+            notes.append(f"{name} lacks {missing:,} of {len(queries):,} queries: they score 0")
+        found = judged(run, qrels, queries)
         for label, rule in rules.items():
-            policies += [name] * len(has)
-            tasks += has
-            metrics += [label] * len(has)
+            policies += [name] * len(queries)
+            tasks += queries
+            metrics += [label] * len(queries)
             values.append(rule(found))
-    lower = frozenset(m for m in rules if m.lower().startswith("lastrelevant"))
+    lower = [label for label in rules if label.lower().startswith("lastrelevant")]
     return Scores(
         Labels.of(policies),
         Labels.of(tasks),
         np.concatenate(values),
         metric=Labels.of(metrics),
-        lower_is_better=lower,
+        lower_is_better=frozenset(lower),
         notes=tuple(notes),
     )
 
@@ -121,22 +124,23 @@ def run_means(
     """Means of one run over the queries that have a relevant document. Parameters and errors as in
     ``score_runs``.
     """
-    has, rules = _queries(qrels, least), _rules(measures)
-    if not run["query"].is_in(has).any():
+    queries, rules = _queries(qrels, least), _rules(measures)
+    if not run["query"].is_in(queries).any():
         raise EvidenceError(
             "none of the run's queries is judged. Do the query names of run and qrels match?"
         )
-    found = judged(run, qrels, has)
+    found = judged(run, qrels, queries)
     return {name: float(rule(found).mean()) for name, rule in rules.items()}
 
 
 def _queries(qrels: pl.DataFrame, least: float) -> list[str]:
-    has = qrels.filter(pl.col("grade") >= least)["query"].unique(maintain_order=True).to_list()
-    if not has:
+    relevant = qrels.filter(pl.col("grade") >= least)
+    queries = relevant["query"].unique(maintain_order=True).to_list()
+    if not queries:
         raise EvidenceError(
             "the judgements hold no relevant document. Check the grades, and the file."
         )
-    return has
+    return queries
 
 
 def _rules(measures: Sequence[str]) -> dict[str, Measure]:
@@ -186,38 +190,50 @@ def paired_tests(
     if method not in ("permutation", "t"):
         raise EvidenceError(f"method={method!r}: use 'permutation' or 't'.")
     table, rng = scores.table(), generator(seed)
-    raw = []
-    for i, j in combinations(range(len(scores.policies)), 2):
-        gap = table[:, i] - table[:, j]
+    pairs = []
+    for first, second in combinations(range(len(scores.policies)), 2):
+        gap = table[:, first] - table[:, second]
         gap = gap[~np.isnan(gap)]
-        n = len(gap)
-        if n < 2:
+        if len(gap) < 2:
             continue
-        mean, error = float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(n))
-        if method == "t":
-            p = float(2 * student.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
-        else:
-            signs = rng.integers(0, 2, size=(draws, n), dtype=np.int8) * 2 - 1
-            p = float((1 + (np.abs(signs @ gap) >= abs(gap.sum()) - 1e-12).sum()) / (draws + 1))
-        half = float(student.ppf((1 + level) / 2, n - 1)) * error
-        a, b, sign = (i, j, 1.0) if mean >= 0 else (j, i, -1.0)
-        raw.append(
-            (
-                scores.policies[a],
-                scores.policies[b],
-                abs(mean),
-                sign * mean - half,
-                sign * mean + half,
-                p,
-                n,
-            )
-        )
-    order = np.argsort([r[5] for r in raw], kind="stable")
-    holm, worst = np.ones(len(raw)), 0.0
-    for place, k in enumerate(order):
-        worst = max(worst, min(1.0, raw[k][5] * (len(raw) - place)))
-        holm[k] = worst
-    return [PairedTest(*r[:6], float(h), r[6]) for r, h in zip(raw, holm, strict=True)]
+        names = scores.policies[first], scores.policies[second]
+        if gap.mean() < 0:
+            gap, names = -gap, names[::-1]
+        p = _p_value(gap, method, draws, rng)
+        mean, error = _mean_and_error(gap)
+        half = float(student.ppf((1 + level) / 2, len(gap) - 1)) * error
+        test = PairedTest(*names, mean, mean - half, mean + half, p, p, len(gap))
+        pairs.append(test)
+    return _with_holm(pairs)
+
+
+def _mean_and_error(gap: NDArray[np.float64]) -> tuple[float, float]:
+    return float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(len(gap)))
+
+
+def _p_value(gap: NDArray[np.float64], method: str, draws: int, rng: np.random.Generator) -> float:
+    """Student's, or the share of random signs that sum to as much as the differences do, these
+    counted too.
+    """
+    if method == "t":
+        mean, error = _mean_and_error(gap)
+        if error > 0:
+            return float(2 * student.sf(abs(mean) / error, len(gap) - 1))
+        return float(mean == 0)
+    signs = rng.integers(0, 2, size=(draws, len(gap)), dtype=np.int8) * 2 - 1
+    as_far = np.abs(signs @ gap) >= abs(gap.sum()) - 1e-12
+    return float((1 + as_far.sum()) / (draws + 1))
+
+
+def _with_holm(tests: list[PairedTest]) -> list[PairedTest]:
+    """The tests with p-values that hold for all of them together (Holm 1979)."""
+    order = np.argsort([test.p for test in tests], kind="stable")
+    corrected, worst = list(tests), 0.0
+    for place, which in enumerate(order):
+        test = tests[which]
+        worst = max(worst, min(1.0, test.p * (len(tests) - place)))
+        corrected[which] = replace(test, p_holm=float(worst))
+    return corrected
 
 
 def fuse_runs(
@@ -260,17 +276,24 @@ def fuse_runs(
         )
     parts = []
     for run, weight in zip(runs, weights or [1.0] * len(runs), strict=True):
-        score = pl.col("score")
         if how == "combsum":
-            low, high = score.min().over("query"), score.max().over("query")
-            value = pl.when(high > low).then((score - low) / (high - low)).otherwise(1.0)
-            parts.append(run.select("query", "document", score=weight * value))
+            parts.append(_scaled(run, weight))
         else:
-            ordered = run.sort("query", "score", "document", descending=[False, True, True])
-            rank = pl.int_range(1, pl.len() + 1).over("query")
-            parts.append(ordered.select("query", "document", score=weight / (k + rank)))
-    return (
-        pl.concat(parts)
-        .group_by("query", "document", maintain_order=True)
-        .agg(pl.col("score").sum())
-    )
+            parts.append(_reciprocal_ranks(run, weight, k))
+    pooled = pl.concat(parts).group_by("query", "document", maintain_order=True)
+    return pooled.agg(pl.col("score").sum())
+
+
+def _scaled(run: pl.DataFrame, weight: float) -> pl.DataFrame:
+    """Scores in [0, 1] within each query, 1 where all are equal, times the weight."""
+    score = pl.col("score")
+    low, high = score.min().over("query"), score.max().over("query")
+    value = pl.when(high > low).then((score - low) / (high - low)).otherwise(1.0)
+    return run.select("query", "document", score=weight * value)
+
+
+def _reciprocal_ranks(run: pl.DataFrame, weight: float, k: float) -> pl.DataFrame:
+    """Scores weight / (k + rank) within each query."""
+    ordered = run.sort("query", "score", "document", descending=[False, True, True])
+    rank = pl.int_range(1, pl.len() + 1).over("query")
+    return ordered.select("query", "document", score=weight / (k + rank))
