@@ -24,6 +24,8 @@ from policyrank.ranking.conventions import (
 )
 from policyrank.ranking.diagnostics import comparison_notes, input_notes
 
+Float = NDArray[np.float64]
+
 
 @njit(cache=True, fastmath=True)
 def _update(rating: Any, a: int, b: int, y: float, k: float) -> None:
@@ -35,8 +37,8 @@ def _update(rating: Any, a: int, b: int, y: float, k: float) -> None:
 @njit(cache=True, nogil=True)
 def _in_order(a: Any, b: Any, y: Any, n: int, k: float, start: float) -> Any:
     rating = np.full(n, start)
-    for t in range(len(a)):
-        _update(rating, a[t], b[t], y[t], k)
+    for row in range(len(a)):
+        _update(rating, a[row], b[row], y[row], k)
     return rating
 
 
@@ -52,11 +54,13 @@ def _in_random_order(
     total = len(index)
     if not replace:
         index = index.copy()
-        for t in range(total - 1, 0, -1):
-            s = np.random.randint(t + 1)
-            index[t], index[s] = index[s], index[t]
-    for t in range(total):
-        row = index[np.random.randint(total)] if replace else index[t]
+        for last in range(total - 1, 0, -1):
+            other = np.random.randint(last + 1)
+            index[last], index[other] = index[other], index[last]
+    for place in range(total):
+        row = index[place]
+        if replace:
+            row = index[np.random.randint(total)]
         _update(rating, a[row], b[row], y[row], k)
     return rating
 
@@ -115,53 +119,25 @@ def elo(
     check_interval(interval, RESAMPLED, "elo")
     if not k > 0:
         raise EvidenceError(f"k={k}: the step must be > 0, for example 32.")
-    if evidence.weight is not None and not (evidence.weight == 1).all():
-        raise EvidenceError(
-            "elo takes no weights: a comparison is played or not. Drop them, or use bradley_terry."
-        )
+    _refuse_weights(evidence)
     total = evidence.total
     if orders is None:
-        orders = int(np.clip(50_000_000 // total, 4, 50)) if evidence.time is None else 0
+        orders = _orders(evidence)
     if resamples is None:
         resamples = int(np.clip(100_000_000 // total, 20, 100))
-    rng, n = generator(seed), len(evidence.policies)
+    rng = generator(seed)
     notes = input_notes(evidence.notes)
-
-    def many(size: int, replace: bool) -> NDArray[np.float64]:
-        cells = evidence.counted()
-        assert cells.count is not None
-        index = np.repeat(np.arange(len(cells.a), dtype=np.int32), cells.count)
-        outcome = np.asarray(cells.outcome, dtype=float)
-        seeds = rng.integers(2**31 - 1, size=size)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            passes = pool.map(
-                lambda s: _in_random_order(
-                    cells.a, cells.b, outcome, index, s, replace, n, float(k), float(start)
-                ),
-                seeds,
-            )
-            return np.array(list(passes))
-
     if orders == 0:
-        rows: Any = slice(None)
-        if evidence.time is not None:
-            rows = np.argsort(evidence.time, kind="stable")
-        if evidence.count is not None:
-            rows = np.repeat(np.arange(len(evidence))[rows], evidence.count[rows])
-        y = np.asarray(evidence.outcome, dtype=float)
-        rating = np.asarray(
-            _in_order(evidence.a[rows], evidence.b[rows], y[rows], n, float(k), float(start))
-        )
-        notes.append(
-            Note("order", "Ratings after one pass in the given order; another order gives others.")
-        )
+        rating = _one_pass(evidence, k, start)
+        text = "Ratings after one pass in the given order; another order gives others."
+        notes.append(Note("order", text))
     else:
-        rating = many(orders, False).mean(axis=0)
+        rating = _passes(evidence, orders, rng, k, start, replace=False).mean(axis=0)
     draws = covariance = None
     if interval == "bootstrap":
-        replicates = many(resamples, True)
+        replicates = _passes(evidence, resamples, rng, k, start, replace=True)
         draws = replicates - replicates.mean(axis=0)
-        covariance = np.asarray(np.cov(draws, rowvar=False)).reshape(n, n)
+        covariance = np.asarray(np.cov(draws, rowvar=False)).reshape(len(rating), -1)
     notes += comparison_notes(evidence, evidence.preferences(), None)
     return make_leaderboard(
         evidence.policies,
@@ -185,3 +161,57 @@ def elo(
             "seed": seed,
         },
     )
+
+
+def _refuse_weights(evidence: Comparisons) -> None:
+    if evidence.weight is not None and not (evidence.weight == 1).all():
+        raise EvidenceError(
+            "elo takes no weights: a comparison is played or not. Drop them, or use bradley_terry."
+        )
+
+
+def _orders(evidence: Comparisons) -> int:
+    """The order of time where there is one, otherwise as many random ones as are worth their
+    time.
+    """
+    if evidence.time is not None:
+        return 0
+    return int(np.clip(50_000_000 // evidence.total, 4, 50))
+
+
+def _one_pass(evidence: Comparisons, k: float, start: float) -> Float:
+    """Ratings after all comparisons, in the order of time or of the rows."""
+    rows = np.arange(len(evidence))
+    if evidence.time is not None:
+        rows = np.argsort(evidence.time, kind="stable")
+    if evidence.count is not None:
+        rows = np.repeat(rows, evidence.count[rows])
+    outcome = np.asarray(evidence.outcome, dtype=float)[rows]
+    first, second = evidence.a[rows], evidence.b[rows]
+    rating = _in_order(first, second, outcome, len(evidence.policies), float(k), float(start))
+    return np.asarray(rating)
+
+
+def _passes(
+    evidence: Comparisons,
+    size: int,
+    rng: np.random.Generator,
+    k: float,
+    start: float,
+    *,
+    replace: bool,
+) -> Float:
+    """Ratings (size, policies) after passes in random orders, or over resamples."""
+    cells = evidence.counted()
+    assert cells.count is not None
+    index = np.repeat(np.arange(len(cells.a), dtype=np.int32), cells.count)
+    outcome = np.asarray(cells.outcome, dtype=float)
+    policies = len(evidence.policies)
+
+    def one(seed: int) -> Float:
+        return _in_random_order(
+            cells.a, cells.b, outcome, index, seed, replace, policies, float(k), float(start)
+        )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(one, rng.integers(2**31 - 1, size=size))))
