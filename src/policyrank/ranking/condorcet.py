@@ -77,26 +77,17 @@ def soft_condorcet(
     if loss == "fenchel-young":
 
         def rule(wins: Float) -> Float:
-            return np.clip(temperature * _bradley_terry(wins, bound / temperature), -bound, bound)
+            rating = temperature * _bradley_terry(wins, bound / temperature)
+            return np.clip(rating, -bound, bound)
 
         again = rule
-        notes = (
-            Note(
-                "equivalence",
-                "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second"
-                " opinion.",
-            ),
-        )
+        text = "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion."
+        notes = (Note("equivalence", text),)
     else:
         rng = generator(seed)
 
         def rule(wins: Float) -> Float:
-            starts = [np.zeros(len(wins)), _borda_start(wins, temperature)]
-            starts += [
-                rng.normal(0, 2 * temperature, len(wins)) for _ in range(max(restarts - 2, 0))
-            ]
-            tries = [_anneal(wins, s, temperature, bound) for s in starts[: max(restarts, 1)]]
-            return min(tries, key=lambda t: t[1])[0]
+            return _best_of_starts(wins, restarts, temperature, bound, rng)
 
         def again(wins: Float) -> Float:
             return _anneal(wins, _borda_start(wins, temperature), temperature, bound)[0]
@@ -121,10 +112,11 @@ def sigmoid_loss(wins: Float, rating: Float, temperature: float) -> tuple[float,
     """Smooth disagreements per vote, sum of wins_ab sigma((r_b - r_a) / T) / sum of wins, and its
     gradient.
     """
-    s = expit((rating - rating[:, None]) / temperature)
+    disagreement = expit((rating - rating[:, None]) / temperature)
     total = wins.sum()
-    slope = wins * s * (1 - s) / temperature / total
-    return float((wins * s).sum() / total), slope.sum(axis=0) - slope.sum(axis=1)
+    loss = float((wins * disagreement).sum() / total)
+    slope = wins * disagreement * (1 - disagreement) / temperature / total
+    return loss, slope.sum(axis=0) - slope.sum(axis=1)
 
 
 def _descend(wins: Float, start: Float, temperature: float, bound: float) -> tuple[Float, float]:
@@ -151,11 +143,34 @@ def _anneal(wins: Float, start: Float, temperature: float, bound: float) -> tupl
     return rating, value
 
 
+def _best_of_starts(
+    wins: Float, restarts: int, temperature: float, bound: float, rng: np.random.Generator
+) -> Float:
+    """From equal ratings, from Borda's order, then from random ratings."""
+    starts = [np.zeros(len(wins)), _borda_start(wins, temperature)]
+    for _ in range(restarts - 2):
+        starts.append(rng.normal(0, 2 * temperature, len(wins)))
+    best, least = starts[0], np.inf
+    for start in starts[: max(restarts, 1)]:
+        rating, loss = _anneal(wins, start, temperature, bound)
+        if loss < least:
+            best, least = rating, loss
+    return best
+
+
 def _bradley_terry(wins: Float, largest: float) -> Float:
+    """Ratings in log-odds, with a prior so weak that only those of undefeated policies need it."""
+    policies = len(wins)
     i, j = np.nonzero(np.triu(wins + wins.T, 1))
     total = wins[i, j] + wins[j, i]
     cells = Cells(
-        len(wins), i, j, wins[i, j] / total, total, np.ones(len(i)), np.zeros((len(i), 0))
+        size=policies,
+        i=i,
+        j=j,
+        y=wins[i, j] / total,
+        count=total,
+        weight=np.ones(len(i)),
+        x=np.zeros((len(i), 0)),
     )
-    weak = np.full(len(wins), 1e-6 * total.sum() / len(wins) / max(largest, 1.0) ** 2)
+    weak = np.full(policies, 1e-6 * total.sum() / policies / max(largest, 1.0) ** 2)
     return newton(cells, LINKS["half"], precision=weak).theta
