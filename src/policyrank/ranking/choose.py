@@ -17,6 +17,34 @@ from policyrank.ranking.games import win_rates
 from policyrank.ranking.methods import METHODS
 
 _SLOW_BEYOND = 60
+_TOO_MANY_TASKS = 200
+_DEFAULTS: dict[str, tuple[str, str]] = {
+    "comparisons": (
+        "bradley-terry",
+        "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met.",
+    ),
+    "complete ballots": (
+        "borda",
+        "Borda: every ballot ranks every policy, so mean places are fair, and their intervals are"
+        " exact.",
+    ),
+    "different ballots": (
+        "plackett-luce",
+        "Plackett-Luce: ballots rank different policies, so it corrects for whom each policy met.",
+    ),
+    "one task": ("mean", "Mean score: there is one task, so scores share a scale."),
+    "missing scores": (
+        "plackett-luce",
+        "Plackett-Luce over tasks: some scores are missing, so means would be over different"
+        " tasks.",
+    ),
+    "several tasks": (
+        "borda",
+        "Borda over tasks (each task a voter): tasks have their own scales, and means would let"
+        " the widest decide.",
+    ),
+}
+"""What there is -> the method that suits it, and why."""
 
 
 def default_method(evidence: Evidence) -> tuple[str, str]:
@@ -27,47 +55,21 @@ def default_method(evidence: Evidence) -> tuple[str, str]:
     >>> default_method(Comparisons.of(["x"], ["y"], [1]))[0]
     'bradley-terry'
     """
+    return _DEFAULTS[_situation(evidence)]
+
+
+def _situation(evidence: Evidence) -> str:
     if isinstance(evidence, Comparisons):
-        return (
-            "bradley-terry",
-            (
-                "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy"
-                " met."
-            ),
-        )
+        return "comparisons"
     if isinstance(evidence, Rankings):
         if evidence.is_complete:
-            return (
-                "borda",
-                (
-                    "Borda: every ballot ranks every policy, so mean places are fair, and their"
-                    " intervals are exact."
-                ),
-            )
-        return (
-            "plackett-luce",
-            (
-                "Plackett-Luce: ballots rank different policies, so it corrects for whom each"
-                " policy met."
-            ),
-        )
+            return "complete ballots"
+        return "different ballots"
     if len(evidence.columns) == 1:
-        return "mean", "Mean score: there is one task, so scores share a scale."
+        return "one task"
     if np.isnan(evidence.table()).any():
-        return (
-            "plackett-luce",
-            (
-                "Plackett-Luce over tasks: some scores are missing, so means would be over"
-                " different tasks."
-            ),
-        )
-    return (
-        "borda",
-        (
-            "Borda over tasks (each task a voter): tasks have their own scales, and means would let"
-            " the widest decide."
-        ),
-    )
+        return "missing scores"
+    return "several tasks"
 
 
 def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
@@ -112,8 +114,9 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
         _check(name, options)
     used, converted = convert(evidence, name)
     board = METHODS[name](used, **options)
-    notes = [Note("method", why)] if why else []
-    notes += _disagreement(board, used)
+    notes = _disagreement(board, used)
+    if why:
+        notes.insert(0, Note("method", why))
     if converted:
         notes.append(Note("conversion", converted))
     return replace(board.with_notes(*notes, first=True), method=name, source=evidence.summary)
@@ -130,10 +133,10 @@ def _disagreement(board: Leaderboard, evidence: Evidence) -> list[Note]:
     """Whether plain counting (wins by pair, and majorities) would order the policies otherwise."""
     if len(board) < 3 or len(board) > 2000:
         return []
-    votes = evidence.to_rankings() if isinstance(evidence, Scores) else evidence
-    wins = votes.preferences()
-    where = [votes.policies.index(p) for p in board.policies]
-    rate = win_rates(wins)[np.ix_(where, where)]
+    if isinstance(evidence, Scores):
+        evidence = evidence.to_rankings()
+    where = [evidence.policies.index(policy) for policy in board.policies]
+    rate = win_rates(evidence.preferences())[np.ix_(where, where)]
     np.fill_diagonal(rate, 0)
     others = {
         "the mean win rate over opponents": rate.sum(axis=1),
@@ -141,21 +144,36 @@ def _disagreement(board: Leaderboard, evidence: Evidence) -> list[Note]:
     }
     notes = []
     for name, rating in others.items():
-        tau, first = kendall_tau(board.rating, rating), board.policies[int(np.argmax(rating))]
-        if np.isfinite(tau) and (tau < 0.8 or rating[0] < rating.max()):
-            ahead = f" and puts {first} first" if rating[0] < rating.max() else ""
-            notes.append(
-                Note(
-                    "method disagreement",
-                    f"The order by {name} agrees only to a Kendall's tau of {tau:.2f}{ahead}. See:"
-                    " policyrank compare.",
-                )
-            )
+        tau = kendall_tau(board.rating, rating)
+        same_first = rating[0] == rating.max()
+        if not np.isfinite(tau) or (tau >= 0.8 and same_first):
+            continue
+        ahead = ""
+        if not same_first:
+            ahead = f" and puts {board.policies[int(np.argmax(rating))]} first"
+        text = (
+            f"The order by {name} agrees only to a Kendall's tau of {tau:.2f}{ahead}. See:"
+            " policyrank compare."
+        )
+        notes.append(Note("method disagreement", text))
     return notes
 
 
 def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
-    """Evidence in the form that a method takes, and a sentence about the conversion."""
+    """Evidence in the form that a method takes, and a sentence about the conversion.
+
+    Raises
+    ------
+    EvidenceError
+        When no conversion keeps its meaning.
+
+    Examples
+    --------
+    >>> votes = Rankings.of([["x", "y"], ["x", "y"], ["y", "x"]])
+    >>> used, text = convert(votes, "elo")
+    >>> len(used), text
+    (3, 'Each pair of policies on each ballot became a comparison.')
+    """
     takes = METHODS[name].takes
     if isinstance(evidence, takes):
         return evidence, None
@@ -172,7 +190,7 @@ def convert(evidence: Evidence, name: str) -> tuple[Evidence, str | None]:
         if isinstance(evidence, Rankings):
             text = "Each pair of policies on each ballot became a comparison."
             return Comparisons.of_rankings(evidence), text
-    wanted = " or ".join(t.__name__ for t in takes)
+    wanted = " or ".join(form.__name__ for form in takes)
     raise EvidenceError(
         f"{name} needs {wanted}, and {type(evidence).__name__} cannot be turned into that."
     )
@@ -188,23 +206,23 @@ def applicable(evidence: Evidence) -> list[str]:
     >>> applicable(votes)[:2]
     ['borda', 'bradley-terry']
     """
-    first = default_method(evidence)[0]
-    names = [first]
+    names = [default_method(evidence)[0]]
     for name, method in METHODS.items():
-        if name == first or not method.compare:
-            continue
-        if not isinstance(evidence, method.takes) and (
-            isinstance(evidence, Comparisons) or not {Rankings, Comparisons} & set(method.takes)
-        ):
-            continue
-        if name == "bradley-terry-by-task" and (
-            not isinstance(evidence, Comparisons)
-            or evidence.task is None
-            or len(evidence.task.names) > 200
-        ):
-            continue
-        names.append(name)
+        if name not in names and method.compare and _applies(name, evidence):
+            names.append(name)
     return names
+
+
+def _applies(name: str, evidence: Evidence) -> bool:
+    if name == "bradley-terry-by-task":
+        if not isinstance(evidence, Comparisons) or evidence.task is None:
+            return False
+        return len(evidence.task.names) <= _TOO_MANY_TASKS
+    takes = METHODS[name].takes
+    if isinstance(evidence, takes):
+        return True
+    # Scores and rankings convert into what compares policies; comparisons only now and then.
+    return not isinstance(evidence, Comparisons) and (Rankings in takes or Comparisons in takes)
 
 
 def compare(
@@ -237,33 +255,55 @@ def compare(
     """
     if not isinstance(evidence, (Comparisons, Scores, Rankings)):
         evidence = read(evidence)
-    boards, failed = [], {}
-    names = list(methods) if methods is not None else applicable(evidence)
-    if first is not None:
-        names = [first, *(n for n in names if n != first)]
+    names = _compared(evidence, methods, first)
+    known = {"methods", "first", "interval"}
     for name in names:
         _check(name, ())
-    known = {"methods", "first", "interval"}.union(*(METHODS[name].options for name in names))
+        known.update(METHODS[name].options)
     refuse_unknown_options(options, sorted(known), of="compare")
+    boards, failed = [], {}
     for name in names:
-        extra: dict[str, Any] = (
-            {} if interval == "default" or not METHODS[name].has_interval else {"interval": "none"}
-        )
-        if name == "kemeny" and len(evidence.policies) > _SLOW_BEYOND:
-            extra["solver"] = "local"
+        own = _own_options(name, interval, len(evidence.policies))
         try:
-            boards.append(rank(evidence, method=name, **extra, **options))
+            boards.append(rank(evidence, method=name, **own, **options))
         except (EvidenceError, OptionError) as error:
             if methods is not None:
                 raise
             failed[name] = str(error)
     if not boards:
-        raise EvidenceError(
-            "no method applies: " + "; ".join(f"{k}: {v}" for k, v in failed.items())
-        )
+        reasons = [f"{name}: {reason}" for name, reason in failed.items()]
+        raise EvidenceError("no method applies: " + "; ".join(reasons))
+    return _side_by_side(boards, failed)
+
+
+def _compared(evidence: Evidence, methods: Iterable[str] | None, first: str | None) -> list[str]:
+    """Names of the methods to compare, ``first`` at the front."""
+    if methods is None:
+        methods = applicable(evidence)
+    names = list(methods)
+    if first is None:
+        return names
+    return [first, *(name for name in names if name != first)]
+
+
+def _own_options(name: str, interval: str, policies: int) -> dict[str, Any]:
+    """What a method is told when it is one of many."""
+    own: dict[str, Any] = {}
+    if interval != "default" and METHODS[name].has_interval:
+        own["interval"] = "none"
+    if name == "kemeny" and policies > _SLOW_BEYOND:
+        own["solver"] = "local"
+    return own
+
+
+def _side_by_side(boards: list[Leaderboard], failed: dict[str, str]) -> MethodComparison:
     policies = boards[0].policies
-    where = [[b.position(p) for p in policies] for b in boards]
-    ranks = np.column_stack([b.rank[w] for b, w in zip(boards, where, strict=True)])
-    ratings = [b.rating[w] for b, w in zip(boards, where, strict=True)]
-    agreement = np.array([[kendall_tau(x, y) for y in ratings] for x in ratings])
-    return MethodComparison(tuple(boards), policies, ranks, agreement, failed)
+    ranks, ratings = [], []
+    for board in boards:
+        where = [board.position(policy) for policy in policies]
+        ranks.append(board.rank[where])
+        ratings.append(board.rating[where])
+    agreement = np.empty((len(boards), len(boards)))
+    for one, other in np.ndindex(agreement.shape):
+        agreement[one, other] = kendall_tau(ratings[one], ratings[other])
+    return MethodComparison(tuple(boards), policies, np.column_stack(ranks), agreement, failed)
