@@ -23,7 +23,7 @@ from policyrank.ranking import (
     elo,
     task_mixture,
 )
-from policyrank.ranking.tasks import _mixture_loss
+from policyrank.ranking.hidden_tasks import _mixture_loss
 from twins import slow_rank_sets
 
 

@@ -26,10 +26,11 @@ from .game_bounds import (
     alpha_rank_bounds as alpha_rank_bounds,
 )
 from .games import AlphaRank as AlphaRank, alpha_rank as alpha_rank, alpharank as alpharank
+from .hidden_tasks import task_mixture as task_mixture
 from .methods import METHODS as METHODS, Method as Method
 from .online import elo as elo
 from .plackett_luce_fit import plackett_luce as plackett_luce
-from .tasks import bradley_terry_by_task as bradley_terry_by_task, task_mixture as task_mixture
+from .tasks import bradley_terry_by_task as bradley_terry_by_task
 from .tournament import (
     copeland as copeland,
     minimax as minimax,

@@ -20,6 +20,10 @@ ELO = 400 / np.log(10)
 """Points a unit of log-odds."""
 
 ELO_CENTRE = 1500.0
+
+UNIT_NAMES = {"elo": "Elo points", "natural": "log-odds"}
+"""Scale -> what the board calls its unit."""
+
 RESAMPLED = ("bootstrap", "none")
 """Kinds of interval of a method that has only the bootstrap's."""
 

@@ -66,7 +66,7 @@ METHODS: dict[str, Method] = {
         "tasks:bradley_terry_by_task", _PAIRS, "a rating in each task, pooled", has_interval=False
     ),
     "task-mixture": Method(
-        "tasks:task_mixture",
+        "hidden_tasks:task_mixture",
         _PAIRS,
         "hidden task buckets (RoboArena)",
         has_interval=False,

@@ -13,6 +13,7 @@ from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
 from policyrank.ranking.conventions import (
+    UNIT_NAMES,
     WEAK_PRIOR,
     check_interval,
     checks_options,
@@ -103,7 +104,7 @@ def plackett_luce(
         covariance=covariance,
         df=df,
         notes=notes,
-        unit="Elo points" if scale == "elo" else "log-odds",
+        unit=UNIT_NAMES[scale],
         source=evidence.summary,
         settings={"scale": scale, "unranked": unranked, "prior": sd, "interval": interval},
         extras={"loglik": at_mode.value},
