@@ -87,12 +87,25 @@ COMMITTEE_RULES: dict[str, CommitteeRule] = {
 
 
 def rule_named(name: str) -> CommitteeRule:
+    """The rule of this name, or an error that lists them.
+
+    Examples
+    --------
+    >>> rule_named("pav").weights(3).round(2).tolist()
+    [1.0, 0.5, 0.33]
+    """
     if name not in COMMITTEE_RULES:
         raise EvidenceError(f"rule={name!r}: use one of {', '.join(COMMITTEE_RULES)}.")
     return COMMITTEE_RULES[name]
 
 
 def position_matrix(rankings: Rankings) -> NDArray[np.int64]:
-    """0-based positions (ballots, policies); a missing policy stands after everyone."""
+    """0-based positions (ballots, policies); a missing policy stands after everyone.
+
+    Examples
+    --------
+    >>> position_matrix(Rankings.of([["b", "a"], ["c"]])).tolist()
+    [[1, 0, 3], [3, 3, 0]]
+    """
     matrix = rankings.matrix().astype(np.int64)
     return np.where(matrix > 0, matrix - 1, len(rankings.policies))

@@ -15,7 +15,13 @@ Float = NDArray[np.float64]
 
 
 def best_first(scores: Float) -> Float:
-    """Each voter's scores in falling order."""
+    """Each voter's scores in falling order.
+
+    Examples
+    --------
+    >>> best_first(np.array([[1, 3, 2], [0, 1, 5]])).tolist()
+    [[3, 2, 1], [5, 1, 0]]
+    """
     return -np.sort(-scores, axis=1)
 
 
@@ -81,6 +87,14 @@ class Election:
 def greedy(election: Election) -> list[int]:
     """Add the policy that gains most and still lets the bounds be kept; ties go to the first in the
     alphabet.
+
+    Examples
+    --------
+    >>> approvals = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> voters, weights = np.array([3.0, 2.0]), np.array([1, 0.5])
+    >>> votes = Election(approvals, voters, weights, size=2, bounds=GroupBounds.none(3))
+    >>> greedy(votes), votes.score([0, 2]), votes.score([0, 1])
+    ([0, 2], 5.0, 4.5)
     """
     held = np.zeros((len(election.scores), 0))
     picked: list[int] = []
@@ -144,6 +158,15 @@ def exact(election: Election, seconds: float) -> tuple[list[int], float]:
 
     Mixed-integer program over x_i: i is a member; and for weights that fall over y_vij: i is voter
     v's j-th best member. What is found in time may be no committee: then the greedy one.
+
+    Examples
+    --------
+    >>> approvals = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> voters, weights = np.array([3.0, 2.0]), np.array([1, 0.5])
+    >>> votes = Election(approvals, voters, weights, size=2, bounds=GroupBounds.none(3))
+    >>> members, bound = exact(votes, seconds=10)
+    >>> members, round(bound, 6)
+    ([0, 2], 5.0)
     """
     policies = election.scores.shape[1]
     if election.additive:

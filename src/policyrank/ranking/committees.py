@@ -41,6 +41,13 @@ class Committee:
         what the method promises: a share of the best score, 1 when exact
     groups
         how many members each group has
+
+    Examples
+    --------
+    >>> votes = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
+    >>> found = select(votes, 2, rule="chamberlin-courant", method="greedy")
+    >>> found.members, found.score, round(found.bound, 2), found.optimal
+    (('a', 'd'), 9.0, 14.24, False)
     """
 
     members: tuple[str, ...]
@@ -255,6 +262,12 @@ def required_rankings(
     -------
     dict
         group -> rankings
+
+    Examples
+    --------
+    >>> votes = Rankings.of([list("abcd")] * 3 + [list("badc")])
+    >>> required_rankings(votes, 1, groups={"a": "early", "b": "early"}, quota={"early": 1})
+    {'early': 366.0}
     """
     chosen_rule = rule_named(rule)
     if not chosen_rule.modular:

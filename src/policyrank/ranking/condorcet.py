@@ -111,6 +111,13 @@ def soft_condorcet(
 def sigmoid_loss(wins: Float, rating: Float, temperature: float) -> tuple[float, Float]:
     """Smooth disagreements per vote, sum of wins_ab sigma((r_b - r_a) / T) / sum of wins, and its
     gradient.
+
+    Examples
+    --------
+    >>> wins = np.array([[0.0, 3.0], [1.0, 0.0]])
+    >>> loss, slope = sigmoid_loss(wins, np.array([1.0, 0.0]), temperature=0.01)
+    >>> loss
+    0.25
     """
     disagreement = expit((rating - rating[:, None]) / temperature)
     total = wins.sum()

@@ -41,6 +41,12 @@ class KemenyOrder:
         votes that disagree, summed over pairs
     bound
         no order costs less
+
+    Examples
+    --------
+    >>> found = KemenyOrder(np.array([1, 0]), cost=3.0, bound=2.0)
+    >>> found.optimal
+    False
     """
 
     order: Order

@@ -40,7 +40,14 @@ CONVERSIONS: dict[tuple[type, type], str] = {
 
 
 def scale_of(scale: str, link: Link | None = None) -> tuple[float, float]:
-    """Board units a unit of theta, and the centre of the board."""
+    """Board units a unit of theta, and the centre of the board.
+
+    Examples
+    --------
+    >>> unit, centre = scale_of("elo")
+    >>> round(float(unit), 2), centre
+    (173.72, 1500.0)
+    """
     if scale == "elo":
         return ELO * (1.0 if link is None else link.slope), ELO_CENTRE
     if scale == "natural":
@@ -49,7 +56,16 @@ def scale_of(scale: str, link: Link | None = None) -> tuple[float, float]:
 
 
 def need(evidence: Any, kinds: type | tuple[type, ...], method: str) -> None:
-    """Refuse another form of evidence than the method takes, and name the conversion."""
+    """Refuse another form of evidence than the method takes, and name the conversion.
+
+    Examples
+    --------
+    >>> ballots = Rankings.of([["x", "y"]])
+    >>> need(ballots, Comparisons, "elo")
+    Traceback (most recent call last):
+        ...
+    policyrank.errors.EvidenceError: elo takes Comparisons, not Rankings. Convert it with ...
+    """
     if isinstance(evidence, kinds):
         return
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)

@@ -136,6 +136,14 @@ def nash_averaging(
     References
     ----------
     Balduzzi, Tuyls, Perolat and Graepel (2018), "Re-evaluating Evaluation", arXiv 1806.02643.
+
+    Examples
+    --------
+    >>> winners = ["rock", "paper", "scissors", "copy of paper", "scissors"]
+    >>> losers = ["scissors", "rock", "paper", "rock", "copy of paper"]
+    >>> board = nash_averaging(Comparisons.of(winners, losers, [1] * 5), interval="none")
+    >>> abs(board.rating).tolist()
+    [0.0, 0.0, 0.0, 0.0]
     """
     need(evidence, (Comparisons, Rankings, Scores), "nash-averaging")
     if not isinstance(evidence, Scores):

@@ -31,6 +31,12 @@ class AlphaRank:
         ..., of K)
     alpha, epsilon, population
         the settings; alpha is infinite when the response graph was used
+
+    Examples
+    --------
+    >>> found = alpharank([[[1, 0], [2, 1]], [[1, 2], [0, 1]]])
+    >>> found.mass.round(2).tolist(), found.strategies(0).round(2).tolist()
+    ([[0.0, 0.01], [0.01, 0.98]], [0.01, 0.99])
     """
 
     mass: Float
@@ -226,6 +232,15 @@ def alpha_rank(
     Parameters are those of ``alpharank``; the payoff of i against j is its win rate (ties half; 1/2
     for pairs that never met). The rating is the share of time that evolution spends at a policy.
     Intervals: bootstrap.
+
+    Examples
+    --------
+    >>> from policyrank.evidence import Comparisons
+    >>> winners = ["rock", "paper", "scissors"] * 2
+    >>> losers = ["scissors", "rock", "paper"] + ["sponge"] * 3
+    >>> board = alpha_rank(Comparisons.of(winners, losers, [1] * 6), interval="none")
+    >>> board.frame.select("policy", rating=board.frame["rating"].round(2)).rows()
+    [('paper', 0.33), ('rock', 0.33), ('scissors', 0.33), ('sponge', 0.0)]
     """
 
     def rule(wins: Float) -> Float:
@@ -245,7 +260,15 @@ def alpha_rank(
 
 
 def win_rates(wins: Float) -> Float:
-    """Win rate of row against column, ties half, 1/2 where they never met."""
+    """Win rate of row against column, ties half, 1/2 where they never met.
+
+    Examples
+    --------
+    >>> win_rates(np.array([[0.0, 3.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    array([[0.5 , 0.75, 0.5 ],
+           [0.25, 0.5 , 0.5 ],
+           [0.5 , 0.5 , 0.5 ]])
+    """
     total = wins + wins.T
     rate = np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0)
     np.fill_diagonal(rate, 0.5)

@@ -64,6 +64,13 @@ def task_mixture(
     References
     ----------
     Atreya et al. (2025), "RoboArena", arXiv 2506.18123.
+
+    Examples
+    --------
+    >>> trials = Comparisons.of(["x"] * 4 + ["y"], ["y"] * 4 + ["z"], [1, 1, 1, 0, 0.5])
+    >>> board = task_mixture(trials, buckets=2, restarts=2)
+    >>> board.policies[0], len(board.extras["weights"])
+    ('x', 2)
     """
     need(evidence, Comparisons, "task-mixture")
     if buckets < 1 or restarts < 1:

@@ -67,7 +67,14 @@ def _moved(order: Order, place: int, to: int) -> Order:
 
 
 def improve(wins: Float, order: Order) -> Order:
-    """One descent from ``order``, by the best move of one policy as long as that helps."""
+    """One descent from ``order``, by the best move of one policy as long as that helps.
+
+    Examples
+    --------
+    >>> wins = np.array([[0, 2, 3], [1, 0, 3], [0, 0, 0]])
+    >>> improve(wins, np.array([2, 1, 0]))
+    array([0, 1, 2])
+    """
     margin = wins - wins.T
     later = np.tri(len(wins), k=-1, dtype=bool)
     while True:
@@ -89,6 +96,13 @@ def cutting_planes(
 
     ``PairProgram`` is solved again and again with the triangles that its solution violates; when
     none is left, x becomes whole.
+
+    Examples
+    --------
+    >>> wins = np.array([[0.0, 3, 1], [2, 0, 3], [4, 2, 0]])
+    >>> order, bound = cutting_planes(wins, np.arange(3), time.monotonic() + 10, None)
+    >>> order, kemeny_cost(wins, order), bound
+    (array([1, 2, 0]), 6.0, 6.0)
     """
     program = PairProgram(wins)
     best, best_cost = start, kemeny_cost(wins, start)

@@ -138,6 +138,12 @@ def gth(chain: Float) -> Float:
 def gth_batch(chains: Float) -> Float:
     """``gth`` of many chains at once: (batch, n, n) -> (batch, n); every state must reach every
     other.
+
+    Examples
+    --------
+    >>> chains = np.array([[[0, 0.1], [0.3, 0]], [[0, 0.5], [0.5, 0]]])
+    >>> gth_batch(chains).round(2).tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
     """
     flow = np.array(chains)
     states = flow.shape[1]

@@ -14,7 +14,14 @@ from policyrank.ranking.conventions import option_names
 
 @dataclass(frozen=True)
 class Method:
-    """A ranking method: where it lives, which evidence it takes, and what it is in a sentence."""
+    """A ranking method: where it lives, which evidence it takes, and what it is in a sentence.
+
+    Examples
+    --------
+    >>> method = METHODS["elo"]
+    >>> [form.__name__ for form in method.takes], method.options[:3]
+    (['Comparisons'], ('k', 'start', 'orders'))
+    """
 
     path: str
     takes: tuple[type, ...]

@@ -27,6 +27,11 @@ Rule = Callable[[Float], Float]
 def voters(evidence: Preferences) -> float:
     """How many independent votes there are: comparisons, or ballots by their whole-numbered
     weights.
+
+    Examples
+    --------
+    >>> voters(Rankings.of([["x", "y"], ["y", "x"]], weight=[3, 1]))
+    4.0
     """
     if isinstance(evidence, Comparisons):
         return float(evidence.total)

@@ -29,6 +29,15 @@ def judged(run: pl.DataFrame, qrels: pl.DataFrame, queries: Sequence[str]) -> Ju
         columns query, document, score
     qrels
         columns query, document, grade
+
+    Examples
+    --------
+    >>> listed = {"query": ["q"] * 3, "document": ["x", "y", "z"]}
+    >>> run = pl.DataFrame({**listed, "score": [1.0, 3.0, 2.0]})
+    >>> qrels = pl.DataFrame({"query": ["q"] * 2, "document": ["z", "w"], "grade": [1, 2]})
+    >>> found = judged(run, qrels, ["q"])
+    >>> measure("RR")(found)
+    array([0.5])
     """
     code = pl.DataFrame({"query": list(queries), "code": np.arange(len(queries))})
     rows = (
@@ -80,6 +89,15 @@ def score_runs(
     ------
     EvidenceError
         When no query is left, or a measure is unknown.
+
+    Examples
+    --------
+    >>> qrels = pl.DataFrame({"query": ["q", "r"], "document": ["x", "x"], "grade": [1, 1]})
+    >>> run = pl.DataFrame({"query": ["q", "q"], "document": ["y", "x"], "score": [2.0, 1.0]})
+    >>> best = pl.DataFrame({"query": ["q", "r"], "document": ["x", "x"], "score": [1.0, 1.0]})
+    >>> scores = score_runs({"run": run, "best": best}, qrels, ["RR"])
+    >>> scores.table().tolist(), scores.notes
+    ([[1.0, 0.5], [1.0, 0.0]], ('run lacks 1 of 2 queries: they score 0',))
     """
     queries, rules = _queries(qrels, least), _rules(measures)
     notes = []
@@ -123,6 +141,13 @@ def run_means(
 ) -> dict[str, float]:
     """Means of one run over the queries that have a relevant document. Parameters and errors as in
     ``score_runs``.
+
+    Examples
+    --------
+    >>> qrels = pl.DataFrame({"query": ["q"], "document": ["x"], "grade": [1]})
+    >>> run = pl.DataFrame({"query": ["q", "q"], "document": ["y", "x"], "score": [2.0, 1.0]})
+    >>> run_means(run, qrels, ["RR", "P@2"])
+    {'RR': 0.5, 'P@2': 0.5}
     """
     queries, rules = _queries(qrels, least), _rules(measures)
     if not run["query"].is_in(queries).any():
@@ -186,6 +211,14 @@ def paired_tests(
         of the (Student) intervals of the mean difference
     draws
         random sign vectors; the smallest p-value is 1 / (draws + 1)
+
+    Examples
+    --------
+    >>> names, tasks = ["x"] * 5 + ["y"] * 5, [*"12345"] * 2
+    >>> values = np.array([1.0, 2, 3, 4, 6, 0, 1, 2, 3, 4])
+    >>> test = paired_tests(Scores(Labels.of(names), Labels.of(tasks), values))[0]
+    >>> test.better, test.difference, round(test.p, 2)
+    ('x', 1.2, 0.06)
     """
     if method not in ("permutation", "t"):
         raise EvidenceError(f"method={method!r}: use 'permutation' or 't'.")

@@ -54,6 +54,13 @@ def bradley_terry_by_task(
     Leaderboard
         ``extras``: between_task_sd (log-odds), by_task (a frame: policy, task, rating, lower,
         upper, n).
+
+    Examples
+    --------
+    >>> first, second, tasks = ["x", "y"] * 9, ["y", "x"] * 9, ["fold", "pour"] * 9
+    >>> board = bradley_terry_by_task(Comparisons.of(first, second, [1.0] * 18, task=tasks))
+    >>> board.extras["by_task"].select("task", "policy").rows()
+    [('fold', 'x'), ('fold', 'y'), ('pour', 'y'), ('pour', 'x')]
     """
     need(evidence, Comparisons, "bradley-terry-by-task")
     if evidence.task is None:

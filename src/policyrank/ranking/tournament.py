@@ -15,7 +15,13 @@ Float = NDArray[np.float64]
 
 
 def margins(wins: Float) -> Float:
-    """Wins of row over column minus the reverse: (..., n, n)."""
+    """Wins of row over column minus the reverse: (..., n, n).
+
+    Examples
+    --------
+    >>> margins(np.array([[0, 3], [1, 0]])).tolist()
+    [[0, 2], [-2, 0]]
+    """
     return wins - np.swapaxes(wins, -1, -2)
 
 
@@ -63,7 +69,14 @@ def minimax(evidence: Preferences, **options: Unpack[RuleOptions]) -> Leaderboar
 
 
 def strongest_paths(wins: Float) -> Float:
-    """Strength of the strongest path of majorities from row to column, by margins: (..., n, n)."""
+    """Strength of the strongest path of majorities from row to column, by margins: (..., n, n).
+
+    Examples
+    --------
+    >>> wins = np.array([[0, 4, 2], [1, 0, 4], [3, 1, 0]])
+    >>> strongest_paths(wins).tolist()
+    [[1, 3, 3], [1, 1, 3], [1, 1, 1]]
+    """
     path = np.maximum(margins(wins), 0)
     for k in range(path.shape[-1]):
         path = np.maximum(path, np.minimum(path[..., :, k, None], path[..., None, k, :]))
