@@ -52,7 +52,13 @@ class BoardOptions(CoverageOptions, total=False):
 
 
 def competition_rank(rating: Float) -> NDArray[np.int64]:
-    """Rank of each entry, 1 is highest, ties share the better rank (ties: equal up to rounding)."""
+    """Rank of each entry, 1 is highest, ties share the better rank (ties: equal up to rounding).
+
+    Examples
+    --------
+    >>> competition_rank(np.array([2.0, 7.0, 2.0, 1.0])).tolist()
+    [2, 1, 2, 4]
+    """
     scale = max(float(np.max(np.abs(rating), initial=0.0)), 1e-300)
     rounded = np.round(rating / scale, 11)
     return 1 + np.searchsorted(np.sort(-rounded), -rounded, side="left")
@@ -99,6 +105,19 @@ def make_leaderboard(
     ------
     EvidenceError
         For a level outside (0, 1), or fewer than 20 draws.
+
+    Examples
+    --------
+    >>> board = make_leaderboard(
+    ...     policies=["old", "new"],
+    ...     rating=np.array([1.0, 3.0]),
+    ...     method="mean",
+    ...     n=np.array([9, 9]),
+    ...     covariance=np.diag([0.1, 0.1]),
+    ...     source="18 scores",
+    ... )
+    >>> board.policies, board.lower.round(2).tolist(), board.rank_upper.tolist()
+    (('new', 'old'), [2.38, 0.38], [1, 2])
     """
     if not 0 < level < 1:
         raise EvidenceError(f"level is {level}; it lies between 0 and 1, for example 0.95")

@@ -27,6 +27,16 @@ class MethodComparison:
         (methods, methods), Kendall's tau-b between ratings
     failed
         why a method has no board, by name
+
+    Examples
+    --------
+    >>> from policyrank.board import make_leaderboard
+    >>> two, n = ["old", "new"], np.array([9, 9])
+    >>> mean = make_leaderboard(two, np.array([1.0, 3.0]), method="mean", n=n)
+    >>> median = make_leaderboard(two, np.array([2.0, 1.0]), method="median", n=n)
+    >>> ranks, agreement = np.array([[1, 2], [2, 1]]), np.array([[1.0, -1.0], [-1.0, 1.0]])
+    >>> MethodComparison((mean, median), mean.policies, ranks, agreement, {}).frame.rows()
+    [('new', 1, 2), ('old', 2, 1)]
     """
 
     boards: tuple[Leaderboard, ...]

@@ -26,6 +26,12 @@ class Note:
     """Something that a careful statistician would add.
 
     Its kind, what it says in one or two sentences, and whom it concerns.
+
+    Examples
+    --------
+    >>> note = Note("separable", "x is the best at the 95% level.", policies=("x",))
+    >>> str(note), note.severity
+    ('x is the best at the 95% level.', 'info')
     """
 
     kind: str
@@ -71,6 +77,20 @@ class Leaderboard:
         what a careful reader should know
     extras
         further results of the method (tie parameter, coefficients, ratings by task, ...)
+
+    Examples
+    --------
+    >>> from policyrank.board import make_leaderboard
+    >>> board = make_leaderboard(
+    ...     policies=["old", "new"],
+    ...     rating=np.array([1.0, 3.0]),
+    ...     method="mean",
+    ...     n=np.array([9, 9]),
+    ...     covariance=np.diag([0.1, 0.1]),
+    ...     source="18 scores",
+    ... )
+    >>> board.policies, board.position("old"), board.may_be_best, board.tiers.tolist()
+    (('new', 'old'), 1, ('new',), [1, 2])
     """
 
     policies: tuple[str, ...]

@@ -50,6 +50,16 @@ def html(
         for the agreement of methods
     command
         the command line that made it, for the reader who wants to make it again
+
+    Examples
+    --------
+    >>> from policyrank.board import make_leaderboard
+    >>> import numpy as np
+    >>> ratings_of_two = np.array([1.0, 3.0])
+    >>> board = make_leaderboard(["old", "new"], ratings_of_two, method="mean", n=np.array([9, 9]))
+    >>> page = html(board, title="Arms")
+    >>> "<h1>Arms</h1>" in page
+    True
     """
     scale = _Scale.of(board)
     shown = min(len(board), MOST_CELLS)
@@ -88,6 +98,14 @@ def audit_html(
     """An audit (as its ``to_dict()`` gives it) as one self-contained page.
 
     Written to ``path`` when given.
+
+    Examples
+    --------
+    >>> finding = {"check": "ties", "verdict": "note", "what": "Half are ties.", "remedy": ""}
+    >>> audit = {"source": "9 comparisons", "findings": [{**finding, "how_sure": ""}]}
+    >>> page = audit_html(audit)
+    >>> "Half are ties." in page
+    True
     """
     groups: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in VERDICTS}
     for found in audit["findings"]:

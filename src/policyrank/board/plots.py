@@ -39,6 +39,14 @@ def ratings(
         how many policies to show; None: all
     title
         above the plot; None: the method and the source
+
+    Examples
+    --------
+    >>> from policyrank.board import make_leaderboard
+    >>> ratings_of_two = np.array([1.0, 3.0])
+    >>> board = make_leaderboard(["old", "new"], ratings_of_two, method="mean", n=np.array([9, 9]))
+    >>> [label.get_text() for label in ratings(board).axes[0].get_yticklabels()]
+    ['new', 'old']
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -201,6 +201,27 @@ def text(
     """The board as text for a terminal of ``width`` characters.
 
     A gap below a row: it is separable from the next.
+
+    Examples
+    --------
+    >>> from policyrank.board import make_leaderboard
+    >>> board = make_leaderboard(
+    ...     policies=["old", "new"],
+    ...     rating=np.array([1.0, 3.0]),
+    ...     method="mean",
+    ...     n=np.array([9, 9]),
+    ...     covariance=np.diag([0.1, 0.1]),
+    ...     source="18 scores",
+    ... )
+    >>> print(text(board, width=60))
+    mean  18 scores  (rating)
+    rank   policy   rating   95% interval   ranks             n
+    ───────────────────────────────────────────────────────────
+       1   new        3.00    2.38 … 3.62       1       ├●┤   9
+    <BLANKLINE>
+       2   old        1.00    0.38 … 1.62       2   ├●┤       9
+    · new is the best at the 95% level; 1 of 1 neighbours on the
+      board can be told apart.
     """
     size = _width(width, 100, 120)
     return _print(renderable(board, top=top, width=size), size, colour)
@@ -213,7 +234,29 @@ MARKDOWN = str.maketrans(
 
 
 def markdown(board: Leaderboard) -> str:
-    """The board as a Markdown table, with its notes as a list."""
+    """The board as a Markdown table, with its notes as a list.
+
+    Examples
+    --------
+    >>> from policyrank.board import make_leaderboard
+    >>> board = make_leaderboard(
+    ...     policies=["old", "new"],
+    ...     rating=np.array([1.0, 3.0]),
+    ...     method="mean",
+    ...     n=np.array([9, 9]),
+    ...     covariance=np.diag([0.1, 0.1]),
+    ...     source="18 scores",
+    ... )
+    >>> print(markdown(board))
+    | rank | policy | rating | 95% interval | ranks | n |
+    | ---: | :--- | ---: | :---: | :---: | ---: |
+    | 1 | new | 3.00 | 2.38 … 3.62 | 1 | 9 |
+    | 2 | old | 1.00 | 0.38 … 1.62 | 2 | 9 |
+    <BLANKLINE>
+    mean, 18 scores
+    <BLANKLINE>
+    - new is the best at the 95% level; 1 of 1 neighbours on the board can be told apart.
+    """
 
     def safe(name: str) -> str:
         return clean(name).translate(MARKDOWN)
@@ -247,7 +290,25 @@ def comparison_text(
     width: int | None = None,
     colour: bool = False,
 ) -> str:
-    """Ranks by all methods, a row a policy, and how far each method agrees with the first."""
+    """Ranks by all methods, a row a policy, and how far each method agrees with the first.
+
+    Examples
+    --------
+    >>> from policyrank.board import MethodComparison, make_leaderboard
+    >>> ratings_of_two = np.array([1.0, 3.0])
+    >>> board = make_leaderboard(["old", "new"], ratings_of_two, method="mean", n=np.array([9, 9]))
+    >>> ranks, agreement = np.array([[1, 1], [2, 2]]), np.ones((2, 2))
+    >>> both = MethodComparison((board, board), board.policies, ranks, agreement, {})
+    >>> print(comparison_text(both, width=60))
+    po…   a   b   ranks
+    ───────────────────
+    new   1   1   1
+    old   2   2   2
+    <BLANKLINE>
+    Methods; tau: Kendall's agreement with the first
+    a  mean  tau  1.00  first: new
+    b  mean  tau  1.00  first: new
+    """
     shown = _shown(len(compared.policies), top)
     parts: list[RenderableType] = [_rank_table(compared, shown)]
     if shown < len(compared.policies):
@@ -311,6 +372,15 @@ def findings_text(
     """An audit (as its ``to_dict()`` gives it) for a terminal.
 
     Concerns come first, each with how sure it is and what to do.
+
+    Examples
+    --------
+    >>> finding = {"check": "ties", "verdict": "note", "what": "Half are ties.", "remedy": ""}
+    >>> audit = {"source": "9 comparisons", "findings": [{**finding, "how_sure": ""}]}
+    >>> print(findings_text(audit, width=60))
+    audit  9 comparisons: 1 note
+    <BLANKLINE>
+    · ties Half are ties.
     """
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=1)

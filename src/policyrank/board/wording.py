@@ -54,7 +54,13 @@ def resolution(board: Leaderboard) -> float:
 
 
 def span(low: int, high: int) -> str:
-    """Ranks from ``low`` to ``high``, as ``1-3``; one of them alone as ``1``."""
+    """Ranks from ``low`` to ``high``, as ``1-3``; one of them alone as ``1``.
+
+    Examples
+    --------
+    >>> span(1, 3), span(2, 2)
+    ('1-3', '2')
+    """
     if low == high:
         return str(low)
     return f"{low}-{high}"
