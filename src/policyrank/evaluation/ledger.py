@@ -97,6 +97,15 @@ def matchmaking_with_credits(
         owner of each policy
     threshold
         of the weight, see ``matchmaking_weights``
+
+    Examples
+    --------
+    >>> ledger = Ledger(balance={"lab a": 5, "lab b": 5, "lab c": 0})
+    >>> owners = {"x": "lab a", "y": "lab b", "z": "lab c"}
+    >>> state, rng = State(("x", "y", "z"), ("fold",)), np.random.default_rng(0)
+    >>> rows = matchmaking_with_credits(state, 8, rng, ledger=ledger, owners=owners)
+    >>> sorted(set(rows[:, 1].tolist())), sorted(set(rows[:, 2].tolist()))
+    ([0, 1], [0, 1, 2])
     """
     seen, n, out = (state.games + state.under_way).sum(axis=1), len(state.policies), []
     credit = dict(ledger.balance)

@@ -144,6 +144,16 @@ def off_policy_value(
     ----------
     Dudik et al. (2011), arXiv 1103.4601; cross-fitting: Chernozhukov et al. (2018), arXiv
     1608.00060.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> features, actions = rng.normal(size=(400, 1)), rng.integers(2, size=400)
+    >>> outcome = actions * features[:, 0] + rng.normal(0, 0.1, 400)
+    >>> rules = {"always": np.ones(400, int), "where it helps": (features[:, 0] > 0).astype(int)}
+    >>> board = off_policy_value(rules, actions, outcome, features)
+    >>> board.policies, board.rating.round(1).tolist()
+    (('where it helps', 'always'), [0.4, -0.1])
     """
     log = _log(actions, outcome, features, propensity)
     if len(policies) < 2:

@@ -62,7 +62,14 @@ def uniform(state: State, size: int, rng: np.random.Generator) -> Rows:
 
 
 def round_robin(state: State, size: int, rng: np.random.Generator) -> Rows:
-    """The pairs handed out least so far, on the tasks evaluated least."""
+    """The pairs handed out least so far, on the tasks evaluated least.
+
+    Examples
+    --------
+    >>> state, rng = State(("x", "y", "z"), ("fold",)), np.random.default_rng(0)
+    >>> [set(row[1:].tolist()) for row in round_robin(state, 3, rng)]
+    [{0, 1}, {0, 2}, {1, 2}]
+    """
     i, j = pairs(len(state.policies))
     games, load = np.maximum(state.games, state.asked)[i, j], state.proposed.sum(axis=1)
     picked, tasks = [], []
@@ -80,6 +87,14 @@ def ucb(state: State, size: int, rng: np.random.Generator, *, c: float = 1.0) ->
 
     The bound is mean + c sd sqrt(log t / n), with the spread of all means as sd; unseen policies
     come first.
+
+    Examples
+    --------
+    >>> state, rng = State(("x", "y", "z"), ("fold",)), np.random.default_rng(0)
+    >>> for policy, score in [(0, 1.0), (1, 0.9), (2, 0.1)] * 30:
+    ...     state.observe_score(0, policy, score)
+    >>> set(ucb(state, 1, rng)[0, 1:].tolist())
+    {0, 1}
     """
     if state.count.any():
         seen, mean = state.count.sum(axis=0), state.means()
@@ -170,7 +185,13 @@ def pair_worth(theta: Float, covariance: Float, goal: str) -> tuple[Float, Float
 
 
 def shrink(covariance: Float, i: int, j: int, information: float) -> Float:
-    """The covariance after one more comparison of i and j."""
+    """The covariance after one more comparison of i and j.
+
+    Examples
+    --------
+    >>> shrink(np.eye(2), 0, 1, information=0.25).round(3).tolist()
+    [[0.833, 0.167], [0.167, 0.833]]
+    """
     apart = covariance[:, i] - covariance[:, j]
     variance = apart[i] - apart[j]
     return covariance - np.outer(apart, apart) * information / (1 + information * variance)
@@ -186,6 +207,14 @@ def information_gain(
     """The pairs whose comparison is worth most under the Bradley-Terry posterior.
 
     One after the other, on the tasks that they were evaluated on least.
+
+    Examples
+    --------
+    >>> state, rng = State(("x", "y", "z"), ("fold",)), np.random.default_rng(0)
+    >>> for better, worse in [(0, 2), (1, 2)] * 20:
+    ...     state.observe_outcome(better, worse, 1.0)
+    >>> set(information_gain(state, 1, rng)[0, 1:].tolist())
+    {0, 1}
     """
     theta, covariance = state.posterior()
     for first, second in zip(*np.nonzero(np.triu(state.under_way)), strict=True):
@@ -209,6 +238,14 @@ def top_two(state: State, size: int, rng: np.random.Generator) -> Rows:
     """Top-two Thompson sampling (Russo 2016).
 
     A draw's best policy against the best of a draw in which another one leads.
+
+    Examples
+    --------
+    >>> state, rng = State(("x", "y", "z"), ("fold",)), np.random.default_rng(0)
+    >>> for better, worse in [(0, 2), (1, 2)] * 20:
+    ...     state.observe_outcome(better, worse, 1.0)
+    >>> set(top_two(state, 1, rng)[0, 1:].tolist())
+    {0, 1}
     """
     theta, covariance = state.posterior()
     value, vector = np.linalg.eigh(covariance)
@@ -307,6 +344,14 @@ def unresolved(
 
     ``relaxed`` gives up on rates within that distance of 1/2; ``anytime``: delta 6 / (pi^2 n^2) at
     n games, so that looking after every game is allowed.
+
+    Examples
+    --------
+    >>> state = State(("x", "y", "z"), ("fold",))
+    >>> for better, worse in [(0, 2), (1, 2)] * 20:
+    ...     state.observe_outcome(better, worse, 1.0)
+    >>> unresolved(state).astype(int).tolist()
+    [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     """
     games = state.games
     at: Float | float = delta

@@ -33,7 +33,13 @@ class OodScore(Protocol):
 
 
 def knn(reference: Float, observed: Float, k: int = 5) -> Float:
-    """Distance to the k-th nearest reference."""
+    """Distance to the k-th nearest reference.
+
+    Examples
+    --------
+    >>> knn(np.array([[0.0], [1.0], [2.0]]), np.array([[1.5], [9.0]]), k=2).tolist()
+    [0.5, 8.0]
+    """
     if len(reference) < k:
         raise EvidenceError(f"{len(reference)} references: the {k}-th nearest does not exist.")
     out = []
@@ -47,6 +53,12 @@ def mahalanobis(reference: Float, observed: Float, shrink: float = 1e-2) -> Floa
     """Squared distance from the references' mean in units of their covariance.
 
     That is shrunk towards its mean variance: dead features make it singular.
+
+    Examples
+    --------
+    >>> reference = np.random.default_rng(0).normal(0, [1, 10], (1000, 2))
+    >>> mahalanobis(reference, np.array([[3.0, 0.0], [0.0, 3.0]]), shrink=0).round(1).tolist()
+    [8.8, 0.1]
     """
     centre = reference.mean(axis=0)
     cov = np.cov(reference, rowvar=False).reshape(reference.shape[1], -1)
@@ -80,18 +92,39 @@ def _squares(reference: Float, observed: Float) -> Iterator[Float]:
 
 
 def max_softmax(reference: Float, observed: Float) -> Float:
-    """Minus the largest probability; ``observed`` are logits."""
+    """Minus the largest probability; ``observed`` are logits.
+
+    Examples
+    --------
+    >>> logits = np.array([[9.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    >>> max_softmax(logits, logits).round(3).tolist()
+    [-1.0, -0.333]
+    """
     return -np.exp(observed.max(axis=1) - logsumexp(observed, axis=1))
 
 
 def entropy(reference: Float, observed: Float) -> Float:
-    """Entropy of the softmax of logits, nats."""
+    """Entropy of the softmax of logits, nats.
+
+    Examples
+    --------
+    >>> logits = np.array([[9.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    >>> entropy(logits, logits).round(3).tolist()
+    [0.002, 1.099]
+    """
     log_p = observed - logsumexp(observed, axis=1, keepdims=True)
     return np.asarray(-(np.exp(log_p) * log_p).sum(axis=1))
 
 
 def energy(reference: Float, observed: Float) -> Float:
-    """-log sum exp of logits."""
+    """-log sum exp of logits.
+
+    Examples
+    --------
+    >>> logits = np.array([[9.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    >>> energy(logits, logits).round(3).tolist()
+    [-9.0, -2.099]
+    """
     return -np.asarray(logsumexp(observed, axis=1))
 
 
@@ -99,6 +132,12 @@ def disagreement(reference: Float, observed: Float) -> Float:
     """Variance over the members of an ensemble (or dropout samples).
 
     ``observed`` has one column a member.
+
+    Examples
+    --------
+    >>> members = np.array([[0.2, 0.2, 0.2], [0.0, 0.5, 1.0]])
+    >>> disagreement(members, members).round(3).tolist()
+    [0.0, 0.167]
     """
     return np.asarray(observed.var(axis=1))
 
@@ -151,6 +190,12 @@ def in_distribution(
     ------
     EvidenceError
         For shapes that do not fit, values that are not finite, or an unknown score.
+
+    Examples
+    --------
+    >>> trained, held_out = [[0.0], [1.0], [2.0]], [[0.5], [1.5], [2.4], [3.0]]
+    >>> in_distribution(trained, held_out, [[1.2], [50.0]], lambda *rows: knn(*rows, k=1)).tolist()
+    [1.0, 0.0]
     """
     fitted = np.atleast_2d(np.asarray(trained, dtype=float))
     apart = np.atleast_2d(np.asarray(held_out, dtype=float))
@@ -222,6 +267,14 @@ def sim_to_real(
     ------
     EvidenceError
         When policies or numbers of observations differ, or there are fewer than two policies.
+
+    Examples
+    --------
+    >>> simulated = {"bold": [0.9, 0.8, 0.9, 1.0], "careful": [0.7, 0.6, 0.8, 0.7]}
+    >>> ordinary = {"bold": [0.0, 0.1, 0.0, 0.2], "careful": [0.5, 0.9, 0.6, 0.4]}
+    >>> board = sim_to_real(simulated, ordinary)
+    >>> board.policies, board.rating.round(3).tolist()
+    (('careful', 'bold'), [0.42, 0.068])
     """
     names = list(simulated)
     if len(names) < 2:
@@ -284,6 +337,12 @@ def agreement(
     """How well an order foretold the real one.
 
     Spearman, Kendall, MMRV (mean maximum rank violation) and regret@1.
+
+    Examples
+    --------
+    >>> found = agreement({"x": 0.9, "y": 0.5, "z": 0.1}, {"x": 2.0, "y": 3.0, "z": 1.0})
+    >>> {name: round(value, 2) for name, value in found.items()}
+    {'spearman': 0.5, 'kendall': 0.33, 'MMRV': 0.27, 'regret@1': 0.4}
     """
     from policyrank.metrics import kendall_tau, mmrv, regret_at_1, spearman
 

@@ -37,6 +37,14 @@ class State:
         (policies, policies), pairs handed out, likewise
     under_way
         (policies, policies), pairs handed out that have not ended
+
+    Examples
+    --------
+    >>> state = State(("old", "new"), ("fold", "pour"))
+    >>> state.observe_outcome(1, 0, 1.0)
+    >>> state.observe_outcome(0, 1, 0.5)
+    >>> state.wins.tolist(), state.ranking()
+    ([[0.0, 0.5], [1.5, 0.0]], [1, 0])
     """
 
     policies: tuple[str, ...]
@@ -118,5 +126,11 @@ class State:
 
 
 def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs i < j of n policies."""
+    """All pairs i < j of n policies.
+
+    Examples
+    --------
+    >>> pairs(3)
+    (array([0, 0, 1]), array([1, 2, 2]))
+    """
     return np.triu_indices(n, 1)

@@ -44,6 +44,14 @@ def best_known(delta: float = 0.05) -> Stop:
 
     A wrong answer needs one of n - 1 true null hypotheses (that some policy beats the truly best
     one) to be rejected.
+
+    Examples
+    --------
+    >>> state = State(("x", "y"), ("fold",))
+    >>> for _ in range(7):
+    ...     state.observe_outcome(0, 1, 1.0)
+    >>> best_known(0.05)(state), best_known(0.001)(state)
+    ('x is the best, with probability at least 0.95', None)
     """
     _check(delta)
 
@@ -62,7 +70,16 @@ def best_known(delta: float = 0.05) -> Stop:
 
 
 def top_k_known(k: int, delta: float = 0.05) -> Stop:
-    """Stop when some k policies are each known to beat every other one."""
+    """Stop when some k policies are each known to beat every other one.
+
+    Examples
+    --------
+    >>> state = State(("x", "y", "z"), ("fold",))
+    >>> for better, worse in [(0, 2), (1, 2)] * 9:
+    ...     state.observe_outcome(better, worse, 1.0)
+    >>> top_k_known(2)(state), top_k_known(1)(state)
+    ('the top 2 are x, y, with probability at least 0.95', None)
+    """
     _check(delta)
 
     def stop(state: State) -> str | None:
@@ -83,7 +100,16 @@ def top_k_known(k: int, delta: float = 0.05) -> Stop:
 
 
 def order_known(delta: float = 0.05) -> Stop:
-    """Stop when the direction of every pair is known."""
+    """Stop when the direction of every pair is known.
+
+    Examples
+    --------
+    >>> state = State(("x", "y", "z"), ("fold",))
+    >>> for better, worse in [(0, 1), (0, 2), (1, 2)] * 9:
+    ...     state.observe_outcome(better, worse, 1.0)
+    >>> order_known()(state)
+    'every pair is settled, with probability at least 0.95'
+    """
     _check(delta)
 
     def stop(state: State) -> str | None:

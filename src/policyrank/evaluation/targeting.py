@@ -80,6 +80,13 @@ def rank_effects(
     ----------
     AUTOC and its half-sample bootstrap: Yadlowsky et al. (2021), arXiv 2111.07966. Here rows are
     drawn with replacement, the same for all estimates.
+
+    Examples
+    --------
+    >>> effects = np.array([3.0, 2.0, 1.0, 0.0, -1.0, -2.0] * 5)
+    >>> board = rank_effects({"right": effects, "reversed": -effects}, effects)
+    >>> board.policies
+    ('right', 'reversed')
     """
     if statistic not in STATISTICS:
         raise EvidenceError(f"statistic={statistic!r}: use one of {', '.join(STATISTICS)}.")

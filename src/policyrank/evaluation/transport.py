@@ -277,6 +277,13 @@ def balancing_weights(x: Float, mean: Float, penalty: float = 1e-3) -> Float:
     With the least change from equal weights (entropy balancing, Hainmueller 2012), by its convex
     dual. ``penalty`` on the dual lets means be missed a little where they cannot be met: the target
     lies outside of the sources.
+
+    Examples
+    --------
+    >>> sources = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> weight = balancing_weights(sources, np.array([2.0]), penalty=1e-6)
+    >>> round(float(weight @ sources[:, 0]), 2), round(float(weight.sum()), 2)
+    (2.0, 1.0)
     """
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
