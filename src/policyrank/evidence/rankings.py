@@ -169,6 +169,28 @@ class Rankings:
         return np.bincount(self.ballot, minlength=len(self))
 
     @property
+    def is_approval(self) -> bool:
+        """Whether no ballot has more than two positions, and some ties: approved, and not."""
+        if not len(self.position) or self.position.max() > 2:
+            return False
+        return bool((self.lengths > 2).any())
+
+    @property
+    def counts_voters(self) -> bool:
+        """Whether weights are whole numbers, which count voters; others are importance."""
+        return bool((self.weight == np.round(self.weight)).all())
+
+    @property
+    def voters(self) -> float:
+        """How many independent voters there are: by whole weights their sum, else Kish's effective
+        number, (sum of weights)^2 / sum of squared weights.
+        """
+        total = float(self.weight.sum())
+        if self.counts_voters:
+            return total
+        return total**2 / float((self.weight**2).sum())
+
+    @property
     def is_complete(self) -> bool:
         """Whether every ballot ranks every policy."""
         return bool((self.lengths == len(self.policies)).all())

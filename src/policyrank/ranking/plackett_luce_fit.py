@@ -87,7 +87,7 @@ def plackett_luce(
     if interval != "none":
         inverse = np.asarray(np.linalg.inv(_pinned(at_mode.hessian, lam)), dtype=np.float64)
         if interval == "sandwich":
-            inverse, df = _sandwich(inverse, at_mode.scores, evidence.weight)
+            inverse, df = _sandwich(inverse, at_mode.scores, evidence)
         centre = np.eye(n) - 1 / n
         covariance = centre @ inverse @ centre * unit**2
     if not found.connected:
@@ -176,11 +176,11 @@ def _maximum(
     raise EvidenceError("the fit has not converged after 100 steps. Give a prior (prior=2.0).")
 
 
-def _sandwich(inverse: Float, scores: sparse.csr_matrix, weight: Float) -> tuple[Float, float]:
+def _sandwich(inverse: Float, scores: sparse.csr_matrix, ballots: Rankings) -> tuple[Float, float]:
     """Covariance over independent ballots, and its degrees of freedom."""
-    units, w = float(len(weight)), weight**2
-    if (weight == np.round(weight)).all():
-        units, w = float(weight.sum()), weight
+    units, w = ballots.voters, ballots.weight
+    if not ballots.counts_voters:
+        w = w**2
     meat = np.asarray((scores.T @ sparse.diags(w) @ scores).todense())
     return inverse @ meat @ inverse * units / (units - 1), units - 1
 

@@ -25,8 +25,7 @@ Rule = Callable[[Float], Float]
 
 
 def voters(evidence: Preferences) -> float:
-    """How many independent votes there are: comparisons, or ballots by their whole-numbered
-    weights.
+    """How many independent votes there are: comparisons, or the voters of ballots.
 
     Examples
     --------
@@ -35,8 +34,7 @@ def voters(evidence: Preferences) -> float:
     """
     if isinstance(evidence, Comparisons):
         return float(evidence.total)
-    whole = (evidence.weight == np.round(evidence.weight)).all()
-    return float(evidence.weight.sum()) if whole else float(len(evidence))
+    return evidence.voters
 
 
 def resampled_weights(counts: Float, resamples: int, rng: np.random.Generator) -> Float:

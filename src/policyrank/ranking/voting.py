@@ -151,11 +151,7 @@ def _borda_covariance(
         ).reshape(k, k)
         spread = spread + spread.T
         return np.diag(spread.sum(axis=1)) - spread, None
-    voters = (
-        float(evidence.weight.sum())
-        if (evidence.weight == np.round(evidence.weight)).all()
-        else float(len(evidence))
-    )
+    voters = evidence.voters
     if voters < 2:
         return None, None
     out = np.zeros((k, k))
@@ -170,7 +166,7 @@ def _borda_covariance(
             axis=1,
         )
         w = evidence.weight[part]
-        scale = w if (evidence.weight == np.round(evidence.weight)).all() else w**2
+        scale = w if evidence.counts_voters else w**2
         out += influence.T @ (influence * scale[:, None])
     return out * voters / (voters - 1), voters - 1
 
@@ -186,18 +182,17 @@ def _shares(
 ) -> Leaderboard:
     """The board of mean points a ballot (ballots, n), with intervals of a mean."""
     check_interval(interval, CLOSED, method)
-    w, voters = evidence.weight, float(evidence.weight.sum())
-    mean = w @ points / voters
-    whole = (w == np.round(w)).all()
-    units = voters if whole else float(len(w))
+    w, total = evidence.weight, float(evidence.weight.sum())
+    mean = w @ points / total
+    units = evidence.voters
     notes = input_notes(evidence.notes)
     covariance = df = None
     if interval != "none" and units < 2:
         notes.append(NO_VARIATION)
     elif interval != "none":
         off, df = points - mean, units - 1
-        weight = w if whole else w**2
-        covariance = (off.T @ (off * weight[:, None])) / voters**2 * units / (units - 1)
+        weight = w if evidence.counts_voters else w**2
+        covariance = (off.T @ (off * weight[:, None])) / total**2 * units / (units - 1)
     return make_leaderboard(
         evidence.policies,
         mean,
@@ -232,14 +227,19 @@ def plurality(
 
 @checks_options
 def approval(
-    evidence: Rankings, *, k: int = 3, interval: str = "closed", **options: Unpack[BoardOptions]
+    evidence: Rankings,
+    *,
+    k: int | None = None,
+    interval: str = "closed",
+    **options: Unpack[BoardOptions],
 ) -> Leaderboard:
     """Approval: the share of ballots that place a policy among their first ``k`` positions.
 
     Parameters
     ----------
     k
-        positions that count as approved, >= 1
+        positions that count as approved, >= 1; None: 1 where ballots have at most two (approved
+        and not), else 3
 
     Examples
     --------
@@ -248,6 +248,8 @@ def approval(
     array([0.667, 0.333, 0.   ])
     """
     need(evidence, Rankings, "approval")
+    if k is None:
+        k = 1 if evidence.is_approval else 3
     if k < 1:
         raise EvidenceError(f"k={k}: approve at least one position.")
     position = evidence.matrix()
