@@ -21,7 +21,6 @@ from .evidence import (
     Scores as Scores,
     read as read,
     read_comparisons as read_comparisons,
-    read_lm_eval as read_lm_eval,
     read_rankings as read_rankings,
     read_scores as read_scores,
 )
@@ -96,7 +95,6 @@ __all__ = [
     "ranking",
     "read",
     "read_comparisons",
-    "read_lm_eval",
     "read_rankings",
     "read_scores",
     "schulze",

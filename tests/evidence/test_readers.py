@@ -16,7 +16,6 @@ from policyrank.evidence import (
     detect,
     read,
     read_comparisons,
-    read_lm_eval,
     read_rankings,
     read_scores,
 )
@@ -128,7 +127,7 @@ def test_broken_files_give_one_error(tmp_path, content, ending):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(EvidenceError, match="no such file"):
         read(tmp_path / "nothing.csv")
-    with pytest.raises(EvidenceError, match="no results"):
+    with pytest.raises(EvidenceError, match="no files there"):
         read(tmp_path)
 
 
@@ -137,7 +136,7 @@ def test_gzip(tmp_path):
     path.write_bytes(gzip.compress(b"a,b,winner\nx,y,a\n"))
     assert read(path).total == 1
     path.write_bytes(gzip.compress(b"a,b,winner\nx,y,a\n")[:-9])
-    with pytest.raises(EvidenceError, match="cannot be read"):
+    with pytest.raises(EvidenceError, match="damaged or cut off"):
         read(path)
 
 
@@ -145,7 +144,7 @@ def test_wide_scores_both_ways_round():
     by_policy = read_scores(b'model,Average,go,chess\nx,9.9,1,"1,000"\ny,9.9,2.5\xc2\xb10.1,3\n')
     assert by_policy.columns == ("chess", "go")
     assert by_policy.table().tolist() == [[1000, 3], [1, 2.5]]
-    assert any("summaries" in n for n in by_policy.notes)
+    assert any("sums up the others" in n for n in by_policy.notes)
     assert any("±" in n for n in by_policy.notes)
     by_task = read_scores(b"game,x,y\ngo,1,2\nchess,3,-\n")
     assert by_task.policies == ("x", "y")
@@ -228,16 +227,16 @@ def test_lm_eval_folder(tmp_path):
     result("org/one", 1.0, arc=0.5, mmlu=0.4, mmlu_law=0.4)
     result("org/two", 1.0, arc=0.1, mmlu=0.3, mmlu_law=0.3)
     result("org/two", 2.0, arc=0.7)
-    s = read_lm_eval(tmp_path)
+    s = read_scores(tmp_path)
     assert isinstance(read(tmp_path), Scores)
     assert s.policies == ("org/one", "org/two")
     assert s.task.names == ("arc", "mmlu_law")
     assert s.filter(tasks="arc").table().ravel() == pytest.approx([0.6, 0.8])
     assert any("newer run" in n for n in s.notes)
     assert any("mmlu" in n for n in s.notes if "groups" in n)
-    assert read_lm_eval(tmp_path, metric="acc").filter(
-        tasks="arc"
-    ).table().ravel() == pytest.approx([0.5, 0.7])
+    assert read_scores(tmp_path, metric="acc").filter(tasks="arc").table().ravel() == pytest.approx(
+        [0.5, 0.7]
+    )
 
 
 def test_nested_arena_logs_read_only_what_is_needed(tmp_path):

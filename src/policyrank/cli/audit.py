@@ -19,21 +19,20 @@ from policyrank.cli.options import (
     Reading,
     Title,
     check_writable,
+    title_of,
 )
 from policyrank.cli.output import command_line, working, wrote
 from policyrank.errors import EvidenceError
 
 
 def audit_file(
-    file: FileName,
-    /,
-    *,
+    *files: FileName,
     owners: Annotated[Path | None, Parameter(group=METHOD)] = None,
     level: Level = 0.95,
     html: Html = None,
     title: Title = None,
     json: Json = False,
-    strict: Annotated[Flag, Parameter(group=OUT)] = False,
+    fail_on_concern: Annotated[Flag, Parameter(group=OUT)] = False,
     reading: Reading = Reading(),
 ) -> None:
     """What would a careful reader of FILE object to?
@@ -45,12 +44,12 @@ def audit_file(
     ----------
     owners
         Table with columns policy and owner, for shares by owner.
-    strict
+    fail_on_concern
         Exit with 3 when there is a concern.
     """
     check_writable(html)
-    with working(f"Reading {file} …") as update:
-        evidence = reading.evidence(file, keep={"task", "rater", "time"})
+    with working(f"Reading {title_of(files)} …") as update:
+        evidence = reading.evidence(files, keep={"task", "rater", "time"})
         owned = None if owners is None else _owners(owners)
         from policyrank.auditing import audit
 
@@ -63,25 +62,25 @@ def audit_file(
     from policyrank.board import audit_html, findings_text
 
     if html is not None:
-        name = "standard input" if file == "-" else Path(file).name
-        heading = title or f"Audit of {name}"
+        heading = title or f"Audit of {title_of(files)}"
         audit_html(found.to_dict(), html, title=heading, command=command_line())
         wrote(html)
     if json:
         print(found.to_json())
     else:
         print(findings_text(found.to_dict(), colour=sys.stdout.isatty()))
-    if strict and found.concerns:
+    if fail_on_concern and found.concerns:
         sys.exit(3)
 
 
 def _owners(path: Path) -> dict[str, str]:
     """Policy -> owner, from a table that has both."""
     from policyrank.evidence import tables
+    from policyrank.evidence.usual_names import POLICY
 
     frame, name = tables.open_table(path)
     columns = frame.collect_schema().names()
-    policy = tables.find(columns, tables.POLICY)
+    policy = tables.find(columns, POLICY)
     owner = tables.find(columns, ("owner", "org", "organisation", "organization", "provider"))
     if policy is None or owner is None:
         raise EvidenceError(

@@ -3,16 +3,16 @@ from .answers import (
     RankedAnswers as RankedAnswers,
     read_answers as read_answers,
 )
-from .ballots import read_rankings as read_rankings
 from .base import Labels as Labels
 from .comparisons import Comparisons as Comparisons
-from .lm_eval import read_lm_eval as read_lm_eval
+from .databases import Query as Query
 from .rankings import Rankings as Rankings
 from .readers import (
     Evidence as Evidence,
     detect as detect,
     read as read,
     read_comparisons as read_comparisons,
+    read_rankings as read_rankings,
     read_scores as read_scores,
 )
 from .scores import Scores as Scores
@@ -29,6 +29,7 @@ __all__ = [
     "Comparisons",
     "Evidence",
     "Labels",
+    "Query",
     "RankedAnswers",
     "Rankings",
     "Scores",
@@ -36,7 +37,6 @@ __all__ = [
     "read",
     "read_answers",
     "read_comparisons",
-    "read_lm_eval",
     "read_qrels",
     "read_rankings",
     "read_run",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from policyrank.errors import EvidenceError
+from policyrank.evidence import tables
+from policyrank.evidence.json_schema import parse_json
+from policyrank.evidence.sources import open_source
+
+DEEPEST = 500
+"""Levels of a tree of answers; deeper ones are no answers of a person or a program."""
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages
@@ -83,29 +85,18 @@ def read_rows(
             yield f"row {number}", row
         return
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         raise EvidenceError(f"{path}: no such file.")
-    tables: dict[str, Any] = {".parquet": pl.read_parquet, ".csv": pl.read_csv}
-    if path.suffix in tables:
-        table = tables[path.suffix](path)
-        for number, row in enumerate(table.iter_rows(named=True), 1):
+    file = open_source(path)
+    if file.ending in (".parquet", ".csv", ".tsv", ".arrow"):
+        frame, name = tables.open_table(file)
+        for number, row in enumerate(tables.collect(frame, name).iter_rows(named=True), 1):
             yield f"{path}, row {number}", row
         return
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield f"{path}, line {number}", _row_of(line, f"{path}, line {number}")
-
-
-def _row_of(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise EvidenceError(f"{place}: not JSON ({error.msg}).") from None
-    if not isinstance(row, dict):
-        raise EvidenceError(f"{place}: not an object with prompt and completions.")
-    return row
+    for number, line in file.lines():
+        if line.strip():
+            place = f"{path}, line {number}"
+            yield place, parse_json(line, dict[str, Any], place)
 
 
 def text_of(value: Any) -> str:
@@ -178,8 +169,12 @@ def _at(found: RankedAnswers, places: Sequence[int]) -> RankedAnswers:
 
 def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
     prompt, completions, labels = _columns(place, row)
-    if prompt is None or not len(prompt):
+    if not prompt:
         raise EvidenceError(f"{place}: no prompt.")
+    _check_text(place, "the prompt", prompt)
+    for k, completion in enumerate(completions, 1):
+        if not _is_steps(completion):
+            _check_text(place, f"completion {k}", completion)
     if len(labels) != len(completions):
         raise EvidenceError(
             f"{place}: {len(completions)} completions, but {len(labels)} scores or ranks."
@@ -194,12 +189,31 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
             raise EvidenceError(
                 f"{place}: completion {k} is empty. Remove it, or say what the policy answered."
             )
-        if label is None or not math.isfinite(label):
+        if not isinstance(label, (int, float)) or not math.isfinite(label):
             raise EvidenceError(
                 f"{place}: completion {k} has the score {label}. Give a finite number, or leave the"
                 " completion out."
             )
     return RankedAnswers(prompt, texts, tuple(map(float, labels)), steps)
+
+
+def _check_text(place: str, what: str, value: Any) -> None:
+    """Refuse what is neither a text nor chat messages with contents."""
+    if isinstance(value, str):
+        return
+    messages = value if isinstance(value, (list, tuple)) and value else [None]
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
+            raise EvidenceError(
+                f"{place}: {what} is neither a text nor a list of messages with role and content"
+                f" ({str(value)[:60]!r})."
+            )
+
+
+def _as_list(place: str, what: str, value: Any) -> list[Any]:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise EvidenceError(f"{place}: {what} is no list ({str(value)[:60]!r}).")
+    return list(value)
 
 
 def _columns(place: str, row: Mapping[str, Any]) -> tuple[Any, list[Any], Any]:
@@ -209,7 +223,7 @@ def _columns(place: str, row: Mapping[str, Any]) -> tuple[Any, list[Any], Any]:
         paths = list(_leaves(place, row["tree"], ()))
         return prompt, [steps for steps, _ in paths], [score for _, score in paths]
     if row.get("completions") is not None:
-        return prompt, list(row["completions"]), _labels(place, row)
+        return prompt, _as_list(place, "completions", row["completions"]), _labels(place, row)
     if row.get("chosen") is None or row.get("rejected") is None:
         raise EvidenceError(
             f"{place}: no completions. A row has prompt and completions with scores or ranks, or"
@@ -217,6 +231,7 @@ def _columns(place: str, row: Mapping[str, Any]) -> tuple[Any, list[Any], Any]:
         )
     chosen, rejected = row["chosen"], row["rejected"]
     if prompt is None and not isinstance(chosen, str):
+        chosen, rejected = (_as_list(place, "a chat", chat) for chat in (chosen, rejected))
         shared = _shared_messages(chosen, rejected)
         prompt, chosen, rejected = list(chosen[:shared]), chosen[shared:], rejected[shared:]
     return prompt, [chosen, rejected], [1.0, 0.0]
@@ -224,12 +239,13 @@ def _columns(place: str, row: Mapping[str, Any]) -> tuple[Any, list[Any], Any]:
 
 def _labels(place: str, row: Mapping[str, Any]) -> Any:
     if row.get("scores") is not None:
-        return row["scores"]
+        return _as_list(place, "scores", row["scores"])
     if row.get("ranks") is None:
         raise EvidenceError(
             f"{place}: completions have neither scores (higher is better) nor ranks (1 is best)."
         )
-    return [None if rank is None else -float(rank) for rank in row["ranks"]]
+    ranks = _as_list(place, "ranks", row["ranks"])
+    return [-rank if isinstance(rank, (int, float)) else rank for rank in ranks]
 
 
 def _shared_messages(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
@@ -253,7 +269,9 @@ def _leaves(
     if not isinstance(node, Mapping) or not isinstance(node.get("text", ""), str):
         raise EvidenceError(f"{place}: a node of the tree is not an object with a text.")
     steps = (*above, node["text"]) if node.get("text") else above
-    children = node.get("children") or ()
+    children = _as_list(place, "children of a node", node.get("children") or ())
+    if len(above) > DEEPEST:
+        raise EvidenceError(f"{place}: a tree of more than {DEEPEST} levels.")
     if not children:
         yield steps, node.get("score", node.get("value"))
     for child in children:

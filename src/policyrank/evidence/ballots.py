@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import tables as t
+from policyrank.evidence import tables as t, usual_names
+from policyrank.evidence.account import Bad
 from policyrank.evidence.base import Labels
-from policyrank.evidence.comparison_tables import Bad, numbers
+from policyrank.evidence.comparison_rows import numbers
 from policyrank.evidence.rankings import Rankings
+from policyrank.evidence.sources import Source
 
-PREFLIB = frozenset({".soc", ".soi", ".toc", ".toi"})
-"""Endings of PrefLib's files of ballots."""
+_VOTERS = (*usual_names.WEIGHT, *usual_names.COUNT)
 
 
-def read_rankings(
+def ballot_table(
     source: Any,
     *,
     ballot: str | None = None,
@@ -30,53 +30,24 @@ def read_rankings(
     weight: str | None = None,
     group: str | None = None,
     bad: Bad = "raise",
+    strict: bool = False,
 ) -> Rankings:
-    """Read ballots.
-
-    Parameters
-    ----------
-    source
-        as for ``read_comparisons``; also text with a ballot a line (``A > B = C``, perhaps ``12: A
-        > B``) and PrefLib files (.soc, .soi, .toc, .toi)
-    ballot, policy, rank
-        columns of a long table, one row a policy on a ballot; rank 1 is best, equal ranks tie
-    order
-        the column of a table with a ballot a row: text ``A > B = C`` or a list, best first
-    weight, group
-        columns with the number of voters of a ballot, and with what it belongs to
-    bad
-        ``"skip"`` leaves out rows without a usable entry and counts them
-
-    Raises
-    ------
-    EvidenceError
-        Naming the column, the row and the remedy.
-
-    Examples
-    --------
-    >>> read_rankings({"ranking": ["x > y = z", "z > x"]})
-    Rankings(2 ballots, 3 policies)
-    """
-    if isinstance(source, (str, Path)) and str(source) != "-":
-        path = Path(source)
-        plain = path.suffix.lower() in (".txt", "") and path.is_file()
-        if path.suffix.lower() in PREFLIB or plain:
-            return _lines(path)
+    """Ballots of a table; ``read_rankings`` says what each option means."""
     frame, name = t.open_table(source)
     columns = frame.collect_schema().names()
     table = t.collect(frame, name)
     if not table.height:
         raise EvidenceError(f"{name}: it has columns but no rows.")
     found = {
-        "order": t.given(columns, order, t.ORDER, "the order", name),
-        "weight": t.given(columns, weight, (*t.WEIGHT, *t.COUNT), "the weight", name),
+        "order": t.given(columns, order, usual_names.ORDER, "the order", name),
+        "weight": t.given(columns, weight, _VOTERS, "the weight", name),
         "group": t.given(columns, group, ("group",), "the group", name),
-        "rank": t.given(columns, rank, t.RANK, "the rank", name),
-        "policy": t.given(columns, policy, t.POLICY, "the policy", name),
+        "rank": t.given(columns, rank, usual_names.RANK, "the rank", name),
+        "policy": t.given(columns, policy, usual_names.POLICY, "the policy", name),
     }
     used = {role: column for role, column in found.items() if column is not None}
     if "policy" in used and "rank" in used and order is None:
-        voter = t.given(columns, ballot, t.BALLOT, "the ballot", name)
+        voter = t.given(columns, ballot, usual_names.BALLOT, "the ballot", name)
         if voter is None:
             raise EvidenceError(
                 f"{name}: no column says which ballot a row belongs to. Name it with ballot=..."
@@ -166,43 +137,25 @@ def _long(table: pl.DataFrame, name: str, used: dict[str, str], bad: Bad) -> Ran
     )
 
 
-_NAME = re.compile(r"#\s*ALTERNATIVE NAME (\d+):\s*(.+)")
 _COUNTED = re.compile(r"\s*(\d+(?:\.\d+)?)\s*:\s*(.+)")
-_PREFLIB_ITEM = re.compile(r"\{([^}]*)\}|([^,{}\s]+)")
 
 
-def _lines(path: Path) -> Rankings:
-    """A ballot a line, plain or as PrefLib writes them."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise EvidenceError(f"{path.name}: not a UTF-8 text file.") from None
-    names: dict[str, str] = {}
+def read_lines(source: Source) -> Rankings:
+    """A ballot a line, ``A > B = C`` or ``12: A > B``."""
     ballots, weights = [], []
-    for number, line in enumerate(lines, 1):
-        if found := _NAME.match(line):
-            names[found.group(1)] = found.group(2).strip()
+    for number, line in enumerate(source.text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         weight, body = 1.0, line
         if counted := _COUNTED.match(line):
             weight, body = float(counted.group(1)), counted.group(2)
-        if path.suffix.lower() in PREFLIB:
-            ballots.append(_preflib_items(body, names))
-        else:
-            ballots.append(_items(body, f"{path.name}, line {number}"))
+        ballots.append(_items(body, f"{source.name}, line {number}"))
         weights.append(weight)
     if not ballots:
         raise EvidenceError(
-            f"{path.name}: no ballots found. Write one a line: 'A > B = C', best first."
+            f"{source.name}: no ballots found. Write one a line: 'A > B = C', best first."
         )
-    return Rankings.of(ballots, weight=weights, notes=(f"read from {path.name}, a ballot a line",))
-
-
-def _preflib_items(body: str, names: dict[str, str]) -> list[list[str]]:
-    items = []
-    for tied, alone in _PREFLIB_ITEM.findall(body):
-        if tied or alone:
-            numbered = [x.strip() for x in (tied or alone).split(",")]
-            items.append([names.get(x, x) for x in numbered])
-    return items
+    notes = [f"read from {source.name}: a ballot a line"]
+    if source.encoding_note:
+        notes.append(source.encoding_note)
+    return Rankings.of(ballots, weight=weights, notes=tuple(notes))

@@ -23,6 +23,15 @@ def check_outcomes(outcome: NDArray[Any]) -> None:
         )
 
 
+def check_total(count: NDArray[np.int64]) -> None:
+    """Refuse counts whose sum a float cannot hold exactly."""
+    if count.sum(dtype=float) >= 2**53:
+        row = int(np.argmax(count))
+        raise EvidenceError(
+            f"row {row + 1}: a count of {count[row]:,}; all counts together must stay below 2^53."
+        )
+
+
 def check_sides(a: NDArray[np.int32], b: NDArray[np.int32], policies: tuple[str, ...]) -> None:
     """Refuse codes of no policy, and a policy against itself, naming the first such row."""
     for codes in (a, b):

@@ -33,7 +33,7 @@ from policyrank.evidence.base import (
     taken,
     write_frame,
 )
-from policyrank.evidence.comparison_checks import check_outcomes, check_sides
+from policyrank.evidence.comparison_checks import check_outcomes, check_sides, check_total
 from policyrank.evidence.comparison_tables import COVARIATE, ComparisonOptions, comparison_columns
 from policyrank.evidence.rankings import Rankings
 
@@ -107,6 +107,7 @@ class Comparisons:
             check_weights(self.weight)
         if self.count is not None:
             check_not_negative(self.count, "count")
+            check_total(self.count)
         if self.covariates is not None:
             self._put_covariates(np.asarray(self.covariates, dtype=float))
 

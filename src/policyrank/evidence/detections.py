@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.base import place_of
+from policyrank.evidence.json_schema import Whole, in_shape, parse_json
+from policyrank.evidence.sources import open_source
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -112,17 +112,58 @@ class Detections:
         )
 
 
-def _json(source: str | Path | Mapping[str, Any] | Sequence[Any]) -> tuple[str, Any]:
+class _Image(TypedDict):
+    id: Whole
+    height: NotRequired[Whole | None]
+    width: NotRequired[Whole | None]
+    neg_category_ids: NotRequired[list[Whole]]
+    not_exhaustive_category_ids: NotRequired[list[Whole]]
+
+
+class _Annotation(TypedDict):
+    image_id: Whole
+    category_id: Whole
+    id: NotRequired[Whole | None]
+    bbox: NotRequired[list[float]]
+    area: NotRequired[float | None]
+    iscrowd: NotRequired[Whole | bool | None]
+    ignore: NotRequired[Whole | bool | None]
+    segmentation: NotRequired[Any]
+
+
+class _Category(TypedDict):
+    id: Whole
+    name: NotRequired[str | None]
+    frequency: NotRequired[str | None]
+
+
+class _Truth(TypedDict):
+    """What is used of a ground truth of COCO or LVIS."""
+
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+class _Detection(TypedDict):
+    """What is used of a row of COCO's results format."""
+
+    image_id: Whole
+    category_id: Whole
+    score: float
+    bbox: NotRequired[list[float] | None]
+    segmentation: NotRequired[Any]
+
+
+def _json(
+    source: str | Path | Mapping[str, Any] | Sequence[Any], shape: type[Any]
+) -> tuple[str, Any]:
     if not isinstance(source, (str, Path)):
-        return "the data", source
+        return "the data", in_shape(source, shape, "the data")
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         raise EvidenceError(f"{path}: no such file.")
-    data = path.read_bytes()
-    try:
-        return str(path), json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except json.JSONDecodeError as error:
-        raise EvidenceError(f"{path}: not JSON ({error.msg}, line {error.lineno}).") from None
+    return str(path), parse_json(open_source(path).text, shape, str(path))
 
 
 def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
@@ -134,14 +175,8 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
         Naming the annotation whose image or category does not exist, whose box is no box, or which
         lacks something.
     """
-    place, data = _json(source)
+    place, data = _json(source, _Truth)
     parts = ("images", "annotations", "categories")
-    has_parts = isinstance(data, Mapping) and all(isinstance(data.get(p), list) for p in parts)
-    if not has_parts:
-        raise EvidenceError(
-            f"{place}: no COCO or LVIS ground truth: it has lists of images, annotations and"
-            " categories."
-        )
     rows = data["annotations"]
     for what, found in zip(("image", "annotation", "category"), parts, strict=True):
         _refuse_twins(place, what, data[found])
@@ -255,12 +290,7 @@ def read_detections(
         Naming the row whose image or category is unknown, whose score is not finite, or whose box
         is no box.
     """
-    place, rows = _json(source)
-    if not isinstance(rows, Sequence) or (rows and not isinstance(rows[0], Mapping)):
-        raise EvidenceError(
-            f"{place}: detections are a list of image_id, category_id, score, and bbox or"
-            " segmentation."
-        )
+    place, rows = _json(source, list[_Detection])
     if name is None:
         name = Path(source).stem if isinstance(source, (str, Path)) else "detector"
     fast = _plain_boxes(rows, truth)

@@ -37,6 +37,8 @@ from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.score_tables import ALL, ScoreOptions, score_columns, table_columns
 
+FIELDS = ("policy", "task", "score", "metric", "replicate", "weight", "stderr", "interval")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores:
@@ -54,6 +56,10 @@ class Scores:
         Labels or None: the seed, run or instance inside the task
     weight
         float (rows,) >= 0 or None
+    stderr
+        float (rows,) >= 0 or None: the published standard error of a score; NaN: not known
+    interval
+        float (rows, 2) or None: the published 95% interval of a score; NaN: not known
     lower_is_better
         names of the metrics (or tasks) whose smaller values are better; ``{"*"}``: all of them
     notes
@@ -73,17 +79,22 @@ class Scores:
     metric: Labels | None = None
     replicate: Labels | None = None
     weight: NDArray[np.float64] | None = None
+    stderr: NDArray[np.float64] | None = None
+    interval: NDArray[np.float64] | None = None
     lower_is_better: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        put_arrays(self, {"score": float, "weight": float})
+        put_arrays(self, {"score": float, "weight": float, "stderr": float, "interval": float})
         object.__setattr__(self, "lower_is_better", frozenset(self.lower_is_better))
         check_policies(self.policies)
-        check_lengths(self, ("policy", "task", "score", "metric", "replicate", "weight"))
+        check_lengths(self, FIELDS)
         check_finite(self.score, "the score")
         if self.weight is not None:
             check_weights(self.weight)
+        if self.stderr is not None and (self.stderr < 0).any():
+            row = int(np.argmax(self.stderr < 0))
+            raise EvidenceError(f"row {row + 1}: a negative standard error. Mend it.")
         known = _measured(self.task, self.metric)
         for name in self.lower_is_better - known - {ALL}:
             positions(sorted(known), name, "metric or task")
@@ -186,6 +197,23 @@ class Scores:
             mean = np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan)
         return mean.reshape(shape)
 
+    def published(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Published standard errors (columns, policies) and 95% intervals (columns, policies, 2) of
+        the oriented scores; None where there are none, or several scores of a policy on a task.
+        """
+        error = self.stderr
+        if error is None and self.interval is not None:
+            error = (self.interval[:, 1] - self.interval[:, 0]) / 3.92
+        if error is None or first_repeated(self._cell) is not None:
+            return None
+        shape = len(self.columns), len(self.policies)
+        stderr, ends = np.full(math.prod(shape), np.nan), np.full((math.prod(shape), 2), np.nan)
+        stderr[self._cell] = error
+        if self.interval is not None:
+            signed = np.where(self._sign[:, None] > 0, self.interval, -self.interval[:, ::-1])
+            ends[self._cell] = signed
+        return stderr.reshape(shape), ends.reshape(*shape, 2)
+
     @property
     def _cell(self) -> NDArray[np.int64]:
         """Which cell of the (columns, policies) table a score belongs to: (rows,)."""
@@ -239,6 +267,8 @@ class Scores:
             replicate=taken(self.replicate, rows),
             score=self.score[rows],
             weight=taken(self.weight, rows),
+            stderr=taken(self.stderr, rows),
+            interval=taken(self.interval, rows),
             lower_is_better=self.lower_is_better & (_measured(task, metric) | {ALL}),
         )
 
@@ -274,6 +304,8 @@ class Scores:
             metric=merge_labels(self.metric, other.metric, "metric"),
             replicate=merge_labels(self.replicate, other.replicate, "replicate"),
             weight=stacked(self.weight, other.weight, (len(self), len(other))),
+            stderr=_joined(self.stderr, other.stderr, (len(self),), (len(other),)),
+            interval=_joined(self.interval, other.interval, (len(self), 2), (len(other), 2)),
             lower_is_better=self.lower_is_better | other.lower_is_better,
             notes=merged_notes(self.notes, other.notes),
         )
@@ -286,13 +318,35 @@ class Scores:
         if by not in ("task", "replicate"):
             raise EvidenceError(f"by={by!r}: use 'task' or 'replicate'.")
         if by == "task":
-            return Rankings.of_scores(self.table(), self.policies, notes=self.notes)
+            weight = self._task_weight()
+            return Rankings.of_scores(self.table(), self.policies, weight=weight, notes=self.notes)
         cube = self.cube()
         values = cube.transpose(0, 2, 1).reshape(-1, len(self.policies))
         column = np.repeat(np.arange(cube.shape[0], dtype=np.int32), cube.shape[2])
         some = (~np.isnan(values)).any(axis=1)
         group = Labels(column[some], self.columns)
         return Rankings.of_scores(values[some], self.policies, group=group, notes=self.notes)
+
+    def _task_weight(self) -> NDArray[np.float64]:
+        """The importance of each column: (columns,), mean 1, by the weight of its scores; with
+        several scores a policy the weights serve their mean, and columns count alike.
+        """
+        columns = len(self.columns)
+        if self.weight is None or first_repeated(self._cell) is not None:
+            return np.ones(columns)
+        lowest, highest = np.full(columns, np.inf), np.full(columns, -np.inf)
+        np.minimum.at(lowest, self._column.codes, self.weight)
+        np.maximum.at(highest, self._column.codes, self.weight)
+        unlike = highest - lowest > 1e-9 * np.maximum(highest, 1)
+        if unlike.any():
+            raise EvidenceError(
+                f"the weights of the scores on {self.columns[int(np.argmax(unlike))]!r} differ from"
+                " policy to policy, so that the task has no one weight as a ballot. Give each task"
+                " one weight, or leave the column out."
+            )
+        if (highest == highest[0]).all():
+            return np.ones(columns)
+        return highest * columns / highest.sum()
 
     def to_comparisons(self) -> Comparisons:
         """Each pair of policies on each task as a comparison: higher wins, equal ties."""
@@ -308,6 +362,10 @@ class Scores:
         columns["score"] = self.score
         if self.weight is not None:
             columns["weight"] = self.weight
+        if self.stderr is not None:
+            columns["stderr"] = self.stderr
+        if self.interval is not None:
+            columns["interval_low"], columns["interval_high"] = self.interval.T
         if self.lower_is_better:
             columns["lower_is_better"] = self._sign < 0
         return pl.DataFrame(columns)
@@ -315,6 +373,21 @@ class Scores:
     def write(self, path: str | Path) -> None:
         """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_scores`` reads it back."""
         write_frame(self.to_frame(), path)
+
+
+def _joined(
+    first: NDArray[np.float64] | None,
+    second: NDArray[np.float64] | None,
+    shape: tuple[int, ...],
+    other: tuple[int, ...],
+) -> NDArray[np.float64] | None:
+    """Two columns that may not be known, one after the other; None where both are missing."""
+    if first is None and second is None:
+        return None
+    parts = []
+    for column, size in ((first, shape), (second, other)):
+        parts.append(np.full(size, np.nan) if column is None else column)
+    return np.concatenate(parts)
 
 
 def _measured(task: Labels, metric: Labels | None) -> set[str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import sys
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,103 +11,8 @@ from typing import Any
 import polars as pl
 
 from policyrank.errors import EvidenceError
-
-PAIRS = (
-    ("model_a", "model_b"),
-    ("policy_a", "policy_b"),
-    ("a", "b"),
-    ("left", "right"),
-    ("player_a", "player_b"),
-    ("player1", "player2"),
-    ("agent_a", "agent_b"),
-    ("agent1", "agent2"),
-    ("system_a", "system_b"),
-    ("system1", "system2"),
-    ("item_a", "item_b"),
-    ("item1", "item2"),
-    ("white", "black"),
-    ("home", "away"),
-    ("home_team", "away_team"),
-    ("team_a", "team_b"),
-    ("team1", "team2"),
-    ("model1", "model2"),
-    ("model_x", "model_y"),
-    ("first", "second"),
-    ("chosen_model", "rejected_model"),
-    ("chosen", "rejected"),
-    ("winner", "loser"),
-    ("x", "y"),
-    ("i", "j"),
-)
-WINNER_FIRST = {("chosenmodel", "rejectedmodel"), ("chosen", "rejected"), ("winner", "loser")}
-OUTCOME = (
-    "outcome",
-    "winner",
-    "result",
-    "preference",
-    "vote",
-    "verdict",
-    "choice",
-    "label",
-    "score",
-    "win",
-)
-POLICY = (
-    "policy",
-    "model",
-    "agent",
-    "system",
-    "method",
-    "algorithm",
-    "player",
-    "submission",
-    "name",
-    "candidate",
-)
-TASK = (
-    "task",
-    "dataset",
-    "game",
-    "benchmark",
-    "environment",
-    "env",
-    "category",
-    "prompt_id",
-    "question_id",
-    "prompt",
-)
-RATER = (
-    "rater",
-    "judge",
-    "worker",
-    "annotator",
-    "voter",
-    "evaluator",
-    "user",
-    "user_id",
-    "judge_hash",
-)
-TIME = ("time", "timestamp", "tstamp", "date", "datetime", "created_at")
-WEIGHT = ("weight",)
-COUNT = ("count", "num_battles", "battles")
-SCORE = ("score", "value", "result", "return", "reward", "accuracy")
-REPLICATE = ("replicate", "seed", "run", "trial", "instance", "doc_id")
-METRIC = ("metric", "measure")
-BALLOT = ("ballot", "voter", "judge", "rater", "annotator", "query", "task")
-RANK = ("rank", "position", "place")
-ORDER = ("ranking", "order", "ballot")
-SUMMARY = (
-    "score",
-    "average",
-    "avg",
-    "mean",
-    "overall",
-    "total",
-    "rank",
-    "macro average",
-    "macro avg",
-    "mean score",
-)
+from policyrank.evidence.account import Account, plural
+from policyrank.evidence.sources import CLOUD, Source, open_source
 
 
 def key(name: str) -> str:
@@ -175,8 +77,8 @@ def broken(source: str, error: BaseException) -> EvidenceError:
 def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     """A lazy table and its name.
 
-    From a path, ``"-"`` (standard input), the bytes of a file, a frame, or a mapping of columns.
-    CSV and TSV are read as text, so that no column's type is guessed from its first rows.
+    From a path, ``"-"`` (standard input), an address, the bytes of a file, a frame, or a mapping of
+    columns. CSV and TSV are read as text, so that no column's type is guessed from its first rows.
     """
     if isinstance(source, pl.LazyFrame):
         return source, "the frame"
@@ -185,117 +87,205 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     if isinstance(source, Mapping):
         return pl.DataFrame(source, strict=False).lazy(), "the table"
     if type(source).__module__.split(".")[0] == "pandas":
-        try:
-            return pl.from_pandas(source).lazy(), "the frame"
-        except ImportError:
-            raise EvidenceError(
-                "reading pandas frames needs: pip install 'policyrank[pandas]'"
-            ) from None
+        return _of_pandas(source), "the frame"
     if type(source).__module__.split(".")[0] == "pyarrow":
         return pl.DataFrame(source).lazy(), "the table"
-    if isinstance(source, bytes):
-        name = "standard input"
-        return _scan(source, _sniff(_filled(source, name)), name), name
-    if isinstance(source, (str, Path)):
-        return _open_path(source)
+    if isinstance(source, str) and source.startswith(CLOUD):
+        return _in_cloud(source), source.rpartition("/")[2]
+    if isinstance(source, (bytes, str, Path)):
+        source = open_source(source)
+    if isinstance(source, Source):
+        return _scan(source), source.name
     raise EvidenceError(
         f"cannot read evidence from a {type(source).__name__}. Give a path, a frame or a dict of"
         " columns."
     )
 
 
-SCANNED = frozenset(
-    {".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson"}
-)
-"""Endings of files that are read in parts, never whole."""
-
-INSIDE = frozenset({".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json"})
-"""Endings that are believed of what is inside of a compressed file, or read whole."""
-
-
-def _open_path(source: str | Path) -> tuple[pl.LazyFrame, str]:
-    if str(source) == "-":
-        return open_table(sys.stdin.buffer.read())
-    path = Path(source)
-    if not path.exists():
-        raise EvidenceError(f"{source}: no such file. Check the path.")
-    if path.is_dir():
-        raise EvidenceError(
-            f"{source}: a folder. Give a file, or a folder of lm-evaluation-harness results."
-        )
-    kind, name = path.suffix.lower(), path.name
-    if path.stat().st_size == 0:
-        raise EvidenceError(f"{name}: the file is empty.")
-    if kind in SCANNED:
-        return _scan(path, kind, name), name
-    data = path.read_bytes()
-    if kind == ".gz":
-        try:
-            data, kind = gzip.decompress(data), Path(path.stem).suffix.lower()
-        except (OSError, EOFError, zlib.error) as error:
-            raise broken(name, error) from None
-    if kind not in INSIDE:
-        kind = _sniff(data)
-    return _scan(_filled(data, name), kind, name), name
-
-
-def _filled(data: bytes, name: str) -> bytes:
-    if not data.strip():
-        raise EvidenceError(f"{name}: it is empty.")
-    return data
-
-
-def _sniff(data: bytes) -> str:
-    if data[:4] == b"PAR1":
-        return ".parquet"
-    if data[:6] == b"ARROW1":
-        return ".arrow"
-    start = data.lstrip()[:1]
-    return {b"{": ".jsonl", b"[": ".json"}.get(start, ".csv")
-
-
-def _separator(head: bytes, kind: str) -> str:
-    """What stands between columns: a tab in TSV, else what the first line has most of."""
-    if kind == ".tsv":
-        return "\t"
-    line = next(iter(head.splitlines()), b"")
-    return max((",", "\t", ";", "|"), key=lambda s: line.count(s.encode()))
-
-
-def _head(source: Path | bytes, name: str) -> bytes:
-    """The first 64 KiB of a text."""
-    if isinstance(source, bytes):
-        head = source[:65536]
-    else:
-        with source.open("rb") as file:
-            head = file.read(65536)
-    if b"\x00" in head:
-        raise EvidenceError(
-            f"{name}: not a text table (it holds NUL bytes). Give CSV, TSV, JSONL, parquet"
-            " or Arrow."
-        )
-    return head
-
-
-def _scan(source: Path | bytes, kind: str, name: str) -> pl.LazyFrame:
-    buffer: Any = source
-    if isinstance(source, bytes):
-        buffer = io.BytesIO(source)
+def _of_pandas(source: Any) -> pl.LazyFrame:
+    """A pandas frame, with the index where it has a name."""
     try:
-        if kind == ".parquet":
-            frame = pl.scan_parquet(buffer)
-        elif kind in (".arrow", ".feather", ".ipc"):
-            frame = pl.scan_ipc(buffer)
-        elif kind in (".jsonl", ".ndjson"):
-            frame = pl.scan_ndjson(buffer, infer_schema_length=None)
-        elif kind == ".json":
-            frame = pl.read_json(buffer, infer_schema_length=None).lazy()
-        else:
-            separator = _separator(_head(source, name), kind)
-            frame = pl.scan_csv(buffer, separator=separator, infer_schema=False)
+        return pl.from_pandas(source, include_index=source.index.name is not None).lazy()
+    except ImportError:
+        raise EvidenceError(
+            "reading pandas frames needs: pip install 'policyrank[pandas]'"
+        ) from None
+
+
+def _in_cloud(address: str) -> pl.LazyFrame:
+    ending = Path(address).suffix.lower()
+    scan = {
+        ".parquet": pl.scan_parquet,
+        ".csv": lambda place: pl.scan_csv(place, infer_schema=False),
+        ".jsonl": pl.scan_ndjson,
+        ".arrow": pl.scan_ipc,
+    }.get(ending)
+    if scan is None:
+        raise EvidenceError(
+            f"{address}: only .parquet, .csv, .jsonl and .arrow are read from there."
+        )
+    try:
+        frame = scan(address)
+        frame.collect_schema()
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # polars panics on some broken files with a BaseException
+        raise broken(address, error) from None
+    return frame
+
+
+WHOLE = 1 << 26
+"""Text files of up to this many bytes are decoded whole; larger ones are read in parts."""
+
+
+def _kind(source: Source) -> str:
+    """What a file holds, by its first bytes, then by its ending."""
+    start = source.first_bytes
+    if start[:4] == b"PAR1":
+        return ".parquet"
+    if start[:6] == b"ARROW1":
+        return ".arrow"
+    if source.ending in (".parquet", ".arrow", ".feather", ".ipc"):
+        return source.ending
+    text = source.head.lstrip("\ufeff \t\r\n")
+    if text[:1] == "[":
+        return ".json"
+    if text[:1] == "{":
+        return ".jsonl" if _are_lines(text, source) else ".json"
+    if _is_markdown(text):
+        return ".md"
+    return source.ending
+
+
+def _are_lines(text: str, source: Source) -> bool:
+    """Whether JSON stands a document a line."""
+    if source.ending in (".jsonl", ".ndjson"):
+        return True
+    first, newline, rest = text.partition("\n")
+    return first.rstrip().endswith("}") and (not newline or rest.lstrip()[:1] in ("{", ""))
+
+
+def _is_markdown(text: str) -> bool:
+    lines = [line.strip() for line in text.splitlines() if line.lstrip().startswith("|")]
+    return len(lines) > 2 and any(not line.strip("|:- ") for line in lines[1:3])
+
+
+def _scan(source: Source) -> pl.LazyFrame:
+    kind = _kind(source)
+    try:
+        frame = _frame(source, kind)
         frame.collect_schema()
     except (EvidenceError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # polars panics on some broken files with a BaseException
-        raise broken(name, error) from None
+        raise broken(source.name, error) from None
     return frame
+
+
+def _frame(source: Source, kind: str) -> pl.LazyFrame:
+    if kind == ".parquet":
+        return pl.scan_parquet(_binary(source))
+    if kind in (".arrow", ".feather", ".ipc"):
+        return pl.scan_ipc(_binary(source))
+    if kind == ".json":
+        from policyrank.evidence.json_tables import parsed_table
+
+        return parsed_table(source.text, source.name).lazy()
+    if kind == ".md":
+        from policyrank.evidence.markdown import frame_of_markdown
+
+        return frame_of_markdown(source.text, source.name).lazy()
+    if kind in (".jsonl", ".ndjson"):
+        return pl.scan_ndjson(_text(source), infer_schema_length=None)
+    separator = _separator(source.head, kind)
+    buffer = _text(source)
+    frame = pl.scan_csv(buffer, separator=separator, infer_schema=False)
+    return _named_apart(frame, source.name)
+
+
+def _named_apart(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """Refuse a header that names a column twice, which polars would rename."""
+    columns = frame.collect_schema().names()
+    for column in columns:
+        original, mark, number = column.rpartition("_duplicated_")
+        if mark and number.isdigit() and original in columns and original.strip():
+            raise EvidenceError(
+                f"{name}: column {original!r} stands in the header twice. Rename or remove one."
+            )
+    return frame
+
+
+def _binary(source: Source) -> Any:
+    if source.path is not None and source.first_bytes[:4] in (b"PAR1", b"ARRO"):
+        return source.path
+    return io.BytesIO(source.content)
+
+
+def _text(source: Source) -> Any:
+    """The file itself when it is plain UTF-8, else its text as UTF-8."""
+    path = source.path
+    if path is None or source.ending not in (*PLAIN, "") or _is_packed(source):
+        return io.BytesIO(source.text.encode())
+    start = source.first_bytes
+    plain = b"\x00" not in start and start[:2] not in (b"\xff\xfe", b"\xfe\xff")
+    if plain and (path.stat().st_size > WHOLE or _is_utf8(path)):
+        return path
+    return io.BytesIO(source.text.encode())
+
+
+PLAIN = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+
+
+def _is_packed(source: Source) -> bool:
+    return source.path is not None and source.path.suffix.lower() not in PLAIN
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _separator(head: str, kind: str) -> str:
+    """What stands between columns: a tab in TSV, else what the first line has most of."""
+    if kind == ".tsv":
+        return "\t"
+    line = next(iter(head.splitlines()), "")
+    return max((",", "\t", ";", "|"), key=line.count)
+
+
+def clean_names(series: pl.Series) -> pl.Series:
+    """Names as text, blanks cut, without HTML around them."""
+    names = series.cast(pl.String).fill_null("").str.strip_chars()
+    if names.str.contains("<", literal=True).any():
+        names = names.str.replace_all(r"<[^>]+>", "").str.strip_chars()
+    return names
+
+
+def without_blank_rows(
+    table: pl.DataFrame, account: Account, *, counts: str | None = None
+) -> pl.DataFrame:
+    """Rows of which no cell holds anything are left out, and counted.
+
+    ``counts``: a column that says how many rows a row stands for.
+    """
+    if not table.height:
+        raise EvidenceError(f"{account.name}: it has columns but no rows.")
+    filled = pl.lit(False)
+    for name, kind in table.schema.items():
+        if name == counts:
+            continue
+        cell = pl.col(name).is_not_null()
+        if kind == pl.String:
+            cell = pl.col(name).str.strip_chars().fill_null("") != ""
+        filled |= cell
+    blank = table.filter(~filled)
+    if blank.height == table.height:
+        raise EvidenceError(f"{account.name}: it has columns but no rows.")
+    if blank.height:
+        rows = blank.height if counts is None else int(blank[counts].sum())
+        account.note(f"{plural(rows, 'blank row')} left out")
+        return table.filter(filled)
+    return table

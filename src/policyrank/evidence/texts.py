@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.sources import open_source
 
 JSON_LINES = (".jsonl", ".json", ".ndjson")
 
@@ -24,15 +23,14 @@ def read_texts(path: str | Path) -> dict[str, str]:
         Naming the line that is malformed, or whose name stands twice.
     """
     file = Path(path)
-    if not file.is_file():
+    if not file.exists():
         raise EvidenceError(
             f"{file}: no such file. Give texts as TSV (name, text) or JSONL (_id, text)."
         )
-    parse = _of_tabs
-    if Path(file.name.removesuffix(".gz")).suffix in JSON_LINES:
-        parse = _of_json
+    source = open_source(file)
+    parse = _of_json if source.ending in JSON_LINES else _of_tabs
     out: dict[str, str] = {}
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in source.lines():
         if not line.strip():
             continue
         name, text = parse(line, f"{file}, line {number}")
@@ -44,16 +42,6 @@ def read_texts(path: str | Path) -> dict[str, str]:
     return out
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """Line by line, so that a large collection is never held whole as text."""
-    if file.suffix == ".gz":
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            yield from lines
-    else:
-        with file.open(encoding="utf-8") as plain:
-            yield from plain
-
-
 def _of_json(line: str, where: str) -> tuple[str, str]:
     """Name and text of a JSON object; a title stands before the text."""
     try:
@@ -62,7 +50,7 @@ def _of_json(line: str, where: str) -> tuple[str, str]:
         if "_id" in row:
             key = "_id"
         return str(row[key]), f"{row.get('title') or ''} {row['text']}".strip()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise EvidenceError(f"{where}: not a JSON object with _id and text.") from None
 
 

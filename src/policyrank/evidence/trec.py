@@ -9,16 +9,14 @@ from typing import Any
 import polars as pl
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.sources import open_source
 
 
 def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:
     file = Path(path)
-    if not file.is_file():
+    if not file.exists():
         raise EvidenceError(f"{file}: no such file. Give a {what}.")
-    data = file.read_bytes()
-    if not data.strip():
-        raise EvidenceError(f"{file}: empty. Give a {what}.")
-    text = data.decode("utf-8", errors="replace").splitlines()
+    text = open_source(file).text.splitlines()
     lines = pl.Series("line", text, dtype=pl.String).str.strip_chars()
     if lines.head(1000).str.contains(r"\s\s|\t").any() or lines.str.contains(r"\s\s|\t").any():
         lines = lines.str.replace_all(r"\s+", " ")
@@ -74,9 +72,9 @@ def read_run(path: str | Path) -> pl.DataFrame:
 
 
 def read_qrels(path: str | Path) -> pl.DataFrame:
-    """TREC judgements (query 0 document grade), or a table of three columns with a header.
+    """TREC judgements (query 0 document grade), or a table of three columns.
 
-    The table: query-id, corpus-id, score, as BEIR has it.
+    The table: query-id, corpus-id, score, as BEIR has it, with that header or without.
 
     Columns query, document, grade. Negative grades count as 0.
 
@@ -88,10 +86,11 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
     file = Path(path)
     first: list[str] = []
     if file.is_file():
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            first = lines.readline().split()
+        first = open_source(file).head.partition("\n")[0].split()
     if len(first) == 3:
-        fields = _fields(path, 3, "table of judgements (query, document, grade)")[1:]
+        fields = _fields(path, 3, "table of judgements (query, document, grade)")
+        if not _is_number(first[2]):
+            fields = fields[1:]
         frame = _number(fields, "field_2", path, "grade").with_columns(field_2="field_1")
     else:
         fields = _fields(path, 4, "TREC qrels file (query 0 document grade)")
@@ -100,6 +99,14 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
     out = frame.select(query="field_0", document="field_2", grade=grade)
     _twice(out, path)
     return out
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_run(run: pl.DataFrame, path: str | Path | BytesIO, tag: str = "policyrank") -> None:

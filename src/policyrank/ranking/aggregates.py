@@ -15,11 +15,13 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
-from policyrank.ranking.conventions import RESAMPLED, check_interval, checks_options, need
+from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
+from policyrank.ranking.published import PublishedErrors, published_errors
 
 Float = NDArray[np.float64]
 Statistic = Callable[[Float], Float]
+INTERVALS = ("auto", "published", "bootstrap", "none")
 
 
 def _mean(cube: Float) -> Float:
@@ -112,7 +114,7 @@ def aggregate(
     statistic: str = "mean",
     resample: Literal["auto", "replicates", "tasks", "both"] = "auto",
     paired: bool = False,
-    interval: str = "bootstrap",
+    interval: str = "auto",
     resamples: int = 1000,
     seed: Seed = 0,
     **options: Unpack[CoverageOptions],
@@ -136,7 +138,11 @@ def aggregate(
     paired
         replicate k of a task was the same fortune for every policy (common random numbers): the
         bootstrap draws it for all at once, so that policies are told apart by their differences
-    interval, resamples, seed, options
+    interval
+        ``"bootstrap"``, ``"none"``, or, for the mean, ``"published"``: by the standard errors and
+        intervals that came with the scores, taken as independent; ``"auto"``: published ones where
+        every score has one, else the bootstrap
+    resamples, seed, options
         of the intervals and rank sets
 
     References
@@ -153,7 +159,7 @@ def aggregate(
     need(evidence, Scores, statistic)
     if statistic not in STATISTICS:
         raise EvidenceError(f"statistic={statistic!r}: use one of {', '.join(STATISTICS)}.")
-    check_interval(interval, RESAMPLED, statistic)
+    check_interval(interval, INTERVALS, statistic)
     if evidence.weight is not None and not (evidence.weight == 1).all():
         raise EvidenceError(
             "aggregates of scores take no weights. Drop them, or use borda on scores.to_rankings()."
@@ -161,6 +167,9 @@ def aggregate(
     function, unit = STATISTICS[statistic]
     cube = evidence.cube()
     notes = [*input_notes(evidence.notes), *_table_notes(evidence, cube, statistic)]
+    interval, errors = _kind_of_interval(evidence, statistic, interval)
+    if errors is not None:
+        return _published_board(evidence, errors, notes, options)
     draw = _what_is_drawn(evidence, cube, resample, paired=paired)
     draws = None
     with warnings.catch_warnings():
@@ -193,6 +202,43 @@ def aggregate(
         settings=settings,
         **options,
     )
+
+
+def _kind_of_interval(
+    evidence: Scores, statistic: str, interval: str
+) -> tuple[str, PublishedErrors | None]:
+    """The kind of interval, and the published errors where it rests on them."""
+    if interval in ("bootstrap", "none"):
+        return interval, None
+    found = published_errors(evidence)
+    if statistic == "mean" and found is not None:
+        return "published", found
+    if interval == "published":
+        raise EvidenceError(
+            f"{statistic}: interval='published' needs the mean, and a standard error or interval of"
+            " every score. Use interval='bootstrap'."
+        )
+    return "bootstrap", None
+
+
+def _published_board(
+    evidence: Scores, errors: PublishedErrors, notes: list[Note], options: CoverageOptions
+) -> Leaderboard:
+    """The board of means with the errors that came with the scores."""
+    notes.append(Note("published errors", errors.text))
+    board = make_leaderboard(
+        evidence.policies,
+        errors.mean,
+        method="mean",
+        n=evidence.seen(),
+        covariance=np.diag(errors.variance),
+        notes=notes,
+        unit=STATISTICS["mean"][1],
+        source=evidence.summary,
+        settings={"interval": "published"},
+        **options,
+    )
+    return errors.with_own_ends(board)
 
 
 def _table_notes(evidence: Scores, cube: Float, statistic: str) -> list[Note]:

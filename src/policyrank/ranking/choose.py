@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,10 @@ _DEFAULTS: dict[str, tuple[str, str]] = {
     "comparisons": (
         "bradley-terry",
         "Bradley-Terry: the comparisons are pairwise, and it corrects for whom each policy met.",
+    ),
+    "approvals": (
+        "approval",
+        "Approval: no ballot has more than two places, those approved and the others.",
     ),
     "complete ballots": (
         "borda",
@@ -62,6 +66,8 @@ def _situation(evidence: Evidence) -> str:
     if isinstance(evidence, Comparisons):
         return "comparisons"
     if isinstance(evidence, Rankings):
+        if evidence.is_approval:
+            return "approvals"
         if evidence.is_complete:
             return "complete ballots"
         return "different ballots"
@@ -119,7 +125,14 @@ def rank(evidence: Any, *, method: str = "auto", **options: Any) -> Leaderboard:
         notes.insert(0, Note("method", why))
     if converted:
         notes.append(Note("conversion", converted))
-    return replace(board.with_notes(*notes, first=True), method=name, source=evidence.summary)
+    board = replace(board, notes=_with_reading_first(board.notes, notes))
+    return replace(board, method=name, source=evidence.summary)
+
+
+def _with_reading_first(own: Sequence[Note], more: Sequence[Note]) -> tuple[Note, ...]:
+    """What the input was read as comes first, then why this method."""
+    read = [note for note in own[:1] if note.kind == "input"]
+    return (*read, *more, *own[len(read) :])
 
 
 def _check(name: str, options: Iterable[str]) -> None:

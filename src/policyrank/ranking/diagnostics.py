@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from policyrank.board.leaderboard import Note
 from policyrank.evidence import Comparisons
 
 Float = NDArray[np.float64]
+_LOST = re.compile(r"[\d,]+ (row|cell|score|entr|vote|game|match|result)\w* left out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +226,7 @@ def input_notes(notes: tuple[str, ...]) -> list[Note]:
     """What the reader noted while reading."""
     found = []
     for text in notes:
-        lost = "left out" in text and "row" in text
+        lost = _LOST.match(text) is not None
         sentence = text[0].upper() + text[1:] + "."
         found.append(Note("input", sentence, "warning" if lost else "info"))
     return found

@@ -1,0 +1,1 @@
+"""Layouts of results files that other tools write, told by their content."""

@@ -1,0 +1,80 @@
+"""JSON of others in the shape that a reader needs: one place where it is parsed and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from policyrank.errors import EvidenceError
+
+T = TypeVar("T")
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""A whole number that fits into 64 bits."""
+
+
+def parse_json(text: str | bytes, shape: type[T], where: str) -> T:
+    """JSON in the shape that a reader needs; NaN and Infinity are allowed.
+
+    Raises
+    ------
+    EvidenceError
+        When it is no JSON or has another shape, saying where in it.
+
+    Examples
+    --------
+    >>> parse_json('{"a": NaN}', dict[str, float], "x.json")
+    {'a': nan}
+    >>> parse_json('[1, "b"]', list[int], "x.json")
+    Traceback (most recent call last):
+    policyrank.errors.EvidenceError: x.json, entry 2: expected `int`, got `str`. Mend or remove it.
+    """
+    try:
+        return msgspec.json.decode(text, type=shape, strict=True)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error, where) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass
+    return in_shape(_plain(text, where), shape, where)
+
+
+def in_shape(value: Any, shape: type[T], where: str) -> T:
+    """A value of lists, dicts, texts and numbers in the shape that a reader needs."""
+    try:
+        return msgspec.convert(value, shape, strict=True)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error, where) from None
+    except (RecursionError, OverflowError) as error:
+        raise EvidenceError(f"{where}: not as expected ({error}). Mend or remove it.") from None
+
+
+def _plain(text: str | bytes, where: str) -> Any:
+    """JSON with NaN and Infinity; halves of surrogate pairs become question marks."""
+    try:
+        value = json.loads(text)
+        if ("\\ud" if isinstance(text, str) else b"\\ud") in text.lower():  # type: ignore[operator]
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+        return value
+    except RecursionError:
+        raise EvidenceError(f"{where}: nested too deep to be results. Remove it.") from None
+    except ValueError as error:
+        raise EvidenceError(f"{where}: not JSON ({error}). Mend or remove it.") from None
+
+
+_PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
+
+
+def _misshapen(error: msgspec.ValidationError, where: str) -> EvidenceError:
+    """What was expected, and where: ``$.results[3].score`` as words, entries numbered from 1."""
+    text = str(error)
+    found = _PLACE.search(text)
+    place = ""
+    if found is not None:
+        text = text[: found.start()]
+        path = re.sub(r"\[(\d+)\]", lambda number: f", entry {int(number[1]) + 1}", found[2])
+        path = path.replace("[...]", "").replace(".", ", ")
+        place = f", {path.strip(', ')}" if path.strip(", ") else ""
+    return EvidenceError(f"{where}{place}: {text[:1].lower()}{text[1:]}. Mend or remove it.")
