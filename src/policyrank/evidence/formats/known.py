@@ -10,6 +10,10 @@ from typing import Any
 
 from policyrank.evidence.formats.form import Format
 from policyrank.evidence.formats.known_boards import BOARDS
+from policyrank.evidence.formats.known_harnesses import HARNESSES
+from policyrank.evidence.formats.known_judges import JUDGES
+from policyrank.evidence.formats.known_runs import LEARNING
+from policyrank.evidence.formats.known_tools import TOOLS
 from policyrank.evidence.formats.peek import Peek
 from policyrank.evidence.sources import Source
 
@@ -29,6 +33,10 @@ def _open_llm(peek: Peek) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
+    *HARNESSES,
+    *JUDGES,
+    *TOOLS,
+    *LEARNING,
     *BOARDS,
     Format(
         "Open LLM Leaderboard v1 results",
