@@ -147,7 +147,7 @@ def test_audit(file, tmp_path):
     found = json.loads(run("audit", file, "--json").stdout)
     assert {"raters", "without one task", "order"} <= {f["check"] for f in found["findings"]}
     verdicts = {f["verdict"] for f in found["findings"]}
-    assert run("audit", file, "--strict", check=False).returncode == (
+    assert run("audit", file, "--fail-on-concern", check=False).returncode == (
         3 if "concern" in verdicts else 0
     )
     scores = tmp_path / "scores.csv"

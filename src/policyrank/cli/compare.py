@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -21,6 +20,7 @@ from policyrank.cli.options import (
     Written,
     check_writable,
     one_of,
+    title_of,
 )
 from policyrank.cli.output import print_json, working, write_board
 
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 
 def compare_file(
-    file: FileName,
-    /,
-    *,
+    *files: FileName,
     methods: Annotated[str | None, Parameter(group=METHOD)] = None,
     html: Html = None,
     title: Title = None,
@@ -54,8 +52,8 @@ def compare_file(
     chosen = None
     if methods is not None:
         chosen = [name.strip() for name in methods.split(",")]
-    with working(f"Reading {file} …") as update:
-        evidence = reading.evidence(file)
+    with working(f"Reading {title_of(files)} …") as update:
+        evidence = reading.evidence(files)
         update("Ranking by every method …")
         from policyrank.ranking import compare, rank
 
@@ -63,7 +61,7 @@ def compare_file(
         if html is not None:
             board = rank(evidence, method=found.methods[0])
             written = Written(html=html, title=title)
-            title = f"Methods compared: {Path(file).name}"
+            title = f"Methods compared: {title_of(files)}"
             write_board(board, written, title=title, evidence=evidence, compared=found)
     if json:
         print_json(_plain(found))

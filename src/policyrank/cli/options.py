@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,8 +39,8 @@ FileName = Annotated[
     str,
     Parameter(
         allow_leading_hyphen=True,
-        help="CSV, TSV, parquet, JSONL, Arrow or PrefLib file, a folder of lm-evaluation-harness"
-        " results, or - for standard input.",
+        help="Files, a folder, an address, or - for standard input: CSV, parquet, JSON, Markdown,"
+        " PrefLib, PGN, or what lm-evaluation-harness, HELM and other tools write.",
     ),
 ]
 Level = Annotated[
@@ -66,10 +67,14 @@ Scores = Annotated[
 
 TAKES = {
     "comparisons": "a b outcome first_wins task rater time covariate",
-    "scores": "policy task score metric replicate rows lower_is_better",
+    "scores": "policy task score metric replicate rows tasks lower_is_better higher_is_better",
     "rankings": "policy ballot order",
 }
 """Form of evidence -> the options that say something about it."""
+
+
+_ABOUT_ALL = ("kind", "only", "on", "skip_bad", "strict", "sql", "query")
+"""Options of reading that say something about every form of evidence."""
 
 
 @Parameter(name="*", group=READ)
@@ -111,14 +116,24 @@ class Reading:
         Column of a difference between the two (style control); repeatable.
     rows
         Rows of a wide table.
+    tasks
+        Column that holds scores, of a wide table; repeatable.
     lower_is_better
-        Metric or task whose smaller values are better ('*': all); repeatable.
+        Metric or task, or a pattern such as '*wer*', whose smaller values are better; repeatable.
+    higher_is_better
+        Metric or task, or a pattern, that is better when larger, whatever its name; repeatable.
     only
         Keep only this policy; repeatable.
     on
         Keep only this task; repeatable.
     skip_bad
         Leave out unusable rows and count them, instead of stopping.
+    strict
+        Refuse every guess about what the file holds.
+    sql
+        Address of a database, such as sqlite:///results.db, in place of files.
+    query
+        What to read there: a SELECT, or the name of a table.
     """
 
     kind: Literal["comparisons", "scores", "rankings"] | None = None
@@ -137,13 +152,22 @@ class Reading:
     order: str | None = None
     covariate: Names = None
     rows: Literal["policies", "tasks"] | None = None
+    tasks: Names = None
     lower_is_better: Names = None
+    higher_is_better: Names = None
     only: Names = None
     on: Names = None
     skip_bad: Flag = False
+    strict: Flag = False
+    sql: str | None = None
+    query: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.sql is None) != (self.query is None):
+            raise OptionError("--sql and --query go together: a database, and what to read there")
 
     def evidence(
-        self, file: str, *, keep: Iterable[str] = (), ahead: Sequence[str] = ()
+        self, files: Sequence[str], *, keep: Iterable[str] = (), ahead: Sequence[str] = ()
     ) -> Evidence:
         """Read, with the optional columns ``keep`` and those named; options of no use are refused.
 
@@ -154,12 +178,16 @@ class Reading:
         EvidenceError
             When the file is not there, cannot be read, or holds what an option says nothing about.
         """
-        source = source_of(file)
+        source = self._source(files)
         from policyrank.evidence import detect, read
 
         import_ahead(ahead)
-        kind = self.kind or detect(source)
-        options = self._columns(file, kind)
+        kind: Any = self.kind or detect(source)
+        if kind == "nothing":
+            return read(source)
+        options = self._columns(title_of(files), kind)
+        if self.on and kind == "scores":
+            options["on"] = self.on
         if kind == "comparisons":
             kept = {*keep, "weight"}
             if self.on:
@@ -170,7 +198,19 @@ class Reading:
         if "covariate" in options:
             options["covariates"] = options.pop("covariate")
         bad = "skip" if self.skip_bad else "raise"
-        return self._filtered(read(source, kind=kind, bad=bad, **options), kind)
+        found = read(source, kind=kind, bad=bad, strict=self.strict, **options)
+        return self._filtered(found, kind)
+
+    def _source(self, files: Sequence[str]) -> Any:
+        """The files, opened once; or the rows of a database, comparisons counted there."""
+        if self.sql is None or self.query is None:
+            return source_of(files)
+        if files:
+            raise OptionError("give files or --sql, not both")
+        from policyrank.evidence.databases import Query
+
+        plain = not (self.a or self.task or self.rater or self.time or self.covariate or self.on)
+        return Query(self.sql, self.query).frame(counted=plain)
 
     def _columns(self, file: str, kind: str) -> dict[str, Any]:
         """The columns named, for this kind of evidence."""
@@ -178,7 +218,7 @@ class Reading:
         columns = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("kind", "only", "on", "skip_bad") or value is None or value == []:
+            if field.name in _ABOUT_ALL or value is None or value == []:
                 continue
             columns[field.name] = value
         strange = sorted(set(columns) - set(takes))
@@ -219,15 +259,26 @@ def import_ahead(modules: Sequence[str]) -> None:
     Thread(target=load, daemon=True).start()
 
 
-def source_of(file: str) -> Any:
-    """The file's name when it is there, or the bytes of standard input."""
-    import sys
+def title_of(files: Sequence[str]) -> str:
+    """What was read, in a few words."""
+    if not files:
+        return "the database"
+    if len(files) > 1:
+        return f"{len(files):,} files"
+    return "standard input" if files[0] == "-" else Path(files[0]).name
 
-    if file == "-":
-        return sys.stdin.buffer.read()
-    if not Path(file).exists():
-        raise EvidenceError(f"{file}: no such file. Check the path.")
-    return file
+
+def source_of(files: Sequence[str]) -> Any:
+    """The files, opened; a missing one is told before anything heavy is imported."""
+    if not files:
+        raise OptionError("no FILE is named: give one, - for standard input, or --sql and --query")
+    for file in files:
+        plain = file != "-" and "://" not in file and not glob.has_magic(file)
+        if plain and not Path(file).exists():
+            raise EvidenceError(f"{file}: no such file. Check the path.")
+    from policyrank.evidence.readers import opened
+
+    return opened(files[0] if len(files) == 1 else list(files))
 
 
 @Parameter(name="*")

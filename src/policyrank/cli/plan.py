@@ -7,16 +7,23 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from policyrank.cli.options import METHOD, AtLeastOne, Csv, FileName, Json, Reading, one_of
+from policyrank.cli.options import (
+    METHOD,
+    AtLeastOne,
+    Csv,
+    FileName,
+    Json,
+    Reading,
+    one_of,
+    title_of,
+)
 from policyrank.cli.output import print_json, working
 
 Goal = Literal["rank-uncertainty", "best", "a-optimal", "d-optimal"]
 
 
 def plan_file(
-    file: FileName,
-    /,
-    *,
+    *files: FileName,
     budget: Annotated[AtLeastOne, Parameter(group=METHOD)] = 100,
     goal: Annotated[Goal, Parameter(group=METHOD)] = "rank-uncertainty",
     json: Json = False,
@@ -34,8 +41,8 @@ def plan_file(
     """
     one_of(json=json, csv=csv)
     reading = replace(reading, kind="comparisons")
-    with working(f"Reading {file} …") as update:
-        evidence = reading.evidence(file)
+    with working(f"Reading {title_of(files)} …") as update:
+        evidence = reading.evidence(files)
         update("Planning …")
         from policyrank.evaluation import plan
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -22,6 +21,7 @@ from policyrank.cli.options import (
     number,
     numbers,
     split,
+    title_of,
 )
 from policyrank.cli.output import print_board, working, write_board
 from policyrank.errors import EvidenceError, PolicyrankError
@@ -38,9 +38,7 @@ KEEPS = {"bradley-terry-by-task": "task", "elo": "time"}
 
 
 def rank_file(
-    file: FileName,
-    /,
-    *,
+    *files: FileName,
     method: Annotated[str, Parameter(group=METHOD, alias="-m")] = "auto",
     scale: Annotated[Literal["elo", "natural"] | None, Parameter(group=METHOD)] = None,
     prior: Annotated[str | None, Parameter(group=METHOD)] = None,
@@ -68,6 +66,8 @@ def rank_file(
       policyrank rank battles.parquet --html board.html
 
       policyrank rank scores.csv --method kemeny
+
+      policyrank rank runs/*.json
 
       policyrank rank votes.csv --cluster rater --json | jq .may_be_best
 
@@ -110,15 +110,15 @@ def rank_file(
         options["prior"] = _prior(prior)
     options |= _others(option)
     keep = {name for name in (cluster, KEEPS.get(method)) if name}
-    with working(f"Reading {file} …") as update:
-        evidence = reading.evidence(file, keep=keep, ahead=AHEAD)
+    with working(f"Reading {title_of(files)} …") as update:
+        evidence = reading.evidence(files, keep=keep, ahead=AHEAD)
         update(f"Ranking {len(evidence.policies)} policies …")
         if method == "kemeny":
             options["report"] = update
         board = _ranked(evidence, method, options, others_given=bool(option))
         if written.html is not None:
             update("Comparing with other methods …")
-        title = "Leaderboard" if file == "-" else Path(file).name
+        title = "Leaderboard" if files == ("-",) else title_of(files)
         _write(board, evidence, written, title)
     print_board(board, printed)
 

@@ -29,6 +29,10 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "compare": Verb(
             "compare:compare_file", "Rank FILE by every method that applies: where do they agree?"
         ),
+        "read": Verb(
+            "read:read_files",
+            "Show how FILE is understood: policies, tasks, outcomes, and what is left out.",
+        ),
         "eval-run": Verb("eval_run:rank_runs", "Score retrieval runs by query, and rank them."),
         "eval-detections": Verb(
             "eval_detections:rank_detectors", "Average precision of detectors, and their ranking."

@@ -1,0 +1,74 @@
+"""``policyrank read``: how a file would be understood, without ranking it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from policyrank.cli.options import OUT, AtLeastOne, Csv, FileName, Json, Reading, one_of, title_of
+from policyrank.cli.output import print_json, say, working
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from policyrank.evidence import Evidence
+
+
+def read_files(
+    *files: FileName,
+    first: Annotated[AtLeastOne, Parameter(group=OUT)] = 10,
+    json: Json = False,
+    csv: Csv = False,
+    reading: Reading = Reading(),
+) -> None:
+    """Show how FILE is understood: policies, tasks, outcomes, and what is left out.
+
+    Nothing is ranked. --csv and --json give all rows as they were understood; --strict refuses
+    every guess, which is what a pipeline wants.
+
+    Parameters
+    ----------
+    first
+        How many of the first rows to show.
+    """
+    one_of(json=json, csv=csv)
+    with working(f"Reading {title_of(files)} …"):
+        evidence = reading.evidence(files, keep={"task", "rater", "time"})
+    frame = evidence.to_frame()
+    if json:
+        kind = type(evidence).__name__.lower()
+        print_json({"kind": kind, "notes": list(evidence.notes), "rows": frame.to_dicts()})
+    elif csv:
+        print(frame.write_csv(), end="")
+        for note in evidence.notes:
+            say(f"policyrank: {note}")
+    else:
+        _show(evidence, frame, first)
+
+
+def _show(evidence: Evidence, frame: pl.DataFrame, first: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print(f"[bold]{evidence.summary}[/bold]")
+    for note in evidence.notes:
+        console.print(f"· {note}", markup=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, kind in frame.schema.items():
+        table.add_column(name, justify="right" if kind.is_numeric() else "left")
+    for row in frame.head(first).rows():
+        table.add_row(*map(_cell, row))
+    console.print(table)
+    if frame.height > first:
+        console.print(f"… and {frame.height - first:,} more rows")
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
