@@ -33,7 +33,7 @@ def rank_matching(
     random: Annotated[Names, Parameter(group=MODEL)] = None,
     rule: Annotated[Names, Parameter(group=METHOD)] = None,
     bound: Annotated[
-        Literal["stochastic configuration", "configuration", "matching", "optimum", "none"],
+        Literal["stochastic configuration", "matching", "optimum", "none"],
         Parameter(group=METHOD),
     ] = "stochastic configuration",
     runs: Annotated[AtLeastTwo, Parameter(group=MODEL)] = 500,
@@ -84,7 +84,7 @@ def rank_matching(
             most = {}
             for name, instance in given.items():
                 update(f"Bounding {name} …")
-                most[name] = m.bound(instance, bound, 1e-4)
+                most[name] = m.bound(instance, bound)
                 say(f"{name}: no rule can reach more than {most[name]:.6g} ({bound})")
             scores = _shares(scores, most)
         board = board_of(scores)

@@ -17,7 +17,8 @@ stochastic configuration LP; a replicate is an instance. *Worst instances*: the 
 random and local search finds for 3 offline vertices and 6 arrivals of equal chance .1 (a search
 proves nothing; chances do not vanish); a replicate is a search. Differences from the paper: a
 theory is not proved by measuring; its optimal g could not be read, g(l) = exp(min(l, 1) - 1) stands
-for it; the stochastic configuration LP is reconstructed from the abstract.
+for it; the stochastic configuration LP is reconstructed from the abstract. The configuration LP is
+a bound only as chances vanish: its tightness is that of its value.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SMALL, MANY, WORST, LP = (
 RATIO = "ratio"
 EVEN = (0.1, 0.2, 0.3)
 TRIANGLES = tuple(f"thick triangles, mass {k}" for k in (1, 2, 3))
-BOUNDS: tuple[m.Benchmark, ...] = ("stochastic configuration", "configuration", "matching")
+PROGRAMMES = ("stochastic configuration", "configuration", "matching")
 CLAIMS = (
     *for_each(
         ("balance", "greedy"),
@@ -149,8 +150,14 @@ def _small(size: Size, seed: int, report: Report) -> Iterator[Row]:
         for rule in RULES:
             yield rule, SMALL, RATIO, k, m.exact_value(x, rule) / best
         yield "611", SMALL, RATIO, k, 0.611
-        for bound in BOUNDS:
-            yield bound, LP, "optimum over bound", k, best / m.bound(x, bound)
+        for name in PROGRAMMES:
+            yield name, LP, "optimum over bound", k, best / _value_of(x, name)
+
+
+def _value_of(instance: m.Matching, programme: str) -> float:
+    if programme == "configuration":
+        return m.configuration_lp(instance)
+    return m.bound(instance, programme)
 
 
 def _triangles(size: Size, seed: int, report: Report) -> Iterator[Row]:
@@ -170,7 +177,7 @@ def _many(size: Size, seed: int, report: Report) -> Iterator[Row]:
     for k in range(size.many):
         report(f"many vertices, instance {k + 1} of {size.many}")
         x = m.random_bipartite(*size.vertices, degree=4, seed=seed * 1000 + k)
-        bound = m.bound(x, tolerance=1e-4)
+        bound = m.bound(x)
         for rule in m.RULES:
             value = m.simulate(x, rule, runs=size.runs, seed=seed).mean()
             yield rule, MANY, RATIO, k, float(value / bound)

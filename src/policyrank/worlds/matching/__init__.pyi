@@ -1,4 +1,5 @@
 from .bounds import Benchmark as Benchmark, bound as bound, optimum as optimum
+from .columns import configuration_lp as configuration_lp
 from .instances import (
     Matching as Matching,
     random_bipartite as random_bipartite,
@@ -29,6 +30,7 @@ __all__ = [
     "balance",
     "bound",
     "competitive_ratio",
+    "configuration_lp",
     "evidence",
     "exact_value",
     "greedy",

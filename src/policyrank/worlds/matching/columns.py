@@ -93,13 +93,26 @@ class _Master:
         return value, dual[: self.offline], dual[self.offline :]
 
 
-def configuration_lp(instance: Matching, tolerance: float) -> float:
-    """Its value, by columns that are made when prices ask for them.
+def configuration_lp(instance: Matching, tolerance: float = 1e-7) -> float:
+    """The value of the configuration LP, by columns that are made when prices ask for them.
+
+    It bounds adaptive policies only as chances vanish: a policy may ask an arrival of one vertex or
+    of another as its coins fall, and the sets of the LP do not.
 
     Raises
     ------
     EvidenceError
-        When it does not end.
+        When column generation does not end.
+
+    References
+    ----------
+    Huang and Zhang (2020), arXiv 2002.01802.
+
+    Examples
+    --------
+    >>> chances = Matching.of([[0.5, 1.0], [0.0, 0.5]])
+    >>> configuration_lp(chances)     # a policy reaches 1.25
+    1.0
     """
     problem = _Classes.of(instance)
     master = _Master(problem)
@@ -161,6 +174,8 @@ def _best_column(problem: _Classes, vertex: int, beta: Float) -> tuple[float, In
     near = np.flatnonzero(problem.p[vertex])
     p, cost, room = problem.p[vertex, near], beta[near], problem.room[near]
     take = np.zeros(problem.p.shape[1], dtype=np.int64)
+    if not len(near):
+        return 0.0, take
     if np.ptp(p) < 1e-12:
         ascending = np.argsort(cost, kind="stable")
         order = np.repeat(near[ascending], room[ascending])
