@@ -240,6 +240,42 @@ def test_oracle_bounds_every_controller_without_goodwill():
             ).all()
 
 
+def test_no_controller_earns_more_than_the_oracle_where_orders_cost():
+    edges = {
+        ("raw", "shop"): {"lead": 0, "price": 0.0, "fixed": 100},
+        ("shop", "town"): {"price": 10, "backlog": 5},
+    }
+    network = inv.Network.of({"shop": {"stock": 400, "holding": 0.1}}, edges)
+    scenario = inv.Scenario(network)
+    best = inv.oracle(scenario, range(8))
+    filled = best.simulation.filled
+    assert ((filled == 0) | (filled > 1e-3)).all()  # no rest of a tolerance that costs an order
+    for controller, information in inv.HEURISTICS.values():
+        found = inv.simulate(scenario, controller, range(8), information=information)
+        assert (found.profit <= best.profit + 1e-6).all()
+
+
+def test_orders_are_bounded_by_the_networks_own_demand():
+    edges = {
+        ("raw", "shop"): {"lead": 2, "price": 1},
+        ("shop", "town"): {"price": 2, "backlog": 0.1},
+    }
+    boards = []
+    for stock in (0, 60):
+        network = inv.Network.of({"shop": {"stock": stock, "holding": 0.05}}, edges)
+        scenario = inv.Scenario(network)
+        assert scenario.largest_order >= 30 * 20
+        profits = {}
+        for name, (controller, information) in inv.HEURISTICS.items():
+            found = inv.simulate(scenario, controller, range(10), information=information)
+            assert found.simulation.requested[:, :, 0].sum(axis=0).min() > 400
+            profits[name] = found.simulation.requested[8:, :, 0].mean()
+        boards.append(profits)
+    for name in inv.HEURISTICS:
+        assert boards[0][name] == pytest.approx(boards[1][name], rel=0.05)
+    assert inv.scenario("serial").largest_order == 3200
+
+
 def test_fixed_costs_make_rarer_orders():
     nodes = {"shop": {"stock": 40, "holding": 0.05}}
     plain = {

@@ -11,17 +11,18 @@ from policyrank.worlds.inventory.simulator import Controller, Information, View
 WINDOW = 5
 
 
-def split(network: Network, needed: Float) -> Float:
+def split(view: View, needed: Float) -> Float:
     """Orders (B, E) from needs (B, n).
 
     To each supplier in proportion to 1 / (1 + price + lead / 10).
     """
+    network = view.network
     orders = np.zeros((len(needed), len(network.edges)))
     score = 1 / (1 + network.price + 0.1 * network.lead)
     for node, edges in enumerate(network.incoming):
         share = score[edges] / score[edges].sum()
         orders[:, edges] = needed[:, node : node + 1] * share
-    return np.minimum(orders, network.largest_order)
+    return np.minimum(orders, view.scenario.largest_order)
 
 
 def prior_mean(view: View) -> Float:
@@ -96,7 +97,7 @@ def newsvendor(view: View) -> Float:
     net = view.network
     mean, sd = lead_demand(view, net.longest_lead + 1)
     target = np.maximum(0.0, mean + ndtri(critical_ratio(net, net.holding)) * sd)
-    return split(net, np.maximum(0.0, target - view.position))
+    return split(view, np.maximum(0.0, target - view.position))
 
 
 def reorder_point(view: View, service: float = 0.95) -> Float:
@@ -114,7 +115,7 @@ def reorder_point(view: View, service: float = 0.95) -> Float:
     with np.errstate(divide="ignore", invalid="ignore"):
         lot = np.where((net.holding > 0) & (now > 0), np.sqrt(2 * now * fixed / net.holding), mean)
     have = view.position
-    return split(net, np.where(have < low, np.maximum(0.0, low + lot - have), 0.0))
+    return split(view, np.where(have < low, np.maximum(0.0, low + lot - have), 0.0))
 
 
 def smoothing(view: View, level: float = 0.3, trend: float = 0.1, error: float = 0.1) -> Float:
@@ -135,7 +136,7 @@ def smoothing(view: View, level: float = 0.3, trend: float = 0.1, error: float =
             sigma = lead_demand(view, periods)[1]
     stock = mu + ndtri(critical_ratio(net, net.holding)) * sigma
     target = np.where(mu > 0, np.maximum(0.0, stock), 0.0)
-    return split(net, np.maximum(0.0, target - view.position))
+    return split(view, np.maximum(0.0, target - view.position))
 
 
 def _first_guess(view: View) -> tuple[Float, Float]:
@@ -171,7 +172,7 @@ def echelon(view: View) -> Float:
             lower[supplier] += net.holding[buyer]
     ratio = critical_ratio(net, np.maximum(0.01, net.holding - lower))
     target = np.maximum(0.0, mean + ndtri(ratio) * sd)
-    return split(net, np.maximum(0.0, target - view.position @ net.below.T))
+    return split(view, np.maximum(0.0, target - view.position @ net.below.T))
 
 
 HEURISTICS: dict[str, tuple[Controller, Information]] = {

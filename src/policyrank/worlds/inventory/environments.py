@@ -27,7 +27,9 @@ def _spaces(world: Scenario) -> tuple[Any, Any]:
     net = world.network
     size = 2 * len(net.markets) + len(net.names) + int(net.lead.sum()) + 2
     observation = gymnasium.spaces.Box(-1e6, 1e6, (size,), np.float64)
-    return observation, gymnasium.spaces.Box(0.0, net.largest_order, (len(net.edges),), np.float64)
+    return observation, gymnasium.spaces.Box(
+        0.0, world.largest_order, (len(net.edges),), np.float64
+    )
 
 
 class InventoryEnv(gymnasium.Env[Float, Float]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class Network:
     retailer, sale, penalty, share
         (M,): stocking node's number, price, backlog penalty a unit and period, mean demand as a
         multiple of the scenario's
+    published
+        whether it is one of ``NETWORKS``, whose orders the published environment bounds
     """
 
     names: tuple[Hashable, ...]
@@ -82,6 +84,7 @@ class Network:
     sale: Float
     penalty: Float
     share: Float
+    published: bool = False
 
     @classmethod
     def of(
@@ -210,7 +213,7 @@ class Network:
         return far
 
     @property
-    def largest_order(self) -> float:
+    def published_bound(self) -> float:
         """The bound of an order that the published environment has.
 
         It is the largest initial stock plus thirty periods of the largest capacity.
@@ -330,7 +333,7 @@ def serial() -> Network:
         (3, 2): {"lead": 4, "price": 1, "transit": 0.005},
         (4, 3): {"lead": 0, "price": 0.5},
     }
-    return Network.of(nodes, edges)
+    return replace(Network.of(nodes, edges), published=True)
 
 
 def base() -> Network:
@@ -362,7 +365,7 @@ def base() -> Network:
     edges: Edges = {(1, 0): {"price": 2, "backlog": 0.1}}
     for edge, (lead, price, transit) in lead_price_transit.items():
         edges[edge] = {"lead": lead, "price": price, "transit": transit}
-    return Network.of(nodes, edges)
+    return replace(Network.of(nodes, edges), published=True)
 
 
 def divergent() -> Network:
@@ -382,7 +385,7 @@ def divergent() -> Network:
         nodes[name] = {"stock": round(200 * share), "holding": 0.03}
         edges["warehouse", name] = {"lead": lead, "price": 1.5, "transit": 0.01}
         edges[name, f"customers of {name}"] = {"price": 2, "backlog": 0.1, "share": share}
-    return Network.of(nodes, edges)
+    return replace(Network.of(nodes, edges), published=True)
 
 
 NETWORKS = {"base": base, "serial": serial, "divergent": divergent}

@@ -249,7 +249,10 @@ def solve(
 def _with_setups(
     programme: Programme, equal: Float, most: Float, big: Float, seconds: float, gap: float
 ) -> Float:
-    """The programme with a yes or no for each order, which costs its fixed cost."""
+    """The programme with a yes or no for each order, which costs its fixed cost.
+
+    An order that was decided against is exactly 0: a rest of the solver's tolerance would cost it.
+    """
     orders, columns = programme.n_orders, len(programme.cost)
     largest = np.tile(big, orders // len(big))
     link = sparse.hstack([sparse.eye(orders, columns), -sparse.diags(largest)])
@@ -269,4 +272,6 @@ def _with_setups(
     ).x
     if found is None:
         raise EvidenceError(f"HiGHS found no plan within {seconds:g} s.")
-    return found
+    decided = found[columns:] > 0.5
+    found[:orders] *= decided
+    return found[:columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,18 @@ class Scenario:
             raise EvidenceError(f"periods={self.periods}: at least one.")
         if not 0 < self.discount <= 1:
             raise EvidenceError(f"discount={self.discount}: it lies in (0, 1].")
+
+    @cached_property
+    def largest_order(self) -> float:
+        """The bound of an order: the published environment's on its networks; elsewhere what all
+        customers want in thirty periods of the largest mean demand, yields counted.
+        """
+        net = self.network
+        if net.published:
+            return net.published_bound
+        peak = self.demand.mean(np.arange(self.periods)).max() * net.share.sum()
+        wanted = 30 * peak * max(self.demand.cap, 1.0) / net.output.min()
+        return float(max(net.published_bound, wanted))
 
 
 def scenario(
