@@ -21,7 +21,7 @@ from policyrank.cli.options import (
     Written,
     check_writable,
 )
-from policyrank.cli.output import working
+from policyrank.cli.output import say, working
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -151,18 +151,11 @@ def _controllers(names: Names, networks: dict[str, Any]) -> dict[str, Any]:
 
 
 def series_of(path: Path | None) -> tuple[float, ...] | None:
-    """The first column with numbers of a CSV file, with a heading or without."""
-    import csv
-
+    """Demand, a row a period, of a CSV file, with a heading or without; says from which column."""
     if path is None:
         return None
-    if not path.is_file():
-        raise EvidenceError(f"{path}: no such file.")
-    rows = [row for row in csv.reader(path.read_text().splitlines()) if row]
-    for column in range(len(rows[0]) if rows else 0):
-        for skip in (0, 1):
-            try:
-                return tuple(float(row[column]) for row in rows[skip:])
-            except (ValueError, IndexError):
-                continue
-    raise EvidenceError(f"{path}: no column with a number in each row.")
+    from policyrank.evidence.series import read_series
+
+    series, told = read_series(path)
+    say(told)
+    return series
