@@ -12,6 +12,7 @@ from policyrank.cli.output import print_json, say, working
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
     from policyrank.evidence import Evidence
 
@@ -50,20 +51,29 @@ def read_files(
 
 def _show(evidence: Evidence, frame: pl.DataFrame, first: int) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from policyrank.evidence.account import plural
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    console.print(f"[bold]{evidence.summary}[/bold]")
-    for note in evidence.notes:
-        console.print(f"· {note}", markup=False)
+    with console.capture() as shown:
+        console.print(evidence.summary, style="bold", markup=False)
+        for note in evidence.notes:
+            console.print(f"· {note}", markup=False)
+        console.print(_table(frame.head(first)))
+        if frame.height > first:
+            console.print(f"… and {plural(frame.height - first, 'more row')}")
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()))
+
+
+def _table(frame: pl.DataFrame) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, kind in frame.schema.items():
         table.add_column(name, justify="right" if kind.is_numeric() else "left")
-    for row in frame.head(first).rows():
+    for row in frame.rows():
         table.add_row(*map(_cell, row))
-    console.print(table)
-    if frame.height > first:
-        console.print(f"… and {frame.height - first:,} more rows")
+    return table
 
 
 def _cell(value: object) -> str:
