@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
+
+from policyrank.evidence.account import listed
 
 ALL = "*"
 """In ``lower_is_better``: every metric."""
@@ -98,3 +100,21 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> tuple[frozenset[s
             idle.append(pattern)
         found |= fits
     return frozenset(found), idle
+
+
+def tasks_in_words(tasks: Sequence[str], lower: Collection[str], column: str | None = None) -> str:
+    """The tasks, and which are better when smaller, as the first line of a reading says.
+
+    Examples
+    --------
+    >>> tasks_in_words(["acc", "wer"], {"wer"})
+    'tasks acc, wer (lower is better: wer)'
+    """
+    shown = listed(tasks, most=6)
+    if column is not None:
+        shown = f"from {column} ({shown})"
+    text = f"{'task' if len(tasks) == 1 else 'tasks'} {shown}"
+    if not lower:
+        return text
+    which = "all" if ALL in lower else listed(sorted(lower), most=6)
+    return f"{text} (lower is better: {which})"

@@ -15,7 +15,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import roles, tables as t
 from policyrank.evidence.account import Account, listed, plural
 from policyrank.evidence.base import Labels
-from policyrank.evidence.directions import ALL
+from policyrank.evidence.directions import tasks_in_words
 from policyrank.evidence.units import Parsed, has_decimal_commas, parse
 
 Float = NDArray[np.float64]
@@ -170,10 +170,7 @@ class TableReading:
         policies = self.taken.get("policy", "the header")
         tasks = fields["task"].names
         parts = [f"policies from {policies}"]
-        shown = listed(tasks, most=6)
-        if "task" in self.taken:
-            shown = f"from {self.taken['task']} ({shown})"
-        parts.append(f"{'task' if len(tasks) == 1 else 'tasks'} {shown}{_lower_text(lower)}")
+        parts.append(tasks_in_words(tasks, lower, column=self.taken.get("task")))
         for role in ("score", "metric", "replicate", "weight"):
             if role in self.taken:
                 parts.append(f"{role} {self.taken[role]}")
@@ -181,14 +178,6 @@ class TableReading:
             why = [f"{name or '(no name)'}: {reason}" for name, reason in self.left_out.items()]
             parts.append(f"{plural(len(why), 'column')} left out ({listed(why, most=12)})")
         return ", ".join(parts)
-
-
-def _lower_text(lower: frozenset[str]) -> str:
-    if not lower:
-        return ""
-    if ALL in lower:
-        return " (lower is better: all)"
-    return f" (lower is better: {listed(sorted(lower), most=6)})"
 
 
 def rows_of(names: pl.Series, wanted: Sequence[str]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.account import plural
 from policyrank.evidence.base import (
     Labels,
     check_finite,
@@ -142,7 +143,8 @@ class Scores:
     @property
     def summary(self) -> str:
         """What it holds, in a few words."""
-        return f"{len(self):,} scores, {len(self.policies)} policies, {len(self.columns)} tasks"
+        parts = (len(self), "score"), (len(self.policies), "policy"), (len(self.columns), "task")
+        return ", ".join(plural(count, noun) for count, noun in parts)
 
     @property
     def policies(self) -> tuple[str, ...]:

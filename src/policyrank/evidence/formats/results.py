@@ -13,6 +13,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence.account import Account, listed, plural
 from policyrank.evidence.base import Labels
 from policyrank.evidence.comparisons import Comparisons
+from policyrank.evidence.directions import tasks_in_words
 from policyrank.evidence.json_schema import parse_json
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import Source
@@ -85,6 +86,9 @@ def scores_of(rows: Sequence[Score], account: Account) -> Scores:
     if not good:
         raise EvidenceError(f"{account.name}: no usable score is left.")
     errors = np.array([row.stderr for row in good], dtype=float)
+    lower = _lower(good, account)
+    if account.notes and account.notes[0].startswith("read from "):
+        account.notes[0] += f", {tasks_in_words(sorted({row.task for row in good}), lower)}"
     return Scores(
         Labels.of([row.policy for row in good]),
         Labels.of([row.task for row in good]),
@@ -92,7 +96,7 @@ def scores_of(rows: Sequence[Score], account: Account) -> Scores:
         metric=_labels([row.metric for row in good], "score"),
         replicate=_labels([row.replicate for row in good], ""),
         stderr=None if np.isnan(errors).all() else errors,
-        lower_is_better=_lower(good, account),
+        lower_is_better=lower,
         notes=tuple(account.notes),
     )
 
@@ -165,7 +169,8 @@ def number(value: object) -> float | None:
 
 def read_as(account: Account, name: str, sources: Sequence[Source], more: str) -> None:
     """The first line: what the input was read as."""
-    files = f" ({plural(len(sources), 'file')})" if len(sources) > 1 else ""
+    files = plural(len(sources), "file")
+    files = "" if len(sources) == 1 or account.name == files else f" ({files})"
     account.notes.insert(0, f"read from {account.name} as {name}{files}: {more}")
 
 
