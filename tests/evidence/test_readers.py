@@ -79,7 +79,7 @@ def test_a_name_that_is_also_a_label_is_refused():
         ("a,b\nx,y\n", "no column with the outcome"),
         ("foo,bar\nx,y\n", "no pair of columns"),
         ("a,b,winner\n", "no rows"),
-        ("a,b,winner\nx,y,a,extra,fields\n", "cannot be read"),
+        ("a,b,winner\nx,y,a,extra,fields\n", "line 2 has 5 fields"),
     ],
 )
 @pytest.mark.parametrize("counted", [False, True])

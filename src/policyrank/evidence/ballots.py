@@ -17,6 +17,7 @@ from policyrank.evidence.comparison_rows import numbers
 from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.sources import Source
 
+_VOTER = (*usual_names.BALLOT, *usual_names.TASK)
 _VOTERS = (*usual_names.WEIGHT, *usual_names.COUNT)
 
 
@@ -47,7 +48,7 @@ def ballot_table(
     }
     used = {role: column for role, column in found.items() if column is not None}
     if "policy" in used and "rank" in used and order is None:
-        voter = t.given(columns, ballot, usual_names.BALLOT, "the ballot", name)
+        voter = t.given(columns, ballot, _VOTER, "the ballot", name)
         if voter is None:
             raise EvidenceError(
                 f"{name}: no column says which ballot a row belongs to. Name it with ballot=..."

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import outcomes, tables as t
-from policyrank.evidence.account import Account, plural
+from policyrank.evidence.account import Account, listed, plural
 from policyrank.evidence.base import Labels, check_policies, compact
 from policyrank.evidence.pairs import OUTCOME, Form
 
@@ -96,6 +96,11 @@ class Rows:
         parts += [f"{role} from {self.roles[role]}" for role in ROLES if role in self.roles]
         if self.extra:
             parts.append(f"covariates {', '.join(self.extra)}")
+        used = {*self.roles.values(), *self.form.columns, *self.extra}
+        unused = [name for name in self.frame.collect_schema().names() if name not in used]
+        unused = [name or "(no name)" for name in unused if not name.startswith("policyrank.")]
+        if unused:
+            parts.append(f"{plural(len(unused), 'column')} not used ({listed(unused)})")
         return ", ".join(parts)
 
     def _split_shares(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +190,13 @@ class Rows:
         named = _in(index, labels, -2)[codes]
         by_name = np.full(len(a), np.nan, dtype=np.float32)
         by_name[named == a], by_name[named == b] = 1, 0
-        if labels and all(map(_is_number, labels)):
+        if labels and {label.lower() for label in labels} <= {"true", "false"}:
+            truth = np.array([*(float(label.lower() == "true") for label in labels), np.nan])
+            return self._numeric(truth[codes], column)
+        if labels and all(label.endswith("%") and _is_number(label[:-1]) for label in labels):
+            return np.array([*(float(label[:-1]) / 100 for label in labels), np.nan])[codes]
+        sides = self.roles["a"][-1:], self.roles["b"][-1:]
+        if labels and all(map(_is_number, labels)) and sides != ("0", "1"):
             if not np.isnan(by_name[codes >= 0]).any():
                 return by_name
             return self._numeric(np.array([*map(float, labels), np.nan])[codes], column)

@@ -188,6 +188,8 @@ def _from_counts(table: pl.DataFrame, form: Form, account: Account) -> pl.DataFr
         account.unusable("a count of wins or ties is no whole number >= 0", places, "row")
         counts[wrong] = 0
         parts.append(table.with_columns(pl.Series("count", counts), outcome=pl.lit(outcome)))
+    if form.is_flags:
+        _check_one_result(table, form, account)
     stacked = pl.concat(parts).sort("policyrank.row", maintain_order=True)
     kept = stacked.filter(pl.col("count") > 0)
     idle = table.height - kept["policyrank.row"].n_unique()
@@ -196,6 +198,17 @@ def _from_counts(table: pl.DataFrame, form: Form, account: Account) -> pl.DataFr
     if not kept.height:
         raise EvidenceError(f"{account.name}: all counts are zero.")
     return kept.drop("policyrank.row", cs.starts_with(COUNTED))
+
+
+def _check_one_result(table: pl.DataFrame, form: Form, account: Account) -> None:
+    """Refuse rows whose flags say two results."""
+    flags = [_count_or_flag(table[COUNTED + column]) for column in form.counts.values()]
+    twice = np.flatnonzero(np.nansum(flags, axis=0) > 1)
+    if len(twice):
+        raise EvidenceError(
+            f"{account.name}, row {int(twice[0]) + 1:,}: more than one of"
+            f" {', '.join(form.counts.values())} says who won. Mend it."
+        )
 
 
 def _count_or_flag(series: pl.Series) -> NDArray[np.float64]:

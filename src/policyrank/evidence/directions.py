@@ -14,47 +14,69 @@ ALL = "*"
 
 LOWER = frozenset(
     """
-    loss losses error errors errorrate perplexity perplexities ppl wer cer ter mer
-    eer mae mse rmse mape smape nll crossentropy latency runtime seconds cost costs
-    regret fid kid brier ece mce rank ranks rmsd mpe rmsle logloss deviance
-    toxicity hallucination hallucinations violation violations collision collisions
-    failures bpb ttft tpot delay jitter incorrect
+    loss losses error errors err errs errorrate perplexity perplexities ppl wer cer ter mer
+    eer mae mse rmse nmse nrmse mape smape mase wape wrmsse nll crossentropy crps
+    latency runtime walltime elapsed seconds makespan tardiness delay jitter ttft tpot rank ranks
+    cost costs regret fid kid fvd fad mcd lpips brier ece mce epe absrel ade fde minade minfde
+    fpr fnr fp fn mindcf chamfer emd hausdorff hd assd kl jsd tvd wasserstein levenshtein
+    rmsd mpe rmsle logloss deviance residual residuals mistakes surprisal bpb bpc bpp
+    toxicity hallucination hallucinations violation violations collision collisions crashes
+    harmfulness unfairness failures timeouts incorrect stockouts backlog spoilage churn penalty
+    penalties fehler fehlerrate verlust kosten erreur erreurs perte coût coûts
     """.split()
 )
 """Words of metrics whose smaller values are better."""
 
 _LOWER_ALONE = frozenset(
-    "time duration per der err distance divergence price gap wrong failed failure bits".split()
+    """
+    time times duration per der distance divergence price gap wrong failed failure bits energy
+    carbon co2 risk damage waste bias fail wait
+    """.split()
 )
-"""Words that say so only where they are the whole name, units aside: a game may be Time Pilot."""
+"""Words that say so only where they are the whole name, units and the like aside: a game may be
+Time Pilot.
+"""
 
-_UNITS = frozenset("s ms sec secs ns us min minutes hours h usd eur pct percent".split())
+_BESIDE = frozenset(
+    """
+    s ms sec secs ns us min minutes hours h usd eur pct percent j kwh kg avg mean median total
+    average max pred predict prediction fit train training test val eval inference run wall
+    response execution solve cpu gpu lap per step first chunk end to p50 p90 p95 p99
+    """.split()
+)
 
 _PHRASES = frozenset(
     {
         ("failure", "rate"),
         ("miss", "rate"),
+        ("drop", "rate"),
         ("false", "positive"),
+        ("false", "positives"),
         ("false", "negative"),
+        ("false", "negatives"),
         ("cross", "entropy"),
         ("log", "loss"),
         ("bits", "per"),
         ("edit", "distance"),
-        ("run", "time"),
-        ("response", "time"),
-        ("inference", "time"),
-        ("execution", "time"),
-        ("wall", "time"),
-        ("train", "time"),
+        ("lost", "sales"),
+        ("unmet", "demand"),
+        ("id", "switches"),
+        ("optimality", "gap"),
+        ("distance", "to"),
+        ("num", "steps"),
     }
 )
 _HIGHER = frozenset(
     """
     accuracy acc f1 reduction improvement gain winrate correct success throughput speedup reward
-    return corr correlation auc auroc r2 recall precision
+    return corr correlation auc auroc r2 recall precision free prevention between score quality
+    explained ic improved saved
     """.split()
 )
 """Words that turn a name of a smaller-is-better metric round: error reduction, time gain."""
+
+
+_ARROWS = re.compile("[↓⬇🔽▼↑⬆🔼▲]")
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -77,12 +99,24 @@ def usually_lower(name: str) -> bool:
     >>> usually_lower("Avg. WER"), usually_lower("error_reduction"), usually_lower("mmlu")
     (True, False, False)
     """
+    arrow = _ARROWS.search(str(name))
+    if arrow is not None:
+        return arrow[0] in "↓⬇🔽▼"
     found = words(name)
-    if _HIGHER & set(found):
+    bare = {re.sub(r"\d+k?$", "", word) or word for word in found} | set(found)
+    if _HIGHER & bare:
         return False
-    if LOWER & set(found) or _PHRASES & set(pairwise(found)):
+    if LOWER & bare or _PHRASES & set(pairwise(found)):
         return True
-    return len(set(found) - _UNITS) == 1 and bool(_LOWER_ALONE & set(found))
+    return bool(_LOWER_ALONE & bare) and not set(found) - _BESIDE - _LOWER_ALONE
+
+
+def says_higher(name: str) -> bool:
+    """Whether a name says that larger is better: accuracy, gain, an arrow upwards."""
+    arrow = _ARROWS.search(str(name))
+    if arrow is not None:
+        return arrow[0] in "↑⬆🔼▲"
+    return bool(_HIGHER & set(words(name)))
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> tuple[frozenset[str], list[str]]:

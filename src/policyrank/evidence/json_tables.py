@@ -26,6 +26,11 @@ def parsed_table(text: str, name: str) -> pl.DataFrame:
     value = loads(text, name)
     if isinstance(value, Mapping) and isinstance(value.get("data"), list):
         value = _of_data(value)
+    elif isinstance(value, Mapping):
+        value = _only_list(value)
+    if isinstance(value, list) and value and all(isinstance(row, list) for row in value):
+        header, *body = value
+        value = [dict(zip(map(str, header), row, strict=False)) for row in body]
     if isinstance(value, list):
         return _of_records(value, name)
     if isinstance(value, Mapping) and value:
@@ -34,6 +39,8 @@ def parsed_table(text: str, name: str) -> pl.DataFrame:
             return _of_columns({str(key): column for key, column in value.items()}, name)
         if all(isinstance(row, Mapping) for row in inside):
             return _of_rows(value, name)
+        if all(type(one) in (int, float) for one in inside):
+            return _of_records([{"policy": k, "score": v} for k, v in value.items()], name)
         return _of_records([value], name)
     raise EvidenceError(
         f"{name}: this JSON is no table. Give a list of objects, one a row, or JSON lines."
@@ -67,6 +74,15 @@ def _lines(lines: Sequence[str], name: str) -> list[Any]:
                 f"{name}, line {number}: not JSON ({error}). Check that the file is whole."
             ) from None
     return found
+
+
+def _only_list(value: Mapping[str, Any]) -> Any:
+    """The list of objects under the one key that holds one: results, rows, records, ..."""
+    lists = []
+    for inside in value.values():
+        if isinstance(inside, list) and inside and all(isinstance(r, Mapping) for r in inside):
+            lists.append(inside)
+    return lists[0] if len(lists) == 1 else value
 
 
 def _of_data(value: Mapping[str, Any]) -> Any:

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from policyrank.evidence import roles
+from policyrank.evidence import columns_together, roles
 from policyrank.evidence.base import Labels
+from policyrank.evidence.directions import usually_lower
 from policyrank.evidence.score_reading import Cells, Float, TableReading, note_spread, rows_of
 from policyrank.evidence.units import Parsed, mixed_unit
 
@@ -35,12 +36,14 @@ class LongTable(TableReading):
             parsed = parsed._replace(strange=parsed.strange & good)
         good &= self._usable(parsed, columns, among=good)
         values = np.where(good, parsed.values, np.nan)
-        self._check_units(values, task, metric)
+        if not self.named_score:
+            self._check_units(values, task, metric)
         self._note_repeats(columns, good)
         weight = self.parse(self.found["weight"]).values if "weight" in self.found else None
         stderr, interval = self._errors_of(score)
         note_spread(parsed, self.account)
-        return Cells(policy, task, values, metric, replicate, weight, stderr, interval)
+        lower = usually_lower(score)
+        return Cells(policy, task, values, metric, replicate, weight, stderr, interval, lower)
 
     def _usable(
         self, parsed: Parsed, columns: dict[str, pl.Series | None], *, among: NDArray[np.bool_]
@@ -72,7 +75,7 @@ class LongTable(TableReading):
         order = np.argsort(codes, kind="stable")
         starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
         for rows in np.split(order, starts[1:]):
-            found = mixed_unit(values[rows])
+            found = mixed_unit(values[rows], lower=usually_lower(task[int(rows[0])]))
             if found is not None:
                 low, high = (int(rows[i]) for i in found)
                 self.refuse_mixture(self.found["score"], values, low, high, f" of {task[low]!r}")
@@ -100,6 +103,6 @@ class LongTable(TableReading):
         for column in others:
             if column.role == "score":
                 column.leave("not the score")
-        roles.settle(columns, self.table.height)
+        columns_together.settle(columns, self.table.height)
         self.leave(others)
         return self.errors_beside(own, columns)

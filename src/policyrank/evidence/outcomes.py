@@ -32,8 +32,8 @@ SECOND = frozenset(
 TIE = frozenset(
     """
     tie ties tied draw drawn d equal both bothbad bothgood tiebothbad tiebothgood same neither 1212
-    tievote bothbadvote bothbadvotes bothequal equallygood equallybad nopreference tossup neutral
-    equivalent c remis 05 draws
+    remise unentschieden nul tievote bothbadvote bothbadvotes bothequal equallygood equallybad
+    nopreference tossup neutral equivalent c remis 05 draws
     """.split()
 )
 AMBIGUOUS = frozenset(
@@ -78,6 +78,8 @@ class Codes(NamedTuple):
             return {"l": 1.0, "r": 0.0}
         if "white" in self.first and "b" in self.words:
             return {"w": 1.0, "b": 0.0}
+        if self.first[-1:] == "0" and self.second[-1:] == "1" and not self.words & {"2"}:
+            return {"0": 1.0, "1": 0.0}
         if {"1", "2"} <= self.words or ("2" in self.words and "0" in self.words):
             return {"1": 1.0, "2": 0.0, "0": 0.5, "x": 0.5, "15": 0.5}
         return {}

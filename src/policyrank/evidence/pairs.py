@@ -48,8 +48,15 @@ class Form:
         return tuple(column for column in own if column is not None)
 
     @property
+    def is_flags(self) -> bool:
+        """Whether the counted columns are flags of one result a row: winner_model_a, ..."""
+        return any("winner" in _parts(column) for column in self.counts.values())
+
+    @property
     def title(self) -> str:
         """The outcome, as the first line calls it."""
+        if self.kind == "winner first" and self.tie is not None:
+            return f"the first policy of a row won, or a tie by {self.tie}"
         if self.kind == "winner first":
             return "the first policy of a row won"
         if self.kind == "scores":
@@ -75,7 +82,7 @@ def pairs_in(columns: Sequence[str]) -> list[tuple[str, str]]:
             found.append((first, second))
     sided = _sided(columns)
     for base, sides in sided.items():
-        if not base or base & usual_names.SIDED != base:
+        if not base or base & usual_names.SIDED != base or _is_numbered(base, columns):
             continue
         for one, other in usual_names.SIDES:
             if one in sides and other in sides:
@@ -93,6 +100,16 @@ def _sided(columns: Sequence[str]) -> dict[frozenset[str], dict[str, str]]:
             rest = frozenset(parts) - {side}
             found.setdefault(rest, {}).setdefault(side, column)
     return found
+
+
+def _is_numbered(base: frozenset[str], columns: Sequence[str]) -> bool:
+    """Whether more than two columns of these words are numbered: model0 to model9 are no pair."""
+    alike = 0
+    for column in columns:
+        parts = _parts(column)
+        digits = [part for part in parts if part.isdigit()]
+        alike += len(digits) == 1 and frozenset(parts) - {digits[0]} == base
+    return alike > 2
 
 
 def _is_winner_first(first: str, second: str) -> bool:
@@ -121,7 +138,7 @@ def pair_of(columns: Sequence[str], a: str | None, b: str | None, name: str) -> 
 
 
 _TIES = ("both_equal", "is_tie", "tie", "equal", "draw", "is_draw", "ties", "draws")
-_WINS = ("wins", "win", "won", "winner", "preferred", "victories")
+_WINS = ("wins", "win", "won", "winner", "preferred", "victories", "votes")
 
 
 def outcome_of(
@@ -139,7 +156,7 @@ def outcome_of(
         _not_a_policy(column, first, second, name)
         return Form("label", column, tie=_tie_beside(columns, column))
     if _is_winner_first(first, second):
-        return Form("winner first")
+        return _winner_first(columns, first, second)
     form = _form(columns, first, second)
     if form is None:
         raise EvidenceError(
@@ -147,6 +164,25 @@ def outcome_of(
             f" {t.listing(columns)}. Name it with outcome=... (--outcome)."
         )
     return form
+
+
+def _winner_first(columns: Sequence[str], first: str, second: str) -> Form:
+    """The winner stands first, unless a flag or equal points say that it was a tie."""
+    rest = [column for column in columns if column not in (first, second)]
+    for pair in _WINNERS_POINTS:
+        points = [t.find(rest, (side,)) for side in pair]
+        if points[0] is not None and points[1] is not None:
+            return Form("scores", scores=(points[0], points[1]))
+    return Form("winner first", tie=t.find(rest, (*_TIES[:4], "draw", "is_draw", "drawn")))
+
+
+_WINNERS_POINTS = (
+    ("ptsw", "ptsl"),
+    ("wpts", "lpts"),
+    ("winner_score", "loser_score"),
+    ("winner_points", "loser_points"),
+    ("wscore", "lscore"),
+)
 
 
 def has_outcome(columns: Sequence[str], first: str, second: str) -> bool:
@@ -194,6 +230,9 @@ def _counts(columns: Sequence[str], first: str, second: str) -> dict[float, str]
         won = t.find(columns, ("wins", "wins_a", "a_wins", "win_a", "wins1", "a_win", "wins_1"))
         usual = ("losses", "wins_b", "b_wins", "win_b", "wins2", "loss", "b_win", "wins_2")
         lost = t.find(columns, usual)
+    if won is None and all(t.find(columns, (letter,)) for letter in "wdl"):
+        won, lost = t.find(columns, ("w",)), t.find(columns, ("l",))
+        return {1.0: str(won), 0.0: str(lost), 0.5: str(t.find(columns, ("d",)))}
     if won is None:
         return {}
     tied = t.find(columns, ("ties", "draws", "tie", "draw", "winner_tie", "tied", "tie_count"))
@@ -212,7 +251,10 @@ def _own_wins(policy: str) -> tuple[str, ...]:
 
 
 _SCORED = frozenset(
-    "score scores goals goal points point rating ratings reward rewards pts result runs".split()
+    """
+    score scores goals goal points point rating ratings reward rewards pts result runs tore buts
+    goles punkte
+    """.split()
 )
 _KNOWN_SCORES = (("fthg", "ftag"), ("hg", "ag"), ("home_goals", "away_goals"))
 
@@ -235,6 +277,10 @@ def _two_scores(columns: Sequence[str], first: str, second: str) -> tuple[str, s
 
 def with_outcome(frame: pl.LazyFrame, form: Form, roles: dict[str, str]) -> pl.LazyFrame:
     """The table with one column for the outcome, named in ``roles``, where it has none as it is."""
+    if form.kind == "winner first" and form.tie is not None:
+        tied = _is_true(form.tie)
+        roles["outcome"] = OUTCOME
+        return frame.with_columns(pl.when(tied).then(0.5).otherwise(1.0).alias(OUTCOME))
     if form.kind == "label" and form.tie is None:
         assert form.column is not None
         roles["outcome"] = form.column
@@ -242,7 +288,7 @@ def with_outcome(frame: pl.LazyFrame, form: Form, roles: dict[str, str]) -> pl.L
     if form.kind == "label":
         assert form.column is not None
         assert form.tie is not None
-        tied = pl.col(form.tie).cast(pl.String).str.to_lowercase().is_in(["true", "1", "1.0"])
+        tied = _is_true(form.tie)
         label = pl.col(form.column).cast(pl.String)
         roles["outcome"] = OUTCOME
         return frame.with_columns(pl.when(tied).then(pl.lit("tie")).otherwise(label).alias(OUTCOME))
@@ -252,6 +298,10 @@ def with_outcome(frame: pl.LazyFrame, form: Form, roles: dict[str, str]) -> pl.L
         roles["outcome"] = OUTCOME
         return frame.with_columns((0.5 + 0.5 * (one - other).sign()).alias(OUTCOME))
     return frame
+
+
+def _is_true(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.String).str.to_lowercase().is_in(["true", "1", "1.0", "yes"])
 
 
 OUTCOME = "policyrank.outcome"

@@ -27,6 +27,7 @@ from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.score_tables import ScoreOptions, directed
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import CLOUD, Source, is_several, open_source, open_sources
+from policyrank.evidence.text_tables import ragged_line
 
 Evidence = Comparisons | Scores | Rankings
 Kind = Literal["comparisons", "scores", "rankings"]
@@ -213,7 +214,24 @@ def _read(source: Any, kind: str | None, options: dict[str, Any]) -> Evidence:
     if kind == "comparisons" and is_matrix(found) and not _names_columns(options):
         return comparisons_of_matrix(found)
     refuse_unknown_options(options, _OPTIONS[kind], of=f"reading {kind}")
-    return TABLES[kind](found, **options)
+    evidence = _of_table(found, kind, options)
+    if isinstance(found, Source) and found.remarks:
+        return replace(evidence, notes=(*evidence.notes, *found.remarks))
+    return evidence
+
+
+def _of_table(found: Any, kind: str, options: dict[str, Any]) -> Evidence:
+    try:
+        return TABLES[kind](found, **options)
+    except EvidenceError as error:
+        ragged = None
+        if isinstance(found, Source) and "more fields" in str(error):
+            ragged = ragged_line(found)
+        if ragged is None:
+            raise
+        raise EvidenceError(
+            f"{found.name}: {ragged}. Mend the line, or quote what holds a separator."
+        ) from None
 
 
 def opened(source: Any) -> Any:
@@ -272,7 +290,7 @@ def _with_direction(scores: Scores, options: dict[str, Any]) -> Scores:
     return replace(scores, lower_is_better=told)
 
 
-def _one_table(sources: Sequence[Source]) -> pl.LazyFrame:
+def _one_table(sources: Sequence[Source]) -> t.Named:
     """Several tables as one, of a policy each where no column names it: the file's name."""
     frames, without = [], []
     for source in sources:
@@ -294,7 +312,7 @@ def _one_table(sources: Sequence[Source]) -> pl.LazyFrame:
         raise EvidenceError(
             f"{plural(len(sources), 'file')}: their columns do not fit together ({error})."
         ) from None
-    return together
+    return t.Named(together, plural(len(sources), "file"))
 
 
 def detect(source: Any) -> str:
@@ -323,19 +341,38 @@ def _form_of_table(source: Any) -> str:
     for first, second in found:
         if pairs.has_outcome(columns, first, second):
             return "comparisons"
-    if found and t.find(columns, usual_names.POLICY) is None:
+    policy = t.find(columns, usual_names.POLICY)
+    if found and (policy is None or policy in found[0]):
         first, second = found[0]
         raise EvidenceError(
             f"{name}: {first!r} and {second!r} look like the two policies of comparisons, and no"
             " column says who won. Name it with outcome=... (--outcome); if these are columns of"
             " scores, say kind='scores' (--kind scores)."
         )
-    ballots = (usual_names.POLICY, usual_names.RANK, usual_names.BALLOT)
-    if all(t.find(columns, role) for role in ballots):
+    if t.find(columns, usual_names.POLICY) and _has_ranks(columns):
         return "rankings"
-    if t.find(columns, ("ranking", "order")):
+    if t.find(columns, ("ranking", "order")) or _has_orders(frame, columns, name):
         return "rankings"
     return "comparisons" if is_matrix(source) else "scores"
+
+
+def _has_ranks(columns: Sequence[str]) -> bool:
+    """Whether a table has ranks on ballots, or ranks on tasks and no scores."""
+    if not t.find(columns, usual_names.RANK):
+        return False
+    if t.find(columns, usual_names.BALLOT):
+        return True
+    task = t.find(columns, usual_names.TASK)
+    return task is not None and len(columns) <= 3
+
+
+def _has_orders(frame: pl.LazyFrame, columns: Sequence[str], name: str) -> bool:
+    """Whether a column of ballots holds texts such as ``A > B``."""
+    column = t.find(columns, ("ballot", "vote", "preference", "preferences"))
+    if column is None or frame.collect_schema()[column] != pl.String:
+        return False
+    first = t.collect(frame.select(column).head(20), name)[column].drop_nulls()
+    return bool(len(first) and first.str.contains(r"\w\s*>\s*\w").all())
 
 
 def _holds_ballots(source: Source) -> bool:

@@ -29,6 +29,8 @@ class Column:
         a score; what says how sure a score is; or out: none of these
     reason
         why it is out
+    is_flag
+        whether its cells are true and false
     parsed
         its numbers
     """
@@ -37,6 +39,7 @@ class Column:
     role: Role
     parsed: Parsed
     reason: str = ""
+    is_flag: bool = False
 
     def leave(self, reason: str) -> None:
         """Take it out of the scores."""
@@ -48,32 +51,36 @@ def _set(text: str) -> frozenset[str]:
 
 
 _INDEX = _set("index idx row rows no nr rownumber sno srno serial rowid rownum line lineno")
-_ID = _set("id ids uuid guid hash sha sha256 md5 uid pk oid")
+_ID = _set("id ids uuid guid hash sha sha256 md5 uid pk oid ticket commit revision")
 _DATE = _set(
     """
     date dates datetime timestamp tstamp created updated modified published released uploaded
-    submitted release cutoff year month day lastsubmissiondate time
+    submitted release cutoff year month day lastsubmissiondate time unix datum
     """
 )
 _COUNT = _set(
     """
     n num number count counts votes battles games matches played samples instances examples
     questions submissions entries total trials episodes runs wins losses draws ties support
-    views downloads likes stars followers participants
+    views downloads likes stars followers participants attempts citations gp anzahl nombre stimmen
     """
 )
 _SIZE = _set(
     """
     tokens length len chars characters params parameters param size sizes cost costs price usd
-    flops gflops tflops macs memory vram gpu gpus likes rtfx megabytes mb gb
+    flops gflops tflops macs memory vram gpu gpus likes rtfx megabytes mb gb context vocab dim dims
+    dimension dimensions hidden depth heads hub gewicht width
     """
 )
 _SETTING = _set(
     """
-    seed seeds fold version epoch epochs step steps shots nshot fewshot temperature lr
-    layers precision dtype iteration iterations checkpoint
+    seed seeds fold version epoch epochs step steps shots nshot fewshot temperature
+    layers precision dtype iteration iterations checkpoint level order k
     """
 )
+_SETTING_ANY = _set("lr")
+LEAGUE = _set("p w d l gp mp pld gf ga gd")
+"""Columns of a league table beside the points."""
 _SPREAD = _set(
     """
     std sd stdev stddev variance var spread iqr mad moe margin uncertainty bootstrap boostrap
@@ -81,12 +88,15 @@ _SPREAD = _set(
 )
 _STDERR = _set("stderr se sem")
 _RANK = _set("rank ranks ranking place position pos standing standings")
-_SUMMARY = _set("average avg mean overall aggregate")
-_SUMMARY_ALONE = _set("score total all")
+SUMMARY = _set(
+    "average avg mean overall aggregate geomean median mittelwert durchschnitt moyenne media"
+)
+_SUMMARY_ALONE = _set("score total all gesamt summe")
+SPREAD_ROW = _set("std sd stdev stderr wins sem var variance")
 _LOW = _set("lower low lo lb")
 _HIGH = _set("upper high hi ub")
 _EXTREME = _set("min max minimum maximum")
-_UNIT = _set("raw pct percent percentage perc ms s sec seconds normalized normalised rescaled")
+UNIT = _set("raw pct percent percentage perc ms s sec seconds normalized normalised rescaled")
 _QUANTILE = re.compile(r"[qp](\d{1,3})")
 
 
@@ -98,16 +108,28 @@ def judge(series: pl.Series, where: str, *, comma: bool = False) -> Column:
     if series.dtype.is_temporal():
         return _out(series, "a date")
     parsed = parse(series, where, comma=comma)
-    column = Column(name, "score", parsed)
+    column = Column(name, "score", parsed, is_flag=_holds_flags(series))
+    if name.startswith("_"):
+        column.leave("internal, by its name")
+        return column
     known = np.isfinite(parsed.values)
     if not known.any() and not parsed.strange.any():
         column.leave("empty")
         return column
-    if parsed.strange.any() and parsed.strange.mean() >= 0.5:
+    mostly = parsed.strange.any() and parsed.strange.mean() >= 0.5
+    if mostly or (parsed.strange.any() and set(words(name)) & (_ID | {"version", "comment"})):
         _judge_text(column, series)
         return column
     _judge_numbers(column)
     return column
+
+
+def _holds_flags(series: pl.Series) -> bool:
+    if series.dtype == pl.Boolean:
+        return True
+    if series.dtype != pl.String:
+        return False
+    return set(series.drop_nulls().str.to_lowercase().unique()) <= {"true", "false", ""}
 
 
 def _out(series: pl.Series, reason: str) -> Column:
@@ -118,21 +140,27 @@ def _out(series: pl.Series, reason: str) -> Column:
 
 
 _INTERVAL = re.compile(
-    r"""^\s*[\[(]?\s*([+-]?\d+(?:\.\d+)?)\s*%?\s*(?:,|;|\.\.\.?|…|\sto\s|/|–|\s-\s)\s*
+    r"""^\s*[\[(]?\s*([+-]?\d+(?:\.\d+)?)\s*%?\s*(?:,|;|\.\.\.?|…|\sto\s|/|–|\s-\s|(?<=\d)-)\s*
     ([+-]?\d+(?:\.\d+)?)\s*%?\s*[\])]?\s*$""",
     re.VERBOSE,
 )
-_DATE_TEXT = r"^\s*(\d{4}-\d\d?-\d\d?|\d\d?[/.]\d\d?[/.]\d{2,4}|\d{4}/\d\d?/\d\d?)"
+_AROUND = re.compile(r"^\s*(?:±|\+/-|\+-)\s*(\d+(?:\.\d+)?)\s*%?\s*$")
+_DATE_TEXT = (
+    r"^\s*(\d{4}-\d\d?(-\d\d?)?\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d{4}/\d\d?(/\d\d?)?$"
+    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d)"
+)
 
 
 def bounds(text: str) -> tuple[float, float] | None:
-    """The two numbers of an interval in text, such as ``+4/-4``, ``[80.7, 84.6]``.
+    """The two numbers of an interval in text, such as ``+4/-4``, ``±3``, ``[80.7, 84.6]``.
 
     Examples
     --------
-    >>> bounds("+4/-3"), bounds("(80.75, 84.6)"), bounds("about 3")
-    ((-3.0, 4.0), (80.75, 84.6), None)
+    >>> bounds("+4/-3"), bounds("(80.75, 84.6)"), bounds("±5"), bounds("about 3")
+    ((-3.0, 4.0), (80.75, 84.6), (-5.0, 5.0), None)
     """
+    if around := _AROUND.match(text):
+        return -float(around[1]), float(around[1])
     found = _INTERVAL.match(text)
     if found is None:
         return None
@@ -140,14 +168,20 @@ def bounds(text: str) -> tuple[float, float] | None:
     return min(first, second), max(first, second)
 
 
+_OF_INTERVAL = _set("ci ci95 interval intervals confidence range bounds error margin moe")
+
+
 def _judge_text(column: Column, series: pl.Series) -> None:
     text = series.cast(pl.String).drop_nulls()
     filled = [value for value in text.to_list() if value.strip()]
-    if all(bounds(value) for value in filled):
+    found = set(words(column.name))
+    dates = text.str.to_lowercase().str.contains(_DATE_TEXT).sum()
+    signed = all(value.strip()[:1] in "[(+±" for value in filled)
+    if all(bounds(value) for value in filled) and (signed or found & _OF_INTERVAL):
         column.role = "interval"
-    elif int(text.str.contains(_DATE_TEXT).sum()) > 0.5 * len(text):
+    elif int(dates) > 0.5 * len(text):
         column.leave("a date")
-    elif {"ci", "interval", "confidence"} & set(words(column.name)):
+    elif {"ci", "interval", "confidence"} & found:
         column.leave("an interval in a form that is not known")
     else:
         column.leave("text")
@@ -159,88 +193,132 @@ def _judge_numbers(column: Column) -> None:
     has = set(found)
     values = column.parsed.values[np.isfinite(column.parsed.values)]
     whole = bool((values == np.round(values)).all())
-    if not found or column.name.lower().startswith("unnamed") or _is_index(column.name):
+    if not column.name.strip() or column.name.lower().startswith("unnamed"):
         column.leave("an index" if whole else "without a name")
+    elif _is_index(column.name):
+        column.leave("an index")
     elif "lower" in has and "better" in has:
         column.leave("a direction")
     elif _STDERR & has or {"standard", "error"} <= has:
         column.role = "stderr"
-    elif (
-        _SPREAD & has
-        or {"standard", "deviation"} <= has
-        or ({"ci", "confidence", "interval"} & has and not (_LOW | _HIGH) & has)
-    ):
+    elif _is_spread(has):
         column.leave("a spread")
     elif has & _ID and whole:
         column.leave("an id")
-    elif (_RANK & has) and _looks_ranked(values):
+    elif _is_rank(has, values):
         column.leave("a rank")
     elif _is_date(has, values, whole=whole):
         column.leave("a date")
-    elif has & _SETTING and len(found) <= 3 and whole:
+    elif _is_setting(column.name, found, whole=whole):
         column.leave("a setting")
-    elif _is_size(found, whole=whole):
+    elif _is_size(column.name, found, whole=whole):
         column.leave("a count or a size")
-    elif bound := _bound(found):
-        column.role = bound
+    else:
+        _judge_ends(column, found)
+
+
+def _judge_ends(column: Column, found: Sequence[str]) -> None:
+    """Ends of intervals, quantiles that end none, extremes."""
+    bound = _bound(column.name, found)
+    if bound in ("lower", "upper"):
+        column.role = bound  # type: ignore[assignment]
+    elif bound is not None:
+        column.leave(bound)
 
 
 def _is_spread(has: set[str]) -> bool:
+    if "explained" in has:
+        return False
     if _SPREAD & has or {"standard", "deviation"} <= has:
         return True
-    return bool({"ci", "confidence", "interval"} & has) and not (_LOW | _HIGH) & has
+    return bool({"ci", "ci95", "confidence", "interval"} & has) and not (_LOW | _HIGH) & has
 
 
 def _is_index(name: str) -> bool:
     return re.sub(r"[^a-z0-9#]", "", name.lower()) in _INDEX | {"#", "level0", "unnamed0"}
 
 
-def _looks_ranked(values: NDArray[np.float64]) -> bool:
-    """Places start at 1 (or 0) and leave few gaps; mean places lie between them."""
-    return bool(len(values) and values.min() >= 0 and values.max() <= max(3 * len(values), 50))
+_BESIDE_RANK = _set(
+    "final overall avg average mean public private global ub llm lb style the current new old final"
+)
+
+
+def _is_rank(has: set[str], values: NDArray[np.float64]) -> bool:
+    """A place, and no more than that: rank correlations, ranking losses are scores."""
+    if not has & _RANK or has - _RANK - _BESIDE_RANK:
+        return False
+    return bool(values.min() >= 0 and values.max() <= max(3 * len(values), 50))
 
 
 def _is_date(has: set[str], values: NDArray[np.float64], *, whole: bool) -> bool:
+    stamps = (whole and ((values >= 9e8) & (values < 3e9)).all()) or (values >= 9e11).all()
+    if stamps:
+        return True
     if not has & _DATE:
         return False
     if has & {"date", "dates", "datetime", "timestamp", "tstamp"}:
         return True
-    years = whole and values.min() >= 1900 and values.max() <= 2100
-    stamps = values.min() >= 1e8
-    return bool(years or stamps)
+    return whole and values.min() >= 1900 and values.max() <= 2100
 
 
-def _is_size(found: Sequence[str], *, whole: bool) -> bool:
+def _is_setting(name: str, found: Sequence[str], *, whole: bool) -> bool:
+    has = set(found)
+    if has & _SETTING_ANY or {"learning", "rate"} <= has:
+        return True
+    return bool(has & _SETTING) and len(found) <= 3 and whole
+
+
+def _is_size(name: str, found: Sequence[str], *, whole: bool) -> bool:
     has = set(found)
     if {"length", "controlled"} <= has or {"win", "rate"} <= has or "winrate" in has:
         return False
-    if has & _SIZE and len(found) <= 4:
+    if "$" in name or "❤" in name or (has & _SIZE and len(found) <= 4):
         return True
     if not whole or len(found) > 3:
+        return False
+    if not found:
         return False
     ends = {found[0], found[-1]}
     return bool(ends & (_COUNT - {"total"}) or ("total" in has and has & _COUNT - {"total"}))
 
 
-def _bound(found: Sequence[str]) -> Literal["lower", "upper"] | None:
-    """Whether a name says that this is an end of an interval."""
+_PERCENT = re.compile(r"^\s*(\d{1,2}(?:\.\d+)?)\s*%(?!\s*\w)")
+
+
+def _bound(name: str, found: Sequence[str]) -> str | None:
+    """lower or upper, where a name says that this is an end of an interval; or why it is none."""
+    share = quantile_of(name, found)
+    if share is not None:
+        if 0.2 < share < 0.8:
+            return "a quantile"
+        return "lower" if share < 0.5 else "upper"
     has = set(found)
-    for word in found:
-        quantile = _QUANTILE.fullmatch(word)
-        if quantile and len(found) > 1:
-            share = float("0." + quantile.group(1))
-            if share != 0.5:
-                return "lower" if share < 0.5 else "upper"
-    if (_LOW | {"min", "minimum", "minus"}) & has:
+    if (_LOW | {"minus", "lcl"}) & has:
         return "lower"
-    if (_HIGH | {"max", "maximum", "plus"}) & has:
+    if (_HIGH | {"plus", "ucl"}) & has:
         return "upper"
+    if _EXTREME & has:
+        return "an extreme"
+    return None
+
+
+def quantile_of(name: str, found: Iterable[str]) -> float | None:
+    """The share of a quantile that a name says: q025, p95, 97.5%."""
+    if percent := _PERCENT.match(name):
+        return float(percent[1]) / 100
+    for word in found:
+        if quantile := _QUANTILE.fullmatch(word):
+            digits = quantile[1]
+            if len(digits) == 3 and digits != "100":
+                return float("0." + digits)
+            return int(digits) / 100
     return None
 
 
 def base_words(name: str) -> frozenset[str]:
     """The words of a name without those that say what of it a column holds."""
-    rest = set(words(name)) - _STDERR - _SPREAD - _LOW - _HIGH - _EXTREME - {"ci", "bound", "95"}
+    rest = set(words(name)) - _STDERR - _SPREAD - _LOW - _HIGH - _EXTREME
+    rest -= {"ci", "bound", "95", "99", "90", "lcl", "ucl", "mean", "avg", "97", "2", "5"}
     rest -= {"standard", "error", "confidence", "interval", "limit"}
     return frozenset(word for word in rest if not _QUANTILE.fullmatch(word))
 
@@ -249,118 +327,16 @@ def coverage(names: Iterable[str]) -> float:
     """What an interval of these columns covers: as its quantiles say, else 95%."""
     shares = []
     for name in names:
-        for word in words(name):
-            if quantile := _QUANTILE.fullmatch(word):
-                shares.append(float("0." + quantile.group(1)))
-            elif word in ("90", "99", "68", "80"):
+        found = words(name)
+        share = quantile_of(name, found)
+        if share is not None:
+            shares.append(share)
+        for word in found:
+            if word in ("90", "99", "68", "80"):
                 return int(word) / 100
     if len(shares) == 2:
         return round(abs(shares[1] - shares[0]), 4)
     return 0.95
-
-
-def settle(columns: list[Column], rows: int) -> None:
-    """What columns are beside each other: ends without a score, copies, summaries, an index."""
-    _settle_index(columns, rows)
-    _settle_ends(columns)
-    _settle_copies(columns)
-    _settle_summaries(columns)
-
-
-def _scores(columns: Iterable[Column]) -> list[Column]:
-    return [column for column in columns if column.role == "score"]
-
-
-def _settle_index(columns: list[Column], rows: int) -> None:
-    """Numbers that run with the rows: of the first column, or of five rows and more."""
-    for place, column in enumerate(columns):
-        values = column.parsed.values
-        if column.role != "score" or rows < 2 or np.isnan(values).any():
-            continue
-        runs = np.array_equal(np.diff(values), np.ones(rows - 1)) and values[0] in (0, 1)
-        if runs and len(_scores(columns)) > 1 and (rows >= 5 or (place == 0 and rows >= 3)):
-            column.leave("a running number")
-
-
-def _settle_ends(columns: list[Column]) -> None:
-    """Ends and errors belong to the score of the same words, or to the only one; otherwise what
-    looked like an end is a score, and an error belongs to nothing.
-    """
-    scores = _scores(columns)
-    plain = [column for column in scores if not _SUMMARY & set(words(column.name))]
-    for column in columns:
-        if column.role not in ("stderr", "lower", "upper", "interval"):
-            continue
-        if owner(column, scores) is not None:
-            continue
-        is_end = column.role in ("lower", "upper")
-        if is_end and (base_words(column.name) or not plain):
-            column.role = "score"
-        else:
-            column.leave("a spread of no one score")
-
-
-def owner(column: Column, scores: Sequence[Column]) -> Column | None:
-    """The score that an error or an end of an interval belongs to."""
-    mine = base_words(column.name)
-    for score in scores:
-        if mine and mine == base_words(score.name):
-            return score
-    if len(scores) == 1:
-        rest = mine - set(words(scores[0].name))
-        if not rest or column.role in ("stderr", "interval"):
-            return scores[0]
-        if _QUANTILE.search(column.name) or "rating" in mine:
-            return scores[0]
-    return None
-
-
-def _settle_copies(columns: list[Column]) -> None:
-    """The same thing twice in other units: the second is out."""
-    kept: list[Column] = []
-    for column in _scores(columns):
-        twin = next((other for other in kept if _is_copy(other, column)), None)
-        if twin is None:
-            kept.append(column)
-        elif "raw" in words(twin.name):
-            twin.leave(f"{column.name} in other units")
-            kept[kept.index(twin)] = column
-        else:
-            column.leave(f"{twin.name} in other units")
-
-
-def _is_copy(first: Column, second: Column) -> bool:
-    """Whether two columns of the same words, units aside, order the rows alike; or whether one is
-    the other times 100 or 1,000.
-    """
-    x, y = first.parsed.values, second.parsed.values
-    both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 2 or not np.array_equal(np.isfinite(x), np.isfinite(y)):
-        return False
-    x, y = x[both], y[both]
-    names = [frozenset(words(column.name)) - _UNIT for column in (first, second)]
-    units = set(words(first.name)) ^ set(words(second.name))
-    if names[0] == names[1] and units and units <= _UNIT:
-        order = np.argsort(x, kind="stable")
-        return bool((np.diff(y[order]) >= -1e-9).all())
-    if len(np.unique(x)) < 3:
-        return False
-    for factor in (100.0, 1000.0):
-        for small, large in ((x, y), (y, x)):
-            if np.allclose(small * factor, large, rtol=1e-9, atol=1e-9):
-                return True
-    return False
-
-
-def _settle_summaries(columns: list[Column]) -> None:
-    """Averages beside their parts; the last columns standing are never summaries."""
-    scores = _scores(columns)
-    summaries = [column for column in scores if is_summary(column.name)]
-    parts = len(scores) - len(summaries)
-    if parts < 2:
-        return
-    for column in summaries:
-        column.leave("sums up the others")
 
 
 def is_summary(name: str) -> bool:
@@ -373,7 +349,15 @@ def is_summary(name: str) -> bool:
     """
     found = words(name)
     alone = len(found) == 1 and found[0] in _SUMMARY_ALONE
-    return bool(alone or (found and (_SUMMARY & {found[0], found[-1]})))
+    return bool(alone or (found and (SUMMARY & {found[0], found[-1]})))
+
+
+def is_summary_row(name: str, rows: str) -> bool:
+    """Whether a row named so sums up the others, or spreads: Average, Std, #wins, Avg. rank."""
+    found = set(words(name))
+    if rows == "tasks":
+        return is_summary(name) or bool(found & SPREAD_ROW)
+    return len(found) == 1 and (is_summary(name) or bool(found & SPREAD_ROW))
 
 
 _MEASURES = _set(

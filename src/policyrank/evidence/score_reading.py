@@ -12,11 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import roles, tables as t
+from policyrank.evidence import columns_together, roles, tables as t
 from policyrank.evidence.account import Account, listed, plural
 from policyrank.evidence.base import Labels
 from policyrank.evidence.directions import tasks_in_words
-from policyrank.evidence.units import Parsed, has_decimal_commas, parse
+from policyrank.evidence.units import Parsed, has_decimal_commas, parse, refuse_grouped_points
 
 Float = NDArray[np.float64]
 
@@ -32,6 +32,8 @@ class Cells(NamedTuple):
     weight: Float | None = None
     stderr: Float | None = None
     interval: Float | None = None
+    is_lower: bool = False
+    """Whether what was measured is better when smaller, whatever the tasks are called."""
 
     def fields(self, account: Account) -> dict[str, Any]:
         """The measured ones, by the names of the fields of ``Scores``."""
@@ -60,12 +62,18 @@ class TableReading:
     chosen: Sequence[str] | None
     rows: str | None
     on: Sequence[str] | None
+    named_score: bool = False
+    semicolons: bool = False
     taken: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     has_commas: bool = False
 
     def __post_init__(self) -> None:
-        self.has_commas = any(map(has_decimal_commas, self.table.iter_columns()))
+        columns = self.table.get_columns()
+        self.has_commas = any(has_decimal_commas(c, semicolons=self.semicolons) for c in columns)
+        if self.semicolons:
+            for column in columns:
+                refuse_grouped_points(column, self.account.name)
 
     def parse(self, column: str) -> Parsed:
         """The numbers of a column."""
@@ -91,9 +99,11 @@ class TableReading:
         )
 
     def judged(self, column: str) -> roles.Column:
+        """What a column is, looked at alone."""
         return roles.judge(self.table[column], self.account.name, comma=self.has_commas)
 
     def leave(self, columns: Iterable[roles.Column]) -> None:
+        """Keep the reasons of those that are out, for the first line."""
         for column in columns:
             if column.role == "out":
                 self.left_out[column.name] = column.reason
@@ -104,7 +114,7 @@ class TableReading:
         """What is known of the errors of a score's column: standard errors, 95% intervals."""
         scores = [column for column in columns if column.role == "score"]
         mine = [c for c in columns if c.role not in ("score", "out")]
-        mine = [c for c in mine if roles.owner(c, scores) is score]
+        mine = [c for c in mine if columns_together.owner(c, scores) is score]
         rows = self.table.height
         stderr, interval = np.full(rows, np.nan), np.full((rows, 2), np.nan)
         ends = {}
@@ -167,7 +177,7 @@ class TableReading:
 
     def summary(self, fields: dict[str, Any], lower: frozenset[str]) -> str:
         """What was taken for what, in one line."""
-        policies = self.taken.get("policy", "the header")
+        policies = self.taken.get("policy", "the header") or "the first column"
         tasks = fields["task"].names
         parts = [f"policies from {policies}"]
         parts.append(tasks_in_words(tasks, lower, column=self.taken.get("task")))

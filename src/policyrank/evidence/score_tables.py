@@ -10,10 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import tables as t, usual_names
+from policyrank.evidence import columns_together, roles, run_states, tables as t, usual_names
 from policyrank.evidence.account import Account, Bad, listed
 from policyrank.evidence.base import Labels
-from policyrank.evidence.directions import ALL, matching, usually_lower
+from policyrank.evidence.directions import ALL, matching, says_higher, usually_lower
 from policyrank.evidence.long_scores import LongTable
 from policyrank.evidence.wide_scores import WideTable
 
@@ -60,19 +60,22 @@ def score_columns(
     frame, name = t.open_table(source)
     table = t.collect(frame, name)
     account = Account(name, bad, strict)
-    table = t.without_blank_rows(table, account)
+    table = run_states.finished(t.without_blank_rows(t.with_one_header(table), account), account)
     found = _named_columns(table, name, policy, task, score, metric, replicate, weight)
     long = tasks is None and rows is None and {"policy", "score"} <= set(found)
-    if "task" not in found and set(table.columns) - set(found.values()):
+    if long and score is None and not _is_long(table, found, name):
         long = False
+        del found["score"]
     kind = LongTable if long else WideTable
-    reading = kind(table, account, found, tasks, rows, on)
+    semicolons = t.has_semicolons(source)
+    reading = kind(table, account, found, tasks, rows, on, score is not None, semicolons)
     cells = reading.cells()
     marked = None
     if lower_is_better is None and "lower_is_better" in table.columns and long:
         marked = _marked_lower(table, found)
     fields = cells.fields(account)
-    lower = directed(fields, marked if marked is not None else lower_is_better, higher_is_better)
+    told = marked if marked is not None else lower_is_better
+    lower = directed(fields, told, higher_is_better, lower=cells.is_lower)
     fields["lower_is_better"] = lower
     read = f"read from {name}: {reading.summary(fields, lower)}"
     return fields | {"notes": (read, *account.notes)}
@@ -80,7 +83,7 @@ def score_columns(
 
 _ROLES = {
     "policy": usual_names.POLICY,
-    "task": usual_names.TASK,
+    "task": (*usual_names.TASK, *usual_names.MORE_TASKS),
     "score": usual_names.SCORE,
     "metric": usual_names.METRIC,
     "replicate": usual_names.REPLICATE,
@@ -99,6 +102,21 @@ def _named_columns(table: pl.DataFrame, name: str, *given: str | None) -> dict[s
     return found
 
 
+def _is_long(table: pl.DataFrame, found: dict[str, str], name: str) -> bool:
+    """Whether the column called score, accuracy, ... is the one score of a row.
+
+    A name that says what was measured is one score of several where other columns are scores too.
+    """
+    others = [column for column in table.columns if column not in found.values()]
+    if "task" not in found:
+        return not others
+    if t.find([found["score"]], usual_names.PLAIN_SCORE) is not None:
+        return True
+    columns = [roles.judge(table[column], name) for column in others]
+    columns_together.settle(columns, table.height)
+    return not any(column.role == "score" for column in columns)
+
+
 def _marked_lower(table: pl.DataFrame, found: dict[str, str]) -> list[str] | bool:
     """The metrics (or tasks) that the table's own column lower_is_better marks."""
     marked = pl.col("lower_is_better").cast(pl.String).str.to_lowercase() == "true"
@@ -108,25 +126,30 @@ def _marked_lower(table: pl.DataFrame, found: dict[str, str]) -> list[str] | boo
 
 
 def directed(
-    fields: dict[str, Any], lower: Named, higher: Iterable[str] | None = None
+    fields: dict[str, Any],
+    told: Named,
+    higher: Iterable[str] | None = None,
+    *,
+    lower: bool = False,
 ) -> frozenset[str]:
     """Which metrics or tasks are better when smaller: those told and those of usual names.
 
-    ``lower=False``: none; ``True``: all. ``higher`` takes usual names back.
+    ``told=False``: none; ``True``: all. ``higher`` takes usual names back. ``lower``: whether what
+    was measured is, whatever the tasks are called.
 
     Raises
     ------
     EvidenceError
         For a name or pattern that fits no metric and no task.
     """
-    if lower is True:
+    if told is True:
         return frozenset({ALL})
     names = [*fields["task"].names]
     usual = names
     if fields.get("metric") is not None:
         usual = [*fields["metric"].names]
         names += usual
-    told, idle = matching(names, lower or ())
+    named, idle = matching(names, told or ())
     not_lower, also_idle = matching(names, higher or ())
     for pattern in (*idle, *also_idle):
         if pattern == ALL:
@@ -134,12 +157,14 @@ def directed(
         raise EvidenceError(
             f"no metric or task is called {pattern!r}, or fits it. There are: {listed(names)}."
         )
-    if lower is False:
-        return told
+    if told is False:
+        return frozenset(named)
     by_name = {name for name in usual if usually_lower(name)}
     if usual is not names and not by_name:
         by_name = {name for name in fields["task"].names if usually_lower(name)}
-    return frozenset(told | by_name) - not_lower
+    if lower:
+        by_name |= {name for name in usual if len(usual) == 1 or not says_higher(name)}
+    return frozenset(named | by_name) - not_lower
 
 
 def table_columns(table: Float, tasks: Iterable[str], policies: Iterable[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import roles, tables as t
+from policyrank.evidence import columns_together, roles, tables as t
 from policyrank.evidence.account import Account, listed
 from policyrank.evidence.directions import words
 
@@ -29,7 +29,7 @@ def read_series(path: str | Path) -> tuple[tuple[float, ...], str]:
     table = t.without_blank_rows(_with_heading(t.collect(frame, name)), Account(name))
     columns = [roles.judge(table[column], name) for column in table.columns]
     if len(columns) > 1:
-        roles.settle(columns, table.height)
+        columns_together.settle(columns, table.height)
     candidates = [column for column in columns if column.role == "score"]
     named = [column for column in candidates if DEMAND & set(words(column.name))]
     chosen = named or candidates

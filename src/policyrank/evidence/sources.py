@@ -155,6 +155,12 @@ class Source:
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
     within: Path | None = None
+    remarks: list[str] = field(default_factory=list, repr=False)
+
+    def remark(self, text: str) -> None:
+        """Keep what is to be said about how the file was read, once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     @cached_property
     def content(self) -> bytes:
@@ -175,7 +181,10 @@ class Source:
     @property
     def text(self) -> str:
         """All of it as text."""
-        return self._text[0]
+        text, note = self._text
+        if note is not None:
+            self.remark(note)
+        return text
 
     @property
     def encoding_note(self) -> str | None:

@@ -6,13 +6,19 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.account import Account, plural
 from policyrank.evidence.sources import CLOUD, Source, open_source
+from policyrank.evidence.text_tables import (
+    frame_of_text,
+    refuse_by_name,
+    separator_of,
+)
+from policyrank.evidence.usual_names import POLICY, TASK
 
 
 def key(name: str) -> str:
@@ -74,12 +80,21 @@ def broken(source: str, error: BaseException) -> EvidenceError:
     )
 
 
+class Named(NamedTuple):
+    """A table that was put together, and what messages call it."""
+
+    frame: pl.LazyFrame
+    name: str
+
+
 def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     """A lazy table and its name.
 
     From a path, ``"-"`` (standard input), an address, the bytes of a file, a frame, or a mapping of
     columns. CSV and TSV are read as text, so that no column's type is guessed from its first rows.
     """
+    if isinstance(source, Named):
+        return source
     if isinstance(source, pl.LazyFrame):
         return source, "the frame"
     if isinstance(source, pl.DataFrame):
@@ -151,18 +166,16 @@ def _kind(source: Source) -> str:
     if text[:1] == "[":
         return ".json"
     if text[:1] == "{":
-        return ".jsonl" if _are_lines(text, source) else ".json"
+        return ".jsonl" if _are_lines(text) else ".json"
     if _is_markdown(text):
         return ".md"
     return source.ending
 
 
-def _are_lines(text: str, source: Source) -> bool:
-    """Whether JSON stands a document a line."""
-    if source.ending in (".jsonl", ".ndjson"):
-        return True
-    first, newline, rest = text.partition("\n")
-    return first.rstrip().endswith("}") and (not newline or rest.lstrip()[:1] in ("{", ""))
+def _are_lines(text: str) -> bool:
+    """Whether JSON stands a document a line, on several lines."""
+    first, _, rest = text.partition("\n")
+    return first.rstrip().endswith("}") and rest.lstrip()[:1] == "{"
 
 
 def _is_markdown(text: str) -> bool:
@@ -197,10 +210,17 @@ def _frame(source: Source, kind: str) -> pl.LazyFrame:
         return frame_of_markdown(source.text, source.name).lazy()
     if kind in (".jsonl", ".ndjson"):
         return pl.scan_ndjson(_text(source), infer_schema_length=None)
-    separator = _separator(source.head, kind)
-    buffer = _text(source)
-    frame = pl.scan_csv(buffer, separator=separator, infer_schema=False)
-    return _named_apart(frame, source.name)
+    refuse_by_name(source)
+    return _named_apart(frame_of_text(source, lambda: _text(source)), source.name)
+
+
+def has_semicolons(source: Any) -> bool:
+    """Whether a text table's columns stand between semicolons, and commas may be decimal ones."""
+    if isinstance(source, (bytes, str, Path)) and not str(source).startswith(CLOUD):
+        source = open_source(source)
+    if not isinstance(source, Source) or _kind(source) in (".json", ".jsonl", ".md", ".parquet"):
+        return False
+    return separator_of(source.head, source.ending) == ";"
 
 
 def _named_apart(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
@@ -248,14 +268,6 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _separator(head: str, kind: str) -> str:
-    """What stands between columns: a tab in TSV, else what the first line has most of."""
-    if kind == ".tsv":
-        return "\t"
-    line = next(iter(head.splitlines()), "")
-    return max((",", "\t", ";", "|"), key=line.count)
-
-
 def clean_names(series: pl.Series) -> pl.Series:
     """Names as text, blanks cut, without HTML around them."""
     names = series.cast(pl.String).fill_null("").str.strip_chars()
@@ -289,3 +301,15 @@ def without_blank_rows(
         account.note(f"{plural(rows, 'blank row')} left out")
         return table.filter(filled)
     return table
+
+
+def with_one_header(table: pl.DataFrame) -> pl.DataFrame:
+    """A pandas frame written with names of its columns and of its index has two headers: the first
+    row then names the first column, and holds nothing else.
+    """
+    if table.height < 2 or table.width < 2:
+        return table
+    first = [("" if cell is None else str(cell)).strip() for cell in table.row(0)]
+    if not first[0] or any(first[1:]) or find([first[0]], (*POLICY, *TASK)) is None:
+        return table
+    return table[1:].rename({table.columns[0]: first[0]})

@@ -17,6 +17,7 @@ MISSING = (
 """What stands for a cell that was not measured."""
 
 _SPREAD = r"\s*(?:±|\+/-|\+-|\\pm)\s*"
+_IN_BRACKETS = r"^([+-]?[\d.,]+%?)\s*[(\[][^)\]]*[)\]]$"
 _SPACED = r"^[+-]?\d{1,3}(?:[\s\u00a0\u202f']\d{3})+(?:\.\d+)?$"
 _POINT_GROUPS = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d+$"
 _COMMA_GROUPS = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?$"
@@ -81,12 +82,17 @@ def parse(series: pl.Series, where: str, *, comma: bool = False) -> Parsed:
         nothing = np.full(len(series), np.nan)
         return Parsed(nothing, series.is_not_null().to_numpy(), nothing)
     text = series.cast(pl.String).fill_null("").str.strip_chars()
-    text = text.str.strip_chars("*_` ").str.replace_all("\u2212", "-")
-    if set(text.unique().str.to_lowercase()) <= {"true", "false", *MISSING}:
+    text = text.str.strip_chars("*_` †‡§¶ᵃᵇ🥇🥈🥉").str.replace_all("\u2212", "-")
+    if set(text.unique().str.to_lowercase()) <= {*_TRUE, *_FALSE, *MISSING}:
         return _truths(text)
+    shares = _shares(text)
+    if shares is not None:
+        return shares
     missing = text.str.to_lowercase().is_in(list(MISSING))
     spread_text = text.str.extract(_SPREAD + r"(.*)$")
     text = text.str.replace(_SPREAD + r".*$", "").str.strip_suffix(" ")
+    bracketed = text.str.contains(_IN_BRACKETS)
+    text = text.str.replace(_IN_BRACKETS, "${1}")
     text, notes = _without_percent(text, missing, series.name, where)
     text, more = _with_points(text, missing, series.name, where, comma=comma)
     values = text.cast(pl.Float64, strict=False)
@@ -96,13 +102,36 @@ def parse(series: pl.Series, where: str, *, comma: bool = False) -> Parsed:
         values.fill_null(np.nan).to_numpy().copy(),
         strange.to_numpy(),
         spread.fill_null(np.nan).to_numpy(),
-        (*notes, *more),
+        (*notes, *more, *_cut(series.name, int(bracketed.sum()))),
     )
+
+
+def _cut(column: str, cells: int) -> list[str]:
+    if not cells:
+        return []
+    return [f"what stood in brackets was cut from {cells:,} cells of {column}"]
+
+
+_TRUE = ("true", "✓", "✔", "✅", "pass", "passed", "yes")
+_FALSE = ("false", "✗", "✘", "❌", "fail", "failed", "no")
+
+
+def _shares(text: pl.Series) -> Parsed | None:
+    """Shares such as 18/20, where every cell is one."""
+    filled = text.filter(~text.str.to_lowercase().is_in(list(MISSING)))
+    if not len(filled) or not filled.str.contains(r"^\d+\s*/\s*[1-9]\d*$").all():
+        return None
+    hits = text.str.extract(r"^(\d+)").cast(pl.Float64)
+    totals = text.str.extract(r"/\s*(\d+)$").cast(pl.Float64)
+    shares = (hits / totals).fill_null(np.nan).to_numpy().copy()
+    if (shares > 1).any():
+        return None
+    return _plain(shares)._replace(notes=("shares such as 18/20 read as numbers in [0, 1]",))
 
 
 def _truths(text: pl.Series) -> Parsed:
     lower = text.str.to_lowercase()
-    values = np.where((lower == "true").to_numpy(), 1.0, 0.0)
+    values = np.where(lower.is_in(list(_TRUE)).to_numpy(), 1.0, 0.0)
     values[lower.is_in(list(MISSING)).to_numpy()] = np.nan
     return _plain(values)
 
@@ -153,19 +182,45 @@ def _with_points(
     return plain.zip_with(grouped, text), [f"{column} with commas between thousands"]
 
 
-def has_decimal_commas(series: pl.Series) -> bool:
-    """Whether a column surely has decimal commas, as ``0,85`` has."""
+def has_decimal_commas(series: pl.Series, *, semicolons: bool = False) -> bool:
+    """Whether a column surely has decimal commas, as ``0,85`` has.
+
+    ``semicolons``: between semicolons any comma is one.
+    """
     if series.dtype != pl.String:
         return False
     text = series.drop_nulls().str.strip_chars()
+    if semicolons and text.str.contains(r"^[+-]?\d+,\d+$").any():
+        return True
     return bool(text.str.contains(_SURELY_DECIMAL).any())
 
 
-def mixed_unit(values: NDArray[np.float64]) -> tuple[int, int] | None:
+def refuse_grouped_points(series: pl.Series, where: str) -> None:
+    """Refuse 1.234 beside 987 in a table with semicolons: it may be a thousand, or one and a bit.
+
+    Raises
+    ------
+    EvidenceError
+    """
+    if series.dtype != pl.String:
+        return
+    text = series.drop_nulls().str.strip_chars()
+    grouped = text.str.contains(r"^[1-9]\d{0,2}(\.\d{3})+$")
+    plain = text.str.contains(r"^\d{2,}$")
+    if grouped.any() and plain.any() and (grouped | plain).all():
+        row = int(grouped.arg_true()[0])
+        raise EvidenceError(
+            f"{where}, column {series.name!r}: {text[row]!r} beside whole numbers could be a"
+            " thousand or a decimal. Write thousands without points."
+        )
+
+
+def mixed_unit(values: NDArray[np.float64], *, lower: bool = False) -> tuple[int, int] | None:
     """The row of a fraction and the row of a percentage, where a column seems to mix the two.
 
-    Told where all lie in [0, 100], some are fractions of 1, the others are at least 20 times as
-    large, and the fractions times 100 lie among these.
+    Told where all lie in [0, 100], some are fractions of 1, the others at least 20 times as large,
+    and the fractions times 100 lie near these. ``lower``: of errors, which may well be below 1%,
+    they must lie among them.
 
     Examples
     --------
@@ -173,13 +228,15 @@ def mixed_unit(values: NDArray[np.float64]) -> tuple[int, int] | None:
     ((0, 1), None)
     """
     known = np.isfinite(values)
-    low = known & (values >= 0) & (values <= 1) & (values != np.round(values))
+    least = 0.0 if lower else 0.25
+    low = known & (values >= least) & (values <= 1) & (values != np.round(values))
     high = known & (values > 1)
     if not low.any() or not high.any() or values[known].min() < 0 or values[known].max() > 100:
         return None
     small, large = values[low], values[high]
     if large.min() < 20 * small.max():
         return None
-    if 100 * small.max() < 0.95 * large.min() or 100 * small.min() > 1.3 * large.max():
+    near = 0.95 if lower else 0.5
+    if 100 * small.max() < near * large.min() or 100 * small.min() > 1.3 * large.max():
         return None
     return int(np.argmax(low)), int(np.argmax(high))

@@ -9,6 +9,11 @@ PAIRS = (
     ("left", "right"),
     ("white", "black"),
     ("home", "away"),
+    ("heim", "gast"),
+    ("domicile", "exterieur"),
+    ("domicile", "extérieur"),
+    ("home", "visitor"),
+    ("host", "guest"),
     ("home_team", "away_team"),
     ("ht", "at"),
     ("first", "second"),
@@ -39,6 +44,15 @@ SIDES = (
     ("white", "black"),
     ("winner", "loser"),
     ("chosen", "rejected"),
+    ("0", "1"),
+    ("heim", "gast"),
+    ("host", "guest"),
+    ("home", "visitor"),
+    ("domicile", "extérieur"),
+    ("domicile", "exterieur"),
+    ("local", "visitante"),
+    ("casa", "trasferta"),
+    ("red", "blue"),
 )
 """Words that tell the two columns of a pair apart."""
 
@@ -46,7 +60,7 @@ SIDED = frozenset(
     """
     model policy agent system player team item generator assistant bot candidate method engine
     competitor club response answer output option llm modelname agentname systemname playername
-    teamname policyname generatorname name
+    teamname policyname generatorname name id username user handle tie equipe mannschaft fighter
     """.split()
 )
 """What a pair of columns may be called beside the word of its side: model_a, agent 2, system_x."""
@@ -66,8 +80,16 @@ OUTCOME = (
     "label",
     "score",
     "win",
+    "won",
+    "victory",
+    "annotation",
+    "win_rate",
+    "winrate",
+    "win_share",
     "res",
     "ftr",
+    "ergebnis",
+    "resultat",
 )
 POLICY = (
     "policy",
@@ -113,6 +135,25 @@ POLICY = (
     "contestant",
     "competitor",
     "club",
+    "baseline",
+    "optimizer",
+    "planner",
+    "driver",
+    "backbone",
+    "network",
+    "classifier",
+    "estimator",
+    "library",
+    "tool",
+    "encoder",
+    "models",
+    "model_method",
+    "params.model",
+    "params.model_name",
+    "modell",
+    "verfahren",
+    "modele",
+    "methode",
     "fullname",
     "name",
 )
@@ -146,6 +187,25 @@ TASK = (
     "example",
     "prompt",
 )
+MORE_TASKS = (
+    "subset",
+    "split",
+    "test",
+    "event",
+    "track",
+    "corpus",
+    "topic",
+    "language",
+    "lang",
+    "sample_id",
+    "test_case",
+    "map",
+    "race",
+    "datensatz",
+    "aufgabe",
+    "tache",
+)
+"""Names of tasks in tables of scores alone: beside comparisons they describe."""
 RATER = (
     "rater",
     "judge",
@@ -162,11 +222,12 @@ RATER = (
 )
 TIME = ("time", "timestamp", "tstamp", "date", "datetime", "created_at")
 WEIGHT = ("weight",)
-COUNT = ("count", "num_battles", "battles")
+COUNT = ("count", "num_battles", "battles", "n", "n_games", "num_games", "games", "times")
 SCORE = (
     "score",
     "value",
     "result",
+    "metric_value",
     "return",
     "reward",
     "accuracy",
@@ -174,8 +235,9 @@ SCORE = (
     "success",
     "success_rate",
     "correct",
-    "metric_value",
 )
+PLAIN_SCORE = ("score", "value", "result", "metric_value")
+"""Names of a score that say nothing of what was measured."""
 REPLICATE = ("replicate", "seed", "run", "run_id", "trial", "episode", "repeat", "fold", "doc_id")
 METRIC = ("metric", "measure", "metric_name")
 BALLOT = ("ballot", "voter", "judge", "rater", "annotator", "query", "task")

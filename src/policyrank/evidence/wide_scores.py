@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -11,24 +12,34 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import roles, tables as t
+from policyrank.evidence import columns_together, roles, row_labels, tables as t
 from policyrank.evidence.account import listed, plural
+from policyrank.evidence.directions import usually_lower, words
 from policyrank.evidence.score_reading import Cells, Float, TableReading, note_spread, rows_of
 from policyrank.evidence.units import mixed_unit
 
 
 @dataclass
 class WideTable(TableReading):
-    """A table with several scores a row on its way to become scores."""
+    """A table with several scores a row on its way to become scores.
+
+    Attributes
+    ----------
+    are_ranks
+        whether raters' cells are places, 1 the best
+    """
+
+    are_ranks: bool = False
 
     def cells(self) -> Cells:
         """One row a policy (in a replicate, on a task), one column a score."""
-        label, rows = self._label()
+        label, rows = row_labels.label_of(self)
         names = self._row_names(label, rows)
         columns = self._columns(label, rows)
         scores = [column for column in columns if column.role == "score"]
         if not scores:
             self._no_scores(columns)
+        self._refuse_totals(scores, columns)
         for column in scores:
             self._check_cells(column)
         self._check_wide_units(scores, names, rows)
@@ -40,15 +51,73 @@ class WideTable(TableReading):
         of_column = each.gather(np.tile(np.arange(count), len(names)))
         policy, task = (of_row, of_column) if rows == "policies" else (of_column, of_row)
         metric, replicate = self._keys(rows, count)
+        if replicate is None and self._are_seeds(scores, rows):
+            task, replicate = pl.repeat("score", len(task), dtype=pl.String, eager=True), of_column
         if rows == "policies" and "task" in self.taken:
             named = self.named("task")
             assert named is not None
             metric = of_column if count > 1 else None
             task = named.gather(np.repeat(np.arange(len(names)), count))
         self._note_empty(flat[keep])
-        stderr, interval = self._allerrors_beside(scores, columns)
-        self._note_unmeasured(flat, policy)
-        return Cells(policy, task, flat.ravel(), metric, replicate, None, stderr, interval)
+        stderr, interval = self._all_errors(scores, columns)
+        self._note_unmeasured(flat, policy, np.repeat(keep, count))
+        lower = self._is_lower(scores, columns, rows)
+        return Cells(policy, task, flat.ravel(), metric, replicate, None, stderr, interval, lower)
+
+    def _are_seeds(self, scores: Sequence[roles.Column], rows: str) -> bool:
+        """Whether the columns are repeats of one measurement: seed_0, seed_1; fold 1, fold 2."""
+        if rows != "policies" or self.chosen is not None or len(scores) < 2:
+            return False
+        bases = {re.sub(r"[\W_]*\d+$", "", column.name.lower()) for column in scores}
+        numbered = all(column.name[-1:].isdigit() for column in scores)
+        if not numbered or len(bases) > 1 or not bases & _REPEATS:
+            return False
+        self.account.note(f"columns {scores[0].name} to {scores[-1].name} taken as replicates")
+        return True
+
+    def _is_lower(
+        self, scores: Sequence[roles.Column], columns: Sequence[roles.Column], rows: str
+    ) -> bool:
+        """Whether scores are better when smaller by what stands beside them: an average of errors,
+        or ranks that rise with the one score.
+        """
+        if self.chosen is not None or rows != "policies":
+            return self.are_ranks
+        if len(scores) == 1 and "task" in self.taken and usually_lower(scores[0].name):
+            return True
+        sums = [column for column in columns if column.reason == "sums up the others"]
+        if sums and all(usually_lower(column.name) for column in sums):
+            self.account.note(f"lower is better, as of {listed(column.name for column in sums)}")
+            return True
+        ranks = [column for column in columns if column.reason == "a rank"]
+        if len(scores) == 1 and len(ranks) == 1 and _rise(ranks[0], scores[0]):
+            self.account.note(f"lower is better, as {ranks[0].name} says")
+            return True
+        return False
+
+    def _refuse_totals(
+        self, scores: Sequence[roles.Column], columns: Sequence[roles.Column]
+    ) -> None:
+        """Refuse counts of different totals, which are no scores."""
+        if self.chosen is not None:
+            return
+        for score in scores:
+            if set(words(score.name)) & _HITS:
+                self._refuse_total(score, [column for column in columns if column is not score])
+
+    def _refuse_total(self, score: roles.Column, others: Sequence[roles.Column]) -> None:
+        hits = score.parsed.values
+        for column in others:
+            totals = column.parsed.values
+            named = set(words(column.name)) & _TOTALS
+            if not named or not _whole(hits) or not _whole(totals):
+                continue
+            if (hits <= totals).all() and np.ptp(totals) > 0:
+                raise EvidenceError(
+                    f"{self.account.name}: {score.name} counts out of {column.name}, which differs"
+                    f" from row to row. Give the share, or say --tasks {score.name!r} (tasks=[...])"
+                    " to rank the counts."
+                )
 
     def _keys(self, rows: str, count: int) -> tuple[pl.Series | None, pl.Series | None]:
         """Metric and replicate of each cell, where columns name them."""
@@ -58,71 +127,6 @@ class WideTable(TableReading):
             named = self.named(role) if role in self.taken else None
             keys.append(None if named is None else named.gather(repeat))
         return keys[0], keys[1]
-
-    def _label(self) -> tuple[str, str]:
-        """The column that names the rows, and what these are."""
-        columns = self.table.columns
-        policy, task = self.found.get("policy"), self.found.get("task")
-        if self.rows == "tasks" and policy is None:
-            label = task or self._task_label(columns)
-        elif self.rows == "tasks" and task is not None and "task" in self.found:
-            label = task
-        elif policy is not None:
-            label = policy
-        elif task is not None:
-            label = task
-        else:
-            label = self._first_text()
-        rows = self.rows
-        if rows is None:
-            rows = "tasks" if label == task and label != policy else "policies"
-        self.taken = {"policy" if rows == "policies" else "task": label}
-        unique = self.table[label].n_unique() == self.table.height
-        if rows == "policies" and not unique:
-            for role in ("task", "replicate"):
-                if role in self.found and self.found[role] != label:
-                    self.taken[role] = self.found[role]
-        elif rows == "tasks" and not unique and "metric" in self.found:
-            self.taken["metric"] = self.found["metric"]
-        return label, rows
-
-    def _task_label(self, columns: Sequence[str]) -> str:
-        """The first column, where it holds text; else the rows are numbered."""
-        if self.judged(columns[0]).reason in ("text", "a date", "an id", "an index"):
-            return columns[0]
-        numbers = pl.int_range(1, self.table.height + 1, eager=True).cast(pl.String)
-        self.table = self.table.with_columns(numbers.alias("row"))
-        return "row"
-
-    def _first_text(self) -> str:
-        """The first column of names, where none has a usual name."""
-        for column in self.table.columns:
-            judged = self.judged(column)
-            names = self.table[column]
-            if judged.reason == "text" and names.n_unique() == len(names):
-                self._check_unnamed(column)
-                self.account.guess(
-                    f"column {column!r} taken for the policies: the first one of text",
-                    "Name it: policy=... (--policy).",
-                )
-                return column
-        raise EvidenceError(
-            f"{self.account.name}: no column names the policies. It has:"
-            f" {t.listing(self.table.columns)}. Name it with policy=... (--policy), or, where each"
-            " column is a policy, say rows='tasks' (--rows tasks)."
-        )
-
-    def _check_unnamed(self, label: str) -> None:
-        """Whether rows are policies cannot be known where their names stand under no header, unless
-        the other headers are metrics or benchmarks.
-        """
-        unnamed = not label.strip() or label.lower().startswith(("unnamed", "column "))
-        others = [name for name in self.table.columns if name != label]
-        if unnamed and not any(roles.is_measure(name) for name in others):
-            raise EvidenceError(
-                f"{self.account.name}: the first column has no header, so that its rows could be"
-                " policies or tasks. Say rows='policies' or rows='tasks' (--rows)."
-            )
 
     def _row_names(self, label: str, rows: str) -> pl.Series:
         names = t.clean_names(self.table[label])
@@ -158,7 +162,9 @@ class WideTable(TableReading):
                 t.given(self.table.columns, name, (), "a task", self.account.name)
             return [self._chosen_column(name) for name in self.on]
         columns = [self.judged(name) for name in names]
-        roles.settle(columns, self.table.height)
+        if rows == "tasks":
+            row_labels.leave_helpers(columns)
+        columns_together.settle(columns, self.table.height)
         self.leave(columns)
         return columns
 
@@ -173,7 +179,7 @@ class WideTable(TableReading):
         return column
 
     def _no_scores(self, columns: Sequence[roles.Column]) -> NoReturn:
-        reasons = "; ".join(f"{column.name}: {column.reason}" for column in columns)
+        reasons = "; ".join(f"{c.name or '(no name)'}: {c.reason}" for c in columns)
         raise EvidenceError(
             f"{self.account.name}: no column of scores ({reasons or 'no other column'}). Name the"
             " columns that are scores with tasks=[...] (--tasks), or the one column with score=..."
@@ -188,12 +194,12 @@ class WideTable(TableReading):
             return
         if rows == "policies":
             for column in scores:
-                mixture = mixed_unit(column.parsed.values)
+                mixture = mixed_unit(column.parsed.values, lower=usually_lower(column.name))
                 if mixture is not None:
                     self.refuse_mixture(column.name, column.parsed.values, *mixture)
             return
         for row, values in enumerate(np.column_stack([column.parsed.values for column in scores])):
-            mixture = mixed_unit(values)
+            mixture = mixed_unit(values, lower=usually_lower(names[row]))
             if mixture is not None:
                 low, high = (scores[i].name for i in mixture)
                 raise EvidenceError(
@@ -229,9 +235,7 @@ class WideTable(TableReading):
         """Rows that count: of ``on``, and none that sums up others."""
         if rows == "tasks" and self.on is not None:
             return rows_of(names, self.on)
-        sums = np.array([roles.is_summary(name) and " " not in name.strip() for name in names])
-        if rows == "tasks":
-            sums = np.array([roles.is_summary(name) for name in names])
+        sums = np.array([roles.is_summary_row(name, rows) for name in names])
         if not sums.any() or (~sums).sum() < 2:
             return np.ones(len(names), dtype=bool)
         left = plural(int(sums.sum()), "row")
@@ -243,22 +247,20 @@ class WideTable(TableReading):
         if empty:
             self.account.note(f"{empty:,} of {cells.size:,} cells are empty: not measured")
 
-    def _note_unmeasured(self, flat: Float, policy: pl.Series) -> None:
+    def _note_unmeasured(self, flat: Float, policy: pl.Series, used: NDArray[np.bool_]) -> None:
         measured = np.isfinite(flat.ravel())
-        without = sorted(set(policy.to_list()) - set(policy.filter(measured).to_list()))
+        there = set(policy.filter(used).to_list())
+        without = sorted(there - set(policy.filter(measured).to_list()))
         if without:
             self.account.note("without any score: " + listed(without))
 
-    def _allerrors_beside(
+    def _all_errors(
         self, scores: Sequence[roles.Column], columns: Sequence[roles.Column]
     ) -> tuple[Float | None, Float | None]:
         """Standard errors and intervals of all cells, a row after the other."""
         rows = self.table.height
-        stderr, interval = (
-            np.full((rows, len(scores)), np.nan),
-            np.full((rows, len(scores), 2), 0.0),
-        )
-        interval[:] = np.nan
+        stderr = np.full((rows, len(scores)), np.nan)
+        interval = np.full((rows, len(scores), 2), np.nan)
         for place, score in enumerate(scores):
             errors, ends = self.errors_beside(score, columns)
             if errors is not None:
@@ -269,3 +271,23 @@ class WideTable(TableReading):
             None if np.isnan(stderr).all() else stderr.ravel(),
             None if np.isnan(interval).all() else interval.reshape(-1, 2),
         )
+
+
+_REPEATS = frozenset("seed fold run trial rep repeat replicate split".split())
+_TOTALS = frozenset(
+    "n total totals episodes trials attempts rollouts questions samples count of games".split()
+)
+_HITS = frozenset("success successes correct solved passed hits wins successful".split())
+
+
+def _whole(values: Float) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.round(values)).all())
+
+
+def _rise(ranks: roles.Column, score: roles.Column) -> bool:
+    """Whether the score rises strictly somewhere, and never falls, as ranks get worse."""
+    rank, value = ranks.parsed.values, score.parsed.values
+    if np.isnan(rank).any() or np.isnan(value).any() or len(rank) < 2:
+        return False
+    steps = np.diff(value[np.argsort(rank, kind="stable")])
+    return bool((steps >= 0).all() and (steps > 0).any())

@@ -31,7 +31,10 @@ from policyrank.evidence.formats.runs import (
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import Source
 
-PREFERRED = ("acc_norm", "acc", "exact_match", "f1", "em", "pass@1", "mc2", "word_perplexity")
+PREFERRED = (
+    *("acc_norm", "acc", "exact_match", "f1", "em", "pass@1", "mc2", "mcc", "bleu", "chrf"),
+    *("rougeL", "rouge1", "bleu_acc", "rouge1_acc", "word_perplexity", "perplexity"),
+)
 """The metric of a task, unless told: the first of these that it has."""
 
 _NO_METRIC = frozenset({"sample_len", "sample_count", "samples", "n"})

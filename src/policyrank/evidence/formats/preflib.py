@@ -27,6 +27,7 @@ class _File:
     source: Source
     names: dict[str, str] = field(default_factory=dict)
     categories: int = 0
+    kind: str = ""
     totals: dict[str, int] = field(default_factory=dict)
     ballots: list[tuple[int, float, Ballot]] = field(default_factory=list)
 
@@ -39,7 +40,22 @@ def read_ballots(sources: Sequence[Source], wanted: Wanted) -> Rankings:
     """Orders (.soc, .soi, .toc, .toi): unlisted alternatives are not ranked by a ballot."""
     file = _one(sources)
     ballots = [_named(file, ballot) for _, _, ballot in file.ballots]
+    _check_complete(file)
     return _rankings(file, ballots, wanted, "a ballot a line")
+
+
+def _check_complete(file: _File) -> None:
+    """Orders that are called complete (.soc, .toc) rank every alternative."""
+    if (file.kind or file.source.ending.lstrip(".")) not in ("soc", "toc") or not file.names:
+        return
+    for line, _, ballot in file.ballots:
+        ranked = sum(map(len, ballot))
+        if ranked < len(file.names):
+            file.refuse(
+                line,
+                f"a complete order ranks all {len(file.names)} alternatives, and this one"
+                f" {ranked}. Mend it, or call the file .soi or .toi.",
+            )
 
 
 def read_categories(sources: Sequence[Source], wanted: Wanted) -> Rankings:
@@ -109,6 +125,8 @@ def _header(file: _File, number: int, line: str) -> None:
     key, place, value = found.groups()
     if key == "ALTERNATIVE NAME" and place is not None:
         _declare(file, number, place, value.strip())
+    elif key == "DATA TYPE":
+        file.kind = value.strip().lower()
     elif key == "NUMBER CATEGORIES" and value.strip().isdigit():
         file.categories = int(value)
     elif key.startswith("NUMBER") and value.strip().isdigit():

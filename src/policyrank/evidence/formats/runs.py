@@ -250,7 +250,7 @@ def _metrics_of_tasks(
         metrics = chosen_metrics(task, counts, filters[task], wanted, preferred)
         chosen[task] = dict.fromkeys(metrics, task)
         if len(metrics) > 1:
-            chosen[task] = {m: m if m not in there else f"{task} {m}" for m in metrics}
+            chosen[task] = {m: m if m.startswith(task) else f"{task} {m}" for m in metrics}
         for metric in metrics:
             used[metric].append(task)
     parts = [f"{metric} of {listed(tasks, most=4)}" for metric, tasks in used.items()]
@@ -287,7 +287,15 @@ def chosen_metrics(
             if others:
                 wanted.account.note(f"{task} also has {listed(others)} (metric=..., --metric)")
             return [_own_filter(task, by_name[name], filters, wanted)]
-    return [_own_filter(task, several, filters, wanted) for several in by_name.values()]
+    if all(name.startswith(task) for name in by_name):
+        return [_own_filter(task, several, filters, wanted) for several in by_name.values()]
+    first, *others = sorted(by_name)
+    if others:
+        wanted.account.guess(
+            f"{task}: metric {first!r}, the first of several; it also has {listed(others)}",
+            "Name it: metric=... (--metric).",
+        )
+    return [_own_filter(task, by_name[first], filters, wanted)]
 
 
 _BESIDE = ("byte_perplexity", "bits_per_byte", "acc_bytes")
