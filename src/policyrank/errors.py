@@ -12,13 +12,41 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_WORD = 300
+LONGEST_LINE = 1500
+"""Characters of a word and of a line of messages; files of others hold longer ones."""
+
+
+def one_line(text: str) -> str:
+    """A text on one line; over-long words, and an over-long line, are cut in their middle.
+
+    Examples
+    --------
+    >>> one_line("no column 'a\\nb'"), len(one_line("x" * 100_000))
+    ("no column 'a b'", 300)
+    """
+    if len(text) <= LONGEST_WORD and len(text.splitlines()) <= 1:
+        return text
+    words = [_cut(word, LONGEST_WORD) for word in text.split()]
+    return _cut(" ".join(words), LONGEST_LINE)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail - 3]}...{text[-tail:]}"
+
 
 class PolicyrankError(Exception):
     """Everything below, to catch at once."""
 
 
 class EvidenceError(PolicyrankError, ValueError):
-    """Results, data or files that cannot be used."""
+    """Results, data or files that cannot be used; the message is one line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class OptionError(PolicyrankError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, one_line
 
 Bad = Literal["raise", "skip"]
 
@@ -49,6 +49,7 @@ class Account:
 
     def note(self, text: str) -> None:
         """Say something about the input, once."""
+        text = one_line(text)
         if text not in self.notes:
             self.notes.append(text)
 

@@ -24,6 +24,7 @@ from policyrank.evidence.databases import Query
 from policyrank.evidence.formats.door import Told, read_told, tell
 from policyrank.evidence.matrices import comparisons_of_matrix, is_matrix
 from policyrank.evidence.rankings import Rankings
+from policyrank.evidence.remarks import naming, remarked
 from policyrank.evidence.score_tables import ScoreOptions, directed
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import CLOUD, Source, is_several, open_source, open_sources
@@ -202,6 +203,24 @@ _IDLE = frozenset({"keep", "counted", "on"})
 
 def _read(source: Any, kind: str | None, options: dict[str, Any]) -> Evidence:
     found = opened(source)
+    with naming(*_names_of(found)):
+        return remarked(_evidence(found, kind, options))
+
+
+def _names_of(found: Any) -> list[str]:
+    """What messages call an input: first all of it, then its files."""
+    if isinstance(found, list):
+        return [_name_of(found), *(source.name for source in found)]
+    if isinstance(found, str):
+        return [found.rpartition("/")[2]]
+    return ["the table", "the frame"]
+
+
+def _name_of(sources: Sequence[Source]) -> str:
+    return sources[0].name if len(sources) == 1 else plural(len(sources), "file")
+
+
+def _evidence(found: Any, kind: str | None, options: dict[str, Any]) -> Evidence:
     if isinstance(found, list):
         told = None if _names_columns(options) else tell(found)
         if told is not None:
@@ -262,7 +281,7 @@ def _of_format(
     from policyrank.evidence.formats.results import Wanted
 
     form = told[0]
-    name = sources[0].name if len(sources) == 1 else plural(len(sources), "file")
+    name = _name_of(sources)
     if kind is not None and form.holds not in (kind, "nothing"):
         raise EvidenceError(
             f"{name}: {form.name}: these hold {form.holds}, not {kind}. Read them with"
@@ -324,6 +343,11 @@ def detect(source: Any) -> str:
     'scores'
     """
     found = opened(source)
+    with naming(*_names_of(found)):
+        return _form_of(found)
+
+
+def _form_of(found: Any) -> str:
     if isinstance(found, list):
         told = tell(found)
         if told is not None:

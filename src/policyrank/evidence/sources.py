@@ -306,11 +306,17 @@ def open_source(source: str | Path | bytes) -> Source:
         status = path.stat()
     except (OSError, ValueError):
         raise EvidenceError(f"{source}: no such file. Check the path.") from None
+    name = _shown(path.name)
     if not stat.S_ISREG(status.st_mode):  # a pipe gives its bytes once
-        return Source(path.name, data=_bytes_of(path, path.name))
+        return Source(name, data=_bytes_of(path, name))
     if status.st_size == 0:
-        raise EvidenceError(f"{path.name}: the file is empty.")
-    return Source(path.name, path)
+        raise EvidenceError(f"{name}: the file is empty.")
+    return Source(name, path)
+
+
+def _shown(name: str) -> str:
+    """A file's name as messages can hold it: on one line, and of characters that there are."""
+    return "".join(sign if sign.isprintable() else "?" for sign in name)
 
 
 def _fetched(address: str) -> Source:
@@ -354,7 +360,7 @@ def open_sources(source: str | Path | Sequence[str | Path]) -> list[Source]:
     files = [path for path in paths if path.is_file() and not _is_hidden(path, within)]
     if not files:
         raise EvidenceError(f"{source}: no files there. Check the path or the pattern.")
-    return _named_apart([Source(path.name, path, within=within) for path in files])
+    return _named_apart([Source(_shown(path.name), path, within=within) for path in files])
 
 
 def _is_hidden(path: Path, within: Path | None) -> bool:
@@ -368,5 +374,5 @@ def _named_apart(sources: list[Source]) -> list[Source]:
     names = [source.name for source in sources]
     for source in sources:
         if names.count(source.name) > 1 and source.path is not None:
-            source.name = os.path.relpath(source.path, source.within or ".")
+            source.name = _shown(os.path.relpath(source.path, source.within or "."))
     return sources
