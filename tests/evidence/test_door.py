@@ -497,3 +497,66 @@ def test_markdown_tables_are_read():
     assert found.policies == ("ant", "bee")
     assert found.table().tolist() == [[3, 4], [1.5, 2]]
     assert any("summing up others" in note for note in found.notes)
+
+
+# What is said of every input.
+
+
+def test_errors_of_the_evidence_itself_name_the_input(tmp_path):
+    file = tmp_path / "one.csv"
+    file.write_text("model,task,score\nant,go,1\n")
+    with pytest.raises(EvidenceError, match=r"one\.csv: a ranking needs at least two policies"):
+        read(file)
+    with pytest.raises(EvidenceError, match="the table: a ranking needs"):
+        read({"model": ["ant"], "task": ["go"], "score": [1.0]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model,task,score\nGPT-4o,t,1\ngpt-4o ,t,2\nbee,t,3\n",
+        "model_a,model_b,winner\nGPT-4o,bee,model_a\nbee,gpt-4o ,model_a\n",
+        "ranking\nGPT-4o > bee\nbee > gpt-4o \n",
+    ],
+)
+def test_two_spellings_of_one_policy_are_noted_once(text):
+    notes = read(text.encode()).notes
+    assert notes.count("policies that may be one: 'GPT-4o' and 'gpt-4o'") == 1
+    assert not any("may be one" in note for note in read(text.encode().lower()).notes)
+
+
+def test_messages_and_notes_stay_short_lines(tmp_path):
+    file = tmp_path / "new\nline.csv"
+    file.write_text(f"model,task,score\nant,go,{'x' * 100_000}\nbee,go,1\ncat,go,2\n")
+    with pytest.raises(EvidenceError) as error:
+        read(file)
+    assert str(error.value).startswith("new?line.csv, row 1")
+    notes = read(file, bad="skip").notes
+    for text in (str(error.value), *notes):
+        assert len(text) < 2000
+        assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"model": {"a": [[1]]}, "task": "t", "score": 1}, {"model": "b", "task": "t", "score": 2}],
+        [{"a": [[1]], "b": "y", "winner": "b"}, {"a": "x", "b": "y", "winner": "a"}],
+        [{"ballot": 1, "policy": [1], "rank": 1}, {"ballot": 1, "policy": [2], "rank": 2}],
+        [{"a": "x", "b": "y", "wins": [1], "losses": [2]}],
+    ],
+)
+def test_lists_where_one_value_a_cell_is_needed(records):
+    with pytest.raises(EvidenceError, match="holds lists or objects"):
+        read(json.dumps(records).encode())
+
+
+def test_nested_columns_beside_comparisons_are_no_tasks():
+    rows = [{"a": "x", "b": "y", "winner": "a", "question": [{"text": "q"}]}]
+    assert read(json.dumps(rows).encode()).task is None
+
+
+def test_cells_of_a_matrix_of_wins_that_are_no_counts():
+    for cell in ("x", "1e300"):
+        with pytest.raises(EvidenceError, match=r"counts? of wins"):
+            read(f"name,ant,bee,cat\nant,,2,3\nbee,{cell},,2\ncat,1,1,\n".encode())

@@ -70,7 +70,7 @@ def _ballot_a_row(table: pl.DataFrame, name: str, used: dict[str, str]) -> Ranki
     if "weight" in used:
         weight = _weights(table[used["weight"]], name)
     if "group" in used:
-        group = Labels.of(table[used["group"]])
+        group = Labels.of(t.as_text(table[used["group"]]))
     notes = (f"read from {name}, column {used['order']}",)
     return Rankings.of(ballots, weight=weight, group=group, notes=notes)
 
@@ -103,7 +103,7 @@ def _items(value: Any, place: str) -> list[list[str]]:
 def _long(table: pl.DataFrame, name: str, used: dict[str, str], bad: Bad) -> Rankings:
     ballot, policy, rank = used["ballot"], used["policy"], used["rank"]
     place = numbers(table[rank])
-    names = table[policy].cast(pl.String).fill_null("").str.strip_chars()
+    names = t.as_text(table[policy]).fill_null("").str.strip_chars()
     named = (names != "").to_numpy() & table[ballot].is_not_null().to_numpy()
     good = np.isfinite(place) & named
     notes = [f"read from {name}, columns {ballot}, {policy}, {rank}"]
@@ -120,13 +120,13 @@ def _long(table: pl.DataFrame, name: str, used: dict[str, str], bad: Bad) -> Ran
             raise EvidenceError(f"{name}: no usable row is left.")
         notes.append(f"{count:,} {noun} left out: no usable entry")
         table, place, names = table.filter(good), place[good], names.filter(good)
-    voters, labels = Labels.of(table[ballot]), Labels.of(names)
+    voters, labels = Labels.of(t.as_text(table[ballot])), Labels.of(names)
     first = np.unique(voters.codes, return_index=True)[1]
     weight = group = None
     if "weight" in used:
         weight = _weights(table[used["weight"]], name)[first]
     if "group" in used:
-        group = Labels.of(table[used["group"]].gather(first))
+        group = Labels.of(t.as_text(table[used["group"]]).gather(first))
     return Rankings.of_positions(
         voters.codes,
         labels.codes,

@@ -27,6 +27,8 @@ LONGEST_NAME = 200
 
 def numbers(series: pl.Series) -> NDArray[np.float64]:
     """Floats; NaN where a value is missing or no number."""
+    if series.dtype.is_nested():
+        raise t.nested(series.name)
     if series.dtype in (pl.String, pl.Categorical):
         series = series.cast(pl.String).str.strip_chars()
     return series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()

@@ -56,7 +56,8 @@ def comparison_columns(
 ) -> dict[str, Any]:
     """The columns that make a ``Comparisons``, by the names of its fields."""
     frame, name = t.open_table(source)
-    columns = frame.collect_schema().names()
+    schema = frame.collect_schema()
+    columns = schema.names()
     account = Account(name, bad, strict)
     frame = _only_anonymous(frame, columns, account)
     first, second = pair_of(columns, a, b, name)
@@ -69,7 +70,7 @@ def comparison_columns(
     optional = {"task": task, "rater": rater, "time": time, "weight": weight, "count": count}
     taken = {first, second, *form.columns}
     roles = {"a": first, "b": second}
-    roles |= _optional_roles(columns, optional, {*keep, "count"}, taken, name)
+    roles |= _optional_roles(schema, optional, {*keep, "count"}, taken, name)
     extra = list(covariates)
     if not extra:
         extra = [c for c in columns if c.startswith(COVARIATE)]
@@ -111,13 +112,14 @@ def _only_anonymous(frame: pl.LazyFrame, columns: Sequence[str], account: Accoun
 
 
 def _optional_roles(
-    columns: Sequence[str],
+    schema: pl.Schema,
     named: dict[str, str | None],
     wanted: set[str],
     taken: set[str],
     name: str,
 ) -> dict[str, str]:
-    """Columns of the optional roles: those that the caller named, and those found by name."""
+    """Columns of the optional roles: those that the caller named, and flat ones found by name."""
+    flat = [column for column, kind in schema.items() if not kind.is_nested()]
     usual = {
         "task": usual_names.TASK,
         "rater": usual_names.RATER,
@@ -129,7 +131,8 @@ def _optional_roles(
     for role, column in named.items():
         if column is None and role not in wanted:
             continue
-        found = t.given(columns, column, usual[role], role, name)
+        among = flat if column is None else schema.names()
+        found = t.given(among, column, usual[role], role, name)
         if found is not None and found not in taken:
             roles[role] = found
     return roles
@@ -149,6 +152,9 @@ def _query(
     results = [pl.col(column).alias(COUNTED + column) for column in form.counts.values()]
     query = frame.select(*renamed, *results, *map(pl.col, extra))
     schema = query.collect_schema()
+    for role, column in roles.items():
+        if schema[role].is_nested():
+            raise t.nested(column)
     names = [role for role in roles if role in ("a", "b", "task", "rater")]
     if "outcome" in roles and not schema["outcome"].is_numeric():
         names.append("outcome")
@@ -213,6 +219,6 @@ def _check_one_result(table: pl.DataFrame, form: Form, account: Account) -> None
 
 def _count_or_flag(series: pl.Series) -> NDArray[np.float64]:
     """Counts, of flags 1 and 0; NaN where there is neither."""
-    text = series.cast(pl.String).str.strip_chars().str.to_lowercase()
+    text = t.as_text(series).str.strip_chars().str.to_lowercase()
     flags = text.replace({"true": "1", "false": "0"})
     return flags.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy().copy()

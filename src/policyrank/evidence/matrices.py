@@ -19,13 +19,15 @@ WIDEST = 2000
 
 def _names(frame: pl.LazyFrame, name: str) -> tuple[str, list[str]] | None:
     """The label column and the other columns, when these are the row's names."""
-    columns = frame.collect_schema().names()
-    if not 3 <= len(columns) <= WIDEST:
+    schema = frame.collect_schema()
+    if not 3 <= len(schema) <= WIDEST:
         return None
-    label, *others = columns
-    rows = t.collect(frame.select(pl.col(label).cast(pl.String)).head(len(columns)), name)
+    label, *others = schema.names()
+    if schema[label].is_nested():
+        return None
+    rows = t.collect(frame.select(pl.col(label).cast(pl.String)).head(len(schema)), name)
     names = t.clean_names(rows[label]).to_list()
-    if sorted(names) != sorted(map(str.strip, others)):
+    if sorted(names) != sorted(map(str.strip, others)) or len({*names}) < len(names):
         return None
     return label, others
 
@@ -50,7 +52,15 @@ def comparisons_of_matrix(source: Any) -> Comparisons:
     label, columns = found
     table = t.collect(frame, name)
     rows = t.clean_names(table[label]).to_list()
-    wins = np.column_stack([parse(table[column], name).values for column in columns])
+    cells = [parse(table[column], name) for column in columns]
+    for column, parsed in zip(columns, cells, strict=True):
+        if parsed.strange.any():
+            row = int(np.argmax(parsed.strange))
+            raise EvidenceError(
+                f"{name}, row {row + 1}, column {column!r}: {table[column][row]!r} is no count of"
+                " wins. Mend it."
+            )
+    wins = np.column_stack([parsed.values for parsed in cells])
     order = [rows.index(column.strip()) for column in columns]
     wins = wins[order]
     _check(wins, name, columns)
@@ -73,7 +83,7 @@ def _check(wins: NDArray[np.float64], name: str, columns: list[str]) -> None:
     off = ~np.eye(len(wins), dtype=bool)
     cells = wins[off]
     known = cells[~np.isnan(cells)]
-    whole = (known == np.round(known)) & (known >= 0)
+    whole = (known == np.round(known)) & (known >= 0) & (known < 2**53)
     if not len(known) or not whole.all():
         raise EvidenceError(
             f"{name}: a matrix with the same names in rows and columns, and its cells are no counts"

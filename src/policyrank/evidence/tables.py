@@ -268,9 +268,30 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
+def as_text(series: pl.Series) -> pl.Series:
+    """A column as text.
+
+    Raises
+    ------
+    EvidenceError
+        When it holds lists or objects, which no text stands for.
+    """
+    if series.dtype.is_nested():
+        raise nested(series.name)
+    return series.cast(pl.String)
+
+
+def nested(column: str) -> EvidenceError:
+    """That a column holds lists or objects where one value a cell is needed."""
+    return EvidenceError(
+        f"column {column!r} holds lists or objects, and one value a cell is needed. Write them as"
+        " text, or name another column."
+    )
+
+
 def clean_names(series: pl.Series) -> pl.Series:
     """Names as text, blanks cut, without HTML around them."""
-    names = series.cast(pl.String).fill_null("").str.strip_chars()
+    names = as_text(series).fill_null("").str.strip_chars()
     if names.str.contains("<", literal=True).any():
         names = names.str.replace_all(r"<[^>]+>", "").str.strip_chars()
     return names
