@@ -125,6 +125,10 @@ def test_rows_of_every_kind(tmp_path):
             {"prompt": "p", "completions": ["a", "b"], "scores": [None, 1]},
             "row 1: completion 1 has the score None",
         ),
+        (
+            {"prompt": "p", "completions": ["a", ["b"]], "scores": [10**400, 1]},
+            "row 1: completion 1 has the score 1000",
+        ),
         ({"prompt": "p", "completions": ["a", "b"]}, "neither scores"),
         ({"prompt": "p", "completions": ["a", "b"], "scores": [1]}, "2 completions, but 1 scores"),
         ({"completions": ["a", "b"], "scores": [1, 0]}, "no prompt"),

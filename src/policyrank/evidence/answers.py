@@ -144,7 +144,8 @@ def read_answers(source: str | Path | Iterable[Mapping[str, Any] | RankedAnswers
     notes = tuple(f"left out: {count:,} {what}" for what, count in left_out.items() if count)
     if not lists:
         why = ": " + "; ".join(notes) if notes else ""
-        raise EvidenceError(f"no list to learn from in {total} rows{why}.")
+        where = f"{source}: " if isinstance(source, (str, Path)) else ""
+        raise EvidenceError(f"{where}no list to learn from in {total} rows{why}.")
     return AnswerSets(tuple(lists), notes)
 
 
@@ -183,18 +184,26 @@ def _parse(place: str, row: Mapping[str, Any]) -> RankedAnswers:
         steps = tuple(tuple(own) for own in completions)
         texts = tuple("".join(own) for own in completions)
     else:
-        steps, texts = None, tuple(map(text_of, completions))
+        steps = None
+        texts = tuple("".join(c) if _is_steps(c) else text_of(c) for c in completions)
     for k, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
         if not text.strip():
             raise EvidenceError(
                 f"{place}: completion {k} is empty. Remove it, or say what the policy answered."
             )
-        if not isinstance(label, (int, float)) or not math.isfinite(label):
+        if not _is_finite(label):
             raise EvidenceError(
                 f"{place}: completion {k} has the score {label}. Give a finite number, or leave the"
                 " completion out."
             )
     return RankedAnswers(prompt, texts, tuple(map(float, labels)), steps)
+
+
+def _is_finite(label: Any) -> bool:
+    try:
+        return isinstance(label, (int, float)) and math.isfinite(label)
+    except OverflowError:
+        return False
 
 
 def _check_text(place: str, what: str, value: Any) -> None:

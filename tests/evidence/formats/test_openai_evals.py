@@ -109,3 +109,11 @@ def test_a_line_that_is_cut_off(folder, values, noted):
     scores = folder.read(bad="skip")
     assert set(values(scores)) == {"ant", "bee"}
     assert noted(scores, "bee.jsonl: 1 broken line left out")
+
+
+def test_a_match_without_a_verdict_is_refused_or_counted(folder, noted):
+    for name in ("ant", "bee"):
+        folder.lines(f"{name}.jsonl", events(name, [True, None if name == "ant" else False]))
+    with pytest.raises(EvidenceError, match="neither correct nor wrong"):
+        folder.read()
+    assert noted(folder.read(bad="skip"), "1 line left out")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.account import listed, plural
+from policyrank.evidence.formats.entries import rows_of_text, separator_of
 from policyrank.evidence.formats.results import Score, Wanted, read_as, scores_of
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import Source
@@ -20,21 +19,33 @@ Row = dict[str, str]
 
 def _titles(source: Source, starts: str) -> dict[str, str]:
     """The header that starts so: keys without case and spaces -> names."""
-    line = next(line for line in source.text.splitlines() if _key(line).startswith(starts))
-    return {_key(name): name.strip() for name in next(csv.reader([line]))}
+    text = _below(source, starts)
+    header = text.partition("\n")[0].split(separator_of(text))
+    return {_key(name): name.strip().strip('"') for name in header}
 
 
 def _rows(source: Source, starts: str) -> list[tuple[int, Row]]:
     """Rows of a CSV below the header that starts so; keys without case and spaces."""
-    lines = source.text.splitlines()
-    first = next(i for i, line in enumerate(lines) if _key(line).startswith(starts))
-    reader = csv.DictReader(io.StringIO("\n".join(lines[first:])))
     found = []
-    for number, row in enumerate(reader, 1):
-        clean = {_key(key): (value or "").strip() for key, value in row.items() if key}
-        if any(clean.values()):
-            found.append((number, clean))
+    for number, (_, row) in enumerate(rows_of_text(_below(source, starts), source.name), 1):
+        found.append(
+            (number, {_key(key): (value or "").strip() for key, value in row.items() if key})
+        )
     return found
+
+
+def _below(source: Source, starts: str) -> str:
+    """The text from the header on, which starts so, whatever separates its columns."""
+    text = source.text.replace("\r\n", "\n")
+    place = 0
+    for line in text.split("\n"):
+        if _key(line.replace(separator_of(line), ",")).startswith(starts):
+            return text[place:]
+        place += len(line) + 1
+    raise EvidenceError(
+        f"{source.name}: no header that begins with {starts.rstrip(',')!r}. Give the table as it"
+        " was published."
+    )
 
 
 def _key(text: str) -> str:
@@ -122,7 +133,8 @@ def read_open_llm_v1(sources: Sequence[Source], wanted: Wanted) -> Scores:
                     scores.append(Score(model, titles[column], value, replicate=str(seen[model])))
     if missing:
         wanted.account.note(
-            f"{plural(len(missing), 'score')} of 0.0 or empty taken as not run: {listed(missing)}"
+            f"{plural(len(missing), 'score')} of 0.0, empty or no number taken as not run:"
+            f" {listed(missing)}"
         )
     twice = [model for model, count in seen.items() if count > 1]
     if twice:
@@ -184,17 +196,13 @@ def read_alpaca_board(sources: Sequence[Source], wanted: Wanted) -> Scores:
         )
     scores, without = [], []
     for source in sources:
-        reader = csv.reader(io.StringIO(source.text))
-        header, *rows = list(reader)
-        place = {name: i for i, name in enumerate(header)}
-        for row in rows:
-            model = row[place.get("name", 0)].strip()
-            value = _number(row[place[metric]]) if metric in place else math.nan
+        for _, row in rows_of_text(source.text, source.name):
+            model = (row.get("name") or row[next(iter(row))] or "").strip()
+            value = _number(row.get(metric) or "")
             if not math.isfinite(value):
                 without.append(model)
                 continue
-            error = errors[metric]
-            stderr = _number(row[place[error]]) if error in place else math.nan
+            stderr = _number(row.get(errors[metric]) or "")
             scores.append(Score(model, metric, value, stderr=stderr))
     if without:
         wanted.account.note(f"without {metric}: {listed(without)}")
@@ -209,11 +217,14 @@ _ASR_OUT = ("model", "model_id", "average", "avg.wer", "rtfx", "modelsize(b)", "
 
 def read_open_asr(sources: Sequence[Source], wanted: Wanted) -> Scores:
     """The Open ASR Leaderboard: word error rates in percent; -1 is not measured."""
-    scores, left_out = [], set()
+    scores, left_out, unnamed, unmeasured = [], set(), [], 0
     for source in sources:
         titles = _titles(source, "model")
-        for _, row in _rows(source, "model"):
-            model = row.get("model") or row["model_id"]
+        for number, row in _rows(source, "model"):
+            model = row.get("model") or row.get("model_id")
+            if not model:
+                unnamed.append(f"{source.name}, row {number}")
+                continue
             for column, cell in row.items():
                 if column in _ASR_OUT or column.startswith("avg"):
                     left_out.add(column)
@@ -221,6 +232,11 @@ def read_open_asr(sources: Sequence[Source], wanted: Wanted) -> Scores:
                 value = _number(cell)
                 if math.isfinite(value) and value >= 0:
                     scores.append(Score(model, titles[column], value, lower=True))
+                else:
+                    unmeasured += 1
+    if unmeasured:
+        wanted.account.note(f"{plural(unmeasured, 'cell')} of -1 or no number: not measured")
+    wanted.account.unusable("a row without a model", unnamed, "row")
     wanted.account.note(f"left out: {listed(sorted(left_out - {'model', 'model_id'}))}")
     wanted.account.note("word error rates: lower is better")
     read_as(wanted.account, "the Open ASR Leaderboard", sources, "policies from the first column")

@@ -57,19 +57,36 @@ def _lines(source: Source) -> Iterator[Record]:
 
 def table_rows(source: Source) -> Iterator[Record]:
     """The rows of a CSV file; empty cells are None."""
-    text = source.text.lstrip("\ufeff")
-    header = text.partition("\n")[0]
-    separator = max(SEPARATORS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    for line, row in rows_of_text(source.text, source.name):
+        place = f"{source.name}, line {line}"
+        yield Record(place, {name: cell or None for name, cell in row.items()})
+
+
+def rows_of_text(text: str, name: str) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """Rows of a text table that hold anything, by its header, with the line that each ends at.
+
+    Cells that a row lacks are None; those it has too many are a list under None.
+
+    Raises
+    ------
+    EvidenceError
+        When the text is no valid CSV.
+    """
+    text = text.lstrip("\ufeff")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator_of(text))
     try:
         for row in reader:
             if any(isinstance(cell, str) and cell.strip() for cell in row.values()):
-                place = f"{source.name}, line {reader.line_num}"
-                yield Record(place, {name: cell or None for name, cell in row.items()})
+                yield reader.line_num, row
     except csv.Error as error:
         raise EvidenceError(
-            f"{source.name}, line {reader.line_num}: no valid CSV ({error}). Mend the line."
+            f"{name}, line {reader.line_num}: no valid CSV ({error}). Mend the line."
         ) from None
+
+
+def separator_of(text: str) -> str:
+    """What the first line has most of."""
+    return max(SEPARATORS, key=text.partition("\n")[0].count)
 
 
 def shaped(record: Record, shape: type[T]) -> T:

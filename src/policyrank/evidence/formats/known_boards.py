@@ -51,6 +51,11 @@ def _is_trec(peek: Peek) -> bool:
     return bool(fields) and all(len(one) == 6 and one[1].upper() == "Q0" for one in fields)
 
 
+def _is_text_table(peek: Peek, *names: str) -> bool:
+    """A table of text, no JSON or Markdown, with these columns."""
+    return peek.value is None and not peek.starts("|") and peek.has(*names)
+
+
 BOARDS: tuple[Format, ...] = (
     Format(
         "PrefLib approvals or grades",
@@ -79,14 +84,16 @@ BOARDS: tuple[Format, ...] = (
         "tennis matches",
         "comparisons",
         "tennis",
-        lambda peek: peek.has("winner_id", "loser_id", "winner_name", "loser_name", "score"),
+        lambda peek: _is_text_table(
+            peek, "winner_id", "loser_id", "winner_name", "loser_name", "score"
+        ),
         "sports:read_tennis",
     ),
     Format(
         "ClubElo ratings",
         "scores",
         "clubelo",
-        lambda peek: peek.has("Club", "Country", "Elo", "From", "To"),
+        lambda peek: _is_text_table(peek, "Club", "Country", "Elo", "From", "To"),
         "sports:read_clubelo",
     ),
     Format("Ordo rating lists", "scores", "ordo", _is_ordo, "sports:read_ordo"),
@@ -96,7 +103,7 @@ BOARDS: tuple[Format, ...] = (
         "Open LLM Leaderboard v2",
         "scores",
         "open-llm-v2",
-        lambda peek: peek.has("eval_name", "fullname", "Flagged", "IFEval"),
+        lambda peek: _is_text_table(peek, "eval_name", "fullname", "Flagged", "IFEval"),
         "boards:read_open_llm_v2",
     ),
     Format(
@@ -104,7 +111,7 @@ BOARDS: tuple[Format, ...] = (
         "scores",
         "open-llm-v1",
         lambda peek: (
-            peek.has("model", "average", "parameters")
+            _is_text_table(peek, "model", "average", "parameters")
             and any(name.startswith("hellaswag") for name in peek.names)
         ),
         "boards:read_open_llm_v1",
@@ -113,14 +120,14 @@ BOARDS: tuple[Format, ...] = (
         "the Open ASR Leaderboard",
         "scores",
         "open-asr",
-        lambda peek: peek.has("RTFx", "Model size (B)"),
+        lambda peek: _is_text_table(peek, "RTFx", "Model size (B)"),
         "boards:read_open_asr",
     ),
     Format(
         "MTEB arena boards",
         "scores",
         "mteb-arena-board",
-        lambda peek: peek.has("key", "Model", "Arena Elo rating (anony)"),
+        lambda peek: _is_text_table(peek, "key", "Model", "Arena Elo rating (anony)"),
         "boards:read_mteb_arena",
     ),
     Format(
@@ -128,8 +135,8 @@ BOARDS: tuple[Format, ...] = (
         "scores",
         "alpaca-board",
         lambda peek: (
-            peek.has("win_rate", "standard_error", "n_wins", "n_total")
-            or peek.has("win_rate", "length_controlled_winrate")
+            _is_text_table(peek, "win_rate", "standard_error", "n_wins", "n_total")
+            or _is_text_table(peek, "win_rate", "length_controlled_winrate")
         ),
         "boards:read_alpaca_board",
     ),

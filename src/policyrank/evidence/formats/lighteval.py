@@ -10,8 +10,16 @@ from typing import Any
 import msgspec
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence.account import listed
-from policyrank.evidence.formats.results import Score, Wanted, document, read_as, scores_of
+from policyrank.evidence.account import listed, plural
+from policyrank.evidence.formats.results import (
+    Score,
+    Wanted,
+    document,
+    number,
+    read_as,
+    scores_of,
+    truth_or_number,
+)
 from policyrank.evidence.formats.runs import (
     Metrics,
     Result,
@@ -100,14 +108,15 @@ def _directions(data: _Results, key: str) -> dict[str, bool]:
 def _metrics(values: Mapping[str, Any], directions: Mapping[str, bool]) -> Metrics:
     found: Metrics = {}
     for name, value in values.items():
-        if name.endswith("_stderr") or not isinstance(value, (int, float)):
+        measured = truth_or_number(value)
+        if name.endswith("_stderr") or measured is None:
             continue
-        stderr = values.get(f"{name}_stderr")
-        error = float(stderr) if isinstance(stderr, (int, float)) else math.nan
+        stderr = number(values.get(f"{name}_stderr"))
+        error = math.nan if stderr is None else stderr
         lower = None
         if name in directions:
             lower = not directions[name]
-        found[name] = Value(float(value), error, lower)
+        found[name] = Value(measured, error, lower)
     return found
 
 
@@ -116,6 +125,7 @@ def read_open_llm(sources: Sequence[Source], wanted: Wanted) -> Scores:
     subjects; of several submissions of a model the newest counts.
     """
     runs = []
+    without: list[str] = []
     for source in sources:
         data = document(source, _Results)
         run = _run(data, source)
@@ -127,8 +137,8 @@ def read_open_llm(sources: Sequence[Source], wanted: Wanted) -> Scores:
             metric = wanted.metric or _BOARD.get(task, "acc")
             value = _metrics(values, {}).get(metric)
             if value is None:
-                continue
-            if task.startswith(_MMLU):
+                without.append(f"{run.name} on {task}, {metric}")
+            elif task.startswith(_MMLU):
                 subjects.append(value.value)
             else:
                 run.results[task] = Result({metric: value})
@@ -137,6 +147,11 @@ def read_open_llm(sources: Sequence[Source], wanted: Wanted) -> Scores:
         runs.append(run)
     if not any(run.results for run in runs):
         raise EvidenceError(f"{wanted.account.name}: no task has the metric {wanted.metric!r}.")
+    if without:
+        wanted.account.note(
+            f"{plural(len(without), 'result')} left out, without the board's metric:"
+            f" {listed(without, most=3)}"
+        )
     rows: list[Score] = scores_of_runs(runs, wanted._replace(metric=None), PREFERRED)
     wanted.account.note("mmlu is the mean over its subjects, 'all' is left out")
     read_as(wanted.account, "Open LLM Leaderboard v1 results", sources, "policies from model_name")

@@ -15,8 +15,10 @@ from policyrank.evidence.formats.results import (
     Wanted,
     document,
     json_lines,
+    number,
     read_as,
     scores_of,
+    truth_or_number,
 )
 from policyrank.evidence.formats.runs import (
     Metrics,
@@ -117,28 +119,16 @@ def _metrics(values: Mapping[str, Any], directions: Mapping[str, bool]) -> Metri
     found: Metrics = {}
     for key, value in values.items():
         name, comma, filtered = key.partition(",")
-        if not _is_number(value) or name.endswith("_stderr") or name in _NO_METRIC:
+        measured = number(value)
+        if measured is None or name.endswith("_stderr") or name in _NO_METRIC:
             continue
-        stderr = values.get(f"{name}_stderr{comma}{filtered}")
+        stderr = number(values.get(f"{name}_stderr{comma}{filtered}"))
         lower = None
         if name in directions:
             lower = not directions[name]
         plain = name if filtered in ("", "none") else key
-        found[plain] = Value(_float(value), _float(stderr), lower)
+        found[plain] = Value(measured, math.nan if stderr is None else stderr, lower)
     return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _float(value: object) -> float:
-    if not _is_number(value):
-        return math.nan
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return math.inf
 
 
 def _directions(data: _Results, task: str) -> dict[str, bool]:
@@ -162,8 +152,10 @@ def _settings(data: _Results, task: str) -> tuple[str, ...]:
 
 def _limited(data: _Results, task: str) -> bool:
     counts = (data.n_samples or {}).get(task)
-    if isinstance(counts, Mapping) and counts.get("original") and counts.get("effective"):
-        return counts["effective"] < counts["original"]
+    if isinstance(counts, Mapping):
+        effective, original = number(counts.get("effective")), number(counts.get("original"))
+        if effective and original:
+            return effective < original
     return data.config is not None and data.config.limit is not None
 
 
@@ -189,6 +181,7 @@ def read_samples(sources: Sequence[Source], wanted: Wanted) -> Scores:
     """Samples files: a document is a task; the policy is the folder of the file."""
     rows: list[Score] = []
     left_out: set[str] = set()
+    unscored: list[str] = []
     tasks = {_task_of_samples(source) for source in sources}
     for source in sources:
         policy, task = _name_of_place(source), _task_of_samples(source)
@@ -200,6 +193,9 @@ def read_samples(sources: Sequence[Source], wanted: Wanted) -> Scores:
             if metric in scores:
                 column = f"{prefix}{sample.doc_id}"
                 rows.append(Score(policy, column, scores[metric]))
+            elif sample.filter == (metric.partition(",")[2] or "none"):
+                unscored.append(f"{policy} on {prefix}{sample.doc_id}")
+    wanted.account.unusable("the metric is no number", unscored, "sample")
     if left_out:
         wanted.account.note(f"other metrics and filters not used: {listed(sorted(left_out))}")
     wanted.account.guess(
@@ -225,19 +221,20 @@ def _task_of_samples(source: Source) -> str:
 def _samples(source: Source) -> list[tuple[_Sample, dict[str, float]]]:
     """Each sample with its numeric scores, ``metric`` or ``metric,filter``."""
     found = []
-    for number, line in json_lines(source, dict[str, Any]):
+    for place, line in json_lines(source, dict[str, Any]):
         try:
             sample = msgspec.convert(line, _Sample, strict=True)
         except msgspec.ValidationError as error:
             raise EvidenceError(
-                f"{source.name}, line {number}: no sample of lm-evaluation-harness ({error})."
+                f"{source.name}, line {place}: no sample of lm-evaluation-harness ({error})."
                 " Mend or remove it."
             ) from None
         suffix = "" if sample.filter == "none" else f",{sample.filter}"
         scores = {}
         for key in sample.metrics or [key for key in line if key not in _NO_SCORE]:
-            if isinstance(line.get(key), (int, float)):
-                scores[f"{key}{suffix}"] = float(line[key])
+            value = truth_or_number(line.get(key))
+            if value is not None:
+                scores[f"{key}{suffix}"] = value
         found.append((sample, scores))
     return found
 

@@ -19,9 +19,9 @@ from policyrank.evidence.formats.results import (
     Wanted,
     choose_metric,
     document,
-    number,
     read_as,
     scores_of,
+    truth_or_number,
     with_replicates,
 )
 from policyrank.evidence.formats.runs import Metrics, Result, Run, Value, scores_of_runs, seconds
@@ -86,6 +86,7 @@ def _log(source: Source, wanted: Wanted) -> _Log:
     """The events of a log; of a run that stopped the last line may be cut off."""
     log: _Log | None = None
     broken: list[EvidenceError] = []
+    unscored: list[str] = []
     for record in records(source):
         try:
             line = shaped(record, _Line)
@@ -98,9 +99,11 @@ def _log(source: Source, wanted: Wanted) -> _Log:
             raise EvidenceError(
                 f"{record.place}: a log of openai/evals starts with its spec. Give the whole log."
             )
-        _put_event(log, line)
+        if not _put_event(log, line):
+            unscored.append(record.place)
     if log is None:
         raise broken[0]
+    wanted.account.unusable("a match that says neither correct nor wrong", unscored, "line")
     if broken and log.report is not None:
         if wanted.account.bad == "raise":
             raise broken[0]
@@ -108,22 +111,28 @@ def _log(source: Source, wanted: Wanted) -> _Log:
     return log
 
 
-def _put_event(log: _Log, line: _Line) -> None:
+def _put_event(log: _Log, line: _Line) -> bool:
+    """Keep what a line reports; False: it is a result without one."""
     if line.final_report is not None:
         log.report = line.final_report
+    if line.type not in ("match", "metrics"):
+        return True
     if line.sample_id is None or not isinstance(line.data, Mapping):
-        return
+        return False
     sample = str(line.sample_id)
-    if line.type == "match" and isinstance(line.data.get("correct"), bool):
-        log.matches.append((sample, float(line.data["correct"])))
-    elif line.type == "metrics":
+    if line.type == "metrics":
         log.metrics.append((sample, _numbers(line.data)))
+        return True
+    correct = line.data.get("correct")
+    if isinstance(correct, bool):
+        log.matches.append((sample, float(correct)))
+    return isinstance(correct, bool)
 
 
 def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
     found = {}
     for name, entry in data.items():
-        value = float(entry) if isinstance(entry, bool) else number(entry)
+        value = truth_or_number(entry)
         if value is not None:
             found[name] = value
     return found

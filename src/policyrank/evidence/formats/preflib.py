@@ -186,6 +186,8 @@ def _add(file: _File, number: int, count: str, order: str) -> None:
         text = alone if tied is None else tied
         ballot.append([part.strip() for part in text.split(",") if part.strip()])
         place = found.end()
+    if not ballot:
+        file.refuse(number, "no order stands behind the count. Mend it.")
     file.ballots.append((number, float(count), ballot))
 
 

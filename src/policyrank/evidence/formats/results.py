@@ -167,6 +167,11 @@ def number(value: object) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
+def truth_or_number(value: object) -> float | None:
+    """A JSON number as a float, true and false as 1 and 0; None: something else."""
+    return float(value) if isinstance(value, bool) else number(value)
+
+
 def read_as(account: Account, name: str, sources: Sequence[Source], more: str) -> None:
     """The first line: what the input was read as."""
     files = plural(len(sources), "file")

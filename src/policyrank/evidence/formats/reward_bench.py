@@ -17,6 +17,7 @@ from policyrank.evidence.formats.results import (
     number,
     read_as,
     scores_of,
+    truth_or_number,
     with_replicates,
 )
 from policyrank.evidence.formats.runs import Result, Run, Value, scores_of_runs
@@ -129,7 +130,7 @@ def read_items(sources: Sequence[Source], wanted: Wanted) -> Scores:
                 " again."
             )
         for item, result in zip(_item_names(data), data.results, strict=True):
-            value = float(result) if isinstance(result, bool) else number(result)
+            value = truth_or_number(result)
             if value is None:
                 missing += 1
             else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +11,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence.account import listed, plural
 from policyrank.evidence.base import Labels
 from policyrank.evidence.comparisons import Comparisons
+from policyrank.evidence.formats.entries import rows_of_text
 from policyrank.evidence.formats.results import Duel, Wanted, comparisons_of, read_as
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import Source
@@ -102,12 +101,9 @@ def _tennis_names(sources: Sequence[Source]) -> dict[str, str]:
 
 def _rows(source: Source) -> list[tuple[int, dict[str, str]]]:
     """Rows of a CSV that hold anything, numbered from 1."""
-    reader = csv.DictReader(io.StringIO(source.text))
     found = []
-    for number, row in enumerate(reader, 1):
-        clean = {key: value for key, value in row.items() if isinstance(key, str)}
-        if any((value or "").strip() for value in clean.values()):
-            found.append((number, clean))
+    for number, (_, row) in enumerate(rows_of_text(source.text, source.name), 1):
+        found.append((number, {key: value for key, value in row.items() if isinstance(key, str)}))
     return found
 
 
@@ -166,11 +162,12 @@ def _ordo_rows(source: Source) -> list[tuple[str, float, float]]:
     if source.text.lstrip().startswith('"#"'):
         found = []
         for _, row in _rows(source):
-            found.append((row["PLAYER"], _number(row["RATING"]), _number(row.get("ERROR"))))
+            name = row.get("PLAYER") or ""
+            found.append((name, _number(row.get("RATING")), _number(row.get("ERROR"))))
         return found
     matches = map(_ORDO_LINE.match, source.text.splitlines())
     groups = [match.groups() for match in matches if match is not None]
-    return [(name, float(rating), _number(error)) for name, rating, error in groups]
+    return [(name, _number(rating), _number(error)) for name, rating, error in groups]
 
 
 _BAYESELO_LINE = re.compile(
