@@ -153,10 +153,11 @@ def _is_copy(first: Column, second: Column) -> bool:
         return bool((np.diff(y[order]) >= -1e-9).all())
     if len(np.unique(x)) < 3:
         return False
-    for factor in (100.0, 1000.0):
-        for small, large in ((x, y), (y, x)):
-            if np.allclose(small * factor, large, rtol=1e-9, atol=1e-9):
-                return True
+    with np.errstate(over="ignore"):
+        for factor in (100.0, 1000.0):
+            for small, large in ((x, y), (y, x)):
+                if np.allclose(small * factor, large, rtol=1e-9, atol=1e-9):
+                    return True
     return False
 
 

@@ -73,7 +73,8 @@ def _take_metric_or_policy(reading: WideTable, label: str) -> None:
             f"column {candidates[0]!r} taken for the policies: the other one of text",
             "Name it: policy=... (--policy).",
         )
-        reading.found["policy"] = reading.taken["policy"] = candidates[0]
+        reading.found |= {"policy": candidates[0], "task": label}
+        reading.taken["policy"] = candidates[0]
         if "replicate" in reading.found:
             reading.taken["replicate"] = reading.found["replicate"]
 

@@ -71,8 +71,9 @@ def _told(head: str) -> list[str]:
 
 
 def _is_aligned(lines: Sequence[str]) -> bool:
-    words = [len(_words(line)) for line in lines[:20]]
-    return len(words) > 1 and min(words[1:]) > 1 and len(set(words[1:])) == 1
+    """Whether all rows have as many words as the header, or one more: the row's name."""
+    header, *rows = [len(_words(line)) for line in lines[:20]]
+    return len(set(rows)) == 1 and rows[0] > 1 and header in (rows[0], rows[0] - 1)
 
 
 def _words(line: str) -> list[str]:
