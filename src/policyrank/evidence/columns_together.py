@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from policyrank.evidence.copies import is_copy, likely_copies
 from policyrank.evidence.directions import words
 from policyrank.evidence.roles import (
     LEAGUE,
     SUMMARY,
-    UNIT,
     Column,
     base_words,
     is_summary,
@@ -66,14 +66,18 @@ def _settle_ends(columns: list[Column]) -> None:
 
     What only looked like an end is a score; an error of no score is out.
     """
-    scores = _scores(columns)
+    owner = owner_among(_scores(columns))
     for column in columns:
-        if column.role in ("stderr", "interval") and owner(column, scores) is None:
+        if column.role in ("stderr", "interval") and owner(column) is None:
             column.leave("an error of no one score")
     ends = [column for column in columns if column.role in ("lower", "upper")]
+    of_score: dict[str, list[Column]] = {}
+    for column in ends:
+        score = owner(column)
+        if score is not None:
+            of_score.setdefault(score.name, []).append(column)
     used: set[int] = set()
-    for score in scores:
-        mine = [column for column in ends if owner(column, scores) is score]
+    for mine in of_score.values():
         used |= {id(column) for column in _widest_pair(mine)}
         for column in mine:
             if id(column) not in used:
@@ -108,57 +112,61 @@ def _share(column: Column) -> float | None:
     return quantile_of(column.name, words(column.name))
 
 
-def owner(column: Column, scores: Sequence[Column]) -> Column | None:
-    """The score that an error or an end of an interval belongs to."""
-    mine = base_words(column.name)
+def owner_among(scores: Sequence[Column]) -> Callable[[Column], Column | None]:
+    """What finds the score that an error or an end of an interval belongs to."""
+    by_words: dict[frozenset[str], Column] = {}
     for score in scores:
-        if mine and mine == base_words(score.name):
-            return score
-    if len(scores) == 1:
-        rest = mine - set(words(scores[0].name))
-        if not rest or column.role in ("stderr", "interval"):
+        by_words.setdefault(base_words(score.name), score)
+
+    def owner(column: Column) -> Column | None:
+        mine = base_words(column.name)
+        if mine and mine in by_words:
+            return by_words[mine]
+        if len(scores) == 1 and _is_of_the_only(column, mine, scores[0]):
             return scores[0]
-        if _share(column) is not None or "rating" in mine:
-            return scores[0]
-    return None
+        return None
+
+    return owner
+
+
+def _is_of_the_only(column: Column, mine: frozenset[str], score: Column) -> bool:
+    rest = mine - set(words(score.name))
+    if not rest or column.role in ("stderr", "interval"):
+        return True
+    return _share(column) is not None or "rating" in mine
+
+
+def errors_of_scores(columns: Sequence[Column]) -> dict[str, list[Column]]:
+    """Name of a score -> the columns that say how sure it is."""
+    owner = owner_among(_scores(columns))
+    found: dict[str, list[Column]] = {}
+    for column in columns:
+        if column.role in ("score", "out"):
+            continue
+        score = owner(column)
+        if score is not None:
+            found.setdefault(score.name, []).append(column)
+    return found
 
 
 def _settle_copies(columns: list[Column]) -> None:
     """The same thing twice in other units: the second is out."""
-    kept: list[Column] = []
-    for column in _scores(columns):
+    scores = _scores(columns)
+    names = [column.name for column in scores]
+    likely = likely_copies(names, [column.parsed.values for column in scores])
+    for column, earlier in zip(scores, likely, strict=True):
+        kept = (scores[place] for place in earlier if scores[place].role == "score")
         twin = next((other for other in kept if _is_copy(other, column)), None)
         if twin is None:
-            kept.append(column)
-        elif "raw" in words(twin.name):
+            continue
+        if "raw" in words(twin.name):
             twin.leave(f"{column.name} in other units")
-            kept[kept.index(twin)] = column
         else:
             column.leave(f"{twin.name} in other units")
 
 
 def _is_copy(first: Column, second: Column) -> bool:
-    """Whether two columns of the same words, units aside, order the rows alike; or whether one is
-    the other times 100 or 1,000.
-    """
-    x, y = first.parsed.values, second.parsed.values
-    both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 2 or not np.array_equal(np.isfinite(x), np.isfinite(y)):
-        return False
-    x, y = x[both], y[both]
-    names = [frozenset(words(column.name)) - UNIT for column in (first, second)]
-    units = set(words(first.name)) ^ set(words(second.name))
-    if names[0] == names[1] and units and units <= UNIT:
-        order = np.argsort(x, kind="stable")
-        return bool((np.diff(y[order]) >= -1e-9).all())
-    if len(np.unique(x)) < 3:
-        return False
-    with np.errstate(over="ignore"):
-        for factor in (100.0, 1000.0):
-            for small, large in ((x, y), (y, x)):
-                if np.allclose(small * factor, large, rtol=1e-9, atol=1e-9):
-                    return True
-    return False
+    return is_copy((first.name, second.name), first.parsed.values, second.parsed.values)
 
 
 def _settle_summaries(columns: list[Column]) -> None:
@@ -175,12 +183,12 @@ def _settle_summaries(columns: list[Column]) -> None:
         if _is_their_mean(column, others):
             column.leave("the mean of the others")
             return
+    by_words = {frozenset(words(column.name)): column for column in scores}
     for column in scores:
-        plain = set(words(column.name)) - SUMMARY
-        for other in scores:
-            if other is not column and plain and plain == set(words(other.name)):
-                column.leave(f"another summary of {other.name}")
-                break
+        found = frozenset(words(column.name))
+        other = by_words.get(found - SUMMARY)
+        if other is not None and other is not column and found - SUMMARY:
+            column.leave(f"another summary of {other.name}")
 
 
 def _is_their_mean(column: Column, others: Sequence[Column]) -> bool:

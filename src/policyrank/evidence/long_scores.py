@@ -105,4 +105,5 @@ class LongTable(TableReading):
                 column.leave("not the score")
         columns_together.settle(columns, self.table.height)
         self.leave(others)
-        return self.errors_beside(own, columns)
+        mine = columns_together.errors_of_scores(columns).get(score, ())
+        return self.errors_beside(own, mine)

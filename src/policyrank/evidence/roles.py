@@ -96,7 +96,6 @@ SPREAD_ROW = _set("std sd stdev stderr wins sem var variance")
 _LOW = _set("lower low lo lb")
 _HIGH = _set("upper high hi ub")
 _EXTREME = _set("min max minimum maximum")
-UNIT = _set("raw pct percent percentage perc ms s sec seconds normalized normalised rescaled")
 _QUANTILE = re.compile(r"[qp](\d{1,3})")
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import columns_together, roles, tables as t
+from policyrank.evidence import roles, tables as t
 from policyrank.evidence.account import Account, listed, plural
 from policyrank.evidence.base import Labels
 from policyrank.evidence.directions import tasks_in_words
@@ -69,10 +69,9 @@ class TableReading:
     has_commas: bool = False
 
     def __post_init__(self) -> None:
-        columns = self.table.get_columns()
-        self.has_commas = any(has_decimal_commas(c, semicolons=self.semicolons) for c in columns)
+        self.has_commas = has_decimal_commas(self.table, semicolons=self.semicolons)
         if self.semicolons:
-            for column in columns:
+            for column in self.table.iter_columns():
                 refuse_grouped_points(column, self.account.name)
 
     def parse(self, column: str) -> Parsed:
@@ -109,12 +108,11 @@ class TableReading:
                 self.left_out[column.name] = column.reason
 
     def errors_beside(
-        self, score: roles.Column, columns: Sequence[roles.Column]
+        self, score: roles.Column, mine: Sequence[roles.Column]
     ) -> tuple[Float | None, Float | None]:
-        """What is known of the errors of a score's column: standard errors, 95% intervals."""
-        scores = [column for column in columns if column.role == "score"]
-        mine = [c for c in columns if c.role not in ("score", "out")]
-        mine = [c for c in mine if columns_together.owner(c, scores) is score]
+        """What a score's own columns say of its errors: standard errors, 95% intervals."""
+        if not mine:
+            return None, None
         rows = self.table.height
         stderr, interval = np.full(rows, np.nan), np.full((rows, 2), np.nan)
         ends = {}

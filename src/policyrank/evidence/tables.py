@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,13 +29,20 @@ def key(name: str) -> str:
 
 def find(columns: Sequence[str], usual: Iterable[str]) -> str | None:
     """The first of the ``usual`` names that is among ``columns``."""
-    index: dict[str, str] = {}
-    for column in columns:
-        index.setdefault(key(column), column)
+    index = _by_key(tuple(columns))
     for name in usual:
         if key(name) in index:
             return index[key(name)]
     return None
+
+
+@lru_cache(maxsize=4)
+def _by_key(columns: tuple[str, ...]) -> dict[str, str]:
+    """Columns by their keys, the first of each: tables of many columns are asked often."""
+    index: dict[str, str] = {}
+    for column in columns:
+        index.setdefault(key(column), column)
+    return index
 
 
 def given(
@@ -225,7 +233,7 @@ def has_semicolons(source: Any) -> bool:
 
 def _named_apart(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     """Refuse a header that names a column twice, which polars would rename."""
-    columns = frame.collect_schema().names()
+    columns = frozenset(frame.collect_schema().names())
     for column in columns:
         original, mark, number = column.rpartition("_duplicated_")
         if mark and number.isdigit() and original in columns and original.strip():
@@ -304,16 +312,11 @@ def without_blank_rows(
 
     ``counts``: a column that says how many rows a row stands for.
     """
+    if not table.width:
+        raise EvidenceError(f"{account.name}: it holds no values with names.")
     if not table.height:
         raise EvidenceError(f"{account.name}: it has columns but no rows.")
-    filled = pl.lit(False)
-    for name, kind in table.schema.items():
-        if name == counts:
-            continue
-        cell = pl.col(name).is_not_null()
-        if kind == pl.String:
-            cell = pl.col(name).str.strip_chars().fill_null("") != ""
-        filled |= cell
+    filled = _filled(table.drop(counts) if counts else table)
     blank = table.filter(~filled)
     if blank.height == table.height:
         raise EvidenceError(f"{account.name}: it has columns but no rows.")
@@ -334,3 +337,15 @@ def with_one_header(table: pl.DataFrame) -> pl.DataFrame:
     if not first[0] or any(first[1:]) or find([first[0]], (*POLICY, *TASK)) is None:
         return table
     return table[1:].rename({table.columns[0]: first[0]})
+
+
+def _filled(table: pl.DataFrame) -> pl.Series:
+    """Whether any cell of a row holds something; mostly the first columns tell."""
+    cells = []
+    for name, kind in table.schema.items():
+        cell = pl.col(name).is_not_null()
+        if kind == pl.String:
+            cell = pl.col(name).str.strip_chars().fill_null("") != ""
+        cells.append(cell)
+    first = table.select(pl.any_horizontal(cells[:4])).to_series()
+    return first if first.all() else table.select(pl.any_horizontal(cells)).to_series()

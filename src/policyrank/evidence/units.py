@@ -81,6 +81,9 @@ def parse(series: pl.Series, where: str, *, comma: bool = False) -> Parsed:
     if series.dtype.is_nested() or series.dtype.is_temporal():
         nothing = np.full(len(series), np.nan)
         return Parsed(nothing, series.is_not_null().to_numpy(), nothing)
+    plain = series.cast(pl.String).cast(pl.Float64, strict=False)
+    if plain.null_count() == series.null_count():
+        return _plain(plain.fill_null(np.nan).to_numpy().copy())
     text = series.cast(pl.String).fill_null("").str.strip_chars()
     text = text.str.strip_chars("*_` †‡§¶ᵃᵇ🥇🥈🥉").str.replace_all("\u2212", "-")
     if set(text.unique().str.to_lowercase()) <= {*_TRUE, *_FALSE, *MISSING}:
@@ -182,17 +185,15 @@ def _with_points(
     return plain.zip_with(grouped, text), [f"{column} with commas between thousands"]
 
 
-def has_decimal_commas(series: pl.Series, *, semicolons: bool = False) -> bool:
+def has_decimal_commas(table: pl.DataFrame, *, semicolons: bool = False) -> bool:
     """Whether a column surely has decimal commas, as ``0,85`` has.
 
     ``semicolons``: between semicolons any comma is one.
     """
-    if series.dtype != pl.String:
-        return False
-    text = series.drop_nulls().str.strip_chars()
-    if semicolons and text.str.contains(r"^[+-]?\d+,\d+$").any():
-        return True
-    return bool(text.str.contains(_SURELY_DECIMAL).any())
+    sign = r"^[+-]?\d+,\d+$" if semicolons else _SURELY_DECIMAL
+    text = pl.col(pl.String).str.strip_chars()
+    found = table.select(text.str.contains(f"{sign}|{_SURELY_DECIMAL}").any())
+    return any(found.row(0)) if found.width else False
 
 
 def refuse_grouped_points(series: pl.Series, where: str) -> None:

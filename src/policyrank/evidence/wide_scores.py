@@ -261,8 +261,9 @@ class WideTable(TableReading):
         rows = self.table.height
         stderr = np.full((rows, len(scores)), np.nan)
         interval = np.full((rows, len(scores), 2), np.nan)
+        of_score = columns_together.errors_of_scores(columns)
         for place, score in enumerate(scores):
-            errors, ends = self.errors_beside(score, columns)
+            errors, ends = self.errors_beside(score, of_score.get(score.name, ()))
             if errors is not None:
                 stderr[:, place] = errors
             if ends is not None:
