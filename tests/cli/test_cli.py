@@ -396,3 +396,18 @@ def test_import_is_quick_and_light():
         ).stdout.strip()
         == "False"
     )
+
+
+def test_csv_holds_no_formulas_and_can_be_turned_back(tmp_path):
+    import re
+
+    names = ["=1+1", "+x", "-x", "@x", "'=x", "plain", "a=b", "'x"]
+    file = tmp_path / "x.jsonl"
+    rows = [{"model": name, "task": "t", "score": -i} for i, name in enumerate(names)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    printed = pl.read_csv(run("read", file, "--csv").stdout.encode(), quote_char='"')
+    found = printed["policy"].to_list()
+    assert not any(name.startswith(("=", "+", "-", "@")) for name in found)
+    assert [re.sub(r"^'('*[=+\-@\t\r])", r"\1", name) for name in found] == names
+    assert printed["score"].to_list() == [-float(i) for i in range(len(names))]
+    assert pl.read_csv(run("rank", file, "--csv").stdout.encode())["policy"].to_list()[0] == "'=1+1"

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, check_writable
-from policyrank.cli.output import working, wrote
+from policyrank.cli.output import print_csv, working, wrote
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def attack_ranker(
     cut = max(20, depth // 4)
     table = report.summary((10, cut))
     if csv:
-        print(table.write_csv(), end="")
+        print_csv(table)
         return
     print(
         f"imitation from {report.lists} lists: first ten overlap {report.overlap:.0%} (chance"
@@ -205,7 +205,7 @@ def _attack_topics(
         _write(report, "group", out)
     table = report.summary()
     if csv:
-        print(table.write_csv(), end="")
+        print_csv(table)
         return
     print(
         f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups,"

@@ -22,7 +22,7 @@ from policyrank.cli.options import (
     one_of,
     title_of,
 )
-from policyrank.cli.output import print_json, working, write_board
+from policyrank.cli.output import print_csv, print_json, working, write_board
 
 if TYPE_CHECKING:
     from policyrank.board import MethodComparison
@@ -66,7 +66,7 @@ def compare_file(
     if json:
         print_json(_plain(found))
     elif csv:
-        print(found.frame.write_csv(), end="")
+        print_csv(found.frame)
     else:
         from policyrank.board import comparison_text
 

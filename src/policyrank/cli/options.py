@@ -56,7 +56,14 @@ Html = Annotated[Path | None, Parameter(group=OUT, help="Write one self-containe
 Plot = Annotated[Path | None, Parameter(group=OUT, help="Write a plot: .png, .svg or .pdf.")]
 Title = Annotated[str | None, Parameter(group=OUT, help="Headline of the page or plot.")]
 Json = Annotated[Flag, Parameter(group=OUT, help="Print JSON.")]
-Csv = Annotated[Flag, Parameter(group=OUT, help="Print CSV.")]
+Csv = Annotated[
+    Flag,
+    Parameter(
+        group=OUT,
+        help="Print CSV; texts that begin with = + - @ get an apostrophe in front, so that no"
+        " spreadsheet runs them.",
+    ),
+]
 Markdown = Annotated[Flag, Parameter(group=OUT, help="Print Markdown.")]
 Top = Annotated[
     AtLeastOne | None, Parameter(group=OUT, help="Show only the first N in the terminal.")

@@ -52,12 +52,25 @@ def print_json(what: Any) -> None:
     print(json.dumps(what, indent=2, ensure_ascii=False, default=str))
 
 
+_FORMULA = r"^('*[=+\-@\t\r])"
+
+
+def print_csv(frame: pl.DataFrame) -> None:
+    """Print CSV; texts that a spreadsheet would run get an apostrophe in front.
+
+    One apostrophe less before ``'``, ``=``, ``+``, ``-`` or ``@`` gives back every text as it was.
+    """
+    import polars as pl
+
+    print(frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$1")).write_csv(), end="")
+
+
 def print_board(board: Leaderboard, printed: Printed) -> None:
     """Print the board in the form asked for; with CSV the notes go to standard error."""
     if printed.json:
         print(board.to_json())
     elif printed.csv:
-        print(board.frame.write_csv(), end="")
+        print_csv(board.frame)
         for note in board.notes:
             say(f"policyrank: {note.text}")
     elif printed.markdown:

@@ -17,7 +17,7 @@ from policyrank.cli.options import (
     one_of,
     title_of,
 )
-from policyrank.cli.output import print_json, working
+from policyrank.cli.output import print_csv, print_json, working
 
 Goal = Literal["rank-uncertainty", "best", "a-optimal", "d-optimal"]
 
@@ -48,7 +48,7 @@ def plan_file(
 
         made = plan(evidence, budget, goal=goal)
     if csv:
-        print(made.frame.write_csv(), end="")
+        print_csv(made.frame)
     elif json:
         names = ("goal", "budget", "misordered_now", "misordered_after")
         plain = {name: getattr(made, name) for name in names}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from policyrank.cli.options import OUT, AtLeastOne, Csv, FileName, Json, Reading, one_of, title_of
-from policyrank.cli.output import print_json, say, working
+from policyrank.cli.output import print_csv, print_json, say, working
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +42,7 @@ def read_files(
         kind = type(evidence).__name__.lower()
         print_json({"kind": kind, "notes": list(evidence.notes), "rows": frame.to_dicts()})
     elif csv:
-        print(frame.write_csv(), end="")
+        print_csv(frame)
         for note in evidence.notes:
             say(f"policyrank: {note}")
     else:
