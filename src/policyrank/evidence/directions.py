@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import pairwise
 
 from policyrank.evidence.account import listed
@@ -79,6 +80,7 @@ _HIGHER = frozenset(
 _ARROWS = re.compile("[↓⬇🔽▼↑⬆🔼▲]")
 
 
+@lru_cache(maxsize=1 << 17)
 def words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case: split at signs, and where capitals begin a word.
 

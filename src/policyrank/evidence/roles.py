@@ -99,15 +99,20 @@ _EXTREME = _set("min max minimum maximum")
 _QUANTILE = re.compile(r"[qp](\d{1,3})")
 
 
-def judge(series: pl.Series, where: str, *, comma: bool = False) -> Column:
+def judge(
+    series: pl.Series, where: str, *, comma: bool = False, plain: pl.Series | None = None
+) -> Column:
     """What a column is, looked at alone."""
     name = series.name
     if series.dtype.is_nested():
         return _out(series, "nested")
     if series.dtype.is_temporal():
         return _out(series, "a date")
-    parsed = parse(series, where, comma=comma)
-    column = Column(name, "score", parsed, is_flag=_holds_flags(series))
+    parsed = parse(series, where, comma=comma, plain=plain)
+    column = Column(name, "score", parsed)
+    known = parsed.values[np.isfinite(parsed.values)]
+    if not parsed.strange.any() and np.isin(known, (0.0, 1.0)).all():
+        column.is_flag = _holds_flags(series)
     if name.startswith("_"):
         column.leave("internal, by its name")
         return column

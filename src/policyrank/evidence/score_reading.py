@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any, NamedTuple, NoReturn
 
@@ -99,7 +100,15 @@ class TableReading:
 
     def judged(self, column: str) -> roles.Column:
         """What a column is, looked at alone."""
-        return roles.judge(self.table[column], self.account.name, comma=self.has_commas)
+        plain = self.as_floats.get(column)
+        series = self.table[column]
+        return roles.judge(series, self.account.name, comma=self.has_commas, plain=plain)
+
+    @cached_property
+    def as_floats(self) -> dict[str, pl.Series]:
+        """The columns of text as floats, null where that is not plain, cast all at once."""
+        floats = self.table.select(pl.col(pl.String).cast(pl.Float64, strict=False))
+        return {series.name: series for series in floats.get_columns()}
 
     def leave(self, columns: Iterable[roles.Column]) -> None:
         """Keep the reasons of those that are out, for the first line."""

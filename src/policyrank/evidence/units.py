@@ -51,7 +51,9 @@ def _plain(values: NDArray[np.float64]) -> Parsed:
     return Parsed(values, np.zeros(rows, dtype=bool), np.full(rows, np.nan))
 
 
-def parse(series: pl.Series, where: str, *, comma: bool = False) -> Parsed:
+def parse(
+    series: pl.Series, where: str, *, comma: bool = False, plain: pl.Series | None = None
+) -> Parsed:
     """The numbers of a column; percent signs, decimal commas and thousands are told by the column.
 
     Parameters
@@ -62,6 +64,8 @@ def parse(series: pl.Series, where: str, *, comma: bool = False) -> Parsed:
         the file, for messages
     comma
         whether the table has decimal commas elsewhere, which settles ``1,234``
+    plain
+        the column cast to floats, where that was done for the whole table at once
 
     Raises
     ------
@@ -81,9 +85,10 @@ def parse(series: pl.Series, where: str, *, comma: bool = False) -> Parsed:
     if series.dtype.is_nested() or series.dtype.is_temporal():
         nothing = np.full(len(series), np.nan)
         return Parsed(nothing, series.is_not_null().to_numpy(), nothing)
-    plain = series.cast(pl.String).cast(pl.Float64, strict=False)
+    if plain is None:
+        plain = series.cast(pl.String).cast(pl.Float64, strict=False)
     if plain.null_count() == series.null_count():
-        return _plain(plain.fill_null(np.nan).to_numpy().copy())
+        return _plain(plain.to_numpy().astype(float))
     text = series.cast(pl.String).fill_null("").str.strip_chars()
     text = text.str.strip_chars("*_` †‡§¶ᵃᵇ🥇🥈🥉").str.replace_all("\u2212", "-")
     if set(text.unique().str.to_lowercase()) <= {*_TRUE, *_FALSE, *MISSING}:
