@@ -92,6 +92,7 @@ def main() -> None:
     _collect_seldom()
     try:
         arguments, config = _take_config(sys.argv[1:])
+        _import_while_parsing(arguments)
         app = build(arguments, config)
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, OptionError) as error:
@@ -121,6 +122,19 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+_READ_FILES = frozenset({"rank", "read", "compare", "audit", "plan"})
+
+
+def _import_while_parsing(arguments: list[str]) -> None:
+    """Begin to import what reading a file needs, where one is there to be read."""
+    if not arguments or arguments[0] not in _READ_FILES:
+        return
+    if any(word == "-" or os.path.exists(word) for word in arguments[1:]):
+        from policyrank.cli.options import import_ahead
+
+        import_ahead(("numpy", "polars"))
 
 
 def _collect_seldom() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -246,23 +247,22 @@ class Reading:
         return evidence.filter(**wanted) if wanted else evidence
 
 
+_SWITCHING = sys.getswitchinterval()
+
+
 def import_ahead(modules: Sequence[str]) -> None:
     """Import in the background: reading leaves the interpreter idle."""
-    import sys
     from importlib import import_module
     from threading import Thread
-
-    usual = sys.getswitchinterval()
 
     def load() -> None:
         for module in modules:
             with suppress(ImportError):  # told where it is needed
                 import_module(module)
-        sys.setswitchinterval(usual)
+        sys.setswitchinterval(_SWITCHING)
 
     # Reading comes back to the interpreter often, and each time would wait for 5 ms.
-    sys.setswitchinterval(usual / 10)
-
+    sys.setswitchinterval(_SWITCHING / 10)
     Thread(target=load, daemon=True).start()
 
 
