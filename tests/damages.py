@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +143,7 @@ def _spots(value):
 
 
 def _odd_value(rng, container, key):
-    odd = _pick(rng, ODD)
+    odd = deepcopy(_pick(rng, ODD))
     container[key] = odd
     return f"{key!r} becomes {str(odd)[:40]!r}"
 
@@ -154,9 +155,9 @@ def _removed(rng, container, key):
 
 def _repeated(rng, container, key):
     if isinstance(container, list):
-        container.append(container[key])
+        container.append(deepcopy(container[key]))
     else:
-        container[f"{key} "] = container[key]
+        container[f"{key} "] = deepcopy(container[key])
     return f"{key!r} stands twice"
 
 
@@ -312,6 +313,22 @@ def _typed(rng, name, content):
         return f"{kind}, {what}, {fault}", f"x.{kind}", data, None
     countable = kind in ("json", "jsonl")
     return f"{kind}, {what}", f"x.{kind}", data, len(rows) if countable else None
+
+
+def odd_columns(rng, seed):
+    """A plain table as columns, of which a cell is odd, or one is no column of its length."""
+    grid, _ = _grid(seed.files[seed.first])
+    header, *rows = grid
+    columns = {name: [_number(row[k]) for row in rows] for k, name in enumerate(header)}
+    name, odd = _pick(rng, header), deepcopy(_pick(rng, ODD[:-1]))
+    fault = rng.random()
+    if fault < 0.7:
+        columns[name][int(rng.integers(len(rows)))] = odd
+    elif fault < 0.8:
+        columns[name] = odd
+    elif fault < 0.9:
+        columns[name] = columns[name][:-1]
+    return columns
 
 
 def _number(cell):

@@ -560,3 +560,12 @@ def test_cells_of_a_matrix_of_wins_that_are_no_counts():
     for cell in ("x", "1e300"):
         with pytest.raises(EvidenceError, match=r"counts? of wins"):
             read(f"name,ant,bee,cat\nant,,2,3\nbee,{cell},,2\ncat,1,1,\n".encode())
+
+
+def test_tables_of_a_program_that_are_none():
+    with pytest.raises(EvidenceError, match=r"the table: .*as many as the others"):
+        read({"model": ["ant", "bee"], "score": [1.0]})
+    with pytest.raises(EvidenceError, match=r"the frame: .*one kind"):
+        read(pytest.importorskip("pandas").DataFrame({"model": ["ant", 3], "score": [1, 2]}))
+    table = {"model": ["ant", "bee"], "go": [1, 2], "chess": [3, 1], "logs": [{"a": {1}}, 3]}
+    assert read(table).task.names == ("chess", "go")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from damages import damaged, generator
+from damages import damaged, generator, odd_columns
 from policyrank.errors import PolicyrankError
 from policyrank.evidence import (
     Comparisons,
@@ -25,7 +25,7 @@ from policyrank.evidence import (
     read_texts,
 )
 from policyrank.evidence.detections import read_detections, read_ground_truth
-from seeds import all_seeds, truth
+from seeds import all_seeds, tables, truth
 
 EACH = int(os.environ.get("POLICYRANK_GENERATED", "60"))
 """How many damaged inputs are made of each seed."""
@@ -213,3 +213,31 @@ def test_damaged_inputs_are_read_or_refused_in_one_line(seed, tmp_path):
         if fault is not None:
             faults.append(f"{number}, {made.what}: {fault}")
     assert not faults, "\n".join(faults)
+
+
+def held(columns, number):
+    """Columns as a program holds them: a dict, or a frame of polars or pandas; None: impossible."""
+    import polars as pl
+
+    try:
+        if number % 3 == 1:
+            return pl.DataFrame(columns, strict=False)
+        if number % 3 == 2:
+            return pytest.importorskip("pandas").DataFrame(columns)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        return None
+    return columns
+
+
+@pytest.mark.parametrize("seed", tables(), ids=lambda seed: seed.name)
+def test_odd_tables_in_memory_are_read_or_refused_in_one_line(seed):
+    messages = []
+    for number in range(EACH):
+        source = held(odd_columns(generator(seed, number), seed), number)
+        if source is None:
+            continue
+        try:
+            assert results(read(source, bad="skip"))
+        except PolicyrankError as error:
+            messages.append(str(error))
+    assert not [text for text in messages if fault_of(text, ["the table", "the frame"])]

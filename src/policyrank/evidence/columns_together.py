@@ -36,7 +36,7 @@ def _settle_index(columns: list[Column], rows: int) -> None:
     """Numbers that run with the rows: of the first column, or of five rows and more."""
     for place, column in enumerate(columns):
         values = column.parsed.values
-        if column.role != "score" or rows < 2 or np.isnan(values).any():
+        if column.role != "score" or rows < 2 or not np.isfinite(values).all():
             continue
         runs = np.array_equal(np.diff(values), np.ones(rows - 1)) and values[0] in (0, 1)
         if runs and len(_scores(columns)) > 1 and (rows >= 5 or (place == 0 and rows >= 3)):

@@ -103,8 +103,10 @@ def _times_apart(cluster: list[tuple[float, int]]) -> Iterator[tuple[int, int]]:
     tops = np.array([top for top, _ in cluster])
     places = np.array([place for _, place in cluster])
     for factor in (*FACTORS, *(1 / factor for factor in FACTORS)):
-        low = np.searchsorted(tops, tops * factor * (1 - _CLOSE))
-        high = np.searchsorted(tops, tops * factor * (1 + _CLOSE))
+        with np.errstate(over="ignore"):
+            wanted = tops * factor
+        low = np.searchsorted(tops, wanted * (1 - _CLOSE))
+        high = np.searchsorted(tops, wanted * (1 + _CLOSE))
         for at in np.flatnonzero(high > low):
             others = np.sort(places[low[at] : high[at]])[:_MOST]
             yield from ((int(places[at]), int(other)) for other in others)

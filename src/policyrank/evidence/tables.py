@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,13 +106,13 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     if isinstance(source, pl.LazyFrame):
         return source, "the frame"
     if isinstance(source, pl.DataFrame):
-        return source.lazy(), "the frame"
+        return _in_memory(lambda: source, "the frame"), "the frame"
     if isinstance(source, Mapping):
-        return pl.DataFrame(source, strict=False).lazy(), "the table"
+        return _in_memory(lambda: pl.DataFrame(source, strict=False), "the table"), "the table"
     if type(source).__module__.split(".")[0] == "pandas":
-        return _of_pandas(source), "the frame"
+        return _in_memory(lambda: _of_pandas(source), "the frame"), "the frame"
     if type(source).__module__.split(".")[0] == "pyarrow":
-        return pl.DataFrame(source).lazy(), "the table"
+        return _in_memory(lambda: pl.DataFrame(source), "the table"), "the table"
     if isinstance(source, str) and source.startswith(CLOUD):
         return _in_cloud(source), source.rpartition("/")[2]
     if isinstance(source, (bytes, str, Path)):
@@ -125,10 +125,29 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     )
 
 
-def _of_pandas(source: Any) -> pl.LazyFrame:
+def _in_memory(make: Callable[[], pl.DataFrame], name: str) -> pl.LazyFrame:
+    """A table that a program holds; objects become lists of their text, which are no scores."""
+    try:
+        frame = make()
+    except EvidenceError:
+        raise
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise EvidenceError(
+            f"{name}: cannot be read as a table ({first[:200]}). Give every column values of one"
+            " kind, as many as the others have."
+        ) from None
+    for column, kind in frame.schema.items():
+        if kind == pl.Object:
+            texts = [[ascii(value)] for value in frame[column].to_list()]
+            frame = frame.with_columns(pl.Series(column, texts, dtype=pl.List(pl.String)))
+    return frame.lazy()
+
+
+def _of_pandas(source: Any) -> pl.DataFrame:
     """A pandas frame, with the index where it has a name."""
     try:
-        return pl.from_pandas(source, include_index=source.index.name is not None).lazy()
+        return pl.from_pandas(source, include_index=source.index.name is not None)
     except ImportError:
         raise EvidenceError(
             "reading pandas frames needs: pip install 'policyrank[pandas]'"
