@@ -156,7 +156,7 @@ def test_files_that_are_no_rows(tmp_path):
     with pytest.raises(EvidenceError, match="line 1: not JSON"):
         read_answers(path)
     path.write_text("[1]\n")
-    with pytest.raises(EvidenceError, match="line 1: not an object"):
+    with pytest.raises(EvidenceError, match="line 1: expected `object`"):
         read_answers(path)
 
 
