@@ -300,10 +300,10 @@ def comparison_text(
     >>> ranks, agreement = np.array([[1, 1], [2, 2]]), np.ones((2, 2))
     >>> both = MethodComparison((board, board), board.policies, ranks, agreement, {})
     >>> print(comparison_text(both, width=60))
-    po…   a   b   ranks
-    ───────────────────
-    new   1   1   1
-    old   2   2   2
+    policy   a   b   ranks
+    ──────────────────────
+    new      1   1   1
+    old      2   2   2
     <BLANKLINE>
     Methods; tau: Kendall's agreement with the first
     a  mean  tau  1.00  first: new
@@ -326,7 +326,7 @@ def comparison_text(
 def _rank_table(compared: MethodComparison, shown: int) -> Table:
     names = [clean(policy) for policy in compared.policies[:shown]]
     table = _plain_table()
-    table.add_column("policy", no_wrap=True, width=min(max(map(cell_len, names)), 28))
+    table.add_column("policy", no_wrap=True, width=min(max(map(cell_len, ["policy", *names])), 28))
     for k in range(len(compared.boards)):
         table.add_column(_letter(k), justify="right", no_wrap=True)
     table.add_column("ranks", no_wrap=True)

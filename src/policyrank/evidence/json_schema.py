@@ -47,8 +47,10 @@ def in_shape(value: Any, shape: type[T], where: str) -> T:
         return msgspec.convert(value, shape, strict=True)
     except msgspec.ValidationError as error:
         raise _misshapen(error, where) from None
-    except (RecursionError, OverflowError) as error:
-        raise EvidenceError(f"{where}: not as expected ({error}). Mend or remove it.") from None
+    except RecursionError:
+        raise EvidenceError(f"{where}: nested too deep to be results. Remove it.") from None
+    except (OverflowError, SystemError):  # the latter from msgspec before 0.22
+        raise EvidenceError(f"{where}: a number too large to be one. Mend or remove it.") from None
 
 
 def _plain(text: str | bytes, where: str) -> Any:
