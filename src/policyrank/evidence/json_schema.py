@@ -12,6 +12,9 @@ from policyrank.errors import EvidenceError
 
 T = TypeVar("T")
 
+TOO_LARGE = (OverflowError, SystemError)
+"""What msgspec raises of numbers too large for a float; before 0.22 the latter."""
+
 Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 """A whole number that fits into 64 bits."""
 
@@ -49,7 +52,7 @@ def in_shape(value: Any, shape: type[T], where: str) -> T:
         raise _misshapen(error, where) from None
     except RecursionError:
         raise EvidenceError(f"{where}: nested too deep to be results. Remove it.") from None
-    except (OverflowError, SystemError):  # the latter from msgspec before 0.22
+    except TOO_LARGE:
         raise EvidenceError(f"{where}: a number too large to be one. Mend or remove it.") from None
 
 

@@ -13,7 +13,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence.account import Account
 from policyrank.evidence.formats.peek import SEPARATORS
 from policyrank.evidence.formats.results import document
-from policyrank.evidence.json_schema import parse_json
+from policyrank.evidence.json_schema import TOO_LARGE, parse_json
 from policyrank.evidence.sources import Source
 
 T = TypeVar("T")
@@ -107,6 +107,8 @@ def shaped(record: Record, shape: type[T]) -> T:
         ) from None
     except RecursionError:
         raise EvidenceError(f"{record.place}: nested too deep. Remove it.") from None
+    except TOO_LARGE:
+        raise EvidenceError(f"{record.place}: a number too large. Mend or remove it.") from None
 
 
 def of_shape(source: Source, shape: type[T], account: Account) -> Iterator[tuple[str, T]]:
