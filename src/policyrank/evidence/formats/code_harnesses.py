@@ -20,6 +20,7 @@ from policyrank.evidence.formats.results import (
     scores_of,
 )
 from policyrank.evidence.formats.runs import Result, Run, Value, name_apart, scores_of_runs
+from policyrank.evidence.json_schema import in_shape
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.sources import Source
 
@@ -148,10 +149,7 @@ def read_bigcode(sources: Sequence[Source], wanted: Wanted) -> Scores:
 
 
 def _harness_run(data: Mapping[str, Any], source: Source, unscored: list[str]) -> Run:
-    try:
-        config = msgspec.convert(data.get("config"), _BigCodeConfig)
-    except msgspec.ValidationError as error:
-        raise EvidenceError(f"{source.name}, config: {error}. Mend it.") from None
+    config = in_shape(data.get("config"), _BigCodeConfig, f"{source.name}, config")
     model = config.peft_model or config.model
     if not model:
         raise EvidenceError(f"{source.name}: config names no model. Add it.")
