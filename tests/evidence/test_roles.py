@@ -227,3 +227,30 @@ def test_counted_winners_and_shares():
 def test_columns_that_comparisons_do_not_use_are_named():
     found = read(table("model_a,model_b,winner,mood / x,y,model_a,3").encode())
     assert "1 column not used (mood)" in found.notes[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model,mmlu,gsm8k,no,votes,Average,acc_se / ant,.8,.7,1,9,.75,.1 / bee,.7,.6,2,8,.65,.1"
+        " / cat,.5,.4,3,7,.45,.1 / dog,.5,.9,4,7,.7,.2 / eel,.1,.2,5,3,.15,.1",
+        "rank,team,score / 1,ant,.1 / 2,bee,.2 / 2,cat,.2 / 4,dog,.4",
+        "model,task,wer,seed / a,t,1,1 / b,t,2,1 / a,u,3,1 / b,u,4,1 / a,t,5,2 / b,t,6,2",
+        "question_id,ant,bee,correct / 1,.1,.2,3 / 2,.3,.3,1 / 3,.2,.5,2",
+        "model,Elo,lower,upper / ant,1200,1190,1215 / bee,1100,1080,1110 / cat,1150,1140,1160",
+    ],
+)
+def test_rows_and_columns_in_any_order_are_the_same_table(text, seed):
+    rng = np.random.default_rng(seed)
+    header, *rows = [line.split(",") for line in text.split(" / ")]
+    columns, order = rng.permutation(len(header)), rng.permutation(len(rows))
+    lines = [",".join(header[k] for k in columns)]
+    lines += [",".join(rows[i][k] for k in columns) for i in order]
+    before, after = scores(text), scores(" / ".join(lines))
+    assert after.policies == before.policies
+    assert after.columns == before.columns
+    assert np.array_equal(after.table(), before.table(), equal_nan=True)
+    if before.published() is not None:
+        for one, other in zip(before.published(), after.published(), strict=True):
+            assert np.array_equal(one, other, equal_nan=True)

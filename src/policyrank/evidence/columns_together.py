@@ -13,6 +13,7 @@ from policyrank.evidence.roles import (
     SUMMARY,
     Column,
     base_words,
+    is_measure,
     is_summary,
     quantile_of,
 )
@@ -33,13 +34,15 @@ def _scores(columns: Iterable[Column]) -> list[Column]:
 
 
 def _settle_index(columns: list[Column], rows: int) -> None:
-    """Numbers that run with the rows: of the first column, or of five rows and more."""
+    """Numbers that count the rows, in any order: of the first column, or of five rows and more."""
     for place, column in enumerate(columns):
         values = column.parsed.values
         if column.role != "score" or rows < 2 or not np.isfinite(values).all():
             continue
-        runs = np.array_equal(np.diff(values), np.ones(rows - 1)) and values[0] in (0, 1)
-        if runs and len(_scores(columns)) > 1 and (rows >= 5 or (place == 0 and rows >= 3)):
+        counted = np.sort(values)
+        runs = counted[0] in (0, 1) and np.array_equal(counted, counted[0] + np.arange(rows))
+        first = place == 0 and rows >= 3 and not is_measure(column.name)
+        if runs and len(_scores(columns)) > 1 and (rows >= 5 or first):
             column.leave("a running number")
 
 
