@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -188,12 +188,6 @@ class Leaderboard:
         if policy not in self.policies:
             raise KeyError(f"no policy is called {policy!r} on this board")
         return self.policies.index(policy)
-
-    def with_notes(self, *notes: Note, first: bool = False) -> Leaderboard:
-        """The same board with more notes."""
-        if first:
-            return replace(self, notes=(*notes, *self.notes))
-        return replace(self, notes=(*self.notes, *notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that a program may want, as plain lists and numbers."""

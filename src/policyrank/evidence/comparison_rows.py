@@ -15,6 +15,7 @@ from policyrank.evidence import outcomes, tables as t
 from policyrank.evidence.account import Account, listed, plural
 from policyrank.evidence.base import Labels, check_policies, compact
 from policyrank.evidence.pairs import OUTCOME, Form
+from policyrank.evidence.units import is_number
 
 COVARIATE = "covariate."
 ROLES = ("task", "rater", "time", "weight", "count")
@@ -185,7 +186,7 @@ class Rows:
         if self.form.kind in ("counts", "scores"):
             return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         column = self.form.column or ""
-        names_are_numbers = all(map(_is_number, index))
+        names_are_numbers = all(map(is_number, index))
         if series.dtype.is_float() or (series.dtype.is_numeric() and not names_are_numbers):
             return self._numeric(series.cast(pl.Float64).fill_null(np.nan).to_numpy(), column)
         codes, labels = encode(series)
@@ -195,10 +196,10 @@ class Rows:
         if labels and {label.lower() for label in labels} <= {"true", "false"}:
             truth = np.array([*(float(label.lower() == "true") for label in labels), np.nan])
             return self._numeric(truth[codes], column)
-        if labels and all(label.endswith("%") and _is_number(label[:-1]) for label in labels):
+        if labels and all(label.endswith("%") and is_number(label[:-1]) for label in labels):
             return np.array([*(float(label[:-1]) / 100 for label in labels), np.nan])[codes]
         sides = self.roles["a"][-1:], self.roles["b"][-1:]
-        if labels and all(map(_is_number, labels)) and sides != ("0", "1"):
+        if labels and all(map(is_number, labels)) and sides != ("0", "1"):
             if not np.isnan(by_name[codes >= 0]).any():
                 return by_name
             return self._numeric(np.array([*map(float, labels), np.nan])[codes], column)
@@ -306,11 +307,3 @@ def times(series: pl.Series, source: str) -> NDArray[Any]:
             f"{source}, row {row + 1}: {series[row]!r} is neither a number nor a date. Mend it, or"
             " leave the time column out."
         ) from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 import polars as pl
 
@@ -76,7 +76,7 @@ def read_comparisons(source: Any, **options: Unpack[ComparisonOptions]) -> Compa
     >>> read_comparisons(table).outcome
     array([1. , 0.5], dtype=float32)
     """
-    return _read(source, "comparisons", dict(options))  # type: ignore[return-value]
+    return cast(Comparisons, _read(source, "comparisons", dict(options)))
 
 
 def read_scores(source: Any, **options: Unpack[ScoreOptions]) -> Scores:
@@ -122,7 +122,7 @@ def read_scores(source: Any, **options: Unpack[ScoreOptions]) -> Scores:
     array([[3., 1.],
            [1., 2.]])
     """
-    return _read(source, "scores", dict(options))  # type: ignore[return-value]
+    return cast(Scores, _read(source, "scores", dict(options)))
 
 
 def read_rankings(
@@ -167,8 +167,9 @@ def read_rankings(
     """
     given = {"ballot": ballot, "policy": policy, "rank": rank, "order": order}
     given |= {"weight": weight, "group": group}
-    options = {name: value for name, value in given.items() if value is not None}
-    return _read(source, "rankings", {**options, "bad": bad, "strict": strict})  # type: ignore[return-value]
+    options: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
+    options |= {"bad": bad, "strict": strict}
+    return cast(Rankings, _read(source, "rankings", options))
 
 
 def read(source: Any, *, kind: Kind | None = None, **options: Any) -> Evidence:

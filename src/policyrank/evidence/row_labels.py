@@ -12,6 +12,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import roles, tables as t, usual_names
 from policyrank.evidence.account import listed
 from policyrank.evidence.directions import words
+from policyrank.evidence.units import is_number
 
 if TYPE_CHECKING:
     from policyrank.evidence.wide_scores import WideTable
@@ -150,20 +151,12 @@ def _check_header(label: str, others: Sequence[str], reading: WideTable) -> None
     """Refuse a header that is a row of results: numbers beside a name of no role."""
     if label in reading.found.values() or reading.rows is not None or not others:
         return
-    numbers = [name for name in others if _is_number(name)]
+    numbers = [name for name in others if is_number(name.partition("_duplicated_")[0])]
     if numbers:
         raise EvidenceError(
             f"{reading.account.name}: the header holds numbers ({listed(numbers, most=4)}): it"
             " seems to be the first row of results. Add a line with the names of the columns."
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.partition("_duplicated_")[0])
-    except ValueError:
-        return False
-    return True
 
 
 _HELPERS = frozenset(

@@ -10,6 +10,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import columns_together, roles, tables as t
 from policyrank.evidence.account import Account, listed
 from policyrank.evidence.directions import words
+from policyrank.evidence.units import is_number
 
 DEMAND = frozenset("demand demands sales sold units quantity qty volume orders consumption".split())
 """Words of the column that is meant, where there are several."""
@@ -53,17 +54,9 @@ def read_series(path: str | Path) -> tuple[tuple[float, ...], str]:
 
 def _with_heading(table: pl.DataFrame) -> pl.DataFrame:
     """A table whose heading is numbers has none: these are its first row."""
-    if not all(_is_number(column) for column in table.columns):
+    if not all(is_number(column.partition("_duplicated_")[0]) for column in table.columns):
         return table
     columns = {}
     for place, column in enumerate(table.columns):
         columns[f"column {place + 1}"] = [column, *table[column].cast(pl.String)]
     return pl.DataFrame(columns)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.partition("_duplicated_")[0])
-    except ValueError:
-        return False
-    return True

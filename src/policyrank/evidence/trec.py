@@ -10,6 +10,7 @@ import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.sources import open_source
+from policyrank.evidence.units import is_number
 
 
 def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:
@@ -89,7 +90,7 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
         first = open_source(file).head.partition("\n")[0].split()
     if len(first) == 3:
         fields = _fields(path, 3, "table of judgements (query, document, grade)")
-        if not _is_number(first[2]):
+        if not is_number(first[2]):
             fields = fields[1:]
         frame = _number(fields, "field_2", path, "grade").with_columns(field_2="field_1")
     else:
@@ -99,14 +100,6 @@ def read_qrels(path: str | Path) -> pl.DataFrame:
     out = frame.select(query="field_0", document="field_2", grade=grade)
     _twice(out, path)
     return out
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def write_run(run: pl.DataFrame, path: str | Path | BytesIO, tag: str = "policyrank") -> None:

@@ -11,10 +11,10 @@ import msgspec
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.account import Account
-from policyrank.evidence.formats.peek import SEPARATORS
 from policyrank.evidence.formats.results import document
 from policyrank.evidence.json_schema import TOO_LARGE, parse_json
 from policyrank.evidence.sources import Source
+from policyrank.evidence.text_tables import SEPARATORS
 
 T = TypeVar("T")
 

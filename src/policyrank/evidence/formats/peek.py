@@ -12,8 +12,7 @@ from typing import Any
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.sources import Source
-
-SEPARATORS = (",", "\t", ";", "|")
+from policyrank.evidence.text_tables import SEPARATORS
 
 
 class Peek:
