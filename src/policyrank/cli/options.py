@@ -75,7 +75,7 @@ Scores = Annotated[
 
 TAKES = {
     "comparisons": "a b outcome first_wins task rater time covariate",
-    "scores": "policy task score metric replicate rows tasks lower_is_better higher_is_better",
+    "scores": "policy task score metric replicate unit rows tasks lower_is_better higher_is_better",
     "rankings": "policy ballot order",
 }
 """Form of evidence -> the options that say something about it."""
@@ -112,6 +112,8 @@ class Reading:
         Column of the metric (for lm-eval folders: its name).
     replicate
         Column of the seed, run or instance.
+    unit
+        Column of what scores share that are not independent, as questions share a document.
     rater
         Column of the rater.
     time
@@ -154,6 +156,7 @@ class Reading:
     score: str | None = None
     metric: str | None = None
     replicate: str | None = None
+    unit: str | None = None
     rater: str | None = None
     time: str | None = None
     ballot: str | None = None

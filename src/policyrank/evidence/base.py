@@ -23,6 +23,10 @@ def freeze(array: NDArray[Any] | None) -> NDArray[Any] | None:
     return view
 
 
+FEW_UNITS = 5
+"""Raters or groups below which they are taken as all that count, not as a sample of others."""
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """A categorical column: ``codes`` (rows,) into ``names``.

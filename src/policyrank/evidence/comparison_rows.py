@@ -18,7 +18,9 @@ from policyrank.evidence.pairs import OUTCOME, Form
 from policyrank.evidence.units import is_number
 
 COVARIATE = "covariate."
-ROLES = ("task", "rater", "time", "weight", "count")
+ROLES = ("task", "rater", "ballot", "time", "weight", "count")
+NAMED = ("task", "rater", "ballot")
+"""Roles whose values are names."""
 
 Mask = NDArray[np.bool_]
 
@@ -52,7 +54,7 @@ class Rows:
     counted: bool
     first_wins: int | None
     account: Account
-    named_time: bool
+    named: frozenset[str]
 
     @property
     def name(self) -> str:
@@ -61,6 +63,7 @@ class Rows:
 
     def columns(self) -> dict[str, Any]:
         """The fields of a ``Comparisons``, after every row was judged."""
+        self._leave_out_broken()
         fields = self._encoded()
         names = fields.pop("names")
         good = self._judge(self._problems(fields), fields.get("count"))
@@ -75,7 +78,7 @@ class Rows:
         fields |= {"policies": both.names, "a": both.codes[:rows], "b": both.codes[rows:]}
         if "count" in fields:
             fields["count"] = fields["count"].astype(np.int64)
-        for role in ("task", "rater"):
+        for role in NAMED:
             if role in self.roles:
                 fields[role] = labels(self.table[role])
         if "time" in self.roles:
@@ -84,12 +87,24 @@ class Rows:
         fields["covariate_names"] = tuple(c.removeprefix(COVARIATE) for c in self.extra)
         return fields
 
+    def _leave_out_broken(self) -> None:
+        """Columns of raters and ballots that nobody asked for, and that not every row has."""
+        for role in ("rater", "ballot"):
+            if role not in self.roles or role in self.named:
+                continue
+            missing = self.table[role].null_count()
+            if missing:
+                column = self.roles.pop(role)
+                self.table = self.table.drop(role)
+                text = f"column {column} not used as {role}: {plural(missing, 'row')} without one"
+                self.account.note(text)
+
     def _add_times(self, fields: dict[str, Any]) -> None:
         """The times, where they are some; a column that only bears the name is left out."""
         try:
             fields["time"] = times(self.table["time"], self.name)
         except EvidenceError:
-            if self.named_time:
+            if "time" in self.named:
                 raise
             self.account.note(f"column {self.roles.pop('time')} left out: no dates or numbers")
 
@@ -164,7 +179,7 @@ class Rows:
         }
         if "count" in fields:
             problems["a count that is no whole number >= 0"] = lambda: no_count(fields["count"])
-        for role in ("task", "rater"):
+        for role in NAMED:
             if role in self.table.columns and self.table[role].null_count():
                 problems[f"a missing {role}"] = self.table[role].is_null().to_numpy
         if "weight" in fields:

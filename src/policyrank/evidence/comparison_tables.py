@@ -49,7 +49,7 @@ def comparison_columns(
     count: str | None = None,
     covariates: Sequence[str] = (),
     first_wins: int | None = None,
-    keep: Iterable[str] = ("task", "rater", "time", "weight"),
+    keep: Iterable[str] = ("task", "rater", "ballot", "time", "weight"),
     counted: bool = False,
     bad: Bad = "raise",
     strict: bool = False,
@@ -68,6 +68,7 @@ def comparison_columns(
             " columns of the policies with a=..., b=... (--a, --b)."
         )
     optional = {"task": task, "rater": rater, "time": time, "weight": weight, "count": count}
+    optional |= {"ballot": None}
     taken = {first, second, *form.columns}
     roles = {"a": first, "b": second}
     roles |= _optional_roles(schema, optional, {*keep, "count"}, taken, name)
@@ -86,9 +87,8 @@ def comparison_columns(
     table = t.without_blank_rows(table, account, counts="count" if plain else None)
     if form.kind == "counts":
         table = _from_counts(table, form, account)
-    rows = Rows(
-        frame, roles, form, table, extra, counted, first_wins, account, named_time=time is not None
-    )
+    named = frozenset(role for role, column in optional.items() if column is not None)
+    rows = Rows(frame, roles, form, table, extra, counted, first_wins, account, named)
     return rows.columns()
 
 
@@ -126,6 +126,7 @@ def _optional_roles(
         "time": usual_names.TIME,
         "weight": usual_names.WEIGHT,
         "count": usual_names.COUNT,
+        "ballot": ("ballot",),
     }
     roles = {}
     for role, column in named.items():
@@ -155,7 +156,7 @@ def _query(
     for role, column in roles.items():
         if schema[role].is_nested():
             raise t.nested(column)
-    names = [role for role in roles if role in ("a", "b", "task", "rater")]
+    names = [role for role in roles if role in ("a", "b", "task", "rater", "ballot")]
     if "outcome" in roles and not schema["outcome"].is_numeric():
         names.append("outcome")
     query = query.with_columns(pl.col(names).cast(pl.String))

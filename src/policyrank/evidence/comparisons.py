@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.base import (
+    FEW_UNITS,
     Labels,
     among,
     check_finite,
@@ -45,7 +46,18 @@ DTYPES = {
     "weight": float,
     "time": None,
 }
-COLUMNS = ("a", "b", "outcome", "count", "weight", "task", "rater", "time")
+COLUMNS = ("a", "b", "outcome", "count", "weight", "task", "rater", "ballot", "time")
+Unit = Literal["ballot", "rater", "task"]
+
+
+class Games(NamedTuple):
+    """Equal games, so many ``times`` (perhaps broken); ``row``: the comparison they come from."""
+
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    outcome: NDArray[np.float64]
+    times: NDArray[np.float64]
+    row: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +78,9 @@ class Comparisons:
         float (rows,) >= 0 or None: the importance of each of them (None: one)
     task, rater
         Labels or None
+    ballot
+        Labels or None: rows that come from one ballot are one observation; a ballot's count is that
+        of the voters who cast it
     time
         (rows,) numbers or datetime64, or None
     covariates
@@ -87,6 +102,7 @@ class Comparisons:
     weight: NDArray[np.float64] | None = None
     task: Labels | None = None
     rater: Labels | None = None
+    ballot: Labels | None = None
     time: NDArray[Any] | None = None
     covariates: NDArray[np.float64] | None = None
     covariate_names: tuple[str, ...] = ()
@@ -157,6 +173,9 @@ class Comparisons:
     def of_rankings(cls, rankings: Rankings) -> Comparisons:
         """Each pair of policies on each ballot (higher wins, a tie is 0.5); groups become tasks.
 
+        Pairs of one ballot (or of one group, where several hold many ballots) are one observation:
+        they carry it along.
+
         Examples
         --------
         >>> Comparisons.of_rankings(Rankings.of([["x", "y", "z"]])).preferences()
@@ -173,20 +192,24 @@ class Comparisons:
             outcomes.append(outcome.ravel())
             ballots.append(np.repeat(ballot, len(i)))
         ballot = np.concatenate(ballots)
-        group = rankings.group
-        if group is None:
-            names = tuple(f"ballot {i + 1}" for i in range(len(rankings)))
-            group = Labels(np.arange(len(rankings), dtype=np.int32), names)
-        weight = None
+        names = tuple(f"ballot {i + 1}" for i in range(len(rankings)))
+        own = Labels(np.arange(len(rankings), dtype=np.int32), names)
+        group = own if rankings.group is None else rankings.group
+        unit = group if rankings.unit == "group" else own
+        count = weight = None
         if (rankings.weight != 1).any():
             weight = rankings.weight[ballot]
+            if rankings.counts_voters and rankings.unit == "ballot":
+                count, weight = weight.astype(np.int64), None
         return cls(
             rankings.policies,
             np.concatenate(first),
             np.concatenate(second),
             np.concatenate(outcomes),
+            count=count,
             weight=weight,
             task=group.take(ballot),
+            ballot=unit.take(ballot),
             notes=rankings.notes,
         )
 
@@ -241,6 +264,7 @@ class Comparisons:
             weight=taken(self.weight, rows),
             task=taken(self.task, rows),
             rater=taken(self.rater, rows),
+            ballot=taken(self.ballot, rows),
             time=taken(self.time, rows),
             covariates=taken(self.covariates, rows),
         )
@@ -306,6 +330,7 @@ class Comparisons:
             weight=stacked(self.weight, other.weight, rows),
             task=merge_labels(self.task, other.task, "task"),
             rater=merge_labels(self.rater, other.rater, "rater"),
+            ballot=_ballots_of_both(self, other),
             time=stacked(self.time, other.time, rows),
             covariates=stacked(self.covariates, other.covariates, rows),
             covariate_names=self.covariate_names,
@@ -315,7 +340,7 @@ class Comparisons:
     def counted(self, by: Iterable[str] = ()) -> Comparisons:
         """Equal comparisons as one row with a count.
 
-        ``by`` names columns to keep apart (task, rater).
+        ``by`` names columns to keep apart (task, rater, ballot).
         """
         columns: dict[str, Any] = {"a": self.a, "b": self.b, "outcome": self.outcome}
         if self.weight is not None:
@@ -332,6 +357,47 @@ class Comparisons:
         for name, labels in apart.items():
             found[name] = Labels(found[name], labels.names)
         return Comparisons(self.policies, notes=self.notes, **found)
+
+    @property
+    def unit(self) -> Unit | None:
+        """What is independent of each other: ballots, or raters where there are several.
+
+        None: each comparison.
+        """
+        if self.ballot is not None:
+            return "ballot"
+        if self.rater is not None and len(self.rater.names) >= FEW_UNITS:
+            return "rater"
+        return None
+
+    def games(self) -> Games:
+        """Single games: a broken outcome of several is their share of wins.
+
+        Seven wins of ten read as 0.7 with count 10 are seven games won and three lost. Where any
+        row is such a share, all rows with a count are.
+
+        Examples
+        --------
+        >>> c = Comparisons.of(["x"], ["y"], [0.7], count=[10])
+        >>> games = c.games()
+        >>> games.outcome, games.times
+        (array([1., 0.]), array([7., 3.]))
+        """
+        a, b = self.a.astype(np.int64), self.b.astype(np.int64)
+        y, row = np.asarray(self.outcome, dtype=float), np.arange(len(a))
+        count = ones_if_none(self.count, len(a)).astype(float)
+        several = count > 1
+        if not (several & ~np.isin(y, (0.0, 0.5, 1.0))).any():
+            return Games(a, b, y, count, row)
+        share = several & (y > 0) & (y < 1)
+        left = np.where(share, count * (1 - y), 0.0)[share]
+        return Games(
+            np.r_[a, a[share]],
+            np.r_[b, b[share]],
+            np.r_[np.where(share, 1.0, y), np.zeros(int(share.sum()))],
+            np.r_[np.where(share, count * y, count), left],
+            np.r_[row, row[share]],
+        )
 
     def preferences(self, *, ties: float = 0.5) -> NDArray[np.float64]:
         """Weighted wins of each policy over each other: (policies, policies).
@@ -371,7 +437,7 @@ class Comparisons:
             column = getattr(self, field)
             if column is not None:
                 frame = frame.with_columns(pl.Series(field, column))
-        for field in ("task", "rater"):
+        for field in ("task", "rater", "ballot"):
             labels = getattr(self, field)
             if labels is not None:
                 frame = frame.with_columns(labels.values().alias(field))
@@ -383,3 +449,16 @@ class Comparisons:
     def write(self, path: str | Path) -> None:
         """Write to .parquet, .csv, .tsv, .jsonl or .arrow; ``read_comparisons`` reads it back."""
         write_frame(self.to_frame(), path)
+
+
+def _ballots_of_both(first: Comparisons, second: Comparisons) -> Labels | None:
+    """Ballots of two sets, which are never the same ones; a row without any is its own."""
+    if first.ballot is None and second.ballot is None:
+        return None
+    parts, before = [], 0
+    for part in (first, second):
+        codes = np.arange(len(part.a)) if part.ballot is None else part.ballot.codes
+        parts.append(codes.astype(np.int64) + before)
+        before += int(codes.max()) + 1
+    names = tuple(f"ballot {i + 1}" for i in range(before))
+    return Labels(np.concatenate(parts).astype(np.int32), names)

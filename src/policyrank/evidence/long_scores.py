@@ -29,7 +29,9 @@ class LongTable(TableReading):
         if task is None:
             task = pl.repeat(score, len(policy), dtype=pl.String, eager=True)
         metric, replicate = self.named("metric"), self.named("replicate")
+        unit = self.named("unit")
         columns = {"policy": policy, "task": task, "metric": metric, "replicate": replicate}
+        columns["unit"] = unit
         good = np.ones(len(policy), dtype=bool)
         if self.on is not None and "task" in self.found:
             good = rows_of(task, self.on)
@@ -43,7 +45,7 @@ class LongTable(TableReading):
         stderr, interval = self._errors_of(score)
         note_spread(parsed, self.account)
         lower = usually_lower(score)
-        return Cells(policy, task, values, metric, replicate, weight, stderr, interval, lower)
+        return Cells(policy, task, values, metric, replicate, unit, weight, stderr, interval, lower)
 
     def _usable(
         self, parsed: Parsed, columns: dict[str, pl.Series | None], *, among: NDArray[np.bool_]
@@ -83,7 +85,11 @@ class LongTable(TableReading):
     def _note_repeats(self, columns: dict[str, pl.Series | None], good: NDArray[np.bool_]) -> None:
         if columns["replicate"] is not None:
             return
-        there = {role: column for role, column in columns.items() if column is not None}
+        there = {
+            role: column
+            for role, column in columns.items()
+            if column is not None and role != "unit"
+        }
         cells = pl.DataFrame(there).filter(good)
         repeated = cells.height - cells.unique().height
         if repeated:

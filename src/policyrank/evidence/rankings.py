@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.base import (
+    FEW_UNITS,
     Labels,
     among,
     check_finite,
@@ -182,13 +183,25 @@ class Rankings:
 
     @property
     def voters(self) -> float:
-        """How many independent voters there are: by whole weights their sum, else Kish's effective
-        number, (sum of weights)^2 / sum of squared weights.
+        """How many voters there are: by whole weights their sum, else Kish's effective number,
+        (sum of weights)^2 / sum of squared weights.
         """
         total = float(self.weight.sum())
         if self.counts_voters:
             return total
         return total**2 / float((self.weight**2).sum())
+
+    @property
+    def unit(self) -> Literal["ballot", "group"]:
+        """What is independent of each other: ballots; or groups, where several hold many ballots.
+
+        Replicates of one task say less of other tasks than as many tasks would.
+        """
+        if self.group is None:
+            return "ballot"
+        cast = np.bincount(self.group.codes, self.weight > 0)
+        groups = int((cast > 0).sum())
+        return "group" if FEW_UNITS <= groups < cast.sum() else "ballot"
 
     @property
     def is_complete(self) -> bool:
@@ -205,6 +218,30 @@ class Rankings:
         out = np.zeros((len(self), len(self.policies)), dtype=np.int32)
         out[self.ballot, self.policy] = self.position
         return out
+
+    def strictly_above(self) -> NDArray[np.int32]:
+        """How many policies a ballot places strictly above each: (ballots, policies).
+
+        -1 where a policy is missing.
+
+        Examples
+        --------
+        >>> Rankings.of([["x", ["y", "z"], "w"]], policies=["x", "y", "z", "w"]).strictly_above()
+        array([[0, 1, 1, 3]], dtype=int32)
+        """
+        first = np.r_[0, np.cumsum(self.lengths)[:-1]]
+        place = np.arange(len(self.ballot)) - first[self.ballot]
+        same = (np.diff(self.position) == 0) & (np.diff(self.ballot) == 0)
+        start = np.where(np.r_[False, same], 0, np.arange(len(place)))
+        above = place[np.maximum.accumulate(start)]
+        out = np.full((len(self), len(self.policies)), -1, dtype=np.int32)
+        out[self.ballot, self.policy] = above
+        return out
+
+    def among_first(self, k: int) -> NDArray[np.bool_]:
+        """Whether fewer than ``k`` policies stand strictly above: (ballots, policies)."""
+        above = self.strictly_above()
+        return (above >= 0) & (above < k)
 
     def blocks(
         self, cells: int = 20_000_000

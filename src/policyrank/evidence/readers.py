@@ -87,9 +87,10 @@ def read_scores(source: Any, **options: Unpack[ScoreOptions]) -> Scores:
     source
         as for ``read_comparisons``; of other tools: results of lm-evaluation-harness, lighteval,
         HELM, MTEB, inspect_ai, SWE-bench, ...
-    policy, task, score, metric, replicate, weight
-        columns of a long table, found by their usual names when not given. For results of a harness
-        ``metric`` is the metric's name, with its filter if need be
+    policy, task, score, metric, replicate, unit, weight
+        columns of a long table, found by their usual names when not given (``unit``, what scores
+        share that are not independent, as questions share a document, only when given). For
+        results of a harness ``metric`` is the metric's name, with its filter if need be
         (``"exact_match,flexible-extract"``).
     tasks
         columns of a wide table to use as tasks (or, with tasks as rows, the policies). When not

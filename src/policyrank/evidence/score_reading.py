@@ -30,6 +30,7 @@ class Cells(NamedTuple):
     score: Float
     metric: pl.Series | None = None
     replicate: pl.Series | None = None
+    unit: pl.Series | None = None
     weight: Float | None = None
     stderr: Float | None = None
     interval: Float | None = None
@@ -42,7 +43,7 @@ class Cells(NamedTuple):
         if not good.any():
             raise EvidenceError(f"{account.name}: no usable row is left: no score is a number.")
         fields: dict[str, Any] = {"score": self.score[good]}
-        for role in ("policy", "task", "metric", "replicate"):
+        for role in ("policy", "task", "metric", "replicate", "unit"):
             column = getattr(self, role)
             if column is not None:
                 fields[role] = Labels.of(column.filter(good))
@@ -188,7 +189,7 @@ class TableReading:
         tasks = fields["task"].names
         parts = [f"policies from {policies}"]
         parts.append(tasks_in_words(tasks, lower, column=self.taken.get("task")))
-        for role in ("score", "metric", "replicate", "weight"):
+        for role in ("score", "metric", "replicate", "unit", "weight"):
             if role in self.taken:
                 parts.append(f"{role} {self.taken[role]}")
         if self.left_out:

@@ -29,6 +29,7 @@ class ScoreOptions(TypedDict, total=False):
     score: str | None
     metric: str | None
     replicate: str | None
+    unit: str | None
     weight: str | None
     tasks: Sequence[str] | None
     rows: Literal["policies", "tasks"] | None
@@ -47,6 +48,7 @@ def score_columns(
     score: str | None = None,
     metric: str | None = None,
     replicate: str | None = None,
+    unit: str | None = None,
     weight: str | None = None,
     tasks: Sequence[str] | None = None,
     rows: Literal["policies", "tasks"] | None = None,
@@ -61,7 +63,7 @@ def score_columns(
     table = t.collect(frame, name)
     account = Account(name, bad, strict)
     table = run_states.finished(t.without_blank_rows(t.with_one_header(table), account), account)
-    found = _named_columns(table, name, policy, task, score, metric, replicate, weight)
+    found = _named_columns(table, name, policy, task, score, metric, replicate, unit, weight)
     long = tasks is None and rows is None and {"policy", "score"} <= set(found)
     if long and score is None and not _is_long(table, found, name):
         long = False
@@ -87,6 +89,7 @@ _ROLES = {
     "score": usual_names.SCORE,
     "metric": usual_names.METRIC,
     "replicate": usual_names.REPLICATE,
+    "unit": (),
     "weight": usual_names.WEIGHT,
 }
 

@@ -38,7 +38,7 @@ from policyrank.evidence.comparisons import Comparisons
 from policyrank.evidence.rankings import Rankings
 from policyrank.evidence.score_tables import ALL, ScoreOptions, score_columns, table_columns
 
-FIELDS = ("policy", "task", "score", "metric", "replicate", "weight", "stderr", "interval")
+FIELDS = ("policy", "task", "score", "metric", "replicate", "unit", "weight", "stderr", "interval")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +55,8 @@ class Scores:
         Labels or None; a task measured by two metrics counts as two columns
     replicate
         Labels or None: the seed, run or instance inside the task
+    unit
+        Labels or None: what scores share that are not independent, as questions share a document
     weight
         float (rows,) >= 0 or None
     stderr
@@ -79,6 +81,7 @@ class Scores:
     score: NDArray[np.float64]
     metric: Labels | None = None
     replicate: Labels | None = None
+    unit: Labels | None = None
     weight: NDArray[np.float64] | None = None
     stderr: NDArray[np.float64] | None = None
     interval: NDArray[np.float64] | None = None
@@ -109,6 +112,7 @@ class Scores:
         *,
         metric: Iterable[Any] | None = None,
         replicate: Iterable[Any] | None = None,
+        unit: Iterable[Any] | None = None,
         **options: Any,
     ) -> Scores:
         """Build from names."""
@@ -118,6 +122,7 @@ class Scores:
             np.asarray(score, dtype=float),
             metric=labels_or_none(metric),
             replicate=labels_or_none(replicate),
+            unit=labels_or_none(unit),
             **options,
         )
 
@@ -258,6 +263,29 @@ class Scores:
         start = np.searchsorted(column_of, np.arange(len(self.columns)))
         return (place - start[column]).astype(np.int64)
 
+    def unit_of_cells(self) -> NDArray[np.int64]:
+        """The unit of each (column, replicate): (columns, replicates), -1 where there is no score.
+
+        Raises
+        ------
+        EvidenceError
+            Where scores of one column and replicate belong to two units.
+        """
+        assert self.unit is not None
+        slot, column = self._slot(), self._column.codes.astype(np.int64)
+        slots = int(slot.max()) + 1
+        place = column * slots + slot
+        out = np.full(len(self.columns) * slots, -1)
+        out[place] = self.unit.codes
+        wrong = out[place] != self.unit.codes
+        if wrong.any():
+            task = self.columns[column[int(np.argmax(wrong))]]
+            raise EvidenceError(
+                f"scores on {task!r} belong to two units. A unit holds whole tasks or replicates:"
+                " name the column of replicates (replicate=..., --replicate), or another unit."
+            )
+        return out.reshape(len(self.columns), slots)
+
     def take(self, rows: NDArray[Any]) -> Scores:
         """The scores at ``rows`` (mask or indices)."""
         task, metric = self.task.take(rows), taken(self.metric, rows)
@@ -267,6 +295,7 @@ class Scores:
             task=task,
             metric=metric,
             replicate=taken(self.replicate, rows),
+            unit=taken(self.unit, rows),
             score=self.score[rows],
             weight=taken(self.weight, rows),
             stderr=taken(self.stderr, rows),
@@ -305,6 +334,7 @@ class Scores:
             np.concatenate([self.score, other.score]),
             metric=merge_labels(self.metric, other.metric, "metric"),
             replicate=merge_labels(self.replicate, other.replicate, "replicate"),
+            unit=merge_labels(self.unit, other.unit, "unit"),
             weight=stacked(self.weight, other.weight, (len(self), len(other))),
             stderr=_joined(self.stderr, other.stderr, (len(self),), (len(other),)),
             interval=_joined(self.interval, other.interval, (len(self), 2), (len(other), 2)),
@@ -315,13 +345,18 @@ class Scores:
     def to_rankings(self, by: str = "task") -> Rankings:
         """Each task a voter; ``by="replicate"``: each (task, replicate) a voter, grouped by task.
 
-        Equal scores tie; policies without a score are missing from the ballot.
+        Tasks that share a unit are grouped by it. Equal scores tie; policies without a score are
+        missing from the ballot.
         """
         if by not in ("task", "replicate"):
             raise EvidenceError(f"by={by!r}: use 'task' or 'replicate'.")
         if by == "task":
-            weight = self._task_weight()
-            return Rankings.of_scores(self.table(), self.policies, weight=weight, notes=self.notes)
+            weight, group = self._task_weight(), None
+            if self.unit is not None:
+                group = Labels(self.unit_of_cells().max(axis=1).astype(np.int32), self.unit.names)
+            return Rankings.of_scores(
+                self.table(), self.policies, weight=weight, group=group, notes=self.notes
+            )
         cube = self.cube()
         values = cube.transpose(0, 2, 1).reshape(-1, len(self.policies))
         column = np.repeat(np.arange(cube.shape[0], dtype=np.int32), cube.shape[2])
@@ -357,7 +392,7 @@ class Scores:
     def to_frame(self) -> pl.DataFrame:
         """One row a score, with the columns that are there."""
         columns: dict[str, Any] = {"policy": self.policy.values(), "task": self.task.values()}
-        for field in ("metric", "replicate"):
+        for field in ("metric", "replicate", "unit"):
             labels = getattr(self, field)
             if labels is not None:
                 columns[field] = labels.values()

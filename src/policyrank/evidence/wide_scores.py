@@ -50,7 +50,7 @@ class WideTable(TableReading):
         of_row = names.gather(np.repeat(np.arange(len(names)), count))
         of_column = each.gather(np.tile(np.arange(count), len(names)))
         policy, task = (of_row, of_column) if rows == "policies" else (of_column, of_row)
-        metric, replicate = self._keys(rows, count)
+        metric, replicate, unit = self._keys(count)
         if replicate is None and self._are_seeds(scores, rows):
             task, replicate = pl.repeat("score", len(task), dtype=pl.String, eager=True), of_column
         if rows == "policies" and "task" in self.taken:
@@ -62,7 +62,9 @@ class WideTable(TableReading):
         stderr, interval = self._all_errors(scores, columns)
         self._note_unmeasured(flat, policy, np.repeat(keep, count))
         lower = self._is_lower(scores, columns, rows)
-        return Cells(policy, task, flat.ravel(), metric, replicate, None, stderr, interval, lower)
+        return Cells(
+            policy, task, flat.ravel(), metric, replicate, unit, None, stderr, interval, lower
+        )
 
     def _are_seeds(self, scores: Sequence[roles.Column], rows: str) -> bool:
         """Whether the columns are repeats of one measurement: seed_0, seed_1; fold 1, fold 2."""
@@ -119,14 +121,14 @@ class WideTable(TableReading):
                     " to rank the counts."
                 )
 
-    def _keys(self, rows: str, count: int) -> tuple[pl.Series | None, pl.Series | None]:
-        """Metric and replicate of each cell, where columns name them."""
-        keys = []
+    def _keys(self, count: int) -> list[pl.Series | None]:
+        """Metric, replicate and unit of each cell, where columns name them."""
+        keys: list[pl.Series | None] = []
         repeat = np.repeat(np.arange(self.table.height), count)
-        for role in ("metric", "replicate"):
+        for role in ("metric", "replicate", "unit"):
             named = self.named(role) if role in self.taken else None
             keys.append(None if named is None else named.gather(repeat))
-        return keys[0], keys[1]
+        return keys
 
     def _row_names(self, label: str, rows: str) -> pl.Series:
         names = t.clean_names(self.table[label])
@@ -137,9 +139,9 @@ class WideTable(TableReading):
                 " empty. Every row needs a name."
             )
         keys = {"name": names}
-        for role in self.taken.values():
-            if role != label:
-                keys[role] = t.clean_names(self.table[role])
+        for role, column in self.taken.items():
+            if column != label and role != "unit":
+                keys[column] = t.clean_names(self.table[column])
         twice = pl.DataFrame(keys).is_duplicated()
         if twice.any():
             row = int(twice.arg_true()[-1])
