@@ -148,7 +148,13 @@ def test_comparison_names_every_method():
 
 
 def test_shares_never_round_to_certainty():
-    assert [wording.share(p) for p in (0, 0.004, 0.3, 0.997, 1)] == ["", "", "30%", ">99%", "100%"]
+    assert [wording.share(p) for p in (0, 0.004, 0.3, 0.997, 1)] == [
+        "<1%",
+        "<1%",
+        "30%",
+        ">99%",
+        ">99%",
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

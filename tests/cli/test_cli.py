@@ -76,7 +76,10 @@ def test_rank_writes_everything_and_pipes(file, tmp_path):
     assert "T&amp;T" in html.read_text()
     assert "maximal-lotteries" in html.read_text()
     assert plot.read_bytes()[:4] == b"\x89PNG"
-    csv = run("rank", file, "--csv", "--interval", "bootstrap", "--seed", "3").stdout
+    drawn = "rank", file, "--csv", "--interval", "bootstrap", "--seed", "3"
+    refused = run(*drawn, check=False)
+    assert "5 raters" in refused.stderr
+    csv = run(*drawn, "--cluster", "none").stdout
     assert pl.read_csv(csv.encode())["policy"].to_list() == ["one", "two", "three"]
     assert run("rank", file, "--markdown").stdout.startswith("| rank |")
     assert (

@@ -68,9 +68,11 @@ def test_a_policy_good_in_simulation_alone_falls_back(combine):
     board = sim_to_real(sim, real, combine=combine)
     assert board.policies[0] == "wide"
     assert board.rank_lower[0] == 1
-    assert (board.lower <= board.rating).all()
+    # A rank that never changed in the resamples shows no error: it has no interval.
+    assert not (board.lower > board.rating).any()
+    assert np.isfinite(board.lower).sum() >= 2
     again = sim_to_real(sim, real, combine=combine)
-    assert np.array_equal(board.lower, again.lower)
+    assert np.array_equal(board.lower, again.lower, equal_nan=True)
     found = agreement({"wide": 0.8, "bad": 0.2, "narrow": 0.1}, board)
     assert found["regret@1"] == 0
     assert set(found) == {"spearman", "kendall", "MMRV", "regret@1"}

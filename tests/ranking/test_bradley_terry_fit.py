@@ -9,11 +9,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import Comparisons, Rankings
+from policyrank.evidence import Comparisons, Labels, Rankings
 from policyrank.ranking import bradley_terry, plackett_luce, thurstone
 from policyrank.ranking.cells import Cells
-from policyrank.ranking.likelihood import newton, sandwich
+from policyrank.ranking.likelihood import expected_inverse, newton
 from policyrank.ranking.links import LINKS
+from policyrank.ranking.robust_errors import sandwich
 
 
 def rating(board, *names):
@@ -162,44 +163,55 @@ def test_fit_against_a_general_optimiser(battles, method, ties, name):
 
 @pytest.mark.parametrize("ties", ["half", "davidson", "rao-kupper"])
 def test_sandwich_against_a_loop(battles, ties):
-    """HC3 by hand: one score vector a comparison, its leverage by hand."""
+    """CR2 by hand: one score vector a comparison, its expected leverage by hand, and the floor."""
     c = battles(n=4, size=60, seed=1)
     link, cells = LINKS[ties], Cells.of(c)
     fit = newton(cells, link)
-    cov, _ = sandwich(cells, link, fit)
+    bread = expected_inverse(cells, link, fit)
+    found = sandwich(cells, link, fit)
     n = len(c.policies)
     meat = np.zeros_like(fit.inverse)
     for a, b, y in zip(c.a, c.b, c.outcome, strict=True):
-        t = link.terms(np.array([fit.theta[a] - fit.theta[b]]), np.array([y]), fit.phi)
+        gap = np.array([fit.theta[a] - fit.theta[b]])
+        t, mean = link.terms(gap, np.array([y]), fit.phi), link.expected(gap, fit.phi)
         v = np.zeros(n + 1)
         v[a], v[b] = 1, -1
-        leverage = t.dd[0] * (v @ fit.inverse @ v)
-        score = t.d[0] * v
-        score[n] = t.phi[0]
-        meat += np.outer(score, score) / (1 - leverage) ** 2
-    assert cov == pytest.approx(fit.inverse @ meat @ fit.inverse, abs=1e-9)
+        tie = np.zeros(n + 1)
+        tie[n] = 1
+        information = mean.dd[0] * np.outer(v, v) + mean.phiphi[0] * np.outer(tie, tie)
+        information += mean.dphi[0] * (np.outer(v, tie) + np.outer(tie, v))
+        leverage = np.trace(information @ bread)
+        score = t.d[0] * v + t.phi[0] * tie
+        meat += np.outer(score, score) / (1 - leverage)
+    expected = fit.inverse @ meat @ fit.inverse + fit.inverse / 60
+    assert found.covariance == pytest.approx(expected, abs=1e-9)
+    assert found.clusters == 60
 
 
-def test_clustered_sandwich_against_a_loop(battles):
+def test_clustered_sandwich_is_the_row_adjustment(battles):
+    """CR2 by its definition: residuals of a cluster times (I - H)^-1/2 of its own rows."""
     c = battles(n=4, size=90, seed=2)
-    rater = [f"r{k % 7}" for k in range(90)]
-    c = Comparisons(
-        c.policies,
-        c.a,
-        c.b,
-        c.outcome,
-        rater=Comparisons.of(["x"] * 90, ["y"] * 90, c.outcome, rater=rater).rater,
-    )
+    codes = np.array([0, 1, 1, 2, 2, 2, 3, 3, 3, 3] * 9)
+    rater = Labels(codes.astype(np.int32), tuple("rstu"))
+    c = Comparisons(c.policies, c.a, c.b, c.outcome, rater=rater)
     fit = newton(Cells.of(c), LINKS["half"])
-    scores = np.zeros((7, 5))
-    for k, (a, b, y) in enumerate(zip(c.a, c.b, c.outcome, strict=True)):
-        g = y - expit(fit.theta[a] - fit.theta[b])
-        scores[k % 7, a] += g
-        scores[k % 7, b] -= g
-    expected = fit.inverse @ (scores.T @ scores) @ fit.inverse * 7 / 6
-    cov, df = sandwich(Cells.of(c, cluster="rater"), LINKS["half"], fit)
-    assert cov == pytest.approx(expected, abs=1e-9)
-    assert df == 6
+    p = expit(fit.theta[c.a] - fit.theta[c.b])
+    design = np.zeros((90, 5))
+    design[np.arange(90), c.a], design[np.arange(90), c.b] = 1, -1
+    scaled = design * np.sqrt(p * (1 - p))[:, None]
+    residual = (c.outcome - p) / np.sqrt(p * (1 - p))
+    meat = np.zeros((5, 5))
+    for g in range(4):
+        rows = codes == g
+        value, axis = np.linalg.eigh(scaled[rows] @ fit.inverse @ scaled[rows].T)
+        adjusted = axis @ ((axis.T @ residual[rows]) / np.sqrt(1 - value))
+        score = scaled[rows].T @ adjusted
+        meat += np.outer(score, score)
+    expected = fit.inverse @ meat @ fit.inverse + fit.inverse / 4
+    found = sandwich(Cells.of(c, cluster="rater"), LINKS["half"], fit)
+    assert found.covariance == pytest.approx(expected, abs=1e-9)
+    assert (found.clusters, found.largest) == (4, 0.4)
+    assert found.effective == pytest.approx(1 / 0.3)
 
 
 def test_bootstrap_agrees_with_closed_form(battles):
@@ -348,7 +360,8 @@ def test_more_policies_than_a_dense_fit(monkeypatch, battles):
     import policyrank.ranking.likelihood as paired
 
     monkeypatch.setattr(paired, "DENSE_LIMIT", 10)
-    monkeypatch.setattr(sys.modules["policyrank.ranking.bradley_terry_fit"], "DENSE_LIMIT", 10)
+    for module in ("bradley_terry_fit", "paired_errors"):
+        monkeypatch.setattr(sys.modules[f"policyrank.ranking.{module}"], "DENSE_LIMIT", 10)
     sparse = bradley_terry(c)
     assert sparse.rating == pytest.approx(dense.rating, abs=1e-4)
     assert "no intervals" in {n.kind for n in sparse.notes}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,7 @@ class Case:
         plain = replace(evidence, covariates=None, covariate_names=())
         return cls(
             evidence=plain,
-            board=bradley_terry(plain, cluster=cluster_of(evidence), level=level),
+            board=bradley_terry(plain, level=level),
             wins=plain.preferences(),
             owners=owners,
             level=level,
@@ -65,13 +64,6 @@ class Case:
     def theta(self) -> Float:
         """Log-odds ratings in the order of the evidence's policies."""
         return ratings_of(self.board, self.evidence.policies) / ELO
-
-
-def cluster_of(evidence: Comparisons) -> Literal["rater"] | None:
-    """Raters, where there are enough of them for a covariance by cluster."""
-    if evidence.rater is None or len(evidence.rater.names) <= 10:
-        return None
-    return "rater"
 
 
 def ratings_of(board: Leaderboard, policies: Iterable[str]) -> Float:

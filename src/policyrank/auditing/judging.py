@@ -11,13 +11,13 @@ from scipy.special import expit, gammaincc, ndtr, rel_entr
 from policyrank.auditing.case import (
     Case,
     Float,
-    cluster_of,
     graded,
     no_column,
     ratings_of,
     unless_fine,
 )
 from policyrank.auditing.findings import Finding
+from policyrank.board.intervals import as_normal
 from policyrank.evidence import Comparisons
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
@@ -99,10 +99,11 @@ def check_order(case: Case) -> Finding:
             "Every pair is listed in one order only, so position cannot be told from strength.",
             remedy="Shuffle which policy is shown first, and record it.",
         )
-    board = bradley_terry(evidence, order_effect=True, cluster=cluster_of(evidence))
+    board = bradley_terry(evidence, order_effect=True)
     effect = board.extras["coefficients"][0]
     gain, error = float(effect["log_odds"]), float(effect["standard_error"])
-    p = float(2 * ndtr(-abs(gain) / error)) if error > 0 else 1.0
+    t = as_normal(gain / error, effect.get("df", np.inf)) if error > 0 else 0.0
+    p = float(2 * ndtr(-np.abs(t)))
     tau = kendall_tau(board.rating, ratings_of(case.board, board.policies))
     verdict = graded(concern=p < 0.01 and abs(gain) * ELO > 5)
     return Finding(
@@ -221,7 +222,7 @@ def _flagged(case: Case, cells: Cells, raters: tuple[str, ...]) -> list[Flag]:
 
 def _design_effect(evidence: Comparisons) -> float:
     """How much larger variances are when summed by rater."""
-    naive = bradley_terry(evidence, interval="sandwich")
+    naive = bradley_terry(evidence, interval="sandwich", cluster="none")
     clustered = bradley_terry(evidence, interval="sandwich", cluster="rater")
     assert naive.covariance is not None
     assert clustered.covariance is not None

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from policyrank.board.intervals import quantile
+from policyrank.board.bounded import share_interval
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import read_rows, text_of
 from policyrank.metrics import idealized_log_ratio
@@ -242,7 +242,8 @@ def preference_audit(
             measures[f"ideal, per token, beta {beta:g}"] = ideal > 0
     rows = []
     for name, right in measures.items():
-        rows.append((name, *_clustered(np.asarray(right, dtype=float), group, level)))
+        share = np.asarray(right, dtype=float)
+        rows.append((name, float(share.mean()), *share_interval(share, group, level)))
     frame = pl.DataFrame(rows, schema=["measure", "accuracy", "lower", "upper"], orient="row")
     notes = _notes(frame, [*chosen, *rejected], int(group.max()) + 1)
     return PreferenceAudit(frame, lose - win, notes)
@@ -281,14 +282,3 @@ def _notes(frame: pl.DataFrame, answers: Sequence[LogProb], prompts: int) -> tup
     if prompts < 30:
         notes.append(f"Only {prompts} prompts: intervals treat each as one observation.")
     return tuple(notes)
-
-
-def _clustered(values: Float, group: NDArray[np.int64], level: float) -> tuple[float, float, float]:
-    """Mean and its interval with groups as clusters."""
-    mean, groups = float(values.mean()), int(group.max()) + 1
-    if groups < 2:
-        return mean, 0.0, 1.0
-    total = np.bincount(group, values - mean)
-    deviation = np.sqrt(groups / (groups - 1) * (total**2).sum())
-    half = quantile((1 + level) / 2, groups - 1) * deviation / len(values)
-    return mean, max(mean - half, 0.0), min(mean + half, 1.0)

@@ -1,13 +1,14 @@
 from .assembly import make_leaderboard as make_leaderboard
+from .clusters import ClusteredMean as ClusteredMean, clustered_mean as clustered_mean
 from .comparison import MethodComparison as MethodComparison
-from .intervals import (
+from .leaderboard import Leaderboard as Leaderboard, Note as Note
+from .page import audit_html as audit_html, html as html
+from .plots import ratings as ratings
+from .rank_sets import (
     RankSets as RankSets,
     rank_confidence_sets as rank_confidence_sets,
     rank_probabilities as rank_probabilities,
 )
-from .leaderboard import Leaderboard as Leaderboard, Note as Note
-from .page import audit_html as audit_html, html as html
-from .plots import ratings as ratings
 from .terminal import (
     comparison_text as comparison_text,
     findings_text as findings_text,
@@ -16,11 +17,13 @@ from .terminal import (
 )
 
 __all__ = [
+    "ClusteredMean",
     "Leaderboard",
     "MethodComparison",
     "Note",
     "RankSets",
     "audit_html",
+    "clustered_mean",
     "comparison_text",
     "findings_text",
     "html",

@@ -71,8 +71,13 @@ class Leaderboard:
         (n, n) or None, of the ratings
     better
         bool (n, n) or None: row is better than column, all such statements together at ``level``
+    best
+        bool (n,) or None: policies that may be the best, together with probability ``level``
     rank_probability
-        (n, n) or None: how often each policy (row) takes each rank in draws of the ratings' errors
+        (n, n) or None: how often each policy (row) takes each rank in ``draws`` draws of the
+        ratings' errors, with one more draw that says nothing: never quite 0 or 1
+    draws
+        how many they are, or None
     notes
         what a careful reader should know
     extras
@@ -108,7 +113,9 @@ class Leaderboard:
     source: str = ""
     covariance: NDArray[np.float64] | None = None
     better: NDArray[np.bool_] | None = None
+    best: NDArray[np.bool_] | None = None
     rank_probability: NDArray[np.float64] | None = None
+    draws: int | None = None
     notes: tuple[Note, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,14 +152,24 @@ class Leaderboard:
 
     @property
     def may_be_best(self) -> tuple[str, ...]:
-        """The policies that may be the best one.
+        """The policies that may be the best one; without intervals those of rank 1.
 
-        Those whose rank set holds rank 1 (without intervals: of rank 1).
+        They hold the best with probability ``level``. Each was compared with all others on its own,
+        which is sharper than the rank sets: those hold for all policies at once.
         """
+        first = self.rank == 1
+        if self.best is not None:
+            first = self.best
+        return tuple(self.policies[i] for i in np.flatnonzero(first))
+
+    def may_be_among(self, k: int) -> tuple[str, ...]:
+        """The policies whose rank set holds a place among the first ``k``, for every k at once."""
+        if k < 1:
+            raise ValueError(f"k={k}: ask for at least the first place.")
         first = self.rank
         if self.rank_lower is not None:
             first = self.rank_lower
-        return tuple(self.policies[i] for i in np.flatnonzero(first == 1))
+        return tuple(self.policies[i] for i in np.flatnonzero(first <= k))
 
     @property
     def separable(self) -> NDArray[np.bool_] | None:
@@ -202,6 +219,7 @@ class Leaderboard:
             "tiers": _listed(self.tiers),
             "separable_from_next": _listed(self.separable),
             "probability_best": _listed(self.probability_best),
+            "draws": self.draws,
             "notes": [{**asdict(note), "policies": list(note.policies)} for note in self.notes],
             "extras": _plain_extras(self.extras),
         }

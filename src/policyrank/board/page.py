@@ -244,7 +244,8 @@ def _rank_table(board: Leaderboard, shown: int) -> list[dict[str, Any]] | None:
     for policy, row in zip(board.policies[:shown], board.rank_probability, strict=False):
         cells = []
         for p in row[:shown]:
-            cells.append({"p": share(float(p)), "a": round(float(np.sqrt(p)), 3)})
+            shown_share = share(float(p)) if p >= 0.005 else ""
+            cells.append({"p": shown_share, "a": round(float(np.sqrt(p)), 3)})
         table.append({"policy": clean(policy), "cells": cells})
     return table
 

@@ -74,16 +74,16 @@ def rank_set(board: Leaderboard, i: int) -> str:
 
 
 def share(p: float) -> str:
-    """A share in percent; nothing when it is next to none, ``>99%`` when it is not all.
+    """A share of draws in percent: never none of them, never all.
 
     Examples
     --------
-    >>> share(0.001), share(0.25), share(0.999), share(1)
-    ('', '25%', '>99%', '100%')
+    >>> share(0.001), share(0.25), share(0.999)
+    ('<1%', '25%', '>99%')
     """
     if p < 0.005:
-        return ""
-    if 0.995 <= p < 1:
+        return "<1%"
+    if p >= 0.995:
         return ">99%"
     return f"{p:.0%}"
 

@@ -95,7 +95,7 @@ def _tell_agreement(labels: list[Any], scores: list[Any]) -> None:
     """The share of pairs in the order of the file, lists as units."""
     import numpy as np
 
-    from policyrank.board.intervals import quantile
+    from policyrank.board.bounded import share_interval
 
     right = []
     for own, found in zip(labels, scores, strict=True):
@@ -103,11 +103,11 @@ def _tell_agreement(labels: list[Any], scores: list[Any]) -> None:
         better = own[:, None] > own[None, :]
         agrees = 0.5 + 0.5 * np.sign(found[:, None] - found[None, :])
         right.append(float(agrees[better].mean()))
-    n, mean, half = len(right), np.mean(right), np.inf
-    if n > 1:
-        half = quantile(0.975, n - 1) * np.std(right, ddof=1) / np.sqrt(n)
-    interval = f"[{max(mean - half, 0):.1%}, {min(mean + half, 1):.1%}]"
-    say(f"pairs in the order of the file: {mean:.1%} {interval} over {n:,} lists")
+    low, high = share_interval(right)
+    interval = f"[{low:.1%}, {high:.1%}]"
+    say(
+        f"pairs in the order of the file: {np.mean(right):.1%} {interval} over {len(right):,} lists"
+    )
 
 
 def generate_answers(

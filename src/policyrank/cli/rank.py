@@ -46,7 +46,9 @@ def rank_file(
     order_effect: Annotated[Flag, Parameter(group=METHOD)] = False,
     option: Annotated[Names, Parameter(group=METHOD, alias="-o")] = None,
     interval: Annotated[str | None, Parameter(group=UNSURE)] = None,
-    cluster: Annotated[Literal["rater", "task"] | None, Parameter(group=UNSURE)] = None,
+    cluster: Annotated[
+        Literal["auto", "ballot", "rater", "task", "none"] | None, Parameter(group=UNSURE)
+    ] = None,
     level: Level = 0.95,
     marginal: Annotated[Flag, Parameter(group=UNSURE)] = False,
     resamples: Annotated[int | None, Parameter(group=UNSURE, validator=Number(gte=20))] = None,
@@ -88,7 +90,8 @@ def rank_file(
     interval
         auto, sandwich, fisher, bootstrap, none (as the method has them).
     cluster
-        rater or task: their comparisons are not independent.
+        ballot, rater or task: comparisons of one are not independent; none: all are; auto: as the
+        evidence knows.
     marginal
         Rank sets that hold for each policy alone, not for all at once.
     resamples
@@ -109,7 +112,10 @@ def rank_file(
     if prior is not None:
         options["prior"] = _prior(prior)
     options |= _others(option)
-    keep = {name for name in (cluster, KEEPS.get(method)) if name}
+    keep = {"ballot", "rater"}
+    if cluster == "none":
+        keep = set()
+    keep |= {name for name in (cluster, KEEPS.get(method)) if name not in (None, "auto", "none")}
     with working(f"Reading {title_of(files)} …") as update:
         evidence = reading.evidence(files, keep=keep, ahead=AHEAD)
         update(f"Ranking {len(evidence.policies)} policies …")

@@ -316,13 +316,14 @@ def sim_to_real(
     drawn = rng.integers(p.shape[1], size=(resamples, p.shape[1]))
     rates = p[:, drawn].mean(axis=2).T
     draws = rule(np.stack(resampled, axis=1), rates) - rating
+    fewest = float(min(p.shape[1], number.min())) if p.shape[1] > 1 else float(number.min())
     return make_leaderboard(
         names,
         rating,
         method="sim-to-real",
         n=number,
-        draws=draws,
-        units=float(min(p.shape[1], number.min())),
+        draws=draws * np.sqrt(fewest / max(fewest - 1, 1)),
+        df=max(fewest - 1, 1.0),
         level=level,
         seed=seed,
         unit=f"{combine} of simulated score and in-distribution rate",

@@ -125,7 +125,7 @@ def rank_effects(
         method=statistic,
         n=np.full(len(table), len(y)),
         draws=(draws - rating) * np.sqrt(units / max(units - 1, 1)),
-        units=float(units),
+        df=max(units - 1.0, 1.0),
         level=level,
         seed=seed,
         unit=unit,

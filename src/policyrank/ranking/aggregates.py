@@ -8,20 +8,21 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 from policyrank.board.assembly import BoardOptions, CoverageOptions, make_leaderboard
-from policyrank.board.intervals import Seed, generator
+from policyrank.board.intervals import Seed, generator, percentile_interval
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
 from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.published import PublishedErrors, published_errors
+from policyrank.ranking.score_errors import exact_ends, mean_errors
 
 Float = NDArray[np.float64]
 Statistic = Callable[[Float], Float]
-INTERVALS = ("auto", "published", "bootstrap", "none")
+INTERVALS = ("auto", "published", "closed", "exact", "bootstrap", "none")
+Bounds = tuple[float, float] | str | None
 
 
 def _mean(cube: Float) -> Float:
@@ -102,7 +103,8 @@ class AggregateOptions(BoardOptions, total=False):
     """Options of ``aggregate`` beside the statistic; it says what each means."""
 
     resample: Literal["auto", "replicates", "tasks", "both"]
-    paired: bool
+    paired: bool | Literal["auto"]
+    bounds: Bounds
     interval: str
     resamples: int
 
@@ -113,7 +115,8 @@ def aggregate(
     *,
     statistic: str = "mean",
     resample: Literal["auto", "replicates", "tasks", "both"] = "auto",
-    paired: bool = False,
+    paired: bool | Literal["auto"] = "auto",
+    bounds: Bounds = "auto",
     interval: str = "auto",
     resamples: int = 1000,
     seed: Seed = 0,
@@ -131,24 +134,30 @@ def aggregate(
         (middle half of all runs), ``"mean-rank"``, ``"win-rate"`` (probability of improvement, mean
         over opponents), ``"z-score"``
     resample
-        what the bootstrap draws: ``"replicates"`` inside each task and policy (stratified; the
+        what is taken as a sample: ``"replicates"`` inside each task and policy (stratified; the
         tasks are all there is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``;
-        ``"auto"``: replicates where there are any, else tasks. Draws over few tasks or replicates
-        are widened by Student's t.
+        ``"auto"``: replicates where there are any, else tasks
     paired
-        replicate k of a task was the same fortune for every policy (common random numbers): the
-        bootstrap draws it for all at once, so that policies are told apart by their differences
+        whether replicate k of a task was the same fortune for every policy (a question, an
+        instance, common random numbers), so that policies are told apart by their differences;
+        ``"auto"``: where replicates are named and every policy has them all. Tasks always pair.
+    bounds
+        (lowest, highest) value that a score can have: intervals of the mean keep within;
+        (or ``"0,100"``); ``"auto"``: (0, 1) where all scores lie there; None: not known
     interval
-        ``"bootstrap"``, ``"none"``, or, for the mean, ``"published"``: by the standard errors and
-        intervals that came with the scores, taken as independent; ``"auto"``: published ones where
-        every score has one, else the bootstrap
+        of the mean: ``"closed"`` (Student's t over units, or within bounds; pass or fail: Wilson's,
+        and exact sign tests), ``"exact"`` (over tasks within bounds, whatever the scores' law:
+        Gaffke's, of pass or fail Clopper and Pearson's) or ``"published"`` (by the standard errors
+        and intervals that came with the scores, taken as independent); of all: ``"bootstrap"``,
+        ``"none"``; ``"auto"``: published where every score has one, else closed, else bootstrap
     resamples, seed, options
         of the intervals and rank sets
 
     References
     ----------
     Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
-    arXiv 2108.13264.
+    arXiv 2108.13264; Miller (2024), "Adding Error Bars to Evals", arXiv 2411.00640, on questions
+    that share a document.
 
     Examples
     --------
@@ -167,58 +176,140 @@ def aggregate(
     function, unit = STATISTICS[statistic]
     cube = evidence.cube()
     notes = [*input_notes(evidence.notes), *_table_notes(evidence, cube, statistic)]
-    interval, errors = _kind_of_interval(evidence, statistic, interval)
+    draw = _what_is_drawn(cube, resample)
+    interval, errors = _kind_of_interval(evidence, statistic, interval, draw)
     if errors is not None:
         return _published_board(evidence, errors, notes, options)
-    draw = _what_is_drawn(evidence, cube, resample, paired=paired)
-    draws = None
+    pairs = _is_paired(evidence, cube, paired)
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Mean of empty slice|All-NaN|Degrees of freedom", RuntimeWarning
         )
         rating = function(cube)
-        if interval == "bootstrap" and (draw == "replicates" or len(cube) > 1):
-            draws = _bootstrap(cube, function, rating, draw, paired, resamples, generator(seed))
-    if interval == "bootstrap" and draws is None:
-        text = "One score a policy shows no variation: there are no intervals."
-        notes.append(Note("no intervals", text, "warning"))
-    units = float(len(cube))
-    if draw == "replicates":
-        units = float((~np.isnan(cube)).sum(axis=(0, 2)).min())
-    settings: dict[str, Any] = {"resample": draw}
-    if paired:
+        known: dict[str, Any] = {}
+        level = options.get("level", 0.95)
+        if interval != "none" and draw == "tasks" and len(cube) < 2:
+            text = "One score a policy shows no variation: there are no intervals."
+            notes.append(Note("no intervals", text, "warning"))
+        elif interval in ("closed", "exact"):
+            limits = _limits(cube, bounds)
+            known = mean_errors(evidence, cube, draw, pairs, limits, level, notes)
+            if interval == "exact":
+                known["ends"] = exact_ends(evidence, cube, draw, limits, level)
+        elif interval == "bootstrap":
+            if evidence.unit is not None:
+                raise EvidenceError(
+                    f"the bootstrap of {statistic} does not know of units. Use the mean"
+                    " (interval='closed'), or leave unit=... (--unit) out."
+                )
+            drawn = _bootstrap(cube, function, rating, draw, pairs, resamples, generator(seed))
+            known = _of_draws(rating, drawn, statistic, level)
+    settings: dict[str, Any] = {"resample": draw, "interval": interval}
+    if pairs and draw != "tasks":
         settings["paired"] = True
-    settings |= {"interval": interval, "resamples": resamples, "seed": seed}
+    if interval == "bootstrap":
+        settings |= {"resamples": resamples, "seed": seed}
     return make_leaderboard(
         evidence.policies,
         rating,
         method=statistic,
         n=evidence.seen(),
-        draws=draws,
-        units=units,
         notes=notes,
         unit=unit,
         source=evidence.summary,
         settings=settings,
+        seed=seed,
+        **known,
         **options,
     )
 
 
+def _is_paired(evidence: Scores, cube: Float, paired: bool | str) -> bool:
+    """Whether a replicate is the same for all policies, as told or as the names say."""
+    whole = not np.isnan(cube).any()
+    if paired == "auto":
+        return evidence.replicate is not None and whole
+    if paired and not whole:
+        t, p, k = np.argwhere(np.isnan(cube))[0]
+        raise EvidenceError(
+            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no"
+            f" replicate number {k + 1} of {evidence.columns[t]!r}."
+        )
+    return bool(paired)
+
+
+def _limits(cube: Float, bounds: Bounds) -> tuple[float, float] | None:
+    """The lowest and highest value of an oriented score, if known."""
+    low, high = float(np.nanmin(cube)), float(np.nanmax(cube))
+    if bounds == "auto":
+        if low >= 0 and high <= 1:
+            return 0.0, 1.0
+        # Scores of metrics whose smaller values are better are negated.
+        return (-1.0, 0.0) if low >= -1 and high <= 0 else None
+    if bounds is None:
+        return None
+    if isinstance(bounds, str):
+        bounds = _two_numbers(bounds)
+    given = (float(bounds[0]), float(bounds[1]))
+    if given[0] >= given[1]:
+        raise EvidenceError(f"bounds={bounds}: give the lowest and the highest value.")
+    if high <= 0 and low < 0 <= given[0]:
+        given = (-given[1], -given[0])
+    if low < given[0] or high > given[1]:
+        raise EvidenceError(f"bounds={bounds}: there are scores from {low:g} to {high:g}.")
+    return given
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    """Bounds as the command line writes them: ``0,100``."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise EvidenceError(f"bounds={text!r}: give two numbers, such as 0,100.") from None
+    return low, high
+
+
+def _of_draws(
+    rating: Float, drawn: tuple[Float, float], statistic: str, level: float
+) -> dict[str, Any]:
+    """What ``make_leaderboard`` takes, from resamples: percentiles within the statistic's range."""
+    draws, df = drawn
+    ends = np.stack(percentile_interval(rating, draws, df, level), axis=1)
+    ends[ends[:, 1] - ends[:, 0] <= 1e-9 * max(float(np.abs(rating).max()), 1e-300)] = np.nan
+    lowest, highest = RANGES.get(statistic, (-np.inf, np.inf))
+    if statistic == "mean-rank":
+        lowest = -float(len(rating))
+    return {"draws": draws, "df": df, "ends": ends.clip(lowest, highest)}
+
+
+RANGES = {"win-rate": (0.0, 1.0), "mean-rank": (-np.inf, -1.0)}
+"""What a statistic can be, whatever the scores."""
+
+
 def _kind_of_interval(
-    evidence: Scores, statistic: str, interval: str
+    evidence: Scores, statistic: str, interval: str, draw: str
 ) -> tuple[str, PublishedErrors | None]:
     """The kind of interval, and the published errors where it rests on them."""
     if interval in ("bootstrap", "none"):
         return interval, None
+    if interval in ("closed", "exact") or statistic != "mean":
+        if statistic != "mean" or draw == "both":
+            if interval != "auto":
+                raise EvidenceError(
+                    f"{statistic}: interval={interval!r} is of the mean, over tasks or replicates."
+                    " Use interval='bootstrap'."
+                )
+            return "bootstrap", None
+        return interval, None
     found = published_errors(evidence)
-    if statistic == "mean" and found is not None:
+    if found is not None:
         return "published", found
     if interval == "published":
         raise EvidenceError(
-            f"{statistic}: interval='published' needs the mean, and a standard error or interval of"
-            " every score. Use interval='bootstrap'."
+            "interval='published' needs a standard error or interval of every score. Use"
+            " interval='closed'."
         )
-    return "bootstrap", None
+    return "bootstrap" if draw == "both" else "closed", None
 
 
 def _published_board(
@@ -270,23 +361,17 @@ def _table_notes(evidence: Scores, cube: Float, statistic: str) -> list[Note]:
     return notes
 
 
-def _what_is_drawn(evidence: Scores, cube: Float, resample: str, *, paired: bool) -> str:
+def _what_is_drawn(cube: Float, resample: str) -> str:
     """Replicates, tasks or both, as told or as there are."""
     runs = cube.shape[2]
     if resample not in ("auto", "replicates", "tasks", "both"):
         raise EvidenceError(f"resample={resample!r}: use 'auto', 'replicates', 'tasks' or 'both'.")
     if resample == "auto":
-        resample = "replicates" if runs > 1 else "tasks"
+        return "replicates" if runs > 1 else "tasks"
     if resample in ("replicates", "both") and runs < 2:
         raise EvidenceError(
             f"resample={resample!r} needs several scores a task and policy; there is one. Use"
             " resample='tasks'."
-        )
-    if paired and np.isnan(cube).any():
-        t, p, k = np.argwhere(np.isnan(cube))[0]
-        raise EvidenceError(
-            f"paired=True needs every policy in every replicate: {evidence.policies[p]!r} has no"
-            f" replicate number {k + 1} of {evidence.columns[t]!r}."
         )
     return resample
 
@@ -299,8 +384,8 @@ def _bootstrap(
     paired: bool,
     resamples: int,
     rng: np.random.Generator,
-) -> Float:
-    """Errors of the statistic on resampled tables, widened for few units."""
+) -> tuple[Float, float]:
+    """Errors of the statistic on resampled tables, and their degrees of freedom."""
     tasks, n, runs = cube.shape
     # The runs of a cell first, so that a draw below its number of runs is one of them.
     packed = np.take_along_axis(cube, np.argsort(np.isnan(cube), axis=2, kind="stable"), axis=2)
@@ -343,15 +428,11 @@ def _bootstrap(
         out.append(function(sample))
     errors = np.concatenate(out) - rating
     errors = np.where(np.isnan(errors), 0.0, errors)
-    units = tasks if draw != "replicates" else float(np.median(number[number > 0]))
-    if units > 1:
-        df = (
-            units - 1
-            if draw != "replicates"
-            else max(float((number - 1).clip(0).sum(axis=0).mean()), 1.0)
-        )
-        errors *= np.sqrt(units / (units - 1)) * stdtrit(df, 0.975) / ndtri(0.975)
-    return errors
+    if draw != "replicates":
+        return errors * np.sqrt(tasks / max(tasks - 1, 1)), max(tasks - 1.0, 1.0)
+    units = float(np.median(number[number > 0]))
+    df = max(float((number - 1).clip(0).sum(axis=0).mean()), 1.0)
+    return errors * np.sqrt(units / max(units - 1, 1)), df
 
 
 def _statistic(name: str) -> Callable[..., Leaderboard]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.board.assembly import BoardOptions, make_leaderboard
-from policyrank.board.intervals import MANY, Seed
+from policyrank.board.intervals import Seed, quantile
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
@@ -25,9 +25,17 @@ from policyrank.ranking.conventions import (
     scale_of,
 )
 from policyrank.ranking.diagnostics import comparison_notes, input_notes, pairs_met
-from policyrank.ranking.likelihood import DENSE_LIMIT, Fit, newton, sandwich
+from policyrank.ranking.likelihood import DENSE_LIMIT, Fit, newton
 from policyrank.ranking.links import LINKS, Link
-from policyrank.ranking.resampling import bootstrap_fits
+from policyrank.ranking.paired_errors import (
+    Cluster,
+    PairedErrors,
+    bootstrapped,
+    cluster_by,
+    interval_kind,
+    robust,
+    scaled,
+)
 
 Float = NDArray[np.float64]
 Interval = Literal["auto", "sandwich", "fisher", "bootstrap", "none"]
@@ -42,7 +50,7 @@ class PairedOptions(BoardOptions, total=False):
     anchors: Mapping[str, float] | None
     order_effect: bool
     interval: Interval
-    cluster: Literal["rater", "task"] | None
+    cluster: Cluster
     resamples: int
 
 
@@ -56,7 +64,7 @@ def bradley_terry(
     anchors: Mapping[str, float] | None = None,
     order_effect: bool = False,
     interval: Interval = "auto",
-    cluster: Literal["rater", "task"] | None = None,
+    cluster: Cluster = "auto",
     level: float = 0.95,
     simultaneous: bool = True,
     resamples: int = 1000,
@@ -83,11 +91,14 @@ def bradley_terry(
     order_effect
         whether to fit the advantage of the policy that is listed first
     interval
-        ``"sandwich"``: robust to ties and misfit (HC3, or by clusters); ``"fisher"``: trusts the
-        model; ``"bootstrap"``: covariance over resampled comparisons, or clusters; ``"none"``;
-        ``"auto"``: sandwich, but fisher under a prior
+        ``"sandwich"``: robust to ties and misfit (CR2 with Satterthwaite's degrees of freedom, by
+        cluster or by comparison); ``"fisher"``: trusts the model; ``"bootstrap"``: covariance over
+        resampled comparisons, or clusters; ``"none"``; ``"auto"``: sandwich, but fisher under a
+        prior where comparisons are independent
     cluster
-        resample or sum over raters or tasks: comparisons of one rater are not independent
+        what is independent of each other: ``"ballot"``, ``"rater"``, ``"task"``, or ``"none"``
+        (each comparison); ``"auto"``: the ballots that the comparisons were made of, else raters
+        where there are five or more
     level, simultaneous, resamples, seed
         of the intervals and rank sets
 
@@ -100,8 +111,8 @@ def bradley_terry(
     Raises
     ------
     EvidenceError
-        For outcomes other than 0, 0.5, 1 under a tie model, unknown anchors, or a fit that does not
-        converge.
+        For outcomes other than 0, 0.5, 1 under a tie model, unknown anchors, a fit that does not
+        converge, or a bootstrap of few clusters.
 
     References
     ----------
@@ -161,7 +172,7 @@ def _rate(
     anchors: Mapping[str, float] | None = None,
     order_effect: bool = False,
     interval: str = "auto",
-    cluster: str | None = None,
+    cluster: Cluster = "auto",
     level: float = 0.95,
     simultaneous: bool = True,
     resamples: int = 1000,
@@ -170,8 +181,9 @@ def _rate(
     need(evidence, Comparisons, method)
     check_interval(interval, INTERVALS, method)
     unit, base = scale_of(scale, link)
-    cells = Cells.of(evidence, order_effect=order_effect, cluster=cluster)
     notes = input_notes(evidence.notes)
+    by = cluster_by(evidence, cluster, notes)
+    cells = Cells.of(evidence, order_effect=order_effect, cluster=by)
     link = _usable_link(link, cells, settings["ties"], notes)
     sd = _prior_sd(prior, cells, link, notes)
     precision = None if sd is None else np.full(cells.size, sd**-2)
@@ -180,30 +192,30 @@ def _rate(
         codes = positions(evidence.policies, list(anchors), "policy")
         fixed = {int(c): (v - base) / unit for c, v in zip(codes, anchors.values(), strict=True)}
     fit = newton(cells, link, precision=precision, fixed=fixed)
-    if interval == "auto":
-        interval = "fisher" if sd is not None and cluster is None else "sandwich"
-    if cells.size > DENSE_LIMIT and interval != "none":
-        text = f"Intervals are left out beyond {DENSE_LIMIT:,} policies."
-        notes.append(Note("no intervals", text, "warning"))
-        interval = "none"
+    interval = interval_kind(interval, cells, by, with_prior=sd is not None, notes=notes)
     theta = fit.theta if fixed else fit.theta - fit.theta.mean()
-    errors = _Errors()
+    errors = PairedErrors()
     if interval == "bootstrap":
-        errors = _bootstrapped(cells, link, fit, resamples, seed, notes, unit, centred=not fixed)
-    elif interval != "none":
-        errors = _from_curvature(cells, link, fit, interval, unit, centred=not fixed)
+        errors = bootstrapped(cells, link, fit, resamples, seed, notes, unit, centred=not fixed)
+    elif interval == "sandwich":
+        errors = robust(cells, link, fit, unit, by, notes, centred=not fixed)
+    elif interval == "fisher":
+        assert fit.inverse is not None
+        errors = scaled(fit.inverse, cells, unit, centred=not fixed)
     fit = replace(fit, inverse=None)
     if cells.size <= DENSE_LIMIT:
-        notes += _fit_notes(evidence, link, fit)
-    used = {**settings, "scale": scale, "prior": sd, "interval": interval, "cluster": cluster}
+        notes += _fit_notes(evidence, cells, link, fit)
+    used = {**settings, "scale": scale, "prior": sd, "interval": interval, "cluster": by}
+    ends = None
     if anchors:
         used["anchors"] = dict(anchors)
+        ends = _ends_beside_anchors(theta * unit + base, errors, fixed, level)
     if interval == "bootstrap":
         used |= {"resamples": resamples, "seed": seed}
     units = {"elo": "Elo points", "natural": "log-odds"}
     if link.slope != 1:
         units["natural"] = "normal deviates"
-    extras = _extras(fit, evidence, order_effect, errors.of_coefficients, settings["ties"])
+    extras = _extras(fit, evidence, order_effect, errors, settings["ties"])
     return make_leaderboard(
         evidence.policies,
         theta * unit + base,
@@ -212,6 +224,7 @@ def _rate(
         covariance=errors.covariance,
         draws=errors.draws,
         df=errors.df,
+        ends=ends,
         level=level,
         simultaneous=simultaneous,
         seed=seed,
@@ -221,6 +234,18 @@ def _rate(
         source=evidence.summary,
         extras=extras,
     )
+
+
+def _ends_beside_anchors(
+    rating: Float, errors: PairedErrors, fixed: Mapping[int, float], level: float
+) -> Float | None:
+    """Ends of intervals; an anchored rating is what it was set to, and has no error."""
+    if errors.covariance is None:
+        return None
+    df = np.inf if errors.df is None else errors.df.diagonal()
+    half = quantile((1 + level) / 2, df) * np.sqrt(errors.covariance.diagonal())
+    half[list(fixed)] = 0
+    return np.column_stack([rating - half, rating + half])
 
 
 def _usable_link(link: Link, cells: Cells, ties: str, notes: list[Note]) -> Link:
@@ -261,84 +286,30 @@ def _prior_sd(prior: Any, cells: Cells, link: Link, notes: list[Note]) -> float 
     return WEAK_PRIOR
 
 
-@dataclass(frozen=True, eq=False)
-class _Errors:
-    """What is known of the errors of a board's ratings, in its unit; of coefficients in theirs."""
+def _fit_notes(evidence: Comparisons, cells: Cells, link: Link, fit: Fit) -> list[Note]:
+    """What the win matrix says of the fit: connection, thin pairs, cycles.
 
-    covariance: Float | None = None
-    draws: Float | None = None
-    df: float | None = None
-    of_coefficients: Float | None = None
-
-
-def _from_curvature(
-    cells: Cells, link: Link, fit: Fit, interval: str, unit: float, *, centred: bool
-) -> _Errors:
-    assert fit.inverse is not None
-    n, k = cells.size, cells.x.shape[1]
-    covariance, df = fit.inverse, None
-    if interval == "sandwich":
-        covariance, df = sandwich(cells, link, fit)
-    of_coefficients = np.sqrt(covariance.diagonal()[n : n + k])
-    ratings = _centred(covariance[:n, :n]) if centred else covariance[:n, :n].copy()
-    ratings *= unit**2
-    return _Errors(ratings, None, df, of_coefficients)
-
-
-def _centred(covariance: Float) -> Float:
-    """Of the ratings less their mean: C cov C with C = I - 1/n; of thousands in place."""
-    n = len(covariance)
-    if n <= MANY:
-        centre = np.eye(n) - 1 / n
-        return centre @ covariance @ centre
-    mean = covariance.mean(axis=0)
-    covariance -= mean
-    covariance -= (mean - mean.mean())[:, None]
-    return covariance
-
-
-def _bootstrapped(
-    cells: Cells,
-    link: Link,
-    fit: Fit,
-    resamples: int,
-    seed: Seed,
-    notes: list[Note],
-    unit: float,
-    *,
-    centred: bool,
-) -> _Errors:
-    n, k = cells.size, cells.x.shape[1]
-    refits, weak = bootstrap_fits(
-        cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR
-    )
-    if weak:
-        text = f"{weak} of {resamples} resamples had no finite maximum and got the weak prior."
-        notes.append(Note("weak resamples", text, "warning"))
-    draws = refits[:, :n] - fit.theta
-    if centred:
-        draws = draws @ (np.eye(n) - 1 / n)
-    draws = draws * unit
-    # Normal intervals with the bootstrap's covariance: with few battles its percentiles cover too
-    # rarely.
-    covariance = np.asarray(np.cov(draws, rowvar=False), dtype=np.float64)
-    of_coefficients = np.std(refits[:, n : n + k], axis=0, ddof=1)
-    return _Errors(covariance, draws, None, of_coefficients)
-
-
-def _fit_notes(evidence: Comparisons, link: Link, fit: Fit) -> list[Note]:
-    """What the win matrix says of the fit: connection, thin pairs, cycles."""
+    Expected win rates hold all that was fitted: the order effect and covariates too.
+    """
     wins = evidence.preferences()
     won = LINKS["half" if link.slope == 1 else "probit"].terms
-    i, j = pairs_met(wins)
-    gap = fit.theta[i] - fit.theta[j]
     expected = np.zeros_like(wins)
-    expected[i, j] = np.exp(won(gap, np.ones_like(gap), fit.phi).value)
-    return comparison_notes(evidence, wins, expected)
+    if not cells.x.shape[1]:
+        i, j = pairs_met(wins)
+        gap = fit.theta[i] - fit.theta[j]
+        expected[i, j] = np.exp(won(gap, np.ones_like(gap), fit.phi).value)
+        return comparison_notes(evidence, wins, expected)
+    gap = cells.gap(fit.theta, fit.beta)
+    chance = np.exp(won(gap, np.ones_like(gap), fit.phi).value)
+    np.add.at(expected, (cells.i, cells.j), cells.mass * chance)
+    np.add.at(expected, (cells.j, cells.i), cells.mass * (1 - chance))
+    met = expected + expected.T
+    rate = np.divide(expected, met, out=np.zeros_like(wins), where=met > 0)
+    return comparison_notes(evidence, wins, rate)
 
 
 def _extras(
-    fit: Fit, evidence: Comparisons, order_effect: bool, errors: Float | None, ties: str
+    fit: Fit, evidence: Comparisons, order_effect: bool, errors: PairedErrors, ties: str
 ) -> dict[str, Any]:
     """Log-likelihood, the tie parameter, and coefficients with their standard errors."""
     extras: dict[str, Any] = {"loglik": fit.loglik, "iterations": fit.iterations}
@@ -349,14 +320,18 @@ def _extras(
     if order_effect:
         names = ["listed first", *names]
     if names:
-        errors = np.full(len(names), np.nan) if errors is None else errors
-        extras["coefficients"] = [
-            _coefficient(name, value, error)
-            for name, value, error in zip(names, fit.beta, errors, strict=True)
-        ]
+        extras["coefficients"] = _coefficients(names, fit.beta, errors)
     return extras
 
 
-def _coefficient(name: str, log_odds: float, error: float) -> dict[str, Any]:
-    known = None if np.isnan(error) else float(error)
-    return {"name": name, "log_odds": float(log_odds), "standard_error": known}
+def _coefficients(names: list[str], beta: Float, errors: PairedErrors) -> list[dict[str, Any]]:
+    """Each covariate's coefficient, its standard error and degrees of freedom where known."""
+    found = []
+    for k, (name, log_odds) in enumerate(zip(names, beta, strict=True)):
+        own: dict[str, Any] = {"name": name, "log_odds": float(log_odds), "standard_error": None}
+        if errors.of_coefficients is not None:
+            own["standard_error"] = float(errors.of_coefficients[k])
+        if errors.df_of_coefficients is not None and np.isfinite(errors.df_of_coefficients[k]):
+            own["df"] = float(errors.df_of_coefficients[k])
+        found.append(own)
+    return found

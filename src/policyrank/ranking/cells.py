@@ -7,6 +7,7 @@ predictor is d = theta_i - theta_j + x . beta.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,10 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Equal comparisons: i against j with outcome y, ``count`` of them, of ``weight`` each."""
+    """Equal comparisons: i against j with outcome y, ``count`` of them, of ``weight`` each.
+
+    ``copied``: a cluster's cells have one count, that of equal clusters (ballots by many voters).
+    """
 
     size: int
     i: NDArray[np.int64]
@@ -31,10 +35,15 @@ class Cells:
     weight: Float
     x: Float
     cluster: NDArray[np.int64] | None = None
+    copied: bool = False
 
     @property
     def mass(self) -> Float:
         return self.count * self.weight
+
+    def gap(self, theta: Float, beta: Float) -> Float:
+        """The linear predictor of each cell."""
+        return theta[self.i] - theta[self.j] + self.x @ beta
 
     @classmethod
     def of(cls, c: Comparisons, *, order_effect: bool = False, cluster: str | None = None) -> Cells:
@@ -46,27 +55,29 @@ class Cells:
                 f"cluster={cluster!r}: these comparisons have no column {cluster!r}. Name one when"
                 " reading them."
             )
+        copied = cluster == "ballot" and c.count is not None
         if c.covariates is None and c.count is None:
             c = c.counted(by=() if cluster is None else (cluster,))
-        a, b, y = c.a.astype(np.int64), c.b.astype(np.int64), np.asarray(c.outcome, dtype=float)
+        games = c.games()
+        a, b, y, row = games.a, games.b, games.outcome, games.row
+        flip = np.zeros(len(a), dtype=bool)
         if not order_effect:
             flip = a > b
             a, b, y = np.minimum(a, b), np.maximum(a, b), np.where(flip, 1 - y, y)
-        x = np.zeros((len(a), 0)) if c.covariates is None else c.covariates
-        if not order_effect and c.covariates is not None:
-            x = np.where(flip[:, None], -x, x)
+        x = np.zeros((len(a), 0))
+        if c.covariates is not None:
+            x = np.where(flip[:, None], -c.covariates[row], c.covariates[row])
         if order_effect:
             x = np.column_stack([np.ones(len(a)), x])
-        count = np.ones(len(a)) if c.count is None else c.count.astype(float)
-        weight = np.ones(len(a)) if c.weight is None else np.asarray(c.weight, dtype=float)
+        weight = np.ones(len(a)) if c.weight is None else c.weight[row]
         labels: Labels | None = getattr(c, cluster) if cluster else None
-        group = None if labels is None else labels.codes.astype(np.int64)
-        keep = count * weight > 0
-        cells = cls(len(c.policies), a, b, y, count, weight, x, group)
+        group = None if labels is None else labels.codes.astype(np.int64)[row]
+        cells = cls(len(c.policies), a, b, y, games.times, weight, x, group, copied)
+        keep = cells.mass > 0
         cells = cells if keep.all() else cells.take(keep)
         return cells if x.shape[1] - order_effect else cells.merged()
 
-    def take(self, rows: NDArray[np.bool_]) -> Cells:
+    def take(self, rows: NDArray[Any]) -> Cells:
         part = {f: getattr(self, f)[rows] for f in ("i", "j", "y", "count", "weight", "x")}
         return replace(self, **part, cluster=None if self.cluster is None else self.cluster[rows])
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from policyrank.board.assembly import CoverageOptions
+from policyrank.board.assembly import BoardOptions, CoverageOptions, make_leaderboard
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
-from policyrank.ranking.cells import Cells
-from policyrank.ranking.conventions import checks_options
+from policyrank.evidence import Comparisons, Rankings
+from policyrank.ranking.cells import Cells, is_strong
+from policyrank.ranking.conventions import check_interval, checks_options, need
+from policyrank.ranking.diagnostics import SINGLE_BALLOT, input_notes
 from policyrank.ranking.likelihood import newton
 from policyrank.ranking.links import LINKS
+from policyrank.ranking.majorities import without_ends
+from policyrank.ranking.robust_errors import Units, sandwich
 from policyrank.ranking.rules import Preferences, rule_board
 
 Float = NDArray[np.float64]
@@ -29,8 +33,8 @@ def soft_condorcet(
     loss: Literal["sigmoid", "fenchel-young"] = "sigmoid",
     temperature: float = 1.0,
     bound: float = 100.0,
-    restarts: int = 4,
-    interval: str = "bootstrap",
+    restarts: int = 8,
+    interval: str = "auto",
     resamples: int = 100,
     seed: Seed = 0,
     **options: Unpack[CoverageOptions],
@@ -55,7 +59,9 @@ def soft_condorcet(
         the sigmoid loss is not convex: starts from equal ratings and from shuffles, each annealed
         from a high temperature down to ``temperature``; the best is kept
     interval, resamples, seed, options
-        as for the voting rules; each resample is annealed from its Borda order
+        of the sigmoid loss, a step function of the majorities at low temperature: as for the voting
+        rules, without intervals of the ratings; each resample is annealed from its Borda order. Of
+        the Fenchel-Young loss: ``"sandwich"`` over independent ballots
 
     References
     ----------
@@ -73,24 +79,23 @@ def soft_condorcet(
         raise EvidenceError(f"temperature={temperature}: it must be > 0.")
     if loss not in ("sigmoid", "fenchel-young"):
         raise EvidenceError(f"loss={loss!r}: use 'sigmoid' or 'fenchel-young'.")
-    notes: tuple[Note, ...] = ()
+    settings = {"loss": loss, "temperature": temperature, "bound": bound}
     if loss == "fenchel-young":
+        return _fenchel_young(evidence, settings, interval, seed=seed, **options)
+    rng = generator(seed)
 
-        def rule(wins: Float) -> Float:
-            rating = temperature * _bradley_terry(wins, bound / temperature)
-            return np.clip(rating, -bound, bound)
+    need(evidence, (Comparisons, Rankings), "soft-condorcet")
+    rating, optima = _best_of_starts(evidence.preferences(), restarts, temperature, bound, rng)
+    notes: tuple[Note, ...] = ()
+    if optima > 1:
+        text = f"{optima} orders that were found are equally good: ratings hold only what all say."
+        notes = (Note("tied optimum", text, "warning"),)
 
-        again = rule
-        text = "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion."
-        notes = (Note("equivalence", text),)
-    else:
-        rng = generator(seed)
+    def rule(_: Float) -> Float:
+        return rating
 
-        def rule(wins: Float) -> Float:
-            return _best_of_starts(wins, restarts, temperature, bound, rng)
-
-        def again(wins: Float) -> Float:
-            return _anneal(wins, _borda_start(wins, temperature), temperature, bound)[0]
+    def again(wins: Float) -> Float:
+        return _anneal(wins, _borda_start(wins, temperature), temperature, bound)[0]
 
     return rule_board(
         evidence,
@@ -102,8 +107,50 @@ def soft_condorcet(
         seed=seed,
         batched=False,
         resample_rule=again,
+        project=without_ends,
         notes=notes,
-        settings={"loss": loss, "temperature": temperature, "bound": bound},
+        settings=settings,
+        **options,
+    )
+
+
+def _fenchel_young(
+    evidence: Preferences, settings: dict[str, Any], interval: str, **options: Unpack[BoardOptions]
+) -> Leaderboard:
+    """Bradley-Terry's maximum within the bounds, with errors over independent ballots."""
+    need(evidence, (Comparisons, Rankings), "soft-condorcet")
+    check_interval(interval, ("auto", "sandwich", "none"), "soft-condorcet of Fenchel-Young loss")
+    pairs = evidence
+    if isinstance(pairs, Rankings):
+        pairs = Comparisons.of_rankings(pairs)
+    temperature, bound = settings["temperature"], settings["bound"]
+    cells = Cells.of(pairs, cluster=pairs.unit)
+    # A prior so weak that only ratings of undefeated policies need it.
+    weak = 1e-6 * cells.mass.sum() / cells.size / max(bound / temperature, 1.0) ** 2
+    fit = newton(cells, LINKS["half"], precision=np.full(cells.size, weak))
+    rating = np.clip(temperature * (fit.theta - fit.theta.mean()), -bound, bound)
+    text = "The Fenchel-Young loss is Bradley-Terry on the votes' pairs: not a second opinion."
+    notes = [*input_notes(evidence.notes), Note("equivalence", text)]
+    known: dict[str, Any] = {}
+    if interval != "none" and Units.of(cells).number < 2:
+        notes.append(SINGLE_BALLOT)
+    elif interval != "none" and not is_strong(cells, LINKS["half"]):
+        text = "The bound alone decides how far policies that never won or lost stand apart."
+        notes.append(Note("no intervals", text + " There are no intervals.", "warning"))
+    elif interval != "none":
+        found, centre = sandwich(cells, LINKS["half"], fit), np.eye(cells.size) - 1 / cells.size
+        of_ratings = found.covariance[: cells.size, : cells.size] * temperature**2
+        known = {"covariance": centre @ of_ratings @ centre, "df": found.df}
+    return make_leaderboard(
+        evidence.policies,
+        rating,
+        method="soft-condorcet",
+        n=evidence.seen(),
+        notes=notes,
+        unit="rating",
+        source=evidence.summary,
+        settings={**settings, "interval": interval},
+        **known,
         **options,
     )
 
@@ -135,7 +182,9 @@ def _descend(wins: Float, start: Float, temperature: float, bound: float) -> tup
         bounds=[(-bound, bound)] * len(start),
         options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-9},
     )
-    return result.x - result.x.mean(), float(result.fun)
+    # The loss knows no level: as near to the middle as the bounds let the ratings be moved.
+    lowest, highest = -bound - result.x.min(), bound - result.x.max()
+    return result.x + np.clip(-result.x.mean(), lowest, highest), float(result.fun)
 
 
 def _borda_start(wins: Float, temperature: float) -> Float:
@@ -150,34 +199,49 @@ def _anneal(wins: Float, start: Float, temperature: float, bound: float) -> tupl
     return rating, value
 
 
+MORE_STARTS, MOST_STARTS = 40, 400
+"""Random starts that look for other optima where two are equally good: at once, and in all."""
+
+SMALL = 12
+"""Policies up to which they are looked for until no other is found."""
+
+
 def _best_of_starts(
     wins: Float, restarts: int, temperature: float, bound: float, rng: np.random.Generator
-) -> Float:
-    """From equal ratings, from Borda's order, then from random ratings."""
-    starts = [np.zeros(len(wins)), _borda_start(wins, temperature)]
+) -> tuple[Float, int]:
+    """The best ratings from equal ones, from Borda's order, then from random ones.
+
+    And how many different orders were equally good: how far apart they put policies then means
+    nothing, and ratings are half of ``temperature`` times the policies below in all of them less
+    those above in all.
+    """
+    starts = [np.zeros(len(wins)), _borda_start(wins, temperature)][: max(restarts, 1)]
     for _ in range(restarts - 2):
         starts.append(rng.normal(0, 2 * temperature, len(wins)))
-    best, least = starts[0], np.inf
-    for start in starts[: max(restarts, 1)]:
-        rating, loss = _anneal(wins, start, temperature, bound)
-        if loss < least:
-            best, least = rating, loss
-    return best
+    found = [_anneal(wins, start, temperature, bound) for start in starts]
+    best = _equally_good(found, temperature)
+    seen = 1
+    while len(best) > seen and len(found) < MOST_STARTS:
+        seen = len(best)
+        for _ in range(MORE_STARTS):
+            start = rng.normal(0, 2 * temperature, len(wins))
+            found.append(_anneal(wins, start, temperature, bound))
+        best = _equally_good(found, temperature)
+        if len(wins) > SMALL:
+            break
+    if len(best) == 1:
+        return best[0], 1
+    above = np.array([rating[:, None] - rating > temperature for rating in best]).all(axis=0)
+    balance = above.sum(axis=1) - above.sum(axis=0)
+    return np.asarray(temperature * balance / 2, dtype=np.float64), len(best)
 
 
-def _bradley_terry(wins: Float, largest: float) -> Float:
-    """Ratings in log-odds, with a prior so weak that only those of undefeated policies need it."""
-    policies = len(wins)
-    i, j = np.nonzero(np.triu(wins + wins.T, 1))
-    total = wins[i, j] + wins[j, i]
-    cells = Cells(
-        size=policies,
-        i=i,
-        j=j,
-        y=wins[i, j] / total,
-        count=total,
-        weight=np.ones(len(i)),
-        x=np.zeros((len(i), 0)),
-    )
-    weak = np.full(policies, 1e-6 * total.sum() / policies / max(largest, 1.0) ** 2)
-    return newton(cells, LINKS["half"], precision=weak).theta
+def _equally_good(found: list[tuple[Float, float]], temperature: float) -> list[Float]:
+    """The different orders among the ratings of least loss."""
+    least = min(loss for _, loss in found)
+    orders: dict[bytes, Float] = {}
+    for rating, loss in found:
+        if loss <= least + 1e-7:
+            apart = rating[:, None] - rating > temperature
+            orders.setdefault(apart.tobytes(), rating)
+    return list(orders.values())

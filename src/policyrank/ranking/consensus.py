@@ -7,25 +7,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from scipy import sparse
 
 from policyrank.board.assembly import CoverageOptions
-from policyrank.board.intervals import Seed
+from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
-from policyrank.ranking.conventions import RESAMPLED, check_interval, checks_options, need
+from policyrank.ranking.conventions import checks_options, need
 from policyrank.ranking.kemeny_search import (
+    MOST_COUNTED,
     Float,
     Order,
     cutting_planes,
     improve,
     kemeny_cost,
     local_search,
+    optimal_orders,
 )
+from policyrank.ranking.majorities import of_dominance
 from policyrank.ranking.rules import Preferences, rule_board
 
 
@@ -36,7 +39,13 @@ class KemenyOrder:
     Attributes
     ----------
     order
-        int (n,), best first
+        int (n,), best first: one of the best
+    below
+        float (n,), how many policies stand below each, the mean over all orders of least cost
+        where they were counted
+    orders
+        how many orders cost the least; None: not counted (components of more than
+        ``MOST_COUNTED`` policies)
     cost
         votes that disagree, summed over pairs
     bound
@@ -44,7 +53,8 @@ class KemenyOrder:
 
     Examples
     --------
-    >>> found = KemenyOrder(np.array([1, 0]), cost=3.0, bound=2.0)
+    >>> below = np.array([0.0, 1.0])
+    >>> found = KemenyOrder(np.array([1, 0]), 3.0, 2.0, below, orders=None)
     >>> found.optimal
     False
     """
@@ -52,6 +62,8 @@ class KemenyOrder:
     order: Order
     cost: float
     bound: float
+    below: Float
+    orders: int | None
 
     @property
     def optimal(self) -> bool:
@@ -98,7 +110,9 @@ def kemeny_order(
     """
     until = time.monotonic() + time_limit
     part, best_first = _components(wins)
-    found, bound = [], 0.0
+    found: list[int] = []
+    bound, orders = 0.0, 1
+    counted, below = exact, np.zeros(len(wins))
     for component in best_first:
         inside = np.flatnonzero(part == component)
         among = wins[np.ix_(inside, inside)]
@@ -106,10 +120,18 @@ def kemeny_order(
         low = _pairwise_bound(among)
         if exact and len(inside) > 2 and kemeny_cost(among, best) > low + 1e-9:
             best, low = cutting_planes(among, best, until, report)
+        below[inside[best]] = np.arange(len(inside) - 1, -1, -1)
+        if len(inside) > MOST_COUNTED:
+            counted = False
+        elif exact and len(inside) > 1:
+            of_component = optimal_orders(among)
+            below[inside], orders = of_component.below, orders * of_component.number
+        below[found] += len(inside)
         found += inside[best].tolist()
         bound += low
     order = np.array(found, dtype=np.int64)
-    return KemenyOrder(order, kemeny_cost(wins, order), bound + _cost_across(wins, order, part))
+    cost, least = kemeny_cost(wins, order), bound + _cost_across(wins, order, part)
+    return KemenyOrder(order, cost, least, below, orders if counted else None)
 
 
 def _components(wins: Float) -> tuple[Order, Order]:
@@ -146,7 +168,7 @@ def kemeny(
     *,
     solver: Literal["exact", "local"] = "exact",
     time_limit: float = 60.0,
-    interval: str = "bootstrap",
+    interval: str = "auto",
     resamples: int = 200,
     seed: Seed = 0,
     report: Callable[[str], None] | None = None,
@@ -162,12 +184,13 @@ def kemeny(
     time_limit
         seconds
     interval, resamples, seed
-        the bootstrap ranks each resample by local search
+        as for the other rules of majorities; the bootstrap ranks each resample by local search
 
     Returns
     -------
     Leaderboard
-        Rating: how many policies stand below. ``extras``: cost, bound, optimal.
+        Rating: how many policies stand below, the mean over all orders that are equally good.
+        ``extras``: cost, bound, optimal, orders (how many are equally good, where counted).
 
     References
     ----------
@@ -180,7 +203,6 @@ def kemeny(
     ('x', 'y', 'z')
     """
     need(evidence, (Comparisons, Rankings), "kemeny")
-    check_interval(interval, RESAMPLED, "kemeny")
     if solver not in ("exact", "local"):
         raise EvidenceError(f"solver={solver!r}: use 'exact' or 'local'.")
     found = kemeny_order(
@@ -198,13 +220,17 @@ def kemeny(
             f" {gap:.2%})."
         )
         notes = (Note("gap", text, "warning"),)
+    elif found.orders is not None and found.orders > 1:
+        text = f"{found.orders:,} orders are equally good: places are the mean over all of them."
+        notes = (Note("tied optimum", text, "warning"),)
+    elif found.orders is None:
+        text = "Whether other orders are equally good was not counted: policies close by may tie."
+        notes = (Note("tied optimum", text),)
 
     def rule(_: Float) -> Float:
-        return _policies_below(found.order)
+        return found.below
 
-    def again(wins: Float) -> Float:
-        return _policies_below(improve(wins, found.order))
-
+    again = _resampled_rule(found.below, generator(seed))
     return rule_board(
         evidence,
         rule,
@@ -215,11 +241,32 @@ def kemeny(
         seed=seed,
         notes=notes,
         settings={"solver": solver, "time_limit": time_limit},
+        project=of_dominance,
         batched=False,
         resample_rule=again,
-        extras={"cost": found.cost, "bound": found.bound, "optimal": found.optimal},
+        extras=_extras(found),
         **options,
     )
+
+
+def _resampled_rule(below: Float, rng: np.random.Generator) -> Callable[[Float], Float]:
+    """Ratings of a resample: exactly for few policies, else by local search, ties by lot."""
+
+    def rating(wins: Float) -> Float:
+        if len(wins) <= 6:
+            return optimal_orders(wins).below
+        start = np.argsort(-(below + 1e-6 * rng.random(len(below))), kind="stable")
+        lot = 1e-9 * max(float(wins.max()), 1e-300) * rng.random(wins.shape)
+        return _policies_below(improve(wins + lot, start))
+
+    return rating
+
+
+def _extras(found: KemenyOrder) -> dict[str, Any]:
+    extras: dict[str, Any] = {"cost": found.cost, "bound": found.bound, "optimal": found.optimal}
+    if found.orders is not None:
+        extras["orders"] = found.orders
+    return extras
 
 
 def _policies_below(order: Order) -> Float:

@@ -11,9 +11,12 @@ from scipy import sparse
 from scipy.special import gammaincc
 
 from policyrank.board.leaderboard import Note
-from policyrank.evidence import Comparisons
+from policyrank.evidence import Comparisons, Rankings
 
 Float = NDArray[np.float64]
+SINGLE_BALLOT = Note(
+    "no intervals", "A single ballot shows no variation: there are no intervals.", "warning"
+)
 _LOST = re.compile(r"[\d,]+ (row|cell|score|entr|vote|game|match|result)\w* left out")
 
 
@@ -230,6 +233,36 @@ def input_notes(notes: tuple[str, ...]) -> list[Note]:
         sentence = text[0].upper() + text[1:] + "."
         found.append(Note("input", sentence, "warning" if lost else "info"))
     return found
+
+
+def evidence_notes(evidence: Comparisons | Rankings) -> list[Note]:
+    """What the reader noted, what is taken as independent, and what the method does not use.
+
+    For methods that take no covariates.
+    """
+    return [*input_notes(evidence.notes), *_unused(evidence), *_units(evidence)]
+
+
+def _unused(evidence: Comparisons | Rankings) -> list[Note]:
+    if isinstance(evidence, Rankings) or evidence.covariates is None:
+        return []
+    names = _list(evidence.covariate_names)
+    text = f"Covariates are not used by this method ({names}); bradley-terry fits them along."
+    return [Note("unused", text, "warning")]
+
+
+def _units(evidence: Comparisons | Rankings) -> list[Note]:
+    """What is taken as independent, where that is not the single ballot or comparison."""
+    if isinstance(evidence, Rankings):
+        if evidence.group is None or evidence.unit == "ballot":
+            return []
+        text = f"Ballots of one group are taken as dependent: {len(evidence.group.names)} groups."
+        return [Note("clusters", text)]
+    if evidence.unit != "rater":
+        return []
+    assert evidence.rater is not None
+    text = f"Comparisons of one rater are taken as dependent: {len(evidence.rater.names)} raters."
+    return [Note("clusters", text)]
 
 
 def _list(names: tuple[str, ...] | list[str], most: int = 6) -> str:

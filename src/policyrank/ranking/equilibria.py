@@ -16,6 +16,7 @@ from policyrank.evidence import Comparisons, Rankings, Scores
 from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.games import win_rates
+from policyrank.ranking.majorities import of_winner
 from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
 
 Float = NDArray[np.float64]
@@ -116,6 +117,7 @@ def maximal_lotteries(
         rule,
         method="maximal-lotteries",
         unit="probability",
+        project=of_winner,
         batched=False,
         resamples=resamples,
         **options,
@@ -159,11 +161,12 @@ def nash_averaging(
             rule,
             method="nash-averaging",
             unit="mean result against the equilibrium",
+            project=of_winner,
             batched=False,
             resamples=resamples,
             **options,
         )
-    check_interval(options.get("interval", "none"), ("none",), "nash-averaging of scores")
+    check_interval(options.get("interval", "none"), ("auto", "none"), "nash-averaging of scores")
     table = evidence.table()
     if np.isnan(table).any():
         raise EvidenceError(

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from policyrank.board.leaderboard import Leaderboard
 from policyrank.errors import EvidenceError
 from policyrank.ranking.conventions import checks_options
+from policyrank.ranking.majorities import of_winner
 from policyrank.ranking.markov import stationary
 from policyrank.ranking.rules import IntervalOptions, Preferences, rule_board
 
@@ -231,7 +232,8 @@ def alpha_rank(
 
     Parameters are those of ``alpharank``; the payoff of i against j is its win rate (ties half; 1/2
     for pairs that never met). The rating is the share of time that evolution spends at a policy.
-    Intervals: bootstrap.
+    Intervals: a bootstrap's for finite alpha; for the response graph, a step function of the
+    majorities, what follows from those that are certain.
 
     Examples
     --------
@@ -252,6 +254,7 @@ def alpha_rank(
         rule,
         method="alpha-rank",
         unit="share of time",
+        project=of_winner if np.isinf(alpha) else None,
         batched=False,
         resamples=resamples,
         settings=settings,

@@ -16,7 +16,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
 from policyrank.ranking.cells import Cells
 from policyrank.ranking.conventions import UNIT_NAMES, checks_options, need, scale_of
-from policyrank.ranking.diagnostics import input_notes
+from policyrank.ranking.diagnostics import evidence_notes
 
 Float = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def task_mixture(
         ratings.mean(axis=0) * unit + base,
         method="task-mixture",
         n=evidence.seen(),
-        notes=[*input_notes(evidence.notes), Note("hidden tasks", text)],
+        notes=[*evidence_notes(evidence), Note("hidden tasks", text)],
         unit=UNIT_NAMES[scale],
         source=evidence.summary,
         settings={

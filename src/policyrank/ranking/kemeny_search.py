@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import highspy
 import numpy as np
@@ -251,3 +252,57 @@ def _violated(before: Float) -> tuple[Order, Float]:
         triangles.append(np.column_stack([np.full(len(j), i), j + i + 1, k + i + 1]))
         amounts.append(excess[j, k])
     return np.concatenate(triangles), np.concatenate(amounts)
+
+
+MOST_COUNTED = 10
+"""Policies whose orders of least cost are counted."""
+
+
+class OptimalOrders(NamedTuple):
+    """``number`` of orders of least cost, and policies ``below`` each, the mean over them: (n,)."""
+
+    number: int
+    below: Float
+
+
+def optimal_orders(wins: Float) -> OptimalOrders:
+    """All orders of least cost, by dynamic programming over the sets of policies that lead.
+
+    Examples
+    --------
+    >>> circle = np.array([[0.0, 2, 1], [1, 0, 2], [2, 1, 0]])
+    >>> optimal_orders(circle)
+    OptimalOrders(number=3, below=array([1., 1., 1.]))
+    """
+    size = len(wins)
+    against = [wins[i].tolist() for i in range(size)]
+    cost, ways = {0: 0.0}, {0: 1}
+    layers: list[dict[int, list[tuple[int, int]]]] = []
+    for _ in range(size):
+        reached: dict[int, float] = {}
+        arrivals: dict[int, list[tuple[int, int]]] = {}
+        for led in cost:
+            for i in range(size):
+                if led >> i & 1:
+                    continue
+                ahead = sum(against[i][j] for j in range(size) if led >> j & 1)
+                total, now = cost[led] + ahead, led | 1 << i
+                least = reached.get(now, np.inf)
+                if total < least - 1e-9:
+                    reached[now], arrivals[now] = total, [(led, i)]
+                elif total <= least + 1e-9:
+                    arrivals[now].append((led, i))
+        for now, from_where in arrivals.items():
+            ways[now] = sum(ways[led] for led, _ in from_where)
+        layers.append(arrivals)
+        cost = reached
+    everyone = (1 << size) - 1
+    onward, below = {everyone: 1}, np.zeros(size)
+    for place in range(size - 1, -1, -1):
+        earlier: dict[int, int] = {}
+        for now, after in onward.items():
+            for led, i in layers[place][now]:
+                below[i] += (size - 1 - place) * (ways[led] * after / ways[everyone])
+                earlier[led] = earlier.get(led, 0) + after
+        onward = earlier
+    return OptimalOrders(ways[everyone], np.round(below, 9))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -27,9 +25,6 @@ Evaluation = tuple[float, Terms, Float]
 """Log-likelihood, terms of the cells, gradient."""
 
 DENSE_LIMIT = 4000
-
-STRIP = 256
-"""Rows of a symmetric product that are multiplied at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +62,13 @@ class Fit:
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
 def single_threaded(size: int) -> AbstractContextManager[Any]:
     """One BLAS thread for small systems: threads cost them ten times what they save."""
-    return _blas().limit(limits=1, user_api="blas") if size <= MANY else nullcontext()
+    return blas().limit(limits=1, user_api="blas") if size <= MANY else nullcontext()
 
 
 def newton(cells: Cells, link: Link, **options: Any) -> Fit:
@@ -236,10 +231,30 @@ class _Problem:
         n, k = self.cells.size, self.cells.x.shape[1]
         inverse = None
         if n <= DENSE_LIMIT:
-            inverse = _inverse(self.pinned_information(terms))
+            inverse = inverted(self.pinned_information(terms))
             inverse[~self.free, ~self.free] = 0
         theta, beta, phi = p[:n], p[n : n + k], float(p[-1])
         return Fit(theta, beta, phi, value, iterations, inverse, self.free, self.prior)
+
+
+def expected_inverse(cells: Cells, link: Link, fit: Fit) -> Float:
+    """The inverse of the information that the model expects at the fit, as ``Fit.inverse`` is.
+
+    The two are equal for logistic and Davidson's models, whose curvature knows no outcome.
+    """
+    assert fit.inverse is not None
+    if link.canonical:
+        return fit.inverse
+    fixed = {}
+    for policy in np.flatnonzero(~fit.free[: cells.size]).tolist():
+        fixed[policy] = float(fit.theta[policy])
+    precision = fit.precision if fit.precision.any() else None
+    problem = _Problem.of(cells, link, precision=precision, fixed=fixed, start=fit.parameters)
+    terms = link.expected(cells.gap(fit.theta, fit.beta), fit.phi)
+    with single_threaded(cells.size):
+        inverse = inverted(problem.pinned_information(terms))
+    inverse[~fit.free, ~fit.free] = 0
+    return inverse
 
 
 def _loose(cells: Cells, fixed: Iterable[int]) -> NDArray[np.int64]:
@@ -248,12 +263,12 @@ def _loose(cells: Cells, fixed: Iterable[int]) -> NDArray[np.int64]:
     return np.where(np.isin(part, part[list(fixed)]), -1, part)
 
 
-def _inverse(positive: Float) -> Float:
+def inverted(positive: Float) -> Float:
     """Of a positive definite matrix; for thousands of rows in place."""
     if len(positive) <= MANY:
         return np.asarray(np.linalg.inv(positive), dtype=np.float64)
     # Threads of LAPACK wait for each other for half a minute where the machine is busy.
-    with _blas().limit(limits=1, user_api="blas"):
+    with blas().limit(limits=1, user_api="blas"):
         factor, failed = dpotrf(positive.T, lower=0, overwrite_a=1)
         inverse, _ = dpotri(factor, lower=0, overwrite_c=1)
     if failed:
@@ -288,71 +303,3 @@ def _sparse_step(
     jacobi = LinearOperator((n, n), matvec=lambda v: v / diagonal, dtype=float)
     solved, _ = cg(operator, np.where(mask, gradient[:n], 0.0), rtol=1e-10, maxiter=2000, M=jacobi)
     return np.r_[np.where(mask, solved, 0.0), np.zeros(len(gradient) - n)]
-
-
-def sandwich(cells: Cells, link: Link, fit: Fit) -> tuple[Float, float | None]:
-    """Covariance of the parameters that does not trust the model, and its degrees of freedom.
-
-    Residuals are inflated by their leverage (HC3; MacKinnon and White 1985). With clusters the
-    scores of a cluster are summed first (CR1), and the degrees of freedom are the number of
-    clusters minus one.
-    """
-    assert fit.inverse is not None
-    d = fit.theta[cells.i] - fit.theta[cells.j] + cells.x @ fit.beta
-    terms = link.terms(d, cells.y, fit.phi)
-    if cells.cluster is None:
-        return _between(fit.inverse, _meat(cells, terms, fit.inverse)), None
-    scores = _cluster_scores(cells, cells.cluster, terms)
-    clusters = scores.shape[0]
-    if clusters < 2:
-        raise EvidenceError(
-            "there is only one cluster: give evidence from several, or drop cluster=..."
-        )
-    meat = (scores.T @ scores).toarray() * clusters / (clusters - 1)
-    return _between(fit.inverse, meat), float(clusters - 1)
-
-
-def _between(inverse: Float, meat: Float) -> Float:
-    """inverse @ meat @ inverse; of thousands of rows only the lower half is multiplied.
-
-    ``meat`` is overwritten then.
-    """
-    if len(meat) <= MANY:
-        return inverse @ meat @ inverse
-    right = np.empty_like(meat)
-
-    def multiply(start: int) -> None:
-        rows = slice(start, start + STRIP)
-        np.matmul(meat[rows], inverse, out=right[rows])
-
-    def multiply_left(start: int) -> None:
-        rows, left = slice(start, start + STRIP), slice(start + STRIP)
-        np.matmul(inverse[rows], right[:, left], out=meat[rows, left])
-
-    # Threads that take strips as they come wait less for each other than those of BLAS.
-    starts = range(0, len(meat), STRIP)
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(multiply, starts))
-        list(pool.map(multiply_left, reversed(starts)))
-    mirror(meat)
-    return meat
-
-
-def _meat(cells: Cells, terms: Terms, inverse: Float) -> Float:
-    """The covariance of the scores, residuals inflated by leverage."""
-    i, j = cells.i, cells.j
-    spread = inverse[i, i] + inverse[j, j] - 2 * inverse[i, j]
-    leverage = np.clip(cells.weight * terms.dd * spread, 0, 0.9)
-    scale = cells.count * (cells.weight / (1 - leverage)) ** 2
-    return assemble(cells, scale * terms.d**2, scale * terms.d * terms.phi, scale * terms.phi**2)
-
-
-def _cluster_scores(cells: Cells, cluster: NDArray[np.int64], terms: Terms) -> sparse.csr_matrix:
-    """The gradient of each cluster's likelihood: (clusters, parameters)."""
-    n, k, i, j = cells.size, cells.x.shape[1], cells.i, cells.j
-    names, group = np.unique(cluster, return_inverse=True)
-    g, g_phi = cells.mass * terms.d, cells.mass * terms.phi
-    rows = np.r_[group, group, np.repeat(group, k), group]
-    columns = np.r_[i, j, np.tile(np.arange(n, n + k), len(i)), np.full(len(i), n + k)]
-    values = np.r_[g, -g, (cells.x * g[:, None]).ravel(), g_phi]
-    return sparse.csr_matrix((values, (rows, columns)), shape=(len(names), n + k + 1))

@@ -32,7 +32,8 @@ class Link(NamedTuple):
     ``start`` is the first value of the tie parameter (None: it has none).
     ``linear`` links have a log-likelihood that is linear in the outcome, so outcomes of a pair may
     be summed. ``slope``: how steep the win probability is at d = 0, relative to the logistic.
-    ``tieless``: the link that is left when there are no ties.
+    ``tieless``: the link that is left when there are no ties. ``canonical``: second derivatives are
+    the same whatever the outcome.
     """
 
     terms: Callable[[Float, Float, Any], Terms]
@@ -42,6 +43,7 @@ class Link(NamedTuple):
     slope: float = 1.0
     tieless: str | None = None
     score: Callable[[Float, Float, Any], tuple[Float, Float | float]] | None = None
+    canonical: bool = False
 
     def gradient(self, d: Float, y: Float, phi: Any) -> tuple[Float, Float | float]:
         """First derivatives in (d, phi), by the short way where there is one."""
@@ -49,6 +51,21 @@ class Link(NamedTuple):
             return self.score(d, y, phi)
         terms = self.terms(d, y, phi)
         return terms.d, terms.phi
+
+    def expected(self, d: Float, phi: Any) -> Terms:
+        """Terms whose second derivatives are the model's expectation over outcomes."""
+        if self.canonical:
+            return self.terms(d, np.zeros_like(d), phi)
+        outcomes = (0.0, 1.0) if self.start is None else (0.0, 0.5, 1.0)
+        zero = np.zeros_like(d)
+        dd, phiphi, dphi = zero.copy(), zero.copy(), zero.copy()
+        for outcome in outcomes:
+            terms = self.terms(d, np.full_like(d, outcome), phi)
+            chance = np.exp(terms.value)
+            dd += chance * terms.d**2
+            phiphi += chance * terms.phi**2
+            dphi += chance * terms.d * terms.phi
+        return Terms(zero, zero, dd, zero, phiphi, dphi)
 
 
 def _logistic(d: Float, y: Float, phi: Any) -> Terms:
@@ -149,8 +166,10 @@ def _glenn_david(d: Float, y: Float, phi: Any) -> Terms:
 _PROBIT_SLOPE = 4 / np.sqrt(2 * np.pi)
 
 LINKS: dict[str, Link] = {
-    "half": Link(_logistic, linear=True, score=lambda d, y, phi: (y - expit(d), 0.0)),
-    "davidson": Link(_davidson, start=0.0, tieless="half"),
+    "half": Link(
+        _logistic, linear=True, canonical=True, score=lambda d, y, phi: (y - expit(d), 0.0)
+    ),
+    "davidson": Link(_davidson, start=0.0, tieless="half", canonical=True),
     "rao-kupper": Link(_rao_kupper, start=0.5, positive=True, tieless="half"),
     "probit": Link(_probit, linear=True, slope=_PROBIT_SLOPE),
     "glenn-david": Link(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +23,8 @@ from policyrank.ranking.conventions import (
     checks_options,
     need,
 )
-from policyrank.ranking.diagnostics import comparison_notes, input_notes
+from policyrank.ranking.diagnostics import comparison_notes, evidence_notes
+from policyrank.ranking.rules import voters
 
 Float = NDArray[np.float64]
 
@@ -94,7 +96,8 @@ def elo(
         random orders (policies do not change, so the order is noise); None: 0 when the comparisons
         have times, else 50, or fewer (at least 4) beyond a million comparisons
     interval
-        ``"bootstrap"`` (resampled comparisons in random orders) or ``"none"``
+        ``"bootstrap"`` (resampled comparisons, or whole ballots and raters, in random orders) or
+        ``"none"``
     resamples
         100, or fewer (at least 20) beyond a million comparisons
     level, simultaneous, seed
@@ -126,7 +129,7 @@ def elo(
     if resamples is None:
         resamples = int(np.clip(100_000_000 // total, 20, 100))
     rng = generator(seed)
-    notes = input_notes(evidence.notes)
+    notes = evidence_notes(evidence)
     if orders == 0:
         rating = _one_pass(evidence, k, start)
         text = "Ratings after one pass in the given order; another order gives others."
@@ -146,7 +149,7 @@ def elo(
         n=evidence.seen(),
         draws=draws,
         covariance=covariance,
-        units=float(total),
+        df=max(voters(evidence) - 1, 1.0),
         level=level,
         simultaneous=simultaneous,
         notes=notes,
@@ -201,17 +204,37 @@ def _passes(
     *,
     replace: bool,
 ) -> Float:
-    """Ratings (size, policies) after passes in random orders, or over resamples."""
-    cells = evidence.counted()
+    """Ratings (size, policies) after passes in random orders, or over resamples of whole units."""
+    unit = evidence.unit if replace else None
+    cells = evidence.counted(by=() if unit is None else (unit,))
     assert cells.count is not None
     index = np.repeat(np.arange(len(cells.a), dtype=np.int32), cells.count)
     outcome = np.asarray(cells.outcome, dtype=float)
     policies = len(evidence.policies)
+    draw = None if unit is None else _unit_draw(getattr(cells, unit).codes[index], index)
 
     def one(seed: int) -> Float:
+        rows, again = index, replace
+        if draw is not None:
+            rows, again = draw(seed), False
         return _in_random_order(
-            cells.a, cells.b, outcome, index, seed, replace, policies, float(k), float(start)
+            cells.a, cells.b, outcome, rows, seed, again, policies, float(k), float(start)
         )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.array(list(pool.map(one, rng.integers(2**31 - 1, size=size))))
+
+
+def _unit_draw(
+    unit: NDArray[np.int32], index: NDArray[np.int32]
+) -> Callable[[int], NDArray[np.int32]]:
+    """The games of as many units as there are, drawn with replacement by a seed."""
+    order = np.argsort(unit, kind="stable")
+    starts = np.flatnonzero(np.diff(unit[order], prepend=-1))
+    members = np.split(index[order], starts[1:])
+
+    def draw(seed: int) -> NDArray[np.int32]:
+        chosen = np.random.default_rng(seed).integers(len(members), size=len(members))
+        return np.concatenate([members[i] for i in chosen])
+
+    return draw

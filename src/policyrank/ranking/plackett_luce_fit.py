@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
+from policyrank.ranking.cluster_errors import (
+    Corrected,
+    corrected,
+    degrees_of_freedom,
+    heaviest,
+)
 from policyrank.ranking.conventions import (
     UNIT_NAMES,
     WEAK_PRIOR,
@@ -20,7 +26,7 @@ from policyrank.ranking.conventions import (
     need,
     scale_of,
 )
-from policyrank.ranking.diagnostics import connectivity, input_notes
+from policyrank.ranking.diagnostics import SINGLE_BALLOT, connectivity, evidence_notes
 
 Float = NDArray[np.float64]
 
@@ -51,8 +57,8 @@ def plackett_luce(
         ``"missing"``: a policy that a ballot does not hold was not there; ``"last"``: it was there
         and lost to all that are ranked (top-k ballots)
     interval
-        ``"sandwich"`` (ballots independent), ``"fisher"``, ``"none"``; ``"auto"``: sandwich, but
-        fisher under a prior or with fewer than five ballots a policy
+        ``"sandwich"`` (ballots independent: CR2 with Satterthwaite's degrees of freedom),
+        ``"fisher"`` (trusts the model), ``"none"``; ``"auto"``: sandwich
     options
         level, simultaneous, seed
 
@@ -75,20 +81,23 @@ def plackett_luce(
     if unranked == "last":
         ballots = evidence.complete()
     n = len(ballots.policies)
-    notes = input_notes(evidence.notes)
+    notes = evidence_notes(evidence)
     found = connectivity(ballots.policies, ballots.preferences())
     sd = _prior_sd(prior, found.strongly_connected, notes)
     lam = 0.0 if sd is None else sd**-2
     theta, at_mode = _maximum(ballots, places, lam)
-    voters = float(evidence.weight.sum())
     if interval == "auto":
-        interval = "fisher" if sd is not None or voters < 5 * n else "sandwich"
+        interval = "sandwich"
+        if evidence.voters < 2:
+            interval = "none"
+            notes.append(SINGLE_BALLOT)
     covariance = df = None
     if interval != "none":
+        centre = np.eye(n) - 1 / n
         inverse = np.asarray(np.linalg.inv(_pinned(at_mode.hessian, lam)), dtype=np.float64)
         if interval == "sandwich":
-            inverse, df = _sandwich(inverse, at_mode.scores, evidence)
-        centre = np.eye(n) - 1 / n
+            by = _by_group if ballots.unit == "group" else _by_ballot
+            inverse, df = by(inverse, ballots, places, theta, lam)
         covariance = centre @ inverse @ centre * unit**2
     if not found.connected:
         text = (
@@ -113,12 +122,11 @@ def plackett_luce(
 
 
 class _Derivatives(NamedTuple):
-    """Log-likelihood, gradient, negative Hessian, and each ballot's own score (ballots, n)."""
+    """Log-likelihood, gradient and negative Hessian."""
 
     value: float
     gradient: Float
     hessian: Float
-    scores: sparse.csr_matrix
 
 
 def _prior_sd(prior: Any, strong: bool, notes: list[Note]) -> float | None:
@@ -176,24 +184,93 @@ def _maximum(
     raise EvidenceError("the fit has not converged after 100 steps. Give a prior (prior=2.0).")
 
 
-def _sandwich(inverse: Float, scores: sparse.csr_matrix, ballots: Rankings) -> tuple[Float, float]:
-    """Covariance over independent ballots, and its degrees of freedom."""
-    units, w = ballots.voters, ballots.weight
-    if not ballots.counts_voters:
-        w = w**2
-    meat = np.asarray((scores.T @ sparse.diags(w) @ scores).todense())
-    return inverse @ meat @ inverse * units / (units - 1), units - 1
+def _by_ballot(
+    inverse: Float, ballots: Rankings, places: NDArray[np.int64], theta: Float, lam: float
+) -> tuple[Float, Float]:
+    """Covariance over independent ballots (CR2), and degrees of freedom (n, n).
+
+    With a floor, the model's covariance over the number of ballots, and what the prior decides.
+    """
+    n, voters = len(theta), ballots.voters
+    copies = ballots.weight if ballots.counts_voters else np.ones(len(ballots))
+    importance = ballots.weight / copies if ballots.counts_voters else ballots.weight
+    stages = list(_stages(ballots, places, theta))
+    leverage = np.zeros(len(ballots))
+    for stage in stages:
+        inner = inverse[stage.policy[:, :, None], stage.policy[:, None, :]]
+        trace = np.einsum("gij,gij->g", stage.information, inner)
+        leverage[stage.ballot] = importance[stage.ballot] * trace
+    exact = heaviest(leverage)
+    is_exact = np.zeros(len(ballots), dtype=bool)
+    is_exact[exact] = True
+    found: list[Corrected] = []
+    scores = np.zeros((len(ballots), n))
+    for stage in stages:
+        for g in np.flatnonzero(is_exact[stage.ballot]):
+            ballot, place = stage.ballot[g], stage.policy[g].astype(np.int64)
+            w = importance[ballot]
+            cluster = corrected(
+                place, w * stage.information[g], w * stage.score[g], inverse, copies[ballot]
+            )
+            scores[ballot, place] = cluster.score
+            found.append(cluster)
+        g = np.flatnonzero(~is_exact[stage.ballot])
+        ballot, policy, w = stage.ballot[g], stage.policy[g], importance[stage.ballot[g], None]
+        inner = inverse[policy[:, :, None], policy[:, None, :]]
+        moved = (stage.information[g] @ (inner @ stage.score[g][:, :, None]))[:, :, 0]
+        scores[ballot[:, None], policy] = w * stage.score[g] + w**2 * moved / 2
+    meat = (scores.T * copies) @ scores
+    floor = inverse * float(ballots.weight @ importance) / float(ballots.weight.sum()) / voters
+    covariance = inverse @ meat @ inverse + floor + lam * inverse @ inverse
+    lightest = min(float(np.delete(leverage, exact).max(initial=0.0)), 0.99)
+    freedom = degrees_of_freedom(found, inverse, np.eye(n) - 1 / n, lightest)
+    return covariance + freedom.alone, freedom.df
 
 
-def _derivatives(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> _Derivatives:
-    """The log-likelihood at theta.
+def _by_group(
+    inverse: Float, ballots: Rankings, places: NDArray[np.int64], theta: Float, lam: float
+) -> tuple[Float, Float]:
+    """As ``_by_ballot``, over independent groups of ballots."""
+    assert ballots.group is not None
+    n, group = len(theta), ballots.group.codes.astype(np.int64)
+    groups = len(ballots.group.names)
+    score, information = np.zeros((groups, n)), np.zeros((groups, n, n))
+    for stage in _stages(ballots, places, theta):
+        w, g = ballots.weight[stage.ballot], group[stage.ballot, None]
+        np.add.at(score, (g, stage.policy), w[:, None] * stage.score)
+        rows, columns = stage.policy[:, :, None], stage.policy[:, None, :]
+        np.add.at(information, (g[:, :, None], rows, columns), w[:, None, None] * stage.information)
+    everyone = np.arange(n)
+    used = np.flatnonzero(information.any(axis=(1, 2)))
+    found = [corrected(everyone, information[g], score[g], inverse) for g in used]
+    scores = np.array([cluster.score for cluster in found])
+    covariance = inverse @ (scores.T @ scores) @ inverse
+    covariance += inverse / len(found) + lam * inverse @ inverse
+    freedom = degrees_of_freedom(found, inverse, np.eye(n) - 1 / n, 0.0)
+    return covariance + freedom.alone, freedom.df
+
+
+class _Stages(NamedTuple):
+    """Ballots of one length at theta: their policies, scores and information, weight aside.
+
+    ``value`` (g,), ``ballot`` (g,), ``policy`` and ``score`` (g, length), ``information``
+    (g, length, length).
+    """
+
+    ballot: NDArray[np.int64]
+    policy: NDArray[np.int32]
+    value: Float
+    score: Float
+    information: Float
+
+
+def _stages(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> Iterator[_Stages]:
+    """Each ballot's log-likelihood at theta and its derivatives.
 
     ``places``: how many of a ballot's entries were really ranked; the rest only make up the last
     group.
     """
-    n = len(theta)
     alpha = np.exp(theta - theta.max())
-    value, hessian, parts = 0.0, np.zeros(n * n), []
     for part, policy, position in ballots.blocks(cells=4_000_000):
         length = policy.shape[1]
         same = position[:, :, None] == position[:, None, :]
@@ -206,16 +283,22 @@ def _derivatives(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> 
         mass = member * alpha[policy][:, None, :]
         total = mass.sum(axis=2)
         p = mass / total[:, :, None] * stage[:, :, None]
-        w = ballots.weight[part]
-        value += float((w[:, None] * stage * (theta[policy] - theta.max() - np.log(total))).sum())
-        score = stage - p.sum(axis=1)
-        rows = np.repeat(part, length), policy.ravel()
-        parts.append(sparse.coo_matrix((score.ravel(), rows), shape=(len(ballots), n)))
-        square = np.einsum("gtu,gtv->guv", p, p, optimize=True)
-        cells = policy[:, :, None].astype(np.int64) * n + policy[:, None, :]
-        hessian -= np.bincount(cells.ravel(), (w[:, None, None] * square).ravel(), n * n)
-        diagonal = policy.ravel().astype(np.int64) * (n + 1)
-        hessian += np.bincount(diagonal, (w[:, None] * p.sum(axis=1)).ravel(), n * n)
-    scores = sparse.csr_matrix(sum(parts[1:], parts[0]))
-    gradient = np.asarray(scores.T @ ballots.weight)
-    return _Derivatives(value, gradient, hessian.reshape(n, n), scores)
+        value = (stage * (theta[policy] - theta.max() - np.log(total))).sum(axis=1)
+        information = -np.einsum("gtu,gtv->guv", p, p, optimize=True)
+        at = np.arange(length)
+        information[:, at, at] += p.sum(axis=1)
+        yield _Stages(part, policy, value, stage - p.sum(axis=1), information)
+
+
+def _derivatives(ballots: Rankings, places: NDArray[np.int64], theta: Float) -> _Derivatives:
+    """The log-likelihood at theta, its gradient and negative Hessian."""
+    n = len(theta)
+    value, gradient, hessian = 0.0, np.zeros(n), np.zeros(n * n)
+    for stage in _stages(ballots, places, theta):
+        w, policy = ballots.weight[stage.ballot], stage.policy.astype(np.int64)
+        value += float(w @ stage.value)
+        gradient += np.bincount(policy.ravel(), (w[:, None] * stage.score).ravel(), n)
+        cells = policy[:, :, None] * n + policy[:, None, :]
+        weighted = w[:, None, None] * stage.information
+        hessian += np.bincount(cells.ravel(), weighted.ravel(), n * n)
+    return _Derivatives(value, gradient, hessian.reshape(n, n))

@@ -15,6 +15,7 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.ranking.cells import Cells, is_strong
 from policyrank.ranking.likelihood import Fit, Float, newton, single_threaded
 from policyrank.ranking.links import Link
+from policyrank.ranking.robust_errors import Units
 
 
 def bootstrap_fits(
@@ -45,10 +46,10 @@ def _resampled_counts(cells: Cells, size: int, rng: np.random.Generator) -> Floa
     """(size, cells), how often each cell is drawn."""
     if cells.cluster is None:
         total = cells.count.sum()
-        return rng.multinomial(int(total), cells.count / total, size=size).astype(float)
-    names, cluster = np.unique(cells.cluster, return_inverse=True)
-    picked = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
-    return picked[:, cluster] * cells.count
+        return rng.multinomial(round(total), cells.count / total, size=size).astype(float)
+    units = Units.of(cells)
+    picked = rng.multinomial(round(units.number), units.copies / units.number, size=size)
+    return picked[:, units.member] * units.times(cells)
 
 
 def _refits(

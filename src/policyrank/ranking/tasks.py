@@ -18,7 +18,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons
 from policyrank.ranking.cells import Cells, assemble
 from policyrank.ranking.conventions import UNIT_NAMES, checks_options, need, scale_of
-from policyrank.ranking.diagnostics import comparison_notes, input_notes
+from policyrank.ranking.diagnostics import comparison_notes, evidence_notes
 
 Float = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def bradley_terry_by_task(
     )
     expected = expit(theta[:, None] - theta)
     notes = [
-        *input_notes(evidence.notes),
+        *evidence_notes(evidence),
         *comparison_notes(evidence, evidence.preferences(), expected),
         Note("tasks", text),
     ]

@@ -7,22 +7,22 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.board.assembly import BoardOptions, CoverageOptions, make_leaderboard
-from policyrank.board.intervals import Seed, few_units, generator
+from policyrank.board.assembly import BoardOptions, make_leaderboard
+from policyrank.board.bounded import clopper_pearson
+from policyrank.board.intervals import generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
-from policyrank.evidence.rankings import placed_above
-from policyrank.ranking.conventions import RESAMPLED, check_interval, checks_options, need
-from policyrank.ranking.diagnostics import input_notes
-from policyrank.ranking.rules import resampled_weights, voters
+from policyrank.ranking.ballot_errors import borda_errors, over_groups, share_errors
+from policyrank.ranking.conventions import check_interval, checks_options, need
+from policyrank.ranking.diagnostics import SINGLE_BALLOT, evidence_notes
+from policyrank.ranking.majorities import of_winner
+from policyrank.ranking.rules import SHARES, resampled_weights
 
 Float = NDArray[np.float64]
 
 CLOSED = ("closed", "none")
-NO_VARIATION = Note(
-    "no intervals", "A single ballot shows no variation: there are no intervals.", "warning"
-)
+WITH_EXACT = ("closed", "exact", "none")
 
 
 @checks_options
@@ -37,8 +37,8 @@ def borda(
 
     On complete ballots the rating times the number of ballots is the Borda count. On partial
     ballots each pair is averaged over the ballots that hold both; a pair that none holds counts
-    half. Intervals treat ballots as independent, by the closed form for means (Student's t with
-    ballots - 1 degrees of freedom).
+    half. Intervals take ballots (raters, where comparisons have several) as independent; they lie
+    within the range of the rating and are never of width zero (``board.bounded.q_wilson``).
 
     Parameters
     ----------
@@ -64,55 +64,56 @@ def borda(
     """
     need(evidence, (Rankings, Comparisons), "borda")
     check_interval(interval, CLOSED, "borda")
-    notes = input_notes(evidence.notes)
+    notes = evidence_notes(evidence)
     used = evidence
     if levels == 2:
-        if not isinstance(evidence, Rankings) or evidence.group is None:
-            raise EvidenceError(
-                "two levels need Rankings with groups, for example"
-                " scores.to_rankings(by='replicate')."
-            )
-        used = Rankings.of_scores(group_points(evidence), evidence.policies)
-        notes.append(
-            Note(
-                "two levels",
-                f"Each of the {len(evidence.group.names)} groups has one vote: the order of its own"
-                " Borda count.",
-            )
-        )
+        used = _one_ballot_a_group(evidence)
+        text = f"Each of the {len(used)} groups has one vote: the order of its own Borda count."
+        notes.append(Note("two levels", text))
     elif levels != 1:
         raise EvidenceError(f"levels={levels}: use 1 or 2.")
     wins = used.preferences()
-    total = wins + wins.T
-    rate = np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0)
-    np.fill_diagonal(rate, 0)
+    total, rate = wins + wins.T, win_shares(wins)
     unmet = int(((total == 0).sum() - len(total)) / 2)
     if unmet:
-        notes.append(
-            Note(
-                "unmet pairs",
-                f"{unmet:,} pairs were never ranked together; they count half to each side.",
-                "warning",
-            )
-        )
-    covariance = df = None
+        text = f"{unmet:,} pairs were never ranked together; they count half to each side."
+        notes.append(Note("unmet pairs", text, "warning"))
+    known: dict[str, Any] = {}
     if interval != "none":
-        covariance, df = _borda_covariance(used, rate, total)
-        if covariance is None:
-            notes.append(NO_VARIATION)
+        errors = borda_errors(used, rate, total, options.get("level", 0.95))
+        if errors is None:
+            notes.append(SINGLE_BALLOT)
+        else:
+            known = errors.scaled(len(rate) - 1)
     return make_leaderboard(
         evidence.policies,
         rate.sum(axis=1),
         method="borda",
         n=evidence.seen(),
-        covariance=covariance,
-        df=df,
         notes=notes,
         unit="others beaten, mean over ballots",
         source=evidence.summary,
         settings={"levels": levels, "interval": interval},
+        **known,
         **options,
     )
+
+
+def _one_ballot_a_group(evidence: Rankings | Comparisons) -> Rankings:
+    """Each group's Borda order as its ballot."""
+    if not isinstance(evidence, Rankings) or evidence.group is None:
+        raise EvidenceError(
+            "two levels need Rankings with groups, for example scores.to_rankings(by='replicate')."
+        )
+    return Rankings.of_scores(group_points(evidence), evidence.policies)
+
+
+def win_shares(wins: Float) -> Float:
+    """Win rate of row over column, 1/2 where they never met, 0 of a policy over itself."""
+    total = wins + wins.T
+    rate = np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0)
+    np.fill_diagonal(rate, 0)
+    return rate
 
 
 def group_points(evidence: Rankings) -> Float:
@@ -123,52 +124,9 @@ def group_points(evidence: Rankings) -> Float:
     rows = []
     for g in range(len(evidence.group.names)):
         wins = evidence.preferences(np.where(evidence.group.codes == g, evidence.weight, 0.0))
-        total = wins + wins.T
-        rate = np.divide(wins, total, out=np.full_like(wins, 0.5), where=total > 0)
-        np.fill_diagonal(rate, 0)
-        rows.append(np.where(total.sum(axis=1) > 0, rate.sum(axis=1), np.nan))
+        points = win_shares(wins).sum(axis=1)
+        rows.append(np.where((wins + wins.T).sum(axis=1) > 0, points, np.nan))
     return np.array(rows)
-
-
-def _borda_covariance(
-    evidence: Rankings | Comparisons, rate: Float, total: Float
-) -> tuple[Float | None, float | None]:
-    """Covariance of pairwise rates summed over opponents, from each ballot's influence on them."""
-    k = len(rate)
-    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-    if isinstance(evidence, Comparisons):
-        c = evidence.counted()
-        count = np.ones(len(c.a)) if c.count is None else c.count
-        weight = np.ones(len(c.a)) if c.weight is None else c.weight
-        smooth = (rate * total + 0.5) / (total + 1)
-        residual = np.asarray(c.outcome, dtype=float) - rate[c.a, c.b]
-        flat = np.isin(rate[c.a, c.b], (0.0, 1.0))
-        square = np.where(flat, (smooth * (1 - smooth))[c.a, c.b], residual**2)
-        spread = np.bincount(
-            c.a.astype(np.int64) * k + c.b,
-            count * (weight * inverse[c.a, c.b]) ** 2 * square,
-            k * k,
-        ).reshape(k, k)
-        spread = spread + spread.T
-        return np.diag(spread.sum(axis=1)) - spread, None
-    voters = evidence.voters
-    if voters < 2:
-        return None, None
-    out = np.zeros((k, k))
-    for part, policy, position in evidence.blocks():
-        above = placed_above(position)
-        pair = policy[:, :, None], policy[:, None, :]
-        influence = np.zeros((len(part), k))
-        np.put_along_axis(
-            influence,
-            policy.astype(np.int64),
-            ((above - rate[pair]) * inverse[pair] * (pair[0] != pair[1])).sum(axis=2),
-            axis=1,
-        )
-        w = evidence.weight[part]
-        scale = w if evidence.counts_voters else w**2
-        out += influence.T @ (influence * scale[:, None])
-    return out * voters / (voters - 1), voters - 1
 
 
 def _shares(
@@ -180,32 +138,46 @@ def _shares(
     settings: dict[str, Any],
     options: BoardOptions,
 ) -> Leaderboard:
-    """The board of mean points a ballot (ballots, n), with intervals of a mean."""
-    check_interval(interval, CLOSED, method)
-    w, total = evidence.weight, float(evidence.weight.sum())
-    mean = w @ points / total
-    units = evidence.voters
-    notes = input_notes(evidence.notes)
-    covariance = df = None
-    if interval != "none" and units < 2:
-        notes.append(NO_VARIATION)
+    """The board of mean points a ballot, each in [0, 1]: (ballots, n)."""
+    check_interval(interval, WITH_EXACT, method)
+    notes = evidence_notes(evidence)
+    level = options.get("level", 0.95)
+    known: dict[str, Any] = {}
+    if interval != "none" and evidence.voters < 2:
+        notes.append(SINGLE_BALLOT)
     elif interval != "none":
-        off, df = points - mean, units - 1
-        weight = w if evidence.counts_voters else w**2
-        covariance = (off.T @ (off * weight[:, None])) / total**2 * units / (units - 1)
+        known = over_groups(evidence, points, level) or share_errors(
+            points,
+            evidence.weight,
+            units=evidence.voters,
+            counted=evidence.counts_voters,
+            level=level,
+        )
+        if interval == "exact":
+            known["ends"] = _exact_ends(evidence, points, level)
     return make_leaderboard(
         evidence.policies,
-        mean,
+        evidence.weight @ points / float(evidence.weight.sum()),
         method=method,
         n=evidence.seen(),
-        covariance=covariance,
-        df=df,
         notes=notes,
         unit=unit,
         source=evidence.summary,
         settings={"interval": interval, **settings},
+        **known,
         **options,
     )
+
+
+def _exact_ends(evidence: Rankings, points: Float, level: float) -> Float:
+    """Clopper and Pearson's ends for the shares of ballots: (n, 2)."""
+    whole = np.isin(points, (0.0, 1.0)).all()
+    if not whole or not evidence.counts_voters or evidence.unit == "group":
+        raise EvidenceError(
+            "interval='exact' is of whole votes of independent ballots. Use interval='closed'."
+        )
+    share = evidence.weight @ points / evidence.voters
+    return np.stack(clopper_pearson(share, evidence.voters, level), axis=1)
 
 
 @checks_options
@@ -213,6 +185,9 @@ def plurality(
     evidence: Rankings, *, interval: str = "closed", **options: Unpack[BoardOptions]
 ) -> Leaderboard:
     """Plurality: the share of ballots that a policy tops (ties at the top share the vote).
+
+    Intervals are Wilson's (``interval="exact"``: Clopper and Pearson's); who is better is told by
+    exact sign tests on ballots, Holm over pairs.
 
     Examples
     --------
@@ -233,13 +208,16 @@ def approval(
     interval: str = "closed",
     **options: Unpack[BoardOptions],
 ) -> Leaderboard:
-    """Approval: the share of ballots that place a policy among their first ``k`` positions.
+    """Approval: the share of ballots that place a policy among their first ``k`` places.
+
+    A policy is among the first k of a ballot that places fewer than k strictly above it. Intervals
+    and tests are as for ``plurality``.
 
     Parameters
     ----------
     k
-        positions that count as approved, >= 1; None: 1 where ballots have at most two (approved
-        and not), else 3
+        places that count as approved, >= 1; None: all that are approved where ballots have at most
+        two positions (approved and not), else 3
 
     Examples
     --------
@@ -252,8 +230,7 @@ def approval(
         k = 1 if evidence.is_approval else 3
     if k < 1:
         raise EvidenceError(f"k={k}: approve at least one position.")
-    position = evidence.matrix()
-    points = ((position > 0) & (position <= k)).astype(float)
+    points = evidence.among_first(k).astype(float)
     unit = f"share of ballots in the top {k}"
     return _shares(evidence, points, "approval", unit, interval, {"k": k}, options)
 
@@ -262,17 +239,17 @@ def approval(
 def instant_runoff(
     evidence: Rankings,
     *,
-    interval: str = "bootstrap",
+    interval: str = "auto",
     resamples: int = 200,
-    seed: Seed = 0,
-    **options: Unpack[CoverageOptions],
+    **options: Unpack[BoardOptions],
 ) -> Leaderboard:
     """Instant run-off: eliminate the policy with the fewest first places, again and again.
 
-    Its ballots go to their next choice. Ties at a ballot's top share its vote; of policies with
-    equally few first places the one with the fewest in the first count goes, then the one later in
-    the alphabet. The rating is how many
-    were eliminated before.
+    Its ballots go to their next choice. Ties at a ballot's top share its vote. Of policies with
+    equally few first places one with the fewest in the first count goes; among those still equal
+    lots would decide, and the rating, how many were eliminated before, is the mean over all lots.
+    Near ties of any count the outcome jumps: there are no intervals, and only a policy that
+    certainly has most first places is sure to be the best.
 
     Examples
     --------
@@ -281,43 +258,100 @@ def instant_runoff(
     ('x', 'y', 'z')
     """
     need(evidence, Rankings, "instant-runoff")
-    check_interval(interval, RESAMPLED, "instant-runoff")
-    position = evidence.matrix()
-    rating = _eliminate(position, evidence.weight)
-    draws, units = None, voters(evidence)
-    notes = input_notes(evidence.notes)
-    if interval == "bootstrap" and units < 2:
-        notes.append(NO_VARIATION)
-    elif interval == "bootstrap":
-        weights = resampled_weights(evidence.weight, resamples, generator(seed))
-        draws = (np.array([_eliminate(position, w) for w in weights]) - rating) * few_units(units)
+    check_interval(interval, ("auto", "none"), "instant-runoff")
+    position, seed = evidence.matrix(), options.get("seed", 0)
+    rating, lots = _eliminated_before(position, evidence.weight)
+    notes = evidence_notes(evidence)
+    known: dict[str, Any] = {}
+    if lots:
+        text = "Policies had equally few votes: ratings are the mean over lots between them."
+        notes.append(Note("tied optimum", text, "warning"))
+    if interval != "none" and evidence.voters < 2:
+        notes.append(SINGLE_BALLOT)
+    elif interval != "none":
+        winner = _certain_majority(position, evidence, options.get("level", 0.95))
+        rng = generator(seed)
+        weights = resampled_weights(evidence.weight, resamples, rng)
+        runs = [_by_lot(position, w, rng) for w in weights]
+        known = {"sets": of_winner(winner).sets, "draws": np.array(runs) - rating}
+        notes.append(SHARES)
     return make_leaderboard(
         evidence.policies,
         rating,
         method="instant-runoff",
         n=evidence.seen(),
-        draws=draws,
-        units=units,
         notes=notes,
         unit="eliminated before",
         source=evidence.summary,
         settings={"interval": interval, "resamples": resamples, "seed": seed},
+        **known,
         **options,
     )
 
 
-def _eliminate(position: NDArray[np.int32], weight: Float) -> Float:
+MOST_LOTS = 3000
+"""Sets of policies left that are followed where lots decide; beyond, lots are drawn."""
+
+
+def _eliminated_before(position: NDArray[np.int32], weight: Float) -> tuple[Float, bool]:
+    """How many are eliminated before each, the mean over lots; and whether any lot decides."""
     n = position.shape[1]
-    place = np.where(position > 0, position, n + 1).astype(float)
-    rating, alive, first = np.zeros(n), np.ones(n, bool), None
+    chances, before, lots = {(True,) * n: 1.0}, np.zeros(n), False
+    first = _first_places(position, np.ones(n, dtype=bool), weight)
     for gone in range(n):
-        best = place.min(axis=1, keepdims=True)
-        top = (place == best) & (best <= n)
-        share = weight @ (top / np.maximum(top.sum(axis=1, keepdims=True), 1))
-        first = share if first is None else first
-        candidates = np.flatnonzero(alive)
-        out = candidates[
-            np.lexsort((-candidates, first[candidates], np.round(share[candidates], 9)))[0]
-        ]
-        rating[out], alive[out], place[:, out] = gone, False, np.inf
-    return rating
+        following: dict[tuple[bool, ...], float] = {}
+        for alive, chance in chances.items():
+            out = _fewest(position, np.array(alive), weight, first)
+            lots |= len(out) > 1
+            before[out] += gone * chance / len(out)
+            for policy in out:
+                left = (*alive[:policy], False, *alive[policy + 1 :])
+                following[left] = following.get(left, 0.0) + chance / len(out)
+        if len(following) > MOST_LOTS:
+            rng = np.random.default_rng(0)
+            runs = [_by_lot(position, weight, rng) for _ in range(1000)]
+            return np.array(runs).mean(axis=0), True
+        chances = following
+    return np.round(before, 9), lots
+
+
+def _by_lot(position: NDArray[np.int32], weight: Float, rng: np.random.Generator) -> Float:
+    """How many are eliminated before each when lots decide between equals."""
+    n = position.shape[1]
+    before, alive = np.zeros(n), np.ones(n, dtype=bool)
+    first = _first_places(position, alive, weight)
+    for gone in range(n):
+        out = _fewest(position, alive, weight, first)
+        policy = out[rng.integers(len(out))]
+        before[policy], alive[policy] = gone, False
+    return before
+
+
+def _fewest(
+    position: NDArray[np.int32], alive: NDArray[np.bool_], weight: Float, first: Float
+) -> NDArray[np.intp]:
+    """Those left with the fewest first places, of them those with the fewest at first."""
+    share = _first_places(position, alive, weight)
+    fewest = alive & (share == share[alive].min())
+    return np.flatnonzero(fewest & (first == first[fewest].min()))
+
+
+def _first_places(position: NDArray[np.int32], alive: NDArray[np.bool_], weight: Float) -> Float:
+    """First places of each among those left, ties at the top shared."""
+    n = position.shape[1]
+    place = np.where((position > 0) & alive, position, n + 1)
+    best = place.min(axis=1, keepdims=True)
+    top = (place == best) & (best <= n)
+    return np.round(weight @ (top / np.maximum(top.sum(axis=1, keepdims=True), 1)), 9)
+
+
+def _certain_majority(
+    position: NDArray[np.int32], evidence: Rankings, level: float
+) -> NDArray[np.bool_]:
+    """bool (n, n): rows of a policy that certainly has more than half of the first places."""
+    top = position == 1
+    alone = top & (top.sum(axis=1, keepdims=True) == 1)
+    share = evidence.weight @ alone / evidence.weight.sum()
+    n = len(evidence.policies)
+    low, _ = clopper_pearson(share, evidence.voters, 1 - (1 - level) / n)
+    return (low > 0.5)[:, None] & ~np.eye(n, dtype=bool)
