@@ -1,26 +1,40 @@
 """Numbers about estimated effects of treatments.
 
-Error, ranking quality, and what treating by them costs.
+Error, ranking quality, and what treating by them costs. None depends on the order of rows: equal
+estimates share their places.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 
 Float = NDArray[np.float64]
 
 
-def _both(estimate: ArrayLike, effect: ArrayLike) -> tuple[Float, Float]:
+def _checked(
+    estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None
+) -> tuple[Float, Float, Float]:
     t, y = np.asarray(estimate, dtype=float), np.asarray(effect, dtype=float)
     if t.shape != y.shape or t.ndim != 1 or not len(t):
         raise EvidenceError(f"estimates {t.shape} and effects {y.shape}: two equally long lists.")
-    return t, y
+    w = np.ones(len(t)) if weight is None else np.asarray(weight, dtype=float)
+    if w.shape != t.shape:
+        raise EvidenceError(f"weights {w.shape}: one for each of {len(t)} rows.")
+    for name, values in (("estimate", t), ("effect", y), ("weight", w)):
+        if not np.isfinite(values).all():
+            row = int(np.argmin(np.isfinite(values)))
+            raise EvidenceError(f"row {row + 1}: its {name} is {values[row]}, which is not finite.")
+    if (w < 0).any() or not w.any():
+        raise EvidenceError("weights are 0 or more, and not all 0.")
+    return t, y, w
 
 
-def pehe(estimate: ArrayLike, effect: ArrayLike) -> float:
+def pehe(estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Root mean squared error of individual effects.
 
     Precision in estimating heterogeneous effects.
@@ -30,11 +44,13 @@ def pehe(estimate: ArrayLike, effect: ArrayLike) -> float:
     >>> round(pehe([1, 2], [1, 4]), 6)
     1.414214
     """
-    t, y = _both(estimate, effect)
-    return float(np.sqrt(((t - y) ** 2).mean()))
+    t, y, w = _checked(estimate, effect, weight)
+    return float(np.sqrt(np.average((t - y) ** 2, weights=w)))
 
 
-def treatment_regret(estimate: ArrayLike, effect: ArrayLike) -> float:
+def treatment_regret(
+    estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None
+) -> float:
     """Mean outcome lost by treating where the estimate is positive instead of where the effect is.
 
     Examples
@@ -42,46 +58,156 @@ def treatment_regret(estimate: ArrayLike, effect: ArrayLike) -> float:
     >>> treatment_regret([-1, -1], [2, -1])
     1.0
     """
-    t, y = _both(estimate, effect)
-    return float((np.maximum(y, 0) - (t > 0) * y).mean())
+    t, y, w = _checked(estimate, effect, weight)
+    return float(np.average(np.maximum(y, 0) - (t > 0) * y, weights=w))
 
 
-def top_share_regret(estimate: ArrayLike, effect: ArrayLike, share: float = 0.2) -> float:
+def top_share_regret(
+    estimate: ArrayLike,
+    effect: ArrayLike,
+    share: float = 0.2,
+    weight: ArrayLike | None = None,
+) -> float:
     """Mean effect among the truly best ``share`` less that among the share ranked best.
 
-    Ties are taken in the order given.
+    Rows of equal estimate share the places that are left for them, and the last place may be a
+    fraction of one: this is the mean over all orders of tied rows.
+
+    Parameters
+    ----------
+    estimate, effect, weight
+        (rows,)
+    share
+        of the rows (of their weight), in (0, 1]
+
+    Examples
+    --------
+    >>> top_share_regret([1, 1, 0], [3, 1, 2], share=1 / 3)
+    1.0
     """
-    t, y = _both(estimate, effect)
-    k = max(1, round(share * len(t)))
-    return float(np.sort(y)[::-1][:k].mean() - y[np.argsort(-t, kind="stable")[:k]].mean())
+    t, y, w = _checked(estimate, effect, weight)
+    if not 0 < share <= 1:
+        raise OptionError(f"share={share}: it lies between 0 and 1.")
+    return _mean_of_top(y, y, w, share) - _mean_of_top(t, y, w, share)
 
 
-def qini(estimate: ArrayLike, effect: ArrayLike) -> float:
+def _mean_of_top(by: Float, y: Float, weight: Float, share: float) -> float:
+    """Mean of y among the share that is highest in ``by``, ties sharing what is left for them."""
+    places = share * weight.sum()
+    _, group = np.unique(-by, return_inverse=True)
+    equal = np.bincount(group, weight)
+    above = np.cumsum(equal) - equal
+    taken = np.clip((places - above) / np.maximum(equal, 1e-300), 0, 1)
+    return float((taken[group] * weight) @ y / places)
+
+
+@dataclass(frozen=True, eq=False)
+class Targeting:
+    """Rows in the order of an estimate, highest first; equal ones share their places.
+
+    Attributes
+    ----------
+    order
+        (rows,) rows in that order
+    group
+        (rows,), which set of equal estimates each place belongs to
+    weight, score
+        (rows,), at each place, averaged within equal estimates
+    """
+
+    order: NDArray[np.intp]
+    group: NDArray[np.intp]
+    weight: Float
+    score: Float
+
+    @classmethod
+    def of(cls, estimate: Float, score: Float, weight: Float) -> Targeting:
+        """In the order of ``estimate``."""
+        order = np.argsort(-estimate, kind="stable")
+        ordered = estimate[order]
+        group = np.cumsum(np.r_[False, ordered[1:] != ordered[:-1]])
+        size, total = np.bincount(group), np.bincount(group, weight[order])
+        gained = np.bincount(group, (weight * score)[order])
+        mean = gained / np.where(total > 0, total, 1.0)
+        return cls(order, group, (total / size)[group], mean[group])
+
+    def shared(self, values: Float) -> Float:
+        """The mean of values of places over equal estimates, as values of rows."""
+        means = np.bincount(self.group, values) / np.bincount(self.group)
+        out = np.empty(len(values))
+        out[self.order] = means[self.group]
+        return out
+
+    @property
+    def mean(self) -> float:
+        """Of all scores."""
+        return float(self.weight @ self.score / self.weight.sum())
+
+    @property
+    def reached(self) -> Float:
+        """Weight up to each place."""
+        return np.asarray(np.cumsum(self.weight))
+
+    @property
+    def gained(self) -> Float:
+        """Weighted sum of scores up to each place."""
+        return np.asarray(np.cumsum(self.weight * self.score))
+
+    def autoc(self) -> float:
+        """Mean over places of the mean score up to there, less that of all."""
+        best = self.gained / np.maximum(self.reached, 1e-300)
+        return float(self.weight @ best / self.weight.sum()) - self.mean
+
+    def gain_area(self) -> float:
+        """Mean over places of what is gained up to there, less what a random order gains."""
+        total = self.weight.sum()
+        gap = self.gained - self.reached * self.mean
+        return float(self.weight @ gap / total**2)
+
+
+def qini(estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Area between the gains of treating in the estimated order and at random.
 
     Over that of the true order: 1 is perfect, 0 chance; NaN where all effects are equal.
-    ``effect`` are true effects or doubly robust scores of them.
+
+    Parameters
+    ----------
+    estimate, effect, weight
+        (rows,); true effects or doubly robust scores of them; effects of equal estimates are
+        averaged
+
+    Examples
+    --------
+    >>> round(qini([1, 1, 2, 2], [4, 3, 2, 1]), 6), qini([5, 5, 5, 5], [4, 3, 2, 1])
+    (-0.8, 0.0)
     """
-    t, y = _both(estimate, effect)
-    best = _gain_area(y, y)
+    t, y, w = _checked(estimate, effect, weight)
+    best = Targeting.of(y, y, w).gain_area()
     if best <= 1e-12:
         return float("nan")
-    return _gain_area(t, y) / best
+    return Targeting.of(t, y, w).gain_area() / best
 
 
-def _gain_area(by: Float, y: Float) -> float:
-    """Area between the gains of treating the highest first and at random."""
-    order = np.argsort(-by, kind="stable")
-    share = np.arange(1, len(y) + 1) / len(y)
-    return float((np.cumsum(y[order]) / len(y) - share * y.mean()).mean())
-
-
-def autoc(estimate: ArrayLike, effect: ArrayLike) -> float:
+def autoc(estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Area under the targeting operator characteristic (Yadlowsky et al. 2021).
 
-    Mean over shares of the mean effect among the share ranked best, less the mean effect.
-    ``effect`` are true effects or doubly robust scores of them.
+    Mean over shares of the mean effect among the share ranked best, less the mean effect: 0 for an
+    estimate that is the same for all.
+
+    Parameters
+    ----------
+    estimate, effect, weight
+        (rows,); true effects or doubly robust scores of them; effects of equal estimates are
+        averaged, which is the mean over all orders of tied rows
+
+    References
+    ----------
+    Yadlowsky et al. (2021), arXiv 2111.07966.
+
+    Examples
+    --------
+    >>> round(autoc([1, 1, 2, 2], [4, 3, 2, 1]), 6), autoc([4, 3, 2, 1], [4, 3, 2, 1])
+    (-0.583333, 0.75)
     """
-    t, y = _both(estimate, effect)
-    best = np.cumsum(y[np.argsort(-t, kind="stable")]) / np.arange(1, len(t) + 1)
-    return float((best - y.mean()).mean())
+    t, y, w = _checked(estimate, effect, weight)
+    return Targeting.of(t, y, w).autoc()
