@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from policyrank.errors import EvidenceError
-from policyrank.evaluation.off_policy import pseudo_outcomes
+from policyrank.evaluation.cross_fitting import pseudo_outcomes
 from policyrank.evaluation.targeting import rank_effects
 from policyrank.evaluation.transport import TRANSPORTS, Trial, balancing_weights, transfer_lasso
 from policyrank.metrics.effects import autoc, pehe, qini, top_share_regret, treatment_regret

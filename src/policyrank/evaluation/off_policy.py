@@ -5,145 +5,109 @@ Cross-fitted doubly robust values of any number of policies, ranked together.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyrank.board.assembly import make_leaderboard
-from policyrank.board.intervals import Seed, generator
-from policyrank.board.leaderboard import Leaderboard, Note
-from policyrank.errors import EvidenceError
+from policyrank.board.intervals import Seed
+from policyrank.board.leaderboard import Leaderboard
+from policyrank.errors import EvidenceError, OptionError
+from policyrank.evaluation.cross_fitting import Regressor, outcome_models
+from policyrank.evaluation.dependence import cluster_notes
+from policyrank.evaluation.importance import UNSUPPORTED, Contrasts, contrasts, weights_of
+from policyrank.evaluation.logged import Log, Reading, chances_of, read_log
+from policyrank.evaluation.support import (
+    Support,
+    check_chances,
+    refuse_unsupported,
+    support_of,
+    thin_support,
+)
 
 Float = NDArray[np.float64]
-
-
-class Regressor(Protocol):
-    """Any scikit-learn regressor."""
-
-    def fit(self, x: Float, y: Float, /) -> Any: ...
-    def predict(self, x: Float, /) -> Float: ...
-
-
-class Ridge:
-    """Least squares with an intercept and a penalty of ``alpha`` times the number of rows on
-    standardised columns.
-    """
-
-    def __init__(self, alpha: float = 1e-2) -> None:
-        self.alpha = alpha
-
-    def fit(self, x: Float, y: Float) -> Ridge:
-        self.centre, self.scale = x.mean(axis=0), np.where((sd := x.std(axis=0)) > 1e-12, sd, 1.0)
-        z = (x - self.centre) / self.scale
-        self.mean = float(y.mean())
-        self.coef = np.linalg.solve(
-            z.T @ z + self.alpha * len(x) * np.eye(z.shape[1]), z.T @ (y - self.mean)
-        )
-        return self
-
-    def predict(self, x: Float) -> Float:
-        return np.asarray(self.mean + (x - self.centre) / self.scale @ self.coef)
-
-
-def pseudo_outcomes(
-    outcome: ArrayLike, treated: ArrayLike, mu1: ArrayLike, mu0: ArrayLike, e: ArrayLike
-) -> Float:
-    """Doubly robust score of the effect of treating each row: mu1 - mu0 + (A - e) / (e (1 - e)) (Y
-    - mu_A).
-
-    Examples
-    --------
-    >>> pseudo_outcomes([4, 0], [1, 0], [3, 3], [1, 1], [0.5, 0.5]).tolist()
-    [4.0, 4.0]
-    """
-    y, a, m1, m0, p = (np.asarray(v, dtype=float) for v in (outcome, treated, mu1, mu0, e))
-    if not ((p > 0) & (p < 1)).all():
-        raise EvidenceError(
-            f"row {int(np.argmin((p > 0) & (p < 1))) + 1}: the chance of treatment is"
-            f" {p[np.argmin((p > 0) & (p < 1))]:g}; without overlap nothing can be said."
-        )
-    return np.asarray(m1 - m0 + (a - p) / (p * (1 - p)) * (y - np.where(a == 1, m1, m0)))
-
-
-def outcome_models(
-    x: Float,
-    actions: NDArray[np.int64],
-    outcome: Float,
-    number: int,
-    model: Regressor,
-    folds: int,
-    rng: np.random.Generator,
-) -> Float:
-    """Predicted outcome of each action for each row by models that did not see the row: (rows,
-    actions).
-    """
-    out = np.empty((len(x), number))
-    fold = np.empty(len(x), dtype=np.int64)
-    for a in range(number):  # every fold has its share of every action
-        own = np.flatnonzero(actions == a)
-        fold[own] = rng.permutation(len(own)) % folds
-    for f in range(folds):
-        held = fold == f
-        for a in range(number):
-            seen = ~held & (actions == a)
-            if not seen.any():
-                raise EvidenceError(
-                    f"action {a} is logged {int((actions == a).sum())} times: too few for {folds}"
-                    " folds. Take fewer folds, or leave it out."
-                )
-            out[held, a] = copy.deepcopy(model).fit(x[seen], outcome[seen]).predict(x[held])
-    return out
+Range = tuple[float, float]
 
 
 def off_policy_value(
-    policies: Mapping[str, ArrayLike],
+    policies: Mapping[str, ArrayLike | Mapping[Any, ArrayLike]],
     actions: ArrayLike,
     outcome: ArrayLike,
     features: ArrayLike,
-    propensity: ArrayLike | None = None,
+    propensity: ArrayLike | Mapping[Any, ArrayLike] | None = None,
     *,
     model: Regressor | None = None,
     folds: int = 5,
-    clip: float = 0.01,
+    clip: float = 0.05,
+    switch: float | None = None,
+    outcome_range: Range | None = None,
     cluster: ArrayLike | None = None,
+    action_names: Sequence[Any] | None = None,
+    propensity_of: Reading | None = None,
     level: float = 0.95,
     seed: Seed = 0,
 ) -> Leaderboard:
     """Values of policies from logged data, doubly robust, with simultaneous rank sets over all
     policies.
 
+    An interval is as wide as the larger of the error seen and the one that the known chances
+    foretell, by Student's t with the policy's effective rows, and a band beyond that for what is
+    left to the outcome model where chances were raised. Differences of policies have their own.
+    ``board.extras["estimators"]`` is a table: a row a policy, with its value by inverse propensity
+    weighting and by other estimators, its effective rows and its mass without support.
+
     Parameters
     ----------
     policies
-        name -> actions that it takes in each row, (rows,) integers, or its chances of each, (rows,
-        actions)
+        name -> actions that it takes in each row, (rows,), or its chances of each, (rows, actions)
+        or a table with a named column an action
     actions, outcome
-        what was done (0, 1, ...) and what came of it, higher is better: (rows,)
+        what was done (0, 1, ... or names) and what came of it, higher is better: (rows,)
     features
         (rows, d), what outcomes are predicted from
     propensity
-        (rows, actions), the logging policy's chances; None: each action was given at random with
-        its share of the rows (a trial)
+        (rows, actions) or a table with a named column an action, the logging policy's chances;
+        (rows,), see ``propensity_of``; None: each action was given at random with its share of the
+        rows (a trial), which is refused where features tell otherwise
     model
-        regressor of scikit-learn's kind, fitted anew for each action and fold; None: ridge
+        regressor of scikit-learn's kind, copied for each action and fold; None: ridge
+    folds
+        parts of the rows, outcomes in each of which are predicted from the others
     clip
-        chances below it are raised to it, which is counted in a note
+        chances below it are raised to it, with a band for the bias; 0: none is
+    switch
+        where a policy's chance is more than so many times the log's, the model stands alone, with a
+        band for the bias (Wang et al. 2017); None: nowhere
+    outcome_range
+        the least and the largest outcome that there can be: policies that do what the log never
+        did are then bounded instead of refused
     cluster
-        (rows,), rows that are not independent of each other
+        (rows,), names of rows that are not independent of each other; never cut into two folds
+    action_names
+        names of the columns of ``propensity`` and of chances that are plain arrays
+    propensity_of
+        what one column of propensities is the chance of: ``"taken"``, the action taken, or
+        ``"treated"``, the second of two actions; None: whichever the log bears out, in a note
+    level
+        coverage of the intervals and rank sets
+    seed
+        of the folds and of what is drawn for rank sets
 
     Raises
     ------
     EvidenceError
-        Naming the row whose action had no chance, or whose numbers cannot be used.
+        Naming the row whose action had no chance, or whose numbers cannot be used; the policy of
+        which over 1% of what it would do had a chance below .001; or the feature that the stated
+        chances do not reproduce.
 
     References
     ----------
     Dudik et al. (2011), arXiv 1103.4601; cross-fitting: Chernozhukov et al. (2018), arXiv
-    1608.00060.
+    1608.00060; switching: Wang et al. (2017), arXiv 1612.01205; bounds: Manski (1990). The foretold
+    variance and the band are constructed for this library; ``policyrank study run
+    off-policy-coverage`` measures their coverage.
 
     Examples
     --------
@@ -155,120 +119,131 @@ def off_policy_value(
     >>> board.policies, board.rating.round(1).tolist()
     (('where it helps', 'always'), [0.4, -0.1])
     """
-    log = _log(actions, outcome, features, propensity)
-    if len(policies) < 2:
-        raise EvidenceError("ranking takes at least two policies.")
-    taken, y, rows = log.actions, log.outcome, np.arange(len(log.actions))
-    number = log.chances.shape[1]
-    own = log.chances[rows, taken]
-    mu = outcome_models(log.features, taken, y, number, model or Ridge(), folds, generator(seed))
-    rest = (y - mu[rows, taken]) / np.maximum(own, clip)
-    notes, scores = [], []
-    thin = int((own < clip).sum())
-    if thin:
-        text = (
-            f"{thin:,} rows were taken with a chance below {clip:g}, which is raised to that:"
-            " values lean on the outcome model there."
-        )
-        notes.append(Note("overlap", text, "warning"))
-    for name, given in policies.items():
-        pi = _chances_of(name, given, len(y), number)
-        chosen = pi[rows, taken]
-        weight = chosen / np.maximum(own, clip)
-        effective = weight.sum() ** 2 / max((weight**2).sum(), 1e-12)
-        if effective < 30:
-            text = f"{name}: the log holds as much about it as {effective:.0f} rows of its own."
-            notes.append(Note("overlap", text, "warning", (name,)))
-        scores.append((pi * mu).sum(axis=1) + chosen * rest)
-    table = np.stack(scores, axis=1)
-    covariance, units = _covariance(table, cluster)
+    _check_options(len(policies), clip, switch)
+    log = read_log(
+        actions,
+        outcome,
+        features,
+        propensity,
+        action_names=action_names,
+        propensity_of=propensity_of,
+    )
+    names = list(policies)
+    pi = np.stack([chances_of(name, policies[name], log.names, len(log)) for name in names])
+    group = _clusters(cluster, len(log))
+    _check_range(log.outcome, outcome_range)
+    notes = [*log.notes, *check_chances(names, log, pi, group)]
+    notes += refuse_unsupported(names, log, pi, outcome_range)
+    mu = _predicted(log, pi, outcome_range, model=model, folds=folds, cluster=group, seed=seed)
+    weights = weights_of(log, pi, clip=clip, switch=switch, bounded=outcome_range is not None)
+    known = contrasts(log, weights, mu, group, outcome_range)
+    found = [support_of(k, log, own, mu, switch) for k, own in zip(names, pi, strict=True)]
+    bounded = {name for note in notes if note.kind == "support" for name in note.policies}
+    notes += thin_support(found, len(log), np.sqrt(known.variance.diagonal()), bounded)
+    if group is not None:
+        notes += cluster_notes(known.errors, float(known.df.min()))
     return make_leaderboard(
-        list(policies),
-        table.mean(axis=0),
+        names,
+        known.value,
         method="off-policy value",
-        n=np.full(len(policies), len(y)),
-        covariance=covariance,
-        df=units - 1,
+        n=np.full(len(names), len(log)),
+        **_errors(known, level),
         level=level,
         seed=seed,
         notes=notes,
         unit="mean outcome",
-        settings={"folds": folds, "clip": clip},
-        source=f"{len(y):,} logged rows",
+        settings=_settings(folds=folds, clip=clip, switch=switch, outcome_range=outcome_range),
+        extras={"estimators": _table(found, known, level)},
+        source=f"{len(log):,} logged rows",
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Log:
-    """What was logged: actions (rows,), outcome (rows,), features (rows, d), and the chances."""
+def _check_options(policies: int, clip: float, switch: float | None) -> None:
+    if policies < 2:
+        raise EvidenceError("ranking takes at least two policies.")
+    if not 0 <= clip < 1:
+        raise OptionError(f"clip={clip}: it is a chance, 0 or more and below 1.")
+    if switch is not None and not switch > 0:
+        raise OptionError(f"switch={switch}: it is a weight, above 0.")
 
-    actions: NDArray[np.int64]
-    outcome: Float
-    features: Float
-    chances: Float
+
+def _clusters(cluster: ArrayLike | None, rows: int) -> NDArray[Any] | None:
+    if cluster is None:
+        return None
+    names = np.asarray(cluster)
+    if names.shape != (rows,):
+        raise EvidenceError(f"cluster names one cluster for each of {rows} rows.")
+    return np.unique(names.astype(str), return_inverse=True)[1].ravel()
 
 
-def _log(
-    actions: ArrayLike, outcome: ArrayLike, features: ArrayLike, propensity: ArrayLike | None
-) -> _Log:
-    """The log, checked."""
-    a, y = np.asarray(actions), np.asarray(outcome, dtype=float)
-    x = np.asarray(features, dtype=float).reshape(len(y), -1)
-    if len(a) != len(y) or not np.issubdtype(a.dtype, np.integer) or (a < 0).any():
-        raise EvidenceError("actions are one integer, 0 or more, for each outcome.")
-    for name, values in (("outcome", y[:, None]), ("features", x)):
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            raise EvidenceError(
-                f"{name}: row {int(np.argmin(finite)) + 1} is not finite."
-                " Leave the row out of all columns."
-            )
-    e = _logged_chances(a, propensity)
-    own = e[np.arange(len(a)), a]
-    if not (own > 0).all():
-        row = int(np.argmin(own > 0))
+def _check_range(outcome: Float, outcome_range: Range | None) -> None:
+    if outcome_range is None:
+        return
+    low, high = outcome_range
+    if not low < high:
+        raise OptionError(f"outcome_range={outcome_range}: give the least, then the largest.")
+    outside = (outcome < low) | (outcome > high)
+    if outside.any():
+        row = int(np.argmax(outside))
         raise EvidenceError(
-            f"row {row + 1}: action {a[row]} was taken with a chance of {own.min():g}."
+            f"row {row + 1}: its outcome {outcome[row]:g} lies outside outcome_range, {low:g} to"
+            f" {high:g}."
         )
-    return _Log(a, y, x, e)
 
 
-def _logged_chances(actions: NDArray[np.int64], propensity: ArrayLike | None) -> Float:
-    """The logging policy's chances of each action: (rows, actions)."""
-    rows, number = len(actions), int(actions.max()) + 1
-    if propensity is None:
-        shares = np.bincount(actions, minlength=number) / rows
-        return np.broadcast_to(shares, (rows, number))
-    e = np.asarray(propensity, dtype=float)
-    fits = e.ndim == 2 and len(e) == rows and e.shape[1] >= number
-    if not fits or not np.allclose(e.sum(axis=1), 1, atol=1e-6):
-        raise EvidenceError(
-            f"propensity is ({rows} rows, {number} actions), and each row sums to 1."
-        )
-    return e
+def _predicted(
+    log: Log,
+    pi: Float,
+    outcome_range: Range | None,
+    *,
+    model: Regressor | None,
+    folds: int,
+    cluster: NDArray[Any] | None,
+    seed: Seed,
+) -> Float:
+    """Outcomes of actions, (rows, actions): what no policy takes is 0, what was never seen lies in
+    the middle of the range.
+    """
+    unseen = np.zeros(log.chances.shape, dtype=bool)
+    if outcome_range is not None:
+        unseen = log.chances < UNSUPPORTED
+    wanted = np.where(unseen, 0.0, pi.max(axis=0)).max(axis=0) > 0
+    mu = outcome_models(
+        log.features,
+        log.actions,
+        log.outcome,
+        wanted,
+        model=model,
+        folds=folds,
+        cluster=cluster,
+        seed=seed,
+    )
+    mu[:, ~wanted] = 0.0
+    if outcome_range is not None:
+        mu[unseen] = sum(outcome_range) / 2
+    return mu
 
 
-def _chances_of(name: str, given: ArrayLike, rows: int, number: int) -> Float:
-    """A policy's chances of each action, also where it names one action a row."""
-    pi = np.asarray(given)
-    if pi.ndim == 1:
-        whole = len(pi) == rows and np.issubdtype(pi.dtype, np.integer)
-        if not whole or (pi < 0).any() or (pi >= number).any():
-            raise EvidenceError(f"{name}: its actions are {rows} integers from 0 to {number - 1}.")
-        pi = np.eye(number)[pi]
-    fits = pi.shape == (rows, number) and not (pi < 0).any()
-    if not fits or not np.allclose(pi.sum(axis=1), 1, atol=1e-6):
-        raise EvidenceError(
-            f"{name}: its chances are ({rows}, {number}), none below 0, and each row sums to 1."
-        )
-    return pi
+def _errors(known: Contrasts, level: float) -> dict[str, Any]:
+    """What ``make_leaderboard`` takes of errors; nothing where nothing is known of them."""
+    if not np.isfinite(known.df).all():
+        return {}
+    return {
+        "covariance": known.covariance(level),
+        "df": known.df,
+        "z": known.z,
+        "ends": known.ends(level),
+    }
 
 
-def _covariance(table: Float, cluster: ArrayLike | None) -> tuple[Float, int]:
-    """Of the policies' means over (rows, policies), and how many independent units it rests on."""
-    off = table - table.mean(axis=0)
-    if cluster is not None:
-        _, group = np.unique(np.asarray(cluster), return_inverse=True)
-        off = np.stack([np.bincount(group, weights=column) for column in off.T], axis=1)
-    units = len(off)
-    return off.T @ off / len(table) ** 2 * units / max(units - 1, 1), units
+def _table(found: Sequence[Support], known: Contrasts, level: float) -> list[dict[str, Any]]:
+    """A row a policy, best first."""
+    half, band = known.half_width(level).diagonal(), known.band.diagonal()
+    rows = []
+    for k in np.argsort(-known.value, kind="stable"):
+        rows.append(found[k].row(float(band[k] / half[k]) if half[k] > 0 else 0.0))
+    return rows
+
+
+def _settings(**given: Any) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}

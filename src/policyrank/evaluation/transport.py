@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from policyrank.board.intervals import Seed, generator
 from policyrank.errors import EvidenceError
-from policyrank.evaluation.off_policy import pseudo_outcomes
+from policyrank.evaluation.cross_fitting import pseudo_outcomes
 
 Float = NDArray[np.float64]
 Rows = tuple[Float, Float]

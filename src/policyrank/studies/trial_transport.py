@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from policyrank._rooms import require
-from policyrank.evaluation.off_policy import Ridge, outcome_models, pseudo_outcomes
+from policyrank.evaluation.cross_fitting import Ridge, outcome_models, pseudo_outcomes
 from policyrank.evaluation.transport import TRANSPORTS, Trial
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics.effects import autoc, pehe, qini, treatment_regret
@@ -228,6 +228,7 @@ def real_trial(sites: int, draws: int, seed: int, report: Report) -> Iterator[Ro
     Judged on the site's others by cross-fitted doubly robust scores of their IQ.
     """
     people, site = _real_infants()
+    both = np.ones(2, dtype=bool)
     for s in range(sites):
         here = np.flatnonzero(site == s)
         sources = people.others(site, s)
@@ -236,7 +237,9 @@ def real_trial(sites: int, draws: int, seed: int, report: Report) -> Iterator[Ro
             rng = np.random.default_rng([seed, 7, s, d])
             known = people.known(here, 20, 20, rng)
             held, target = people.trial(np.setdiff1d(here, known)), people.trial(known)
-            mu = outcome_models(held.x, held.treated, held.outcome, 2, Ridge(1.0), 5, rng)
+            mu = outcome_models(
+                held.x, held.treated, held.outcome, both, model=Ridge(1.0), seed=rng
+            )
             chance = np.full(len(held.x), people.treated[here].mean())
             scores = pseudo_outcomes(held.outcome, held.treated, mu[:, 1], mu[:, 0], chance)
             found = {name: rule(target, sources, d)(held.x) for name, rule in TRANSPORTS.items()}
