@@ -6,27 +6,11 @@ import pytest
 pytest.importorskip("sklearn")
 
 from policyrank.errors import EvidenceError
-from policyrank.evaluation.cross_fitting import pseudo_outcomes
-from policyrank.evaluation.targeting import rank_effects
 from policyrank.evaluation.transport import TRANSPORTS, Trial, balancing_weights, transfer_lasso
-from policyrank.metrics.effects import autoc, pehe, qini, top_share_regret, treatment_regret
+from policyrank.metrics.effects import pehe
 from policyrank.studies.trial_transport import synthetic
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-def test_numbers_by_hand():
-    assert pehe([1, 2], [1, 4]) == pytest.approx(np.sqrt(2))
-    assert treatment_regret([-1, -1], [2, -1]) == 1
-    assert top_share_regret([1, 2, 3, 4], [4, 3, 2, 1], 0.25) == 3
-    effect = np.random.default_rng(0).normal(size=500)
-    assert qini(effect, effect) == 1
-    assert qini(-effect, effect) < -0.9
-    assert abs(qini(np.random.default_rng(1).normal(size=500), effect)) < 0.2
-    assert np.isnan(qini([1, 2], [1, 1]))
-    assert autoc([2, 1], [3, 0]) == pytest.approx(0.75)
-    with pytest.raises(ValueError, match="equally long"):
-        pehe([1], [1, 2])
 
 
 def test_sources_alike_are_kept_and_a_flipped_one_is_not():
@@ -90,51 +74,6 @@ def test_balancing_weights_meet_the_means():
     assert (
         np.abs(np.log(w) - design @ np.linalg.lstsq(design, np.log(w), rcond=None)[0]).max() < 1e-8
     )
-
-
-def test_effects_are_ranked_by_what_treating_by_them_brings():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(3000, 2))
-    effect = x[:, 0]
-    treated = rng.integers(2, size=3000)
-    outcome = x[:, 1] + treated * effect + rng.normal(size=3000)
-    scores = pseudo_outcomes(outcome, treated, x[:, 1] + effect, x[:, 1], np.full(3000, 0.5))
-    estimates = {
-        "true": effect,
-        "noisy": effect + rng.normal(size=3000),
-        "random": rng.normal(size=3000),
-        "reversed": -effect,
-    }
-    for statistic, number in (("autoc", autoc), ("value", None), ("qini", None)):
-        board = rank_effects(estimates, scores, statistic, resamples=300)
-        assert board.policies == ("true", "noisy", "random", "reversed")
-        assert board.rank_upper.tolist() == [1, 2, 3, 4]
-        if number is not None:
-            assert board.rating[1] == pytest.approx(number(estimates["noisy"], scores))
-    value = rank_effects(estimates, effect, "value", resamples=50)
-    regret = value.rating[0] - value.rating[1]
-    assert regret == pytest.approx(treatment_regret(estimates["noisy"], effect))
-    # Of a normal effect: E[max(effect, 0)] = 1 / sqrt(2 pi)
-    assert value.rating[0] == pytest.approx(1 / np.sqrt(2 * np.pi), abs=0.03)
-    for wrong, message in (
-        ({"true": effect}, "two estimates"),
-        ({"true": effect, "short": effect[1:]}, "short"),
-    ):
-        with pytest.raises(EvidenceError, match=message):
-            rank_effects(wrong, scores)
-
-
-def test_autoc_intervals_cover():
-    rng = np.random.default_rng(2)
-    hits = 0
-    for _ in range(60):
-        x = rng.normal(size=400)
-        board = rank_effects(
-            {"a": x, "b": rng.normal(size=400)}, x + rng.normal(size=400), resamples=200
-        )
-        k = board.policies.index("a")
-        hits += board.lower[k] <= 0.9032 <= board.upper[k]  # E[phi(Z) / (1 - Phi(Z))]
-    assert hits >= 52
 
 
 def test_doubly_robust_effect_is_econmls():
