@@ -1,4 +1,4 @@
-"""Effects carried from source trials to a target, and the numbers by which they are judged."""
+"""Effects carried from source trials to a target."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,15 @@ import pytest
 pytest.importorskip("sklearn")
 
 from policyrank.errors import EvidenceError
-from policyrank.evaluation.transport import TRANSPORTS, Trial, balancing_weights, transfer_lasso
+from policyrank.evaluation.off_policy import off_policy_value
+from policyrank.evaluation.transport import TRANSPORTS, Trial, transfer_lasso
+from policyrank.evaluation.transport_weights import (
+    average_effects,
+    balanced_transport,
+    balancing_weights,
+    effective_rows,
+    weighted_transport,
+)
 from policyrank.metrics.effects import pehe
 from policyrank.studies.trial_transport import synthetic
 
@@ -76,11 +84,79 @@ def test_balancing_weights_meet_the_means():
     )
 
 
+def site(rng, rows, centre=0.0):
+    x = rng.normal(centre, 1, size=(rows, 3))
+    treated = rng.integers(2, size=rows)
+    return Trial(x, treated, x[:, 0] + treated * (1 + x[:, 1]) + rng.normal(size=rows))
+
+
+@pytest.mark.parametrize("transport", [weighted_transport, balanced_transport])
+def test_overlap_is_seen_before_rows_are_weighted(transport):
+    rng = np.random.default_rng(0)
+    sources = [site(rng, 255), site(rng, 255)]
+    near = transport(site(rng, 200, 0.2), sources)
+    assert min(near.effective) > 100
+    assert near.notes == ()
+    assert near(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.3)
+    thin = transport(site(rng, 60, 1.0), sources)
+    assert 2 < min(thin.effective) < 100
+    assert any("rows tell as much of the target as" in note for note in thin.notes)
+    for centre in (3.0, 8.0):
+        with pytest.raises(EvidenceError, match=r"hardly overlap|lies outside of the sources"):
+            transport(site(rng, 60, centre), sources)
+    placebo = [Trial(s.x, np.zeros(255, int), s.outcome) for s in sources]
+    with pytest.raises(EvidenceError, match=r"of 0 treated rows 0\.0 tell of it"):
+        transport(site(rng, 60), placebo)
+    with pytest.raises(EvidenceError, match="no source trials"):
+        transport(site(rng, 60), [])
+    with pytest.raises(EvidenceError, match="trials of 2 and 3 covariates"):
+        transport(site(rng, 60), [sources[0], Trial(np.zeros((2, 2)), np.r_[0, 1], np.zeros(2))])
+
+
+def test_average_effects_side_by_side():
+    """The target's mean effect is 1.5: at the sources it is 1."""
+    rng = np.random.default_rng(1)
+    sources = [site(rng, 1000), site(rng, 1000)]
+    target = site(rng, 500, 0.5)
+    for by in ("odds", "balanced"):
+        table = average_effects(target, sources, by=by)
+        assert [row["estimator"] for row in table[:3]] == ["direct", "weighted", "doubly robust"]
+        assert table[0]["effect"] == pytest.approx(1.5, abs=0.15)
+        for row in table[1:]:
+            if row["truncated"] == 1:
+                assert row["lower"] < 1.5 < row["upper"]
+            assert row["error"] > 0
+        cut = [min(row["effective rows"]) for row in table if row["estimator"] == "weighted"]
+        assert cut == sorted(cut)
+    with pytest.raises(ValueError, match="by='x': use one of odds, balanced"):
+        average_effects(target, sources, by="x")
+    with pytest.raises(EvidenceError, match=r"the sources|the target"):
+        average_effects(site(rng, 60, 6.0), sources)
+
+
+def test_weighted_residuals_mend_a_model_that_is_wrong():
+    """Effects of x^2 look flat to a ridge at the sources, where their mean is 1; here it is 2."""
+    rng = np.random.default_rng(2)
+
+    def bent(rows, centre):
+        x = rng.normal(centre, 1, size=(rows, 1))
+        treated = rng.integers(2, size=rows)
+        return Trial(x, treated, treated * x[:, 0] ** 2 + 0.1 * rng.normal(size=rows))
+
+    table = average_effects(bent(2000, 1.0), [bent(4000, 0.0)], truncate=(1.0,))
+    found = {row["estimator"]: row["effect"] for row in table}
+    assert found["direct"] < 1.3
+    assert found["doubly robust"] == pytest.approx(2, abs=0.4)
+
+
+def test_effective_rows_by_hand():
+    assert effective_rows(np.array([3.0, 1.0])) == pytest.approx(1.6)
+    assert effective_rows(np.zeros(3)) == 0
+
+
 def test_doubly_robust_effect_is_econmls():
     econml = pytest.importorskip("econml.dr")
     from sklearn.linear_model import LinearRegression, LogisticRegression
-
-    from policyrank.evaluation.off_policy import off_policy_value
 
     rng = np.random.default_rng(3)
     x = rng.normal(size=(4000, 4))

@@ -14,45 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from policyrank.board.intervals import Seed, generator
-from policyrank.errors import EvidenceError
 from policyrank.evaluation.cross_fitting import pseudo_outcomes
-
-Float = NDArray[np.float64]
-Rows = tuple[Float, Float]
-"""Covariates (rows, d) and outcomes (rows,)."""
-
-Predict = Callable[[Float], Float]
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One site: covariates (rows, d), treated (rows,) 0 or 1, outcome (rows,)."""
-
-    x: Float
-    treated: NDArray[np.int64]
-    outcome: Float
-
-    def __post_init__(self) -> None:
-        n = len(self.x)
-        if len(self.treated) != n or len(self.outcome) != n:
-            raise EvidenceError(
-                f"{n} rows of covariates, {len(self.treated)} treatments, {len(self.outcome)}"
-                " outcomes."
-            )
-        if not np.isin(self.treated, (0, 1)).all():
-            raise EvidenceError("treated is 0 or 1 in each row.")
-        if not (np.isfinite(self.x).all() and np.isfinite(self.outcome).all()):
-            raise EvidenceError(
-                "covariates and outcomes are finite numbers; leave incomplete rows out."
-            )
-
-    def arm(self, a: int) -> tuple[Float, Float]:
-        """Covariates and outcomes of those treated so."""
-        own = self.treated == a
-        return self.x[own], self.outcome[own]
+from policyrank.evaluation.transport_weights import balanced_transport, weighted_transport
+from policyrank.evaluation.trials import (
+    Float,
+    Predict,
+    Rows,
+    Trial,
+    all_rows_of,
+    arms_of,
+    difference,
+    stacked,
+)
 
 
 def _lasso(folds: int, seed: int) -> Any:
@@ -119,7 +94,7 @@ def transfer_lasso(
     kept = tuple(range(len(sources)))
     if detect and len(x) >= 9:
         kept = _not_misleading(target, sources, strictness, seed)
-    pooled = _fit(*_together([target, *(sources[c] for c in kept)]), seed)
+    pooled = _fit(*stacked([target, *(sources[c] for c in kept)]), seed)
     if not kept or not len(x):
         return TransferLasso(pooled, kept)
     correction = _fit(x, y - pooled(x), seed)
@@ -138,7 +113,7 @@ def _not_misleading(
         rest = (x[~held], y[~held])
         loss[0, part] = _loss(_fit(*rest, seed), x[held], y[held])
         for c, source in enumerate(sources, 1):
-            loss[c, part] = _loss(_fit(*_together([rest, source]), seed), x[held], y[held])
+            loss[c, part] = _loss(_fit(*stacked([rest, source]), seed), x[held], y[held])
     limit = loss[0].mean() + strictness * max(loss[0].std(ddof=1), 0.01)
     kept = []
     for c in range(len(sources)):
@@ -149,30 +124,6 @@ def _not_misleading(
 
 def _loss(predict: Predict, x: Float, y: Float) -> float:
     return float(((predict(x) - y) ** 2).mean())
-
-
-def _together(tables: Sequence[Rows]) -> Rows:
-    """Covariates and outcomes of several tables, one after the other."""
-    covariates, outcomes = zip(*tables, strict=True)
-    return np.vstack(covariates), np.concatenate(outcomes)
-
-
-def _arms(trials: Sequence[Trial], arm: int) -> list[Rows]:
-    return [trial.arm(arm) for trial in trials]
-
-
-def _pooled(trials: Sequence[Trial]) -> Trial:
-    """All rows of several trials as one."""
-    return Trial(
-        np.concatenate([trial.x for trial in trials]),
-        np.concatenate([trial.treated for trial in trials]),
-        np.concatenate([trial.outcome for trial in trials]),
-    )
-
-
-def _difference(treated: Predict, control: Predict) -> Predict:
-    """The effect: outcomes of the treated less those of the others."""
-    return lambda z: np.asarray(treated(z) - control(z))
 
 
 def _learned(target: Trial, control: Float, treated: Float, chance: Float, seed: int) -> Predict:
@@ -189,9 +140,9 @@ def _share_treated(target: Trial) -> Float:
 def proposed(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
     """Difference of transfer lassos of both arms; the target has treated rows."""
     number = _seed(seed)
-    control = transfer_lasso(target.arm(0), _arms(sources, 0), seed=number)
-    treated = transfer_lasso(target.arm(1), _arms(sources, 1), seed=number)
-    return _difference(treated.predict, control.predict)
+    control = transfer_lasso(target.arm(0), arms_of(sources, 0), seed=number)
+    treated = transfer_lasso(target.arm(1), arms_of(sources, 1), seed=number)
+    return difference(treated.predict, control.predict)
 
 
 def proposed_cross_fitted(
@@ -208,7 +159,7 @@ def proposed_cross_fitted(
         held = fold == part
         rest = Trial(target.x[~held], target.treated[~held], target.outcome[~held])
         for arm in (0, 1):
-            found = transfer_lasso(rest.arm(arm), _arms(sources, arm), detect=False, seed=number)
+            found = transfer_lasso(rest.arm(arm), arms_of(sources, arm), detect=False, seed=number)
             mu[held, arm] = found.predict(target.x[held])
     return _learned(target, mu[:, 0], mu[:, 1], _share_treated(target), number)
 
@@ -220,11 +171,11 @@ def proposed_placebo_only(target: Trial, sources: Sequence[Trial], seed: Seed = 
     is carried over.
     """
     number = _seed(seed)
-    kept = transfer_lasso(target.arm(0), _arms(sources, 0), seed=number).kept
+    kept = transfer_lasso(target.arm(0), arms_of(sources, 0), seed=number).kept
     agreeing = list(sources)
     if kept:
         agreeing = [sources[c] for c in kept]
-    pooled = _pooled(agreeing)
+    pooled = all_rows_of(agreeing)
     control = _fit(*pooled.arm(0), number)(pooled.x)
     treated = _fit(*pooled.arm(1), number)(pooled.x)
     chance = np.full(len(pooled.x), pooled.treated.mean())
@@ -239,73 +190,9 @@ def target_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Pred
 def outcome_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
     """Difference of lassos of both arms on all sources together."""
     number = _seed(seed)
-    control = _fit(*_together(_arms(sources, 0)), number)
-    treated = _fit(*_together(_arms(sources, 1)), number)
-    return _difference(treated, control)
-
-
-def weighted_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """As ``outcome_transport``, by ridge, source rows weighted.
-
-    By their odds of being of the target.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    pooled = _pooled(sources)
-    ours = np.r_[np.zeros(len(pooled.x)), np.ones(len(target.x))]
-    model = LogisticRegression(max_iter=2000).fit(np.vstack([pooled.x, target.x]), ours)
-    chance = np.clip(model.predict_proba(pooled.x)[:, 1], 0.01, 0.99)
-    return _weighted_ridges(pooled, chance / (1 - chance))
-
-
-def _weighted_ridges(trial: Trial, weight: Float) -> Predict:
-    """Difference of ridges of both arms on weighted rows."""
-    from sklearn.linear_model import Ridge
-
-    models = []
-    for arm in (0, 1):
-        own = trial.treated == arm
-        x, y = trial.arm(arm)
-        models.append(Ridge(1.0).fit(x, y, sample_weight=weight[own]))
-    control, treated = models
-    return _difference(treated.predict, control.predict)
-
-
-def balancing_weights(x: Float, mean: Float, penalty: float = 1e-3) -> Float:
-    """Weights of rows, (rows,), that sum to 1 and give each column the mean (d,).
-
-    With the least change from equal weights (entropy balancing, Hainmueller 2012), by its convex
-    dual. ``penalty`` on the dual lets means be missed a little where they cannot be met: the target
-    lies outside of the sources.
-
-    Examples
-    --------
-    >>> sources = np.array([[0.0], [1.0], [2.0], [3.0]])
-    >>> weight = balancing_weights(sources, np.array([2.0]), penalty=1e-6)
-    >>> round(float(weight @ sources[:, 0]), 2), round(float(weight.sum()), 2)
-    (2.0, 1.0)
-    """
-    from scipy.optimize import minimize
-    from scipy.special import logsumexp, softmax
-
-    sd = x.std(axis=0)
-    scale = np.where(sd > 1e-12, sd, 1.0)
-    z, goal = (x - x.mean(axis=0)) / scale, (mean - x.mean(axis=0)) / scale
-
-    def dual(t: Float) -> tuple[float, Float]:
-        weight = softmax(z @ t)
-        value = float(logsumexp(z @ t) - goal @ t + penalty * t @ t)
-        return value, weight @ z - goal + 2 * penalty * t
-
-    found = minimize(dual, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
-    return np.asarray(softmax(z @ found.x))
-
-
-def balanced_transport(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predict:
-    """As ``weighted_transport``, source rows weighted so that their means are the target's."""
-    pooled = _pooled(sources)
-    weight = balancing_weights(pooled.x, target.x.mean(axis=0)) * len(pooled.x)
-    return _weighted_ridges(pooled, weight)
+    control = _fit(*stacked(arms_of(sources, 0)), number)
+    treated = _fit(*stacked(arms_of(sources, 1)), number)
+    return difference(treated, control)
 
 
 def anchored_proxy(
@@ -335,7 +222,7 @@ def _forest(sources: Sequence[Trial], arm: int, seed: int) -> Predict:
     from sklearn.ensemble import RandomForestRegressor
 
     model = RandomForestRegressor(100, max_depth=10, min_samples_leaf=5, random_state=seed)
-    model.fit(*_together(_arms(sources, arm)))
+    model.fit(*stacked(arms_of(sources, arm)))
     return lambda z: np.asarray(model.predict(z))
 
 
@@ -346,7 +233,7 @@ def proxy_only(target: Trial, sources: Sequence[Trial], seed: Seed = 0) -> Predi
     """
     control = _forest(sources, 0, _seed(seed))
     treated = _forest(sources, 1, _seed(seed))
-    return _difference(treated, control)
+    return difference(treated, control)
 
 
 def _seed(seed: Seed) -> int:
