@@ -96,6 +96,10 @@ def test_input_that_cannot_be_used():
         ({"a": [1], "b": [1]}, {"a": [1], "b": [1, 0]}, {}, "different numbers"),
         ({"a": [1], "b": [-1]}, {"a": [1], "b": [1]}, {}, "b: simulated scores"),
         ({"a": [1], "b": [1]}, {"a": [1], "b": [1]}, {"combine": "x"}, "use product"),
+        ({"a": [1], "b": [np.nan]}, {"a": [1], "b": [1]}, {}, "b: simulated scores"),
+        ({"a": [1], "b": [1]}, {"a": [1, 1], "b": [1, np.nan]}, {}, "b: real observation 2 .* nan"),
+        ({"a": [1], "b": [1]}, {"a": [1.5], "b": [1]}, {}, "a: real observation 1 .* 1.5"),
+        ({"a": [1], "b": [1]}, {"a": [1], "b": [-0.1]}, {}, "b: real observation 1 .* -0.1"),
     ):
         with pytest.raises(EvidenceError, match=message):
             sim_to_real(sim, real, **options)

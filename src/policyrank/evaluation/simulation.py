@@ -266,7 +266,8 @@ def sim_to_real(
     Raises
     ------
     EvidenceError
-        When policies or numbers of observations differ, or there are fewer than two policies.
+        When policies or numbers of observations differ, there are fewer than two policies, or a
+        rate is not in [0, 1].
 
     Examples
     --------
@@ -286,22 +287,13 @@ def sim_to_real(
         )
     if combine not in COMBINERS:
         raise EvidenceError(f"combine={combine!r}: use {', '.join(COMBINERS)}.")
-    scores, ordinary = [], []
-    for name in names:
-        scores.append(np.asarray(simulated[name], dtype=float).ravel())
-        ordinary.append(np.asarray(real[name], dtype=float).ravel())
+    scores = [_episodes(name, simulated[name], combine) for name in names]
+    ordinary = [_rates(name, real[name]) for name in names]
     if len(set(map(len, ordinary))) > 1:
         raise EvidenceError(
             "the policies saw different numbers of real observations; they are to see the same"
             " ones."
         )
-    for name, episodes in zip(names, scores, strict=True):
-        below = combine in ("product", "logs") and (episodes < 0).any()
-        if not len(episodes) or not np.isfinite(episodes).all() or below:
-            raise EvidenceError(
-                f"{name}: simulated scores are empty, not finite, or below 0, where the {combine}"
-                " means nothing."
-            )
     p = np.ones((len(names), 1))
     if len(ordinary[0]):
         p = np.stack(ordinary)
@@ -330,6 +322,31 @@ def sim_to_real(
         settings={"combine": combine},
         source=f"{p.shape[1]} real observations",
     )
+
+
+def _episodes(name: str, given: ArrayLike, combine: str) -> Float:
+    """Simulated scores of a policy, checked."""
+    episodes = np.asarray(given, dtype=float).ravel()
+    below = combine in ("product", "logs") and (episodes < 0).any()
+    if not len(episodes) or not np.isfinite(episodes).all() or below:
+        raise EvidenceError(
+            f"{name}: simulated scores are empty, not finite, or below 0, where the {combine}"
+            " means nothing."
+        )
+    return episodes
+
+
+def _rates(name: str, given: ArrayLike) -> Float:
+    """In-distribution rates of a policy, checked."""
+    rates = np.asarray(given, dtype=float).ravel()
+    inside = (rates >= 0) & (rates <= 1)
+    if not inside.all():
+        row = int(np.argmin(inside))
+        raise EvidenceError(
+            f"{name}: real observation {row + 1} has a rate of {rates[row]:g}; rates of"
+            " in_distribution lie between 0 and 1."
+        )
+    return rates
 
 
 def agreement(
