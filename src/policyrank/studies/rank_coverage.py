@@ -15,8 +15,8 @@ bootstrap, exact intervals). A replicate is one data set. *intervals that cover*
 policies whose interval holds the truth; *the worst policy* is the coverage of the one that is
 covered least; *a false "better"*: some policy is called better than one that is at least as good;
 *rank sets cover together*: all true ranks lie in their sets; *the best is named*: the best policy
-is among those that may be the best. Raters have tastes of their own: there the truth is what
-Bradley-Terry fits to win rates averaged over them.
+is among those that may be the best; *policies without an interval* claim nothing. Raters have
+tastes of their own: there the truth is what Bradley-Terry fits to win rates averaged over them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PAPER = ""
 ABOUT = "coverage of our own intervals and rank sets on simulated evidence of every kind"
 COVER, WORST, FALSE = "intervals that cover", "coverage of the worst policy", 'a false "better"'
 RANKS, BEST = "rank sets cover together", "the best is named"
-SIZE = "mean size of a rank set"
+SIZE, NONE = "mean size of a rank set", "policies without an interval"
 
 Float = NDArray[np.float64]
 Draw = Callable[[np.random.Generator], Any]
@@ -468,14 +468,14 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     if scale == "smoke":
         for job in jobs:
             rows += _measured(job)
-        return scores_of(rows, lower_is_better=[FALSE, SIZE])
+        return scores_of(rows, lower_is_better=[FALSE, SIZE, NONE])
     # Forked processes would wait for ever for the threads of polars.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         for name, found in zip(names, pool.map(_measured, jobs), strict=True):
             report(f"{name}: {number:,} data sets")
             rows += found
-    return scores_of(rows, lower_is_better=[FALSE, SIZE])
+    return scores_of(rows, lower_is_better=[FALSE, SIZE, NONE])
 
 
 def _measured(job: tuple[str, int, int, int]) -> list[Row]:
@@ -521,12 +521,12 @@ def _judged(board: Leaderboard, setting: Setting, method: str) -> dict[str, Any]
     if method in setting.value:
         value = setting.value[method]
         low, high = in_order(board, board.lower), in_order(board, board.upper)
-        # Where a board gives no interval it claims nothing.
+        # Where a board gives no interval it claims nothing: counted apart.
         missed = (value < low - 1e-9) | (value > high + 1e-9)
         found["covers"] = (~missed).astype(float)
-    assert board.better is not None
-    assert board.rank_lower is not None
-    assert board.rank_upper is not None
+        found[NONE] = float(np.isnan(low).mean())
+    if board.better is None or board.rank_lower is None or board.rank_upper is None:
+        return {**found, FALSE: 0.0, RANKS: 1.0, BEST: 1.0, SIZE: float(len(truth))}
     place = np.argsort(board.policies)
     better = board.better[np.ix_(place, place)]
     ranks = 1 + (truth > truth[:, None]).sum(axis=1)
