@@ -1,5 +1,7 @@
 """Values of policies from what another one logged."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -281,6 +283,27 @@ def test_of_three_actions_one_column_is_the_chance_of_the_one_taken():
     assert np.allclose(by_name(alone, alone.rating)["first"], by_name(whole, whole.rating)["first"])
     assert (alone.upper - alone.lower) == pytest.approx(whole.upper - whole.lower, rel=0.2)
     assert any("Only chances of the actions taken are known" in str(n) for n in alone.notes)
+
+
+def test_weight_that_is_missing_tells_of_what_was_never_done():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 1))
+    e = np.where(x < 0, [[0.5, 0.5, 0.0]], [[0.25, 0.25, 0.5]])
+    a = (rng.random((2000, 1)) > e.cumsum(axis=1)).sum(axis=1)
+    rules = {"last": np.full(2000, 2), "first": np.zeros(2000, int)}
+    with pytest.raises(EvidenceError, match=r"last: its weights add up to (4|5)\d% of the rows"):
+        off_policy_value(rules, a, x[:, 0], x, e[np.arange(2000), a])
+    fair = {"first": rules["first"], "second": np.ones(2000, int)}
+    assert len(off_policy_value(fair, a, x[:, 0], x, e[np.arange(2000), a])) == 2
+
+
+def test_the_table_is_in_the_json():
+    x, e, a, y = logged(0, 200)
+    board = off_policy_value(two(200), a, y, x, e)
+    table = json.loads(board.to_json())["extras"]["estimators"]
+    assert [row["policy"] for row in table] == list(board.policies)
+    assert table[0]["mass without chance"] == 0
+    assert "Leaderboard" in board.to_html()
 
 
 def test_actions_may_be_names():

@@ -67,7 +67,8 @@ class Support:
         """As a flat row of a table; ``band_share``: of the half-width of its interval."""
         out: dict[str, float | str] = {"policy": self.policy, **self.values}
         out["effective rows"] = self.effective
-        out.update({f"mass below {least:g}": share for least, share in self.mass.items()})
+        for least, share in self.mass.items():
+            out[f"mass below {least:g}" if least else "mass without chance"] = share
         out["largest weight"] = self.largest
         out["mean weight"] = self.mean_weight
         out["weighted residual"] = self.residual
@@ -265,7 +266,8 @@ def check_chances(
     Raises
     ------
     EvidenceError
-        Where chances were not given and the log is clearly no trial with constant shares.
+        Where chances were not given and the log is clearly no trial with constant shares, or only
+        those of the actions taken were and weight is missing.
     """
     spread = log.features.std(axis=0)
     varies = spread > 1e-12
@@ -279,6 +281,11 @@ def check_chances(
         off, error = _imbalance(log, chances, columns, cluster)
         z = np.abs(off) / np.maximum(error, TINY)
         z[error <= 1e-12] = 0.0
+        if not log.complete and -off[0] > LARGEST_MASS and z[0] > least:
+            raise EvidenceError(
+                f"{name}: its weights add up to {1 + off[0]:.0%} of the rows: the rest of what it"
+                " would do was not logged. Leave it out, or give the chances of all actions."
+            )
         k = int(np.argmax(z))
         if z[k] <= least:
             continue
