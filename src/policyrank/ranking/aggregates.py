@@ -204,6 +204,9 @@ def aggregate(
                 )
             drawn = _bootstrap(cube, function, rating, draw, pairs, resamples, generator(seed))
             known = _of_draws(rating, drawn, statistic, level)
+            if known["df"] < FEW_DF:
+                text = "Resamples of so few tasks or replicates cover about 92% where 95% is said."
+                notes.append(Note("few units", text, "warning"))
     settings: dict[str, Any] = {"resample": draw, "interval": interval}
     if pairs and draw != "tasks":
         settings["paired"] = True
@@ -281,6 +284,9 @@ def _of_draws(
         lowest = -float(len(rating))
     return {"draws": draws, "df": df, "ends": ends.clip(lowest, highest)}
 
+
+FEW_DF = 10
+"""Degrees of freedom below which a bootstrap covers too rarely."""
 
 RANGES = {"win-rate": (0.0, 1.0), "mean-rank": (-np.inf, -1.0)}
 """What a statistic can be, whatever the scores."""

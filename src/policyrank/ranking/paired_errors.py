@@ -27,6 +27,9 @@ CLUSTERS = get_args(Cluster)
 FEW_DF = 4
 """Degrees of freedom below which a board says that it rests on few clusters."""
 
+FEW_COMPARISONS = 20
+"""Comparisons a policy below which the bootstrap covers too rarely."""
+
 FEW_TO_DRAW = 50
 """Clusters below which drawing them with replacement covers too rarely."""
 
@@ -158,6 +161,12 @@ def bootstrapped(
     refits, weak = bootstrap_fits(
         cells, link, fit, resamples=resamples, seed=seed, weak_prior=WEAK_PRIOR
     )
+    if cells.count.sum() < FEW_COMPARISONS * n:
+        text = (
+            f"Resamples of {cells.count.sum():,.0f} comparisons of {n} policies cover about 92%"
+            " where 95% is said; interval='sandwich' covers."
+        )
+        notes.append(Note("few units", text, "warning"))
     if weak:
         text = f"{weak} of {resamples} resamples had no finite maximum and got the weak prior."
         notes.append(Note("weak resamples", text, "warning"))

@@ -18,6 +18,9 @@ from policyrank.ranking.ballot_errors import share_errors
 
 Float = NDArray[np.float64]
 
+FEW_PASSES = 20
+"""Tasks below which Wilson's interval misses some pass rates in more than 7 of 100 samples."""
+
 
 class MeanErrors(NamedTuple):
     """Of means of columns.
@@ -182,7 +185,16 @@ def mean_errors(
         what = f"{len(np.unique(unit[unit >= 0]))} units, taken whole"
         if errors.units.min() < 0.9 * len(np.unique(unit[unit >= 0])):
             what += f" (as good as {errors.units.min():.1f} of one size)"
-    notes.append(Note("units", f"Intervals rest on {what}."))
+    text = f"Intervals rest on {what}."
+    if bounds is not None and not passes:
+        text += " Failures that none of them showed are not in them; interval='exact' holds anyway."
+    notes.append(Note("units", text))
+    if passes and len(table) < FEW_PASSES:
+        text = (
+            f"Wilson's intervals of {len(table)} tasks cover as often as said on average over pass"
+            " rates, less often for some near 0 or 1; interval='exact' covers at every rate."
+        )
+        notes.append(Note("few units", text))
     if passes and bounds in ((0.0, 1.0), (-1.0, 0.0)):
         low = bounds[0]
         found = share_errors(

@@ -15,7 +15,7 @@ bootstrap, exact intervals). A replicate is one data set. *intervals that cover*
 policies whose interval holds the truth; *the worst policy* is the coverage of the one that is
 covered least; *a false "better"*: some policy is called better than one that is at least as good;
 *rank sets cover together*: all true ranks lie in their sets; *the best is named*: the best policy
-is among those that may be the best; *policies without an interval* claim nothing. Raters have
+(of several the share of them) is among those that may be the best; *policies without an interval* claim nothing. Raters have
 tastes of their own: there the truth is what Bradley-Terry fits to win rates averaged over them.
 """
 
@@ -533,8 +533,7 @@ def _judged(board: Leaderboard, setting: Setting, method: str) -> dict[str, Any]
     lower, upper = in_order(board, board.rank_lower), in_order(board, board.rank_upper)
     found[FALSE] = float((better & (truth[:, None] <= truth)).any())
     found[RANKS] = float(((lower <= ranks) & (ranks <= upper)).all())
-    may = set(board.may_be_best)
-    best = [name for name, r in zip(names_of(len(truth)), ranks, strict=True) if r == 1]
-    found[BEST] = float(set(best) <= may)
+    assert board.best is not None
+    found[BEST] = float(in_order(board, board.best)[ranks == 1].mean())
     found[SIZE] = float((upper - lower + 1).mean())
     return found
