@@ -15,8 +15,9 @@ bootstrap, exact intervals). A replicate is one data set. *intervals that cover*
 policies whose interval holds the truth; *the worst policy* is the coverage of the one that is
 covered least; *a false "better"*: some policy is called better than one that is at least as good;
 *rank sets cover together*: all true ranks lie in their sets; *the best is named*: the best policy
-(of several the share of them) is among those that may be the best; *policies without an interval* claim nothing. Raters have
-tastes of their own: there the truth is what Bradley-Terry fits to win rates averaged over them.
+(of several the share of them) is among those that may be the best; *policies without an interval*
+claim nothing. Raters have tastes of their own: there the truth is what Bradley-Terry fits to win
+rates averaged over them.
 """
 
 from __future__ import annotations
