@@ -85,12 +85,13 @@ def test_what_the_audit_says():
     assert any("4 prompts" in n for n in found.notes)
     assert found.difficulty.tolist() == [-45.0] * 30 + [45.0] * 10
     # Pairs that repeat one prompt are one observation.
-    half = found.frame["upper"][0] - found.frame["accuracy"][0]
     right = np.array([1.0] * 30 + [0.0] * 10)
     sums = np.array([(right[k::4] - 0.75).sum() for k in range(4)])
-    assert half == pytest.approx(
-        min(3.182446 * np.sqrt(4 / 3 * (sums**2).sum()) / 40, 0.25), abs=1e-6
-    )
+    variance = 4 / 3 * (sums**2).sum() / 40**2
+    prior = (0.25 + 0.75 * 4 / 40) / (4 * 4)
+    q = 3.182446**2 * (3 * variance + prior) / (3 * 0.75 * 0.25 + 0.25)
+    root = np.sqrt((0.75 + q / 2) ** 2 - (1 + q) * 0.75**2)
+    assert found.frame["upper"][0] == pytest.approx((0.75 + q / 2 + root) / (1 + q), abs=1e-6)
 
 
 def test_reading_pairs(tmp_path):

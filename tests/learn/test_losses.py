@@ -459,6 +459,21 @@ def test_utilities():
     assert (ndcg_gains(torch.zeros(4), r, ones) == 0).all()
 
 
+def test_pg_rank_is_unbiased_over_batches():
+    """Two lists of two, one place: minus the gradient of the mean probability of the better one.
+
+    With two samples many lists gain nothing; they count in the mean all the same.
+    """
+    pair = torch.tensor([[0.0, 3.0], [1.0, 2.0]], dtype=torch.float64)
+    scores = pair.repeat(20_000, 1).requires_grad_()
+    labels = torch.tensor([[1.0, 0.0]]).expand(40_000, 2)
+    generator = torch.Generator().manual_seed(0)
+    loss = losses.pg_rank(scores, labels, utility="ndcg", k=1, samples=2, generator=generator)
+    found = torch.autograd.grad(loss, scores)[0].reshape(-1, 2, 2).sum(dim=0)
+    p = torch.sigmoid(pair[:, 0] - pair[:, 1])
+    assert found[:, 0].tolist() == pytest.approx((-p * (1 - p) / 2).tolist(), abs=0.004)
+
+
 # Curricula ----------------------------------------------------------------------------------------
 # ------------------------------
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
 from policyrank.metrics import (
+    best_share,
     dpo_flip_threshold,
     flip_table,
     idealized_log_ratio,
@@ -21,6 +22,7 @@ from policyrank.metrics import (
     listwise_ranking_accuracy,
     ranking_accuracy,
     reward_accuracy,
+    tied_share,
 )
 from policyrank.ranking import COMMITTEE_RULES, committee_score, required_rankings, select
 
@@ -190,6 +192,28 @@ def test_preference_accuracy_card_values():
     assert listwise_ranking_accuracy([[-1, -2, -3], [-1, -3, -2]], [[1, 2, 3], [1, 2, 3]]) == 0.5
     with pytest.raises(ValueError, match="no tokens"):
         ranking_accuracy([-1.0], [-2.0], chosen_length=[0])
+
+
+def test_equal_answers_are_no_order():
+    for scores, ranks in (
+        ([[-1, -2, -3]], [[1, 1, 2]]),
+        ([[-2, -1, -3]], [[1, 1, 2]]),
+        ([[-1, -1, -3]], [[1, 2, 3]]),
+        ([[-1, -1, -3]], [[2, 1, 3]]),
+    ):
+        assert listwise_ranking_accuracy(scores, ranks) == 0
+    assert ranking_accuracy([-1.0, -1.0], [-1.0, -2.0]) == 0.5
+    assert tied_share([-1.0, -1.0], [-1.0, -2.0]) == 0.5
+    # On summed log-probabilities the probabilities themselves are all but 0.
+    assert ranking_accuracy([-80.0, -80.0], [-60.0, -80.0], alpha=[0.5, 0.5]) == 0.5
+    with pytest.raises(ValueError, match="pair 2"):
+        ranking_accuracy([-1.0, -1.0], [-2.0, -2.0], alpha=[0.7, 0.4])
+    with pytest.raises(ValueError, match="log-probability 1, 2 is NaN"):
+        listwise_ranking_accuracy([[-1.0, np.nan]], [[1, 2]])
+    assert best_share([[1.0, 1.0, 0.0]], [[1, 0, 0]]) == 0.5
+    assert best_share([[0.0, 9.0]], [[1, 0]], where=[[1, 0]]) == 1
+    swapped = best_share([[1.0, 1.0, 0.0]], [[0, 1, 0]])
+    assert swapped == 0.5
 
 
 def test_every_pair_flips_at_its_threshold():

@@ -76,6 +76,29 @@ def test_one_seed_one_result_and_resume_to_the_same(tmp_path):
         trainer(loss="listmle", checkpoint=tmp_path / "c.pt").fit(ranking_data(), ranking_data(1))
 
 
+def test_easiness_is_of_the_whole_run():
+    """A list that was cut keeps the places that its documents had before."""
+    run = -np.arange(100.0)
+    labels = np.zeros(100)
+    labels[49] = 1
+    data = RankingData.of(["q"] * 100, labels, np.zeros((100, 2)), run)
+    curriculum = Curriculum("reciprocal-rank", 20)
+    easy = data.easiness(curriculum)
+    assert easy[49].item() == pytest.approx(1 / 50)
+    batch = data.batch([0], 2, np.random.default_rng(0))
+    assert 49 in batch.rows
+    own = easy[batch.rows]
+    weight = curriculum.weights(own, batch.labels, batch.where, 0)
+    best, other = batch.labels[0].argmax(), batch.labels[0].argmin()
+    place = batch.rows[0, other].item() + 1
+    assert weight[0, best, other].item() == pytest.approx((1 / 50 - 1 / place + 1) / 2, abs=1e-6)
+
+
+def test_a_wrong_easiness_is_refused_at_the_door():
+    with pytest.raises(OptionError, match="hope"):
+        Curriculum("hope")
+
+
 def test_early_stopping_curriculum_and_cut_lists():
     seen = []
     ours = trainer(

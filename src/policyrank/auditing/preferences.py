@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from policyrank.board.bounded import share_interval
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import read_rows, text_of
-from policyrank.metrics import idealized_log_ratio
+from policyrank.metrics import idealized_log_ratio, tied_share
 from policyrank.models.language import LogProb, answer_logprobs
 
 Float = NDArray[np.float64]
@@ -226,8 +226,8 @@ def preference_audit(
     shorter = np.where(win_tokens == lose_tokens, 0.5, win_tokens < lose_tokens)
     per_token = win / win_tokens, lose / lose_tokens
     measures = {
-        "the model (log-probability)": win >= lose,
-        "the model, per token": per_token[0] >= per_token[1],
+        "the model (log-probability)": win > lose,
+        "the model, per token": per_token[0] > per_token[1],
         "length alone: the shorter answer": shorter,
         "length alone: the longer answer": 1 - shorter,
     }
@@ -245,7 +245,7 @@ def preference_audit(
         share = np.asarray(right, dtype=float)
         rows.append((name, float(share.mean()), *share_interval(share, group, level)))
     frame = pl.DataFrame(rows, schema=["measure", "accuracy", "lower", "upper"], orient="row")
-    notes = _notes(frame, [*chosen, *rejected], int(group.max()) + 1)
+    notes = _notes(frame, [*chosen, *rejected], int(group.max()) + 1, tied_share(win, lose))
     return PreferenceAudit(frame, lose - win, notes)
 
 
@@ -258,7 +258,9 @@ def _tokens(side: Sequence[LogProb]) -> Float:
     return np.maximum(np.array([answer.tokens for answer in side], dtype=float), 1)
 
 
-def _notes(frame: pl.DataFrame, answers: Sequence[LogProb], prompts: int) -> tuple[str, ...]:
+def _notes(
+    frame: pl.DataFrame, answers: Sequence[LogProb], prompts: int, tied: float
+) -> tuple[str, ...]:
     """What a careful reader should know."""
     notes = []
     model, _, shorter, longer = frame["accuracy"][:4]
@@ -268,6 +270,8 @@ def _notes(frame: pl.DataFrame, answers: Sequence[LogProb], prompts: int) -> tup
             f"Taking the {which} answer is right in {baseline:.1%}: the model's accuracy is no sign"
             " that it knows what people prefer."
         )
+    if tied:
+        notes.append(f"{tied:.1%} of the pairs tie under the model: equal counts as wrong.")
     cut = empty = 0
     for answer in answers:
         cut += answer.cut

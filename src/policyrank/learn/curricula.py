@@ -116,6 +116,11 @@ class Curriculum:
     batch_mean
         one weight for all, their mean: what the paper's released code does
 
+    Raises
+    ------
+    OptionError
+        For an unknown easiness.
+
     Examples
     --------
     >>> run, y = torch.tensor([[9.0, 5.0, 4.0, 3.0]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
@@ -131,20 +136,37 @@ class Curriculum:
     normalise: bool = False
     batch_mean: bool = False
 
+    def __post_init__(self) -> None:
+        named_easiness(self.easiness)
+
     def __call__(self, first_stage: Tensor, labels: Tensor, where: Tensor, epoch: int) -> Tensor:
-        """Weights (..., list, list) of pairs, or (..., list) of points, for a loss's ``weights``.
+        """Weights of samples whose whole first run is given; see ``weights``.
 
         Parameters
         ----------
         first_stage
             (..., list), scores of the first run, -inf for documents it lacks
-
-        Raises
-        ------
-        OptionError
-            For an unknown easiness.
         """
-        weight = self._difficulty(first_stage, labels, where)
+        return self.weights(self.easy(first_stage, where), labels, where, epoch)
+
+    def easy(self, first_stage: Tensor, where: Tensor) -> Tensor:
+        """How easy each item of a whole run is, in [0, 1]: (..., list)."""
+        return named_easiness(self.easiness)(first_stage, where)
+
+    def weights(self, easy: Tensor, labels: Tensor, where: Tensor, epoch: int) -> Tensor:
+        """Weights (..., list, list) of pairs, or (..., list) of points, for a loss's ``weights``.
+
+        Parameters
+        ----------
+        easy
+            (..., list), easiness by the whole run: of a list that was cut to fewer items, that
+            which they had before
+        labels, where
+            (..., list)
+        epoch
+            from 0
+        """
+        weight = self._difficulty(easy, labels)
         fade = self._fade(epoch)
         weight = weight * (1 - fade) + fade
         if self.batch_mean:
@@ -155,9 +177,8 @@ class Curriculum:
             return weight / self._mean(weight, labels, where, axes).clamp(min=1e-8)
         return weight
 
-    def _difficulty(self, first_stage: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+    def _difficulty(self, easy: Tensor, labels: Tensor) -> Tensor:
         """Weights before training."""
-        easy = named_easiness(self.easiness)(first_stage, where)
         weight = pair_weights(easy) if self.samples == "pairs" else point_weights(easy, labels)
         if self.anti:
             return 1 - weight

@@ -7,9 +7,12 @@ from .agreement import (
     mmrv as mmrv,
     pearson as pearson,
     regret_at_1 as regret_at_1,
+    regret_at_k as regret_at_k,
     spearman as spearman,
+    top_1_agreement as top_1_agreement,
 )
 from .preference import (
+    best_share as best_share,
     dpo_flip_threshold as dpo_flip_threshold,
     flip_table as flip_table,
     idealized_log_ratio as idealized_log_ratio,
@@ -17,10 +20,12 @@ from .preference import (
     listwise_ranking_accuracy as listwise_ranking_accuracy,
     ranking_accuracy as ranking_accuracy,
     reward_accuracy as reward_accuracy,
+    tied_share as tied_share,
 )
 
 __all__ = [
     "agre",
+    "best_share",
     "dpo_flip_threshold",
     "flip_table",
     "generalised_ranking_error",
@@ -34,6 +39,9 @@ __all__ = [
     "pearson",
     "ranking_accuracy",
     "regret_at_1",
+    "regret_at_k",
     "reward_accuracy",
     "spearman",
+    "tied_share",
+    "top_1_agreement",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,14 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if a.shape != b.shape or a.ndim != 1:
         raise EvidenceError(f"two vectors of one length are needed, not {a.shape} and {b.shape}")
+    for which, values in (("first", a), ("second", b)):
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise EvidenceError(
+                f"number {at + 1} of the {which} is {values[at]}, which is no number to compare."
+                " Leave that policy out of both."
+            )
     return a, b
 
 
@@ -102,13 +111,56 @@ def mmrv(real: ArrayLike, estimate: ArrayLike) -> float:
 def regret_at_1(real: ArrayLike, estimate: ArrayLike) -> float:
     """What is lost in ``real`` by taking the policy that ``estimate`` puts first.
 
+    Of several that tie there each is taken as often: the mean over them.
+
     Examples
     --------
-    >>> regret_at_1([1.0, 3.0], [2.0, 1.0])
-    2.0
+    >>> regret_at_1([1.0, 3.0], [2.0, 1.0]), regret_at_1([1.0, 3.0], [2.0, 2.0])
+    (2.0, 1.0)
+    """
+    return regret_at_k(real, estimate, 1)
+
+
+def regret_at_k(real: ArrayLike, estimate: ArrayLike, k: int) -> float:
+    """What is lost in ``real`` by taking the best of the ``k`` that ``estimate`` puts first.
+
+    Where policies tie at the last place, the mean over the sets of k that may be meant.
+
+    Parameters
+    ----------
+    real, estimate
+        (n,), higher is better
+    k
+        from 1 to n
+
+    Examples
+    --------
+    >>> round(regret_at_k([1, 2, 3, 9], [1, 1, 1, 0], 2), 6)
+    6.333333
     """
     true, guessed = _pair(real, estimate)
-    return float(true.max() - true[int(np.argmax(guessed))])
+    if not 1 <= k <= len(true):
+        raise EvidenceError(f"k is {k}; it lies between 1 and {len(true)}")
+    last = np.sort(guessed)[-k]
+    sure, tied = true[guessed > last], np.sort(true[guessed == last])
+    drawn, size = k - len(sure), len(tied)
+    # The largest of the drawn is the i-th smallest of the tied in C(i - 1, drawn - 1) sets.
+    sets = np.array([comb(i, drawn - 1) for i in range(size)], dtype=float)
+    best = np.maximum(tied, sure.max(initial=-np.inf))
+    return float(true.max() - best @ sets / comb(size, drawn))
+
+
+def top_1_agreement(x: ArrayLike, y: ArrayLike) -> float:
+    """How far two vectors agree on the first policy, in [0, 1]; those that tie share the place.
+
+    Examples
+    --------
+    >>> top_1_agreement([3, 1, 2], [3, 3, 2]), top_1_agreement([3, 1, 2], [0, 3, 2])
+    (0.5, 0.0)
+    """
+    a, b = _pair(x, y)
+    first, second = a == a.max(), b == b.max()
+    return float((first / first.sum()) @ (second / second.sum()))
 
 
 def _places(ranking: Sequence[Hashable], truth: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -15,9 +15,29 @@ def _lengths(values: ArrayLike | None, shape: tuple[int, ...]) -> Float:
     if values is None:
         return np.ones(shape)
     lengths = np.asarray(values, dtype=float)
-    if (lengths <= 0).any():
+    if not (lengths > 0).all():
         raise EvidenceError("an answer has no tokens: lengths must be >= 1")
     return lengths
+
+
+def _numbers(values: ArrayLike, what: str) -> Float:
+    """Finite numbers, or an error that names the first that is none."""
+    found = np.asarray(values, dtype=float)
+    wrong = np.isnan(found)
+    if wrong.any():
+        place = ", ".join(str(int(i) + 1) for i in np.argwhere(wrong)[0])
+        raise EvidenceError(f"{what} {place} is NaN. Score that answer again, or leave it out.")
+    return found
+
+
+def _per_token(
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    chosen_length: ArrayLike | None,
+    rejected_length: ArrayLike | None,
+) -> tuple[Float, Float]:
+    win, lose = _numbers(chosen, "chosen"), _numbers(rejected, "rejected")
+    return win / _lengths(chosen_length, win.shape), lose / _lengths(rejected_length, lose.shape)
 
 
 def ranking_accuracy(
@@ -29,7 +49,7 @@ def ranking_accuracy(
     alpha: ArrayLike | None = None,
     tie_margin: float = 0.01,
 ) -> float:
-    """Share of pairs in which the preferred answer is the likelier one.
+    """Share of pairs in which the preferred answer is the likelier one; ``tied_share`` beside it.
 
     Parameters
     ----------
@@ -38,43 +58,100 @@ def ranking_accuracy(
     chosen_length, rejected_length
         tokens of the answers, to compare log-probabilities per token (inverse perplexity)
     alpha
-        share of raters that prefer ``chosen``; where it is 1/2 the pair is right when the
-        probabilities differ by less than ``tie_margin``
+        share of raters that prefer ``chosen``, in [1/2, 1]; where it is 1/2 the pair is right when
+        the log-probabilities differ by less than ``tie_margin``
+
+    Raises
+    ------
+    EvidenceError
+        For NaN, answers without tokens, or shares of raters outside [1/2, 1].
 
     References
     ----------
     Chen et al. (2024), "Preference Learning Algorithms Do Not Learn Preference Rankings", arXiv
-    2405.19534.
+    2405.19534; equal answers are no order (there they count as right).
 
     Examples
     --------
     >>> ranking_accuracy([-10.0, -30.0], [-12.0, -20.0])
     0.5
     """
-    win, lose = np.asarray(chosen, dtype=float), np.asarray(rejected, dtype=float)
-    win = win / _lengths(chosen_length, win.shape)
-    lose = lose / _lengths(rejected_length, lose.shape)
-    right = win >= lose
+    win, lose = _per_token(chosen, rejected, chosen_length, rejected_length)
+    right = win > lose
     if alpha is not None:
-        tied = np.asarray(alpha, dtype=float) == 0.5
-        right = np.where(tied, np.abs(np.exp(win) - np.exp(lose)) < tie_margin, right)
+        share = _numbers(alpha, "alpha")
+        if ((share < 0.5) | (share > 1)).any():
+            pair = int(np.argmax((share < 0.5) | (share > 1)))
+            raise EvidenceError(
+                f"pair {pair + 1}: {share.flat[pair]:g} of the raters prefer the chosen answer;"
+                " the chosen one is that of at least half. Swap the two."
+            )
+        right = np.where(share == 0.5, np.abs(win - lose) < tie_margin, right)
     return float(right.mean())
+
+
+def tied_share(
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    *,
+    chosen_length: ArrayLike | None = None,
+    rejected_length: ArrayLike | None = None,
+) -> float:
+    """Share of pairs whose answers are equally likely; parameters as for ``ranking_accuracy``.
+
+    Examples
+    --------
+    >>> tied_share([-10.0, -30.0], [-10.0, -20.0])
+    0.5
+    """
+    win, lose = _per_token(chosen, rejected, chosen_length, rejected_length)
+    return float((win == lose).mean())
 
 
 def listwise_ranking_accuracy(logprobs: ArrayLike, ranks: ArrayLike) -> float:
     """Share of lists (lists, answers) that the model orders exactly as the raters.
 
-    Rank 1 is best.
+    Rank 1 is best. A tie, of the model or of the raters, is no order.
+
+    Raises
+    ------
+    EvidenceError
+        For NaN.
 
     Examples
     --------
     >>> listwise_ranking_accuracy([[-1.0, -2.0], [-1.0, -2.0]], [[1, 2], [2, 1]])
     0.5
     """
-    scores, ranked = np.asarray(logprobs, dtype=float), np.asarray(ranks, dtype=float)
-    ours = np.argsort(-scores, axis=-1, kind="stable")
-    theirs = np.argsort(ranked, axis=-1, kind="stable")
-    return float((ours == theirs).all(axis=-1).mean())
+    scores, ranked = _numbers(logprobs, "log-probability"), _numbers(ranks, "rank")
+    ours = np.sign(scores[..., :, None] - scores[..., None, :])
+    theirs = np.sign(ranked[..., None, :] - ranked[..., :, None])
+    other = ~np.eye(scores.shape[-1], dtype=bool)
+    same = (ours == theirs) & (theirs != 0)
+    return float(same[..., other].all(axis=-1).mean())
+
+
+def best_share(scores: ArrayLike, labels: ArrayLike, where: ArrayLike | None = None) -> float:
+    """Share of lists whose highest scored answer has the best label; those that tie share.
+
+    Parameters
+    ----------
+    scores, labels
+        (lists, answers)
+    where
+        (lists, answers), which answers there are; None: all
+
+    Examples
+    --------
+    >>> best_share([[1.0, 0.0], [1.0, 1.0]], [[1, 0], [0, 1]])
+    0.75
+    """
+    shown = np.ones(np.shape(scores), dtype=bool) if where is None else np.asarray(where) > 0
+    score = np.where(shown, _numbers(np.where(shown, scores, 0.0), "score"), -np.inf)
+    label = np.where(shown, np.asarray(labels, dtype=float), -np.inf)
+    first = (score == score.max(axis=-1, keepdims=True)) & shown
+    best = (label == label.max(axis=-1, keepdims=True)) & shown
+    return float(((first & best).sum(axis=-1) / first.sum(axis=-1).clip(1)).mean())
 
 
 def reward_accuracy(
@@ -92,8 +169,8 @@ def reward_accuracy(
     >>> reward_accuracy([2, 1], [1, 2], [1, 1], [1, 1])
     0.5
     """
-    gain = np.asarray(chosen, dtype=float) - np.asarray(reference_chosen, dtype=float)
-    other = np.asarray(rejected, dtype=float) - np.asarray(reference_rejected, dtype=float)
+    gain = _numbers(chosen, "chosen") - _numbers(reference_chosen, "reference of chosen")
+    other = _numbers(rejected, "rejected") - _numbers(reference_rejected, "reference of rejected")
     return float((gain > other).mean())
 
 
@@ -148,15 +225,15 @@ def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
 
 
 def flip_table(reference_log_ratio: ArrayLike, log_ratio: ArrayLike) -> dict[str, float]:
-    """Shares of pairs that are right or wrong under the reference and now.
+    """Shares of pairs that are right or wrong under the reference and now; equal is wrong.
 
     Examples
     --------
     >>> flip_table([1.0, -1.0], [1.0, 1.0])["wrong -> right"]
     0.5
     """
-    before = np.asarray(reference_log_ratio, dtype=float) >= 0
-    now = np.asarray(log_ratio, dtype=float) >= 0
+    before = _numbers(reference_log_ratio, "log-ratio of the reference") > 0
+    now = _numbers(log_ratio, "log-ratio") > 0
     shares = {
         "right -> right": before & now,
         "right -> wrong": before & ~now,

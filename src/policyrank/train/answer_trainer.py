@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 
 from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
+from policyrank.metrics import best_share
 from policyrank.train.answers import (
     AnswerCollator,
     AnswerData,
@@ -221,14 +222,11 @@ def preference_metrics(found: EvalPrediction) -> dict[str, float]:
     score, log_probs, lengths, where = (np.asarray(x, dtype=float) for x in found.predictions)
     labels, shown = np.asarray(found.label_ids, dtype=float), where > 0
     accuracy, margin = _pairs(score, labels, shown)
-    best = np.where(shown, labels, -np.inf).max(axis=-1)
-    first = np.where(shown, score, -np.inf).argmax(axis=-1)
-    of_first = np.take_along_axis(labels, first[:, None], axis=-1)[:, 0]
     per_token = log_probs / np.maximum(lengths, 1)
     return {
         "accuracy": accuracy,
         "accuracy_log_prob": _pairs(log_probs, labels, shown)[0],
         "accuracy_log_prob_per_token": _pairs(per_token, labels, shown)[0],
         "margin": margin,
-        "top1": float((of_first == best).mean()),
+        "top1": best_share(score, labels, shown),
     }

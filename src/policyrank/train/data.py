@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from policyrank.errors import EvidenceError
+from policyrank.learn.curricula import Curriculum
 from policyrank.train.negatives import Sampler, uniform
 
 Float = NDArray[np.float64]
@@ -24,15 +25,24 @@ Float = NDArray[np.float64]
 class Batch:
     """Padded lists.
 
-    Features (lists, n, d) or texts; labels, first_stage and where (lists, n); rows (lists, n) into
-    the data.
+    Features (lists, n, d) or texts; labels and where (lists, n); rows (lists, n) into the data.
     """
 
     features: Any
     labels: Tensor
-    first_stage: Tensor
     where: Tensor
     rows: Tensor
+
+
+def padded(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Lists of rows as one table (lists, n), and which of its cells are there."""
+    width = max(map(len, rows))
+    index = np.zeros((len(rows), width), dtype=np.int64)
+    where = np.zeros((len(rows), width), dtype=bool)
+    for k, own in enumerate(rows):
+        index[k, : len(own)] = own
+        where[k, : len(own)] = True
+    return index, where
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,19 +93,30 @@ class Lists:
                     raise EvidenceError("lists are cut at random: give a generator.")
                 own = own[sampler(self.labels[own], self.first_stage[own], size, rng)]
             rows.append(own)
-        width = max(map(len, rows))
-        index = np.zeros((len(rows), width), dtype=np.int64)
-        where = np.zeros((len(rows), width), dtype=bool)
-        for k, own in enumerate(rows):
-            index[k, : len(own)] = own
-            where[k, : len(own)] = True
+        index, where = padded(rows)
         return Batch(
             self.features_of(asked, index),
             torch.from_numpy(self.labels[index]).float(),
-            torch.from_numpy(self.first_stage[index]).float(),
             torch.from_numpy(where),
             torch.from_numpy(index),
         )
+
+    def easiness(self, curriculum: Curriculum, lists: int = 512) -> Tensor:
+        """How easy a curriculum finds each row, by the whole first run of its query: (rows + 1,).
+
+        The last is of a document that the run lacks: row -1 of a batch.
+        """
+        out = torch.zeros(len(self.labels) + 1)
+        lacking = torch.tensor([[0.0, -torch.inf]])
+        out[-1] = curriculum.easy(lacking, torch.ones(1, 2, dtype=torch.bool))[0, 1]
+        for start in range(0, len(self), lists):
+            several = range(start, min(start + lists, len(self)))
+            rows = [np.arange(self.offsets[q], self.offsets[q + 1]) for q in several]
+            index, where = padded(rows)
+            run = torch.from_numpy(self.first_stage[index]).float()
+            shown = torch.from_numpy(where)
+            out[index[where]] = curriculum.easy(run, shown)[shown].float()
+        return out
 
     def batches(self, which: ArrayLike, lists: int) -> Iterator[Batch]:
         """These queries in order, for evaluation."""

@@ -137,6 +137,8 @@ class RankerTrainer:
         weights = [own for own in self.model.parameters() if own.requires_grad]
         if not weights:
             raise OptionError("the model has no weight to train: all are frozen.")
+        if self.curriculum is not None:
+            self._easiness = train.easiness(self.curriculum)
         optimizer = torch.optim.AdamW(
             weights, lr=self.learning_rate, weight_decay=self.weight_decay
         )
@@ -198,8 +200,8 @@ class RankerTrainer:
         labels, where = batch.labels.to(device), batch.where.to(device)
         options = dict(self.loss_options)
         if self.curriculum is not None:
-            first_stage = batch.first_stage.to(device)
-            options["weights"] = self.curriculum(first_stage, labels, where, epoch)
+            easy = self._easiness[batch.rows].to(device)
+            options["weights"] = self.curriculum.weights(easy, labels, where, epoch)
         scores = model(batch.features.to(device), where)
         loss = self._objective(scores, labels, where=where, **options)
         if not torch.isfinite(loss):

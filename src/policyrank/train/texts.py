@@ -148,7 +148,6 @@ class TextData(Lists):
         return Batch(
             replace(found.features, documents=documents),
             join(found.labels, 0.0),
-            join(found.first_stage, -np.inf),
             torch.cat([found.where, torch.from_numpy(new)], dim=1),
             join(found.rows, -1),
         )

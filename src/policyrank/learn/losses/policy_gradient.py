@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from policyrank.learn._lists import Reduce, prepare, reduce_lists
+from policyrank.learn._lists import Reduce, prepare, reduce_lists, span
 from policyrank.learn.advantages import Baseline, advantage
 from policyrank.learn.distributions import PlackettLuce
 from policyrank.learn.utilities import Utility, named_utility
@@ -71,5 +71,6 @@ def pg_rank(
             reward = gains.sum(dim=-1, keepdim=True)
         weight = advantage(reward, baseline)
     step = policy.step_log_prob(rankings)
-    says = (gains != 0).any(dim=-1).any(dim=0) & mask.any(dim=-1)
+    # Not whether these samples gained something: that would bias the mean over lists.
+    says = span(labels, mask) > 0
     return reduce_lists(-(weight * step).sum(dim=-1).mean(dim=0), says, reduce)
