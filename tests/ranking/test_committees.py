@@ -12,7 +12,7 @@ from abcvoting.preferences import Profile
 from hypothesis import given, settings, strategies as st
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence import Rankings
+from policyrank.evidence import Rankings, Scores
 from policyrank.metrics import (
     best_share,
     dpo_flip_threshold,
@@ -25,6 +25,7 @@ from policyrank.metrics import (
     tied_share,
 )
 from policyrank.ranking import COMMITTEE_RULES, committee_score, required_rankings, select
+from policyrank.ranking.committee_procedures import PROCEDURES
 
 VOTES = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
 
@@ -89,6 +90,105 @@ def test_agrees_with_abcvoting(ours, theirs, seed):
     assert (
         select(Rankings.of([[f"p{i}" for i in o] for o in orders]), k, rule=ours).members in winners
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("phragmen", "seqphragmen"),
+        ("equal-shares", "equal-shares"),
+        ("sav", "sav"),
+        ("monroe", "monroe"),
+    ],
+)
+def test_proportional_rules_agree_with_abcvoting(ours, theirs, seed):
+    rng = np.random.default_rng(seed)
+    size, k = int(rng.integers(5, 14)), int(rng.integers(2, 5))
+    orders = [rng.permutation(6) for _ in range(size)]
+    profile = Profile(6)
+    profile.add_voters([set(o[:k].tolist()) for o in orders])
+    winners = {
+        tuple(f"p{i}" for i in sorted(c))
+        for c in abcrules.compute(theirs, profile, k, resolute=False)
+    }
+    found = select(Rankings.of([[f"p{i}" for i in o] for o in orders]), k, rule=ours)
+    assert found.members in winners
+    if ours in ("sav", "monroe"):
+        assert found.tied == (len(winners) > 1)
+    elif len(winners) > 1:
+        assert found.tied
+
+
+def test_stv_agrees_with_the_scottish_count():
+    from pref_voting.profiles import Profile as Ballots
+    from pref_voting.proportional_methods import stv_scottish
+
+    untied = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        orders = [rng.permutation(6).tolist() for _ in range(int(rng.integers(12, 40)))]
+        found = select(Rankings.of([[f"p{i}" for i in o] for o in orders]), 3, rule="stv")
+        if not found.tied:
+            untied += 1
+            theirs = sorted(map(int, stv_scottish(Ballots(orders), num_seats=3)))
+            assert [int(name[1:]) for name in found.members] == theirs
+    assert untied >= 8
+
+
+def test_tied_places_are_no_order():
+    """What fails everywhere is among nobody's first two, and Borda points are of mean places."""
+    scores = Scores.from_table(
+        [[0, 1, 1], [0, 1, 1], [0, 1, 0]], list("xyz"), ["fails-all", "model", "zed"]
+    )
+    for rule in ("bloc", "pav", "sav", "phragmen", "equal-shares", "borda"):
+        assert select(scores.to_rankings(), 2, rule=rule).members == ("model", "zed")
+    votes = Rankings.of([[["a", "b", "c"], "d"], list("dabc")], weight=[2, 3])
+    assert committee_score(votes, ["a"], "borda") == 10
+    assert committee_score(votes, ["d"], "borda") == 9
+    assert select(votes, 1, rule="borda").members == ("a",)
+    first = Rankings.of([[["a", "b"], "c"], ["c", "a", "b"]])
+    assert committee_score(first, ["a"], "sntv") == 0.5
+    tied = Rankings.of([[[1, 2], 4, 3]])
+    assert committee_score(tied, ["1", "2"], "bloc", k=2) == 2
+    assert committee_score(tied, ["4"], "bloc", k=2) == 0
+
+
+@pytest.mark.parametrize("rule", [*COMMITTEE_RULES, *PROCEDURES])
+def test_names_rows_and_twins_change_only_labels(rule):
+    """Where one committee is best, it is found in any order of rows and under any names."""
+    rng = np.random.default_rng(3)
+    unique = 0
+    for _ in range(6):
+        rows = []
+        for _ in range(11):
+            o = [f"p{i}" for i in rng.permutation(5)]
+            rows.append([o[0], [o[1], o[2]], *o[3:]] if rng.random() < 0.5 else o)
+        found = select(Rankings.of(rows), 2, rule=rule)
+        turned = Rankings.of([rows[i] for i in rng.permutation(len(rows))])
+        new = dict(zip([f"p{i}" for i in range(5)], list("zyxwv"), strict=True))
+        renamed = Rankings.of(
+            [[[new[n] for n in x] if isinstance(x, list) else new[x] for x in row] for row in rows]
+        )
+        for other in (turned, renamed):
+            again = select(other, 2, rule=rule)
+            if found.tied is False:
+                unique += 1
+                back = {name: old for old, name in new.items()} if other is renamed else {}
+                assert sorted(back.get(n, n) for n in again.members) == list(found.members)
+            if rule in COMMITTEE_RULES:
+                assert again.score == pytest.approx(found.score)
+                assert again.tied == found.tied
+    assert unique or rule == "monroe"
+    twins = Rankings.of([[["a", "b"], "c"]] * 3)
+    assert select(twins, 1, rule=rule).tied
+
+
+def test_step_by_step_rules_say_what_they_do_not_know():
+    with pytest.raises(EvidenceError, match="no bounds on groups"):
+        select(VOTES, 2, rule="stv", groups={"a": "x"}, at_least={"x": 1})
+    with pytest.raises(EvidenceError, match="its own way"):
+        select(VOTES, 2, rule="phragmen", method="greedy")
 
 
 def test_bounds_are_kept_or_refused():

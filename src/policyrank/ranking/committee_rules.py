@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +13,56 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
 
 Float = NDArray[np.float64]
-# A rule turns positions (ballots, policies; 0-based, policies-1 or more where unranked) into each
-# voter's score of each policy, and weighs a voter's scores of the chosen policies, best first.
-Score = Callable[[NDArray[np.int64], int, int], Float]
 
 
-def _first(position: NDArray[np.int64], m: int, k: int) -> Float:
-    return (position == 0).astype(float)
+class Places(NamedTuple):
+    """Where ballots place policies, ties as ties: (ballots, policies) each.
+
+    ``above``: how many stand strictly above, -1 where a policy is missing; ``equal``: how many
+    share its place, itself among them (0: missing).
+    """
+
+    above: NDArray[np.int32]
+    equal: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rankings: Rankings) -> Places:
+        """Of ballots.
+
+        Examples
+        --------
+        >>> places = Places.of(Rankings.of([[["b", "a"], "c"], ["c"]]))
+        >>> places.above.tolist(), places.equal.tolist()
+        ([[0, 0, 2], [-1, -1, 0]], [[2, 2, 1], [0, 0, 1]])
+        """
+        position, size = rankings.matrix(), len(rankings.policies)
+        group = np.arange(len(position))[:, None] * (size + 1) + position
+        shared = np.bincount(group.ravel(), minlength=len(position) * (size + 1))[group]
+        return cls(rankings.strictly_above(), np.where(position > 0, shared, 0))
 
 
-def _top_k(position: NDArray[np.int64], m: int, k: int) -> Float:
-    return (position < k).astype(float)
+# A rule turns places into each voter's score of each policy, and weighs a voter's scores of the
+# chosen policies, best first.
+Score = Callable[[Places, int], Float]
 
 
-def _borda(position: NDArray[np.int64], m: int, k: int) -> Float:
-    return np.clip(m - 1 - position, 0, None).astype(float)
+def _first(places: Places, k: int) -> Float:
+    shared = np.maximum(places.equal, 1)
+    return np.where(places.above == 0, 1 / shared, 0.0)
+
+
+def _top_k(places: Places, k: int) -> Float:
+    return ((places.above >= 0) & (places.above < k)).astype(float)
+
+
+def _satisfaction(places: Places, k: int) -> Float:
+    approved = _top_k(places, k)
+    return approved / np.maximum(approved.sum(axis=1, keepdims=True), 1)
+
+
+def _borda(places: Places, k: int) -> Float:
+    mean = places.above + (places.equal - 1) / 2
+    return np.where(places.above >= 0, places.above.shape[1] - 1 - mean, 0.0)
 
 
 def _all(k: int) -> Float:
@@ -71,6 +107,9 @@ COMMITTEE_RULES: dict[str, CommitteeRule] = {
     "sntv": CommitteeRule(_first, _all, "voters whose first choice is a member"),
     "bloc": CommitteeRule(_top_k, _all, "members among each voter's first k"),
     "borda": CommitteeRule(_borda, _all, "members' Borda counts (k-Borda)"),
+    "sav": CommitteeRule(
+        _satisfaction, _all, "satisfaction approval: a vote shared between the first k"
+    ),
     "chamberlin-courant": CommitteeRule(
         _borda, _best_only, "Borda score of each voter's best member"
     ),
@@ -97,15 +136,3 @@ def rule_named(name: str) -> CommitteeRule:
     if name not in COMMITTEE_RULES:
         raise EvidenceError(f"rule={name!r}: use one of {', '.join(COMMITTEE_RULES)}.")
     return COMMITTEE_RULES[name]
-
-
-def position_matrix(rankings: Rankings) -> NDArray[np.int64]:
-    """0-based positions (ballots, policies); a missing policy stands after everyone.
-
-    Examples
-    --------
-    >>> position_matrix(Rankings.of([["b", "a"], ["c"]])).tolist()
-    [[1, 0, 3], [3, 3, 0]]
-    """
-    matrix = rankings.matrix().astype(np.int64)
-    return np.where(matrix > 0, matrix - 1, len(rankings.policies))

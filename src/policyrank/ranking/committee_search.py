@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from policyrank.solvers import mixed_integer
+from policyrank.solvers import Solution, mixed_integer
 
 Float = NDArray[np.float64]
 
@@ -168,6 +168,38 @@ def exact(election: Election, seconds: float) -> tuple[list[int], float]:
     >>> members, round(bound, 6)
     ([0, 2], 5.0)
     """
+    found = _solved(election, seconds)
+    if found.x is None:
+        of_best = best_first(election.scores)[:, : election.size]
+        return greedy(election), float(election.voters @ (of_best @ election.weights))
+    by_membership = np.argsort(-found.x[: election.scores.shape[1]], kind="stable")
+    return by_membership[: election.size].tolist(), -found.bound + 1e-9
+
+
+def another_as_good(election: Election, picked: list[int], seconds: float) -> bool | None:
+    """Whether another committee scores as much as the best one; None: not known in time.
+
+    Examples
+    --------
+    >>> approvals, voters = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), np.array([3.0, 2.0])
+    >>> votes = Election(approvals, voters, np.array([1, 0.5]), 2, GroupBounds.none(3))
+    >>> another_as_good(votes, [0, 2], seconds=10)
+    True
+    """
+    score = election.score(picked)
+    enough = score - 1e-6 * max(1.0, abs(score))
+    found = _solved(election, seconds, other_than=picked)
+    if found.x is not None:
+        by_membership = np.argsort(-found.x[: election.scores.shape[1]], kind="stable")
+        if election.score(by_membership[: election.size].tolist()) >= enough:
+            return True
+    if -found.bound < enough:
+        return False
+    return None if found.x is None and np.isfinite(found.bound) else False
+
+
+def _solved(election: Election, seconds: float, other_than: list[int] | None = None) -> Solution:
+    """The program's solution, perhaps among other committees than one."""
     policies = election.scores.shape[1]
     if election.additive:
         program = _Program(-(election.voters @ election.scores) * election.weights[0], [], [], [])
@@ -182,21 +214,25 @@ def exact(election: Election, seconds: float) -> tuple[list[int], float]:
     # Equal committees are told apart by the alphabet, far below any difference in score.
     largest = max(float(np.abs(cost).max()), 1.0)
     cost[:policies] += 1e-9 * largest * np.arange(policies) / policies
-    found = mixed_integer(
+    size = np.array([float(election.size)])
+    lower = [size, *program.lower, bounds.low]
+    upper = [size, *program.upper, bounds.high]
+    if other_than is not None:
+        of_committee = np.zeros(len(cost))
+        of_committee[other_than] = 1
+        rows.append(sparse.csr_matrix(of_committee[None]))
+        lower.append(np.array([-np.inf]))
+        upper.append(size - 1)
+    return mixed_integer(
         cost,
         sparse.vstack(rows),
-        np.concatenate([[election.size], *program.lower, bounds.low]),
-        np.concatenate([[election.size], *program.upper, bounds.high]),
+        np.concatenate(lower),
+        np.concatenate(upper),
         1.0,
         counted,
         seconds=seconds,
         gap=0.0,
     )
-    if found.x is None:
-        of_best = best_first(election.scores)[:, : election.size]
-        return greedy(election), float(election.voters @ (of_best @ election.weights))
-    by_membership = np.argsort(-found.x[:policies], kind="stable")
-    return by_membership[: election.size].tolist(), -found.bound + 1e-9
 
 
 def _slots_program(election: Election) -> _Program:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
 from policyrank.evidence.base import positions
-from policyrank.ranking.committee_rules import CommitteeRule, position_matrix, rule_named
+from policyrank.ranking.committee_procedures import PROCEDURES
+from policyrank.ranking.committee_rules import COMMITTEE_RULES, CommitteeRule, Places, rule_named
 from policyrank.ranking.committee_search import (
     Election,
     GroupBounds,
+    another_as_good,
     best_first,
     exact,
     greedy,
@@ -32,7 +34,7 @@ class Committee:
     members
         in alphabetical order
     score
-        by the rule
+        by the rule; NaN of rules that go step by step
     bound
         no committee that keeps the bounds scores more
     rule, method
@@ -41,6 +43,9 @@ class Committee:
         what the method promises: a share of the best score, 1 when exact
     groups
         how many members each group has
+    tied
+        whether another committee is as good, so that the alphabet decided; None: not known (greedy
+        search, or out of time)
 
     Examples
     --------
@@ -57,6 +62,7 @@ class Committee:
     method: str
     guarantee: float
     groups: Mapping[str, int]
+    tied: bool | None = None
 
     @property
     def optimal(self) -> bool:
@@ -87,7 +93,7 @@ def committee_score(
     chosen = positions(rankings.policies, members, "policy")
     chosen_rule = rule_named(rule)
     first = k or len(chosen)
-    scores = chosen_rule.score(position_matrix(rankings), len(rankings.policies), first)
+    scores = chosen_rule.score(Places.of(rankings), first)
     weights = chosen_rule.weights(len(chosen))
     return float(rankings.weight @ (best_first(scores[:, chosen]) @ weights))
 
@@ -112,7 +118,8 @@ def select(
     k
         size of the committee, 1 <= k <= number of policies
     rule
-        a name in ``COMMITTEE_RULES``
+        a name in ``COMMITTEE_RULES``, or of ``PROCEDURES``, which go step by step and know no
+        bounds on groups
     groups
         the group of each policy (disjoint); policies that are not named are in no group
     at_least, at_most
@@ -150,17 +157,20 @@ def select(
         raise EvidenceError(f"k={k}: a committee has between 1 and {len(policies)} members.")
     if method not in ("auto", "exact", "greedy"):
         raise EvidenceError(f"method={method!r}: use 'auto', 'exact' or 'greedy'.")
-    chosen_rule = rule_named(rule)
+    if rule in PROCEDURES:
+        return _by_procedure(rankings, k, rule, method, groups or at_least or at_most)
+    chosen_rule = _rule(rule)
     bounds = _group_bounds(policies, k, groups, at_least, at_most)
     election = _election(rankings, chosen_rule, k, bounds)
     if method == "greedy":
         picked = greedy(election)
         score = election.score(picked)
         guarantee = _greedy_guarantee(chosen_rule, bounds)
-        bound = score / guarantee
+        bound, tied = score / guarantee, None
     else:
         method = "exact"
         picked, bound = exact(election, time_limit)
+        tied = another_as_good(election, picked, time_limit)
         score = election.score(picked)
         guarantee = 1.0
         if bound > score + 1e-6 * max(1.0, abs(score)):
@@ -174,12 +184,40 @@ def select(
         method=method,
         guarantee=float(guarantee),
         groups=dict(zip(bounds.names, of_group.tolist(), strict=True)),
+        tied=tied,
+    )
+
+
+def _rule(name: str) -> CommitteeRule:
+    """The rule of this name, or an error that lists all there are."""
+    if name not in COMMITTEE_RULES:
+        names = ", ".join([*COMMITTEE_RULES, *PROCEDURES])
+        raise EvidenceError(f"rule={name!r}: use one of {names}.")
+    return COMMITTEE_RULES[name]
+
+
+def _by_procedure(rankings: Rankings, k: int, rule: str, method: str, bounds: object) -> Committee:
+    """A committee chosen step by step."""
+    if bounds:
+        raise EvidenceError(f"rule={rule!r} goes step by step and knows no bounds on groups.")
+    if method == "greedy":
+        raise EvidenceError(f"rule={rule!r} goes its own way: leave method='auto'.")
+    found = PROCEDURES[rule][0](rankings, k)
+    return Committee(
+        members=tuple(sorted(rankings.policies[place] for place in found.members)),
+        score=float("nan"),
+        bound=float("nan"),
+        rule=rule,
+        method="procedure",
+        guarantee=float("nan"),
+        groups={},
+        tied=found.tied,
     )
 
 
 def _election(rankings: Rankings, rule: CommitteeRule, k: int, bounds: GroupBounds) -> Election:
     """Equal voters count once: the programs grow with different ballots only."""
-    scores = rule.score(position_matrix(rankings), len(rankings.policies), k)
+    scores = rule.score(Places.of(rankings), k)
     different, which = np.unique(scores, axis=0, return_inverse=True)
     voters = np.bincount(which.ravel(), rankings.weight, len(different))
     return Election(different, np.asarray(voters, dtype=float), rule.weights(k), k, bounds)
@@ -275,7 +313,7 @@ def required_rankings(
             f"rule={rule!r}: the estimate is for modular rules (sntv, bloc, borda)."
         )
     policies = rankings.policies
-    scores = chosen_rule.score(position_matrix(rankings), len(policies), k)
+    scores = chosen_rule.score(Places.of(rankings), k)
     mean = rankings.weight @ scores / rankings.weight.sum()
     largest = float(len(policies) - 1)
     if rule in ("sntv", "bloc"):
