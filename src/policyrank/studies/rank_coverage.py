@@ -437,7 +437,8 @@ def _claims() -> Iterator[Claim]:
         ("Means of few tasks, of documents and of seeds cover", "default", plain),
         ("Means with rare failures cover", "default", rare),
         ("Exact intervals of means with rare failures cover", "exact", rare),
-        ("Other levels cover", "default", level),
+        ("Other levels cover", "default", tuple(name for name in level if "ballots" not in name)),
+        ("Borda covers at other levels", "borda", tuple(n for n in level if "ballots" in n)),
     ):
         metric = RANKS if method == "copeland" else COVER
         yield Claim(text, method, "nominal", metric, _MARGIN, tasks)
