@@ -252,8 +252,9 @@ def _boards_of(metric: str, scores: Scores) -> Iterator[tuple[str, Leaderboard]]
 
 
 def _settings(scores: Scores) -> list[list[str]]:
-    """Settings that were measured with the same methods, together."""
+    """Settings that were measured with the same methods, together; with one alone: none."""
     groups: dict[tuple[bool, ...], list[str]] = {}
     for task, row in zip(scores.task.names, ~np.isnan(scores.table()), strict=True):
-        groups.setdefault(tuple(row), []).append(task)
+        if row.sum() > 1:
+            groups.setdefault(tuple(row), []).append(task)
     return list(groups.values())
