@@ -293,7 +293,7 @@ def _no_interval(board: Leaderboard) -> list[Note]:
         text = "What was seen does not vary enough to tell any rating's error: no intervals."
     else:
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        text = f"The error of {len(names)} ratings cannot be told from what was seen: {shown}."
+        text = f"What was seen does not tell the error of every rating; not of: {shown}."
     return [Note("no intervals", text, "warning", names)]
 
 

@@ -134,7 +134,8 @@ def _room(columns: Mapping[str, list[str]], width: int) -> int:
 def _intervals(board: Leaderboard, shown: int, step: float) -> list[str]:
     cells = []
     for low, high in zip(board.lower[:shown], board.upper[:shown], strict=True):
-        cells.append(f"{number(low, step)} … {number(high, step)}")
+        known = np.isfinite(low) and np.isfinite(high)
+        cells.append(f"{number(low, step)} … {number(high, step)}" if known else "")
     return cells
 
 

@@ -29,8 +29,7 @@ _DEFAULTS: dict[str, tuple[str, str]] = {
     ),
     "complete ballots": (
         "borda",
-        "Borda: every ballot ranks every policy, so mean places are fair, and their intervals are"
-        " exact.",
+        "Borda: every ballot ranks every policy, so mean places are fair.",
     ),
     "different ballots": (
         "plackett-luce",

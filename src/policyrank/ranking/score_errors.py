@@ -127,6 +127,11 @@ def known(errors: MeanErrors, bounds: tuple[float, float] | None, level: float) 
     whose few differences happened to agree is not certain.
     """
     covariance = np.nan_to_num(errors.covariance)
+    unknown = np.isnan(errors.df.diagonal())
+    if unknown.any() and not unknown.all():
+        # Whose error is not known is drawn as widely as the widest: it settles nothing.
+        widest = covariance.diagonal()[~unknown].max()
+        covariance[unknown, unknown] = widest
     own = covariance.diagonal()
     gaps = np.maximum(own[:, None] + own - 2 * covariance, 0)
     typical = float(gaps.sum() / max(gaps.size - len(gaps), 1))
