@@ -125,6 +125,43 @@ def test_tests_one_by_one():
     assert seen[-1] == (6, 6)
 
 
+STRING_ANNOTATIONS = """
+from __future__ import annotations
+from dataclasses import dataclass, fields
+from typing import ClassVar as Shared
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    origin: Shared[int] = 0
+"""
+
+
+def test_a_program_is_a_module():
+    """What looks a class's module up by name finds it: dataclasses, type hints, pickle."""
+    looked_up = "import typing, pickle\nassert typing.get_type_hints(Point)['x'] is int"
+    copied = "assert pickle.loads(pickle.dumps(Point(1))) == Point(1)"
+    shown = "assert [field.name for field in fields(Point)] == ['x']"
+    assert run_tests(STRING_ANNOTATIONS, [shown, looked_up, copied]).errors == ("", "", "")
+    program = [STRING_ANNOTATIONS, shown, looked_up, copied, "print(__name__)"]
+    alone = run_program("\n".join(program))
+    assert (alone.stdout, alone.stderr) == ("__main__\n", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import numpy", "standard library alone"),
+        ("import asyncio; asyncio.run(asyncio.sleep(0))", "no asyncio"),
+        ("import os; os.fork()", "no other processes"),
+    ],
+)
+def test_what_is_not_there_is_said(code, why):
+    assert why in run_program(code).stderr
+    assert why in run_tests(code, ["assert True"]).errors[0]
+    assert "standard library" not in run_tests("raise ImportError('mine')", ["1"]).errors[0]
+
+
 def test_humaneval_checks_and_answers():
     test = (
         "METADATA = {}\ndef check(candidate):\n    x = 3\n    assert candidate(x) == 4\n    for k"

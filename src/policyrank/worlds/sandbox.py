@@ -4,8 +4,10 @@ No network, no other processes, limits on time, memory and disk. Linux on x86-64
 runs in its own user, mount, network, process and IPC namespaces: it sees the file system read-only
 but for an empty folder in memory, no network device, and no process but itself; it has no
 capabilities, and system calls that would start processes, open sockets or build namespaces fail.
-What is not guarded against is an attack on the kernel itself, and a program that forges the results
-of its tests from within.
+It has the standard library alone, so no numpy, and nothing that needs sockets or processes: no
+asyncio, no subprocess, no multiprocessing; an error for want of them says so. What is not guarded
+against is an attack on the kernel itself, and a program that forges the results of its tests from
+within.
 """
 
 from __future__ import annotations

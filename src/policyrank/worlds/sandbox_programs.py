@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-LAUNCHER = r"""
-import ctypes, json, os, platform, resource, signal, struct, sys
+REASON = r"""
+def _reason(error):
+    "Why an error is of this place, not of the program; empty where it is not."
+    if isinstance(error, ModuleNotFoundError):
+        return "programs run with the standard library alone"
+    if isinstance(error, PermissionError) and error.errno == 1:
+        return "here are no sockets, so no asyncio, and no other processes"
+    return ""
+"""
+
+LAUNCHER = (
+    REASON
+    + r"""
+import ctypes, json, os, platform, resource, signal, struct, sys, types
 given = json.loads(sys.stdin.buffer.readline())
 libc = ctypes.CDLL(None, use_errno=True)
 def fail(name):
@@ -78,29 +90,38 @@ rules = Filter(len(program), ctypes.cast(raw, ctypes.c_void_p))
 call("prctl", 22, 2, ctypes.byref(rules), 0, 0)
 code, sys.stdin = given["code"], open(os.devnull)
 sys.argv = ["program"]
-scope = {"__name__": "__main__", "__builtins__": __builtins__}
+# Dataclasses, pickle and typing look a class's module up by its name.
+module = sys.modules["__main__"] = types.ModuleType("__main__")
 del given
 try:
-    exec(compile(code, "program", "exec"), scope)
+    exec(compile(code, "program", "exec"), module.__dict__)
+except BaseException as error:
+    if _reason(error):
+        error.add_note(_reason(error))
+    raise
 finally:
     sys.stdout.flush()
 """
+)
 
-HARNESS = r"""
+HARNESS = (
+    REASON
+    + r"""
 def _run(code, tests, seconds, nonce):
-    import json, os, signal, sys
+    import json, os, signal, sys, types
     out = os.dup(1)
     class Late(BaseException): pass
     def late(*_): raise Late("too long")
     signal.signal(signal.SIGALRM, late)
-    scope, results = {"__name__": "program"}, []
+    module = sys.modules["program"] = types.ModuleType("program")
     def attempt(text):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            exec(compile(text, "program", "exec"), scope)
+            exec(compile(text, "program", "exec"), module.__dict__)
             return ""
         except BaseException as error:
-            return type(error).__name__ + ": " + str(error)[:200]
+            why = _reason(error)
+            return type(error).__name__ + ": " + str(error)[:200] + (why and " (" + why + ")")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     first = attempt(code)
@@ -109,3 +130,4 @@ def _run(code, tests, seconds, nonce):
     os.write(out, ("\n" + nonce + json.dumps(results) + "\n").encode())
     os._exit(0)
 """
+)
