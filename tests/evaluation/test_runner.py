@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -68,6 +70,22 @@ def test_common_random_numbers():
             seeds.setdefault((r.task, r.replicate), set()).add(r.seed)
         seen[shared] = max(len(s) for s in seeds.values())
     assert seen == {True: 1, False: 4}
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "rank-uncertainty", "matchmaking"])
+def test_mates_of_a_proposal_share_their_replicate(sampler, tmp_path):
+    """Also where the policies were evaluated unequally often, and after an interruption."""
+    run = partial(evaluate, POLICIES, ["a", "b"], sampler=sampler, workers=0)
+    run(budget=101, store=tmp_path / "store.db")
+    found = run(budget=200, store=tmp_path / "store.db")
+    mates = defaultdict(set)
+    for result in found.results:
+        mates[result.proposal].add((result.task, result.replicate, result.seed))
+    assert all(len(shared) == 1 for shared in mates.values())
+    kept = {(result.policy, result.task, result.replicate) for result in found.results}
+    assert len(kept) == len(found.results) == 200
+    whole = run(budget=200)
+    assert [r.replicate for r in found.results] == [r.replicate for r in whole.results]
 
 
 def test_outcomes_and_stopping():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 
 import numpy as np
@@ -83,6 +83,37 @@ class Slot:
     seed: int
 
 
+@dataclass
+class Replicates:
+    """Which replicates of a task a policy has had: each of them once."""
+
+    had: set[int] = field(default_factory=set)
+    first_free: int = 0
+
+    def add(self, replicate: int) -> None:
+        self.had.add(replicate)
+        while self.first_free in self.had:
+            self.first_free += 1
+
+
+def shared_replicate(several: list[Replicates]) -> int:
+    """The first replicate that none of them has had.
+
+    Examples
+    --------
+    >>> seen, new = Replicates(), Replicates()
+    >>> for replicate in (0, 2):
+    ...     seen.add(replicate)
+    >>> new.add(1)
+    >>> shared_replicate([seen]), shared_replicate([seen, new])
+    (1, 3)
+    """
+    replicate = max(own.first_free for own in several)
+    while any(replicate in own.had for own in several):
+        replicate += 1
+    return replicate
+
+
 class Loop:
     """What was proposed, what is under way, what came back, until a run is over."""
 
@@ -105,7 +136,7 @@ class Loop:
         self.failed: Counter[str] = Counter()
         self.worked: Counter[str] = Counter()
         self.halves: dict[int, Result] = {}
-        self.replicates: Counter[tuple[str, str, str]] = Counter()
+        self.replicates: defaultdict[tuple[str, str, str], Replicates] = defaultdict(Replicates)
         self.proposals = 0
         self.queue: list[Job] = []
         self.version = metadata.version("policyrank")
@@ -145,15 +176,19 @@ class Loop:
         self.placed.add(number)
         task = self.state.tasks[task_code]
         first, second = self.state.policies[i], self.state.policies[j]
+        sides = [(first, "", second), (second, "", first)]
         if self.pairs:
-            self._enqueue(number, first, second, task, "")
-        else:
-            self._enqueue(number, first, "", task, second)
-            self._enqueue(number, second, "", task, first)
+            sides = [(first, second, "")]
+        # Mates share a replicate, and so with common random numbers a seed.
+        had = [self.replicates[policy, opponent, task] for policy, opponent, _ in sides]
+        replicate = shared_replicate(had)
+        for policy, opponent, mate in sides:
+            self._enqueue(number, policy, opponent, task, mate, replicate)
 
-    def _enqueue(self, number: int, policy: str, opponent: str, task: str, mate: str) -> None:
-        replicate = self.replicates[policy, opponent, task]
-        self.replicates[policy, opponent, task] += 1
+    def _enqueue(
+        self, number: int, policy: str, opponent: str, task: str, mate: str, replicate: int
+    ) -> None:
+        self.replicates[policy, opponent, task].add(replicate)
         parts: list[object] = [task, replicate]
         if not self.shared_seeds:
             parts += [policy, opponent]
@@ -174,8 +209,7 @@ class Loop:
 
     def _count(self, result: Result) -> None:
         self.proposals = max(self.proposals, result.proposal + 1)
-        slot = (result.policy, result.opponent, result.task)
-        self.replicates[slot] = max(self.replicates[slot], result.replicate + 1)
+        self.replicates[result.policy, result.opponent, result.task].add(result.replicate)
         tally = self.worked
         if result.value is None:
             tally = self.failed
@@ -295,7 +329,7 @@ class Loop:
     def _finish_pairs(self) -> None:
         """An interrupted run may have half of a pair: its other half comes first."""
         for number, half in sorted(self.halves.items()):
-            self._enqueue(number, half.mate, "", half.task, half.policy)
+            self._enqueue(number, half.mate, "", half.task, half.policy, half.replicate)
 
     def progress(self, budget: int, seconds: float) -> Progress:
         """Where the run stands, when an evaluation takes so many seconds."""

@@ -104,7 +104,8 @@ def evaluate(
         address of a Ray cluster to evaluate on ("auto": the one that runs on this machine); needs
         the extra ``ray``
     common_random_numbers
-        the same seed for every policy in the same replicate of a task; otherwise each has its own
+        the same seed for every policy in the same replicate of a task; otherwise each has its own.
+        The two policies of a proposal are evaluated in the same replicate
     timeout, retries
         seconds an evaluation may take, and how often it is tried again before it counts as failed
     seed
