@@ -166,3 +166,10 @@ def test_few_degrees_of_freedom_by_pair():
     assert doubted.better[0, 2]
     df[0, 2] = df[2, 0] = np.nan
     assert not rank_confidence_sets(x, cov, df=df).better[0, 2]
+
+
+def test_the_best_alone_has_the_one_sided_critical_value():
+    for gap, may in ((1.58, True), (1.72, False)):
+        sets = rank_confidence_sets([0.0, gap * np.sqrt(2)], np.eye(2), size=200_000)
+        assert sets.best.tolist() == [may, True]
+        assert sets.lower.tolist() == [1, 1]
