@@ -43,6 +43,7 @@ from .voting import (
     instant_runoff as instant_runoff,
     plurality as plurality,
 )
+from .win_graphs import eigenvector as eigenvector, pagerank as pagerank
 
 __all__ = [
     "COMMITTEE_RULES",
@@ -66,6 +67,7 @@ __all__ = [
     "copeland",
     "cyclicity",
     "default_method",
+    "eigenvector",
     "elo",
     "instant_runoff",
     "kemeny",
@@ -74,6 +76,7 @@ __all__ = [
     "maximal_lotteries",
     "minimax",
     "nash_averaging",
+    "pagerank",
     "plackett_luce",
     "plurality",
     "rank",

@@ -68,6 +68,13 @@ METHODS: dict[str, Method] = {
         "Bradley-Terry with Rao and Kupper's ties",
         (("ties", "rao-kupper"),),
     ),
+    "newman": Method(
+        "bradley_terry_fit:bradley_terry",
+        _PAIRS,
+        "Newman's model with ties, which is Davidson's: the same maximum",
+        (("ties", "davidson"),),
+        compare=False,
+    ),
     "thurstone": Method("bradley_terry_fit:thurstone", _PAIRS, "normal instead of logistic"),
     "bradley-terry-by-task": Method(
         "tasks:bradley_terry_by_task", _PAIRS, "a rating in each task, pooled", has_interval=False
@@ -96,6 +103,10 @@ METHODS: dict[str, Method] = {
     "instant-runoff": Method("voting:instant_runoff", _BALLOTS, "fewest first places eliminated"),
     "plurality": Method("voting:plurality", _BALLOTS, "first places"),
     "approval": Method("voting:approval", _BALLOTS, "places among the first k"),
+    "eigenvector": Method(
+        "win_graphs:eigenvector", _EITHER, "wins weighed by the ratings of those beaten"
+    ),
+    "pagerank": Method("win_graphs:pagerank", _EITHER, "a walk from losers to winners"),
     "alpha-rank": Method("games:alpha_rank", _EITHER, "time that evolution spends at a policy"),
     "nash-averaging": Method(
         "equilibria:nash_averaging",
