@@ -140,7 +140,7 @@ def sampling() -> list[tuple[str, str, str]]:
 def metrics() -> list[tuple[str, str, str]]:
     from ranx import Qrels, Run, evaluate
 
-    from policyrank.metrics.retrieval import measure
+    from policyrank.metrics.retrieval_names import measure
     from policyrank.ranking.runs import judged
 
     rng, queries, depth = np.random.default_rng(0), 10_000, 100

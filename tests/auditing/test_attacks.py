@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from policyrank.auditing import attacks as a
 from policyrank.errors import EvidenceError
-from policyrank.metrics.retrieval import rank_biased_overlap
+from policyrank.metrics.overlap import rank_biased_overlap
 
 RNG = np.random.default_rng(0)
 WORDS = [f"w{k}" for k in range(120)]

@@ -11,16 +11,15 @@ import pytest
 from generators import runs_and_judgements
 from policyrank.errors import EvidenceError
 from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
+from policyrank.metrics.overlap import rank_biased_overlap
 from policyrank.metrics.retrieval import (
-    MEASURES,
     Judged,
-    measure,
     ndcg,
     normalised_ndcg,
     random_ndcg,
-    rank_biased_overlap,
     worst_ndcg,
 )
+from policyrank.metrics.retrieval_names import MEASURES, measure
 from policyrank.ranking.runs import judged, paired_tests, score_runs
 
 
@@ -38,6 +37,28 @@ def test_measures_equal_trec_eval(seed):
         "R@20": ir.R @ 20,
         "AP(least=2)": ir.AP(rel=2),
         "P(least=3)@10": ir.P(rel=3) @ 10,
+        "Success@1": ir.Success @ 1,
+        "Success(least=3)@5": ir.Success(rel=3) @ 5,
+        "Rprec": ir.Rprec,
+        "Rprec(least=2)": ir.Rprec(rel=2),
+        "Bpref": ir.Bpref,
+        "Bpref(least=2)": ir.Bpref(rel=2),
+        "Bpref(least=3)": ir.Bpref(rel=3),
+        "SetP": ir.SetP,
+        "SetP(relative=true)": ir.SetP(relative=True),
+        "SetP(relative=true, least=3)": ir.SetP(relative=True, rel=3),
+        "SetR": ir.SetR,
+        "SetF": ir.SetF,
+        "SetF(beta=2)": ir.SetF(beta=4.0),  # what is called beta there is its square
+        "SetAP": ir.SetAP,
+        "nDCG(judged_only=true)@10": ir.nDCG(judged_only=True) @ 10,
+        "AP(judged_only=true)": ir.AP(judged_only=True),
+        "AP(judged_only=true, least=2)": ir.AP(judged_only=True, rel=2),
+        "RR(judged_only=true)": ir.RR(judged_only=True),
+        "P(judged_only=true)@5": ir.P(judged_only=True) @ 5,
+        "Rprec(judged_only=true)": ir.Rprec(judged_only=True),
+        "SetP(judged_only=true)": ir.SetP(judged_only=True),
+        "Success(judged_only=true)@1": ir.Success(judged_only=True) @ 1,
     }
     q = [ir.Qrel(a, b, int(g)) for a, b, g in qrels.iter_rows()]
     r = [ir.ScoredDoc(*row) for row in run.iter_rows()]
@@ -47,6 +68,18 @@ def test_measures_equal_trec_eval(seed):
     for name, peer in peers.items():
         got = measure(name)(found)
         assert got == pytest.approx([want[peer, n] for n in names], abs=1e-6), name
+
+
+def test_judged_share_without_ties():
+    """Where scores tie, ir-measures' own measures take another order than trec_eval's."""
+    ir = pytest.importorskip("ir_measures")
+    run, qrels = runs_and_judgements(5, ties=False)
+    names = sorted(qrels["query"].unique().to_list())
+    q = [ir.Qrel(a, b, int(g)) for a, b, g in qrels.iter_rows()]
+    r = [ir.ScoredDoc(*row) for row in run.iter_rows()]
+    want = {m.query_id: m.value for m in ir.iter_calc([ir.Judged @ 10], q, r)}
+    got = measure("Judged@10")(judged(run, qrels, names))
+    assert got == pytest.approx([want[name] for name in names])
 
 
 def test_rbp_and_err_without_ties():
@@ -101,6 +134,26 @@ def test_card_values():
     assert random_ndcg(Judged.of([0] * 81, range(81), returns))[0] == pytest.approx(0.990, abs=6e-4)
 
 
+def test_few_or_no_judgements():
+    """By hand: bpref without irrelevant documents counts what was found; nothing relevant is 0."""
+    found = Judged.of([0, 0, 1, 1], [2, 1, 2, 1], [-1, 1, 0, -1], ideal=[[1, 1], [0]])
+    values = {
+        "Bpref": [0.5, 0],
+        "Rprec": [0.5, 0],
+        "Success@1": [0, 0],
+        "Success@2": [1, 0],
+        "SetP": [0.5, 0],
+        "SetP(relative=true)": [0.5, 0],
+        "SetR": [0.5, 0],
+        "SetF(beta=3)": [0.5, 0],
+        "Judged@1": [0, 1],
+        "RR(judged_only=true)": [1, 0],
+        "Judged(judged_only=true)@2": [0.5, 0.5],
+    }
+    for name, expected in values.items():
+        assert measure(name)(found).tolist() == pytest.approx(expected), name
+
+
 def test_random_ndcg_is_the_mean_over_orders():
     rng, grade = np.random.default_rng(0), np.array([3.0, 0, 1, 2, 0, 1])
     orders = np.concatenate([rng.permutation(6) for _ in range(20_000)])
@@ -138,11 +191,12 @@ def test_rank_biased_overlap():
 
 def test_every_named_measure_reads():
     found = Judged.of([0, 0, 1], [1.0, 2.0, 1.0], [1, 0, 0])
-    for name in MEASURES:
+    for name in (*MEASURES, *(f"{kind}(judged_only=true)" for kind in ("AP", "Bpref", "SetF"))):
         value = measure(name.replace("@k", "@2").replace("@p", "@50"))(found)
         assert value.shape == (2,)
         assert np.isfinite(value).all(), name
-    for bad in ("nope", "P@x", "nDCG(gain", "WSS", ""):
+    bad_names = ("nope", "P@x", "nDCG(gain", "WSS", "", "Rprec@5", "SetP@3")
+    for bad in (*bad_names, "P(lest=2)@5", "AP(least=two)", "P(k=3)@5", "AP(judged=1)"):
         with pytest.raises(ValueError, match="measure"):
             measure(bad)
     with pytest.raises(ValueError, match="not finite"):

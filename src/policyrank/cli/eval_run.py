@@ -48,8 +48,10 @@ def rank_runs(
     files
         TREC runs, then the TREC judgements.
     measure
-        nDCG@10, nDCG(gain=exp2)@10, AP, RR, P@5, R@100, ERR@20, RBP(p=0.8), WSS@95, R%@10,
-        LastRelevant, nnDCG@10 (chance-corrected); repeatable. The first one ranks.
+        nDCG@10, nDCG(gain=exp2)@10, AP, RR, P@5, R@100, Success@5, Rprec, Bpref, SetP, SetR, SetF,
+        SetP(relative=true), Judged@10, ERR@20, RBP(p=0.8), WSS@95, R%@10, LastRelevant, nnDCG@10
+        (chance-corrected); AP(judged_only=true) and the like leave out what nobody judged;
+        repeatable. The first one ranks.
     least
         Smallest grade that is relevant, for choosing queries.
     """

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -221,17 +218,51 @@ def recall(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
     return _hits(judged, k, least)[0] / np.maximum(relevant(judged, least), 1)
 
 
+def success(judged: Judged, k: int | None = None, *, least: float = 1) -> Float:
+    """1 where a relevant document is among the first k, else 0.
+
+    Examples
+    --------
+    >>> found = Judged.of([0, 0, 1], [2, 1, 1], [0, 1, 0])
+    >>> success(found, 1).tolist(), success(found, 2).tolist()
+    ([0.0, 0.0], [1.0, 0.0])
+    """
+    return (_hits(judged, k, least)[0] > 0).astype(float)
+
+
 def recall_at_percent(judged: Judged, percent: float, *, least: float = 1) -> Float:
     """Relevant documents among the first ceil(percent n / 100) of the query's n rows.
 
     Over all relevant ones.
     """
     rows = np.diff(judged.offsets)
-    depth = np.minimum(np.ceil(percent * rows / 100 - 1e-9).astype(np.int64), rows)
-    # Hits up to each row, none before the first: those of a stretch are a difference.
-    hits = np.concatenate([[0], np.cumsum(judged.grades >= least)])
+    depth = np.ceil(percent * rows / 100 - 1e-9).astype(np.int64)
+    return among_first(judged, depth, judged.grades >= least) / np.maximum(
+        relevant(judged, least), 1
+    )
+
+
+def among_first(judged: Judged, depth: Int, counted: NDArray[np.bool_]) -> Float:
+    """How many of each query's first rows are counted: (queries,).
+
+    Parameters
+    ----------
+    depth
+        (queries,), how many rows
+    counted
+        (rows,)
+
+    Examples
+    --------
+    >>> found = Judged.of([0, 0, 1], [2, 1, 1], [0, 1, 3])
+    >>> among_first(found, np.array([1, 5]), found.grades > 0).tolist()
+    [0.0, 1.0]
+    """
+    # Counted up to each row, none before the first: those of a stretch are a difference.
+    so_far = np.concatenate([[0], np.cumsum(counted)])
     start = judged.offsets[:-1]
-    return (hits[start + depth] - hits[start]) / np.maximum(relevant(judged, least), 1)
+    end = start + np.minimum(depth, np.diff(judged.offsets))
+    return (so_far[end] - so_far[start]).astype(float)
 
 
 def expected_reciprocal_rank(
@@ -285,128 +316,3 @@ def work_saved(judged: Judged, x: float = 0.95, *, least: float = 1) -> Float:
     wanted = np.ceil(x * total - 1e-9)
     place = kernels.place_of(judged.offsets, judged.grades, wanted, least)
     return np.where(total > 0, (n - place) / np.maximum(n, 1) - (1 - x), 0.0)
-
-
-def rank_biased_overlap(
-    a: Sequence[Any], b: Sequence[Any], p: float = 0.9, *, extrapolate: bool = True
-) -> float:
-    """RBO of two rankings: (1 - p) sum over depths d of p^(d-1) overlap(d) / d.
-
-    Extrapolated beyond the shorter one, or cut there.
-
-    References
-    ----------
-    Webber, Moffat and Zobel (2010), equations 4 and 32.
-
-    Examples
-    --------
-    >>> round(rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False), 3)
-    0.552
-    """
-    small, large = sorted((a, b), key=len)
-    s, n = len(small), len(large)
-    if s == 0:
-        return 0.0
-    agree = _overlaps(small, large)
-    depth = np.arange(1, n + 1)
-    if not extrapolate:
-        return float((1 - p) * (p ** (depth[:s] - 1) * agree[1 : s + 1] / depth[:s]).sum())
-    total = float((p**depth * agree[1:] / depth).sum())
-    if n > s:
-        beyond = depth[s:]
-        total += float((p**beyond * agree[s] * (beyond - s) / (s * beyond)).sum())
-    return (1 - p) / p * total + ((agree[n] - agree[s]) / n + agree[s] / s) * p**n
-
-
-def _overlaps(small: Sequence[Any], large: Sequence[Any]) -> Float:
-    """Items that the first d of both share, d = 0, 1, ..., length of the larger."""
-    seen_small: set[Any] = set()
-    seen_large: set[Any] = set()
-    overlap, found = 0, np.zeros(len(large) + 1)
-    for d, new in enumerate(large, start=1):
-        overlap += new in seen_small
-        seen_large.add(new)
-        if d <= len(small):
-            mine = small[d - 1]
-            overlap += mine in seen_large
-            seen_small.add(mine)
-        found[d] = overlap
-    return found
-
-
-Measure = Callable[[Judged], Float]
-
-_PATTERN = re.compile(r"^(?P<name>[A-Za-z]+)(\((?P<options>[^)]*)\))?(@(?P<k>[\d.]+))?$")
-_SIMPLE: dict[str, Callable[..., Float]] = {
-    "ndcg": ndcg,
-    "nndcg": normalised_ndcg,
-    "ap": average_precision,
-    "map": average_precision,
-    "rr": reciprocal_rank,
-    "mrr": reciprocal_rank,
-    "p": precision,
-    "r": recall,
-    "recall": recall,
-    "err": expected_reciprocal_rank,
-    "rbp": rank_biased_precision,
-}
-MEASURES = (
-    "nDCG@k",
-    "nDCG(gain=exp2)@k",
-    "nnDCG@k",
-    "AP",
-    "RR@k",
-    "P@k",
-    "R@k",
-    "R%@p",
-    "ERR@k",
-    "RBP(p=0.8)",
-    "LastRelevant",
-    "WSS@95",
-)
-
-
-def measure(name: str) -> Measure:
-    """The measure that a name stands for.
-
-    Names are such as nDCG@10, nDCG(gain=exp2)@10, AP, RR, P(least=2)@5, R@100, R%@10, ERR@20,
-    RBP(p=0.8), WSS@95.
-
-    Raises
-    ------
-    OptionError
-        For a name that is none.
-    """
-    found = _PATTERN.match(name.replace("R%", "Rpercent"))
-    if found:
-        kind, k = found["name"].lower(), found["k"]
-        options = _options(found["options"] or "")
-        if kind in _SIMPLE:
-            return partial(_SIMPLE[kind], k=_depth(k), **options)
-        if kind == "rpercent" and k:
-            return partial(recall_at_percent, percent=float(k), **options)
-        if kind == "wss" and k:
-            return partial(work_saved, x=float(k) / 100, **options)
-        if kind == "lastrelevant" and not k:
-            return partial(last_relevant, **options)
-    raise OptionError(
-        f"measure {name!r}: use {', '.join(MEASURES)}; least=2 in brackets counts grades from 2 on"
-        " as relevant."
-    )
-
-
-def _options(text: str) -> dict[str, Any]:
-    """Of ``key=value, ...``; all but a gain are numbers."""
-    found: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        key, _, value = map(str.strip, part.partition("="))
-        found[key] = value
-        if key != "gain":
-            found[key] = float(value)
-    return found
-
-
-def _depth(k: str | None) -> int | None:
-    if not k:
-        return None
-    return int(k)

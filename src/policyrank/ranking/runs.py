@@ -16,7 +16,8 @@ from policyrank.board.intervals import Seed, generator
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
 from policyrank.evidence.base import Labels
-from policyrank.metrics.retrieval import Judged, Measure, measure
+from policyrank.metrics.retrieval import Judged
+from policyrank.metrics.retrieval_names import Measure, measure
 
 
 def judged(run: pl.DataFrame, qrels: pl.DataFrame, queries: Sequence[str]) -> Judged:
@@ -76,7 +77,7 @@ def score_runs(
     qrels
         columns query, document, grade
     measures
-        names as ``metrics.retrieval.measure`` reads them
+        names as ``metrics.retrieval_names.measure`` reads them
     least
         queries without a document of this grade say nothing and are left out
 

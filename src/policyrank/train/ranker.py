@@ -19,7 +19,8 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import Curriculum, RankingLoss
 from policyrank.learn._options import check_options
 from policyrank.learn.losses import ranking_loss
-from policyrank.metrics.retrieval import Judged, measure
+from policyrank.metrics.retrieval import Judged
+from policyrank.metrics.retrieval_names import measure
 from policyrank.train.data import Batch, Lists
 from policyrank.train.negatives import Sampler, named_sampler
 

@@ -24,7 +24,7 @@ from policyrank.auditing.attacks.measures import (
 from policyrank.auditing.attacks.triggers import ATTACKS, Attack
 from policyrank.auditing.attacks.victims import Asked, best_first, silent
 from policyrank.errors import EvidenceError
-from policyrank.metrics.retrieval import rank_biased_overlap
+from policyrank.metrics.overlap import rank_biased_overlap
 
 
 @dataclass(frozen=True, eq=False)
