@@ -22,7 +22,7 @@ def split(view: View, needed: Float) -> Float:
     for node, edges in enumerate(network.incoming):
         share = score[edges] / score[edges].sum()
         orders[:, edges] = needed[:, node : node + 1] * share
-    return np.minimum(orders, view.scenario.largest_order)
+    return orders
 
 
 def prior_mean(view: View) -> Float:

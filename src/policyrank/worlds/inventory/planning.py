@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 
-from policyrank.errors import EvidenceError
-from policyrank.worlds.inventory.controllers import WINDOW
+from policyrank.errors import EvidenceError, OptionError
+from policyrank.worlds.inventory.controllers import WINDOW, prior_mean
 from policyrank.worlds.inventory.networks import Float, Int
 from policyrank.worlds.inventory.programmes import Programme, Start, programme_of, solve
 from policyrank.worlds.inventory.scenarios import Scenario
@@ -25,12 +26,24 @@ from policyrank.worlds.inventory.simulator import (
     simulate,
 )
 
+FirstGuess = Literal["stock", "base demand"]
+
 
 class _Rolling:
     """Plans anew at every period on sampled paths, and orders the first period of the plan."""
 
-    def __init__(self, horizon: int | None, paths: int, depth: int, seconds: float) -> None:
+    def __init__(
+        self,
+        horizon: int | None,
+        paths: int,
+        depth: int,
+        seconds: float,
+        first_guess: FirstGuess,
+    ) -> None:
+        if first_guess not in get_args(FirstGuess):
+            raise OptionError(f"first_guess={first_guess!r}: use 'stock' or 'base demand'.")
         self.horizon, self.paths, self.depth, self.seconds = horizon, paths, depth, seconds
+        self.first_guess = first_guess
 
     def __call__(self, view: View) -> Float:
         sim, net = view.simulation, view.network
@@ -52,11 +65,11 @@ class _Rolling:
         """(H, B, M)"""
         if view.information != "blind":
             return np.stack([view.mean(ahead) for ahead in range(horizon)])
+        known = prior_mean(view)
         if view.t:
             known = view.past[-WINDOW:].mean(axis=0)
-        else:
-            each = view.scenario.demand.base * view.network.share
-            known = np.tile(each, (len(view.simulation.seeds), 1))
+        elif self.first_guess == "base demand":
+            known = np.full_like(known, view.scenario.demand.base) * view.network.share
         return np.tile(known, (horizon, 1, 1))
 
     def _sampled(self, mean: Float, rng: np.random.Generator) -> tuple[Float, Int]:
@@ -79,19 +92,32 @@ def _cached(scenario: Scenario, horizon: int, groups: bytes, paths: int) -> Prog
     return programme_of(scenario, shared, np.full(paths, 1 / paths))
 
 
-def deterministic_plan(horizon: int | None = None, seconds: float = 30.0) -> Controller:
+def deterministic_plan(
+    horizon: int | None = None, seconds: float = 30.0, *, first_guess: FirstGuess = "stock"
+) -> Controller:
     """DLP: plans on mean demand as if it were certain, anew each period.
 
     Parameters
     ----------
     horizon
         periods; None: 10, or the longest lead time and two more
+    seconds
+        that a plan may take
+    first_guess
+        what a blind plan expects before it has seen a customer: ``"stock"``, the retailers' initial
+        stock spread over the longest lead time, or, as published, ``"base demand"``, which is more
+        than a blind controller can know
     """
-    return _Rolling(horizon, 1, 0, seconds)
+    return _Rolling(horizon, 1, 0, seconds, first_guess)
 
 
 def stochastic_plan(
-    horizon: int | None = None, paths: int = 10, depth: int = 3, seconds: float = 30.0
+    horizon: int | None = None,
+    paths: int = 10,
+    depth: int = 3,
+    seconds: float = 30.0,
+    *,
+    first_guess: FirstGuess = "stock",
 ) -> Controller:
     """MSSP: plans on sampled paths, Poisson for ``depth`` periods and the rounded mean after.
 
@@ -101,10 +127,19 @@ def stochastic_plan(
     ----------
     horizon
         periods; None: 10, or the longest way through the network and five more
+    paths, depth
+        paths, at least two, and the periods in which they differ
+    seconds, first_guess
+        as for ``deterministic_plan``
+
+    Raises
+    ------
+    EvidenceError
+        For fewer than two paths.
     """
     if paths < 2:
         raise EvidenceError(f"paths={paths}: at least two, or it is deterministic_plan().")
-    return _Rolling(horizon, paths, depth, seconds)
+    return _Rolling(horizon, paths, depth, seconds, first_guess)
 
 
 def oracle(
@@ -112,14 +147,16 @@ def oracle(
 ) -> Episodes:
     """The best plan for customers known in advance.
 
-    It is the optimum where demand does not depend on service.
+    It is the optimum where demand does not depend on service; customers are served in their order
+    from all that there is, as the world does it, also where a plan would rather keep it for others.
 
     Under goodwill demand and plan depend on each other: plan and replay take turns from a
     pessimistic (no orders) and an optimistic (all served) start, at most ten times, and the best
     replay is kept: a strong reference, not a bound.
     """
     net, periods = scenario.network, scenario.periods
-    programme = programme_of(scenario, np.zeros((1, periods), dtype=int), np.ones(1))
+    alone: Int = np.zeros((1, periods), dtype=int)
+    programme = programme_of(scenario, alone, np.ones(1), serves_all=True)
     start = Start.first(scenario)
     no_orders: Float = np.zeros((periods, len(seeds), len(net.edges)))
 

@@ -10,6 +10,14 @@ from scipy.optimize import linprog
 
 from policyrank.errors import EvidenceError
 from policyrank.solvers import mixed_integer
+from policyrank.worlds.inventory.columns import Columns, Rows
+from policyrank.worlds.inventory.decisions import (
+    Amounts,
+    Decisions,
+    contested,
+    whether_to_order,
+    whom_to_serve,
+)
 from policyrank.worlds.inventory.networks import Float, Int, Network
 from policyrank.worlds.inventory.scenarios import Scenario
 from policyrank.worlds.inventory.simulator import Simulation
@@ -25,21 +33,22 @@ class Programme:
 
     Attributes
     ----------
-    orders
-        (S, H, E): columns of the orders
-    n_orders
-        how many columns are orders
+    columns
+        which column is what
     setup
         (n_orders,): fixed cost of any order
+    serves_all
+        whether customers are served in their order from all that there is, as in the world; else
+        the plan may hold back from some what it sells to others
     """
 
     net: Network
     cost: Float
     equal: sparse.csr_matrix
     most: sparse.csr_matrix
-    orders: Int
-    n_orders: int
+    columns: Columns
     setup: Float
+    serves_all: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,68 +92,24 @@ class Start:
         return cls(sim.stock[episode], arrivals, waiting)
 
 
-class _Rows:
-    """Entries of a matrix, gathered block by block."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Int, Int, Float]] = []
-
-    def put(self, row: Int, column: Int, value: float) -> None:
-        rows, columns, values = np.broadcast_arrays(row, column, value)
-        self._parts.append((rows.ravel(), columns.ravel(), values.ravel().astype(float)))
-
-    def matrix(self, rows: int, columns: int) -> sparse.csr_matrix:
-        row, column, value = map(np.concatenate, zip(*self._parts, strict=True))
-        return sparse.csr_matrix((value, (row, column)), shape=(rows, columns))
-
-
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """Numbers of the columns: orders (S, H, E), sales and unmet (S, H, M), stock (S, H, n)."""
-
-    orders: Int
-    sales: Int
-    unmet: Int
-    stock: Int
-    n_orders: int
-    count: int
-
-    @classmethod
-    def of(cls, net: Network, groups: Int) -> _Columns:
-        (paths, horizon), edges = groups.shape, len(net.edges)
-        markets, nodes = len(net.markets), len(net.names)
-        period = np.arange(horizon)
-        shared = groups + groups.max(initial=0) * period * 2 + period * 2
-        number = np.unique(shared, return_inverse=True)[1].reshape(groups.shape)
-        n_orders = (int(number.max()) + 1) * edges
-        size = horizon * (2 * markets + nodes)
-        start = n_orders + np.arange(paths)[:, None, None] * size
-        sales = start + period[:, None] * markets + np.arange(markets)
-        after = start + 2 * horizon * markets
-        return cls(
-            orders=number[:, :, None] * edges + np.arange(edges),
-            sales=sales,
-            unmet=sales + horizon * markets,
-            stock=after + period[:, None] * nodes + np.arange(nodes),
-            n_orders=n_orders,
-            count=n_orders + paths * size,
-        )
-
-
-def programme_of(scenario: Scenario, groups: Int, weight: Float) -> Programme:
+def programme_of(
+    scenario: Scenario, groups: Int, weight: Float, *, serves_all: bool = False
+) -> Programme:
     """The programme of a scenario on S paths of weight (S,).
 
     ``groups`` (S, H): paths with the same number at a period share what they order in it.
+    ``serves_all``: see ``Programme``; it costs nothing where a best plan serves all anyway.
     """
     net = scenario.network
-    columns = _Columns.of(net, groups)
+    columns = Columns.of(net, groups)
     cost, setup = _costs(net, columns, scenario.discount, weight)
     equal = _balances(net, columns, scenario.backlog)
     most = _limits(net, columns)
-    return Programme(net, cost, equal, most, columns.orders, columns.n_orders, setup)
+    serves_all = serves_all and bool(contested(net).any())
+    return Programme(net, cost, equal, most, columns, setup, serves_all)
 
 
-def _costs(net: Network, columns: _Columns, discount: float, weight: Float) -> tuple[Float, Float]:
+def _costs(net: Network, columns: Columns, discount: float, weight: Float) -> tuple[Float, Float]:
     horizon = columns.orders.shape[1]
     factor = discount ** np.arange(horizon)
     upkeep = net.operating / net.output
@@ -169,13 +134,13 @@ def _numbered(shape: tuple[int, ...], start: int = 0) -> Int:
     return start + np.arange(int(np.prod(shape))).reshape(shape)
 
 
-def _balances(net: Network, columns: _Columns, backlog: bool) -> sparse.csr_matrix:
+def _balances(net: Network, columns: Columns, backlog: bool) -> sparse.csr_matrix:
     """Stock and demand of each period."""
     orders, sales, unmet, stock = columns.orders, columns.sales, columns.unmet, columns.stock
     horizon = orders.shape[1]
     balance = _numbered(stock.shape)
     demand = _numbered(sales.shape, balance.size)
-    rows = _Rows()
+    rows = Rows()
     rows.put(balance, stock, 1.0)
     rows.put(balance[:, 1:], stock[:, :-1], -1.0)
     for edge, (supplier, buyer, lead) in enumerate(
@@ -194,13 +159,13 @@ def _balances(net: Network, columns: _Columns, backlog: bool) -> sparse.csr_matr
     return rows.matrix(balance.size + demand.size, columns.count)
 
 
-def _limits(net: Network, columns: _Columns) -> sparse.csr_matrix:
+def _limits(net: Network, columns: Columns) -> sparse.csr_matrix:
     """Shipments within stock, and within capacity."""
     orders, stock = columns.orders, columns.stock
     makers = np.flatnonzero(np.isfinite(net.capacity))
     within = _numbered(stock.shape)
     limit = _numbered((*stock.shape[:2], len(makers)), within.size)
-    rows = _Rows()
+    rows = Rows()
     rows.put(within[:, 1:], stock[:, :-1], -1.0)
     for edge, supplier in enumerate(net.supplier):
         if supplier < 0:
@@ -226,12 +191,21 @@ def solve(
     free[:, 0] = start.stock
     capacity = np.tile(net.capacity[np.isfinite(net.capacity)], (paths, horizon, 1))
     most = np.concatenate([free.ravel(), capacity.ravel()])
+    amounts = Amounts(wanted.sum(axis=(1, 2)).max(), coming.sum(axis=(1, 2)).max())
+    decisions = []
     if net.fixed.any():
-        # No order is worth more than all that a path still wants, and none is filled beyond its
-        # supplier's capacity.
-        room = np.where(net.supplier >= 0, net.capacity[net.supplier], np.inf)
-        big = np.minimum(wanted.sum(axis=(1, 2)).max() / net.output.min(), room)
-        return _with_setups(programme, equal, most, big, seconds, gap)[programme.orders]
+        decisions.append(whether_to_order(net, programme.columns, programme.setup, amounts))
+    if programme.serves_all:
+        decisions.append(whom_to_serve(net, programme.columns, amounts))
+    if decisions:
+        found = _decided(programme, equal, most, decisions, seconds, gap)
+    else:
+        found = _continuous(programme, equal, most, seconds)
+    return found[programme.columns.orders]
+
+
+def _continuous(programme: Programme, equal: Float, most: Float, seconds: float) -> Float:
+    """The columns of the programme as it is."""
     found = linprog(
         programme.cost,
         A_ub=programme.most,
@@ -243,35 +217,43 @@ def solve(
     )
     if found.x is None:
         raise EvidenceError(f"HiGHS found no plan within {seconds:g} s: {found.message}")
-    return np.asarray(found.x[programme.orders])
+    return np.asarray(found.x)
 
 
-def _with_setups(
-    programme: Programme, equal: Float, most: Float, big: Float, seconds: float, gap: float
+def _decided(
+    programme: Programme,
+    equal: Float,
+    most: Float,
+    decisions: list[Decisions],
+    seconds: float,
+    gap: float,
 ) -> Float:
-    """The programme with a yes or no for each order, which costs its fixed cost.
+    """The columns of the programme with what is decided by yes or no.
 
     An order that was decided against is exactly 0: a rest of the solver's tolerance would cost it.
     """
-    orders, columns = programme.n_orders, len(programme.cost)
-    largest = np.tile(big, orders // len(big))
-    link = sparse.hstack([sparse.eye(orders, columns), -sparse.diags(largest)])
-    rows = []
-    for part in (programme.equal, programme.most):
-        rows.append(sparse.hstack([part, sparse.csr_matrix((part.shape[0], orders))]))
-    upper = np.r_[np.full(columns, np.inf), np.ones(orders)]
+    columns, own = programme.columns, sparse.block_diag([one.own for one in decisions])
+    blocks = [
+        [programme.equal, None],
+        [programme.most, None],
+        [sparse.vstack([one.on_columns for one in decisions]), own],
+    ]
+    cost = np.concatenate([programme.cost, *[one.cost for one in decisions]])
+    most = np.concatenate([most, *[one.most for one in decisions]])
+    whole = np.arange(len(cost)) >= columns.count
     found = mixed_integer(
-        np.r_[programme.cost, programme.setup],
-        sparse.vstack([*rows, link]),
-        np.r_[equal, np.full(len(most) + orders, -np.inf)],
-        np.r_[equal, most, np.zeros(orders)],
-        upper,
-        np.arange(len(upper)) >= columns,
+        cost,
+        sparse.bmat(blocks),
+        np.r_[equal, np.full(len(most), -np.inf)],
+        np.r_[equal, most],
+        np.where(whole, 1.0, np.inf),
+        whole,
         seconds=seconds,
         gap=gap,
     ).x
     if found is None:
         raise EvidenceError(f"HiGHS found no plan within {seconds:g} s.")
-    decided = found[columns:] > 0.5
-    found[:orders] *= decided
-    return found[:columns]
+    if programme.net.fixed.any():
+        ordered = found[columns.count : columns.count + columns.n_orders] > 0.5
+        found[: columns.n_orders] *= ordered
+    return found[: columns.count]

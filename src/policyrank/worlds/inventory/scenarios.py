@@ -123,8 +123,10 @@ class Scenario:
 
     @cached_property
     def largest_order(self) -> float:
-        """The bound of an order: the published environment's on its networks; elsewhere what all
-        customers want in thirty periods of the largest mean demand, yields counted.
+        """The bound of an order in the spaces of the environments.
+
+        The published environment's on its networks; elsewhere what all customers want in thirty
+        periods of the largest mean demand, yields counted. Nothing else is bounded by it.
         """
         net = self.network
         if net.published:
