@@ -44,6 +44,7 @@ PAPER = ""
 ABOUT = "coverage of our own intervals and rank sets on simulated evidence of every kind"
 COVER, WORST, FALSE = "intervals that cover", "coverage of the worst policy", 'a false "better"'
 RANKS, BEST = "rank sets cover together", "the best is named"
+LEAST, WRONG = "coverage in the worst setting", 'a false "better" in the worst setting'
 SIZE, NONE = "mean size of a rank set", "policies without an interval"
 
 Float = NDArray[np.float64]
@@ -470,14 +471,31 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     if scale == "smoke":
         for job in jobs:
             rows += _measured(job)
-        return scores_of(rows, lower_is_better=[FALSE, SIZE, NONE])
+        return scores_of([*rows, *_worst(rows)], lower_is_better=LOWER)
     # Forked processes would wait for ever for the threads of polars.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         for name, found in zip(names, pool.map(_measured, jobs), strict=True):
             report(f"{name}: {number:,} data sets")
             rows += found
-    return scores_of(rows, lower_is_better=[FALSE, SIZE, NONE])
+    return scores_of([*rows, *_worst(rows)], lower_is_better=LOWER)
+
+
+LOWER = (FALSE, SIZE, NONE, WRONG)
+
+
+def _worst(rows: list[Row]) -> Iterator[Row]:
+    """Each method's least coverage and most false claims over the settings at level .95."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for method, setting, metric, _, value in rows:
+        if metric in (COVER, FALSE) and settings()[setting].level == 0.95:
+            found.setdefault((method, metric), {}).setdefault(setting, []).append(value)
+    for (method, metric), by_setting in found.items():
+        means = [float(np.mean(values)) for values in by_setting.values()]
+        if metric == COVER:
+            yield method, "all settings", LEAST, 0, min(means)
+        else:
+            yield method, "all settings", WRONG, 0, max(means)
 
 
 def _measured(job: tuple[str, int, int, int]) -> list[Row]:
