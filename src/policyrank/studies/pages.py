@@ -55,7 +55,7 @@ def _measurements(study: Study, metric: str, frame: pl.DataFrame) -> Iterator[st
     """The table of one metric: a row a setting, a column a method."""
     frame = frame.select(column for column in frame if column.null_count() < frame.height)
     methods = frame.columns[1:]
-    if frame.height > MOST:
+    if frame.height > getattr(module_of(study.slug), "MOST_SETTINGS", MOST):
         setting = pl.lit(f"mean of {frame.height}").alias("task")
         frame = frame.select(setting, pl.col(methods).mean()).head(1)
     lower = study.scores.lower_is_better & {metric, "*"}

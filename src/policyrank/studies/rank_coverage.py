@@ -47,6 +47,9 @@ RANKS, BEST = "rank sets cover together", "the best is named"
 LEAST, WRONG = "coverage in the worst setting", 'a false "better" in the worst setting'
 SIZE, NONE = "mean size of a rank set", "policies without an interval"
 
+MOST_SETTINGS = 60
+"""All are listed on the page."""
+
 Float = NDArray[np.float64]
 Draw = Callable[[np.random.Generator], Any]
 
