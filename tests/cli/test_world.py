@@ -99,6 +99,56 @@ def test_wrong_usage_gets_one_line(command, arguments, message):
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,1,0.5,2\nb,1,0.3,1\na,1,0.9,2\n", "the pair of 'a' and 1 is there twice"),
+        ("a,1,0.5,2\nb,1,0.3,1\na,2,0.9,3\n", "'a' has two weights"),
+    ],
+)
+def test_pairs_of_a_matching_have_one_chance(command, tmp_path, rows, message):
+    table = tmp_path / "ads.csv"
+    table.write_text("offline,arrival,chance,weight\n" + rows)
+    code, said = command("world", "matching", table)
+    assert (code, message in said.err) == (1, True), said.err
+
+
+def test_what_is_named_twice_is_refused(command, tmp_path):
+    """Nothing overwrites another of its name: networks of one file name, nodes, shocks."""
+    network = (
+        "[nodes.1]\nstock = 10\nholding = 0.1\n"
+        "[[edges]]\nfrom = 'raw'\nto = '1'\nlead = 1\nprice = 1\n"
+        "[[edges]]\nfrom = '1'\nto = 'shop'\nprice = 2\n"
+    )
+    files = []
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "mine.toml")
+        files[-1].write_text(network)
+    inventory = ("world", "inventory", "--episodes", 2, "--controller", "newsvendor")
+    for twice, message in (
+        (("--network", files[0], "--network", files[1]), "scenario 'mine, stationary"),
+        (("--regime", "trend", "--regime", "trend"), "scenario 'serial, trend"),
+        (("--core-grid", "--network", "base", "--network", "base"), "scenario 'base, trend"),
+        (("--controller", "newsvendor"), "controller 'newsvendor'"),
+    ):
+        code, said = command(*inventory, *twice)
+        assert (code, message in said.err) == (1, True), said.err
+    nodes, edges, plans = tmp_path / "n.csv", tmp_path / "e.csv", tmp_path / "p.toml"
+    nodes.write_text("node,h\nmill,0.1\nplant,0.2\n")
+    edges.write_text("source,target,J\nmill,plant,0.8\n")
+    plans.write_text("[credit]\nz = {mill = -0.3}\n")
+    supply = ("world", "supply", "--nodes", nodes, "--edges", edges, "--interventions", plans)
+    code, said = command(*supply, "--runs", 2, "--shock", "mill=0.1", "--shock", "mill=0.2")
+    assert (code, "names 'mill' twice" in said.err) == (2, True), said.err
+    plans.write_text("['no intervention']\nz = {mill = -0.3}\n")
+    code, said = command(*supply, "--runs", 2)
+    assert (code, "intervention 'no intervention' is there twice" in said.err) == (1, True)
+    nodes.write_text("node,h\nmill,0.1\nplant,0.2\nmill,0.3\n")
+    code, said = command(*supply, "--runs", 2)
+    assert (code, "node 'mill' is there twice" in said.err) == (1, True), said.err
+
+
 def test_matching(command, tmp_path):
     table = tmp_path / "ads.csv"
     table.write_text("offline,arrival,chance,weight\na,1,0.5,2\na,2,0.5,2\nb,1,0.3,1\nb,3,0.9,1\n")

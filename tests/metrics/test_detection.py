@@ -86,11 +86,78 @@ def test_equal_to_pycocotools(seed, images, classes, overlap):
     precision = run.eval["precision"][..., 2].mean(axis=1)  # thresholds, classes, areas
     ours = read_ground_truth(truth)
     result = detection_ap(ours, read_detections(found, ours), overlap=overlap)
+    for place, k in enumerate((1, 10, 100)):
+        recall = np.nan_to_num(result.recall_at[k], nan=-1)
+        assert np.allclose(recall, run.eval["recall"][..., place], atol=1e-10, rtol=0)
     assert np.array_equal(np.isnan(result.ap), precision == -1)
     assert np.allclose(result.ap[precision > -1], precision[precision > -1], atol=1e-10, rtol=0)
     assert np.allclose(
         np.nan_to_num(result.recall, nan=-1), run.eval["recall"][..., 2], atol=1e-10, rtol=0
     )
+
+
+def test_thresholds_of_ones_own_equal_pycocotools():
+    pytest.importorskip("pycocotools")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth, found = scene(5)
+    boxes = [{k: v for k, v in row.items() if k != "segmentation"} for row in found]
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO()
+        gt.dataset = json.loads(json.dumps(truth))
+        gt.createIndex()
+        run = COCOeval(gt, gt.loadRes(boxes), "bbox")
+        run.params.iouThrs, run.params.maxDets = np.array([0.3, 0.6]), [1, 2, 5]
+        run.evaluate()
+        run.accumulate()
+    ours = read_ground_truth(truth)
+    result = detection_ap(
+        ours,
+        read_detections(found, ours),
+        budget=("image and class", 5),
+        thresholds=[0.3, 0.6],
+        recall_at=[1, 2],
+    )
+    precision = run.eval["precision"][..., 2].mean(axis=1)
+    assert np.allclose(np.nan_to_num(result.ap, nan=-1), precision, atol=1e-10, rtol=0)
+    recall = run.eval["recall"]
+    for place, k in enumerate((1, 2)):
+        own = np.nan_to_num(result.recall_at[k], nan=-1)
+        assert np.allclose(own, recall[..., place], atol=1e-10, rtol=0)
+    summary = result.summary()
+    assert {"AP30", "AP60", "AR@1", "AR@2", "ARs"} <= summary.keys()
+    assert summary["AP60"] == pytest.approx(precision[1, :, 0][precision[1, :, 0] > -1].mean())
+    assert summary["ARs"] == pytest.approx(recall[..., 1, 2][recall[..., 1, 2] > -1].mean())
+    for bad in ([], [0.0, 0.5], [0.6, 0.5], [1.2]):
+        with pytest.raises(ValueError, match="thresholds"):
+            detection_ap(ours, read_detections(found, ours), thresholds=bad)
+    with pytest.raises(ValueError, match="recall_at=0"):
+        detection_ap(ours, read_detections(found, ours), recall_at=[0])
+
+
+def test_ignored_objects_need_not_be_found():
+    """As COCO's format says; pycocotools overwrites ``ignore`` by ``iscrowd`` and asks for them."""
+    box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}
+    far = {**box, "bbox": [50, 50, 10, 10]}
+    truth = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{**box, "id": 1}, {**far, "id": 2, "ignore": 1, "iscrowd": 0}],
+    }
+    ours = read_ground_truth(truth)
+    rows = [{"image_id": 1, "category_id": 1, "bbox": box["bbox"], "score": 0.9}]
+    assert detection_ap(ours, read_detections(rows, ours)).summary()["AP"] == pytest.approx(1)
+    both = [*rows, {**rows[0], "bbox": far["bbox"], "score": 0.95}]
+    assert detection_ap(ours, read_detections(both, ours)).summary()["AP"] == pytest.approx(1)
+
+
+def test_categories_of_one_name_stay_apart():
+    truth, _ = scene(0)
+    for row in truth["categories"]:
+        row["name"] = "cat"
+    truth["categories"][1]["name"] = "dog"
+    assert read_ground_truth(truth).names == ("cat (id 5)", "dog", "cat (id 7)", "cat (id 8)")
 
 
 @pytest.mark.parametrize("limit", [3, 300])
@@ -262,6 +329,12 @@ def test_command(tmp_path, command):
         json.loads(said.out)["good"]["AP"]
         == detection_ap(ours, read_detections(found, ours)).summary()["AP"]
     )
+    code, said = command("eval-detections", *files, "--iou", 0.5, "--recall-at", 1, "--json")
+    own = json.loads(said.out)["good"]
+    assert own["AP"] == own["AP50"]
+    assert 0 < own["AR@1"] <= own["AR"]
+    code, said = command("eval-detections", *files, "--iou", 1.5)
+    assert (code, "thresholds=[1.5]" in said.err) == (2, True)
     assert command("eval-detections", files[0])[0] == 2
     code, said = command("eval-detections", files[0], tmp_path / "none.json")
     assert (code, "no such file" in said.err) == (1, True)

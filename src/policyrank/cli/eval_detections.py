@@ -27,6 +27,8 @@ def rank_detectors(
     *files: Path,
     budget: Annotated[Literal["fixed", "lvis", "coco", "none"], Parameter(group=METHOD)] = "fixed",
     masks: Annotated[Flag, Parameter(group=METHOD)] = False,
+    iou: Annotated[list[float] | None, Parameter(group=METHOD)] = None,
+    recall_at: Annotated[list[int] | None, Parameter(group=METHOD)] = None,
     audit: Annotated[Flag, Parameter(group=METHOD)] = False,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     html: Html = None,
@@ -46,6 +48,11 @@ def rank_detectors(
         image and class), none.
     masks
         Compare masks instead of boxes (extra detection).
+    iou
+        IoU from which a detection finds an object; repeatable. Default: 0.5, 0.55, ..., 0.95.
+    recall_at
+        Also AR of the best so many detections of each image and class; repeatable. Default: 1, 10
+        and 100 with the budget coco.
     audit
         Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP under a
         limit an image.
@@ -72,7 +79,16 @@ def rank_detectors(
             update(f"{name} …")
             found[name] = read_detections(path, truth, name)
             try:
-                results[name] = detection_ap(truth, found[name], budget=budget, overlap=overlap)
+                results[name] = detection_ap(
+                    truth,
+                    found[name],
+                    budget=budget,
+                    overlap=overlap,
+                    thresholds=iou and sorted(iou),
+                    recall_at=recall_at,
+                )
+            except OptionError:
+                raise
             except (ValueError, ModuleNotFoundError) as error:
                 raise EvidenceError(f"{path}: {error}") from None
     by_category = _by_category(results, truth)

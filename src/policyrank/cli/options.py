@@ -362,8 +362,10 @@ def number(text: str, option: str) -> float:
 
 def numbers(pairs: Names, option: str) -> dict[str, float]:
     """NAME=NUMBER, repeated, as a dict."""
-    found = {}
+    found: dict[str, float] = {}
     for pair in pairs or []:
         name, value = split(pair, option)
+        if name in found:
+            raise OptionError(f"{option} names {name!r} twice: name it once.")
         found[name] = number(value, option)
     return found

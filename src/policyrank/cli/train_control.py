@@ -88,6 +88,7 @@ def train_controller(
     if base is not None and imitate is not None:
         raise EvidenceError("--base and --imitate are two ways to learn: choose one.")
     own = series_of(series)
+    from policyrank.evidence.base import named_once
     from policyrank.train import control
     from policyrank.worlds import inventory as inv
 
@@ -95,6 +96,12 @@ def train_controller(
     if own is not None:
         demand["series"] = own
     scenarios = [inv.scenario(network, name, **demand) for name in regime or ["stationary"]]
+    named = named_once(((scenario.name, scenario) for scenario in scenarios), "scenario")
+    name = out.name.removesuffix(".pt")
+    if name in inv.HEURISTICS:
+        raise EvidenceError(
+            f"--out {out}: {name} is a heuristic. Give the controller another name."
+        )
     with working("Training …") as update:
         common: dict[str, Any] = {"architecture": architecture, "seed": seed, "report": update}
         if imitate is not None:
@@ -103,9 +110,7 @@ def train_controller(
             learned = control.ppo(scenarios, base=base, steps=steps, **common)
         learned.save(out)
         # Training seeds are drawn over 2^62 numbers: these do not occur among them.
-        name = out.name.removesuffix(".pt")
         controllers = {**inv.HEURISTICS, name: (learned, learned.information)}
-        named = {scenario.name: scenario for scenario in scenarios}
         scores = inv.evidence(named, controllers, range(episodes), report=update)
     print_board(board_of(scores), Printed())
     wrote(out)

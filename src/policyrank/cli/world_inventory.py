@@ -25,7 +25,9 @@ from policyrank.cli.output import say, working
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
+
+    from policyrank.worlds.inventory import Network
 
 from policyrank.cli.world import WorldSeed, board_of, finish
 
@@ -89,6 +91,7 @@ def rank_inventory(
     """
     check_writable(out)
     own = series_of(series)
+    from policyrank.evidence.base import named_once
     from policyrank.worlds import inventory as inv
 
     if core_grid:
@@ -101,16 +104,16 @@ def rank_inventory(
         if own is not None:
             demand["series"] = own
         networks, regimes = network or ["serial"], regime or ["stationary"]
-        scenarios = {}
+        made = []
         for where, when, backlog, kind in product(
             networks, regimes, UNMET[unmet], GOODWILL[goodwill]
         ):
-            made = inv.scenario(
-                where, when, backlog=backlog, goodwill=kind, periods=periods, **demand
+            made.append(
+                inv.scenario(where, when, backlog=backlog, goodwill=kind, periods=periods, **demand)
             )
-            scenarios[made.name] = made
-    used = {scenario.name.split(",")[0]: scenario.network for scenario in scenarios.values()}
-    controllers = _controllers(controller, used)
+        scenarios = named_once(((one.name, one) for one in made), "scenario")
+    used = network or (("base", "serial") if core_grid else ("serial",))
+    controllers = _controllers(controller, used, next(iter(scenarios.values())).network)
     title = (
         f"{len(controllers)} controllers on {len(scenarios)} scenarios, {episodes} episodes each"
     )
@@ -122,15 +125,16 @@ def rank_inventory(
     finish(scores, board, title, out=out, written=written, printed=printed)
 
 
-def _controllers(names: Names, networks: dict[str, Any]) -> dict[str, Any]:
+def _controllers(names: Names, networks: Sequence[str], network: Network) -> dict[str, Any]:
     """Heuristics and plans by name, trained controllers by file."""
+    from policyrank.evidence.base import named_once
     from policyrank.worlds import inventory as inv
 
     known = {**inv.HEURISTICS, **inv.PLANS}
-    found: dict[str, Any] = {}
+    found: list[tuple[str, Any]] = []
     for name in names or list(inv.HEURISTICS):
         if name in known:
-            found[name] = known[name]
+            found.append((name, known[name]))
             continue
         if not Path(name).is_file():
             raise EvidenceError(
@@ -144,10 +148,9 @@ def _controllers(names: Names, networks: dict[str, Any]) -> dict[str, Any]:
             )
         from policyrank.train.control import LearnedController
 
-        (network,) = networks.values()
         learned = LearnedController.load(name, network)
-        found[Path(name).stem] = (learned, learned.information)
-    return found
+        found.append((Path(name).stem, (learned, learned.information)))
+    return named_once(found, "controller")
 
 
 def series_of(path: Path | None) -> tuple[float, ...] | None:

@@ -21,6 +21,8 @@ from policyrank.cli.output import say, table_of, working
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from policyrank import evidence
     from policyrank.worlds.matching import Matching
 
@@ -120,6 +122,7 @@ def _instance(path: Path) -> Matching:
     frame = table_of(path, ("offline", "arrival", "chance"))
     offline = frame["offline"].unique(maintain_order=True).to_list()
     arrivals = frame["arrival"].unique(maintain_order=True).to_list()
+    _refuse_twins(frame, path)
     row = [offline.index(name) for name in frame["offline"]]
     column = [arrivals.index(name) for name in frame["arrival"]]
     chance = np.zeros((len(offline), len(arrivals)))
@@ -129,3 +132,17 @@ def _instance(path: Path) -> Matching:
     weights = np.ones(len(offline))
     weights[row] = frame["weight"].to_numpy()
     return Matching.of(chance, weights)
+
+
+def _refuse_twins(frame: pl.DataFrame, path: Path) -> None:
+    """Refuse a pair with two chances, and an offline vertex with two weights."""
+    twice = frame.filter(frame.select("offline", "arrival").is_duplicated())
+    if len(twice):
+        first, second = twice.row(0, named=True)["offline"], twice.row(0, named=True)["arrival"]
+        raise EvidenceError(f"{path}: the pair of {first!r} and {second!r} is there twice.")
+    if "weight" in frame.columns:
+        weights = frame.select("offline", "weight").unique(maintain_order=True)
+        several = weights.filter(weights["offline"].is_duplicated())
+        if len(several):
+            name = several["offline"][0]
+            raise EvidenceError(f"{path}: {name!r} has two weights. Give it one, in all its rows.")

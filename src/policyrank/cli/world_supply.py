@@ -96,10 +96,11 @@ def rank_supply(
     """
     check_writable(out)
     shocks: Mapping[Any, float] = numbers(shock, "--shock")
+    from policyrank.evidence.base import named_once
     from policyrank.worlds import supply as s
 
     network = s.SupplyNetwork.of(
-        dict(_weights(nodes, ("node", "h"))),
+        named_once(_weights(nodes, ("node", "h")), f"{nodes}: node"),
         _weights(edges, ("source", "target", "J")),
         shocks,
         convention=convention,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def freeze(array: NDArray[Any] | None) -> NDArray[Any] | None:
@@ -105,6 +108,26 @@ def among(labels: Labels, names: Sequence[str] | None, what: str) -> Labels:
 def place_of(names: Iterable[Any]) -> dict[Any, int]:
     """Where each name (or number) stands."""
     return {name: i for i, name in enumerate(names)}
+
+
+def named_once(pairs: Iterable[tuple[K, V]], what: str) -> dict[K, V]:
+    """Named things as a dictionary; a name that is given twice is refused.
+
+    Examples
+    --------
+    >>> named_once([("x", 1), ("y", 2)], "node")
+    {'x': 1, 'y': 2}
+    >>> named_once([("x", 1), ("x", 2)], "node")
+    Traceback (most recent call last):
+        ...
+    policyrank.errors.EvidenceError: node 'x' is there twice. Give each a name of its own.
+    """
+    found: dict[K, V] = {}
+    for name, thing in pairs:
+        if name in found:
+            raise EvidenceError(f"{what} {name!r} is there twice. Give each a name of its own.")
+        found[name] = thing
+    return found
 
 
 def positions(names: Sequence[str], wanted: Iterable[str] | str, what: str) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class GroundTruth:
     images, categories
         ids, increasing
     names
-        of the categories
+        of the categories; where several have one name, with their ids
     frequency
         of each category ("r", "c", "f"; "" where it is not told)
     image, category
@@ -194,7 +195,7 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
     return GroundTruth(
         images=np.array(list(at), dtype=np.int64),
         categories=np.array(list(kind), dtype=np.int64),
-        names=tuple(str(row.get("name", row["id"])) for row in categories),
+        names=_category_names(categories),
         frequency=tuple(map(str, _told(categories, "frequency", ""))),
         image=places[:, 0],
         category=places[:, 1],
@@ -211,6 +212,16 @@ def read_ground_truth(source: str | Path | Mapping[str, Any]) -> GroundTruth:
 
 def _id(row: Mapping[str, Any]) -> Any:
     return row["id"]
+
+
+def _category_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What categories are called; those of one name by their ids too."""
+    names = [str(row.get("name") or row["id"]) for row in categories]
+    times = Counter(names)
+    found = []
+    for name, row in zip(names, categories, strict=True):
+        found.append(name if times[name] == 1 else f"{name} (id {row['id']})")
+    return tuple(found)
 
 
 def _told(rows: Sequence[Mapping[str, Any]], key: str, default: Any = None) -> list[Any]:

@@ -110,6 +110,8 @@ class Pairing:
         places of the objects: by class, image
     d_at, g_at
         where the detections and the objects of each class and image begin
+    thresholds
+        IoU from which a detection finds an object
     """
 
     truth: Truth
@@ -118,9 +120,10 @@ class Pairing:
     objects: Int
     d_at: Int
     g_at: Int
+    thresholds: Float
 
     @classmethod
-    def of(cls, truth: Truth, found: Found, which: Int) -> Pairing:
+    def of(cls, truth: Truth, found: Found, which: Int, thresholds: Float) -> Pairing:
         images = len(truth.images)
         key = found.category[which] * images + found.image[which]
         order = np.lexsort((-found.score[which], key))  # stable
@@ -131,7 +134,7 @@ class Pairing:
         ends = np.r_[np.union1d(d_key, g_key), np.iinfo(np.int64).max]
         d_at: Int = np.asarray(np.searchsorted(d_key, ends), dtype=np.int64)
         g_at: Int = np.asarray(np.searchsorted(g_key, ends), dtype=np.int64)
-        return cls(truth, found, which, objects, d_at, g_at)
+        return cls(truth, found, which, objects, d_at, g_at, thresholds)
 
     @property
     def classes(self) -> int:
@@ -176,7 +179,7 @@ class Pairing:
             area,
             unchecked,
             np.array(list(AREAS.values())),
-            THRESHOLDS,
+            self.thresholds,
         )
 
     def by_class(self, hit: Bool, out: Bool) -> tuple[Float, Float]:
@@ -186,9 +189,14 @@ class Pairing:
         starts = np.searchsorted(self.category[order], classes).astype(np.int64)
         return _by_class(hit[:, :, order], out[:, :, order], starts, self.counts)
 
+    def recall_of_first(self, k: int, hit: Bool, out: Bool) -> Float:
+        """Recall (thresholds, classes, areas) of the best ``k`` of each image and class alone."""
+        place = np.arange(len(self.which)) - np.repeat(self.d_at[:-1], np.diff(self.d_at))
+        return self.by_class(hit, out | (place >= k))[1]
+
     def pooled(self, hit: Bool, out: Bool) -> Float:
         """AP-Pool (thresholds, groups): of all, and of each frequency of categories."""
-        ap = np.full((len(THRESHOLDS), 1 + len(FREQUENCIES)), np.nan)
+        ap = np.full((len(self.thresholds), 1 + len(FREQUENCIES)), np.nan)
         kind = np.array(self.truth.frequency)
         members = [np.ones(self.classes, dtype=bool), *(kind == letter for letter in FREQUENCIES)]
         image, score = self.found.image[self.which], self.found.score[self.which]
@@ -198,7 +206,7 @@ class Pairing:
             if not objects:
                 continue
             mine = by_score[member[self.category[by_score]]]
-            for threshold in range(len(THRESHOLDS)):
+            for threshold in range(len(self.thresholds)):
                 shown = mine[~out[threshold, mine]]
                 ap[threshold, group] = interpolated(hit[threshold, shown], objects)[0]
         return ap

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.base import named_once
 from policyrank.worlds.inventory.networks import NETWORKS, Float, Network, number_at_least
 
 
@@ -200,4 +201,4 @@ def core_grid(
         for network in networks:
             replayed = scenario(network, series=tuple(series), noise=0.0)
             found.append(replace(replayed, name=f"{network}, series, backlog"))
-    return {one.name: one for one in found}
+    return named_once(((one.name, one) for one in found), "scenario")

@@ -11,6 +11,7 @@ import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
+from policyrank.evidence.base import named_once
 from policyrank.worlds.supply.network import Float, SupplyNetwork
 
 Score = Literal[
@@ -254,6 +255,7 @@ def evidence(
     """
     if not networks or not interventions:
         raise EvidenceError("name at least one network and one intervention.")
+    named_once(((one.name, one) for one in interventions), "intervention")
     rows = []
     for task, network in networks.items():
         for run in range(runs):
