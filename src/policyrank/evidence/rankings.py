@@ -153,6 +153,25 @@ class Rankings:
         policy = among(Labels.of(names), policies, "policy")
         return cls.of_positions(rows, policy.codes, places, policy.names, weight=weight, **options)
 
+    @classmethod
+    def of_choices(cls, choices: Iterable[tuple[Any, Iterable[Any]]], **options: Any) -> Rankings:
+        """Build from choices (chosen, the others that were there): the others are tied for second.
+
+        ``luce_choice`` takes nothing from that tie.
+
+        Parameters
+        ----------
+        options
+            of ``of``: weight, policies, group, notes
+
+        Examples
+        --------
+        >>> Rankings.of_choices([("x", ["y", "z"]), ("z", ["x"])]).matrix()
+        array([[1, 2, 2],
+               [2, 0, 1]], dtype=int32)
+        """
+        return cls.of([[chosen, list(others)] for chosen, others in choices], **options)
+
     def __len__(self) -> int:
         return len(self.weight)
 

@@ -1,5 +1,6 @@
 from .aggregates import aggregate as aggregate
 from .bradley_terry_fit import bradley_terry as bradley_terry, thurstone as thurstone
+from .choice_fit import luce_choice as luce_choice
 from .choose import (
     applicable as applicable,
     compare as compare,
@@ -72,6 +73,7 @@ __all__ = [
     "instant_runoff",
     "kemeny",
     "kemeny_order",
+    "luce_choice",
     "max_entropy_equilibrium",
     "maximal_lotteries",
     "minimax",

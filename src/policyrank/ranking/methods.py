@@ -90,6 +90,9 @@ METHODS: dict[str, Method] = {
     "plackett-luce": Method(
         "plackett_luce_fit:plackett_luce", _BALLOTS, "rankings of any length as repeated choice"
     ),
+    "luce-choice": Method(
+        "choice_fit:luce_choice", _BALLOTS, "who comes first among those on a ballot"
+    ),
     "soft-condorcet": Method("condorcet:soft_condorcet", _EITHER, "smooth count of disagreements"),
     "borda": Method("voting:borda", _EITHER, "mean number of others beaten"),
     "copeland": Method("tournament:copeland", _EITHER, "majorities won"),
