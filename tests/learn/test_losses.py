@@ -459,6 +459,30 @@ def test_utilities():
     assert (ndcg_gains(torch.zeros(4), r, ones) == 0).all()
 
 
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_which_lists_count_is_told_by_their_labels(name):
+    """Scores and draws never change what the mean divides by: it is its lists' sum over a count."""
+    labels = torch.tensor([[2.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
+    options = {"cutoffs": torch.tensor([0.0, 1.0])} if name == "ordinal" else {}
+    counts = set()
+    for seed, size in ((0, 1.0), (1, 30.0), (2, 0.01)):
+        generator = torch.Generator().manual_seed(seed)
+        scores = size * torch.randn(4, 4, generator=generator, dtype=torch.float64)
+        found = {}
+        for reduce in ("sum", "mean"):
+            own = scores.clone().requires_grad_()
+            if name == "pg-rank":
+                options = {"generator": torch.Generator().manual_seed(seed), "samples": 2, "k": 1}
+            losses.LOSSES[name](own, labels, reduce=reduce, **options).backward()
+            found[reduce] = own.grad
+        told = found["mean"].abs() > 1e-12
+        if told.any():
+            ratio = found["sum"][told] / found["mean"][told]
+            counts |= set(ratio.round().tolist())
+            assert (ratio - ratio.round()).abs().max() < 1e-3
+    assert len(counts) == 1
+
+
 def test_pg_rank_is_unbiased_over_batches():
     """Two lists of two, one place: minus the gradient of the mean probability of the better one.
 

@@ -2,10 +2,12 @@
 masks, order, numeric gradients.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -30,17 +32,17 @@ T = lambda *x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
 @pytest.mark.parametrize(
     ("name", "first", "second", "options"),
     [
-        ("point-mse", 0.57, 11.0, {"scale": 3}),
-        ("point-sigmoid", 2.025722, 4.488777, {"scale": 3}),
+        ("point-mse", 0.57, 11.0, {"scale": 3 / 2}),
+        ("point-sigmoid", 2.025722, 4.488777, {"scale": 3 / 2}),
         ("softmax", 1.074027, 1.407606, {}),
         ("slic", 2.4, 2.0, {"pairs": "sum"}),
         ("dpo", 1.899533, 1.626523, {"pairs": "sum"}),
-        ("dpo-pl", 1.591795, 3.534534, {}),
-        ("lipo-lambda", 0.409196, 0.758426, {}),
+        ("dpo-pl", 1.591795, 3.534534, {"scale": 2}),
+        ("lipo-lambda", 0.409196, 0.758426, {"pairs": "sum"}),
     ],
 )
 def test_lipo_values(name, first, second, options):
-    scale = options.pop("scale", 1)  # the paper sums over the list, we take means
+    scale = options.pop("scale", 1)  # the paper sums over the list, we take the mean of a pair's
     for scores, labels, value in (
         (T(0.2, 0.7, -0.1), T(0.9, 0.5, 0.1), first),
         (T(2, 1, 3), T(1, 0, 0), second),
@@ -56,20 +58,21 @@ def test_pro_values():
     pro = lambda p, r, **o: float(  # noqa: E731
         PREFERENCE_LOSSES["pro"](p, r, lengths=torch.ones(len(p)), **({"sft_weight": 0} | o))
     )
-    assert pro(T(-1, -1.2, -0.8), T(2, 1, 0)) == pytest.approx(2.464266, abs=1e-6)
+    # the paper sums over the stages, we take their mean
+    assert 2 * pro(T(-1, -1.2, -0.8), T(2, 1, 0)) == pytest.approx(2.464266, abs=1e-6)
     assert pro(T(-1, -1.5), T(1, 0)) == pytest.approx(0.474077, abs=1e-6)
-    assert pro(T(-1, -1, -1), T(2, 1, 0)) == pytest.approx(1.551445 + math.log(2), abs=1e-6)
+    assert 2 * pro(T(-1, -1, -1), T(2, 1, 0)) == pytest.approx(1.551445 + math.log(2), abs=1e-6)
     assert pro(T(-1, -3), T(1, 1)) == pytest.approx(math.log(2))
     # gaps of 1: ListMLE; the SFT term: .05 (n - 1)^2 times the best answer's summed NLL
     s, y = torch.randn(2, 5, dtype=torch.float64), torch.rand(2, 5, dtype=torch.float64)
     plain = PREFERENCE_LOSSES["pro"](s, y, lengths=torch.ones(2, 5), gaps=False, sft_weight=0)
-    assert float(plain) == pytest.approx(float(LOSSES["listmle"](s, y)))
-    assert pro(T(-1, -1.2, -0.8), T(2, 1, 0), sft_weight=0.05) == pytest.approx(
+    assert float(plain) == pytest.approx(float(LOSSES["listmle"](s, y, places="mean")))
+    assert 2 * pro(T(-1, -1.2, -0.8), T(2, 1, 0), sft_weight=0.05) == pytest.approx(
         2.464266 + 0.05 * 4 * 1, abs=1e-6
     )
     shifted = [pro(T(-1, -1.2, -0.8) + c, T(2, 1, 0), centre=True) for c in (0, 5)]
     assert shifted[0] == pytest.approx(shifted[1])
-    assert abs(pro(T(-1, -1.2, -0.8) + 5, T(2, 1, 0)) - 2.464266) > 0.1
+    assert abs(2 * pro(T(-1, -1.2, -0.8) + 5, T(2, 1, 0)) - 2.464266) > 0.1
 
 
 def trl(loss, chosen, rejected, ref_chosen, ref_rejected, lengths, beta=0.3, smoothing=0.1):
@@ -139,6 +142,40 @@ def test_pairs_equal_trl(ours, theirs, options):
     )
     expected = trl(theirs, policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], lengths)
     assert float(found) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dpo", "cdpo", "robust-dpo", "slic", "ipo", "simpo", "point-mse"])
+def test_a_lists_loss_is_the_mean_of_its_pairs(name):
+    g = torch.Generator().manual_seed(3)
+    policy, reference = -9 * torch.rand(2, 5, generator=g, dtype=torch.float64)
+    labels, lengths = torch.rand(5, generator=g), torch.randint(2, 9, (5,), generator=g)
+
+    def of(which):
+        given = {"reference": reference[which], "lengths": lengths[which]}
+        return float(preference_loss(name)(policy[which], labels[which], **given))
+
+    pairs = [of(list(pair)) for pair in itertools.combinations(range(5), 2)]
+    assert of(list(range(5))) == pytest.approx(np.mean(pairs))
+
+
+def test_published_sums_over_the_number_of_comparisons():
+    """RRHF and LiPO by pairs, PRO by stages, Plackett-Luce by choices, SPPO by answers."""
+    s, y = T(-2, -1, -3, -4), T(3, 2, 1, 0)
+    lengths = torch.ones(4)
+    pairs = sum(max(0.0, float(s[j] - s[i])) for i in range(4) for j in range(i + 1, 4))
+    rrhf = float(preference_loss("rrhf")(s, y, lengths=lengths))
+    assert rrhf == pytest.approx((pairs + 2) / 6)
+    lipo = preference_loss("lipo-lambda")
+    assert 6 * float(lipo(s, y)) == pytest.approx(float(lipo(s, y, pairs="sum")))
+    choices = [float(torch.logsumexp(s[k:], 0) - s[k]) for k in range(3)]
+    for found in (preference_loss("dpo-pl")(s, y, beta=1.0), REWARD_LOSSES["plackett-luce"](s, y)):
+        assert float(found) == pytest.approx(np.mean(choices))
+    two = float(LOSSES["listmle"](s, y, places="mean", k=2))
+    assert two == pytest.approx(np.mean(choices[:2]))
+    pro = float(preference_loss("pro")(s, y, lengths=lengths, gaps=False, sft_weight=0.1))
+    assert pro == pytest.approx((sum(choices) + 0.1 * 9 * 2) / 3)
+    off = [(float(a) - share) ** 2 for a, share in zip(s, (0.5, 1 / 6, -1 / 6, -0.5), strict=True)]
+    assert float(preference_loss("sppo")(s, y, beta=1.0)) == pytest.approx(2 * np.mean(off))
 
 
 def test_cdpo_and_simpo_by_hand():
@@ -298,7 +335,7 @@ def test_rewards():
     assert float(gap) == pytest.approx(by_pairs)
     assert float(
         plackett_luce_reward(T(0, 0, 0), T(2, 1, 0), imitation=0.5, log_probs=T(-4, -1, -1))
-    ) == pytest.approx(math.log(6) + 2)
+    ) == pytest.approx(math.log(6) / 2 + 2)
     assert float(bradley_terry_reward(T(1, 2), T(1, 1))) == 0
 
 

@@ -155,7 +155,7 @@ def linear(features: list[Tensor], shares: list[list[float]]) -> nn.Module:
     model = nn.Linear(x.shape[-1], 1)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
     for _ in range(200):
-        loss = plackett_luce_reward(model(x).squeeze(-1), y, where=where)
+        loss = plackett_luce_reward(model(x).squeeze(-1), y, where=where, places="sum")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -115,6 +115,18 @@ def of_ranking(
     return loss(scores, labels, where=where, reduce=reduce, **options)
 
 
+def both_of_a_pair(loss: RankingLoss, scores: Tensor, labels: Tensor, **options: Any) -> Tensor:
+    """Twice a mean over answers: the mean over pairs of the sum of their two answers' losses.
+
+    Examples
+    --------
+    >>> from policyrank.learn.losses import mse
+    >>> both_of_a_pair(mse, torch.tensor([1.0, 3.0]), torch.zeros(2))
+    tensor(10.)
+    """
+    return 2 * loss(scores, labels, **options)
+
+
 def best_answer(labels: Tensor, where: Tensor) -> Tensor:
     """Place of the best answer of each list, ties by position: (..., 1)."""
     return labels.masked_fill(~where, -torch.inf).argmax(dim=-1, keepdim=True)

@@ -60,7 +60,8 @@ def rrhf(
 ) -> Tensor:
     """Sum over pairs of max(0, p_j - p_i), plus the best answer's negative log-likelihood.
 
-    p is the mean log-probability of a token; no reference.
+    All of it is divided by the number of pairs. p is the mean log-probability of a token; no
+    reference.
 
     References
     ----------
@@ -70,7 +71,8 @@ def rrhf(
     s, y, mask = prepare(mean, labels, where)
     loss = hinge(s, y, where=mask, margin=0.0, pairs="sum", reduce="none")
     loss = loss + sft_weight * best_nll(log_probs, y, mask)
-    return reduce_lists(loss, mask.any(dim=-1), reduce)
+    ahead = (y[..., :, None] > y[..., None, :]) & pairs_of(mask)
+    return reduce_lists(loss / ahead.sum(dim=(-1, -2)).clamp(min=1), mask.any(dim=-1), reduce)
 
 
 def pro(
@@ -90,7 +92,7 @@ def pro(
     No reference. Stage k is -log of exp(p_k g_kk) over that plus the sum over worse i of exp(p_i
     g_ki), p the mean log-probability of a token, g_ki = r_k - r_i the gap of the labels (rewards)
     and g_kk the largest of them; plus ``sft_weight`` (n - 1)^2 times the negative log-likelihood of
-    the best answer, summed over tokens.
+    the best answer, summed over tokens. All of it is divided by the n - 1 stages.
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ def pro(
     --------
     >>> p, rewards = torch.tensor([-1.0, -1.2, -0.8]), torch.tensor([2.0, 1.0, 0.0])
     >>> pro(p, rewards, lengths=torch.ones(3), sft_weight=0)
-    tensor(2.4643)
+    tensor(1.2321)
     """
     mean = implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True)
     score, labels, mask = prepare(mean, labels, where)
@@ -128,7 +130,7 @@ def pro(
     gap = torch.where(own, gap.amax(dim=-1, keepdim=True), gap)
     logits = (p[..., None, :] * gap).masked_fill(~shown, low(p))
     stage = torch.logsumexp(logits, dim=-1) - logits.diagonal(dim1=-2, dim2=-1)
-    n = real.sum(dim=-1)
-    has_rivals = torch.arange(p.shape[-1], device=p.device) < n[..., None] - 1
-    staged = stage.masked_fill(~has_rivals, 0.0).sum(dim=-1)
-    return reduce_lists(staged + sft_weight * (n - 1).clamp(min=0) ** 2 * nll, n > 0, reduce)
+    rivals = (real.sum(dim=-1) - 1).clamp(min=0)
+    has_rivals = torch.arange(p.shape[-1], device=p.device) < rivals[..., None]
+    staged = masked_mean(stage, has_rivals)
+    return reduce_lists(staged + sft_weight * rivals * nll, mask.any(dim=-1), reduce)

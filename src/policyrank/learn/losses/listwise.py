@@ -47,7 +47,7 @@ def softmax_cross_entropy(
     best = y.amax(dim=-1)
     if reduce == "mean":  # lists that say nothing add 0 anyway
         says = torch.count_nonzero(best).clamp_(min=1)
-        return torch.dot(y.reshape(-1), log_softmax.reshape(-1)) / -says
+        return torch.dot(y.reshape(-1).to(log_softmax.dtype), log_softmax.reshape(-1)) / -says
     return reduce_lists(-(y * log_softmax).sum(dim=-1), best > 0, reduce)
 
 
@@ -87,6 +87,7 @@ def listmle(
     where: Tensor | None = None,
     k: int | None = None,
     position_weights: Literal["none", "p-listmle"] = "none",
+    places: Literal["sum", "mean"] = "sum",
     generator: torch.Generator | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
@@ -99,6 +100,8 @@ def listmle(
     position_weights
         ``"p-listmle"``: place i of n weighs (2^(n-i) - 1) / (2^(n-1) - 1), so that the top counts
         most (Lan et al. 2014, scaled so that the first place weighs 1)
+    places
+        ``"mean"``: divided by the number of choices, one less than the places
     generator
         breaks ties of labels at random; without it, the order of the list does
 
@@ -123,7 +126,10 @@ def listmle(
         step = step * _position_weights(mask, scores.dtype)
     if k is not None:
         step = step[..., :k]
-    return reduce_lists(step.sum(dim=-1), mask.any(dim=-1), reduce)
+    loss = step.sum(dim=-1)
+    if places == "mean":
+        loss = loss / (mask.sum(dim=-1) - 1).clamp(min=1, max=k)
+    return reduce_lists(loss, mask.any(dim=-1), reduce)
 
 
 def _position_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:

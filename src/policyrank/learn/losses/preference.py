@@ -5,6 +5,14 @@ log-probabilities of whole answers under the policy and under a reference (..., 
 over tokens; labels (..., list), higher is better; tokens of each answer. With a reference an
 answer's score is beta times its log-ratio, without one beta times its log-probability. A list of
 two is a pair; longer lists ask for all pairs, or for the whole order.
+
+A list is as loud as a pair, so that a learning rate means the same for all objectives and lengths:
+on two answers an objective is what it is in its paper and in TRL, on more the mean over what it
+compares. That is pairs (a pair's loss may be the sum of those of its two answers: apo-zero, kto,
+sppo, point-mse, point-sigmoid), the choices of the best of those left (dpo-pl, pro), or the one
+choice of the whole list (softmax, label-distribution). Objectives of groups (grpo) are the mean
+over answers, as GRPO has it. The mean over lists leaves out those that say nothing, which their
+labels alone decide.
 """
 
 from __future__ import annotations
@@ -21,6 +29,7 @@ from policyrank.learn.losses.implicit import (
     PreferenceLoss,
     best_answer,
     best_nll,
+    both_of_a_pair,
     implicit_scores,
     of_ranking,
 )
@@ -30,7 +39,7 @@ from policyrank.learn.losses.pairwise import hinge, ranknet
 from policyrank.learn.losses.pointwise import mse, sigmoid_cross_entropy
 from policyrank.learn.losses.ratios import apo_zero, ipo, kto, smoothed_dpo, sppo
 
-lipo_lambda = partial(ranknet, lambda_weight="dcg", pairs="sum")
+lipo_lambda = partial(ranknet, lambda_weight="dcg")
 
 PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
     "dpo": partial(of_ranking, ranknet),
@@ -44,14 +53,14 @@ PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
     "simpo": simpo,
     "rrhf": rrhf,
     "pro": pro,
-    "dpo-pl": partial(of_ranking, listmle),
+    "dpo-pl": partial(of_ranking, partial(listmle, places="mean")),
     "lipo-lambda": partial(of_ranking, lipo_lambda),
     "softmax": partial(of_ranking, partial(softmax_cross_entropy, normalise=True)),
     "label-distribution": partial(of_ranking, distribution_matching, beta=1.0),
     "grpo": group_clipped,
     "label-distribution-grpo": share_clipped,
-    "point-mse": partial(of_ranking, mse),
-    "point-sigmoid": partial(of_ranking, sigmoid_cross_entropy),
+    "point-mse": partial(of_ranking, partial(both_of_a_pair, mse)),
+    "point-sigmoid": partial(of_ranking, partial(both_of_a_pair, sigmoid_cross_entropy)),
 }
 REFERENCE_FREE = frozenset({"simpo", "rrhf", "pro"})
 
@@ -62,6 +71,7 @@ __all__ = [
     "apo_zero",
     "best_answer",
     "best_nll",
+    "both_of_a_pair",
     "distribution_matching",
     "group_clipped",
     "implicit_scores",

@@ -110,7 +110,8 @@ def kto(
 
     Desirable is what lies above the list's mean label; z, the KL that is taken as zero utility, is
     the mean score of the other kind in the list, at least 0, and not learned through (the pairwise
-    form of KTO's released code).
+    form of KTO's released code). The mean of each kind, added: on a pair the sum of both, where the
+    released code has their mean.
 
     References
     ----------
@@ -148,7 +149,7 @@ def sppo(
     beta: float = 0.1,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """(log-ratio - (P - 1/2) / beta)^2 summed over the list.
+    """(log-ratio - (P - 1/2) / beta)^2 of both answers of a pair, mean over pairs.
 
     P is an answer's share of wins against the others of the list, from its labels. On a pair P is 1
     and 0: the hard form. Labels that are win rates against all, itself as 1/2 included, are not
@@ -163,5 +164,5 @@ def sppo(
     wins = 0.5 + 0.5 * torch.sign(labels[..., :, None] - labels[..., None, :])
     of_others = wins.masked_fill(~pairs_of(mask), 0.0).sum(dim=-1) - 0.5
     others = (mask.sum(dim=-1, keepdim=True) - 1).clamp(min=1)
-    off = ((ratio - (of_others / others - 0.5) / beta) ** 2).masked_fill(~mask, 0.0)
-    return reduce_lists(off.sum(dim=-1), span(labels, mask) > 0, reduce)
+    off = (ratio - (of_others / others - 0.5) / beta) ** 2
+    return reduce_lists(2 * masked_mean(off, mask), span(labels, mask) > 0, reduce)

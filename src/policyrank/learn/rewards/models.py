@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -97,14 +97,16 @@ def plackett_luce_reward(
     centre: float = 0.0,
     log_probs: Tensor | None = None,
     imitation: float = 0.0,
+    places: Literal["mean", "sum"] = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
     """Negative log-likelihood of the list's order under Plackett-Luce (its first ``k`` places).
 
+    ``places``: the mean over its choices, so that a long list is as loud as a pair, or their sum.
     The other terms as in ``bradley_terry_reward``.
     """
     s, y, mask = prepare(rewards, labels, where)
-    loss = listmle(s, y, where=mask, k=k, reduce="none")
+    loss = listmle(s, y, where=mask, k=k, places=places, reduce="none")
     return _kept(loss, s, y, mask, centre, log_probs, imitation, reduce)
 
 
