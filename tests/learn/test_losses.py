@@ -539,6 +539,20 @@ def test_curriculum_card_values():
     assert batch.unique().numel() == 1
 
 
+@pytest.mark.parametrize("name", EASINESS)
+def test_easiness_knows_no_order_of_rows(name):
+    """Of equal first-stage scores neither; padding and missing documents may stand anywhere."""
+    run = torch.tensor([5.0, 7.0, 5.0, -torch.inf, 5.0, 99.0, 2.0])
+    where = torch.tensor([True] * 5 + [False, True])
+    easy = EASINESS[name](run, where)
+    order = torch.tensor([6, 5, 4, 0, 3, 2, 1])
+    assert torch.allclose(EASINESS[name](run[order], where[order]), easy[order])
+    assert easy[0] == easy[2] == easy[4]
+    if name == "reciprocal-rank":
+        expected = [1 / 3, 1, 1 / 3, 1e-3, 1 / 3, 0, 1 / 5]
+        assert easy.tolist() == pytest.approx(expected)
+
+
 def test_kde_is_scipys():
     from scipy.stats import gaussian_kde
 

@@ -278,7 +278,7 @@ def test_full_scale_configurations_are_understood(name):
         len(RankerTrainer(bi_encoder(device="cpu", layers=1), **settings | small).fit(data, data))
         == 1
     )
-    with pytest.raises(EvidenceError, match="easiness = 'hope'"):
+    with pytest.raises(EvidenceError, match=r"\[train.curriculum\] easiness='hope'"):
         curriculum_of(path, {"easiness": "hope"})
 
 

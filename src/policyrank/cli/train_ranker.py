@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from policyrank.cli.options import METHOD, OUT, AtLeastOne, check_writable
 from policyrank.cli.output import say, working, wrote
 from policyrank.cli.rerank import first_stage_run
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 
 SETS = ("train", "validation", "test")
 OF_TEXTS = frozenset("queries documents run first_stage depth in_batch random encoder".split())
@@ -182,18 +182,12 @@ def _kind(config: Config) -> tuple[str, Any]:
 
 def curriculum_of(config: Path, options: Any) -> Any:
     """The curriculum of [train.curriculum]."""
-    from policyrank.learn import EASINESS, Curriculum
+    from policyrank.learn import Curriculum
 
     try:
-        found = Curriculum(**options)
-    except TypeError as error:
-        raise EvidenceError(f"{config}: [train.curriculum] {error}.") from None
-    if found.easiness not in EASINESS:
-        raise EvidenceError(
-            f"{config}: [train.curriculum] easiness = {found.easiness!r}; use one of"
-            f" {', '.join(EASINESS)}."
-        )
-    return found
+        return Curriculum(**options)
+    except (TypeError, OptionError) as error:
+        raise EvidenceError(f"{config}: [train.curriculum] {str(error).rstrip('.')}.") from None
 
 
 def _accelerator() -> Any:

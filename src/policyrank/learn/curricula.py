@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import pairs_of, ranks, widen
+from policyrank.learn._lists import pairs_of, widen
 
 
 class Easiness(Protocol):
@@ -25,9 +25,13 @@ class Easiness(Protocol):
 def reciprocal_rank(scores: Tensor, where: Tensor) -> Tensor:
     """1 / place in the first run: (..., list).
 
-    A document that the run lacks has score -inf and counts as place 1,000.
+    Equal scores share the mean of their places. A document that the run lacks has score -inf and
+    counts as place 1,000.
     """
-    place = ranks(widen(scores), where).to(torch.float32)
+    keys = (-widen(scores)).masked_fill(~where, torch.inf).contiguous()
+    in_order = keys.sort(dim=-1).values
+    above = torch.searchsorted(in_order, keys)
+    place = (above + torch.searchsorted(in_order, keys, right=True) + 1) / 2
     return torch.where(torch.isneginf(scores), 1e-3, 1 / place) * where
 
 

@@ -142,8 +142,7 @@ def calibrate(
     code = np.asarray(group)
     if method not in CALIBRATORS:
         raise OptionError(f"method={method!r}: use {', '.join(CALIBRATORS)}.")
-    if not ((score >= 0) & (score <= 1)).all():
-        raise EvidenceError(f"scores lie in [{score.min():g}, {score.max():g}], not in [0, 1].")
+    _refuse_outside(score)
     fit, maps = CALIBRATORS[method], {}
     for name in np.unique(code).tolist():
         own = code == name
@@ -152,10 +151,22 @@ def calibrate(
     return GroupCalibration(maps, fallback)
 
 
+def _refuse_outside(scores: Float) -> None:
+    outside = ~((scores >= 0) & (scores <= 1))
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise EvidenceError(f"score {row + 1} is {scores[row]:g}; scores lie in [0, 1].")
+
+
 def expected_calibration_error(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
     """Mean over the scores of |share right - mean score| in their bin.
 
     Bins are of equal width over [0, 1].
+
+    Raises
+    ------
+    EvidenceError
+        For scores outside [0, 1], or NaN.
 
     Examples
     --------
@@ -163,5 +174,6 @@ def expected_calibration_error(scores: ArrayLike, right: ArrayLike, bins: int = 
     0.25
     """
     score, hit = np.asarray(scores, dtype=float), np.asarray(right, dtype=float)
+    _refuse_outside(score)
     gap = np.bincount(_bin(score, bins), weights=hit - score, minlength=bins)
     return float(np.abs(gap).sum() / max(len(score), 1))

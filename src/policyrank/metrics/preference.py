@@ -21,13 +21,22 @@ def _lengths(values: ArrayLike | None, shape: tuple[int, ...]) -> Float:
 
 
 def _numbers(values: ArrayLike, what: str) -> Float:
-    """Finite numbers, or an error that names the first that is none."""
+    """Numbers, perhaps infinite, or an error that names the first that is none."""
     found = np.asarray(values, dtype=float)
     wrong = np.isnan(found)
     if wrong.any():
         place = ", ".join(str(int(i) + 1) for i in np.argwhere(wrong)[0])
         raise EvidenceError(f"{what} {place} is NaN. Score that answer again, or leave it out.")
     return found
+
+
+def _refuse_shares(share: Float, least: float, why: str) -> None:
+    outside = (share < least) | (share > 1)
+    if outside.any():
+        pair = int(np.argmax(outside))
+        raise EvidenceError(
+            f"pair {pair + 1}: {share.flat[pair]:g} of the raters prefer the chosen answer; {why}."
+        )
 
 
 def _per_token(
@@ -80,12 +89,7 @@ def ranking_accuracy(
     right = win > lose
     if alpha is not None:
         share = _numbers(alpha, "alpha")
-        if ((share < 0.5) | (share > 1)).any():
-            pair = int(np.argmax((share < 0.5) | (share > 1)))
-            raise EvidenceError(
-                f"pair {pair + 1}: {share.flat[pair]:g} of the raters prefer the chosen answer;"
-                " the chosen one is that of at least half. Swap the two."
-            )
+        _refuse_shares(share, 0.5, "the chosen answer is that of at least half: swap the two")
         right = np.where(share == 0.5, np.abs(win - lose) < tie_margin, right)
     return float(right.mean())
 
@@ -141,6 +145,11 @@ def best_share(scores: ArrayLike, labels: ArrayLike, where: ArrayLike | None = N
     where
         (lists, answers), which answers there are; None: all
 
+    Raises
+    ------
+    EvidenceError
+        For NaN.
+
     Examples
     --------
     >>> best_share([[1.0, 0.0], [1.0, 1.0]], [[1, 0], [0, 1]])
@@ -148,7 +157,7 @@ def best_share(scores: ArrayLike, labels: ArrayLike, where: ArrayLike | None = N
     """
     shown = np.ones(np.shape(scores), dtype=bool) if where is None else np.asarray(where) > 0
     score = np.where(shown, _numbers(np.where(shown, scores, 0.0), "score"), -np.inf)
-    label = np.where(shown, np.asarray(labels, dtype=float), -np.inf)
+    label = np.where(shown, _numbers(np.where(shown, labels, 0.0), "label"), -np.inf)
     first = (score == score.max(axis=-1, keepdims=True)) & shown
     best = (label == label.max(axis=-1, keepdims=True)) & shown
     return float(((first & best).sum(axis=-1) / first.sum(axis=-1).clip(1)).mean())
@@ -169,9 +178,16 @@ def reward_accuracy(
     >>> reward_accuracy([2, 1], [1, 2], [1, 1], [1, 1])
     0.5
     """
-    gain = _numbers(chosen, "chosen") - _numbers(reference_chosen, "reference of chosen")
-    other = _numbers(rejected, "rejected") - _numbers(reference_rejected, "reference of rejected")
+    gain = _gained(chosen, reference_chosen, "chosen")
+    other = _gained(rejected, reference_rejected, "rejected")
     return float((gain > other).mean())
+
+
+def _gained(values: ArrayLike, reference: ArrayLike, what: str) -> Float:
+    """How much likelier than under the reference; infinity less infinity is no number."""
+    with np.errstate(invalid="ignore"):
+        gain = np.asarray(values, dtype=float) - np.asarray(reference, dtype=float)
+    return _numbers(gain, f"{what} less its reference")
 
 
 def idealized_log_ratio(
@@ -189,13 +205,20 @@ def idealized_log_ratio(
     beta
         strength of the KL penalty, > 0
 
+    Raises
+    ------
+    EvidenceError
+        For NaN, and shares outside [0, 1].
+
     Examples
     --------
     >>> round(float(idealized_log_ratio(-5.0, 0.75, 0.1)), 3)
     5.986
     """
-    share = np.clip(np.asarray(alpha, dtype=float), eps, 1 - eps)
-    return np.asarray(reference_log_ratio, dtype=float) + logit(share) / beta
+    share = _numbers(alpha, "alpha")
+    _refuse_shares(share, 0.0, "shares of raters lie in [0, 1]")
+    ratio = _numbers(reference_log_ratio, "log-ratio of the reference")
+    return ratio + logit(np.clip(share, eps, 1 - eps)) / beta
 
 
 def idealized_ranking_accuracy(
@@ -221,7 +244,7 @@ def dpo_flip_threshold(difficulty: ArrayLike, beta: float) -> Float:
     >>> dpo_flip_threshold([0.0, 10.0, -10.0], 0.1).round(4)
     array([0.6931, 0.3133, 1.3133])
     """
-    return np.logaddexp(0, -beta * np.asarray(difficulty, dtype=float))
+    return np.logaddexp(0, -beta * _numbers(difficulty, "difficulty"))
 
 
 def flip_table(reference_log_ratio: ArrayLike, log_ratio: ArrayLike) -> dict[str, float]:

@@ -34,14 +34,25 @@ def best_of_n(scores: Sequence[Sequence[float]], passed: Sequence[Sequence[float
 
     Equal scores count as drawn by lot.
 
+    Raises
+    ------
+    EvidenceError
+        For scores that are NaN.
+
     Examples
     --------
     >>> best_of_n([[0.1, 0.9, 0.3]], [[1, 0, 1]]), best_of_n([[0.5, 0.5]], [[1, 0]])
     (0.0, 0.5)
     """
     out = []
-    for given, outcome in zip(scores, passed, strict=True):
+    for problem, (given, outcome) in enumerate(zip(scores, passed, strict=True), start=1):
         own, right = np.asarray(given, dtype=float), np.asarray(outcome) == 1
+        if np.isnan(own).any():
+            sample = int(np.argmax(np.isnan(own))) + 1
+            raise EvidenceError(
+                f"problem {problem}, sample {sample}: its score is NaN. Score it again, or leave it"
+                " out."
+            )
         out.append(right[own == own.max()].mean())
     return float(np.mean(out))
 

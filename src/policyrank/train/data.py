@@ -101,7 +101,7 @@ class Lists:
             torch.from_numpy(index),
         )
 
-    def easiness(self, curriculum: Curriculum, lists: int = 512) -> Tensor:
+    def easiness(self, curriculum: Curriculum, lists: int = 16) -> Tensor:
         """How easy a curriculum finds each row, by the whole first run of its query: (rows + 1,).
 
         The last is of a document that the run lacks: row -1 of a batch.

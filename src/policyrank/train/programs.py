@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import read_rows
-from policyrank.metrics.programs import oracle_at_n, pass_at_k
+from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.train.judges import Generator, Scorer
 from policyrank.train.samples import ranked_lists, usable_answers, write_whole
 
@@ -202,7 +202,7 @@ def _mined(
         score, passed = np.asarray(own), np.asarray(share) == 1
         chosen.append(mine(score, passed, rule))
         if len(score):
-            right.append(passed[np.argmax(score)])
+            right.append(best_of_n([own], [share]))
     flat = np.concatenate(list(map(np.asarray, scores)))
     return chosen, {
         "reranked pass@1": float(np.mean(right)),
