@@ -33,6 +33,10 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "read:read_files",
             "Show how FILE is understood: policies, tasks, outcomes, and what is left out.",
         ),
+        "profile": Verb(
+            "profile:profile_file",
+            "Performance profiles: which share of runs scores above each threshold?",
+        ),
         "eval-run": Verb("eval_run:rank_runs", "Score retrieval runs by query, and rank them."),
         "eval-detections": Verb(
             "eval_detections:rank_detectors", "Average precision of detectors, and their ranking."

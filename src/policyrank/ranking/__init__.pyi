@@ -31,6 +31,11 @@ from .hidden_tasks import task_mixture as task_mixture
 from .methods import METHODS as METHODS, Method as Method
 from .online import elo as elo
 from .plackett_luce_fit import plackett_luce as plackett_luce
+from .score_profiles import (
+    PerformanceProfiles as PerformanceProfiles,
+    optimality_gap as optimality_gap,
+    performance_profiles as performance_profiles,
+)
 from .tasks import bradley_terry_by_task as bradley_terry_by_task
 from .tournament import (
     copeland as copeland,
@@ -53,6 +58,7 @@ __all__ = [
     "AlphaRankBounds",
     "Committee",
     "Method",
+    "PerformanceProfiles",
     "aggregate",
     "alpha_rank",
     "alpha_rank_bounds",
@@ -78,7 +84,9 @@ __all__ = [
     "maximal_lotteries",
     "minimax",
     "nash_averaging",
+    "optimality_gap",
     "pagerank",
+    "performance_profiles",
     "plackett_luce",
     "plurality",
     "rank",

@@ -122,6 +122,12 @@ METHODS: dict[str, Method] = {
         "aggregates:interquartile_mean", _SCORES, "mean of the middle half of runs"
     ),
     "mean-rank": Method("aggregates:mean_rank", _SCORES, "mean place over tasks"),
+    "optimality-gap": Method(
+        "score_profiles:optimality_gap",
+        _SCORES,
+        "how far scores fall short of a target",
+        compare=False,
+    ),
     "win-rate": Method("aggregates:win_rate", _SCORES, "probability to beat another policy"),
     "z-score": Method("aggregates:z_score", _SCORES, "mean standardised score"),
 }
