@@ -184,6 +184,61 @@ def test_names_rows_and_twins_change_only_labels(rule):
     assert select(twins, 1, rule=rule).tied
 
 
+def random_ballots(rng, names, count=9):
+    """Ballots of all names, some with a tie after the first place."""
+    rows = []
+    for _ in range(count):
+        order = [names[place] for place in rng.permutation(len(names))]
+        tied = [order[0], [order[1], order[2]], *order[3:]]
+        rows.append(tied if rng.random() < 0.5 else order)
+    return rows
+
+
+def with_twin(row, policy, twin):
+    """The ballot with a second policy tied with one that is there."""
+    groups = [list(item) if isinstance(item, list) else [item] for item in row]
+    return [[*group, twin] if policy in group else group for group in groups]
+
+
+@pytest.mark.parametrize("twin", ["p2a", "a", "z"])
+@pytest.mark.parametrize("rule", [*COMMITTEE_RULES, *PROCEDURES])
+def test_one_of_twins_is_chosen_by_a_tie_only(rule, twin):
+    """A copy of a policy stands for it in every committee, whatever it is called."""
+    rng = np.random.default_rng(7)
+    names = [f"p{k}" for k in range(5)]
+    for _ in range(4):
+        votes = Rankings.of([with_twin(row, "p2", twin) for row in random_ballots(rng, names)])
+        found = select(votes, 3, rule=rule)
+        if ("p2" in found.members) != (twin in found.members):
+            assert found.tied
+        if rule in COMMITTEE_RULES:
+            others = ["p0", "p1"]
+            scores = [committee_score(votes, [*others, who], rule) for who in ("p2", twin)]
+            assert scores[0] == pytest.approx(scores[1])
+
+
+@pytest.mark.parametrize("rule", COMMITTEE_RULES)
+def test_ballots_that_tie_all_change_no_committee(rule):
+    """Of rules that add up ballots; the others count how many voters there are."""
+    rng = np.random.default_rng(11)
+    names = [f"p{k}" for k in range(5)]
+    for _ in range(4):
+        rows = random_ballots(rng, names)
+        found = select(Rankings.of(rows), 2, rule=rule)
+        again = select(Rankings.of([*rows, [names], [names[::-1]]]), 2, rule=rule)
+        assert again.tied == found.tied
+        if not found.tied:
+            assert again.members == found.members
+
+
+def test_policies_that_nobody_approves_fill_up_without_a_tie_where_all_are_needed():
+    votes = Rankings.of([["a", "b", "c"]], policies=["a", "b", "c", "d"])
+    assert select(votes, 4, rule="phragmen").tied is True  # a, b and c at the same load
+    alone = Rankings.of([["a"]], policies=["a", "b", "c"])
+    assert select(alone, 3, rule="phragmen").tied is False
+    assert select(alone, 2, rule="phragmen").tied is True
+
+
 def test_step_by_step_rules_say_what_they_do_not_know():
     with pytest.raises(EvidenceError, match="no bounds on groups"):
         select(VOTES, 2, rule="stv", groups={"a": "x"}, at_least={"x": 1})

@@ -69,7 +69,8 @@ def _phragmen(approved: Float, weight: Float, k: int, load: Float, members: list
         reached[members] = np.inf
         if not np.isfinite(reached).any():
             left = [c for c in range(len(support)) if c not in members]
-            return Chosen([*members, *left[: k - len(members)]], True)
+            seats = k - len(members)
+            return Chosen([*members, *left[:seats]], tied or len(left) > seats)
         chosen, several = _first_of_least(reached)
         tied |= several
         load = np.where(approved[:, chosen] > 0, reached[chosen], load)

@@ -44,8 +44,8 @@ class Committee:
     groups
         how many members each group has
     tied
-        whether another committee is as good, so that the alphabet decided; None: not known (greedy
-        search, or out of time)
+        whether another committee is as good, so that the alphabet decided (of rules that go step by
+        step: whether a tie was broken on the way); None: not known (greedy search, or out of time)
 
     Examples
     --------
