@@ -483,6 +483,15 @@ def test_which_lists_count_is_told_by_their_labels(name):
     assert len(counts) == 1
 
 
+@pytest.mark.parametrize("name", ["ranknet", "hinge", "listmle", "p-listmle", "listnet"])
+def test_lists_of_one_leave_the_mean_alone(name):
+    scores, labels = torch.tensor([[1.0, 2.0], [3.0, 9.0]]), torch.tensor([[1.0, 0.0], [1.0, 9.0]])
+    where = torch.tensor([[True, True], [True, False]])
+    alone = call(name, scores[0], labels[0]).item()
+    assert alone > 0
+    assert call(name, scores, labels, where=where).item() == pytest.approx(alone)
+
+
 def test_pg_rank_is_unbiased_over_batches():
     """Two lists of two, one place: minus the gradient of the mean probability of the better one.
 

@@ -16,6 +16,7 @@ from policyrank.errors import OptionError
 from policyrank.learn import LOSSES, PREFERENCE_LOSSES, REWARD_LOSSES, preference_loss, segments
 from policyrank.learn._options import options_of
 from policyrank.learn.losses.preference import (
+    best_nll,
     group_clipped,
     label_distribution,
     winrate_labels,
@@ -73,6 +74,18 @@ def test_pro_values():
     shifted = [pro(T(-1, -1.2, -0.8) + c, T(2, 1, 0), centre=True) for c in (0, 5)]
     assert shifted[0] == pytest.approx(shifted[1])
     assert abs(2 * pro(T(-1, -1.2, -0.8) + 5, T(2, 1, 0)) - 2.464266) > 0.1
+
+
+def test_all_that_tie_as_the_best_are_imitated():
+    where = torch.tensor([True, True, True, False])
+    p, labels = T(-1, -3, -7, torch.nan), T(2, 2, 1, 9)
+    assert float(best_nll(p, labels, where)) == 2
+    order = [1, 0, 2, 3]
+    assert float(best_nll(p[order], labels[order], where)) == 2
+    one = T(1, 1, 1, 1)
+    ours = preference_loss("rrhf")(p, labels, where=where, lengths=one)
+    theirs = preference_loss("rrhf")(p[order], labels[order], where=where, lengths=one)
+    assert float(ours) == float(theirs) == 2 / 2  # over two pairs
 
 
 def trl(loss, chosen, rejected, ref_chosen, ref_rejected, lengths, beta=0.3, smoothing=0.1):

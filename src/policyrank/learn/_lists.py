@@ -113,6 +113,11 @@ def span(labels: Tensor, mask: Tensor) -> Tensor:
     return highest - labels.masked_fill(~mask, torch.inf).amin(dim=-1)
 
 
+def several(mask: Tensor) -> Tensor:
+    """Whether a list has an order to tell: two items or more."""
+    return mask.sum(dim=-1) > 1
+
+
 def suffix_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
     """log sum over j >= i of exp x_j over unmasked j.
 

@@ -17,7 +17,7 @@ from transformers.utils import logging as progress
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import PreferenceLoss, segments
 from policyrank.learn.losses import REFERENCE_FREE
-from policyrank.learn.losses.preference import best_answer
+from policyrank.learn.losses.preference import best_answer, of_best
 from policyrank.models.language import generate, load_causal_lm
 from policyrank.train.adapters import adapted
 from policyrank.train.answer_trainer import AnswerTrainer, Float, outputs
@@ -229,7 +229,7 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         labels, where, lengths = inputs["labels"], inputs["where"], inputs["lengths"]
         policy, reference, weight = self._policy_and_reference(model, inputs)
         per_token = policy.sum(dim=-1) / lengths.clamp(min=1)
-        of_best = per_token.gather(-1, best_answer(labels, where))
+        imitated = of_best(per_token, labels, where)
         loss = self.objective(
             (policy * weight).sum(dim=-1),
             labels,
@@ -239,13 +239,13 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             **self.args.loss_options,
         )
         if self.args.sft_weight:
-            loss = loss - self.args.sft_weight * of_best.mean()
+            loss = loss - self.args.sft_weight * imitated.mean()
         self._check(loss)
         score = whole = policy.detach().sum(dim=-1)
         if reference is not None:
             score = whole - reference.sum(dim=-1)
         if model.training:
-            self._note(score, inputs, log_prob_best=float(of_best.detach().mean()))
+            self._note(score, inputs, log_prob_best=float(imitated.detach().mean()))
         if return_outputs:
             return loss, outputs(score, whole, inputs)
         return loss

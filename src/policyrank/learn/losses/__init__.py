@@ -3,8 +3,8 @@
 The last axis is the list, higher labels are better. Masked entries may hold anything. Lists that
 say nothing have loss 0 and do not count in the mean: by their labels, mask and weights, never by
 their scores or what was drawn, or gradients would be biased. Nothing say empty lists; to losses of
-pairs, and pg_rank, lists without two different labels; to softmax, approx-ndcg and neural-ndcg
-lists without a positive one. NaN scores give a NaN loss.
+orders, lists of one item; to losses of pairs, and pg_rank, lists without two different labels; to
+softmax, approx-ndcg and neural-ndcg lists without a positive one. NaN scores give a NaN loss.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import Reduce, widen
+from policyrank.learn._lists import Reduce, masked_mean, widen
 
 
 class RankingLoss(Protocol):
@@ -132,7 +132,12 @@ def best_answer(labels: Tensor, where: Tensor) -> Tensor:
     return labels.masked_fill(~where, -torch.inf).argmax(dim=-1, keepdim=True)
 
 
+def of_best(values: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+    """Mean value of each list's best answers, of those that tie: (...); 0 of an empty list."""
+    highest = labels.masked_fill(~where, -torch.inf).amax(dim=-1, keepdim=True)
+    return masked_mean(values, where & (labels == highest))
+
+
 def best_nll(log_probs: Tensor, labels: Tensor, where: Tensor) -> Tensor:
-    """Minus the log-probability of the best answer, ties by position: (...)."""
-    shown = widen(log_probs).masked_fill(~where, 0.0)
-    return -shown.gather(-1, best_answer(labels, where)).squeeze(-1)
+    """Minus the log-probability of the best answer, its mean over those that tie: (...)."""
+    return -of_best(widen(log_probs), labels, where)

@@ -133,4 +133,4 @@ def pro(
     rivals = (real.sum(dim=-1) - 1).clamp(min=0)
     has_rivals = torch.arange(p.shape[-1], device=p.device) < rivals[..., None]
     staged = masked_mean(stage, has_rivals)
-    return reduce_lists(staged + sft_weight * rivals * nll, mask.any(dim=-1), reduce)
+    return reduce_lists(staged + sft_weight * rivals * nll, rivals > 0, reduce)

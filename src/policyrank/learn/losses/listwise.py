@@ -16,6 +16,7 @@ from policyrank.learn._lists import (
     ordered,
     prepare,
     reduce_lists,
+    several,
     suffix_logsumexp,
     widen,
 )
@@ -69,7 +70,7 @@ def listnet(
     target = _log_softmax(y / temperature, mask, where is not None).exp()
     crossed = target * _log_softmax(s, mask, where is not None)
     loss = -crossed.masked_fill(~mask, 0.0).sum(dim=-1)
-    return reduce_lists(loss, mask.any(dim=-1), reduce)
+    return reduce_lists(loss, several(mask), reduce)
 
 
 def _log_softmax(values: Tensor, mask: Tensor, masked: bool) -> Tensor:
@@ -129,7 +130,7 @@ def listmle(
     loss = step.sum(dim=-1)
     if places == "mean":
         loss = loss / (mask.sum(dim=-1) - 1).clamp(min=1, max=k)
-    return reduce_lists(loss, mask.any(dim=-1), reduce)
+    return reduce_lists(loss, several(mask), reduce)
 
 
 def _position_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:

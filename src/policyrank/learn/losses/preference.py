@@ -31,6 +31,7 @@ from policyrank.learn.losses.implicit import (
     best_nll,
     both_of_a_pair,
     implicit_scores,
+    of_best,
     of_ranking,
 )
 from policyrank.learn.losses.likely import pro, rrhf, simpo
@@ -79,6 +80,7 @@ __all__ = [
     "kto",
     "label_distribution",
     "lipo_lambda",
+    "of_best",
     "of_ranking",
     "pro",
     "rrhf",
