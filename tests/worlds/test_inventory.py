@@ -283,6 +283,23 @@ def test_no_controller_earns_more_than_the_oracle(seed):
         assert (found.profit <= best + 1e-5).all(), name
 
 
+@pytest.mark.parametrize("name", inv.HEURISTICS)
+def test_heuristics_where_holding_costs_nothing(name):
+    """The critical ratio is 1: not all stock that there is, but far above the demand."""
+    nodes = {"plant": {"capacity": 50}, "shop": {"stock": 10}}
+    edges = {
+        ("raw", "plant"): {"price": 1},
+        ("plant", "shop"): {"price": 2, "lead": 1},
+        ("shop", "town"): {"price": 4, "backlog": 1},
+    }
+    scenario = inv.Scenario(inv.Network.of(nodes, edges), inv.Demand(base=5), periods=20)
+    controller, information = inv.HEURISTICS[name]
+    found = inv.simulate(scenario, controller, range(3), information=information)
+    assert np.isfinite(found.profit).all()
+    assert (found.profit <= inv.oracle(scenario, range(3)).profit + 1e-5).all()
+    assert (found.simulation.stock < 200).all()
+
+
 def test_stock_may_be_sent_on_only_to_hold_it_cheaply():
     """By hand: 50 lie at 1 a unit and period, 5 are wanted; sent on at once they cost nothing."""
     nodes = {"plant": {"stock": 50, "holding": 1}, "shop": {"holding": 0}}

@@ -9,6 +9,8 @@ from policyrank.worlds.inventory.networks import Float, Network
 from policyrank.worlds.inventory.simulator import Controller, Information, View
 
 WINDOW = 5
+MOST_SURE = 1 - 1e-4
+"""Stock that costs nothing to hold would be without limit."""
 
 
 def split(view: View, needed: Float) -> Float:
@@ -76,7 +78,10 @@ def lead_demand(view: View, periods: np.ndarray) -> tuple[Float, Float]:
 
 
 def critical_ratio(network: Network, holding: Float) -> Float:
-    """(n,) b / (b + h): b is a retailer's backlog penalty; for others the margin, at least .5."""
+    """(n,) b / (b + h), at most .9999: h is what holding costs.
+
+    b is a retailer's backlog penalty; for others the margin, at least .5.
+    """
     short = np.zeros(len(network.names))
     for node, incoming in enumerate(network.incoming):
         sold_at = network.retailer == node
@@ -86,7 +91,8 @@ def critical_ratio(network: Network, holding: Float) -> Float:
             price = network.price[network.supplier == node].max(initial=0.0)
             short[node] = max(price - network.price[incoming].min(), 0.5)
     with np.errstate(invalid="ignore"):
-        return np.where(short + holding > 0, short / (short + holding), 0.5)
+        ratio = np.where(short + holding > 0, short / (short + holding), 0.5)
+    return np.minimum(ratio, MOST_SURE)
 
 
 def newsvendor(view: View) -> Float:
