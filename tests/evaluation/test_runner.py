@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -86,6 +87,20 @@ def test_mates_of_a_proposal_share_their_replicate(sampler, tmp_path):
     assert len(kept) == len(found.results) == 200
     whole = run(budget=200)
     assert [r.replicate for r in found.results] == [r.replicate for r in whole.results]
+
+
+def test_a_run_whose_policies_counted_for_themselves_goes_on(tmp_path):
+    """Its half of a pair may have a replicate that its mate has had in another proposal."""
+    store = tmp_path / "store.db"
+    run = partial(evaluate, POLICIES, ["a"], sampler="uniform", workers=0, store=store)
+    results = run(budget=101).results
+    half = results[-1]
+    had = {name: {r.replicate for r in results if r.policy == name} for name in POLICIES}
+    taken = min(had[half.mate] - had[half.policy])
+    with sqlite3.connect(store) as database:
+        change = "UPDATE policyrank_results SET replicate = ? WHERE proposal = ?"
+        database.execute(change, (taken, half.proposal))
+    assert len(run(budget=120).results) == 120
 
 
 def test_outcomes_and_stopping():

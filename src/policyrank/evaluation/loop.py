@@ -329,7 +329,10 @@ class Loop:
     def _finish_pairs(self) -> None:
         """An interrupted run may have half of a pair: its other half comes first."""
         for number, half in sorted(self.halves.items()):
-            self._enqueue(number, half.mate, "", half.task, half.policy, half.replicate)
+            replicate, own = half.replicate, self.replicates[half.mate, "", half.task]
+            if replicate in own.had:  # of a run whose policies counted each for itself
+                replicate = shared_replicate([own])
+            self._enqueue(number, half.mate, "", half.task, half.policy, replicate)
 
     def progress(self, budget: int, seconds: float) -> Progress:
         """Where the run stands, when an evaluation takes so many seconds."""
