@@ -174,3 +174,15 @@ def test_command(tmp_path, command):
     votes.write_text("model_a,model_b,winner\nx,y,model_a\ny,x,model_b\n")
     code, said = command("profile", votes)
     assert (code, "profiles are of scores" in said.err) == (1, True)
+
+
+def test_bounds_of_a_gap_are_those_of_the_scores():
+    """Scores of 2 to 8, all beyond the target: nothing says how low a score can be."""
+    table = [[2.0, 0.5], [8.0, 0.9], [5.0, 0.2]]
+    scores = Scores.from_table(table, ["s", "t", "u"], ["x", "y"])
+    board = pr.optimality_gap(scores, target=1.0)
+    assert np.isnan(board.lower[board.position("x")])
+    assert board.lower[board.position("y")] < board.rating[board.position("y")]
+    known = pr.optimality_gap(scores, target=1.0, bounds=(0.0, 10.0))
+    assert (known.lower < known.upper).all()
+    assert (known.upper <= 0).all()

@@ -288,6 +288,10 @@ def optimality_gap(
     sign = _direction(evidence)
     short = sign * np.minimum(sign * evidence.score, sign * target)
     used = replace(evidence, score=short, stderr=None, interval=None)
+    if options.get("bounds", "auto") == "auto":
+        # Scores that were cut to the target say nothing of how low a score can be.
+        in_unit = evidence.score.min() >= 0 and evidence.score.max() <= 1
+        options["bounds"] = (0.0, 1.0) if in_unit else None
     board = aggregate(used, statistic="mean", **options)
     settings: dict[str, Any] = {"target": target, **board.settings}
     return replace(
