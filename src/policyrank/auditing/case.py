@@ -12,7 +12,7 @@ from policyrank.auditing.findings import Finding, Verdict
 from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons
 from policyrank.ranking import bradley_terry
-from policyrank.ranking.bradley_terry_fit import ELO
+from policyrank.ranking.conventions import ELO
 
 Float = NDArray[np.float64]
 

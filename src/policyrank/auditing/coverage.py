@@ -14,7 +14,7 @@ from policyrank.auditing.illusion import gini, hhi
 from policyrank.evidence import Comparisons
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry, connectivity
-from policyrank.ranking.bradley_terry_fit import ELO
+from policyrank.ranking.conventions import ELO
 from policyrank.ranking.diagnostics import Connectivity
 
 

@@ -21,8 +21,8 @@ from policyrank.board.intervals import as_normal
 from policyrank.evidence import Comparisons
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
-from policyrank.ranking.bradley_terry_fit import ELO
 from policyrank.ranking.cells import Cells
+from policyrank.ranking.conventions import ELO
 
 
 def check_drift(case: Case) -> Finding:

@@ -17,8 +17,6 @@ from policyrank.evidence import Comparisons
 from policyrank.evidence.base import positions
 from policyrank.ranking.cells import Cells, is_strong
 from policyrank.ranking.conventions import (
-    ELO,
-    WEAK_PRIOR,
     check_interval,
     checks_options,
     need,
@@ -36,10 +34,12 @@ from policyrank.ranking.paired_errors import (
     robust,
     scaled,
 )
+from policyrank.ranking.priors import prior_sd
 
 Float = NDArray[np.float64]
 Interval = Literal["auto", "sandwich", "fisher", "bootstrap", "none"]
 INTERVALS = get_args(Interval)
+NO_MAXIMUM = "some policies never lost, never won, or never met the others"
 
 
 class PairedOptions(BoardOptions, total=False):
@@ -185,7 +185,7 @@ def _rate(
     by = cluster_by(evidence, cluster, notes)
     cells = Cells.of(evidence, order_effect=order_effect, cluster=by)
     link = _usable_link(link, cells, settings["ties"], notes)
-    sd = _prior_sd(prior, cells, link, notes)
+    sd = prior_sd(prior, is_strong(cells, link), NO_MAXIMUM, notes)
     precision = None if sd is None else np.full(cells.size, sd**-2)
     fixed = {}
     if anchors:
@@ -260,30 +260,6 @@ def _usable_link(link: Link, cells: Cells, ties: str, notes: list[Note]) -> Link
         return link
     notes.append(Note("no ties", "No ties were seen: the tie parameter was left out."))
     return LINKS[link.tieless or "half"]
-
-
-def _prior_sd(prior: Any, cells: Cells, link: Link, notes: list[Note]) -> float | None:
-    """The prior's standard deviation in log-odds: as given, or weak where there is no maximum."""
-    if prior is not None and prior != "auto":
-        if not isinstance(prior, (int, float)) or not prior > 0:
-            raise EvidenceError(
-                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
-            )
-        return float(prior)
-    if is_strong(cells, link):
-        return None
-    if prior is None:
-        raise EvidenceError(
-            "no finite maximum: some policies never lost, never won, or never met the others. Keep"
-            " prior='auto', give prior=2.0, or leave these policies out."
-        )
-    text = (
-        f"The maximum of the likelihood is infinite, so a Gaussian prior with sd {WEAK_PRIOR:g}"
-        f" log-odds ({WEAK_PRIOR * ELO:.0f} Elo points) was put around the mean. It decides how far"
-        " one-sided policies stand apart."
-    )
-    notes.append(Note("prior", text, "warning"))
-    return WEAK_PRIOR
 
 
 def _fit_notes(evidence: Comparisons, cells: Cells, link: Link, fit: Fit) -> list[Note]:

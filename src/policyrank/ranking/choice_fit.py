@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from policyrank.board.assembly import BoardOptions, make_leaderboard
 from policyrank.board.leaderboard import Leaderboard, Note
-from policyrank.errors import EvidenceError, OptionError
+from policyrank.errors import EvidenceError
 from policyrank.evidence import Rankings
 from policyrank.ranking.cluster_errors import Corrected, corrected, degrees_of_freedom
 from policyrank.ranking.conventions import (
     UNIT_NAMES,
-    WEAK_PRIOR,
     check_interval,
     checks_options,
     need,
     scale_of,
 )
 from policyrank.ranking.diagnostics import SINGLE_BALLOT, connectivity, evidence_notes
+from policyrank.ranking.priors import prior_sd
 
 Float = NDArray[np.float64]
 
@@ -75,7 +75,8 @@ def luce_choice(
     notes = evidence_notes(evidence)
     choices = _Choices.of(evidence)
     graph = connectivity(evidence.policies, choices.wins())
-    sd = _prior_sd(prior, graph.strongly_connected, notes)
+    why_not = "some policies are always chosen, never, or not beside the others"
+    sd = prior_sd(prior, graph.strongly_connected, why_not, notes)
     lam = 0.0 if sd is None else sd**-2
     theta = choices.maximum(lam)
     if interval == "auto":
@@ -106,30 +107,6 @@ def luce_choice(
         **known,
         **options,
     )
-
-
-def _prior_sd(
-    prior: float | Literal["auto"] | None, strong: bool, notes: list[Note]
-) -> float | None:
-    """The prior's standard deviation: as given, or weak where there is no maximum."""
-    if isinstance(prior, (int, float)):
-        if not prior > 0:
-            raise OptionError(f"prior={prior}: give a standard deviation > 0 in log-odds.")
-        return float(prior)
-    if strong:
-        return None
-    if prior is None:
-        raise EvidenceError(
-            "no finite maximum: some policies are always chosen, or never. Keep prior='auto', or"
-            " give prior=2.0."
-        )
-    text = (
-        "The maximum of the likelihood is infinite (some policies are always chosen, never, or not"
-        f" beside the others): a Gaussian prior with sd {WEAK_PRIOR:g} log-odds was put around the"
-        " mean."
-    )
-    notes.append(Note("prior", text, "warning"))
-    return WEAK_PRIOR
 
 
 class _Choices(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ from policyrank.ranking.cluster_errors import (
 )
 from policyrank.ranking.conventions import (
     UNIT_NAMES,
-    WEAK_PRIOR,
     check_interval,
     checks_options,
     need,
     scale_of,
 )
 from policyrank.ranking.diagnostics import SINGLE_BALLOT, connectivity, evidence_notes
+from policyrank.ranking.priors import prior_sd
 
 Float = NDArray[np.float64]
 
@@ -83,7 +83,8 @@ def plackett_luce(
     n = len(ballots.policies)
     notes = evidence_notes(evidence)
     found = connectivity(ballots.policies, ballots.preferences())
-    sd = _prior_sd(prior, found.strongly_connected, notes)
+    why_not = "some policies always come first, or last, or never meet the others"
+    sd = prior_sd(prior, found.strongly_connected, why_not, notes)
     lam = 0.0 if sd is None else sd**-2
     theta, at_mode = _maximum(ballots, places, lam)
     if interval == "auto":
@@ -127,30 +128,6 @@ class _Derivatives(NamedTuple):
     value: float
     gradient: Float
     hessian: Float
-
-
-def _prior_sd(prior: Any, strong: bool, notes: list[Note]) -> float | None:
-    """The prior's standard deviation: as given, or weak where there is no maximum."""
-    if prior is not None and prior != "auto":
-        if not isinstance(prior, (int, float)) or not prior > 0:
-            raise EvidenceError(
-                f"prior={prior!r}: give a standard deviation > 0 in log-odds, None, or 'auto'."
-            )
-        return float(prior)
-    if strong:
-        return None
-    if prior is None:
-        raise EvidenceError(
-            "no finite maximum: some policies always come first or last. Keep prior='auto', or give"
-            " prior=2.0."
-        )
-    text = (
-        "The maximum of the likelihood is infinite (some policies always come first, or last, or"
-        f" never meet the others): a Gaussian prior with sd {WEAK_PRIOR:g} log-odds was put around"
-        " the mean."
-    )
-    notes.append(Note("prior", text, "warning"))
-    return WEAK_PRIOR
 
 
 def _pinned(hessian: Float, lam: float) -> Float:
