@@ -40,6 +40,38 @@ def placed_above(position: NDArray[np.int32]) -> NDArray[np.float64]:
     return 0.5 + 0.5 * np.sign(position[:, None, :] - position[:, :, None])
 
 
+def top_shares(
+    position: NDArray[np.int32], among: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Each ballot's vote for the first of some policies, ties at its top sharing it.
+
+    Parameters
+    ----------
+    position
+        (ballots, policies), 0 where a policy is missing
+    among
+        (policies,), who is still there; None: all
+
+    Returns
+    -------
+    ndarray
+        (ballots, policies), rows of sum 1; of 0 where a ballot holds none of them
+
+    Examples
+    --------
+    >>> top_shares(np.array([[1, 1, 2], [0, 2, 1]], dtype=np.int32)).tolist()
+    [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    """
+    last = position.shape[1] + 1
+    there = position > 0
+    if among is not None:
+        there &= among
+    place = np.where(there, position, last)
+    best = place.min(axis=1, keepdims=True)
+    top = (place == best) & (best < last)
+    return np.asarray(top / np.maximum(top.sum(axis=1, keepdims=True), 1))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Rankings:
     """Ballots as one row an entry: ``policy`` stands at ``position`` on ``ballot``; immutable.

@@ -31,6 +31,7 @@ from .hidden_tasks import task_mixture as task_mixture
 from .methods import METHODS as METHODS, Method as Method
 from .online import elo as elo
 from .plackett_luce_fit import plackett_luce as plackett_luce
+from .run_off import instant_runoff as instant_runoff
 from .score_profiles import (
     PerformanceProfiles as PerformanceProfiles,
     optimality_gap as optimality_gap,
@@ -43,12 +44,7 @@ from .tournament import (
     ranked_pairs as ranked_pairs,
     schulze as schulze,
 )
-from .voting import (
-    approval as approval,
-    borda as borda,
-    instant_runoff as instant_runoff,
-    plurality as plurality,
-)
+from .voting import approval as approval, borda as borda, plurality as plurality
 from .win_graphs import eigenvector as eigenvector, pagerank as pagerank
 
 __all__ = [

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from policyrank.evidence import Rankings
+from policyrank.evidence.rankings import top_shares
 from policyrank.solvers import mixed_integer
 
 Float = NDArray[np.float64]
@@ -230,7 +231,7 @@ def single_transferable_vote(rankings: Rankings, k: int) -> Chosen:
         left = np.flatnonzero(alive)
         if len(left) <= k - len(members):
             return Chosen([*members, *left.tolist()], tied)
-        share = _top_shares(position, alive)
+        share = top_shares(position, alive)
         count = value @ share
         first = count if first is None else first
         elected = alive & (count >= quota - 1e-9)
@@ -248,15 +249,6 @@ def single_transferable_vote(rankings: Rankings, k: int) -> Chosen:
         tied |= len(least) > 1
         alive[least[-1]] = False
     return Chosen(members, tied)
-
-
-def _top_shares(position: NDArray[np.int32], alive: NDArray[np.bool_]) -> Float:
-    """Each ballot's vote among the policies left, ties at its top shared: (ballots, n)."""
-    n = position.shape[1]
-    place = np.where((position > 0) & alive, position, n + 1)
-    best = place.min(axis=1, keepdims=True)
-    top = (place == best) & (best <= n)
-    return np.asarray(top / np.maximum(top.sum(axis=1, keepdims=True), 1))
 
 
 PROCEDURES: dict[str, tuple[Procedure, str]] = {

@@ -47,8 +47,7 @@ Score = Callable[[Places, int], Float]
 
 
 def _first(places: Places, k: int) -> Float:
-    shared = np.maximum(places.equal, 1)
-    return np.where(places.above == 0, 1 / shared, 0.0)
+    return np.where(places.above == 0, 1 / np.maximum(places.equal, 1), 0.0)
 
 
 def _top_k(places: Places, k: int) -> Float:

@@ -103,7 +103,7 @@ METHODS: dict[str, Method] = {
     "maximal-lotteries": Method(
         "equilibria:maximal_lotteries", _EITHER, "optimal lottery over majority margins"
     ),
-    "instant-runoff": Method("voting:instant_runoff", _BALLOTS, "fewest first places eliminated"),
+    "instant-runoff": Method("run_off:instant_runoff", _BALLOTS, "fewest first places eliminated"),
     "plurality": Method("voting:plurality", _BALLOTS, "first places"),
     "approval": Method("voting:approval", _BALLOTS, "places among the first k"),
     "eigenvector": Method(
