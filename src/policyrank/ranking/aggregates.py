@@ -18,85 +18,11 @@ from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.published import PublishedErrors, published_errors
 from policyrank.ranking.score_errors import exact_ends, mean_errors
+from policyrank.ranking.score_statistics import STATISTICS, resampled
 
 Float = NDArray[np.float64]
-Statistic = Callable[[Float], Float]
 INTERVALS = ("auto", "published", "closed", "exact", "bootstrap", "none")
 Bounds = tuple[float, float] | str | None
-
-
-def _mean(cube: Float) -> Float:
-    return np.nanmean(np.nanmean(cube, axis=-1), axis=-2)
-
-
-def _median(cube: Float) -> Float:
-    return np.nanmedian(np.nanmean(cube, axis=-1), axis=-2)
-
-
-def _interquartile_mean(cube: Float) -> Float:
-    """The mean of the middle half of all runs, tasks pooled; cut as by trim_mean(0.25)."""
-    flat = np.sort(np.swapaxes(cube, -1, -2).reshape(*cube.shape[:-3], -1, cube.shape[-2]), axis=-2)
-    count = (~np.isnan(flat)).sum(axis=-2, keepdims=True)
-    place = np.arange(flat.shape[-2])[:, None]
-    cut = count // 4
-    middle = (place >= cut) & (place < count - cut)
-    return np.where(middle, flat, 0).sum(axis=-2) / middle.sum(axis=-2)
-
-
-def _mean_rank(cube: Float) -> Float:
-    table = np.nanmean(cube, axis=-1)
-    above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (
-        table[..., None, :] == table[..., None]
-    ).sum(axis=-1)
-    return -np.nanmean(np.where(np.isnan(table), np.nan, above + 0.5), axis=-2)
-
-
-def _win_rate(cube: Float) -> Float:
-    """Probability that a run of the policy beats one of another policy on the same task, ties half;
-    mean over both.
-    """
-    weight = (~np.isnan(cube)).astype(float)[None]
-    return np.nanmean(_rates(cube, weight)[0], axis=0)
-
-
-def _rates(cube: Float, weight: Float) -> Float:
-    """Mean win rate over opponents by task, runs weighted: weights (batch, tasks, n, runs) ->
-    (batch, tasks, n).
-    """
-    tasks, n, _ = cube.shape
-    share = weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1e-300)
-    out = np.full((len(weight), tasks, n), np.nan)
-    for t in range(tasks):
-        measured = ~np.isnan(cube[t]).all(axis=-1)
-        x = np.where(np.isnan(cube[t]), 0.0, cube[t])
-        rate = np.zeros((len(weight), n))
-        for j in np.flatnonzero(measured):
-            wins = 0.5 + 0.5 * np.sign(x[:, :, None] - x[j])
-            beaten = np.einsum("bnr,nrb->bn", share[:, t], wins @ share[:, t, j].T)
-            beaten[:, j] = 0
-            rate += beaten
-        if measured.sum() > 1:
-            out[:, t, measured] = rate[:, measured] / (measured.sum() - 1)
-    return out
-
-
-def _z_score(cube: Float) -> Float:
-    table = np.nanmean(cube, axis=-1)
-    spread = np.nanstd(table, axis=-1, keepdims=True)
-    off = table - np.nanmean(table, axis=-1, keepdims=True)
-    return np.nanmean(
-        np.divide(off, spread, out=np.where(np.isnan(off), np.nan, 0.0), where=spread > 0), axis=-2
-    )
-
-
-STATISTICS: dict[str, tuple[Statistic, str]] = {
-    "mean": (_mean, "mean score"),
-    "median": (_median, "median over tasks"),
-    "interquartile-mean": (_interquartile_mean, "mean of the middle half of runs"),
-    "mean-rank": (_mean_rank, "minus the mean rank"),
-    "win-rate": (_win_rate, "probability to beat another policy"),
-    "z-score": (_z_score, "mean z-score"),
-}
 
 
 class AggregateOptions(BoardOptions, total=False):
@@ -175,7 +101,7 @@ def aggregate(
         )
     function, unit = STATISTICS[statistic]
     cube = evidence.cube()
-    notes = [*input_notes(evidence.notes), *_table_notes(evidence, cube, statistic)]
+    notes = [*input_notes(evidence.notes), *table_notes(evidence, cube, statistic)]
     draw = _what_is_drawn(cube, resample)
     interval, errors = _kind_of_interval(evidence, statistic, interval, draw)
     if errors is not None:
@@ -202,7 +128,7 @@ def aggregate(
                     f"the bootstrap of {statistic} does not know of units. Use the mean"
                     " (interval='closed'), or leave unit=... (--unit) out."
                 )
-            drawn = _bootstrap(cube, function, rating, draw, pairs, resamples, generator(seed))
+            drawn = resampled(cube, function, rating, draw, pairs, resamples, generator(seed))
             known = _of_draws(rating, drawn, statistic, level)
             if known["df"] < FEW_DF:
                 text = "Resamples of so few tasks or replicates cover about 92% where 95% is said."
@@ -285,6 +211,9 @@ def _of_draws(
     return {"draws": draws, "df": df, "ends": ends.clip(lowest, highest)}
 
 
+OF_ONE_SCALE = ("mean", "median", "interquartile-mean", "profile")
+"""What a task of a wide scale decides."""
+
 FEW_DF = 10
 """Degrees of freedom below which a bootstrap covers too rarely."""
 
@@ -338,7 +267,7 @@ def _published_board(
     return errors.with_own_ends(board)
 
 
-def _table_notes(evidence: Scores, cube: Float, statistic: str) -> list[Note]:
+def table_notes(evidence: Scores, cube: Float, statistic: str) -> list[Note]:
     """Policies without scores on some tasks, and tasks whose scale decides."""
     notes = []
     holes = np.asarray(np.isnan(cube).all(axis=2))
@@ -351,7 +280,7 @@ def _table_notes(evidence: Scores, cube: Float, statistic: str) -> list[Note]:
             " complete the table."
         )
         notes.append(Note("incomplete", text, "warning", tuple(few)))
-    if statistic not in ("mean", "median", "interquartile-mean") or len(cube) == 1:
+    if statistic not in OF_ONE_SCALE or len(cube) == 1:
         return notes
     table = evidence.table()
     spread = np.nanmax(table, axis=1) - np.nanmin(table, axis=1)
@@ -380,65 +309,6 @@ def _what_is_drawn(cube: Float, resample: str) -> str:
             " resample='tasks'."
         )
     return resample
-
-
-def _bootstrap(
-    cube: Float,
-    function: Statistic,
-    rating: Float,
-    draw: str,
-    paired: bool,
-    resamples: int,
-    rng: np.random.Generator,
-) -> tuple[Float, float]:
-    """Errors of the statistic on resampled tables, and their degrees of freedom."""
-    tasks, n, runs = cube.shape
-    # The runs of a cell first, so that a draw below its number of runs is one of them.
-    packed = np.take_along_axis(cube, np.argsort(np.isnan(cube), axis=2, kind="stable"), axis=2)
-    number = (~np.isnan(cube)).sum(axis=2)
-    size = max(1, min(resamples, 4_000_000 // (cube.size * (n if function is _mean_rank else 1))))
-    out = []
-    for start in range(0, resamples, size):
-        batch = min(size, resamples - start)
-        uniform = rng.random((batch, tasks, 1 if paired else n, runs))
-        runs_drawn = (uniform * np.maximum(number, 1)[..., None]).astype(np.int64)
-        tasks_drawn = rng.integers(tasks, size=(batch, tasks))
-        if function is _win_rate:
-            weight = np.broadcast_to(
-                (np.arange(runs) < number[..., None]).astype(float),
-                (1 if draw == "tasks" else batch, *cube.shape),
-            )
-            if draw != "tasks":
-                cell = np.arange(batch * tasks * n).reshape(batch, tasks, n, 1) * runs + runs_drawn
-                live = np.broadcast_to(weight, runs_drawn.shape).ravel()
-                weight = np.bincount(cell.ravel(), live, batch * cube.size).reshape(
-                    runs_drawn.shape
-                )
-            rates = np.broadcast_to(_rates(packed, weight), (batch, tasks, n))
-            rates = (
-                rates
-                if draw == "replicates"
-                else np.take_along_axis(rates, tasks_drawn[..., None], axis=1)
-            )
-            out.append(np.nanmean(rates, axis=1))
-            continue
-        sample = np.broadcast_to(packed, (batch, *packed.shape))
-        if draw != "tasks":
-            sample = np.where(
-                np.arange(runs) < number[..., None],
-                np.take_along_axis(sample, runs_drawn, axis=3),
-                np.nan,
-            )
-        if draw != "replicates":
-            sample = sample[np.arange(batch)[:, None], tasks_drawn]
-        out.append(function(sample))
-    errors = np.concatenate(out) - rating
-    errors = np.where(np.isnan(errors), 0.0, errors)
-    if draw != "replicates":
-        return errors * np.sqrt(tasks / max(tasks - 1, 1)), max(tasks - 1.0, 1.0)
-    units = float(np.median(number[number > 0]))
-    df = max(float((number - 1).clip(0).sum(axis=0).mean()), 1.0)
-    return errors * np.sqrt(units / max(units - 1, 1)), df
 
 
 def _statistic(name: str) -> Callable[..., Leaderboard]:
