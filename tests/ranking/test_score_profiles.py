@@ -60,12 +60,12 @@ def test_bands_of_the_bootstrap_are_those_of_runs_inside_tasks():
     ends = binom.ppf([0.025, 0.975], 8, 5 / 8) / 8
     assert found.lower[0, 0] == pytest.approx(ends[0], abs=1e-9)
     assert found.upper[0, 0] == pytest.approx(ends[1], abs=1e-9)
-    # Tasks are strata: a task above and a task below never vary.
+    # Tasks are strata: a task above and a task below never vary: the closed ends stand.
     halves = np.array([[[0.1] * 4, [0.9] * 4]] * 2)
     found = pr.performance_profiles(scores_of(halves, ["x", "y"]), [0.5], interval="bootstrap")
-    assert (found.lower[0, 0], found.upper[0, 0]) == (0.5, 0.5)
     closed = pr.performance_profiles(scores_of(halves, ["x", "y"]), [0.5])
     assert closed.lower[0, 0] < 0.5 < closed.upper[0, 0]
+    assert (found.lower[0, 0], found.upper[0, 0]) == (closed.lower[0, 0], closed.upper[0, 0])
 
 
 def test_closed_bands_cover_and_have_width():
@@ -155,6 +155,22 @@ def test_what_cannot_be_compared_with_one_threshold_is_refused():
         pr.performance_profiles(weighted)
 
 
+def test_tasks_on_different_scales_are_said(tmp_path, command):
+    """A share above 0.5 means little where one task is in percent."""
+    table = np.random.default_rng(2).random((2, 3, 4)) * np.array([1.0, 1.0, 100.0])[:, None]
+    scores = scores_of(table, ["x", "y"])
+    found = pr.performance_profiles(scores, [0.5])
+    assert any(note.kind == "scale" for note in found.notes)
+    same = pr.performance_profiles(scores_of(np.minimum(table, 1), ["x", "y"]), [0.5])
+    assert not any(note.kind == "scale" for note in same.notes)
+    file = tmp_path / "runs.csv"
+    scores.write(file)
+    code, said = command("profile", file, "--threshold", 0.5)
+    assert (code, "times as" in " ".join(said.out.split())) == (0, True), said
+    code, said = command("profile", file, "--threshold", 0.5, "--json")
+    assert any("times as" in text for text in json.loads(said.out)["notes"])
+
+
 def test_command(tmp_path, command):
     _, scores = runs_of()
     file, plot = tmp_path / "runs.csv", tmp_path / "p.png"
@@ -164,7 +180,9 @@ def test_command(tmp_path, command):
     assert "above 0.5" in said.out
     assert plot.stat().st_size > 1000
     code, said = command("profile", file, "--threshold", 0.5, "--json")
-    assert {row["policy"] for row in json.loads(said.out)} == {"x", "y", "z"}
+    printed = json.loads(said.out)
+    assert printed["better"] == "above"
+    assert {row["policy"] for row in printed["profiles"]} == {"x", "y", "z"}
     code, said = command("profile", file, "--csv")
     assert said.out.startswith("policy,threshold,share,lower,upper")
     assert command("profile", file)[0] == 0

@@ -78,7 +78,8 @@ def profile_file(
             found.plot(plot, title=title or f"Performance profiles: {title_of(files)}")
             wrote(plot)
     if json:
-        print_json(found.frame.to_dicts())
+        notes = [note.text for note in found.notes]
+        print_json({"better": found.better, "notes": notes, "profiles": found.frame.to_dicts()})
     elif csv:
         print_csv(found.frame)
     else:
@@ -86,3 +87,7 @@ def profile_file(
         if threshold is None:
             places = range(0, len(places), max(len(places) // SHOWN, 1))
         print(found.text(places))
+        from policyrank.board.terminal import NOTE_MARKS
+
+        for note in found.notes:
+            print(f"{NOTE_MARKS[note.severity][0]} {note}")

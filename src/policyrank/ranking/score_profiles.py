@@ -12,11 +12,12 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from policyrank.board.intervals import Seed, generator
-from policyrank.board.leaderboard import Leaderboard
+from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import Scores
-from policyrank.ranking.aggregates import AggregateOptions, aggregate
+from policyrank.ranking.aggregates import AggregateOptions, aggregate, table_notes
 from policyrank.ranking.conventions import checks_options, need
+from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.score_errors import mean_errors
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class PerformanceProfiles:
         "above" the threshold, or "below" where lower is better
     level, interval
         of the intervals, and their kind
+    notes
+        what a careful reader should know
 
     Examples
     --------
@@ -63,6 +66,7 @@ class PerformanceProfiles:
     better: Literal["above", "below"]
     level: float
     interval: str
+    notes: tuple[Note, ...] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -125,8 +129,8 @@ def performance_profiles(
     interval
         of each share on its own. ``"closed"``: Wilson's with the dispersion that was seen, over
         replicates inside tasks (over tasks where there is one score each); ``"bootstrap"``:
-        percentiles of runs drawn anew inside each task and policy, as rliable has them (of width
-        zero where all runs are on one side); ``"none"``
+        percentiles of runs drawn anew inside each task and policy, as rliable has them, but the
+        closed ones where they have no width (all runs on one side); ``"none"``
     resamples, level, seed
         of the intervals
 
@@ -163,7 +167,9 @@ def performance_profiles(
     if interval == "closed":
         ends = np.stack(list(_closed(evidence, parts, level)), axis=1)
     elif interval == "bootstrap":
-        ends = _bootstrapped(parts, resamples, level, generator(seed))
+        drawn = _bootstrapped(parts, resamples, level, generator(seed))
+        closed = np.stack(list(_closed(evidence, parts, level)), axis=1)
+        ends = np.where(drawn[..., :1] < drawn[..., 1:], drawn, closed)
     order = np.lexsort((np.array(evidence.policies), -np.round(share.mean(axis=1), 12)))
     return PerformanceProfiles(
         policies=tuple(evidence.policies[place] for place in order),
@@ -174,6 +180,7 @@ def performance_profiles(
         better="above" if sign > 0 else "below",
         level=level,
         interval=interval,
+        notes=(*input_notes(evidence.notes), *table_notes(evidence, cube, "profile")),
     )
 
 
