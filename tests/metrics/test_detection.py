@@ -282,7 +282,7 @@ def test_calibration_makes_scores_mean_the_same():
     lost = calibrate([0.5, 0.6], [0, 0], [0, 0])
     assert lost([0.5, 0.7], [0, 1]).tolist() == [0, 0]
     assert calibrate([0.5], [0], [0], fallback="keep")([0.5], [0]).tolist() == [0.5]
-    with pytest.raises(ValueError, match="not in"):
+    with pytest.raises(ValueError, match=r"score 1 is 2; scores lie in"):
         calibrate([2.0], [1], [0])
     with pytest.raises(ValueError, match="use histogram"):
         calibrate([0.5], [1], [0], "x")
