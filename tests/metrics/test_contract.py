@@ -134,3 +134,9 @@ def test_nan_is_refused(name, column):
 def test_nan_in_a_list_is_refused(name):
     with pytest.raises(EvidenceError, match="2"):
         OF_LISTS[name](np.array([[1.0, np.nan]]), np.array([[1.0, 0.0]]))
+
+
+def test_answers_that_cannot_be_tie_where_raters_do():
+    """Two log-probabilities of -inf are equal; one of them is far from any other."""
+    chosen, rejected = [-np.inf, -np.inf, -3.0], [-np.inf, -3.0, -3.001]
+    assert metrics.ranking_accuracy(chosen, rejected, alpha=[0.5] * 3) == pytest.approx(2 / 3)

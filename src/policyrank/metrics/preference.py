@@ -90,7 +90,9 @@ def ranking_accuracy(
     if alpha is not None:
         share = _numbers(alpha, "alpha")
         _refuse_shares(share, 0.5, "the chosen answer is that of at least half: swap the two")
-        right = np.where(share == 0.5, np.abs(win - lose) < tie_margin, right)
+        with np.errstate(invalid="ignore"):
+            near = (win == lose) | (np.abs(win - lose) < tie_margin)
+        right = np.where(share == 0.5, near, right)
     return float(right.mean())
 
 
