@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyrank.board.intervals import MANY, Float, Seed, as_normal, error_draws, quantile
+from policyrank.board.intervals import MANY, Float, Seed, error_draws, quantile
+from policyrank.board.pair_gaps import Gaps, largest_difference, largest_of_all
 from policyrank.errors import EvidenceError
-
-BLOCK = 128
-"""Rows of draws that are compared at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +134,12 @@ def rank_confidence_sets(
         if covariance is not None:
             cov = np.asarray(covariance, dtype=float)
     freedom = None if df is None else np.broadcast_to(np.asarray(df, dtype=float), (n, n))
-    gaps = _Gaps(x, cov, None if z is None else np.asarray(z, dtype=float), freedom, exact=exact)
+    gaps = Gaps(x, cov, None if z is None else np.asarray(z, dtype=float), freedom, exact=exact)
     columns = np.ascontiguousarray(errors.T, dtype=np.float32)
     if n == 1:
         alone = np.ones(1, dtype=np.int64)
         return RankSets(alone, alone, np.zeros((1, 1), dtype=bool), np.ones(1, dtype=bool))
-    largest = _largest_of_all(columns, gaps)
+    largest = largest_of_all(columns, gaps)
     critical = float(np.quantile(largest, level))
     best = None
     if n <= MANY:
@@ -184,137 +181,10 @@ def draws_for(policies: int) -> int:
     return 1000
 
 
-@dataclass(frozen=True, eq=False)
-class _Gaps:
-    """Studentised differences of ratings, a row at a time: (n, n) only where it is asked for."""
-
-    rating: Float
-    covariance: Float
-    given: Float | None
-    df: Float | None
-    exact: bool
-
-    @cached_property
-    def z(self) -> Float | None:
-        """All statistics, where they are given or dear to compute: (n, n)."""
-        if self.given is not None or self.df is None:
-            return self.given
-        rows = [self._own_statistic(j) for j in range(len(self.rating))]
-        return as_normal(np.array(rows), self.df)
-
-    @cached_property
-    def floor(self) -> float:
-        """The variance of a difference below which it is taken as known."""
-        largest = float(np.max(np.abs(self.rating), initial=0.0))
-        return 1e-12 * max(largest, 1e-300) ** 2
-
-    @cached_property
-    def own(self) -> Float:
-        """The variance of each rating: (n,)."""
-        return self.covariance.diagonal().copy()
-
-    def variance(self, j: int) -> Float:
-        """Of the differences between j and each other: (n,)."""
-        return np.maximum(self.own[j] + self.own - 2 * self.covariance[j], 0)
-
-    def scale(self, j: int) -> NDArray[np.float32]:
-        """One over the standard deviation of each difference, 0 where it does not vary."""
-        variance = self.variance(j)
-        varies = variance > self.floor
-        sd = np.sqrt(np.where(varies, variance, 1.0))
-        return np.where(varies, 1 / sd, 0.0).astype(np.float32)
-
-    def statistic(self, j: int) -> Float:
-        """By how many standard errors j is above each other: (n,)."""
-        if self.z is not None:
-            return self.z[j]
-        return self._own_statistic(j)
-
-    def _own_statistic(self, j: int) -> Float:
-        gap = self.rating[j] - self.rating
-        variance = self.variance(j)
-        sure = np.zeros_like(gap)
-        if self.exact:
-            sure = np.where(gap > 0, np.inf, -np.inf)
-        sure = np.where(np.abs(gap) > np.sqrt(self.floor), sure, 0.0)
-        varies = variance > self.floor
-        return np.where(varies, gap / np.sqrt(np.where(varies, variance, 1.0)), sure)
-
-    def beyond(self, critical: float) -> NDArray[np.bool_]:
-        """Where the row's statistic exceeds a critical value: (n, n)."""
-        out = np.empty(self.covariance.shape, dtype=bool)
-        for j in range(len(out)):
-            out[j] = self.statistic(j) > critical
-        return out
-
-
-def _largest(
-    draws: NDArray[np.float32],
-    j: int,
-    others: slice | NDArray[np.bool_],
-    scale: NDArray[np.float32],
-    sign: int | None = None,
-) -> NDArray[np.float32]:
-    """The largest difference of each draw between j and ``others``, in units of their spread.
-
-    ``draws``: (n, size). ``sign``: 1 for j above the others, -1 for below, None for either. Blocks
-    of a few hundred others stay in the processor's cache.
-    """
-    there = draws[others]
-    top = np.full(draws.shape[1], -np.inf, dtype=np.float32)
-    room = np.empty((BLOCK, draws.shape[1]), dtype=np.float32)
-    for start in range(0, len(there), BLOCK):
-        block = there[start : start + BLOCK]
-        gap = room[: len(block)]
-        if sign == -1:
-            np.subtract(block, draws[j], out=gap)
-        else:
-            np.subtract(draws[j], block, out=gap)
-        if sign is None:
-            np.abs(gap, out=gap)
-        gap *= scale[start : start + BLOCK, None]
-        np.maximum(top, gap.max(axis=0), out=top)
-    return top
-
-
-def _largest_of_all(draws: NDArray[np.float32], gaps: _Gaps) -> NDArray[np.float32]:
-    """The largest studentised difference of each draw over all pairs: (size,).
-
-    Others of like spread lie in one block. A block is left out where even its extremes, in units of
-    its smallest spread, would not reach what was found before; those with the largest errors come
-    first.
-    """
-    if len(draws) <= BLOCK:
-        top = np.zeros(draws.shape[1], dtype=np.float32)
-        for j in range(len(draws) - 1):
-            later = slice(j + 1, None)
-            np.maximum(top, _largest(draws, j, later, gaps.scale(j)[later]), out=top)
-        return top
-    sd = np.sqrt(np.clip(gaps.covariance.diagonal(), 0, None))
-    order = np.argsort(sd, kind="stable")
-    there = draws[order]
-    starts = np.arange(0, len(there), BLOCK)
-    lowest, highest = np.minimum.reduceat(there, starts), np.maximum.reduceat(there, starts)
-    reach = np.abs(draws).max(axis=1) / np.maximum(sd, 1e-300)
-    top = np.zeros(draws.shape[1], dtype=np.float32)
-    room = np.empty((BLOCK, draws.shape[1]), dtype=np.float32)
-    for j in np.argsort(-reach, kind="stable"):
-        scale = gaps.scale(j)[order]
-        bound = np.maximum(draws[j] - lowest, highest - draws[j])
-        bound *= np.maximum.reduceat(scale, starts)[:, None]
-        for k in np.flatnonzero((bound > top).any(axis=1)):
-            block = slice(starts[k], starts[k] + BLOCK)
-            gap = np.subtract(draws[j], there[block], out=room[: len(there[block])])
-            np.abs(gap, out=gap)
-            gap *= scale[block, None]
-            np.maximum(top, gap.max(axis=0), out=top)
-    return top
-
-
 def _stepped_down(
     draws: NDArray[np.float32],
     largest: NDArray[np.float32],
-    gaps: _Gaps,
+    gaps: Gaps,
     better: NDArray[np.bool_],
     level: float,
 ) -> float:
@@ -336,7 +206,9 @@ def _stepped_down(
         top = np.full(left, -np.inf, dtype=np.float32)
         for j in np.flatnonzero(active.any(axis=1)):
             others = active[j]
-            np.maximum(top, _largest(part, j, others, gaps.scale(j)[others], sign=1), out=top)
+            np.maximum(
+                top, largest_difference(part, j, others, gaps.scale(j)[others], sign=1), out=top
+            )
         rest = np.full(size - left, -np.inf, dtype=np.float32)
         critical = float(np.quantile(np.concatenate([rest, top]), level, method="higher"))
         if left == size or critical >= largest[order[size - left - 1]]:
@@ -346,7 +218,7 @@ def _stepped_down(
 
 def _marginal(
     draws: NDArray[np.float32],
-    gaps: _Gaps,
+    gaps: Gaps,
     level: float,
     *,
     stepdown: bool,
@@ -358,7 +230,7 @@ def _marginal(
     others = ~np.eye(n, dtype=bool)
     for j in range(n):
         statistic, scale = gaps.statistic(j), gaps.scale(j)
-        critical = float(np.quantile(_largest(draws, j, slice(None), scale), level))
+        critical = float(np.quantile(largest_difference(draws, j, slice(None), scale), level))
         while True:
             won, lost = statistic > critical, -statistic > critical
             settled = (won == wins[j]).all() and (lost == losses[j]).all()
@@ -367,15 +239,15 @@ def _marginal(
                 break
             up, down = others[j] & ~won, others[j] & ~lost
             top = np.maximum(
-                _largest(draws, j, up, scale[up], sign=1),
-                _largest(draws, j, down, scale[down], sign=-1),
+                largest_difference(draws, j, up, scale[up], sign=1),
+                largest_difference(draws, j, down, scale[down], sign=-1),
             )
             critical = min(critical, float(np.quantile(top, level)))
     return _sets(wins, losses, best)
 
 
 def _may_be_best(
-    draws: NDArray[np.float32], gaps: _Gaps, level: float, ceiling: float
+    draws: NDArray[np.float32], gaps: Gaps, level: float, ceiling: float
 ) -> NDArray[np.bool_]:
     """Policies that no other beats by more than chance would let one of equals.
 
@@ -390,7 +262,7 @@ def _may_be_best(
             found[j] = False
         # The rival alone would have the normal's one-sided quantile.
         elif worst > 0.9 * quantile(level, None):
-            top = _largest(draws, j, others, gaps.scale(j)[others], sign=-1)
+            top = largest_difference(draws, j, others, gaps.scale(j)[others], sign=-1)
             found[j] = worst <= np.quantile(top, level)
     return found
 
