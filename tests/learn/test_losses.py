@@ -507,6 +507,114 @@ def test_pg_rank_is_unbiased_over_batches():
     assert found[:, 0].tolist() == pytest.approx((-p * (1 - p) / 2).tolist(), abs=0.004)
 
 
+# Ties, grades -------------------------------------------------------------------------------------
+# ------------------------------
+
+
+def choices_by_hand(s, y, place_weights):
+    """Breslow's choices, item by item; each weighs as its places do on average over all orders."""
+    above = [sum(b > a for b in y) for a in y]
+    size = [y.count(a) for a in y]
+    total = 0.0
+    for score, label, first, many in zip(s, y, above, size, strict=True):
+        if label > min(y):
+            rest = sum(math.exp(other) for other, b in zip(s, y, strict=True) if b <= label)
+            weight = sum(place_weights[first : first + many]) / many
+            total += weight * (math.log(rest) - score)
+    return total
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.integers(0, 3)), min_size=1, max_size=7))
+@settings(max_examples=60, deadline=None)
+def test_ties_of_labels_are_breslows(items):
+    s, y = [score for score, _ in items], [label for _, label in items]
+    n, lowest = len(y), y.count(min(y))
+    scores, labels = torch.tensor(s, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)
+    found = losses.listmle(scores, labels).item()
+    assert found == pytest.approx(choices_by_hand(s, y, [1] * n))
+    twin = PlackettLuce(scores).log_prob_labels(labels, ties="breslow").item()
+    assert found == pytest.approx(-twin)
+    by_place = [(2 ** (n - i) - 1) / (2 ** (n - 1) - 1) if n > 1 else 1 for i in range(1, n + 1)]
+    weighed = losses.p_listmle(scores, labels).item()
+    assert weighed == pytest.approx(choices_by_hand(s, y, by_place))
+    for k in range(1, n + 1):
+        within = choices_by_hand(s, y, [1] * k + [0] * (n - k))
+        assert losses.listmle(scores, labels, k=k).item() == pytest.approx(within)
+        of_choices = within / max(min(k, n - lowest), 1)
+        found = losses.listmle(scores, labels, k=k, places="mean").item()
+        assert found == pytest.approx(of_choices)
+        found = losses.p_listmle(scores, labels, k=k).item()
+        assert found == pytest.approx(choices_by_hand(s, y, by_place[:k] + [0] * (n - k)))
+
+
+def test_a_generator_breaks_ties_at_random():
+    s, y = torch.tensor([0.5, -1.0, 2.0, 0.0]).double(), torch.tensor([0.0, 0.0, 0.0, 1.0])
+    orders = torch.tensor([(3, *order) for order in permutations(range(3))])
+    each = -PlackettLuce(s).log_prob(orders)
+    g = torch.Generator().manual_seed(0)
+    found = losses.listmle(s.expand(9000, 4), y.expand(9000, 4), generator=g, reduce="none")
+    assert (found[:, None] - each).abs().amin(dim=-1).max() < 1e-12
+    assert found.mean().item() == pytest.approx(each.mean().item(), abs=0.02)
+    tied = losses.listmle(s, torch.ones(4), generator=g)
+    assert tied > 0
+    assert losses.listmle(s, torch.ones(4)) == 0
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 3, None]))
+@settings(max_examples=40, deadline=None)
+def test_ranklist_counts_distances_between_labels(seed, skip):
+    scores, labels, where = lists(seed, n=7)
+    for form in ("sum", "lse"):
+        found = losses.ranklist(scores, labels, where=where, skip=skip, form=form, reduce="none")
+        for row in range(4):
+            s, y = scores[row][where[row]].tolist(), labels[row][where[row]].tolist()
+            place = {label: k for k, label in enumerate(sorted(set(y), reverse=True))}
+            far = len(y) if skip is None else skip
+            odds = [
+                math.exp(s[j] - s[i])
+                for i in range(len(y))
+                for j in range(len(y))
+                if 1 <= place[y[j]] - place[y[i]] <= far
+            ]
+            expected = math.log1p(sum(odds))
+            if form == "sum":
+                expected = sum(math.log1p(odd) for odd in odds)
+            assert found[row].item() == pytest.approx(expected)
+
+
+def test_ordinal_takes_cutoffs_as_numbers():
+    scores, labels, where = lists(n=5)
+    cutoffs = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    expected = losses.ordinal(scores, labels, cutoffs=cutoffs, where=where)
+    found = losses.ordinal(scores, labels, cutoffs=[-1.0, 0.5, 2.0], where=where)
+    assert found.item() == pytest.approx(expected.item())
+    assert (torch.autograd.grad(expected, cutoffs)[0] != 0).all()
+    assert losses.ordinal(scores, labels, cutoffs=[0, 1, 2]) > 0
+    for wrong in ([1.0, 0.0], [0.0, 0.0], [0.0, math.nan], [[0.0, 1.0]], torch.tensor([1.0, 0.0])):
+        with pytest.raises(ValueError, match="each above the last"):
+            losses.ordinal(scores, labels, cutoffs=wrong)
+    crossed = torch.tensor([1.0, 0.0], requires_grad=True)  # on its way while it is learned
+    assert losses.ordinal(scores, labels, cutoffs=crossed) > 0
+    with pytest.raises(ValueError, match="give them"):
+        losses.ordinal(scores, labels)
+
+
+def test_gains_of_usual_grades_are_what_they_were():
+    """To the bit: 2^label - 1 over its ideal has no scale, and large labels need one."""
+    labels = torch.randint(0, 5, (50, 8), generator=torch.Generator().manual_seed(0)).float()
+    gain = torch.exp2(labels) - 1
+    discount = torch.log2(torch.arange(2, 10).float())
+    ideal = (gain.sort(descending=True).values / discount).sum(dim=-1, keepdim=True)
+    order, shown = torch.arange(8).expand(1, 50, 8), torch.ones(50, 8, dtype=torch.bool)
+    expected = gain / discount / ideal.clamp(min=1e-10)
+    assert torch.equal(ndcg_gains(labels, order, shown)[0], expected)
+    large = ndcg_gains(labels + 1000, order, shown)[0]
+    linear = torch.exp2(labels)
+    assert torch.allclose(
+        large, linear / discount / (linear.sort(descending=True).values / discount).sum(-1, True)
+    )
+
+
 # Curricula ----------------------------------------------------------------------------------------
 # ------------------------------
 

@@ -63,7 +63,12 @@ def test_pro_values():
     assert 2 * pro(T(-1, -1.2, -0.8), T(2, 1, 0)) == pytest.approx(2.464266, abs=1e-6)
     assert pro(T(-1, -1.5), T(1, 0)) == pytest.approx(0.474077, abs=1e-6)
     assert 2 * pro(T(-1, -1, -1), T(2, 1, 0)) == pytest.approx(1.551445 + math.log(2), abs=1e-6)
-    assert pro(T(-1, -3), T(1, 1)) == pytest.approx(math.log(2))
+    assert pro(T(-1, -3), T(1, 1)) == 0  # equal answers are no rivals
+    # ties: two good answers, each against the bad one, and two stages of imitation
+    p, r = T(-1, -3, -2), T(1, 1, 0)
+    stages = [math.log1p(math.exp(-2 - own)) for own in (-1, -3)]
+    assert pro(p, r) == pytest.approx(np.mean(stages))
+    assert pro(p, r, sft_weight=0.5) == pytest.approx(np.mean(stages) + 0.5 * 2**2 * 2 / 2)
     # gaps of 1: ListMLE; the SFT term: .05 (n - 1)^2 times the best answer's summed NLL
     s, y = torch.randn(2, 5, dtype=torch.float64), torch.rand(2, 5, dtype=torch.float64)
     plain = PREFERENCE_LOSSES["pro"](s, y, lengths=torch.ones(2, 5), gaps=False, sft_weight=0)

@@ -6,6 +6,16 @@ from .distributions import (
     Mallows as Mallows,
     PlackettLuce as PlackettLuce,
 )
+from .label_domains import (
+    LABEL_DOMAINS as LABEL_DOMAINS,
+    label_domain as label_domain,
+    largest_label as largest_label,
+)
+from .labels import (
+    LabelDomain as LabelDomain,
+    check_labels as check_labels,
+    win_shares as win_shares,
+)
 from .losses import (
     LOSSES as LOSSES,
     PREFERENCE_LOSSES as PREFERENCE_LOSSES,
@@ -20,6 +30,7 @@ from .utilities import UTILITIES as UTILITIES, Utility as Utility
 __all__ = [
     "ADVANTAGES",
     "EASINESS",
+    "LABEL_DOMAINS",
     "LOSSES",
     "PREFERENCE_LOSSES",
     "REWARD_LOSSES",
@@ -29,6 +40,7 @@ __all__ = [
     "BradleyTerry",
     "Curriculum",
     "Easiness",
+    "LabelDomain",
     "Mallows",
     "PlackettLuce",
     "PreferenceLoss",
@@ -37,9 +49,13 @@ __all__ = [
     "StepWeight",
     "Utility",
     "advantage",
+    "check_labels",
     "curricula",
+    "label_domain",
+    "largest_label",
     "losses",
     "preference_loss",
     "rewards",
     "segments",
+    "win_shares",
 ]

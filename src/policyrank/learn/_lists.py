@@ -63,8 +63,8 @@ def reduce_lists(loss: Tensor, says: Tensor, reduce: Reduce) -> Tensor:
         return loss
     if reduce == "sum":
         return loss.sum()
-    if reduce == "mean":
-        return loss.sum() / says.sum().clamp(min=1)
+    if reduce == "mean":  # divided before it is summed: large losses stay finite
+        return (loss / says.sum().clamp(min=1)).sum()
     raise OptionError(f"reduce={reduce!r}: use 'mean', 'sum' or 'none'.")
 
 
@@ -91,6 +91,22 @@ def ideal_dcg(gain: Tensor, k: int | None = None) -> Tensor:
     return (best / torch.log2(place)).sum(dim=-1)
 
 
+def relative_gains(y: Tensor, mask: Tensor) -> Tensor:
+    """2^y - 1 over the power of two below the list's largest: (..., list), 0 where masked.
+
+    For what divides gains by an ideal anyway: 2^y itself leaves float32 at y = 128.
+    """
+    largest = y.masked_fill(~mask, 0.0).amax(dim=-1, keepdim=True).floor()
+    return (torch.exp2(y - largest) - torch.exp2(-largest)).masked_fill(~mask, 0.0)
+
+
+def places_by_value(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """How many items of the list are lower, and how many not higher (itself too): (..., list)."""
+    keys = values.masked_fill(~mask, torch.inf).contiguous()
+    in_order = keys.sort(dim=-1).values
+    return torch.searchsorted(in_order, keys), torch.searchsorted(in_order, keys, right=True)
+
+
 def descending(keys: Tensor, mask: Tensor) -> Tensor:
     """Indices that sort by key, highest first, ties by position, masked items last."""
     return keys.masked_fill(~mask, -torch.inf).argsort(dim=-1, descending=True, stable=True)
@@ -101,10 +117,26 @@ def ranks(scores: Tensor, mask: Tensor) -> Tensor:
     return descending(scores, mask).argsort(dim=-1) + 1
 
 
-def ordered(values: Tensor, by: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Values sorted as ``descending`` sorts ``by``, and the mask in that order."""
-    order = descending(by, mask)
-    return values.gather(-1, order), mask.gather(-1, order)
+def by_label(labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels from the highest to the lowest, -inf for masked items, and where they stood."""
+    keys = labels.masked_fill(~mask, -torch.inf)
+    found = keys.sort(dim=-1, descending=True, stable=True)
+    return found.values, found.indices
+
+
+def group_of(keys: Tensor) -> Tensor:
+    """Which group of equal keys, from 0, each sorted key belongs to: (..., list)."""
+    starts = torch.zeros_like(keys, dtype=torch.long)
+    starts[..., 1:] = keys[..., 1:] != keys[..., :-1]
+    return starts.cumsum(dim=-1)
+
+
+def first_of_group(keys: Tensor) -> Tensor:
+    """Where the group of each sorted key starts: (..., list)."""
+    starts = torch.zeros_like(keys, dtype=torch.long)
+    place = torch.arange(1, keys.shape[-1], device=keys.device)
+    starts[..., 1:] = place * (keys[..., 1:] != keys[..., :-1])
+    return starts.cummax(dim=-1).values
 
 
 def span(labels: Tensor, mask: Tensor) -> Tensor:

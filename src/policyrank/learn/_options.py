@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from policyrank.errors import refuse_unknown_options
+from policyrank.errors import OptionError, refuse_unknown_options
 
 
 def options_of(function: Callable[..., Any]) -> set[str] | None:
@@ -60,9 +60,27 @@ def check_options(
     Raises
     ------
     OptionError
-        Naming the options there are.
+        Naming the options there are; or one that is no number where its default is.
     """
     known = options_of(function)
     if known is None:
         return
     refuse_unknown_options(options, sorted(known.difference(given)), of=name)
+    defaults = _defaults(function)
+    for option, value in options.items():
+        default = defaults.get(option)
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if number and not isinstance(value, (int, float)):
+            raise OptionError(f"{name}: {option}={value!r} is no number.")
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults of a loss's options, those bound to a partial's inner function included."""
+    found: dict[str, Any] = {}
+    if isinstance(function, partial) and function.args:
+        found = _defaults(function.args[0])
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of a builtin
+        return found
+    return found | {own.name: own.default for own in parameters}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import ideal_dcg
+from policyrank.learn._lists import ideal_dcg, relative_gains
 
 
 class Utility(Protocol):
@@ -31,7 +31,7 @@ def ndcg_gains(
 ) -> Tensor:
     """Gain at each place / log2(place + 1) / IDCG@k; sums to NDCG@k.
 
-    Gains 2^label - 1, or the label. 0 without a positive label.
+    Gains 2^label - 1, or the label, which is at least 0. 0 without a positive label.
 
     Parameters
     ----------
@@ -41,10 +41,9 @@ def ndcg_gains(
         (samples, ..., k), indices of items
     """
     k = rankings.shape[-1]
-    gain = labels
+    gain = labels.masked_fill(~where, 0.0)
     if exponential:
-        gain = torch.exp2(labels) - 1
-    gain = gain.masked_fill(~where, 0.0)
+        gain = relative_gains(labels, where)
     discount = torch.log2(torch.arange(2, k + 2, device=labels.device, dtype=labels.dtype))
     ideal = ideal_dcg(gain, k)[..., None]
     return _taken(gain, rankings) / discount / ideal.clamp(min=1e-10) * (ideal > 0)

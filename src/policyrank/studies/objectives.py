@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from policyrank.evidence import RankedAnswers, Scores, datasets
-from policyrank.learn import PREFERENCE_LOSSES
+from policyrank.learn import PREFERENCE_LOSSES, label_domain, win_shares
 from policyrank.learn.losses import REFERENCE_FREE
 from policyrank.studies.frame import (
     Claim,
@@ -118,6 +118,8 @@ def _sequences(size: Size, seed: int, report: Report) -> Iterator[Row]:
                 loss, used = "dpo", ends(data)
             if loss == "point-sigmoid":  # its labels are chances
                 used = replace(used, labels=torch.sigmoid(used.labels))
+            elif label_domain(loss) == "gains":  # which are not below 0
+                used = replace(used, labels=win_shares(used.labels))
             found = []
             for rate in size.rates:
                 policy = align(base, used, loss, epochs=size.epochs, lr=rate, seed=r)

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policyrank.learn import PreferenceLoss, preference_loss
+from policyrank.learn import PreferenceLoss, check_labels, label_domain, preference_loss
+from policyrank.learn.label_domains import largest_label
 from policyrank.learn.losses.preference import best_nll
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
@@ -92,6 +93,8 @@ def align(
     ``imitation`` adds the best answer's negative log-likelihood per token. Training ends where
     ``watch``, asked after each epoch, says True.
     """
+    if isinstance(loss, str):
+        check_labels(data.labels, label_domain(loss), most=largest_label(loss), name=loss)
     objective = preference_loss(loss) if isinstance(loss, str) else loss
     if reference is None:
         reference = policy

@@ -1,10 +1,19 @@
 """Losses of rankings: ``loss(scores, labels, *, where=None, reduce="mean")``.
 
-The last axis is the list, higher labels are better. Masked entries may hold anything. Lists that
-say nothing have loss 0 and do not count in the mean: by their labels, mask and weights, never by
-their scores or what was drawn, or gradients would be biased. Nothing say empty lists; to losses of
-orders, lists of one item; to losses of pairs, and pg_rank, lists without two different labels; to
-softmax, approx-ndcg and neural-ndcg lists without a positive one. NaN scores give a NaN loss.
+The last axis is the list, higher labels are better. Masked entries may hold anything. NaN scores
+give a NaN loss. What labels may be, their domain, each loss says (``learn.label_domain``); the
+order of the items never matters, equal labels or not.
+
+**Reduction.** ``"none"``: one loss a list; ``"sum"``: their sum; ``"mean"``: their sum over the
+number of lists that say something. Lists that say nothing have loss 0. Whether a list speaks, its
+labels and its mask decide alone, never scores, weights, or what was drawn, or gradients would be
+biased. It speaks when it has
+
+- two different labels, to all losses of orders, pairs and metrics, here and in
+  ``PREFERENCE_LOSSES`` and ``REWARD_LOSSES``, but:
+- a positive label, to softmax;
+- two items, to listnet (and to listmle where a generator breaks ties);
+- an item, to losses of single items: mse, sigmoid, ordinal, point-mse, point-sigmoid.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ def distribution_matching(
     """Cross-entropy of ``label_distribution(labels)`` and softmax(scores).
 
     It learns from unlabelled answers that were only scored beside a positive one. Lists whose
-    labels span at most ``least_gap`` say nothing.
+    labels span at most ``least_gap`` say nothing. Labels: ``scores``, standardised in each list
+    unless told otherwise.
 
     References
     ----------
@@ -62,7 +63,8 @@ def group_clipped(
     GRPO with one ratio an answer, that of the whole answer's mean log-probability of a token under
     policy and reference (the policy that sampled). Without a reference the policy is taken as it
     stands (ratio 1), the gradient then being REINFORCE's. Groups whose labels span at most
-    ``least_gap`` say nothing.
+    ``least_gap`` say nothing. Beyond a log-ratio of 20 a straight line goes on for exp, which would
+    leave float32 at 88. Labels: ``scores``, which the advantage standardises.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ def group_clipped(
     ahead = log_probs - old
     if lengths is not None:
         ahead = ahead / lengths.clamp(min=1)
-    ratio = torch.exp(ahead)
+    ratio = torch.exp(ahead.clamp(max=20)) * (1 + (ahead - 20).clamp(min=0))
     gained = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
     return reduce_lists(-masked_mean(gained, mask), told, reduce)
 
@@ -117,6 +119,8 @@ def share_clipped(
     reduce: Reduce = "mean",
 ) -> Tensor:
     """``group_clipped`` with the shares of ``label_distribution(labels)`` as rewards.
+
+    Labels: ``scores``, standardised in each list unless told otherwise.
 
     References
     ----------

@@ -84,7 +84,7 @@ def of_ranking(
     reduce: Reduce = "mean",
     **options: Any,
 ) -> Tensor:
-    """Any loss of rankings on implicit scores (LiPO).
+    """Any loss of rankings on implicit scores (LiPO). Labels: as the loss has them.
 
     Parameters
     ----------
@@ -117,6 +117,8 @@ def of_ranking(
 
 def both_of_a_pair(loss: RankingLoss, scores: Tensor, labels: Tensor, **options: Any) -> Tensor:
     """Twice a mean over answers: the mean over pairs of the sum of their two answers' losses.
+
+    Labels: as the loss has them.
 
     Examples
     --------

@@ -1,4 +1,8 @@
-"""Weights of pairs by what swapping the two would do to a metric."""
+"""Weights of pairs by what swapping the two would do to a metric.
+
+Labels: ``gains``. Items of equal scores take their places in the order of the list: were they to
+share one, a swap would change nothing and scores that start equal would never part.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import ideal_dcg, ranks
+from policyrank.learn._lists import ideal_dcg, ranks, relative_gains
+
+LARGEST_DCG_LABEL = 100
+"""2 to its power, times differences of scores up to a hundred million, is a float32."""
 
 
 class LambdaWeight(Protocol):
@@ -20,7 +27,7 @@ class LambdaWeight(Protocol):
 
 def _gains(y: Tensor, mask: Tensor, k: int | None) -> Tensor:
     """(2^y - 1) / IDCG@k, 0 where masked."""
-    gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
+    gain = relative_gains(y, mask)
     return gain / ideal_dcg(gain, k)[..., None].clamp(min=1e-10)
 
 
@@ -46,8 +53,8 @@ def lambdarank_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) 
 def dcg_weight(s: Tensor, y: Tensor, mask: Tensor, k: int | None = None) -> Tensor:
     """LambdaRank's weight as LiPO has it.
 
-    Gains are not divided by the ideal DCG, so that they keep the labels' scale; logarithms are
-    natural.
+    Gains are not divided by the ideal DCG, so that they keep the labels' scale, and labels are at
+    most ``LARGEST_DCG_LABEL``; logarithms are natural.
     """
     gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
     return _difference(gain) * _difference(_inverse_discount(s, mask, k) / math.log(2))

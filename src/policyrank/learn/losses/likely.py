@@ -10,7 +10,6 @@ from policyrank.learn._lists import (
     Reduce,
     low,
     masked_mean,
-    ordered,
     pairs_of,
     prepare,
     reduce_lists,
@@ -33,7 +32,7 @@ def simpo(
 ) -> Tensor:
     """log(1 + exp(margin - beta (p_i - p_j))) over pairs; no reference.
 
-    p is the mean log-probability of a token.
+    p is the mean log-probability of a token. Labels: ``order``.
 
     References
     ----------
@@ -61,7 +60,7 @@ def rrhf(
     """Sum over pairs of max(0, p_j - p_i), plus the best answer's negative log-likelihood.
 
     All of it is divided by the number of pairs. p is the mean log-probability of a token; no
-    reference.
+    reference. Labels: ``order``.
 
     References
     ----------
@@ -71,8 +70,13 @@ def rrhf(
     s, y, mask = prepare(mean, labels, where)
     loss = hinge(s, y, where=mask, margin=0.0, pairs="sum", reduce="none")
     loss = loss + sft_weight * best_nll(log_probs, y, mask)
-    ahead = (y[..., :, None] > y[..., None, :]) & pairs_of(mask)
-    return reduce_lists(loss / ahead.sum(dim=(-1, -2)).clamp(min=1), mask.any(dim=-1), reduce)
+    count = _ahead(y, mask).sum(dim=(-1, -2))
+    return reduce_lists(loss / count.clamp(min=1), count > 0, reduce)
+
+
+def _ahead(labels: Tensor, mask: Tensor) -> Tensor:
+    """Whether the row has a higher label than the column: (..., list, list)."""
+    return (labels[..., :, None] > labels[..., None, :]) & pairs_of(mask)
 
 
 def pro(
@@ -91,13 +95,16 @@ def pro(
 
     No reference. Stage k is -log of exp(p_k g_kk) over that plus the sum over worse i of exp(p_i
     g_ki), p the mean log-probability of a token, g_ki = r_k - r_i the gap of the labels (rewards)
-    and g_kk the largest of them; plus ``sft_weight`` (n - 1)^2 times the negative log-likelihood of
-    the best answer, summed over tokens. All of it is divided by the n - 1 stages.
+    and g_kk the largest of them; plus ``sft_weight`` m^2 times the negative log-likelihood of the
+    best answer, summed over tokens. All of it is divided by the m stages: an answer with a worse
+    one has a stage, so that m = n - 1 without ties. Equal answers are no rivals.
+
+    Labels: ``scores``, by their differences; ``order`` without ``gaps``.
 
     Parameters
     ----------
     gaps
-        False: all gaps are 1, which is ListMLE on the mean log-probabilities
+        False: all gaps are 1, which without ties is ListMLE on the mean log-probabilities
     centre
         subtract the list's mean log-probability first: with gaps the loss otherwise changes when a
         constant is added to all, and at equal log-probabilities rewards low ones
@@ -118,19 +125,15 @@ def pro(
     nll = best_nll(log_probs, labels, mask)
     if centre:
         score = score - masked_mean(score, mask)[..., None]
-    p, real = ordered(score, labels, mask)
-    later = torch.ones(p.shape[-1], p.shape[-1], dtype=torch.bool, device=p.device).triu()
-    shown = later & pairs_of(real)
+    ahead = _ahead(labels, mask)
+    gap = ahead.to(score.dtype)
     if gaps:
-        rewards, _ = ordered(labels, labels, mask)
-        gap = (rewards[..., :, None] - rewards[..., None, :]).masked_fill(~shown, 0.0)
-    else:
-        gap = shown.to(p.dtype)
-    own = torch.eye(p.shape[-1], dtype=torch.bool, device=p.device)
+        gap = gap * (labels[..., :, None] - labels[..., None, :])
+    own = torch.eye(score.shape[-1], dtype=torch.bool, device=score.device)
     gap = torch.where(own, gap.amax(dim=-1, keepdim=True), gap)
-    logits = (p[..., None, :] * gap).masked_fill(~shown, low(p))
+    logits = (score[..., None, :] * gap).masked_fill(~(ahead | own), low(score))
     stage = torch.logsumexp(logits, dim=-1) - logits.diagonal(dim1=-2, dim2=-1)
-    rivals = (real.sum(dim=-1) - 1).clamp(min=0)
-    has_rivals = torch.arange(p.shape[-1], device=p.device) < rivals[..., None]
+    has_rivals = ahead.any(dim=-1)
+    stages = has_rivals.sum(dim=-1)
     staged = masked_mean(stage, has_rivals)
-    return reduce_lists(staged + sft_weight * rivals * nll, rivals > 0, reduce)
+    return reduce_lists(staged + sft_weight * stages * nll, stages > 0, reduce)

@@ -1,8 +1,12 @@
-"""Losses of whole lists."""
+"""Losses of whole lists.
+
+Where labels tie, losses of orders compare the tied items with what they are not below, and never
+with each other by their place in the list.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,9 +15,11 @@ from torch.nn.functional import softplus
 from policyrank.errors import OptionError
 from policyrank.learn._lists import (
     Reduce,
+    by_label,
     descending,
+    first_of_group,
+    group_of,
     low,
-    ordered,
     prepare,
     reduce_lists,
     several,
@@ -35,17 +41,17 @@ def softmax_cross_entropy(
 ) -> Tensor:
     """-sum_i y_i log softmax(s)_i.
 
-    With one positive: InfoNCE, localised contrastive estimation, setwise training. Labels are >= 0,
-    divided by their sum with ``normalise`` (rax does not); lists without a positive label say
-    nothing.
+    With one positive: InfoNCE, localised contrastive estimation, setwise training. Labels:
+    ``gains``, divided by their sum with ``normalise`` (rax does not); lists without a positive
+    label say nothing.
     """
     s, y, mask = prepare(scores, labels, where)
+    best = y.amax(dim=-1)
     if normalise:
         y = y / y.sum(dim=-1, keepdim=True).clamp(min=1e-10)
     if weights is not None:
         y = y * widen(weights).masked_fill(~mask, 0.0)
     log_softmax = _log_softmax(s, mask, where is not None)
-    best = y.amax(dim=-1)
     if reduce == "mean":  # lists that say nothing add 0 anyway
         says = torch.count_nonzero(best).clamp_(min=1)
         return torch.dot(y.reshape(-1).to(log_softmax.dtype), log_softmax.reshape(-1)) / -says
@@ -61,6 +67,9 @@ def listnet(
     reduce: Reduce = "mean",
 ) -> Tensor:
     """Cross-entropy of softmax(labels / temperature) and softmax(scores) (ListNet's top-one form).
+
+    Labels: ``scores``; a constant added to those of a list changes nothing. Equal labels ask for
+    equal scores; only lists of one item say nothing.
 
     References
     ----------
@@ -94,43 +103,99 @@ def listmle(
 ) -> Tensor:
     """Negative log-likelihood under Plackett-Luce of the order by label; linear memory.
 
+    Labels: ``order``. Ties as Breslow has them: each of a group of equal labels is a choice among
+    all items whose labels are not above its own. The lowest group is no choice: its items come
+    last, in whatever order. Lists whose labels are all equal say nothing.
+
     Parameters
     ----------
     k
-        likelihood of the first k places only
+        likelihood of the first k places only; of a group that stands across the k-th place, each
+        item counts by the share of the group's places within k
     position_weights
         ``"p-listmle"``: place i of n weighs (2^(n-i) - 1) / (2^(n-1) - 1), so that the top counts
-        most (Lan et al. 2014, scaled so that the first place weighs 1)
+        most (Lan et al. 2014, scaled so that the first place weighs 1); tied items share the mean
+        of the weights of their places
     places
-        ``"mean"``: divided by the number of choices, one less than the places
+        ``"mean"``: divided by the number of choices, which is that of the places within ``k`` above
+        the lowest group
     generator
-        breaks ties of labels at random; without it, the order of the list does
+        breaks ties of labels at random instead, those of the lowest group too; then only lists of
+        one item say nothing
 
     References
     ----------
-    Xia et al. (2008), "Listwise Approach to Learning to Rank".
+    Xia et al. (2008), "Listwise Approach to Learning to Rank". Ties: Breslow (1974), "Covariance
+    Analysis of Censored Survival Data".
 
     Examples
     --------
     >>> listmle(torch.zeros(3), torch.tensor([2.0, 1.0, 0.0]))
     tensor(1.7918)
+    >>> listmle(torch.zeros(3), torch.tensor([1.0, 0.0, 0.0]))  # one choice among three
+    tensor(1.0986)
     """
     scores, labels, mask = prepare(scores, labels, where)
     if generator is not None:
-        drawn = torch.rand(scores.shape, generator=generator, device=scores.device)
-        shuffle = drawn.argsort(dim=-1)
-        scores, labels = scores.gather(-1, shuffle), labels.gather(-1, shuffle)
-        mask = mask.gather(-1, shuffle)
-    scores, mask = ordered(scores, labels, mask)
-    step = (suffix_logsumexp(scores, mask) - scores).masked_fill(~mask, 0.0)
-    if position_weights == "p-listmle":
-        step = step * _position_weights(mask, scores.dtype)
-    if k is not None:
-        step = step[..., :k]
-    loss = step.sum(dim=-1)
+        labels = _strict_order(labels, mask, generator)
+    keys, order = by_label(labels, mask)
+    place = torch.arange(keys.shape[-1], device=keys.device)
+    first = first_of_group(keys)
+    real = place < mask.sum(dim=-1, keepdim=True)
+    choice = keys > labels.masked_fill(~mask, torch.inf).amin(dim=-1, keepdim=True)
+    weight = choice.to(scores.dtype)
+    if position_weights == "p-listmle" or k is not None:
+        of_place = real.to(scores.dtype)
+        if position_weights == "p-listmle":
+            of_place = _position_weights(real, scores.dtype)
+        if k is not None:
+            of_place = of_place * (place < k)
+        weight = weight * _shared(of_place, first)
+    loss = _Choices.apply(scores.gather(-1, order), real, first, weight)
     if places == "mean":
-        loss = loss / (mask.sum(dim=-1) - 1).clamp(min=1, max=k)
-    return reduce_lists(loss, several(mask), reduce)
+        loss = loss / choice.sum(dim=-1).clamp(min=1, max=k)
+    return reduce_lists(loss, choice.any(dim=-1), reduce)
+
+
+class _Choices(torch.autograd.Function):
+    """Weighted sum over sorted items of -log(exp s_i / sum of exp s_j, j from i's group on).
+
+    The gradient at j is exp(s_j) times the sum, over groups that start at j or above, of weight /
+    that sum of exp: one cumulative sum of exponentials, where that of ``logcumsumexp`` takes two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, real: Tensor, first: Tensor, weight: Tensor) -> Tensor:
+        rest = suffix_logsumexp(s, real)
+        loss = (weight * (rest.gather(-1, first) - s)).sum(dim=-1)
+        if ctx.needs_input_grad[0]:
+            of_group = torch.zeros_like(weight).scatter_add(-1, first, weight)
+            chosen_from = torch.logcumsumexp(of_group.log() - rest, dim=-1)
+            reached = torch.exp(s + chosen_from).masked_fill(~real, 0.0)
+            ctx.save_for_backward(reached - weight)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return outer[..., None] * grad, None, None, None
+
+
+def _strict_order(labels: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Labels of the same order without ties, which are broken at random: (..., list)."""
+    drawn = torch.rand(labels.shape, generator=generator, device=labels.device)
+    shuffle = drawn.argsort(dim=-1)
+    order = descending(labels.gather(-1, shuffle), mask.gather(-1, shuffle))
+    below = -torch.arange(labels.shape[-1], device=labels.device, dtype=labels.dtype)
+    return torch.zeros_like(labels).scatter(-1, shuffle.gather(-1, order), below.expand_as(labels))
+
+
+def _shared(weight: Tensor, first: Tensor) -> Tensor:
+    """Each item's mean weight of the places of its group, which starts at place ``first``."""
+    nothing = torch.zeros_like(weight)
+    total = nothing.scatter_add(-1, first, weight)
+    size = nothing.scatter_add(-1, first, torch.ones_like(weight))
+    return (total / size.clamp(min=1)).gather(-1, first)
 
 
 def _position_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -151,7 +216,10 @@ def p_listmle(
     generator: torch.Generator | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Position-aware ListMLE: ``listmle`` with ``position_weights="p-listmle"``."""
+    """Position-aware ListMLE: ``listmle`` with ``position_weights="p-listmle"``.
+
+    Labels: ``order``.
+    """
     return listmle(
         scores,
         labels,
@@ -175,8 +243,10 @@ def ranklist(
     """RankList: items up to ``skip`` places apart in the order of the labels should be in order.
 
     ``form="sum"``: the sum over those pairs of log(1 + exp(-(s_i - s_j))); ``"lse"``: log(1 + sum
-    of exp(-(s_i - s_j))), which lies between the largest term and the sum. Pairs of equal labels
-    are left out.
+    of exp(-(s_i - s_j))), which lies between the largest term and the sum.
+
+    Labels: ``order``. Items of equal labels hold one place together, so that neighbours are all
+    pairs of two labels between which the list has none; within a place there are no pairs.
 
     Parameters
     ----------
@@ -187,8 +257,9 @@ def ranklist(
 
     Notes
     -----
-    Memory is list x skip. ``skip=None`` with "sum" is RankNet's sum over all pairs, with "lse" the
-    LSEP loss. On three items the sum over neighbours equals the log-sum-exp over all pairs.
+    Memory is list x skip, ties aside: of a list, its items times the most that the next ``skip``
+    places hold. ``skip=None`` with "sum" is RankNet's sum over all pairs, with "lse" the LSEP loss.
+    On three items the sum over neighbours equals the log-sum-exp over all pairs.
 
     References
     ----------
@@ -200,29 +271,35 @@ def ranklist(
     >>> ranklist(s, y), ranklist(s, y, skip=None, form="lse")
     (tensor(0.6265), tensor(0.6265))
     """
-    scores, labels, mask = prepare(scores, labels, where)
-    longest = scores.shape[-1] - 1
-    far = longest
-    if skip is not None:
-        far = min(skip, longest)
-    if far < 1:
-        says_nothing = torch.zeros_like(mask.any(dim=-1))
-        return reduce_lists(scores.sum(dim=-1) * 0, says_nothing, reduce)
-    order = descending(labels, mask)
-    ahead, behind = _first_and_next(scores.gather(-1, order), far)
-    better, worse = _first_and_next(labels.gather(-1, order), far)
-    first, others = _first_and_next(mask.gather(-1, order).to(scores.dtype), far)
-    margin = ahead - behind
-    valid = (first > 0) & (others > 0) & (better > worse)
-    if form == "sum":
-        loss = torch.where(valid, softplus(-margin), 0.0).sum(dim=(-1, -2))
-    elif form == "lse":
-        terms = (-margin).masked_fill(~valid, low(scores)).flatten(-2)
-        one = torch.zeros_like(terms[..., :1])
-        loss = torch.logsumexp(torch.cat([one, terms], dim=-1), dim=-1)
-    else:
+    if form not in ("sum", "lse"):
         raise OptionError(f"form={form!r}: use 'sum' or 'lse'.")
+    scores, labels, mask = prepare(scores, labels, where)
+    keys, order = by_label(labels, mask)
+    place = group_of(keys)
+    size = mask.sum(dim=-1, keepdim=True)
+    farthest = scores.shape[-1]
+    items = farthest - 1
+    if skip is not None:
+        farthest, items = skip, _items_within(place, size, skip)
+    ahead, behind = _first_and_next(scores.gather(-1, order), items)
+    real = torch.arange(place.shape[-1], device=place.device) < size
+    upper, lower = _first_and_next(place.masked_fill(~real, 0).int(), items)
+    apart = lower - upper  # padding has place 0, which is behind nothing
+    valid = (apart >= 1) & (apart <= farthest)
+    if form == "sum":
+        loss = torch.where(valid, softplus(behind - ahead), 0.0).sum(dim=(-1, -2))
+    else:
+        terms = (behind - ahead).masked_fill(~valid, low(scores)).flatten(-2)
+        one = torch.zeros_like(scores[..., :1])
+        loss = torch.logsumexp(torch.cat([one, terms], dim=-1), dim=-1)
     return reduce_lists(loss, valid.flatten(-2).any(dim=-1), reduce)
+
+
+def _items_within(place: Tensor, size: Tensor, skip: int) -> int:
+    """The most items behind one, in its own and the next ``skip`` places; ``skip`` without ties."""
+    after = torch.searchsorted(place, place + skip, right=True).minimum(size)
+    behind = after - torch.arange(1, place.shape[-1] + 1, device=place.device)
+    return max(int(behind.max()), 0)
 
 
 def _first_and_next(values: Tensor, far: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Losses of pairs in which the first item has the higher label; pairs of equal labels say nothing.
 
 A list's loss is the mean over its pairs (``pairs="mean"``) or their sum. ``lambda_weight`` weighs
-pairs by what swapping them would do to a metric; one of ``LAMBDA_WEIGHTS`` or a function.
+pairs by what swapping them would do to a metric; one of ``LAMBDA_WEIGHTS`` or a function. Labels
+count by their order, with a ``lambda_weight`` as ``gains``.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def ranknet(
     reduce: Reduce = "mean",
 ) -> Tensor:
     """Logistic loss: log(1 + exp(-sigma (s_i - s_j))) over pairs with y_i > y_j.
+
+    Labels: ``order``; ``gains`` with a ``lambda_weight``.
 
     Parameters
     ----------
@@ -105,7 +108,10 @@ def hinge(
     pairs: Pairs = "mean",
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """max(0, margin - (s_i - s_j)) over pairs with y_i > y_j. Parameters as in ``ranknet``."""
+    """max(0, margin - (s_i - s_j)) over pairs with y_i > y_j.
+
+    Parameters and labels as in ``ranknet``.
+    """
     s, y, mask = prepare(scores, labels, where)
 
     def hinged(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
@@ -136,7 +142,7 @@ def pair_softmax(
 ) -> Tensor:
     """1 - exp s_i / (exp s_i + exp s_j) over pairs with y_i > y_j.
 
-    The expected error of a two-item Plackett-Luce choice.
+    The expected error of a two-item Plackett-Luce choice. Labels: ``order``.
     """
     s, y, mask = prepare(scores, labels, where)
 
@@ -158,7 +164,8 @@ def margin_mse(
 ) -> Tensor:
     """((s_i - s_j) - (y_i - y_j))^2 over pairs with y_i > y_j.
 
-    Distils a teacher's margins, the labels being its scores.
+    Distils a teacher's margins, the labels being its scores. Labels: ``scores``; a constant added
+    to those of a list changes nothing.
 
     References
     ----------
@@ -241,9 +248,14 @@ def pair_loss(
         weight = given if weight is None else weight * given
     if weight is not None:
         weight = _shown(weight.detach(), mask)
+    most = 1.0
+    if weight is not None and pairs == "mean":
+        # Unnormalised gains are large: their sum over pairs may leave float32, their mean does not.
+        most = float(4 ** s.shape[-1].bit_length())  # at least the pairs; a power of two is exact
+        weight = weight / most
     loss, count = _PairSum.apply(s, y, mask, weight, phi)
     if pairs == "mean":
-        loss = loss / count.clamp(min=1)
+        loss = loss / (count.clamp(min=1) / most)
     return reduce_lists(loss, count > 0, reduce)
 
 

@@ -29,7 +29,7 @@ def pg_rank(
 
     A REINFORCE surrogate: its value means nothing; its gradient is an unbiased estimate of minus
     that of the expected utility (``baseline`` "none" or "loo"; the others change its length or
-    direction).
+    direction). Labels: ``gains``.
 
     Parameters
     ----------

@@ -11,8 +11,9 @@ on two answers an objective is what it is in its paper and in TRL, on more the m
 compares. That is pairs (a pair's loss may be the sum of those of its two answers: apo-zero, kto,
 sppo, point-mse, point-sigmoid), the choices of the best of those left (dpo-pl, pro), or the one
 choice of the whole list (softmax, label-distribution). Objectives of groups (grpo) are the mean
-over answers, as GRPO has it. The mean over lists leaves out those that say nothing, which their
-labels alone decide.
+over answers, as GRPO has it. The mean over lists leaves out those that say nothing, as in
+``learn.losses``: those without two different labels, but softmax learns from any positive label and
+objectives of points from any answer.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from policyrank.learn.losses.implicit import (
 )
 from policyrank.learn.losses.likely import pro, rrhf, simpo
 from policyrank.learn.losses.listwise import listmle, softmax_cross_entropy
+from policyrank.learn.losses.odds import cpo, orpo
 from policyrank.learn.losses.pairwise import hinge, ranknet
 from policyrank.learn.losses.pointwise import mse, sigmoid_cross_entropy
 from policyrank.learn.losses.ratios import apo_zero, ipo, kto, smoothed_dpo, sppo
@@ -54,6 +56,8 @@ PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
     "simpo": simpo,
     "rrhf": rrhf,
     "pro": pro,
+    "orpo": orpo,
+    "cpo": cpo,
     "dpo-pl": partial(of_ranking, partial(listmle, places="mean")),
     "lipo-lambda": partial(of_ranking, lipo_lambda),
     "softmax": partial(of_ranking, partial(softmax_cross_entropy, normalise=True)),
@@ -63,7 +67,7 @@ PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
     "point-mse": partial(of_ranking, partial(both_of_a_pair, mse)),
     "point-sigmoid": partial(of_ranking, partial(both_of_a_pair, sigmoid_cross_entropy)),
 }
-REFERENCE_FREE = frozenset({"simpo", "rrhf", "pro"})
+REFERENCE_FREE = frozenset({"simpo", "rrhf", "pro", "orpo", "cpo"})
 
 __all__ = [
     "PREFERENCE_LOSSES",
@@ -73,6 +77,7 @@ __all__ = [
     "best_answer",
     "best_nll",
     "both_of_a_pair",
+    "cpo",
     "distribution_matching",
     "group_clipped",
     "implicit_scores",
@@ -82,6 +87,7 @@ __all__ = [
     "lipo_lambda",
     "of_best",
     "of_ranking",
+    "orpo",
     "pro",
     "rrhf",
     "share_clipped",

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import Reduce, masked_mean, pairs_of, prepare, reduce_lists, span
+from policyrank.learn._lists import Reduce, masked_mean, prepare, reduce_lists, span
+from policyrank.learn.labels import win_shares
 from policyrank.learn.losses.implicit import implicit_scores
 from policyrank.learn.losses.pairwise import LabelGap, Pairs, pair_loss
 
@@ -24,7 +25,8 @@ def smoothed_dpo(
 ) -> Tensor:
     """Logistic loss of pairs whose label is wrong with probability ``smoothing``.
 
-    The expected one (cDPO), or with ``robust`` an unbiased estimate of the clean one (robust DPO).
+    The expected one (cDPO), or with ``robust`` an unbiased estimate of the clean one (robust DPO),
+    which has no lower bound. Labels: ``order``.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def ipo(
 ) -> Tensor:
     """(h - 1/(2 beta))^2 over pairs, h the difference of their log-ratios.
 
-    Per token as IPO's authors and TRL have it; ``per_token=False``: summed.
+    Per token as IPO's authors and TRL have it; ``per_token=False``: summed. Labels: ``order``.
 
     References
     ----------
@@ -86,14 +88,16 @@ def apo_zero(
 ) -> Tensor:
     """APO-zero: push up what is better than the list's mean label, down what is worse.
 
-    Each by its own sigmoid; equal labels say nothing.
+    Each by its own sigmoid; equal labels say nothing. Labels: ``scores``, of which only the side of
+    the mean counts.
 
     References
     ----------
     D'Oosterlinck et al. (2024), arXiv 2408.06266.
     """
     scores, labels, mask = prepare(scores, labels, where)
-    return _desirable(scores, labels, mask, torch.zeros_like(scores), reduce)
+    good = _good(labels, mask)
+    return _desirable(scores, good, mask, torch.zeros_like(scores), reduce)
 
 
 def kto(
@@ -111,7 +115,7 @@ def kto(
     Desirable is what lies above the list's mean label; z, the KL that is taken as zero utility, is
     the mean score of the other kind in the list, at least 0, and not learned through (the pairwise
     form of KTO's released code). The mean of each kind, added: on a pair the sum of both, where the
-    released code has their mean.
+    released code has their mean. Labels: ``scores``, of which only the side of the mean counts.
 
     References
     ----------
@@ -122,18 +126,19 @@ def kto(
     good = _good(labels, mask)
     up = masked_mean(scores.detach(), mask & good)[..., None].clamp(min=0)
     down = masked_mean(scores.detach(), mask & ~good)[..., None].clamp(min=0)
-    return _desirable(scores, labels, mask, torch.where(good, down, up), reduce)
+    return _desirable(scores, good, mask, torch.where(good, down, up), reduce)
 
 
 def _good(labels: Tensor, mask: Tensor) -> Tensor:
-    return labels > masked_mean(labels, mask)[..., None]
+    """Above the list's mean label, and by more than rounding: equal labels are of one kind."""
+    lowest = labels.masked_fill(~mask, torch.inf).amin(dim=-1, keepdim=True)
+    height = (labels - lowest).masked_fill(~mask, 0.0)
+    mean = masked_mean(height, mask)[..., None]
+    return mask & (height - mean > 1e-5 * span(labels, mask)[..., None])
 
 
-def _desirable(
-    scores: Tensor, labels: Tensor, mask: Tensor, zero: Tensor, reduce: Reduce
-) -> Tensor:
+def _desirable(scores: Tensor, good: Tensor, mask: Tensor, zero: Tensor, reduce: Reduce) -> Tensor:
     """Mean over each kind, added."""
-    good = _good(labels, mask)
     loss = torch.sigmoid(torch.where(good, zero - scores, scores - zero))
     both = masked_mean(loss, mask & good) + masked_mean(loss, mask & ~good)
     return reduce_lists(both, (mask & good).any(dim=-1), reduce)
@@ -151,9 +156,9 @@ def sppo(
 ) -> Tensor:
     """(log-ratio - (P - 1/2) / beta)^2 of both answers of a pair, mean over pairs.
 
-    P is an answer's share of wins against the others of the list, from its labels. On a pair P is 1
-    and 0: the hard form. Labels that are win rates against all, itself as 1/2 included, are not
-    used as such: only their order counts.
+    P is ``win_shares(labels)``: an answer's share of wins against the others of the list. On a pair
+    P is 1 and 0: the hard form. Labels that are win rates against all, itself as 1/2 included, are
+    not used as such. Labels: ``order``.
 
     References
     ----------
@@ -161,8 +166,5 @@ def sppo(
     """
     implicit = implicit_scores(log_probs, reference, beta=1.0)
     ratio, labels, mask = prepare(implicit, labels, where)
-    wins = 0.5 + 0.5 * torch.sign(labels[..., :, None] - labels[..., None, :])
-    of_others = wins.masked_fill(~pairs_of(mask), 0.0).sum(dim=-1) - 0.5
-    others = (mask.sum(dim=-1, keepdim=True) - 1).clamp(min=1)
-    off = (ratio - (of_others / others - 0.5) / beta) ** 2
+    off = (ratio - (win_shares(labels, mask) - 0.5) / beta) ** 2
     return reduce_lists(2 * masked_mean(off, mask), span(labels, mask) > 0, reduce)

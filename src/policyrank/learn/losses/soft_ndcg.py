@@ -1,4 +1,7 @@
-"""Losses that are NDCG with its sort or its places made smooth."""
+"""Losses that are NDCG with its sort or its places made smooth.
+
+Labels: ``gains``. Lists without two different labels say nothing: all their orders have one NDCG.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policyrank.learn._lists import Reduce, ideal_dcg, low, pairs_of, prepare, reduce_lists
+from policyrank.learn._lists import (
+    Reduce,
+    ideal_dcg,
+    low,
+    pairs_of,
+    prepare,
+    reduce_lists,
+    relative_gains,
+    span,
+)
 
 
 def approx_ndcg(
@@ -21,7 +33,7 @@ def approx_ndcg(
 ) -> Tensor:
     """1 - NDCG with places 1 + sum_j sigmoid((s_j - s_i) / temperature), gains 2^y - 1.
 
-    Lists without a positive label say nothing. With ``k``, places beyond k + 1/2 fade out.
+    With ``k``, places beyond k + 1/2 fade out. Labels: ``gains``.
 
     References
     ----------
@@ -32,11 +44,11 @@ def approx_ndcg(
     behind = (s[..., None, :] - s[..., :, None]) / temperature
     above = torch.where(pairs_of(mask), torch.sigmoid(behind), 0.0)
     place = 0.5 + above.sum(dim=-1)  # the item itself contributes one half
-    gain, best = _gain_and_ideal(y, mask, k)
+    gain, best, says = _gain_ideal_says(y, mask, k)
     value = gain / torch.log2(place + 1)
     if k is not None:
         value = value * torch.sigmoid((k + 0.5 - place) / temperature)
-    return reduce_lists(1 - value.sum(dim=-1) / best.clamp(min=1e-10), best > 0, reduce)
+    return reduce_lists(1 - value.sum(dim=-1) / best.clamp(min=1e-10), says, reduce)
 
 
 def neural_ndcg(
@@ -51,7 +63,8 @@ def neural_ndcg(
 ) -> Tensor:
     """1 - NDCG with the sort replaced by NeuralSort's soft permutation matrix.
 
-    Sinkhorn scaling makes the matrix doubly stochastic.
+    Sinkhorn scaling makes the matrix doubly stochastic; what its rounds leave undone lets the loss
+    fall a little below 0. Labels: ``gains``.
 
     References
     ----------
@@ -70,11 +83,11 @@ def neural_ndcg(
     p = torch.softmax(shown, dim=-1).masked_fill(~real, 0.0)
     # The scaled matrix is diag(rows) p diag(columns): only the two scalings are iterated, so that p
     # is kept once.
-    gain, best = _gain_and_ideal(y, mask, k)
+    gain, best, says = _gain_ideal_says(y, mask, k)
     rows, columns = _Sinkhorn.apply(p, sinkhorn)
     sorted_gain = (rows * (p @ (columns * gain[..., None]))).squeeze(-1)[..., :k]
     dcg = (sorted_gain / torch.log2(place[:k].to(s.dtype) + 1)).sum(dim=-1)
-    return reduce_lists(1 - dcg / best.clamp(min=1e-10), best > 0, reduce)
+    return reduce_lists(1 - dcg / best.clamp(min=1e-10), says, reduce)
 
 
 class _Sinkhorn(torch.autograd.Function):
@@ -118,6 +131,7 @@ def _inverse(total: Tensor) -> Tensor:
     return 1 / torch.where(total > 1e-10, total, 1.0)
 
 
-def _gain_and_ideal(y: Tensor, mask: Tensor, k: int | None) -> tuple[Tensor, Tensor]:
-    gain = torch.where(mask, torch.exp2(y) - 1, 0.0)
-    return gain, ideal_dcg(gain, k)
+def _gain_ideal_says(y: Tensor, mask: Tensor, k: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    gain = relative_gains(y, mask)
+    best = ideal_dcg(gain, k)
+    return gain, best, (best > 0) & (span(y, mask) > 0)

@@ -52,7 +52,7 @@ def bradley_terry_reward(
 ) -> Tensor:
     """log(1 + exp(-(r_i - r_j - margin_ij))) over pairs with y_i > y_j.
 
-    Plus what keeps the rewards in place.
+    Plus what keeps the rewards in place. Labels: ``order``; ``scores`` with ``margin_per_label``.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def plackett_luce_reward(
     """Negative log-likelihood of the list's order under Plackett-Luce (its first ``k`` places).
 
     ``places``: the mean over its choices, so that a long list is as loud as a pair, or their sum.
-    The other terms as in ``bradley_terry_reward``.
+    The other terms as in ``bradley_terry_reward``. Labels: ``order``, ties as in ``listmle``.
     """
     s, y, mask = prepare(rewards, labels, where)
     loss = listmle(s, y, where=mask, k=k, places=places, reduce="none")
