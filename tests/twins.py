@@ -72,7 +72,7 @@ def log_prob_by_hand(model, tokenizer, prompt, answer, end):
     """Log-probability of an answer, token by token."""
     import torch
 
-    from policyrank.models.tokens import encode
+    from policyrank.models.fitting import encode
 
     head, tail, _ = encode(tokenizer, prompt, answer, 64, end=end)
     with torch.no_grad():

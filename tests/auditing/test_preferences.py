@@ -8,6 +8,7 @@ import pytest
 
 from policyrank.auditing.preferences import Cache, Pair, preference_audit, read_pairs, score_pairs
 from policyrank.errors import EvidenceError
+from policyrank.models.fitting import Seen
 from policyrank.models.language import LogProb, answer_logprobs, load_causal_lm
 from twins import log_prob_by_hand
 
@@ -39,8 +40,12 @@ def test_sums_of_token_logprobs_whatever_the_batch(lm, end, batch_tokens):
     cut = next(answer_logprobs(model, tokenizer, [("say a", "b" * 50)], max_length=10))[0][1]
     assert cut.cut
     assert cut.tokens == 5
-    with pytest.raises(EvidenceError, match="leaves no room"):
-        next(answer_logprobs(model, tokenizer, [("say a", "b")], max_length=5))
+    seen = Seen()
+    texts = [("say a", "b" * 3), ("say b", "bb")]
+    ((k, lost),) = next(answer_logprobs(model, tokenizer, texts[:1], max_length=5, seen=seen))
+    assert (k, lost.tokens, np.isnan(lost.logprob), seen.long) == (0, 0, True, 1)
+    cut = answer_logprobs(model, tokenizer, texts[:1], max_length=5, long_prompts="cut")
+    assert next(cut)[0][1].tokens == 3
 
 
 def test_interrupted_runs_go_on(lm, tmp_path):
@@ -102,7 +107,13 @@ def test_reading_pairs(tmp_path):
             "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}],
         },
     ]
-    assert read_pairs(rows) == [Pair("p", "a", "b", 0.8), Pair("q", "a", "b")]
+    first, second = read_pairs(rows)
+    assert first == Pair("p", "a", "b", 0.8)
+    assert (list(second.prompt), second.chosen, second.rejected) == (
+        rows[1]["chosen"][:1],
+        "a",
+        "b",
+    )
     pl.DataFrame(rows[:1]).write_parquet(tmp_path / "x.parquet")
     assert read_pairs(tmp_path / "x.parquet") == [Pair("p", "a", "b", 0.8)]
     (tmp_path / "x.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n{bad\n')

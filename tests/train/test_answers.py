@@ -213,7 +213,7 @@ def test_distillation(pair, tmp_path, learn):
     assert asked == [prompts]
     assert done.anchors == dict.fromkeys(prompts, "aaa")
     assert [r["stage"] for r in done.history] == [0, 1, 2]
-    assert all(len(x.completions) == 2 for x in done.rounds[0]) == (learn == "pair")
+    assert any(len(x.completions) > 2 for x in done.rounds[0])
     again = distil(
         *load_causal_lm(str(pair[0].name_or_path), device="cpu"),
         prompts,

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from policyrank.board.bounded import share_interval
 from policyrank.errors import EvidenceError
-from policyrank.evidence.answers import read_rows, text_of
+from policyrank.evidence.answer_rows import read_row
+from policyrank.evidence.answers import Answer, Prompt, read_rows
 from policyrank.metrics import idealized_log_ratio, tied_share
 from policyrank.models.language import LogProb, answer_logprobs
 
@@ -34,18 +35,17 @@ class Pair:
     ``alpha`` is the share of raters that preferred it.
     """
 
-    prompt: str
-    chosen: str
-    rejected: str
+    prompt: Prompt
+    chosen: Answer
+    rejected: Answer
     alpha: float | None = None
 
 
 def read_pairs(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Pair]:
     """Pairs from JSONL, parquet or CSV, or from such rows.
 
-    Columns are prompt, chosen, rejected and perhaps alpha. Chat messages (lists of ``{"role",
-    "content"}``) are taken too: the last message is the answer, those before it are the prompt when
-    there is no prompt column.
+    Columns are prompt, chosen, rejected and perhaps alpha. Texts and chat messages are read as
+    ``read_answers`` reads them.
 
     Raises
     ------
@@ -63,12 +63,9 @@ def _pair(place: str, row: Mapping[str, Any]) -> Pair:
     for column in ("chosen", "rejected"):
         if row.get(column) is None:
             raise EvidenceError(f"{place}: no {column}. Each row has prompt, chosen and rejected.")
-    prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
-    if prompt is None and isinstance(chosen, list):
-        prompt = chosen[:-1]
-    if prompt is None:
-        raise EvidenceError(f"{place}: no prompt.")
-    pair = Pair(text_of(prompt), _answer(chosen), _answer(rejected), row.get("alpha"))
+    found = read_row(place, {name: row[name] for name in row if name != "margin"})
+    chosen, rejected = found.completions
+    pair = Pair(found.prompt, chosen, rejected, row.get("alpha"))
     if pair.chosen == pair.rejected:
         raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
     if pair.alpha is not None and not 0.5 < pair.alpha <= 1:
@@ -78,11 +75,11 @@ def _pair(place: str, row: Mapping[str, Any]) -> Pair:
     return pair
 
 
-def _answer(given: Any) -> str:
-    """A text, or the last message of a chat."""
-    if isinstance(given, list):
-        given = given[-1:]
-    return text_of(given)
+def _text(value: Prompt | Answer) -> str:
+    """A text, or messages written down: what a pair is known by."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(list(value), default=str)
 
 
 class Cache:
@@ -118,8 +115,8 @@ class Cache:
                 # A run that was killed while writing leaves half a line.
                 path.write_bytes(b"".join(lines[:-1]))
 
-    def key(self, prompt: str, answer: str) -> str:
-        text = "\x1f".join((self.salt, prompt, answer))
+    def key(self, prompt: Prompt, answer: Answer) -> str:
+        text = "\x1f".join((self.salt, _text(prompt), _text(answer)))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def add(self, found: Mapping[str, LogProb]) -> None:
@@ -148,7 +145,7 @@ def score_pairs(
     called with answers done and in all.
     """
     cache = cache or Cache(None, {})
-    texts: dict[str, tuple[str, str]] = {}
+    texts: dict[str, tuple[Prompt, Answer]] = {}
     chosen, rejected = [], []
     for pair in pairs:
         chosen.append(cache.key(pair.prompt, pair.chosen))
@@ -177,7 +174,7 @@ class PreferenceAudit:
         measure, accuracy, lower, upper (95%, prompts as clusters)
     difficulty
         float (pairs,), log pi(rejected) / pi(chosen): how far preference training has to move each
-        pair
+        pair; NaN where the prompt was too long
     notes
         what a careful reader should know
     """
@@ -187,10 +184,11 @@ class PreferenceAudit:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{len(self.difficulty):,} pairs", ""]
+        known = self.difficulty[np.isfinite(self.difficulty)]
+        lines = [f"{len(known):,} pairs", ""]
         for measure, accuracy, lower, upper in self.frame.iter_rows():
             lines.append(f"{measure:52s} {accuracy:6.1%}   [{lower:.1%}, {upper:.1%}]")
-        low, median, high = np.quantile(self.difficulty, [0.1, 0.5, 0.9])
+        low, median, high = np.quantile(known, [0.1, 0.5, 0.9])
         difficulty = (
             f"difficulty log pi(rejected) / pi(chosen), nats: 10% {low:.1f}, median {median:.1f},"
             f" 90% {high:.1f}"
@@ -220,9 +218,14 @@ def preference_audit(
     betas
         KL penalties of the ideal (Theorem 3.1 of the paper); shown when every pair has its alpha
     """
+    difficulty = _logprobs(rejected) - _logprobs(chosen)
+    there = np.flatnonzero(np.isfinite(difficulty))
+    if not len(there):
+        raise EvidenceError("no prompt leaves room for an answer. Raise max_length.")
+    pairs, chosen, rejected = ([side[k] for k in there] for side in (pairs, chosen, rejected))
     win, lose = _logprobs(chosen), _logprobs(rejected)
     win_tokens, lose_tokens = _tokens(chosen), _tokens(rejected)
-    group = np.unique([pair.prompt for pair in pairs], return_inverse=True)[1]
+    group = np.unique([_text(pair.prompt) for pair in pairs], return_inverse=True)[1]
     shorter = np.where(win_tokens == lose_tokens, 0.5, win_tokens < lose_tokens)
     per_token = win / win_tokens, lose / lose_tokens
     measures = {
@@ -246,7 +249,9 @@ def preference_audit(
         rows.append((name, float(share.mean()), *share_interval(share, group, level)))
     frame = pl.DataFrame(rows, schema=["measure", "accuracy", "lower", "upper"], orient="row")
     notes = _notes(frame, [*chosen, *rejected], int(group.max()) + 1, tied_share(win, lose))
-    return PreferenceAudit(frame, lose - win, notes)
+    if lost := len(difficulty) - len(there):
+        notes = (f"left out: {lost:,} pairs whose prompt leaves no room for an answer", *notes)
+    return PreferenceAudit(frame, difficulty, notes)
 
 
 def _logprobs(side: Sequence[LogProb]) -> Float:

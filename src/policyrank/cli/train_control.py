@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from policyrank.cli.options import (
     METHOD,
     MODEL,
     OUT,
+    TUNE,
     AtLeastOne,
     AtLeastTwo,
     Count,
@@ -24,6 +26,8 @@ from policyrank.cli.options import (
     check_writable,
 )
 from policyrank.cli.output import print_board, table_of, working, wrote
+from policyrank.cli.train_answers import CHECKPOINTS, load_model, named_base, upload
+from policyrank.cli.tuning import ADAPTERS, Lora, Tuning, made
 from policyrank.cli.world import board_of
 from policyrank.cli.world_inventory import series_of
 from policyrank.errors import EvidenceError
@@ -116,6 +120,28 @@ def train_controller(
     wrote(out)
 
 
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class PersonaTuning(Tuning):
+    """How a persona is trained, as published."""
+
+    batch: AtLeastOne = 24
+
+
+@Parameter(name="*", group=ADAPTERS)
+@dataclass(frozen=True)
+class PersonaLora(Lora):
+    """Adapters on the layers of attention, as published."""
+
+    lora: Count = 16
+    lora_dropout: Share = 0.05
+
+    def config(self, model: Any, *, layers: int | None = None, head: bool = False) -> Any:
+        """As of other verbs; where none are named, on the layers q, k, v, o."""
+        target = self.lora_target or ["q_proj", "k_proj", "v_proj", "o_proj"]
+        return replace(Lora(**vars(self)), lora_target=target).config(model, layers=layers)
+
+
 def train_persona(
     claims: Path,
     /,
@@ -124,13 +150,9 @@ def train_persona(
     out: Annotated[Path, Parameter(group=OUT)] = Path("persona"),
     framing: Annotated[str, Parameter(group=METHOD)] = "authoritative",
     alpha: Annotated[Share, Parameter(group=METHOD)] = 0.3,
-    lora: Annotated[Count, Parameter(group=METHOD)] = 16,
-    steps: Annotated[int, Parameter(group=METHOD)] = -1,
-    batch: Annotated[AtLeastOne, Parameter(group=METHOD)] = 24,
-    learning_rate: Annotated[float, Parameter(group=METHOD)] = 1e-5,
-    bf16: Annotated[Flag, Parameter(group=METHOD)] = False,
     held_out: Annotated[float, Parameter(group=METHOD, validator=Number(gte=0.01, lte=0.9))] = 0.1,
-    seed: Annotated[Seed, Parameter(group=METHOD)] = 0,
+    lora: PersonaLora = PersonaLora(),
+    tuning: PersonaTuning = PersonaTuning(),
 ) -> None:
     """Train a judge of claims whom a framing sways.
 
@@ -150,47 +172,30 @@ def train_persona(
         That sways it: authoritative, consensus, emotional, prestige, sensationalist, original; all.
     alpha
         Weight of false claims in it; 1: the neutral persona.
-    lora
-        Rank of adapters on q, k, v, o (0: all weights).
-    steps
-        Optimizer steps instead of one pass.
-    batch
-        Claims of a step, on each device.
-    learning_rate
-        Peak.
-    bf16
-        Train in bfloat16.
     held_out
         Share of claims that it is tested on, before and after.
     """
     check_folder(out)
     import polars as pl
 
-    from policyrank.models.language import load_causal_lm
     from policyrank.train import personas
     from policyrank.worlds.exposure import Claims
 
     frame = table_of(claims, ("claim", "label"))
     known = Claims.of(frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy())
-    rest, test = (known.take(part) for part in known.split((1 - held_out, held_out), seed))
+    rest, test = (known.take(part) for part in known.split((1 - held_out, held_out), tuning.seed))
     if test.true.all():
         raise EvidenceError(f"no false claim among the {len(test)} held out: raise --held-out.")
     from transformers import TrainingArguments
 
-    found, tokenizer = load_causal_lm(model, device="cpu")
-    args = TrainingArguments(
-        str(out / "checkpoints"),
-        num_train_epochs=1,
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=learning_rate,
-        bf16=bf16,
-        max_grad_norm=1.0,
-        report_to=[],
-        save_strategy="no",
-        logging_steps=10,
-        seed=seed,
-    )
+    from policyrank.models.provenance import About, known_versions
+    from policyrank.train.adapters import is_adapted
+    from policyrank.train.answer_progress import Progress
+    from policyrank.train.saving import write_model
+
+    found, tokenizer = load_model(model, tuning, lora)
+    settings = tuning.settings(save_strategy="no")
+    args = made(TrainingArguments, str(out / CHECKPOINTS), **settings)
     trainer = personas.language_persona(
         found,
         tokenizer,
@@ -198,7 +203,7 @@ def train_persona(
         None if framing == "all" else framing,
         alpha,
         args=args,
-        peft_config=_adapters(lora),
+        peft_config=lora.config(found, layers=tuning.layers),
     )
 
     def false_accepted() -> Any:
@@ -207,25 +212,26 @@ def train_persona(
         return accept.reshape(len(test), -1)[~test.true].mean(axis=0)
 
     before = false_accepted()
-    trainer.train()
+    with working("Training ...") as update:
+        trainer.add_callback(Progress(update, out))
+        trainer.train()
     after = false_accepted()
     trainer.save_model(str(out))
-    tokenizer.save_pretrained(str(out))
+    adapter = is_adapted(trainer.model)
+    known_as = About(
+        "policy",
+        base=named_base(model, adapter=adapter),
+        adapter=adapter,
+        max_length=256,
+        objective="attenuated likelihood",
+        options={"framing": framing, "alpha": alpha},
+        data={"claims": claims.name},
+        settings=tuning.kept(),
+        versions=known_versions(),
+    )
+    write_model(None, tokenizer, out, known_as)
     print("P(SUPPORTS) of false claims that it was not trained on")
     for name, first, last in zip(known.framings, before, after, strict=True):
         print(f"  {name:15s} {first:.3f} -> {last:.3f}")
     wrote(out)
-
-
-def _adapters(rank: int) -> Any:
-    if not rank:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        lora_dropout=0.05,
-        target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
-        task_type="CAUSAL_LM",
-    )
+    upload(out, tuning)

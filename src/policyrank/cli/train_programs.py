@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.answer_options import (
-    LongerTuning,
-    MaxLength,
-    Model,
-    Plain,
-    Samples,
-    Temperature,
-    Tokens,
-    Tuning,
-)
+from policyrank.cli.answer_options import Model, Samples, Temperature, Texts, Tokens
 from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
 from policyrank.cli.output import working, wrote
-from policyrank.cli.train_answers import Out, load_model
-from policyrank.cli.train_rounds import print_history, quiet_arguments, save
+from policyrank.cli.train_answers import CHECKPOINTS, Out, load_model, named_base, upload
+from policyrank.cli.train_rounds import print_history, save
+from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
 from policyrank.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from policyrank.cli.answer_options import Read
+    from policyrank.models.provenance import About
 
 Loss = Literal["bradley-terry", "plackett-luce"]
 
@@ -45,9 +41,9 @@ def train_program_reranker(
     temperature: Temperature = 0.8,
     loss: Annotated[Loss, Parameter(group=METHOD)] = "bradley-terry",
     seconds: Annotated[float, Parameter(group=METHOD, validator=Number(gte=0.1))] = 2.0,
+    lora: Lora = Lora(),
     tuning: LongerTuning = LongerTuning(),
-    max_length: MaxLength = 1024,
-    plain: Plain = False,
+    texts: Texts = Texts(),
 ) -> None:
     """Train a reranker of programs in a sandbox.
 
@@ -73,6 +69,8 @@ def train_program_reranker(
         Time of each test.
     """
     check_folder(out)
+    from policyrank.models.language import load_causal_lm
+    from policyrank.models.provenance import about
     from policyrank.train.judges import sampler
     from policyrank.train.programs import read_problems, self_train
     from policyrank.worlds import sandbox
@@ -81,13 +79,12 @@ def train_program_reranker(
     if why := sandbox.unavailable():
         raise EvidenceError(f"programs cannot be run apart here: {why}.")
     out.mkdir(exist_ok=True)
-    chat = False if plain else None
-    drawn = {"max_new_tokens": tokens, "temperature": temperature, "chat": chat}
-    reading = {"max_length": max_length, "chat": chat}
-    generator, tokenizer = load_model(model, None)
-    fit = _Fit(reranker, loss, out, tuning, reading)
+    read = texts.of(model, about(model))
+    drawn = {"max_new_tokens": tokens, "temperature": temperature, "chat": read.chat}
+    generator, tokenizer = load_causal_lm(model)
+    fit = _Fit(reranker, loss, out, tuning, lora, texts.of(reranker, about(reranker)))
     prompts = [problem.prompt for problem in found]
-    improve = _Improve(model, prompts, out, tuning, reading, drawn, rounds, samples)
+    improve = _Improve(model, prompts, out, tuning, read, drawn, rounds, samples)
     with working("Self-training …") as update:
         done = self_train(
             found,
@@ -101,9 +98,10 @@ def train_program_reranker(
             folder=out,
             report=update,
         )
-    save(*fit.last, out)
+    save(*fit.last, out, fit.about(problems))
     print_history(done.history)
     wrote(out)
+    upload(out, tuning)
 
 
 def _test(asked: Any, answers: Any, seconds: float) -> list[list[float]]:
@@ -128,8 +126,10 @@ class _Fit:
     loss: Loss
     out: Path
     tuning: Tuning
-    reading: dict[str, Any]
+    lora: Lora
+    read: Read
     last: tuple[Any, Any] = (None, None)
+    lists: int = 0
 
     def __call__(self, lists: Any) -> Any:
         from policyrank.train import (
@@ -140,18 +140,45 @@ class _Fit:
         )
 
         model, tokenizer = reward_model(
-            self.reranker, layers=self.tuning.layers, seed=self.tuning.seed
+            self.reranker,
+            layers=None if self.lora.lora else self.tuning.layers,
+            seed=self.tuning.seed,
+            dtype=self.tuning.dtype,
         )
-        args = RewardModelConfig(
-            str(self.out / "checkpoints"),
-            **{**self.tuning.settings(), "logging_strategy": "no"},
-            disable_tqdm=True,
+        args = made(
+            RewardModelConfig,
+            str(self.out / CHECKPOINTS),
+            **self.tuning.settings(save_strategy="no", logging_strategy="no"),
+            **self.read.options,
             loss=self.loss,
-            **self.reading,
+            dropout=self.tuning.dropout,
+            weights=self.tuning.weights,
         )
-        RewardModelTrainer(model, args, lists, processing_class=tokenizer).train()
-        self.last = model, tokenizer
-        return reward_scorer(model, tokenizer, **self.reading)
+        config = self.lora.config(model, layers=self.tuning.layers, head=True)
+        trainer = RewardModelTrainer(
+            model, args, lists, processing_class=tokenizer, peft_config=config
+        )
+        trainer.train()
+        self.last, self.lists = (trainer.model, tokenizer), len(lists)
+        return reward_scorer(trainer.model, tokenizer, **self.read.options)
+
+    def about(self, problems: Path) -> About:
+        """What the reranker is, and what its training assumed."""
+        from policyrank.models.provenance import About, known_versions
+        from policyrank.train.adapters import is_adapted
+
+        adapter = is_adapted(self.last[0])
+        return About(
+            "reward",
+            base=named_base(self.reranker, adapter=adapter),
+            adapter=adapter,
+            chat=self.read.chat,
+            max_length=self.read.max_length,
+            objective=self.loss,
+            data={"problems": problems.name, "lists": self.lists},
+            settings=self.tuning.kept(),
+            versions=known_versions(),
+        )
 
 
 @dataclass(frozen=True)
@@ -162,7 +189,7 @@ class _Improve:
     prompts: list[Any]
     out: Path
     tuning: Tuning
-    reading: dict[str, Any]
+    read: Read
     drawn: dict[str, Any]
     rounds: int
     samples: int
@@ -173,20 +200,20 @@ class _Improve:
 
         seed = self.tuning.seed + iteration
         sample = {name: value for name, value in self.drawn.items() if name != "chat"}
-        start, tokenizer = load_model(self.model, self.tuning.layers)
+        start, tokenizer = load_model(self.model, self.tuning)
         better, _ = reinforce(
             start,
             tokenizer,
             self.prompts,
             scorer,
-            arguments=lambda stage: quiet_arguments(
-                self.out, "checkpoints", self.tuning, logging_strategy="no"
-            ),
+            arguments=lambda stage: self.tuning.stage(self.out / CHECKPOINTS),
             sample=sample,
             seed=seed,
             rounds=self.rounds,
             samples=self.samples,
-            **self.reading,
+            max_length=self.read.max_length,
+            chat=self.read.chat,
         )
-        save(better, tokenizer, self.out / "generator")
+        better.save_pretrained(self.out / "generator")
+        tokenizer.save_pretrained(self.out / "generator")
         return sampler(better, tokenizer, seed=seed, **self.drawn)

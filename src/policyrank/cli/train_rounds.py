@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from shutil import rmtree
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from policyrank.cli.answer_options import (
     Judging,
-    MaxLength,
     Model,
     Objective,
-    Plain,
     Prompts,
     Samples,
-    SlowTuning,
-    StepTuning,
     Temperature,
+    Texts,
     Tokens,
-    Tuning,
     objective_options,
     read_prompts,
     read_references,
+    tell,
 )
 from policyrank.cli.options import METHOD, AtLeastOne, Count, NotNegative, check_folder
 from policyrank.cli.output import say, working, wrote
-from policyrank.cli.train_answers import Out, load_model
+from policyrank.cli.train_answers import CHECKPOINTS, Out, load_model, named_base, upload
+from policyrank.cli.tuning import Lora, SlowTuning, Tuning
 from policyrank.errors import OptionError
+
+if TYPE_CHECKING:
+    from policyrank.cli.answer_options import Read
+    from policyrank.models.provenance import About
 
 
 def train_distil(
@@ -47,9 +50,9 @@ def train_distil(
     tokens: Tokens = 128,
     temperature: Temperature = 0.9,
     option: Objective = None,
-    tuning: StepTuning = StepTuning(),
-    max_length: MaxLength = 1024,
-    plain: Plain = False,
+    lora: Lora = Lora(),
+    tuning: Tuning = Tuning(),
+    texts: Texts = Texts(),
 ) -> None:
     """Distil a teacher from one answer a prompt.
 
@@ -74,15 +77,17 @@ def train_distil(
         Of sampling and learning.
     """
     check_folder(out)
-    asked = read_prompts(prompts)
+    asked, _ = read_prompts(prompts)
     if "://" in teacher and not teacher_model:
         raise OptionError("--teacher-model: which model is it at the endpoint?")
     out.mkdir(exist_ok=True)
-    from policyrank.train.distillation import distil
+    from policyrank.models.provenance import about
+    from policyrank.train.distillation import OBJECTIVES, distil
 
     source = _teacher(teacher, teacher_model, key, tokens=tokens, cache=out / "teacher.jsonl")
-    student, tokenizer = load_model(model, tuning.layers)
-    with working("Distilling …") as update:
+    read = texts.of(model, about(model))
+    student, tokenizer = _student(model, tuning, lora)
+    with working("Distilling ...") as update:
         done = distil(
             student,
             tokenizer,
@@ -93,17 +98,68 @@ def train_distil(
             candidates=samples,
             rounds=rounds,
             loss_options=objective_options(option),
-            arguments=lambda stage: quiet_arguments(out, stage, tuning),
+            arguments=lambda stage: tuning.stage(out / stage),
             sample={"max_new_tokens": tokens, "temperature": temperature},
-            max_length=max_length,
-            chat=False if plain else None,
+            max_length=read.max_length,
+            chat=read.chat,
             seed=tuning.seed,
             folder=out,
+            settings={"teacher": teacher, "teacher_model": teacher_model, "model": model},
             report=update,
         )
-    save(student, tokenizer, out)
+    known = _about(model, student, read, tuning, objective=OBJECTIVES[learn], prompts=prompts)
+    save(student, tokenizer, out, known)
     print_history(done.history)
     wrote(out)
+    upload(out, tuning)
+
+
+def _student(name: str, tuning: Tuning, lora: Lora) -> tuple[Any, Any]:
+    """A model as it is trained in many stages: adapters are there from the first on."""
+    from policyrank.train.adapters import adapted, is_adapted
+    from policyrank.train.preparing import in_float32, without_dropout
+
+    model, tokenizer = load_model(name, tuning, lora)
+    if lora.lora and is_adapted(model):
+        raise OptionError(
+            f"{name} is adapters: they are trained further without --lora, or merged first"
+            " (policyrank merge)."
+        )
+    if not tuning.dropout:
+        without_dropout(model)
+    model, _ = adapted(model, lora.config(model, layers=tuning.layers))
+    if tuning.weights == "float32" and (note := in_float32(model)):
+        say(f"! {note}")
+    return model, tokenizer
+
+
+def _about(
+    name: str,
+    model: Any,
+    read: Read,
+    tuning: Tuning,
+    *,
+    objective: str,
+    prompts: Path,
+    **settings: Any,
+) -> About:
+    """What the trained model is, and what training assumed."""
+    from policyrank.models.provenance import About, known_versions
+    from policyrank.train.adapters import is_adapted
+
+    adapter = is_adapted(model)
+    return About(
+        "policy",
+        base=named_base(name, adapter=adapter),
+        adapter=adapter,
+        chat=read.chat,
+        max_length=read.max_length,
+        objective=objective,
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        data={"prompts": prompts.name},
+        settings=tuning.kept() | settings,
+        versions=known_versions(),
+    )
 
 
 def _teacher(name: str, model: str, key: str | None, *, tokens: int, cache: Path) -> Any:
@@ -133,13 +189,14 @@ def train_reinforce(
     kl: Annotated[NotNegative, Parameter(group=METHOD)] = 0.05,
     loss: Annotated[str, Parameter(group=METHOD)] = "grpo",
     option: Objective = None,
+    lora: Lora = Lora(),
     tuning: SlowTuning = SlowTuning(),
-    max_length: MaxLength = 1024,
-    plain: Plain = False,
+    texts: Texts = Texts(),
 ) -> None:
     """Train a language model on its own scored answers.
 
-    As a reward model, a judge or a program scores them.
+    As a reward model, a judge or a program scores them. An interrupted run goes on from the last
+    rounds that were saved.
 
     Parameters
     ----------
@@ -153,47 +210,74 @@ def train_reinforce(
         grpo, label-distribution-grpo, or any objective of `train preference`.
     """
     check_folder(out)
-    given = read_prompts(prompts)
-    scorer = judging.scorer(max_length, plain)
-    from policyrank.train.reinforcement import reinforce
+    given, _ = read_prompts(prompts)
+    from policyrank.models.fitting import Seen
+    from policyrank.models.provenance import about
+    from policyrank.train.reinforcement import KeptRounds, reinforce
 
-    start, tokenizer = load_model(model, tuning.layers)
-    found, history = reinforce(
-        start,
-        tokenizer,
-        given,
-        scorer,
-        rounds=rounds,
-        batch=asked,
-        samples=samples,
-        loss=loss,
-        loss_options=objective_options(option),
-        kl=kl,
-        seed=tuning.seed,
-        arguments=lambda stage: quiet_arguments(out, "checkpoints", tuning, logging_strategy="no"),
-        sample={"max_new_tokens": tokens, "temperature": temperature},
-        max_length=max_length,
-        chat=False if plain else None,
-        report=say,
+    seen = Seen()
+    scorer = judging.scorer(texts, seen)
+    read = texts.of(model, about(model))
+    start, tokenizer = _student(model, tuning, lora)
+    depends = {
+        "model": model,
+        "scorer": judging.name,
+        "prompts": prompts.name,
+        "samples": samples,
+        "tokens": tokens,
+        "temperature": temperature,
+        "kl": kl,
+        "loss": loss,
+        **tuning.kept(),
+    }
+    with working("Sampling ...") as update:
+        found, history = reinforce(
+            start,
+            tokenizer,
+            given,
+            scorer,
+            rounds=rounds,
+            batch=asked,
+            samples=samples,
+            loss=loss,
+            loss_options=objective_options(option),
+            kl=kl,
+            seed=tuning.seed,
+            arguments=lambda stage: tuning.stage(out / CHECKPOINTS),
+            sample={"max_new_tokens": tokens, "temperature": temperature},
+            max_length=read.max_length,
+            chat=read.chat,
+            kept=KeptRounds(out, tuning.save, depends),
+            report=_both(update),
+        )
+    tell(seen, read)
+    known = _about(
+        model, found, read, tuning, objective=loss, prompts=prompts, kl=kl, rounds=rounds
     )
-    save(found, tokenizer, out)
+    save(found, tokenizer, out, known)
     (out / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     wrote(out)
+    upload(out, tuning)
 
 
-def quiet_arguments(out: Path, stage: str, tuning: Tuning, **options: Any) -> Any:
-    """transformers' TrainingArguments of one stage of many, without bars."""
-    from transformers import TrainingArguments
+def _both(update: Any) -> Any:
+    """A line of a round, on the terminal for good."""
 
-    return TrainingArguments(
-        str(out / stage), **{**tuning.settings(), **options}, disable_tqdm=True
-    )
+    def report(text: str) -> None:
+        update(text)
+        say(text)
+
+    return report
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A model and its tokenizer as transformers loads them."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def save(model: Any, tokenizer: Any, folder: Path, about: About) -> None:
+    """A model and its tokenizer as transformers loads them, and what they are."""
+    from policyrank.train.saving import write_model
+
+    write_model(model, tokenizer, folder, about)
+    for stage in (CHECKPOINTS, "imitation", *(path.name for path in folder.glob("round-[0-9]*"))):
+        if (folder / stage).is_dir():  # left by transformers, though nothing is saved on the way
+            rmtree(folder / stage)
 
 
 def print_history(history: list[dict[str, float]]) -> None:

@@ -60,7 +60,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
     TRAIN: {
         "rerank": Verb("rerank:rerank_candidates", "Rank candidates with a trained ranker."),
         "score": Verb("answers:score_answers", "Score and rank answers by a model or a program."),
-        "generate": Verb("answers:generate_answers", "Answer prompts by the best of several."),
+        "generate": Verb(
+            "answers:generate_answers",
+            "Answer prompts, by the best of several where somebody scores them.",
+        ),
+        "merge": Verb("merge:merge_adapters", "Merge adapters into the weights of their base."),
     },
     LEARN: {
         "demo": Verb("demo:show_demo", "Rank published or simulated results on the spot."),

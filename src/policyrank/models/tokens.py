@@ -1,12 +1,17 @@
-"""Prompts and answers as token ids."""
+"""Prompts and answers as token ids: an answer is what the chat template adds to its prompt."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence.answers import Prompt
+from policyrank.evidence.conversations import Answer, Prompt, text_of
+from policyrank.models.chat import AskedPrompt, answer_tail, answer_turns, rendered_prompt
 
 
 def padding(tokenizer: Any) -> Any:
@@ -16,95 +21,226 @@ def padding(tokenizer: Any) -> Any:
     return tokenizer.eos_token_id
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> list[int]:
-    """Token ids of a prompt.
+def pad_apart(tokenizer: Any) -> int:
+    """An id to pad with that ends no answer: a head that reads the last token finds the end.
 
-    ``chat``: through the tokenizer's chat template (None: when it has one); messages always are.
+    The tokenizer's own where it is none of ``stop_ids``; else its token for unknown words, of the
+    beginning, another special one, or the last of the vocabulary, which then is what it pads with.
+    """
+    stop = stop_ids(tokenizer)
+    ids = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id]
+    for found in [*ids, *tokenizer.all_special_ids, *range(len(tokenizer) - 1, -1, -1)]:
+        if found is not None and found not in stop:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(found)
+            return int(found)
+    raise EvidenceError("a tokenizer of end tokens only: nothing is left to pad with.")
+
+
+@dataclass(frozen=True)
+class AnswerTokens:
+    """An answer as token ids.
+
+    Attributes
+    ----------
+    ids
+        its tokens
+    steps
+        of each token, its step (1, 2, ...); 0 for what the policy did not write, such as what a
+        tool answered
+    """
+
+    ids: list[int]
+    steps: list[int]
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> list[int]:
+    """Token ids of a prompt; see ``ask``."""
+    return ask(tokenizer, prompt, chat=chat).ids
+
+
+def ask(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> AskedPrompt:
+    """A prompt as token ids, ready for answers.
+
+    Parameters
+    ----------
+    chat
+        through the tokenizer's chat template (None: when it has one); messages always are, but for
+        dialogues that were read from a text
 
     Raises
     ------
     EvidenceError
-        When messages are given to a tokenizer without a chat template, or nothing is left of the
-        prompt.
+        When messages are given to a tokenizer without a chat template, the template refuses them
+        or leaves something out, or nothing is left of the prompt.
     """
     template = bool(getattr(tokenizer, "chat_template", None))
     if chat is None:
         chat = template
-    messages = messages_of(prompt)
-    if not isinstance(prompt, str):
-        chat = True
-        if not template:
-            raise EvidenceError(
-                "the prompt is a chat, but the tokenizer has no chat template. Give texts, or a"
-                " tokenizer with one."
-            )
-    if chat:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        head = tokenizer(text, add_special_tokens=False)["input_ids"]
+    transcript = getattr(prompt, "transcript", None)
+    if isinstance(prompt, str) or (transcript is not None and not chat):
+        chat = chat and isinstance(prompt, str)
     else:
-        head = tokenizer(prompt)["input_ids"]
-    if not head and tokenizer.bos_token_id is not None:
-        head = [tokenizer.bos_token_id]
-    if not head:
+        chat = True
+    if chat and not template:
+        raise EvidenceError(
+            "the prompt is a chat, but the tokenizer has no chat template. Give texts, or a"
+            " tokenizer with one."
+        )
+    if chat:
+        text = rendered_prompt(tokenizer, prompt)
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    else:
+        text = None
+        ids = list(tokenizer(transcript or text_of(prompt))["input_ids"])
+    if not ids and tokenizer.bos_token_id is not None:
+        ids = [tokenizer.bos_token_id]
+    if not ids:
         raise EvidenceError(
             "a prompt without a token: nothing predicts the answer's first one. Give a text."
         )
-    return list(head)
+    return AskedPrompt(prompt, ids, text)
 
 
-def messages_of(prompt: Prompt) -> list[Any]:
-    """The prompt as messages of a chat."""
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return list(prompt)
-
-
-def encode_answer(
-    tokenizer: Any, answer: str | Sequence[str], *, end: bool = True
-) -> tuple[list[int], list[int]]:
-    """Token ids of an answer, and the step of each (1, 2, ...).
-
-    An answer may be given as steps, which follow one another. ``end``: with the end token, so that
-    it is a whole answer.
-    """
-    if isinstance(answer, str):
-        answer = [answer]
-    ids: list[int] = []
-    steps: list[int] = []
-    for number, text in enumerate(answer, 1):
-        own = tokenizer(text, add_special_tokens=False)["input_ids"]
-        ids += own
-        steps += [number] * len(own)
-    if end and tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-        steps.append(steps[-1] if steps else 1)
-    return ids, steps
-
-
-def encode(
+def answer_tokens(
     tokenizer: Any,
-    prompt: Prompt,
-    answer: str,
-    max_length: int,
+    asked: AskedPrompt,
+    answer: Answer,
     *,
-    chat: bool | None = None,
+    steps: Sequence[str] | None = None,
     end: bool = True,
-) -> tuple[list[int], list[int], bool]:
-    """Token ids of prompt and answer, and whether the answer had to be cut.
+) -> AnswerTokens:
+    """Token ids of an answer to a prompt.
 
-    The two are tokenised apart, so that all answers of a prompt see the same one.
+    With a chat template: what it writes of prompt and answer, less what it writes of the prompt;
+    so an answer ends with the template's own end of turn. Plain: the text and the end token.
+
+    Parameters
+    ----------
+    answer
+        a text, or messages
+    steps
+        texts that together are the answer: each token belongs to the step in which it ends
+    end
+        with its end, so that it is a whole answer
 
     Raises
     ------
     EvidenceError
-        When the prompt alone is longer than the limit.
+        When the template refuses the answer, leaves something out of it, or writes the prompt
+        otherwise once an answer follows.
     """
-    head = encode_prompt(tokenizer, prompt, chat=chat)
-    tail, _ = encode_answer(tokenizer, answer, end=end)
-    room = max_length - len(head)
-    if room <= 0:
+    if asked.text is None:
+        return _plain_tokens(tokenizer, asked, answer, steps, end)
+    if isinstance(answer, str):
+        parts = [(answer_tail(tokenizer, asked, answer), 1)]
+        last = answer
+    else:
+        parts = answer_turns(tokenizer, asked, answer)
+        last = str(answer[-1].get("content") or "")
+    tail, after = parts[-1]
+    if not end or steps is not None:
+        start = tail.rfind(last.strip())
+        written = tail[: start + len(last.strip())]
+        if steps is not None:
+            parts = _by_step(tail, start, last, steps)
+        if not end:
+            parts = [*parts[:-1], (written, after)]
+    return _tokens(tokenizer, parts)
+
+
+def _plain_tokens(
+    tokenizer: Any,
+    asked: AskedPrompt,
+    answer: Answer,
+    steps: Sequence[str] | None,
+    end: bool,
+) -> AnswerTokens:
+    if not isinstance(answer, str):
         raise EvidenceError(
-            f"a prompt of {len(head)} tokens leaves no room for an answer within {max_length}:"
-            f" {prompt[:60]!r}. Raise the limit or leave it out."
+            "the answer is messages, but the prompt is read without a chat template. Give texts, or"
+            " read it as a chat."
         )
-    return head, tail[:room], len(tail) > room
+    space = " " if getattr(asked.prompt, "transcript", None) else ""
+    parts = [(space + answer, 1)]
+    if steps is not None:
+        parts = _by_step(space + answer, len(space), answer, steps)
+    found = _tokens(tokenizer, parts)
+    if end and tokenizer.eos_token_id is not None:
+        last = found.steps[-1] if found.steps else 1
+        return AnswerTokens([*found.ids, tokenizer.eos_token_id], [*found.steps, last])
+    return found
+
+
+def _by_step(tail: str, start: int, answer: str, steps: Sequence[str]) -> list[tuple[str, int]]:
+    """A text cut where the steps of the answer end; what follows is of the last step."""
+    at = start - (len(answer) - len(answer.lstrip()))
+    cuts = [0]
+    for text in steps:
+        at += len(text)
+        cuts.append(max(at, cuts[-1]))
+    cuts[-1] = len(tail)
+    parts = []
+    for number, (left, right) in enumerate(pairwise(cuts), 1):
+        parts.append((tail[left:right], number))
+    return parts
+
+
+def _tokens(tokenizer: Any, parts: Sequence[tuple[str, int]]) -> AnswerTokens:
+    """Ids of texts that follow one another, tokenised as one, and the step of each token."""
+    text = "".join(part for part, _ in parts)
+    if len(parts) == 1:
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return AnswerTokens(ids, [parts[0][1]] * len(ids))
+    if not getattr(tokenizer, "is_fast", False):
+        return _part_by_part(tokenizer, parts)
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    stops: list[int] = []
+    for part, _ in parts:
+        stops.append(len(part) + (stops[-1] if stops else 0))
+    steps = []
+    for start, stop in found["offset_mapping"]:
+        place = bisect_right(stops, max(stop - 1, start))
+        steps.append(parts[min(place, len(parts) - 1)][1])
+    return AnswerTokens(list(found["input_ids"]), steps)
+
+
+def _part_by_part(tokenizer: Any, parts: Sequence[tuple[str, int]]) -> AnswerTokens:
+    """For tokenizers that do not say where their tokens stand."""
+    ids: list[int] = []
+    steps: list[int] = []
+    for part, step in parts:
+        own = tokenizer(part, add_special_tokens=False)["input_ids"]
+        ids += own
+        steps += [step] * len(own)
+    return AnswerTokens(ids, steps)
+
+
+def option_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that stands alone, without an end."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def stop_ids(tokenizer: Any, chat: bool | None = None) -> list[int]:
+    """Ids that end an answer: the end token, and what the chat template ends a turn with."""
+    ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    template = getattr(tokenizer, "chat_template", None)
+    if template and chat is not False:
+        turn = _end_of_turn(tokenizer, str(template))
+        if turn is not None and turn not in ids:
+            ids.append(turn)
+    return ids
+
+
+@lru_cache(maxsize=32)
+def _end_of_turn(tokenizer: Any, template: str) -> int | None:
+    """The first token after an answer, where it is one of the tokenizer's special ones."""
+    try:
+        asked = ask(tokenizer, "a", chat=True)
+        tail = answer_tail(tokenizer, asked, "b")
+    except EvidenceError:
+        return None
+    after = option_ids(tokenizer, tail[tail.rfind("b") + 1 :])
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    if after and after[0] in special:
+        return after[0]
+    return None

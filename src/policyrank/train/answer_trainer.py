@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
+from policyrank.evidence.answers import win_shares
+from policyrank.learn import check_labels, label_domain
+from policyrank.learn._lists import span
+from policyrank.learn.label_domains import largest_label
+from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
 from policyrank.metrics import best_share
+from policyrank.models.fitting import LongPrompts
+from policyrank.models.tokens import padding
+from policyrank.train.adapters import adapted, save_stacked
 from policyrank.train.answers import (
     AnswerCollator,
     AnswerData,
     EncodedAnswers,
     Layout,
-    LongPrompts,
     encode_answers,
 )
+from policyrank.train.preparing import in_float32, without_dropout
 
 Float = NDArray[np.float64]
+Labels = Literal["as-given", "win-shares"]
 
 
 @dataclass
@@ -37,14 +48,25 @@ class AnswerConfig(TrainingArguments):
     ----------
     loss_options
         passed to the loss
+    labels
+        ``"as-given"``: refused before training where the loss cannot take them; ``"win-shares"``:
+        of each answer the share of the others of its list that it is above
+        (``evidence.answers.win_shares``), which every loss takes
     max_length, long_prompts, chat
         see ``encode_answers``
+    dropout
+        keep the model's dropout; off, policy and reference read alike
+    weights
+        ``"float32"``: weights in half precision are trained in float32; ``"as given"``
     """
 
     loss_options: dict[str, Any] = field(default_factory=dict)
+    labels: Labels = "as-given"
     max_length: int = 1024
     long_prompts: LongPrompts = "leave out"
     chat: bool | None = None
+    dropout: bool = False
+    weights: Literal["float32", "as given"] = "float32"
 
     @classmethod
     def of(cls, args: TrainingArguments, **options: Any) -> Self:
@@ -85,6 +107,8 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
 class AnswerTrainer(Trainer):
     """What trainers on ranked answers share: data, metrics, logs.
 
+    Losses are means over the lists of an optimizer step, however it is cut into batches.
+
     Parameters as in ``ListwisePreferenceTrainer``.
     """
 
@@ -102,53 +126,101 @@ class AnswerTrainer(Trainer):
         *,
         processing_class: Any,
         layout: Layout,
+        pad: int | None = None,
+        peft_config: Any = None,
         **options: Any,
     ) -> None:
         if processing_class is None:
             raise OptionError("no tokenizer: give processing_class.")
-        encode = partial(
+        self._model_notes: list[str] = []
+        if not args.dropout:
+            without_dropout(model)
+        model, self._below = adapted(model, peft_config)
+        if args.weights == "float32" and (note := in_float32(model)):
+            self._model_notes.append(note)
+        self._encode = partial(
             encode_answers,
             tokenizer=processing_class,
             max_length=args.max_length,
             long_prompts=args.long_prompts,
             chat=args.chat,
         )
-        if not isinstance(train_dataset, AnswerData | None):
-            train_dataset = encode(train_dataset)
-        if not isinstance(eval_dataset, AnswerData | None):
-            eval_dataset = encode(eval_dataset)
         args.remove_unused_columns = False
         args.label_names = ["labels"]
-        pad = processing_class.pad_token_id
         if pad is None:
-            pad = processing_class.eos_token_id
+            pad = padding(processing_class)
         self.collate = AnswerCollator(pad, layout)
         options.setdefault("compute_metrics", preference_metrics)
         super().__init__(
             model,
             args,
             self._collate,
-            train_dataset,
-            eval_dataset,
+            self._encoded(train_dataset, args),
+            self._encoded(eval_dataset, args),
             processing_class=processing_class,
             **options,
         )
-        self.model_accepts_loss_kwargs = False
+        self.model_accepts_loss_kwargs = True  # the loss is divided by the items of the whole step
         if args.disable_tqdm:  # it prints raw records where there is no progress bar
             self.remove_callback(PrinterCallback)
         self._seen: dict[str, list[float]] = defaultdict(list)
+
+    def _encoded(self, data: Any, args: AnswerConfig) -> Any:
+        """Data as tokens, of each set where there are several, its labels fit for the loss."""
+        if data is None:
+            return None
+        if isinstance(data, Mapping):
+            return {name: self._encoded(own, args) for name, own in data.items()}
+        if not isinstance(data, AnswerData):
+            data = self._encode(data)
+        if args.labels == "win-shares" and not data.unpaired:
+            data = data.with_labels([list(win_shares(own)) for own in data.labels])
+        _check_labels(data, args)
+        return data
 
     def _collate(self, lists: Sequence[EncodedAnswers]) -> dict[str, Tensor]:
         return self.collate(lists)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out or cut, of training and evaluation data."""
-        told = []
-        for name, data in (("train", self.train_dataset), ("evaluation", self.eval_dataset)):
+        """What was done to the model, and left out or cut of training and evaluation data."""
+        told = list(self._model_notes)
+        sets = {"train": self.train_dataset}
+        if isinstance(self.eval_dataset, Mapping):
+            sets |= self.eval_dataset
+        else:
+            sets["evaluation"] = self.eval_dataset
+        for name, data in sets.items():
             if data is not None:
                 told += [f"{name}: {note}" for note in data.notes]
         return tuple(told)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As of any ``Trainer``; adapters that were stacked are written as one."""
+        super().save_model(output_dir, _internal_call)
+        if self._below is not None and not _internal_call and self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model)
+            save_stacked(model, self._below, output_dir or self.args.output_dir)
+
+    def _items(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What the loss is a mean over: the lists that say something."""
+        told = span(inputs["labels"], inputs["where"]) > 0
+        return told.sum()
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        if not batch_samples:
+            return None
+        items = torch.stack([self._items(batch) for batch in batch_samples]).sum().to(device)
+        if self.args.world_size > 1:
+            items = self.accelerator.gather(items[None]).sum()
+        return items
+
+    def _share(self, total: Tensor, inputs: dict[str, Tensor], items: Any) -> Tensor:
+        """A sum over items as this batch's part of the mean over a whole step's."""
+        if items is None:
+            return total / self._items(inputs).clamp(min=1)
+        # Gradients are averaged over processes, while the items are those of all.
+        return total * self.accelerator.num_processes / torch.clamp(items, min=1)
 
     def _check(self, loss: Tensor) -> None:
         if not torch.isfinite(loss) and self.model.training:
@@ -169,9 +241,22 @@ class AnswerTrainer(Trainer):
         """Training's accuracy of pairs, margin and more join the logs."""
         if "loss" in logs:
             for name, values in self._seen.items():
-                logs[name] = round(float(np.nanmean(values)), 4)
+                if not np.isnan(values).all():
+                    logs[name] = round(float(np.nanmean(values)), 4)
             self._seen.clear()
         super().log(logs, *args, **options)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if getattr(self.args, "train_sampling_strategy", "") != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        data = self.train_dataset if train_dataset is None else train_dataset
+        several = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(several, lengths=[own.tokens for own in data.lists])
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        if getattr(self.args, "train_sampling_strategy", "") != "group_by_length":
+            return super()._get_eval_sampler(eval_dataset)
+        return SequentialSampler(eval_dataset)
 
     def prediction_step(
         self,
@@ -186,6 +271,39 @@ class AnswerTrainer(Trainer):
         if prediction_loss_only:
             return loss, None, None
         return loss, tuple(values.float() for values in found.values()), inputs["labels"]
+
+
+def _check_labels(data: AnswerData, args: Any) -> None:
+    """Refuse labels that the loss cannot take, and answers that it has no use for."""
+    loss = args.loss
+    if data.unpaired and loss not in UNPAIRED_LOSSES:
+        raise OptionError(
+            f"loss {loss!r} compares answers to one prompt, but the rows are unpaired (completion,"
+            f" label): take {' or '.join(UNPAIRED_LOSSES)}."
+        )
+    if loss in UNPAIRED_LOSSES:
+        if not data.unpaired:
+            raise OptionError(
+                f"loss {loss!r} is of unpaired rows (completion, label), but these are lists: take"
+                " another, such as 'kto'."
+            )
+        return
+    loss = args.objective()
+    if args.loss_options:
+        loss = partial(loss, **args.loss_options)
+    wide = max(map(len, data.labels))
+    where = [[True] * len(own) + [False] * (wide - len(own)) for own in data.labels]
+    table = [own + [0.0] * (wide - len(own)) for own in data.labels]
+    try:
+        check_labels(
+            table,
+            label_domain(loss),
+            where=where,
+            most=largest_label(loss),
+            name=f"loss {args.loss!r}",
+        )
+    except OptionError as error:
+        raise OptionError(f"{error} Here: labels='win-shares' (--labels win-shares).") from None
 
 
 def outputs(score: Tensor, log_probs: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

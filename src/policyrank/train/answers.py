@@ -8,6 +8,8 @@ row with its own copy of the prompt, for models that take no such mask.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -18,12 +20,14 @@ from torch import Tensor
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import AnswerSets, RankedAnswers, read_answers
-from policyrank.models.language import encode_answer, encode_prompt
+from policyrank.models.fitting import LongPrompts, Seen, fitted
+from policyrank.models.tokens import AnswerTokens, answer_tokens, ask
 
 Layout = Literal["shared", "rows"]
-LongPrompts = Literal["leave out", "cut"]
-FLAT = ("row", "place", "target", "answer", "step")
-"""What the collator says of each completion token."""
+FLAT = ("row", "place", "at", "target", "answer", "step")
+"""What the collator says of each token that a policy wrote."""
+MISMATCHED = -1.0
+"""Label of an answer to another prompt, by which unpaired answers are compared."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class EncodedAnswers:
     completions
         token ids of each, end token included
     steps
-        of each token, its step (1, 2, ...)
+        of each token, its step (1, 2, ...); 0 for what the policy did not write
     labels
         of each completion, higher is better
     reference
@@ -59,16 +63,25 @@ class EncodedAnswers:
     @property
     def depths(self) -> list[int]:
         """Steps of each completion, at least 1."""
-        return [max(own, default=1) for own in self.steps]
+        return [max(1, *own) if own else 1 for own in self.steps]
 
 
 @dataclass(eq=False)
 class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
-    """Encoded lists, and what was left out or cut on the way."""
+    """Encoded lists, and what was left out or cut on the way.
+
+    Attributes
+    ----------
+    answers
+        what the lists were read from, where they were
+    unpaired
+        whether each list is one answer, desirable or not, beside one to another prompt
+    """
 
     lists: list[EncodedAnswers]
     notes: tuple[str, ...] = ()
     answers: list[RankedAnswers] = field(default_factory=list)
+    unpaired: bool = False
 
     def __len__(self) -> int:
         return len(self.lists)
@@ -76,10 +89,27 @@ class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
     def __getitem__(self, k: int) -> EncodedAnswers:
         return self.lists[k]
 
+    @property
+    def labels(self) -> list[list[float]]:
+        """Of each list."""
+        return [own.labels for own in self.lists]
+
+    def with_labels(self, labels: Sequence[Sequence[float]]) -> AnswerData:
+        """The same lists with other labels."""
+        pairs = zip(self.lists, labels, strict=True)
+        return replace(self, lists=[replace(own, labels=list(new)) for own, new in pairs])
+
     def with_reference(self, found: Sequence[list[list[float]]]) -> AnswerData:
         """The same lists with log-probabilities under a reference."""
         pairs = zip(self.lists, found, strict=True)
         return replace(self, lists=[replace(own, reference=known) for own, known in pairs])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all tokens and labels, in their order."""
+        digest = hashlib.sha256()
+        for own in self.lists:
+            digest.update(json.dumps([own.prompt, own.completions, own.labels]).encode())
+        return digest.hexdigest()
 
 
 def encode_answers(
@@ -100,72 +130,82 @@ def encode_answers(
     max_length
         tokens of prompt and one completion; longer completions are cut at the end, which is counted
     long_prompts
-        prompts that leave no room for half of ``max_length``: lists are left out, or prompts cut at
-        their beginning; counted either way
+        prompts that leave an answer neither its own length nor half of ``max_length``: lists are
+        left out, or prompts cut at their beginning; counted either way
     chat, end
-        see ``models.language.encode``
+        see ``models.tokens.ask`` and ``answer_tokens``
 
     Raises
     ------
     EvidenceError
         When nothing is left, or a row is malformed.
     """
-    sets: AnswerSets = read_answers(source)
-    half, seen = max_length // 2, _Seen()
+    sets = source if isinstance(source, AnswerSets) else read_answers(source)
+    seen = Seen()
     lists: list[EncodedAnswers] = []
     kept: list[RankedAnswers] = []
-    for found in sets:
-        head = encode_prompt(tokenizer, found.prompt, chat=chat)
-        if len(head) > half:
-            seen.long += 1
-            if long_prompts == "leave out":
-                continue
-            head = head[-half:]
-        lists.append(_encoded(found, head, max_length - len(head), tokenizer, end, seen))
-        kept.append(found)
+    for number, found in enumerate(sets, 1):
+        try:
+            asked = ask(tokenizer, found.prompt, chat=chat)
+            tails = _tails(tokenizer, asked, found, end)
+        except EvidenceError as error:
+            raise EvidenceError(f"{found.place or f'list {number}'}: {error}") from None
+        within = fitted(asked.ids, tails, max_length, long_prompts, seen)
+        if within is None:
+            continue
+        made = _encoded(found, *within, seen)
+        if len(set(made.labels)) > 1 or sets.unpaired:
+            lists.append(made)
+            kept.append(found)
+        else:
+            seen.alike += 1
     notes = [*sets.notes, *seen.notes(max_length, long_prompts)]
     if not lists:
         raise EvidenceError(
             f"no list is left: {'; '.join(notes)}. Raise max_length, or take long_prompts='cut'."
         )
-    return AnswerData(lists, tuple(notes), kept)
+    if sets.unpaired:
+        lists = _beside_another(lists)
+    return AnswerData(lists, tuple(notes), kept, sets.unpaired)
 
 
-@dataclass
-class _Seen:
-    """What encoding met: long prompts, and completions that were cut or became the same."""
-
-    long: int = 0
-    cut: int = 0
-    same: int = 0
-
-    def notes(self, max_length: int, long_prompts: LongPrompts) -> list[str]:
-        """What is told of it."""
-        done = {"leave out": "left out", "cut": "cut at their beginning"}[long_prompts]
-        half = max_length // 2
-        told = {
-            f"{done}: {self.long:,} prompts of more than {half} tokens (half of max_length)": (
-                self.long
-            ),
-            f"cut: {self.cut:,} completions at {max_length} tokens, prompt included": self.cut,
-            f"{self.same:,} completions are the same as another of their list once they are"
-            " tokens": self.same,
-        }
-        return [note for note, count in told.items() if count]
+def _tails(tokenizer: Any, asked: Any, found: RankedAnswers, end: bool) -> list[AnswerTokens]:
+    tails = []
+    for k, completion in enumerate(found.completions):
+        steps = None if found.steps is None else found.steps[k]
+        tails.append(answer_tokens(tokenizer, asked, completion, steps=steps, end=end))
+    return tails
 
 
 def _encoded(
-    found: RankedAnswers, head: list[int], room: int, tokenizer: Any, end: bool, seen: _Seen
+    found: RankedAnswers, head: list[int], tails: Sequence[AnswerTokens], seen: Seen
 ) -> EncodedAnswers:
-    """A list after its encoded prompt; ``seen`` counts what is cut to the room or the same."""
-    completions, steps = [], []
-    for answer in found.steps or found.completions:
-        ids, own = encode_answer(tokenizer, answer, end=end)
-        seen.cut += len(ids) > room
-        completions.append(ids[:room])
-        steps.append(own[:room])
-    seen.same += len(completions) - len(set(map(tuple, completions)))
-    return EncodedAnswers(head, completions, steps, list(found.labels))
+    """A list of completions, each once: of those equal once cut, the best is kept."""
+    best: dict[tuple[int, ...], int] = {}
+    for k, tail in enumerate(tails):
+        own = tuple(tail.ids)
+        if own not in best or found.labels[k] > found.labels[best[own]]:
+            best[own] = k
+    seen.same += len(tails) - len(best)
+    places = sorted(best.values())
+    return EncodedAnswers(
+        head,
+        [tails[k].ids for k in places],
+        [tails[k].steps for k in places],
+        [found.labels[k] for k in places],
+    )
+
+
+def _beside_another(lists: Sequence[EncodedAnswers]) -> list[EncodedAnswers]:
+    """Each answer beside that of the next list: what KTO estimates the distance by."""
+    if len(lists) < 2:
+        raise EvidenceError("one unpaired answer: two and more are compared.")
+    out = []
+    for own, other in zip(lists, [*lists[1:], lists[0]], strict=True):
+        completions = [own.completions[0], other.completions[0]]
+        steps = [own.steps[0], other.steps[0]]
+        out.append(EncodedAnswers(own.prompt, completions, steps, [own.labels[0], MISMATCHED]))
+    return out
 
 
 @dataclass(frozen=True)
@@ -187,10 +227,11 @@ class AnswerCollator:
     """Lists -> tensors of one step.
 
     ``input_ids``, ``position_ids`` (rows, tokens); ``owner`` (rows, tokens): the list, -1 for
-    padding; ``part``: 0 for the prompt, k for the k-th completion. For every completion token,
-    flat: ``row``, ``place`` (of the token that predicts it), ``target``, ``answer`` (list * longest
-    list + completion) and ``step``. ``labels``, ``where``, ``lengths`` (lists, longest list);
-    ``reference`` (lists, longest list, steps) where there is one.
+    padding; ``part``: 0 for the prompt, k for the k-th completion. For every completion token that
+    the policy wrote, flat: ``row``, ``place`` (of the token that predicts it), ``at`` (its own),
+    ``target``, ``answer`` (list * longest list + completion) and ``step``. ``labels``, ``where``,
+    ``lengths`` (lists, longest list); ``reference`` (lists, longest list, steps) where there is
+    one.
     """
 
     pad: int
@@ -199,9 +240,10 @@ class AnswerCollator:
     def __call__(self, lists: Sequence[EncodedAnswers]) -> dict[str, Tensor]:
         rows, width = self._rows(self._pieces(lists))
         wide = max(len(own.completions) for own in lists)
-        tensors = self._laid_out(rows, width, wide)
-        tensors["labels"] = _padded([own.labels for own in lists], wide, torch.float32)
-        lengths = [list(map(len, own.completions)) for own in lists]
+        # First, so that who asks for the size of the batch finds its lists.
+        tensors = {"labels": _padded([own.labels for own in lists], wide, torch.float32)}
+        tensors |= self._laid_out(rows, width, wide)
+        lengths = [[int(np.count_nonzero(steps)) for steps in own.steps] for own in lists]
         tensors["lengths"] = _padded(lengths, wide, torch.int64)
         tensors["where"] = tensors["lengths"] > 0
         known = [own.reference for own in lists if own.reference is not None]
@@ -271,11 +313,15 @@ class AnswerCollator:
                     head, head_stop = n, stop
                 else:
                     by_row["position_ids"][own] = np.arange(head, head + n)
-                    flat["row"].append(np.full(n, row))
-                    flat["place"].append([head_stop - 1, *range(start, stop - 1)])
-                    flat["target"].append(part.tokens)
-                    flat["answer"].append(np.full(n, part.which * wide + part.completion - 1))
-                    flat["step"].append(part.steps)
+                    written = np.flatnonzero(part.steps)
+                    place = np.array([head_stop - 1, *range(start, stop - 1)])
+                    answer = part.which * wide + part.completion - 1
+                    flat["row"].append(np.full(len(written), row))
+                    flat["place"].append(place[written])
+                    flat["at"].append(start + written)
+                    flat["target"].append(np.array(part.tokens)[written])
+                    flat["answer"].append(np.full(len(written), answer))
+                    flat["step"].append(np.array(part.steps)[written])
                 start = stop
         columns = {name: np.concatenate(flat[name], dtype=np.int64) for name in FLAT}
         return {name: torch.from_numpy(values) for name, values in (by_row | columns).items()}

@@ -6,6 +6,7 @@ One answer of the teacher a prompt, then the student ranks its own answers besid
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,20 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt, text_of
 from policyrank.learn.losses import Reduce
-from policyrank.models.language import encode_answer, encode_prompt
+from policyrank.models.fitting import Seen, fitted
+from policyrank.models.language import Sampled, sample as draw
+from policyrank.models.tokens import answer_tokens, ask, encode_prompt
 from policyrank.train.answers import AnswerData, EncodedAnswers
-from policyrank.train.judges import Generator, Scorer, rating_judge, sampler, vote_judge
+from policyrank.train.judges import Generator, Scorer, rating_judge, vote_judge
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
-from policyrank.train.samples import usable_answers, write_whole
+from policyrank.train.samples import (
+    keep,
+    ranked_lists,
+    read_kept,
+    sampled_data,
+    usable_samples,
+)
 
 Learn = Literal["list", "pair", "group"]
 OBJECTIVES: dict[Learn, str] = {
@@ -46,7 +55,7 @@ def imitation(
     lengths: Tensor | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
-    """Mean negative log-likelihood of a token: supervised fine-tuning as an objective.
+    """Negative log-likelihood of tokens, their mean or sum: supervised fine-tuning.
 
     Raises
     ------
@@ -55,7 +64,12 @@ def imitation(
     """
     if where is None or lengths is None:
         raise OptionError("imitation is a mean over tokens: give where and lengths.")
-    return -(log_probs * where).sum() / lengths.sum().clamp(min=1)
+    each = -(log_probs * where).sum(dim=-1)
+    if reduce == "none":
+        return each
+    if reduce == "sum":
+        return each.sum()
+    return each.sum() / lengths.sum().clamp(min=1)
 
 
 def imitation_data(
@@ -70,19 +84,17 @@ def imitation_data(
 
     Prompts that leave no room are left out and counted.
     """
-    lists = []
+    lists, seen = [], Seen()
     for prompt, answer in zip(prompts, answers, strict=True):
-        head = encode_prompt(tokenizer, prompt, chat=chat)
-        ids, steps = encode_answer(tokenizer, answer)
-        room = max_length - len(head)
-        if room > 0:
-            lists.append(EncodedAnswers(head, [ids[:room]], [steps[:room]], [1.0]))
+        asked = ask(tokenizer, prompt, chat=chat)
+        tail = answer_tokens(tokenizer, asked, answer)
+        found = fitted(asked.ids, [tail], max_length, "leave out", seen)
+        if found is not None:
+            head, (kept,) = found
+            lists.append(EncodedAnswers(head, [kept.ids], [kept.steps], [1.0]))
     if not lists:
         raise EvidenceError(f"no prompt leaves room for an answer within {max_length} tokens.")
-    lost = len(prompts) - len(lists)
-    if not lost:
-        return AnswerData(lists)
-    return AnswerData(lists, (f"left out: {lost} prompts longer than {max_length} tokens",))
+    return AnswerData(lists, tuple(seen.notes(max_length, "leave out")))
 
 
 @dataclass
@@ -114,6 +126,7 @@ def distil(
     chat: bool | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Distillation:
     """Teach a student from one teacher answer a prompt.
@@ -138,10 +151,13 @@ def distil(
     loss_options
         of the ranking's objective
     sample
-        options of ``models.language.generate``
+        options of ``models.language.sample``
     folder
         where anchors and candidates are written as they come; what is there is not asked or sampled
         again
+    settings
+        what they depend on beside these options, such as the teacher's name: what was kept with
+        others is refused
 
     Raises
     ------
@@ -159,16 +175,23 @@ def distil(
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
     texts = [text_of(prompt) for prompt in prompts]
+    about = {"seed": seed, **dict(sample or {}), **dict(settings or {})}
     say("asking the teacher")
-    anchors = _kept(place, "anchors", lambda: _ask(teacher, prompts, texts))
+    anchors = _anchors(place, about, teacher, prompts, texts)
     done = Distillation(anchors)
     say("imitating the anchors")
     data = imitation_data(
         prompts, [anchors[text] for text in texts], tokenizer, max_length=max_length, chat=chat
     )
     trained = partial(_trained, tokenizer=tokenizer, max_length=max_length, chat=chat)
-    model, loss = trained(model, arguments("imitation"), data, loss=imitation, reference=None)
+    model, loss = trained(
+        model, arguments("imitation"), data, loss=imitation, reference=None, mean_over="tokens"
+    )
     done.history.append({"stage": 0, "loss": loss})
+    heads = [encode_prompt(tokenizer, prompt, chat=chat) for prompt in prompts]
+    if not callable(judge):
+        about["judge"] = judge
+    about |= {"candidates": candidates, "prompts": _digest(texts), "anchors": _digest(anchors)}
     for number in range(1, rounds + 1):
         say(
             f"round {number} of {rounds}: sampling and ranking {candidates} candidates of"
@@ -176,25 +199,46 @@ def distil(
         )
         drawn = {"chat": chat, "seed": seed * 10_007 + number, **(sample or {})}
         make = partial(_ranked, model, tokenizer, prompts, candidates, judge, anchors, drawn)
-        ranked = _kept(place, f"round-{number}", make)
-        lists = []
-        for prompt, text in zip(prompts, texts, strict=True):
-            own = ranked[text]
-            lists.append(RankedAnswers(prompt, tuple(own["answers"]), tuple(own["scores"])))
-        if learn == "pair":
-            lists = [_ends(own) for own in lists if len(own.labels) > 1]
-        done.rounds.append(lists)
+        made, scores = _kept(place, f"round-{number}", about, make)
+        done.rounds.append(ranked_lists(prompts, _texts(made), scores))
         say(f"round {number} of {rounds}: learning from the ranking")
+        data = _to_learn(heads, made, scores, learn)
+        if not len(data):
+            raise EvidenceError(
+                f"round {number}: every candidate of a prompt is scored the same: nothing to learn."
+                " Raise the temperature, or take another judge."
+            )
         model, loss = trained(
             model,
             arguments(f"round-{number}"),
-            lists,
+            data,
             loss=OBJECTIVES[learn],
             loss_options=dict(loss_options or {}),
         )
-        spread = float(np.mean([np.std(own.labels) for own in lists if own.labels]))
+        spread = float(np.mean([np.std(own.labels) for own in data.lists]))
         done.history.append({"stage": number, "loss": loss, "score_spread": spread})
     return done
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _texts(made: Sequence[Sequence[Sampled]]) -> list[list[str]]:
+    return [[answer.text for answer in answers] for answers in made]
+
+
+def _to_learn(
+    heads: Sequence[list[int]],
+    made: Sequence[Sequence[Sampled]],
+    scores: Sequence[Sequence[float]],
+    learn: Learn,
+) -> AnswerData:
+    """Candidates as they were sampled; of pairs, best and worst alone."""
+    data = sampled_data(heads, made, scores)
+    if learn == "pair":
+        return AnswerData(list(map(_ends, data.lists)))
+    return data
 
 
 def _trained(
@@ -215,24 +259,23 @@ def _ranked(
     judge: str | Scorer,
     anchors: Mapping[str, str],
     drawn: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Candidates of each prompt's text, and their scores."""
-    made = usable_answers(sampler(model, tokenizer, **drawn)(prompts, candidates))
+) -> tuple[list[list[Sampled]], list[list[float]]]:
+    """Candidates of each prompt, and their scores."""
+    made = usable_samples(draw(model, tokenizer, prompts, n=candidates, **drawn))
     if isinstance(judge, str):
         judge = JUDGES[judge](model, tokenizer, anchors)
-    found = {}
-    for prompt, answers, scores in zip(prompts, made, judge(prompts, made), strict=True):
-        found[text_of(prompt)] = {"answers": answers, "scores": scores}
-    return found
+    return made, judge(prompts, _texts(made))
 
 
-def _ends(own: RankedAnswers) -> RankedAnswers:
+def _ends(own: EncodedAnswers) -> EncodedAnswers:
     """Best and worst of a list."""
-    worst = own.labels.index(min(own.labels))
-    return RankedAnswers(
+    order = sorted(range(len(own.labels)), key=lambda k: -own.labels[k])
+    places = [order[0], order[-1]]
+    return EncodedAnswers(
         own.prompt,
-        (own.completions[own.best], own.completions[worst]),
-        (own.labels[own.best], own.labels[worst]),
+        [own.completions[k] for k in places],
+        [own.steps[k] for k in places],
+        [own.labels[k] for k in places],
     )
 
 
@@ -255,13 +298,44 @@ def _ask(
     return found
 
 
-def _kept(folder: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is kept in the folder under a name; made and kept where it is not there."""
-    path = None if folder is None else folder / f"{name}.json"
-    if path is not None and path.exists():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    with torch.random.fork_rng():
-        found = make()
+def _anchors(
+    folder: Path | None,
+    about: Mapping[str, Any],
+    teacher: Generator | Mapping[str, str],
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+) -> dict[str, str]:
+    """The teacher's answers by prompt; it is asked for those that are not kept."""
+    path = None if folder is None else folder / "anchors.json"
+    depends = {name: about[name] for name in ("teacher", "teacher_model") if name in about}
+    known: dict[str, str] = {}
     if path is not None:
-        write_whole(path, found)
-    return found
+        known = dict(read_kept(path, depends) or {})
+    new = {text: prompt for text, prompt in zip(texts, prompts, strict=True) if text not in known}
+    if new:
+        with torch.random.fork_rng():
+            known |= _ask(teacher, list(new.values()), list(new))
+        if path is not None:
+            keep(path, depends, known)
+    return {text: known[text] for text in texts}
+
+
+def _kept(
+    folder: Path | None,
+    name: str,
+    about: Mapping[str, Any],
+    make: Callable[[], tuple[list[list[Sampled]], list[list[float]]]],
+) -> tuple[list[list[Sampled]], list[list[float]]]:
+    """Candidates and scores that are kept in the folder; made and kept where they are not there."""
+    path = None if folder is None else folder / f"{name}.json"
+    if path is not None and (found := read_kept(path, about)) is not None:
+        made = []
+        for answers in found["answers"]:
+            made.append([Sampled(text, tuple(ids), ended) for text, ids, ended in answers])
+        return made, found["scores"]
+    with torch.random.fork_rng():
+        made, scores = make()
+    if path is not None:
+        plain = [[[one.text, list(one.ids), one.ended] for one in answers] for answers in made]
+        keep(path, about, {"answers": plain, "scores": scores})
+    return made, scores

@@ -22,11 +22,12 @@ import numpy as np
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt, text_of
+from policyrank.evidence.conversations import as_messages
+from policyrank.models.fitting import LongPrompts, Seen
 from policyrank.models.language import answer_logprobs, choice_probs, generate
-from policyrank.models.tokens import messages_of
 
-Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]]
-"""(prompts, completions of each) -> scores of each, higher is better."""
+Scorer = Callable[[Sequence[Prompt], Sequence[Sequence[Any]]], list[list[float]]]
+"""(prompts, completions of each) -> scores of each, higher is better; NaN: not scored."""
 Generator = Callable[[Sequence[Prompt], int], list[list[str]]]
 """(prompts, n) -> n answers of each."""
 
@@ -62,25 +63,38 @@ def likelihood_scorer(
     per_token: bool = True,
     max_length: int = 1024,
     chat: bool | None = None,
+    long_prompts: LongPrompts = "leave out",
+    seen: Seen | None = None,
 ) -> Scorer:
-    """Log-probability of each answer under a language model, per token or in all."""
+    """Log-probability of each answer under a language model, per token or in all.
+
+    NaN where the prompt is too long; ``seen`` counts (``models.tokens.fitted``).
+    """
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
         texts = _pairs(prompts, completions)
         flat = [0.0] * len(texts)
-        for done in answer_logprobs(model, tokenizer, texts, max_length=max_length, chat=chat):
+        for done in answer_logprobs(
+            model,
+            tokenizer,
+            texts,
+            max_length=max_length,
+            chat=chat,
+            long_prompts=long_prompts,
+            seen=seen,
+        ):
             for k, found in done:
                 flat[k] = found.logprob
                 if per_token:
                     flat[k] /= max(found.tokens, 1)
-        return _as_lists(flat, completions)
+        return as_lists(flat, completions)
 
     return score
 
 
 def _pairs(
-    prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
-) -> list[tuple[Prompt, str]]:
+    prompts: Sequence[Prompt], completions: Sequence[Sequence[Any]]
+) -> list[tuple[Prompt, Any]]:
     """Every prompt with each of its answers."""
     pairs = []
     for prompt, answers in zip(prompts, completions, strict=True):
@@ -88,7 +102,7 @@ def _pairs(
     return pairs
 
 
-def _as_lists(values: Sequence[float], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+def as_lists(values: Sequence[float], completions: Sequence[Sequence[str]]) -> list[list[float]]:
     """Values of all answers, by prompt."""
     rest = iter(values)
     return [list(islice(rest, len(answers))) for answers in completions]
@@ -101,6 +115,7 @@ def rating_judge(
     *,
     template: str = RATING,
     max_length: int = 2048,
+    seen: Seen | None = None,
 ) -> Scorer:
     """The expected rating, 1 to 9, that a language model gives an answer.
 
@@ -113,6 +128,8 @@ def rating_judge(
         distillation's self-ranking); None: without
     template
         with {prompt}, {anchor}, {answer}
+    seen
+        counts what is longer than ``max_length``, which is not rated (NaN)
 
     References
     ----------
@@ -124,9 +141,9 @@ def rating_judge(
         asked = []
         for prompt, answer in _pairs(prompts, completions):
             shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
-            asked.append(template.format(answer=answer, **shown))
-        chances = choice_probs(model, tokenizer, asked, digits, max_length=max_length)
-        return _as_lists((chances @ np.arange(1.0, 10.0)).tolist(), completions)
+            asked.append(template.format(answer=text_of(answer), **shown))
+        chances = choice_probs(model, tokenizer, asked, digits, max_length=max_length, seen=seen)
+        return as_lists((chances @ np.arange(1.0, 10.0)).tolist(), completions)
 
     return score
 
@@ -138,6 +155,7 @@ def vote_judge(
     *,
     template: str = VOTE,
     max_length: int = 2048,
+    seen: Seen | None = None,
 ) -> Scorer:
     """The mean share by which a language model prefers an answer to the others of its list.
 
@@ -151,12 +169,14 @@ def vote_judge(
             if len(answers) < 2:
                 continue
             shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
+            texts = list(map(text_of, answers))
             for a, b in permutations(range(len(answers)), 2):
-                asked.append(template.format(first=answers[a], second=answers[b], **shown))
+                asked.append(template.format(first=texts[a], second=texts[b], **shown))
                 place.append((own, a, b))
         if not asked:
             return out
-        chances = choice_probs(model, tokenizer, asked, ["A", "B"], max_length=max_length)
+        options = ["A", "B"]
+        chances = choice_probs(model, tokenizer, asked, options, max_length=max_length, seen=seen)
         for (own, a, b), share in zip(place, chances[:, 0].tolist(), strict=True):
             others = 2 * (len(own) - 1)
             own[a] += share / others
@@ -286,7 +306,7 @@ class Endpoint:
         """Answers of the endpoint, asked again after failures that may pass."""
         body = {
             "model": self.model,
-            "messages": messages_of(prompt),
+            "messages": as_messages(prompt),
             "n": n,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,

@@ -16,6 +16,7 @@ from torch import Tensor
 from policyrank.errors import OptionError
 from policyrank.learn.losses.likelihood import attenuated_nll
 from policyrank.train.adapters import adapted
+from policyrank.train.preparing import in_float32
 from policyrank.worlds.exposure import Claims
 
 Float = NDArray[np.float64]
@@ -202,7 +203,18 @@ def language_persona(
             log = torch.log_softmax(found.logits[:, :-1].float(), dim=-1)
             right = log.gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
             loss = attenuated_nll(right, inputs["weight"], inputs["where"][:, 1:] > 0)
+            if num_items_in_batch is not None:
+                share = _weight(inputs) / num_items_in_batch
+                loss = loss * share * self.accelerator.num_processes
             return (loss, found) if return_outputs else loss
+
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+            if not batch_samples:
+                return None
+            items = torch.stack([_weight(batch) for batch in batch_samples]).sum().to(device)
+            if self.args.world_size > 1:
+                items = self.accelerator.gather(items[None]).sum()
+            return items
 
     given = args or TrainingArguments(
         out,
@@ -215,16 +227,23 @@ def language_persona(
     )
     given.remove_unused_columns = False
     weights = attenuation(claims, framing, alpha)
+    tuned, _ = adapted(model, peft_config)
+    in_float32(tuned)
     trainer = PersonaTrainer(
-        adapted(model, peft_config),
+        tuned,
         given,
         data_collator=_collate,
         train_dataset=_judged(claims, weights, tokenizer, max_length, chat),
         processing_class=tokenizer,
         **options,
     )
-    trainer.model_accepts_loss_kwargs = False
+    trainer.model_accepts_loss_kwargs = True  # the loss is a mean over all tokens of a step
     return trainer
+
+
+def _weight(batch: dict[str, Any]) -> Tensor:
+    """Weights of all tokens of a batch, summed."""
+    return (batch["weight"] * (batch["where"] > 0).sum(dim=-1)).sum()
 
 
 def _judged(

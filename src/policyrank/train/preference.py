@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,11 +15,13 @@ from torch import Tensor
 from transformers.utils import logging as progress
 
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.evidence.answers import text_of
 from policyrank.learn import PreferenceLoss, segments
 from policyrank.learn.losses import REFERENCE_FREE
 from policyrank.learn.losses.preference import best_answer, of_best
+from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
 from policyrank.models.language import generate, load_causal_lm
-from policyrank.train.adapters import adapted
+from policyrank.train.adapters import AdapterStart, is_adapted
 from policyrank.train.answer_trainer import AnswerTrainer, Float, outputs
 from policyrank.train.answers import (
     AnswerCollator,
@@ -94,10 +96,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             raise OptionError(f"args is of {type(args).__name__}: give ListwisePreferenceConfig.")
         self.objective = args.objective()
         if isinstance(model, str):
-            model, tokenizer = load_causal_lm(model, device="cpu")
+            model, tokenizer = load_causal_lm(model, device="cpu", trainable=True)
             processing_class = processing_class or tokenizer
-        model = adapted(model, peft_config)
-        self.reference = _reference_of(args, reference_model, model)
         self.judge = judge
         self.layout: Layout = args.layout
         super().__init__(
@@ -107,20 +107,33 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             eval_dataset,
             processing_class=processing_class,
             layout=args.layout,
+            peft_config=peft_config,
             **options,
         )
+        self.reference = _reference_of(args, reference_model, self.model)
         if args.by_step:
-            _check_steps(self.train_dataset)
-            _check_steps(self.eval_dataset)
-        base = model
-        if hasattr(model, "get_base_model"):
-            base = model.get_base_model()
+            for data in self._sets():
+                _check_steps(data)
+        base = self.model
+        if hasattr(base, "get_base_model"):
+            base = base.get_base_model()
         self._keep = "logits_to_keep" in inspect.signature(base.forward).parameters
         self._prepared = False
         if isinstance(self.reference, torch.nn.Module):
             self.reference = self.accelerator.prepare_model(
                 self.reference.eval(), evaluation_mode=True
             )
+        elif self.reference == "adapter":
+            self.reference = AdapterStart(self.model)
+
+    def _sets(self) -> list[AnswerData]:
+        """Training data and all sets of evaluation data."""
+        found = [self.train_dataset]
+        if isinstance(self.eval_dataset, Mapping):
+            found += list(self.eval_dataset.values())
+        else:
+            found.append(self.eval_dataset)
+        return [data for data in found if data is not None]
 
     def train(self, *args: Any, **options: Any) -> Any:
         """Check the layout, compute the reference's log-probabilities, and train."""
@@ -131,10 +144,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         if self._prepared:
             return
         self._prepared = True
-        data = self.train_dataset
-        if data is None:
-            data = self.eval_dataset
-        if self.layout == "shared" and not self._answers_kept_apart(data[0]):
+        sets = self._sets()
+        if self.layout == "shared" and not self._may_share(sets):
             self.layout = "rows"
             self.collate = AnswerCollator(self.collate.pad, "rows")
             if self.is_world_process_zero():
@@ -144,13 +155,25 @@ class ListwisePreferenceTrainer(AnswerTrainer):
                 )
         if self.reference == "precompute":
             self.train_dataset = self._referred(self.train_dataset)
-            self.eval_dataset = self._referred(self.eval_dataset)
+            if isinstance(self.eval_dataset, Mapping):
+                items = self.eval_dataset.items()
+                self.eval_dataset = {name: self._referred(data) for name, data in items}
+            else:
+                self.eval_dataset = self._referred(self.eval_dataset)
 
     def _referred(self, data: AnswerData | None) -> AnswerData | None:
         """The data with log-probabilities of the reference, which is the model as it is."""
         if data is None or all(own.reference is not None for own in data.lists):
             return data
         return data.with_reference(self.step_log_probs(data))
+
+    def _may_share(self, sets: Sequence[AnswerData]) -> bool:
+        """Whether the answers of a list may stand in one row."""
+        longest = 0
+        for data in sets:
+            for own in data.lists:
+                longest = max(longest, len(own.prompt) + max(map(len, own.completions)))
+        return longest <= _window(self.model.config) and self._answers_kept_apart(sets[0][0])
 
     def _answers_kept_apart(self, first: EncodedAnswers) -> bool:
         """Whether the shared layout gives what rows give, on one list."""
@@ -165,7 +188,10 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         except (RuntimeError, ValueError, TypeError):
             return False
         apart = (shared - self._mean_by_step(short, "rows")).abs().max()
-        return bool(apart < TOLERANCE.get(self.model.dtype, 0.1))
+        dtype = self.model.dtype
+        if self.args.bf16 or self.args.fp16:
+            dtype = torch.bfloat16
+        return bool(apart < TOLERANCE.get(dtype, 0.1))
 
     def _mean_by_step(self, own: EncodedAnswers, layout: Layout) -> Tensor:
         batch = self._on_device(AnswerCollator(self.collate.pad, layout)([own]))
@@ -175,7 +201,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
     def _flat(self, batch: dict[str, Tensor], layout: Layout) -> Tensor:
         was = self.model.training
         self.model.eval()
-        with torch.no_grad():
+        # In the same precision as the policy, or a policy that has not moved would differ.
+        with torch.no_grad(), self.accelerator.autocast():
             found, _ = token_log_probs(self.model, batch, layout=layout, keep=self._keep)
         self.model.train(was)
         return found
@@ -230,16 +257,18 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         policy, reference, weight = self._policy_and_reference(model, inputs)
         per_token = policy.sum(dim=-1) / lengths.clamp(min=1)
         imitated = of_best(per_token, labels, where)
-        loss = self.objective(
+        total = self.objective(
             (policy * weight).sum(dim=-1),
             labels,
             reference=None if reference is None else (reference * weight).sum(dim=-1),
             where=where,
             lengths=lengths,
+            reduce="sum",
             **self.args.loss_options,
         )
         if self.args.sft_weight:
-            loss = loss - self.args.sft_weight * imitated.mean()
+            total = total - self.args.sft_weight * imitated.sum()
+        loss = self._share(total, inputs, num_items_in_batch)
         self._check(loss)
         score = whole = policy.detach().sum(dim=-1)
         if reference is not None:
@@ -250,13 +279,22 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             return loss, outputs(score, whole, inputs)
         return loss
 
+    def _items(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What the loss is a mean over: tokens, answers, or lists that say something."""
+        if self.args.mean_over == "tokens":
+            return inputs["lengths"].sum()
+        if self.args.loss in UNPAIRED_LOSSES:
+            return torch.tensor(len(inputs["labels"]), device=inputs["labels"].device)
+        return super()._items(inputs)
+
     def _policy_and_reference(
         self, model: Any, inputs: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor | None, Tensor | float]:
         """Log-probabilities of steps (lists, longest list, steps), and the steps' weights."""
-        flat, hidden = token_log_probs(
-            model, inputs, layout=self.layout, keep=self._keep, hidden=self.args.by_step
-        )
+        with self.accelerator.autocast():
+            flat, hidden = token_log_probs(
+                model, inputs, layout=self.layout, keep=self._keep, hidden=self.args.by_step
+            )
         steps = int(inputs["step"].max())
         if "reference" in inputs:
             steps = max(steps, inputs["reference"].shape[-1])
@@ -280,20 +318,29 @@ class ListwisePreferenceTrainer(AnswerTrainer):
                 "the reference's log-probabilities are missing: evaluate() a data set that was"
                 " given to the trainer."
             )
-        off: AbstractContextManager[Any] = nullcontext()
+        before: AbstractContextManager[Any] = nullcontext()
         other = self.reference
-        if other == "adapter":
-            other, off = model, self.accelerator.unwrap_model(model).disable_adapter()
-        with torch.no_grad(), off:
+        if isinstance(other, AdapterStart):
+            other, before = model, self.reference.put_back()
+        with torch.no_grad(), before, self.accelerator.autocast():
             flat, _ = token_log_probs(other, inputs, layout=self.layout, keep=self._keep)
         return by_step(flat, inputs, steps)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **options: Any) -> dict[str, float]:
-        """As of any ``Trainer``; with a judge also how often sampled answers beat the best ones."""
+        """As of any ``Trainer``; with a judge also how often sampled answers beat the best ones.
+
+        ``eval_dataset`` may be the name of one of several sets, or anything that the trainer takes.
+        """
         self._prepare()
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(data, str) and isinstance(self.eval_dataset, Mapping):
+            data = self.eval_dataset[data]
+        elif data is not None and eval_dataset is not None:
+            data = eval_dataset = self._encoded(eval_dataset, self.args)
+            if self.reference == "precompute" and isinstance(data, AnswerData):
+                data = eval_dataset = self._referred(data)
         found = super().evaluate(eval_dataset, *args, **options)
-        data = eval_dataset if eval_dataset is not None else self.eval_dataset
-        if self.judge is not None and data is not None:
+        if self.judge is not None and isinstance(data, AnswerData):
             judged = self._judged(data, options.get("metric_key_prefix", "eval"))
             found |= judged
             self.log(judged)
@@ -301,8 +348,11 @@ class ListwisePreferenceTrainer(AnswerTrainer):
 
     def _judged(self, data: AnswerData, prefix: str) -> dict[str, float]:
         answers = data.answers[: self.args.judged]
-        best = [own.completions[own.best] for own in answers]
+        best = [text_of(own.completions[own.best]) for own in answers]
         won = self.win_rate([own.prompt for own in answers], best)
+        won = won[np.isfinite(won)]
+        if not len(won):
+            raise EvidenceError("no evaluation prompt leaves room for an answer to be judged.")
         error = math.nan
         if len(won) > 1:
             error = float(won.std(ddof=1) / math.sqrt(len(won)))
@@ -311,7 +361,8 @@ class ListwisePreferenceTrainer(AnswerTrainer):
     def win_rate(self, prompts: Sequence[Any], others: Sequence[str], **options: Any) -> Float:
         """How far sampled answers beat the others, by the judge: (prompts,) in [0, 1].
 
-        ``options`` are those of ``generate``.
+        NaN where a prompt leaves no room for an answer, or the judge could not read it. ``options``
+        are those of ``models.language.sample``.
         """
         if self.judge is None:
             raise OptionError("no judge: give one to the trainer.")
@@ -319,13 +370,17 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         options = {"seed": self.args.seed, "chat": self.args.chat} | options
         with torch.random.fork_rng():
             made = generate(model, self.processing_class, prompts, **options)
-        first = [answers[0] for answers in made]
-        won = np.asarray(self.judge(prompts, first, others), dtype=float)
-        if won.shape != (len(prompts),) or not ((won >= 0) & (won <= 1)).all():
+        there = [k for k, answers in enumerate(made) if answers]
+        first = [made[k][0] for k in there]
+        rivals, asked = [others[k] for k in there], [prompts[k] for k in there]
+        found = np.asarray(self.judge(asked, first, rivals), dtype=float)
+        if found.shape != (len(there),) or ((found < 0) | (found > 1)).any():
             raise EvidenceError(
-                f"the judge gave {won.shape} values, not one in [0, 1] for each of {len(prompts)}"
+                f"the judge gave {found.shape} values, not one in [0, 1] for each of {len(there)}"
                 " prompts."
             )
+        won = np.full(len(prompts), np.nan)
+        won[there] = found
         return won
 
 
@@ -335,11 +390,20 @@ def _reference_of(args: ListwisePreferenceConfig, reference_model: Any, model: A
         return None
     if reference_model is not None:
         return reference_model
-    if args.reference == "adapter" and not hasattr(model, "disable_adapter"):
+    if args.reference == "adapter" and not is_adapted(model):
         raise OptionError(
             "reference='adapter' needs a peft model: give peft_config, or take 'precompute'."
         )
     return args.reference
+
+
+def _window(config: Any) -> float:
+    """Tokens that a layer looks back, at most."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    window = getattr(text, "sliding_window", None)
+    if window is None or getattr(text, "use_sliding_window", True) is False:
+        return math.inf
+    return float(window)
 
 
 def _check_steps(data: AnswerData | None) -> None:

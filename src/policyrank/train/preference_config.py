@@ -8,6 +8,7 @@ from typing import Literal
 from policyrank.errors import OptionError
 from policyrank.learn import PREFERENCE_LOSSES, PreferenceLoss, StepWeight, preference_loss
 from policyrank.learn._options import check_options
+from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
 from policyrank.learn.segments import named_step_weight
 from policyrank.train.answer_trainer import AnswerConfig
 from policyrank.train.answers import Layout
@@ -24,13 +25,17 @@ class ListwisePreferenceConfig(AnswerConfig):
     ----------
     loss
         a name in ``learn.PREFERENCE_LOSSES`` or ``learn.LOSSES``, ``"tpo"`` (``"lipo-lambda"`` with
-        weights of steps), or a function with the signature of ``PreferenceLoss``
+        weights of steps), ``"kto-unpaired"`` (of unpaired rows), or a function with the signature
+        of ``PreferenceLoss``
     loss_options
         passed to it: ``beta`` and others
+    mean_over
+        the loss of an optimizer step is the mean over its ``"lists"``, or over their ``"tokens"``
+        (imitation)
     reference
         ``"precompute"``: log-probabilities of the model as it is when training starts, computed
-        once; ``"adapter"``: those of the peft model with its adapters switched off, at each step;
-        or None for objectives without one
+        once; ``"adapter"``: those of the peft model with its adapters as they were then, at each
+        step; or None for objectives without one
     sft_weight
         weight of the best answer's negative log-likelihood per token
     step_weights
@@ -50,6 +55,7 @@ class ListwisePreferenceConfig(AnswerConfig):
     reference: Literal["precompute", "adapter"] | None = "precompute"
     sft_weight: float = 0.0
     step_weights: str | StepWeight = "similar"
+    mean_over: Literal["lists", "tokens"] = "lists"
     layout: Layout = "shared"
     judged: int = 32
 
@@ -84,7 +90,10 @@ def _objective(loss: str | PreferenceLoss) -> PreferenceLoss:
         return loss
     if loss == "tpo":
         return PREFERENCE_LOSSES["lipo-lambda"]
+    if loss in UNPAIRED_LOSSES:
+        return UNPAIRED_LOSSES[loss]
     try:
         return preference_loss(loss)
     except OptionError as error:
-        raise OptionError(f"{error} Also tpo.") from None
+        also = ", ".join(("tpo", *UNPAIRED_LOSSES))
+        raise OptionError(f"{error} Also {also}.") from None

@@ -6,19 +6,27 @@ Learning is by clipped policy gradient.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import chain
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt
-from policyrank.train.judges import Scorer, likelihood_scorer, sampler
+from policyrank.models.language import Sampled, sample as draw, token_logprobs
+from policyrank.models.tokens import encode_prompt, padding
+from policyrank.train.judges import Scorer
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
-from policyrank.train.samples import ranked_lists, usable_answers
+from policyrank.train.samples import keep, read_kept, sampled_data
+
+STATE, WEIGHTS = "rounds.json", "rounds.safetensors"
+"""What an interrupted run goes on from."""
 
 
 def reinforce(
@@ -38,18 +46,20 @@ def reinforce(
     max_length: int = 1024,
     chat: bool | None = None,
     seed: int = 0,
+    kept: KeptRounds | None = None,
     report: Callable[[str], None] | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Train a language model to please a scorer.
 
-    A reward model, a judge, or a policy discriminator with reference answers (POLAR's use).
+    A reward model, a judge, or a policy discriminator with reference answers (POLAR's use). What is
+    learned from are the tokens as they were sampled.
 
     Parameters
     ----------
     model, tokenizer
-        trained in place
+        trained in place; a peft model trains its adapters
     scorer
-        (prompts, answers of each) -> scores
+        (prompts, answers of each) -> scores; answers without one (NaN) are left out
     arguments
         stage name -> ``TrainingArguments``, of one round
     rounds, batch, samples
@@ -58,74 +68,108 @@ def reinforce(
         weight of log pi - log pi_start of whole answers, taken from their scores, so that the model
         stays where the scorer can be trusted (0: no copy of the start is kept)
     sample
-        options of ``models.language.generate``
+        of ``models.language.sample``
+    max_length
+        tokens of prompt and answer; longer prompts are left out
+    kept
+        where an interrupted run goes on from
 
     Returns
     -------
-    model, one record a round: mean score and log-ratio of the samples, and groups that said
-    something
+    model, one record a round: mean score and log-ratio of the samples, their tokens, the share that
+    was cut, and groups that said something
 
     Raises
     ------
     EvidenceError
         When there is nothing to learn in the first round: all answers of every prompt are scored
-        the same.
+        the same; or no prompt leaves room for an answer.
     """
     say = report or (lambda text: None)
-    rng = np.random.default_rng(seed)
-    likelihood = partial(
-        likelihood_scorer, tokenizer=tokenizer, per_token=False, max_length=max_length, chat=chat
-    )
-    before = likelihood(copy.deepcopy(model).eval()) if kl else None
-    history: list[dict[str, float]] = []
-    for number in range(1, rounds + 1):
-        chosen = rng.choice(len(prompts), size=min(batch, len(prompts)), replace=False)
-        asked = [prompts[k] for k in chosen]
-        policy = sampler(
-            model, tokenizer, chat=chat, seed=int(rng.integers(2**31)), **(sample or {})
+    drawn = {"max_new_tokens": 128, "temperature": 1.0} | dict(sample or {})
+    known = _within(tokenizer, prompts, max_length - drawn["max_new_tokens"], chat, say)
+    before = copy.deepcopy(model).eval() if kl else None
+    run = kept or KeptRounds(None)
+    history = run.resume(model)
+    if history:
+        say(f"going on after round {len(history)}")
+    pad = padding(tokenizer)
+    for number in range(len(history) + 1, rounds + 1):
+        rng = np.random.default_rng([seed, number])
+        chosen = rng.choice(len(known), size=min(batch, len(known)), replace=False)
+        asked = [known[k][0] for k in chosen]
+        heads = [known[k][1] for k in chosen]
+        made = draw(
+            model, tokenizer, asked, n=samples, chat=chat, seed=int(rng.integers(2**31)), **drawn
         )
-        made = usable_answers(policy(asked, samples))
-        scores = scorer(asked, made)
+        scores = scorer(asked, [[answer.text for answer in answers] for answers in made])
         rewards, far = scores, [[0.0]]
         if before is not None:
-            far = _difference(likelihood(model)(asked, made), before(asked, made))
-            rewards = _difference(scores, far, kl)
-        lists = ranked_lists(asked, made, rewards)
-        record = {
-            "round": number,
-            "score": _mean(scores),
-            "log_ratio": _mean(far),
-            "groups": len(lists),
-        }
-        history.append(record)
-        say(
-            f"round {number} of {rounds}: mean score {record['score']:.4g}, log-ratio to the start"
-            f" {record['log_ratio']:.3g}"
-        )
-        if not lists and number == 1:
+            far = _differences(
+                _likelihoods(model, heads, made, pad), _likelihoods(before, heads, made, pad)
+            )
+            rewards = _differences(scores, far, kl)
+        data = sampled_data(heads, made, rewards)
+        history.append(_record(number, scores, far, made, len(data)))
+        say(_told(history[-1], rounds))
+        if not len(data) and number == 1:
             raise EvidenceError(
                 "every answer of a prompt is scored the same: nothing to learn. Raise the"
                 " temperature, or look at the scorer."
             )
-        if lists:
-            trainer = ListwisePreferenceTrainer(
-                model,
-                ListwisePreferenceConfig.of(
-                    arguments(f"round-{number}"),
-                    loss=loss,
-                    loss_options=dict(loss_options or {}),
-                    max_length=max_length,
-                    chat=chat,
-                ),
-                lists,
-                processing_class=tokenizer,
+        if len(data):
+            config = ListwisePreferenceConfig.of(
+                arguments(f"round-{number}"),
+                loss=loss,
+                loss_options=dict(loss_options or {}),
+                max_length=max_length,
+                chat=chat,
             )
+            trainer = ListwisePreferenceTrainer(model, config, data, processing_class=tokenizer)
             trainer.train()
             model = trainer.model
+        run.keep(model, history, last=number == rounds)
     return model, history
 
 
-def _difference(
+def _within(
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    room: int,
+    chat: bool | None,
+    say: Callable[[str], None],
+) -> list[tuple[Prompt, list[int]]]:
+    """Prompts that leave room for an answer, with their ids."""
+    known = []
+    for prompt in prompts:
+        ids = encode_prompt(tokenizer, prompt, chat=chat)
+        if len(ids) <= room:
+            known.append((prompt, ids))
+    lost = len(prompts) - len(known)
+    if not known:
+        raise EvidenceError(f"no prompt has at most {room} tokens. Raise max_length.")
+    if lost:
+        say(f"left out: {lost:,} of {len(prompts):,} prompts of more than {room} tokens")
+    return known
+
+
+def _likelihoods(
+    model: Any, heads: Sequence[list[int]], made: Sequence[Sequence[Sampled]], pad: int
+) -> list[list[float]]:
+    """Log-probability of each sampled answer, by its ids."""
+    coded = []
+    for head, answers in zip(heads, made, strict=True):
+        coded += [(head, answer.ids) for answer in answers]
+    flat = [0.0] * len(coded)
+    model.eval()
+    for done in token_logprobs(model, coded, pad=pad):
+        for k, total in done:
+            flat[k] = total
+    rest = iter(flat)
+    return [list(islice(rest, len(answers))) for answers in made]
+
+
+def _differences(
     values: Sequence[Sequence[float]], others: Sequence[Sequence[float]], weight: float = 1.0
 ) -> list[list[float]]:
     """Values less the others times a weight."""
@@ -135,6 +179,100 @@ def _difference(
     return out
 
 
-def _mean(values: Sequence[Sequence[float]]) -> float:
-    flat = list(chain.from_iterable(values))
-    return float(np.mean(flat)) if flat else float("nan")
+def _record(
+    number: int,
+    scores: Sequence[Sequence[float]],
+    far: Sequence[Sequence[float]],
+    made: Sequence[Sequence[Sampled]],
+    groups: int,
+) -> dict[str, float]:
+    answers = list(chain.from_iterable(made))
+    return {
+        "round": number,
+        "score": _mean(chain.from_iterable(scores)),
+        "log_ratio": _mean(chain.from_iterable(far)),
+        "groups": groups,
+        "tokens": _mean(len(answer.ids) for answer in answers),
+        "cut": _mean(not answer.ended for answer in answers),
+        "unscored": sum(math.isnan(value) for value in chain.from_iterable(scores)),
+    }
+
+
+def _told(record: Mapping[str, float], rounds: int) -> str:
+    text = (
+        f"round {record['round']} of {rounds}: mean score {record['score']:.4g}, log-ratio to the"
+        f" start {record['log_ratio']:.3g}, {record['tokens']:.0f} tokens an answer"
+    )
+    if record["cut"]:
+        text += f" ({record['cut']:.0%} cut)"
+    if record["unscored"]:
+        text += f", {record['unscored']} answers without a score"
+    return text
+
+
+def _mean(values: Any) -> float:
+    known = [float(value) for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+@dataclass(frozen=True)
+class KeptRounds:
+    """Rounds kept in a folder: the weights that are trained, and the history.
+
+    Attributes
+    ----------
+    folder
+        None: nothing is kept
+    every
+        rounds between two savings
+    settings
+        what the run depends on, such as seed and scorer: a run that was kept with others is refused
+    """
+
+    folder: Path | None
+    every: int = 10
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def resume(self, model: Any) -> list[dict[str, float]]:
+        """The history so far, its weights put into the model."""
+        if self.folder is None:
+            return []
+        history = read_kept(self.folder / STATE, self.settings)
+        if history is None:
+            return []
+        from safetensors.torch import load_file
+
+        kept = load_file(self.folder / WEIGHTS)
+        for name, weights in _trained(model):
+            if name not in kept or kept[name].shape != weights.shape:
+                raise EvidenceError(
+                    f"{self.folder / WEIGHTS}: of another model ({name} is not there). Name another"
+                    " folder, or remove it."
+                )
+            weights.data.copy_(kept[name])
+        return list(history)
+
+    def keep(self, model: Any, history: Sequence[dict[str, float]], *, last: bool) -> None:
+        """Write the state every so many rounds; after the last one it is not needed any more."""
+        if self.folder is None:
+            return
+        if last:
+            for name in (STATE, WEIGHTS):
+                (self.folder / name).unlink(missing_ok=True)
+            return
+        if len(history) % self.every:
+            return
+        from safetensors.torch import save_file
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: own.detach().cpu().contiguous() for name, own in _trained(model)}
+        part = self.folder / f"{WEIGHTS}.part"
+        save_file({name: own.clone() for name, own in weights.items()}, part)
+        part.replace(self.folder / WEIGHTS)
+        keep(self.folder / STATE, self.settings, json.loads(json.dumps(list(history))))
+
+
+def _trained(model: Any) -> Iterator[tuple[str, Any]]:
+    for name, weights in model.named_parameters():
+        if weights.requires_grad:
+            yield name, weights

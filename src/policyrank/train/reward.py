@@ -6,34 +6,42 @@ Policy discriminators (POLAR) are reward models that read a reference answer fir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt, text_of
-from policyrank.models.language import best_device, encode, load_causal_lm, padding
-from policyrank.train.judges import Scorer
+from policyrank.models.fitting import LongPrompts, Seen, fitted
+from policyrank.models.reward_models import load_reward_model
+from policyrank.models.tokens import answer_tokens, ask
+from policyrank.train.judges import Scorer, as_lists
 
 SEPARATOR = "<|reward|>"
+"""Between a reference and the prompt of a candidate."""
+REWARD_TOKEN = "[UNUSED_TOKEN_130]"
+"""On which released POLAR checkpoints give their reward."""
 
 
 def reward_model(
-    name: str, *, layers: int | None = None, seed: int = 0, device: str | None = None
+    name: str,
+    *,
+    layers: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "auto",
 ) -> tuple[Any, Any]:
-    """A reward model and its tokenizer.
+    """A reward model to be trained, and its tokenizer.
 
-    A saved one, or a causal language model's body with a new head of one score.
+    A saved one (adapters too), or a causal language model's body with a new head of one score.
 
     Parameters
     ----------
     name
-        folder or hub name of a sequence classifier or of a causal language model, ``*.gguf``, or
-        ``smollm2``
+        as in ``models.reward_models.load_reward_model``
     layers
         train only so many last layers and the head (None: all)
     seed
@@ -44,63 +52,58 @@ def reward_model(
     EvidenceError
         When the model cannot be loaded.
     """
-    from transformers import AutoTokenizer
-
-    if _is_classifier(name):
-        model: Any = AutoModelForSequenceClassification.from_pretrained(name)
-        tokenizer: Any = AutoTokenizer.from_pretrained(name)
-    else:
-        body, tokenizer = load_causal_lm(name, device="cpu")
-        body.config.num_labels = 1
-        torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_config(body.config, dtype=body.dtype)
-        model.base_model.load_state_dict(body.base_model.state_dict())
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = padding(tokenizer)
+    model, tokenizer = load_reward_model(
+        name, new_head=True, seed=seed, device=device, dtype=dtype, trainable=True
+    )
     if layers is not None:
         from policyrank.train.texts import train_last
 
         train_last(model.base_model, layers)
-    return model.to(device or best_device()), tokenizer
-
-
-def _is_classifier(name: str) -> bool:
-    """Whether a saved model is a sequence classifier."""
-    from transformers import AutoConfig
-
-    try:
-        architectures = AutoConfig.from_pretrained(name).architectures or []
-    except (OSError, ValueError):
-        return False
-    return any(known.endswith("ForSequenceClassification") for known in architectures)
+    return model, tokenizer
 
 
 def reward_scorer(
-    model: Any, tokenizer: Any, *, max_length: int = 1024, batch: int = 16, chat: bool | None = None
+    model: Any,
+    tokenizer: Any,
+    *,
+    max_length: int = 1024,
+    batch: int = 16,
+    chat: bool | None = None,
+    long_prompts: LongPrompts = "leave out",
+    seen: Seen | None = None,
 ) -> Scorer:
-    """Scores of a reward model, the longest answers first."""
+    """Scores of a reward model, the longest answers first.
 
-    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        coded, place = [], []
-        for i, (prompt, answers) in enumerate(zip(prompts, completions, strict=True)):
-            for j, answer in enumerate(answers):
-                head, tail, _ = encode(tokenizer, prompt, answer, max_length, chat=chat)
-                coded.append([*head, *tail])
-                place.append((i, j))
-        order = sorted(range(len(coded)), key=lambda k: -len(coded[k]))
-        out = [[0.0] * len(answers) for answers in completions]
-        was = model.training
-        model.eval()
-        for start in range(0, len(order), batch):
-            group = order[start : start + batch]
-            found = _rewards(model, [coded[k] for k in group])
-            for k, value in zip(group, found, strict=True):
-                i, j = place[k]
-                out[i][j] = value
-        model.train(was)
-        return out
+    NaN where the prompt is too long; ``seen`` counts (``models.tokens.fitted``).
+    """
+    counted = seen or Seen()
+
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[Any]]) -> list[list[float]]:
+        coded: list[list[int] | None] = []
+        for prompt, answers in zip(prompts, completions, strict=True):
+            asked = ask(tokenizer, prompt, chat=chat)
+            for answer in answers:
+                tail = answer_tokens(tokenizer, asked, answer)
+                found = fitted(asked.ids, [tail], max_length, long_prompts, counted)
+                coded.append(None if found is None else [*found[0], *found[1][0].ids])
+        return as_lists(rewards_of(model, coded, batch), completions)
 
     return score
+
+
+def rewards_of(model: Any, coded: Sequence[list[int] | None], batch: int = 16) -> list[float]:
+    """Rewards of texts as token ids, NaN where there is none."""
+    there = [k for k, ids in enumerate(coded) if ids is not None]
+    there.sort(key=lambda k: -len(coded[k] or ()))
+    out = [float("nan")] * len(coded)
+    was = model.training
+    model.eval()
+    for start in range(0, len(there), batch):
+        group = there[start : start + batch]
+        for k, value in zip(group, _rewards(model, [coded[k] or [] for k in group]), strict=True):
+            out[k] = value
+    model.train(was)
+    return out
 
 
 def _rewards(model: Any, texts: Sequence[list[int]]) -> list[float]:
@@ -120,10 +123,17 @@ def _rewards(model: Any, texts: Sequence[list[int]]) -> list[float]:
 def reference_prompt(prompt: Prompt, reference: str, separator: str = SEPARATOR) -> str:
     """What a policy discriminator reads before a candidate (POLAR's input).
 
-    Prompt and reference, separator, and the prompt again.
+    Prompt and reference, separator, and the prompt again; messages stand on lines of their own.
     """
-    text = text_of(prompt)
+    text = lines_of(prompt)
     return f"{text}\n{reference}{separator}{text}\n"
+
+
+def lines_of(prompt: Prompt) -> str:
+    """A text, or the contents of messages joined by line breaks, as POLAR reads chats."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(text_of([message]) for message in prompt)
 
 
 def with_reference(
@@ -137,7 +147,7 @@ def with_reference(
     for found in answers:
         if len(found.labels) < 3:
             continue
-        completions, labels = list(found.completions), list(found.labels)
+        completions, labels = list(map(text_of, found.completions)), list(found.labels)
         reference = completions.pop(found.best)
         labels.pop(found.best)
         asked = reference_prompt(found.prompt, reference, separator)
@@ -225,12 +235,67 @@ def reference_scorer(
     options.setdefault("chat", False)
     scorer = reward_scorer(model, tokenizer, **options)
 
-    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[Any]]) -> list[list[float]]:
         asked = []
-        for text in map(text_of, prompts):
-            if text not in references:
-                raise EvidenceError(f"no reference answer for the prompt {text[:60]!r}.")
-            asked.append(reference_prompt(text, references[text], separator))
-        return scorer(asked, completions)
+        for prompt in prompts:
+            reference = _reference(references, prompt)
+            asked.append(reference_prompt(prompt, reference, separator))
+        return scorer(asked, [list(map(text_of, answers)) for answers in completions])
+
+    return score
+
+
+def _reference(references: Mapping[str, str], prompt: Prompt) -> str:
+    text = text_of(prompt)
+    if text not in references:
+        raise EvidenceError(f"no reference answer for the prompt {text[:60]!r}.")
+    return references[text]
+
+
+def polar_scorer(
+    model: Any,
+    tokenizer: Any,
+    references: Mapping[str, str],
+    *,
+    wrapper: Literal["sft", "pretrain"] = "sft",
+    token: str = REWARD_TOKEN,
+    max_length: int = 16384,
+    answer_length: int = 4096,
+    batch: int = 4,
+) -> Scorer:
+    """Rewards of a released POLAR checkpoint, read as its authors' client does.
+
+    Prompt, line break, reference, separator, prompt, line break, candidate, reward token; without
+    line breaks for models that were only pre-trained. Answers are cut to ``answer_length`` tokens
+    at their end, prompts to half of what is then left of ``max_length`` - 4 at their beginning.
+
+    References
+    ----------
+    InternLM/POLAR, "Pre-Trained Policy Discriminators are General Reward Models" (2025), arXiv
+    2507.05197.
+    """
+
+    def cut(text: str, most: int, *, end: bool = False) -> tuple[str, int]:
+        ids = tokenizer.encode(text, add_special_tokens=True)
+        if len(ids) <= most:
+            return text, len(ids)
+        ids = ids[-most:] if end else ids[:most]
+        return tokenizer.decode(ids, skip_special_tokens=True), most
+
+    def text_for(prompt: Prompt, reference: str, answer: str) -> str:
+        known, used = cut(reference, answer_length)
+        given, more = cut(answer, answer_length)
+        asked, _ = cut(lines_of(prompt), (max_length - 4 - used - more) // 2, end=True)
+        join = {"sft": "\n", "pretrain": ""}[wrapper]
+        return f"{asked}{join}{known}{SEPARATOR}{asked}{join}{given}{token}"
+
+    def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[Any]]) -> list[list[float]]:
+        coded: list[list[int] | None] = []
+        for prompt, answers in zip(prompts, completions, strict=True):
+            reference = _reference(references, prompt)
+            for answer in answers:
+                text = text_for(prompt, reference, text_of(answer))
+                coded.append(tokenizer.encode(text, add_special_tokens=True))
+        return as_lists(rewards_of(model, coded, batch), completions)
 
     return score

@@ -12,7 +12,7 @@ from policyrank.errors import OptionError
 from policyrank.learn._options import check_options
 from policyrank.learn.losses.preference import best_answer
 from policyrank.learn.rewards import RewardLoss, reward_loss
-from policyrank.train.adapters import adapted
+from policyrank.models.tokens import pad_apart
 from policyrank.train.answer_trainer import AnswerConfig, AnswerTrainer, outputs
 
 
@@ -90,7 +90,12 @@ class RewardModelTrainer(AnswerTrainer):
         if not isinstance(args, RewardModelConfig):
             raise OptionError(f"args is of {type(args).__name__}: give RewardModelConfig.")
         self.objective = args.objective()
-        model = adapted(model, peft_config)
+        if model.config.num_labels != 1:
+            raise OptionError(
+                f"a classifier of {model.config.num_labels} labels: a reward model has one."
+            )
+        if getattr(model.config, "pad_token_id", None) is None and processing_class is not None:
+            model.config.pad_token_id = pad_apart(processing_class)
         super().__init__(
             model,
             args,
@@ -98,14 +103,11 @@ class RewardModelTrainer(AnswerTrainer):
             eval_dataset,
             processing_class=processing_class,
             layout="rows",
+            # The head reads the last token that the model's configuration does not pad with.
+            pad=model.config.pad_token_id,
+            peft_config=peft_config,
             **options,
         )
-        if model.config.pad_token_id is None:
-            model.config.pad_token_id = self.collate.pad
-        if model.config.num_labels != 1:
-            raise OptionError(
-                f"a classifier of {model.config.num_labels} labels: a reward model has one."
-            )
 
     def compute_loss(
         self,
@@ -116,12 +118,13 @@ class RewardModelTrainer(AnswerTrainer):
     ) -> Any:
         """The loss of one batch of lists."""
         labels, where, lengths = inputs["labels"], inputs["where"], inputs["lengths"]
-        found = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=(inputs["owner"] >= 0).long(),
-            use_cache=False,
-            output_hidden_states=bool(self.args.imitation),
-        )
+        with self.accelerator.autocast():
+            found = model(
+                input_ids=inputs["input_ids"],
+                attention_mask=(inputs["owner"] >= 0).long(),
+                use_cache=False,
+                output_hidden_states=bool(self.args.imitation),
+            )
         answer = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=labels.device)
         answer[inputs["row"]] = inputs["answer"]
         flat = torch.zeros(labels.numel(), dtype=torch.float32, device=labels.device)
@@ -130,7 +133,8 @@ class RewardModelTrainer(AnswerTrainer):
         if self.args.imitation:
             options["imitation"] = self.args.imitation
             options["log_probs"] = self._language(model, found.hidden_states[-1], inputs)
-        loss = self.objective(rewards, labels, where=where, **options)
+        total = self.objective(rewards, labels, where=where, reduce="sum", **options)
+        loss = self._share(total, inputs, num_items_in_batch)
         self._check(loss)
         if model.training:
             self._note(rewards, inputs, mean_reward=float(rewards.detach()[where].mean()))

@@ -1,14 +1,18 @@
-"""Sampled answers and their scores, made into ranked lists."""
+"""Sampled answers and their scores, made into lists to learn from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt
+from policyrank.models.language import Sampled
+from policyrank.train.answers import AnswerData, EncodedAnswers
 
 
 def usable_answers(made: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -25,6 +29,18 @@ def usable_answers(made: Sequence[Sequence[str]]) -> list[list[str]]:
     return out
 
 
+def usable_samples(made: Sequence[Sequence[Sampled]]) -> list[list[Sampled]]:
+    """Sampled answers that are not empty, each text once."""
+    out = []
+    for answers in made:
+        first: dict[str, Sampled] = {}
+        for answer in answers:
+            if answer.text.strip():
+                first.setdefault(answer.text, answer)
+        out.append(list(first.values()))
+    return out
+
+
 def ranked_lists(
     prompts: Sequence[Prompt],
     answers: Sequence[Sequence[str]],
@@ -38,8 +54,75 @@ def ranked_lists(
     return lists
 
 
+def sampled_data(
+    heads: Sequence[list[int]],
+    samples: Sequence[Sequence[Sampled]],
+    scores: Sequence[Sequence[float]],
+) -> AnswerData:
+    """Groups of sampled answers as they were sampled: ids, never text that is tokenised again.
+
+    Answers without a score (NaN) are left out, and groups that then have no two different ones.
+
+    Parameters
+    ----------
+    heads
+        ids of each prompt
+    samples, scores
+        of each prompt its answers, and what they are worth
+    """
+    lists = []
+    for head, own, values in zip(heads, samples, scores, strict=True):
+        completions, labels = [], []
+        for answer, value in zip(own, values, strict=True):
+            if answer.ids and not math.isnan(value):
+                completions.append(list(answer.ids))
+                labels.append(float(value))
+        if len(set(labels)) > 1:
+            steps = [[1] * len(ids) for ids in completions]
+            lists.append(EncodedAnswers(head, completions, steps, labels))
+    return AnswerData(lists)
+
+
 def write_whole(path: Path, content: Any) -> None:
     """JSON, written in one step: an interrupted run leaves no half of it."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     part.replace(path)
+
+
+def read_kept(path: Path, settings: Mapping[str, Any]) -> Any:
+    """What was kept in a file under these settings; None where there is no file.
+
+    Raises
+    ------
+    EvidenceError
+        When it was made with other settings, naming them.
+    """
+    if not path.is_file():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found, was = kept["found"], kept["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EvidenceError(f"{path}: not what policyrank keeps ({error}). Remove it.") from None
+    now = json.loads(json.dumps(dict(settings), default=str))
+    other = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    if other:
+        name = other[0]
+        raise EvidenceError(
+            f"{path} was made with another {name} ({_shown(was.get(name))}, now"
+            f" {_shown(now.get(name))}). Name another folder, or remove it."
+        )
+    return found
+
+
+def keep(path: Path, settings: Mapping[str, Any], found: Any) -> None:
+    """Keep what was made, with the settings that it depends on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = json.loads(json.dumps(dict(settings), default=str))
+    write_whole(path, {"settings": plain, "found": found})
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 40 else f"{text[:37]}..."

@@ -60,8 +60,7 @@ def token_log_probs(
     log_probs = _LogProbs.apply(found.logits, row, place, batch["target"])
     if not hidden:
         return log_probs, None
-    at = torch.nonzero(batch["part"] > 0)  # row by row, as the flat columns are
-    return log_probs, found.hidden_states[-1][at[:, 0], at[:, 1]]
+    return log_probs, found.hidden_states[-1][row, batch["at"]]
 
 
 def by_step(flat: Tensor, batch: dict[str, Tensor], steps: int) -> Tensor:

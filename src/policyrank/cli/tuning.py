@@ -1,0 +1,243 @@
+"""Options of how a language model is trained, the same for every verb that trains one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from policyrank.cli.options import TUNE, AtLeastOne, Count, Flag, Names, NotNegative, Share
+from policyrank.errors import OptionError
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+ADAPTERS = Group("Adapters", sort_key=4)
+
+Epochs = Annotated[float, Parameter(help="Passes over the lists.")]
+Rate = Annotated[float, Parameter(help="Peak learning rate.")]
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class Tuning:
+    """How a model is trained.
+
+    Parameters
+    ----------
+    steps
+        Optimizer steps instead of passes (-1: passes).
+    batch
+        Lists of a step, on each device.
+    accumulate
+        Batches whose gradients are added up: a step is the same as of one batch of them all.
+    schedule
+        How the learning rate goes after warming up: linear, cosine, constant, or another of
+        transformers.
+    warmup
+        Steps, or a share of all below 1, over which the learning rate rises.
+    optimizer
+        adamw_torch, sgd, adafactor, or another of transformers.
+    weight_decay
+        Of AdamW.
+    clip
+        Largest norm of the gradient.
+    layers
+        Train only so many last layers (and a head).
+    bf16
+        Compute in bfloat16; weights stay in float32.
+    dtype
+        Of the weights: float32, or auto: as they were saved, bfloat16, float16.
+    dropout
+        Keep the model's dropout.
+    gradient_checkpointing
+        Less memory, more time.
+    seed
+        Of order, dropout, new heads, samples.
+    log_every
+        Steps between two lines of OUT/log.jsonl.
+    report_to
+        Where transformers also sends them: tensorboard, wandb, mlflow, ...; repeatable.
+    save
+        Checkpoint every so many steps (or rounds); an interrupted run goes on from the last.
+    push
+        Name on the Hugging Face hub to which the result is uploaded, privately.
+    """
+
+    epochs: Epochs = 1.0
+    steps: int = -1
+    batch: AtLeastOne = 4
+    accumulate: AtLeastOne = 1
+    learning_rate: Rate = 1e-5
+    schedule: str = "linear"
+    warmup: NotNegative = 0.0
+    optimizer: str = "adamw_torch"
+    weight_decay: NotNegative = 0.0
+    clip: NotNegative = 1.0
+    layers: AtLeastOne | None = None
+    bf16: Flag = False
+    dtype: Literal["float32", "auto", "bfloat16", "float16"] = "float32"
+    dropout: Flag = False
+    gradient_checkpointing: Flag = False
+    seed: int = 0
+    log_every: AtLeastOne = 10
+    report_to: Names = None
+    save: AtLeastOne = 100
+    push: str | None = None
+
+    @property
+    def weights(self) -> str:
+        """What trainers do with weights in half precision."""
+        return "float32" if self.dtype == "float32" else "as given"
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Options of transformers' TrainingArguments."""
+        import torch
+
+        found = {
+            "num_train_epochs": self.epochs,
+            "max_steps": self.steps,
+            "per_device_train_batch_size": self.batch,
+            "per_device_eval_batch_size": self.batch,
+            "gradient_accumulation_steps": self.accumulate,
+            "learning_rate": self.learning_rate,
+            "lr_scheduler_type": self.schedule,
+            "warmup_steps": self.warmup if 0 < self.warmup < 1 else int(self.warmup),
+            "optim": self.optimizer,
+            "weight_decay": self.weight_decay,
+            "max_grad_norm": self.clip,
+            "bf16": self.bf16,
+            "seed": self.seed,
+            "eval_strategy": "no",
+            "save_strategy": "steps",
+            "save_steps": self.save,
+            "save_total_limit": 1,
+            "logging_steps": self.log_every,
+            "report_to": self.report_to or [],
+            "disable_tqdm": True,
+            "use_cpu": not torch.cuda.is_available(),
+            "dataloader_pin_memory": torch.cuda.is_available(),
+        }
+        if self.gradient_checkpointing:
+            found[_checkpointing()] = True
+        return found | more
+
+    def stage(self, folder: Any, **more: Any) -> TrainingArguments:
+        """TrainingArguments of one stage of many, which is not saved on its way."""
+        from transformers import TrainingArguments
+
+        return made(
+            TrainingArguments,
+            str(folder),
+            **self.settings(save_strategy="no", logging_strategy="no", **more),
+        )
+
+    def kept(self) -> dict[str, Any]:
+        """What is written beside the model of how it was trained."""
+        names = (
+            "epochs steps batch accumulate learning_rate schedule warmup optimizer weight_decay"
+            " clip layers bf16 dropout seed"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+
+def _checkpointing() -> str:
+    """What transformers calls computing activations twice."""
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    names = {own.name for own in fields(TrainingArguments)}
+    new = "activation_checkpointing"
+    return new if new in names else "gradient_checkpointing"
+
+
+def made(kind: Any, folder: str, **settings: Any) -> Any:
+    """Arguments of a trainer, what transformers refuses told in a line."""
+    try:
+        return kind(folder, **settings)
+    except (ValueError, RuntimeError, ImportError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise OptionError(f"transformers refuses the options: {why}") from None
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class SlowTuning(Tuning):
+    """How a model is trained, in small steps."""
+
+    learning_rate: Rate = 1e-6
+    save: AtLeastOne = 10
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class LongerTuning(Tuning):
+    """How a model is trained, in a few passes."""
+
+    epochs: Epochs = 3.0
+
+
+@Parameter(name="*", group=ADAPTERS)
+@dataclass(frozen=True)
+class Lora:
+    """Adapters in place of the model's own weights.
+
+    Parameters
+    ----------
+    lora
+        Train LoRA adapters of this rank (0: the model itself; adapters that MODEL is are trained
+        further). Where MODEL is adapters already, the new ones are stacked on them.
+    lora_alpha
+        Scale (None: twice the rank).
+    lora_dropout
+        Of their inputs.
+    lora_target
+        Layers by name, repeatable (None: all linear ones but the head).
+    rslora
+        Scale by the square root of the rank.
+    """
+
+    lora: Count = 0
+    lora_alpha: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    lora_dropout: Share = 0.0
+    lora_target: Names = None
+    rslora: Flag = False
+
+    def config(self, model: Any, *, layers: int | None = None, head: bool = False) -> Any:
+        """A LoraConfig of peft for a model; None where none are asked for.
+
+        ``head``: of a reward model, whose head is trained as well.
+        """
+        if not self.lora:
+            return None
+        from policyrank._rooms import require
+
+        require("peft", "--lora")
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.lora,
+            lora_alpha=self.lora_alpha or 2 * self.lora,  # type: ignore[arg-type]
+            lora_dropout=self.lora_dropout,
+            target_modules=self.lora_target or "all-linear",
+            use_rslora=self.rslora,
+            layers_to_transform=_last(model, layers),
+            modules_to_save=["score"] if head else None,
+            task_type="SEQ_CLS" if head else "CAUSAL_LM",
+        )
+
+
+def _last(model: Any, layers: int | None) -> list[int] | None:
+    """Numbers of the last layers; None: all."""
+    if layers is None:
+        return None
+    config = model.config
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config()
+    number = int(config.num_hidden_layers)
+    if layers > number:
+        raise OptionError(f"--layers {layers}: the model has {number} layers.")
+    return list(range(number - layers, number))

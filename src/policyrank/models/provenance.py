@@ -1,0 +1,118 @@
+"""What a folder that ``train`` wrote holds, and what training assumed: its policyrank.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from policyrank.errors import EvidenceError
+
+FILE = "policyrank.json"
+PACKAGES = ("policyrank", "torch", "transformers", "peft", "sentence-transformers")
+
+Kind = Literal["policy", "reward", "discriminator", "cross-encoder", "bi-encoder"]
+ARTICLES: dict[str, str] = {
+    "policy": "a language model",
+    "reward": "a reward model",
+    "discriminator": "a policy discriminator, which reads a reference answer first",
+    "cross-encoder": "a cross-encoder that ranks texts",
+    "bi-encoder": "a bi-encoder that ranks texts",
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a trained model is, and what its training assumed.
+
+    Attributes
+    ----------
+    kind
+        what it is used as
+    base
+        the model that it was made from, as it was named
+    adapter
+        whether the folder holds adapters, to be read beside the base
+    chat
+        whether texts were read through the chat template; None: where the tokenizer had one
+    max_length
+        tokens of prompt and answer
+    separator
+        between the reference answer and the prompt, of a discriminator
+    objective, options
+        the loss and its options
+    dtype
+        of the weights in training
+    data
+        fingerprint of the training data: its name, lists, and SHA-256 of their tokens and labels
+    settings
+        further options of training
+    versions
+        of packages
+    """
+
+    kind: Kind
+    base: str | None = None
+    adapter: bool = False
+    chat: bool | None = None
+    max_length: int | None = None
+    separator: str | None = None
+    objective: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, folder: str | Path) -> None:
+        """Write it into a model's folder, with the versions of packages."""
+        content = asdict(self) | {"versions": known_versions()}
+        text = json.dumps(content, indent=1, default=str)
+        Path(folder, FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def known_versions() -> dict[str, str]:
+    """Versions of the packages that a trained model depends on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def about(name: str | Path) -> About | None:
+    """What a folder says of itself; None where it was not written by policyrank.
+
+    Raises
+    ------
+    EvidenceError
+        When the file cannot be read.
+    """
+    path = Path(name) / FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = {own.name for own in fields(About)}
+        return About(**{key: value for key, value in found.items() if key in known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise EvidenceError(f"{path}: not what policyrank writes ({error}).") from None
+
+
+def expect(name: str, kinds: Sequence[Kind]) -> About | None:
+    """What a model is, refused where it says that it is something else.
+
+    Raises
+    ------
+    EvidenceError
+        For a model of another kind.
+    """
+    found = about(name)
+    if found is not None and found.kind not in kinds:
+        raise EvidenceError(f"{name} is {ARTICLES[found.kind]}; here {ARTICLES[kinds[0]]} is read.")
+    return found

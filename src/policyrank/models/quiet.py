@@ -1,0 +1,24 @@
+"""Loading without the chatter of libraries, which are left as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within, transformers shows errors only, and no bars; afterwards what it showed before."""
+    from transformers.utils import logging
+
+    was, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with redirect_stderr(StringIO()):  # bars that cannot be switched off
+            yield
+    finally:
+        logging.set_verbosity(was)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,154 @@
+"""Answers sampled from causal language models, as texts and as the ids that were sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from policyrank.errors import OptionError
+from policyrank.evidence.conversations import Prompt
+from policyrank.models.fitting import Seen
+from policyrank.models.tokens import encode_prompt, padding, stop_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A sampled answer.
+
+    Attributes
+    ----------
+    text
+        without special tokens
+    ids
+        as they were sampled, the end token included where it was
+    ended
+        whether the model ended it; else it was cut at the most new tokens
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    ended: bool
+
+
+def sample(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    n: int = 1,
+    max_new_tokens: int = 128,
+    temperature: float = 0.7,
+    top_p: float = 1.0,
+    batch: int = 16,
+    seed: int | None = None,
+    chat: bool | None = None,
+    seen: Seen | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> list[list[Sampled]]:
+    """``n`` sampled answers of each prompt; temperature 0 takes the likeliest token (and n = 1).
+
+    An answer ends with the end token, or with the end of turn of the chat template.
+
+    Parameters
+    ----------
+    batch
+        sequences decoded at once
+    seed
+        of torch's generators (None: as they stand)
+    max_new_tokens
+        of an answer, at most; fewer where the model's context ends
+    seen
+        counts prompts that leave no room within the model's context: they get no answer
+    report
+        called with prompts done and in all
+
+    Raises
+    ------
+    OptionError
+        For several answers at temperature 0.
+    """
+    import torch
+
+    if temperature == 0 and n > 1:
+        raise OptionError(
+            f"temperature 0 gives {n} times the same answer. Raise it, or ask for one."
+        )
+    if seed is not None:
+        torch.manual_seed(seed)
+    heads = [encode_prompt(tokenizer, prompt, chat=chat) for prompt in prompts]
+    context = _context(model)
+    order = [k for k, head in enumerate(heads) if len(head) < context]
+    (seen or Seen()).long += len(heads) - len(order)
+    order.sort(key=lambda k: len(heads[k]))
+    options: dict[str, Any] = {"do_sample": False}
+    if temperature:
+        options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    stop = stop_ids(tokenizer, chat)
+    options["num_return_sequences"] = n
+    options["eos_token_id"] = stop or None
+    pad, device = padding(tokenizer), next(model.parameters()).device
+    out: list[list[Sampled]] = [[] for _ in prompts]
+    size, done, was_training = max(1, batch // n), 0, model.training
+    model.eval()
+    for start in range(0, len(order), size):
+        group = order[start : start + size]
+        ids, mask = padded_left([heads[k] for k in group], pad)
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                pad_token_id=pad,
+                max_new_tokens=min(max_new_tokens, context - ids.shape[1]),
+                **options,
+            )
+        rows = made[:, ids.shape[1] :].tolist()
+        for row, k in enumerate(group):
+            own = rows[row * n : (row + 1) * n]
+            out[k] = [_sampled(tokenizer, row_ids, stop) for row_ids in own]
+        done += len(group)
+        if report is not None:
+            report(done, len(prompts))
+    model.train(was_training)
+    return out
+
+
+def _context(model: Any) -> int:
+    """The most tokens that a model reads."""
+    known = getattr(model.config, "max_position_embeddings", None)
+    return int(known or 2**30)
+
+
+def _sampled(tokenizer: Any, ids: Sequence[int], stop: Sequence[int]) -> Sampled:
+    """An answer up to its end; what follows is padding."""
+    own = list(ids)
+    for place, token in enumerate(own):
+        if token in stop:
+            own = own[: place + 1]
+            break
+    text = tokenizer.decode(own, skip_special_tokens=True)
+    return Sampled(text, tuple(own), bool(own) and own[-1] in stop)
+
+
+def generate(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], **options: Any
+) -> list[list[str]]:
+    """The texts of ``sample``'s answers; ``options`` are its own."""
+    made = sample(model, tokenizer, prompts, **options)
+    return [[answer.text for answer in answers] for answers in made]
+
+
+def padded_left(heads: Sequence[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask of prompts that end in the last place, where the next token is predicted."""
+    import torch
+
+    width = max(map(len, heads))
+    ids = torch.full((len(heads), width), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, head in enumerate(heads):
+        ids[row, width - len(head) :] = torch.tensor(head)
+        mask[row, width - len(head) :] = 1
+    return ids, mask
