@@ -1,20 +1,14 @@
-"""Rankers learn, resume to the same weights, and say what is wrong; the command line trains and
-reranks.
-"""
-
-import gzip
+"""Rankers learn, resume to the same weights, and say what is wrong."""
 
 import numpy as np
-import polars as pl
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from generators import ranking_data
 from policyrank.errors import EvidenceError, OptionError
-from policyrank.evidence import write_qrels
 from policyrank.learn import LOSSES, Curriculum
-from policyrank.train import RANKERS, ListTransformer, Mlp, RankerTrainer, RankingData, read_letor
+from policyrank.train import RANKERS, Mlp, RankerTrainer, RankingData, read_letor
 
 
 def trainer(**options):
@@ -140,82 +134,8 @@ def test_what_is_wrong_is_said(tmp_path):
     ):
         with pytest.raises(EvidenceError, match=said):
             RankingData.of(*arguments)
-    for text, said in (
-        ("1 qid:1 1:2\n1 2:3\n", "line 2"),
-        ("x qid:1 1:2\n", "line 1"),
-        ("1 qid:1 0:2\n", "line 1"),
-        ("", "empty"),
-    ):
-        (tmp_path / "x.txt").write_text(text)
-        with pytest.raises(EvidenceError, match=said):
-            read_letor(tmp_path / "x.txt")
     with pytest.raises(EvidenceError, match="no such file"):
         read_letor(tmp_path / "nothing")
-
-
-def write_letor(found, path):
-    lines = []
-    for q, (a, b) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True)):
-        for y, row in zip(found.labels[a:b], found.features[a:b], strict=True):
-            lines.append(
-                f"{int(y)} qid:{found.queries[q]} "
-                + " ".join(f"{k + 1}:{v:.6g}" for k, v in enumerate(row))
-                + " # doc"
-            )
-    text = "\n".join(lines)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-
-
-def test_command(tmp_path, command):
-    for name, seed in (("train.txt.gz", 0), ("validation.txt", 1), ("test.txt", 2)):
-        write_letor(ranking_data(seed), tmp_path / name)
-    back = read_letor(tmp_path / "train.txt.gz")
-    assert np.array_equal(back.labels, ranking_data(0).labels)
-    assert back.features == pytest.approx(ranking_data(0).features, rel=1e-4)
-    config = tmp_path / "config.toml"
-    config.write_text(
-        '[data]\ntrain = "train.txt.gz"\nvalidation = "validation.txt"\ntest ='
-        ' "test.txt"\n[model]\nkind = "transformer"\nwidth = 16\nlayers = 1\n[train]\nloss ='
-        ' "listnet"\nepochs = 10\nlists = 4\nlearning_rate = 0.01\n'
-    )
-
-    code, said = command("train", "ranker", config, "--out", tmp_path / "ranker.pt")
-    assert code == 0, said.err
-    assert "best epoch" in said.out
-    assert "test nDCG@10" in said.out
-    assert not (tmp_path / "ranker.pt.checkpoint").exists()
-    code, said = command(
-        "rerank", tmp_path / "ranker.pt", tmp_path / "test.txt", "--out", tmp_path / "run.txt"
-    )
-    assert code == 0, said.err
-    test = ranking_data(2)
-    length = np.diff(test.offsets)
-    write_qrels(
-        pl.DataFrame(
-            {
-                "query": np.repeat(np.array(test.queries), length),
-                "document": np.concatenate([np.arange(1, n + 1) for n in length]).astype(str),
-                "grade": test.labels,
-            }
-        ),
-        tmp_path / "qrels.txt",
-    )
-    code, said = command("eval-run", tmp_path / "run.txt", tmp_path / "qrels.txt", "-m", "nDCG@10")
-    assert float(said.out.split()[-1]) > 0.85
-    for bad, message in (
-        (config.read_text().replace("transformer", "forest"), "forest"),
-        (config.read_text().replace("lists = 4", "listes = 4"), "listes"),
-        ("[data]\n", "lacks train"),
-        ("nonsense", "not a TOML"),
-    ):
-        (tmp_path / "bad.toml").write_text(bad)
-        code, said = command("train", "ranker", tmp_path / "bad.toml", "--out", tmp_path / "x.pt")
-        assert code == 1
-        assert message in said.err
-    code, said = command("rerank", tmp_path / "qrels.txt", tmp_path / "test.txt")
-    assert code == 1
-    assert "not a ranker" in said.err
-    assert isinstance(RANKERS["transformer"](5), ListTransformer)
 
 
 def test_lists_with_gaps():

@@ -68,6 +68,45 @@ def test_scores_are_the_encoders_own():
     } == {"4", "5"}
 
 
+def small_lms(tied):
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    yield LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=40,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            tie_word_embeddings=tied,
+        )
+    )
+    yield GPT2LMHeadModel(
+        GPT2Config(vocab_size=40, n_embd=16, n_layer=3, n_head=2, tie_word_embeddings=tied)
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_last_layers_of_language_models(tied):
+    """Whatever the architecture calls its embeddings; a head that shares them is frozen, too."""
+    from policyrank.train.texts import train_last
+
+    head = [] if tied else ["lm_head.weight"]
+    for model in small_lms(tied):
+        assert train_last(model, 1) is model
+        trained = []
+        for name, own in model.named_parameters():
+            if own.requires_grad and ".2." not in name:
+                trained.append(name)
+        norm = [name for name in trained if "norm" in name or "ln_f" in name]
+        assert norm
+        assert trained == norm + head
+        assert model.lm_head.weight.requires_grad == (not tied)
+        layers = [own for name, own in model.named_parameters() if ".2." in name]
+        assert all(own.requires_grad for own in layers)
+
+
 @pytest.mark.parametrize(("make", "loss"), [(bi_encoder, "softmax"), (cross_encoder, "ranknet")])
 def test_learns(make, loss):
     data = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
@@ -84,6 +123,45 @@ def test_learns(make, loss):
     before = ours.evaluate(data).mean()
     ours.fit(data, data)
     assert ours.evaluate(data).mean() > max(before, 0.9) + 0.05
+
+
+def test_other_texts_are_told_apart():
+    from dataclasses import replace
+
+    data = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
+    again = TextData.of(QUERIES, DOCUMENTS, RUN, QRELS)
+    assert data.fingerprint() == again.fingerprint()
+    changed = {
+        "texts of queries": TextData.of({**QUERIES, "tax": "of tax"}, DOCUMENTS, RUN, QRELS),
+        "texts of documents": TextData.of(QUERIES, {**DOCUMENTS, "tax0": "t"}, RUN, QRELS),
+        "negatives": replace(data, random=1),
+    }
+    for what, other in changed.items():
+        found = other.fingerprint()
+        assert [name for name, own in data.fingerprint().items() if found[name] != own] == [what]
+
+
+def test_long_texts_are_counted():
+    from policyrank.train.texts import long_texts
+
+    documents = {"short": "a b", "long": "a b c d e f"}
+    run = pl.DataFrame(
+        [("q", "short", 1.0), ("q", "long", 2.0), ("r", "long", 1.0)],
+        schema=["query", "document", "score"],
+        orient="row",
+    )
+    data = TextData.of({"q": "x y z", "r": "x"}, documents, run)
+    # [CLS] x y z [SEP] a b [SEP]: 8 tokens of the pair, 4 of the document alone.
+    for make, longest, found in (
+        (cross_encoder, 8, 2),
+        (cross_encoder, 10, 1),
+        (cross_encoder, 12, 0),
+        (bi_encoder, 4, 2),
+        (bi_encoder, 8, 0),
+    ):
+        ranker = make(device="cpu", max_length=longest)
+        assert long_texts(ranker, data) == (found, 3), (make, longest)
+    assert long_texts(ranker, data, most=2) == (0, 2)
 
 
 def test_candidates_and_negatives():
@@ -204,7 +282,7 @@ def test_command(tmp_path, command):
     config.write_text(config.read_text().replace("first_stage", "first_step"))
     code, said = command("train", "ranker", config)
     assert code == 1
-    assert "knows no first_step" in said.err
+    assert "[data] has no option 'first_step'. Did you mean 'first_stage'?" in said.err
 
 
 @pytest.mark.slow
@@ -218,13 +296,14 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
     ]
     (tmp_path / "d.txt").write_text("\n".join(lines))
     weights = []
-    for processes, lists in ((1, 4), (2, 2)):
-        config = tmp_path / f"{processes}.toml"
+    for processes, lists, accumulate in ((1, 4, 1), (2, 2, 1), (2, 1, 2)):
+        config = tmp_path / f"{processes}-{lists}.toml"
         config.write_text(
             '[data]\ntrain = "d.txt"\nvalidation = "d.txt"\n[model]\nkind = "linear"\ndropout ='
-            f' 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\nlearning_rate = 0.01\n'
+            f' 0.0\n[train]\nloss = "ranknet"\nepochs = 3\nlists = {lists}\n'
+            f"accumulate = {accumulate}\nlearning_rate = 0.01\n"
         )
-        out = tmp_path / f"{processes}.pt"
+        out = tmp_path / f"{processes}-{lists}.pt"
         launch = (
             []
             if processes == 1
@@ -251,7 +330,9 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
         assert done.stdout.count("best epoch") == 1
         weights.append(torch.load(out, weights_only=True)["weights"])
     # An order loss says nothing of the bias.
-    assert torch.allclose(weights[0]["net.0.weight"], weights[1]["net.0.weight"], atol=1e-4)
+    alone, *others = (own["net.0.weight"] for own in weights)
+    for other in others:
+        assert torch.allclose(alone, other, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +341,12 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
 def test_full_scale_configurations_are_understood(name):
     from pathlib import Path
 
-    from policyrank.cli.train_ranker import curriculum_of, read_config
+    from policyrank.cli.ranker_config import check_config, curriculum_of, read_config
     from policyrank.train import TEXT_RANKERS
 
     path = Path(__file__).parents[2] / "configs" / f"{name}.toml"
     config = read_config(path)
+    check_config(config)
     model, settings = dict(config.model), dict(config.train)
     assert model.pop("kind") in TEXT_RANKERS
     if "curriculum" in settings:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from policyrank.cli.options import OUT, TEXTS, AtLeastOne, check_writable
-from policyrank.cli.output import working, wrote
+from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, check_writable
+from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ def rerank_candidates(
     file: Path | None = None,
     /,
     *,
+    zero_based: Annotated[Flag, Parameter(group=DATA)] = False,
     queries: Annotated[Path | None, Parameter(group=TEXTS)] = None,
     documents: Annotated[Path | None, Parameter(group=TEXTS)] = None,
     run: Annotated[Path | None, Parameter(group=TEXTS)] = None,
     first_stage: Annotated[Literal["bm25", "dense"], Parameter(group=TEXTS)] = "bm25",
     depth: Annotated[AtLeastOne, Parameter(group=TEXTS)] = 100,
     kind: Annotated[str | None, Parameter(group=TEXTS)] = None,
+    max_length: Annotated[int | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
+    dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
 ) -> None:
     """Rank candidates with a trained ranker.
@@ -43,6 +46,8 @@ def rerank_candidates(
         name.
     file
         LETOR file with the candidates (rankers of features).
+    zero_based
+        Features are numbered from 0 (as the ranker was trained if not given).
     queries
         TSV (name, text) or JSONL.
     documents
@@ -55,6 +60,10 @@ def rerank_candidates(
         Candidates of a query.
     kind
         cross-encoder or bi-encoder, for models of others.
+    max_length
+        Tokens that are read (as the ranker was trained if not given).
+    dtype
+        Of the weights: float32, bfloat16, float16 (as the ranker was trained if not given).
     out
         Write a TREC run here (otherwise to standard output).
     """
@@ -62,11 +71,12 @@ def rerank_candidates(
     if (file is None) == (queries is None or documents is None):
         raise EvidenceError("give either a LETOR file, or both --queries and --documents.")
     if file is not None:
-        found = _rerank_letor(Path(ranker), file)
+        found = _rerank_letor(Path(ranker), file, zero_based)
     else:
         assert queries is not None
         assert documents is not None
-        found = _rerank_texts(ranker, kind, queries, documents, run, first_stage, depth)
+        module = _loaded(ranker, {"kind": kind, "max_length": max_length, "dtype": dtype})
+        found = _rerank_texts(module, queries, documents, run, first_stage, depth)
     from policyrank.evidence import write_run
 
     tag = Path(ranker).stem
@@ -81,11 +91,12 @@ def rerank_candidates(
 
 def kind_of(ranker: str, kind: str | None) -> str:
     """cross-encoder or bi-encoder: as told, or as our own trainer wrote it beside the model."""
+    from policyrank.models.provenance import about
     from policyrank.train import TEXT_RANKERS
 
-    about = Path(ranker) / "policyrank.json"
-    if kind is None and about.is_file():
-        kind = json.loads(about.read_text(encoding="utf-8"))["kind"]
+    found = about(ranker)
+    if kind is None and found is not None:
+        kind = found.kind
     if kind not in TEXT_RANKERS:
         kinds = " or a ".join(TEXT_RANKERS)
         raise EvidenceError(f"{ranker}: say with --kind whether it is a {kinds}.")
@@ -107,14 +118,14 @@ def first_stage_run(
     return dense_run(queries, documents, load_encoder(encoder), depth=depth)
 
 
-def _rerank_letor(ranker: Path, file: Path) -> pl.DataFrame:
+def _rerank_letor(ranker: Path, file: Path, zero_based: bool) -> pl.DataFrame:
     if not ranker.is_file():
         raise EvidenceError(f"{ranker}: no such file. Train one with `policyrank train ranker`.")
     import numpy as np
     import polars as pl
     import torch
 
-    from policyrank.train import RANKERS, RankerTrainer, read_letor
+    from policyrank.train import RANKERS, RankerTrainer, read_letor_files
 
     try:
         kept = torch.load(ranker, weights_only=True)
@@ -123,15 +134,22 @@ def _rerank_letor(ranker: Path, file: Path) -> pl.DataFrame:
     except Exception as error:
         first = str(error).splitlines()[0][:200]
         raise EvidenceError(f"{ranker}: not a ranker of policyrank ({first}).") from None
-    data = read_letor(file)
-    if data.features.shape[1] != kept["features"]:
-        raise EvidenceError(
-            f"{file} has {data.features.shape[1]} features, the ranker wants {kept['features']}."
-        )
+    trained_from = kept.get("features_from", 1)
+    features_from: Any = 0 if zero_based else trained_from
+    if features_from != trained_from:
+        say(f"the ranker was trained on features from {trained_from}, they are read from 0 as told")
+    found = read_letor_files({"": file}, features_from=features_from, features=kept["features"])
+    data = found.sets[""]
+    say(
+        f"{file.name}: {len(data):,} queries, {len(data.labels):,} rows, {found.features:,}"
+        f" features (numbered from {found.features_from})"
+    )
+    for note in found.notes:
+        say(note)
     if kept["standardise"]:
         data = data.standardised()
     length = np.diff(data.offsets)
-    place = np.arange(len(data.features)) - np.repeat(data.offsets[:-1], length)
+    place = np.arange(len(data.labels)) - np.repeat(data.offsets[:-1], length)
     return pl.DataFrame(
         {
             "query": np.repeat(np.array(data.queries), length),
@@ -141,9 +159,49 @@ def _rerank_letor(ranker: Path, file: Path) -> pl.DataFrame:
     )
 
 
+def _loaded(ranker: str, told: dict[str, Any]) -> Any:
+    """An encoder as it was trained, or as told where that is said to differ."""
+    from policyrank.models.encoders import head_is_new
+    from policyrank.models.provenance import about
+    from policyrank.train import TEXT_RANKERS
+
+    trained = about(ranker)
+    options = {}
+    for name, value in told.items():
+        before = getattr(trained, name, None)
+        options[name] = before if value is None else value
+        if None not in (before, value) and before != value:
+            say(f"{ranker} was trained with {name} {before}: it is {value} now, as told")
+    kind = kind_of(ranker, options.pop("kind"))
+    module = TEXT_RANKERS[kind](ranker, **options)
+    if kind == "cross-encoder" and head_is_new(module.encoder):
+        raise EvidenceError(
+            f"{ranker}: its head is new, and its scores would be random. Train it first:"
+            f" policyrank train ranker --kind cross-encoder --name {ranker}"
+        )
+    for note in module.notes:
+        say(note)
+    return module
+
+
+def tell_long_texts(module: Any, data: Any) -> None:
+    """Say how many candidates an encoder reads the beginning of only."""
+    from policyrank.train.texts import long_texts
+
+    longer, seen = long_texts(module, data)
+    if not longer:
+        return
+    of = f"{seen:,} candidates"
+    if seen < len(data.labels):
+        of = f"{seen:,} candidates that were looked at, of {len(data.labels):,},"
+    say(
+        f"{longer:,} of {of} are longer than max_length = {module.encoder.max_seq_length} tokens:"
+        " their end is not read"
+    )
+
+
 def _rerank_texts(
-    ranker: str,
-    kind: str | None,
+    module: Any,
     queries: Path,
     documents: Path,
     run: Path | None,
@@ -154,17 +212,17 @@ def _rerank_texts(
     import polars as pl
 
     from policyrank.evidence import read_run, read_texts
-    from policyrank.train import TEXT_RANKERS, RankerTrainer, TextData
+    from policyrank.train import RankerTrainer, TextData
 
-    kind = kind_of(ranker, kind)
     asked, texts = read_texts(queries), read_texts(documents)
     if run is not None:
         found = read_run(run)
     else:
         found = first_stage_run(asked, texts, first_stage, depth, "minilm")
     data = TextData.of(asked, texts, found)
+    tell_long_texts(module, data)
     with working("Ranking …"):
-        scores = RankerTrainer(TEXT_RANKERS[kind](ranker)).scores(data)
+        scores = RankerTrainer(module).scores(data)
     return pl.DataFrame(
         {
             "query": np.repeat(np.array(data.queries), np.diff(data.offsets)),

@@ -2,192 +2,184 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
-from dataclasses import replace
+from math import isnan
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from cyclopts import Parameter
-
-from policyrank.cli.options import METHOD, OUT, AtLeastOne, check_writable
-from policyrank.cli.output import say, working, wrote
-from policyrank.cli.rerank import first_stage_run
-from policyrank.errors import EvidenceError, OptionError
-
-SETS = ("train", "validation", "test")
-OF_TEXTS = frozenset("queries documents run first_stage depth in_batch random encoder".split())
-OF_FEATURES = frozenset({"standardise"})
-
-
-class Config(NamedTuple):
-    """The tables of a configuration file."""
-
-    path: Path
-    data: dict[str, Any]
-    model: dict[str, Any]
-    train: dict[str, Any]
-
-    @property
-    def of_texts(self) -> bool:
-        """Whether a ranker of texts is trained."""
-        return "documents" in self.data or "queries" in self.data
-
-    def file(self, name: str) -> Path:
-        """Where a file that [data] names lies: beside the configuration."""
-        return self.path.parent / self.data[name]
-
-    @property
-    def sets(self) -> list[str]:
-        """Which of training, validation and test data are named."""
-        return [name for name in SETS if name in self.data]
+from policyrank.cli.options import check_writable
+from policyrank.cli.output import working, wrote
+from policyrank.cli.ranker_config import (
+    Config,
+    check_config,
+    curriculum_of,
+    kind_of_ranker,
+    made,
+    read_config,
+    with_defaults,
+    with_flags,
+)
+from policyrank.cli.ranker_data import read_sets, tell
+from policyrank.cli.ranker_options import OF_TEXTS, Candidates, Kept, Ranker, Sets, Steps, given
+from policyrank.cli.rerank import tell_long_texts
+from policyrank.errors import EvidenceError
 
 
 def train_on_lists(
-    config: Path,
+    config: Path | None = None,
     /,
     *,
-    out: Annotated[Path | None, Parameter(group=OUT)] = None,
-    epochs: Annotated[AtLeastOne | None, Parameter(group=METHOD)] = None,
-    seed: Annotated[int | None, Parameter(group=METHOD)] = None,
+    sets: Sets = Sets(),
+    candidates: Candidates = Candidates(),
+    ranker: Ranker = Ranker(),
+    steps: Steps = Steps(),
+    kept: Kept = Kept(),
 ) -> None:
     """Train a ranker of features or of texts.
 
     An interrupted run goes on from its checkpoint.
 
-    Features: [data] train, validation and perhaps test name LETOR files (label qid:Q 1:value ...),
-    standardise = true scales features within each query. [model] kind is linear, mlp or
-    transformer, with its options.
+    Features: --train, --validation and perhaps --test name LETOR files. Texts: --queries and
+    --documents name the texts, --train, --validation and --test judgements; candidates are those of
+    --run, or of --first-stage.
 
-    Texts: [data] queries and documents name TSV (name, text) or JSONL files, train, validation and
-    perhaps test name judgements (TREC qrels, or BEIR's table), run a TREC run with the candidates;
-    or first_stage = "bm25" or "dense", with depth. in_batch = true and random = N add negatives.
-    [model] kind is cross-encoder or bi-encoder, with name (folder, hub name, or minilm),
-    max_length, batch, layers.
-
-    [train] takes what RankerTrainer takes: loss, loss_options, metric, epochs, patience, lists,
-    size, sampler, per_epoch, learning_rate, warmup, weight_decay, seed; [train.curriculum]
-    easiness, epochs, samples, anti, normalise. On several devices: accelerate launch -m policyrank
-    train ranker CONFIG.
+    A configuration says the same in tables: [data] train, validation, test, queries, documents,
+    run, first_stage, depth, ..., standardise = false, features_from = 0; [model] kind, name,
+    max_length, layers, and what the kind takes; [train] loss, loss_options, epochs, ...;
+    [train.curriculum] easiness, epochs, samples, anti, normalise. Files in it lie beside it. On
+    several devices: accelerate launch -m policyrank train ranker ...
 
     Parameters
     ----------
     config
-        TOML file with [data], [model] and [train], see above.
-    out
-        Where the trained ranker goes: a file (ranker.pt), for encoders a folder (ranker).
-    epochs
-        Instead of the file's.
-    seed
-        Instead of the file's.
+        TOML or YAML file with [data], [model] and [train]; options typed here win.
     """
-    given = read_config(config)
-    out = out or Path("ranker" if given.of_texts else "ranker.pt")
-    if not given.of_texts or not out.is_dir():
+    data = sets.data() | given(candidates)
+    train = ranker.train() | given(steps) | kept.train()
+    told = with_flags(read_config(config), data, ranker.model(), train)
+    told = with_defaults(told, OF_TEXTS)
+    out = kept.out or Path("ranker" if told.of_texts else "ranker.pt")
+    if not told.of_texts or not out.is_dir():
         check_writable(out)
-    settings = dict(given.train)
-    for name, value in (("epochs", epochs), ("seed", seed)):
-        if value is not None:
-            settings[name] = value
+    check_config(told)
+    _train(told, out)
+
+
+def _train(config: Config, out: Path) -> None:
     import torch
 
     from policyrank.train import RankerTrainer
 
+    settings = dict(config.train)
     if "curriculum" in settings:
-        settings["curriculum"] = curriculum_of(config, settings["curriculum"])
+        settings["curriculum"] = curriculum_of(config.name, settings["curriculum"])
+    RankerTrainer(None, **settings)  # refuses what there is not before anything is read
     accelerator = _accelerator()
-    kind, make = _kind(given)
+    kind, make = kind_of_ranker(config)
     with working("Reading …"):
-        sets = _text_sets(given) if given.of_texts else _letor_sets(given)
+        sets, about = read_sets(config)
     torch.manual_seed(settings.get("seed", 0))
-    features = {} if given.of_texts else {"features": sets["train"].features.shape[1]}
-    about: dict[str, Any] = {"kind": kind, **features}
-    options = {name: value for name, value in given.model.items() if name != "kind"}
+    shape = {} if config.of_texts else {"features": about["features"]}
+    module = made(config, make, shape)
+    for note in getattr(module, "notes", ()):
+        tell(note)
     checkpoint = Path(f"{out}.checkpoint")
-    try:
-        module = make(**features, **options)
-        trainer = RankerTrainer(
-            module, checkpoint=str(checkpoint), accelerator=accelerator, **settings
-        )
-    except TypeError as error:
-        raise EvidenceError(f"{config}: {error}.") from None
-    with working("Training …") as update:
-        trainer.report = lambda epoch: update(
-            f"epoch {epoch.epoch + 1} of {trainer.epochs}: loss {epoch.loss:.4f}, {trainer.metric}"
-            f" {epoch.validation:.4f}"
-        )
-        history = trainer.fit(sets["train"], sets["validation"])
+    trainer = RankerTrainer(
+        module,
+        checkpoint=str(checkpoint),
+        log=out / "log.jsonl" if config.of_texts else f"{out}.log.jsonl",
+        accelerator=accelerator,
+        **settings,
+    )
+    if config.of_texts and (accelerator is None or accelerator.is_main_process):
+        tell_long_texts(module, sets["train"])
+    if checkpoint.exists():
+        tell(f"going on from {checkpoint}")
+    history = _fitted(trainer, sets)
     tested = trainer.evaluate(sets["test"]) if "test" in sets else None
     if accelerator is not None and not accelerator.is_main_process:
         return
-    if given.of_texts:
-        _save_encoder(module, out, about | {"settings": settings})
-    else:
-        standardise = given.data.get("standardise", True)
-        about |= {"options": options, "standardise": standardise, "weights": module.state_dict()}
-        torch.save(about, out)
+    about |= {"kind": kind} | _about(trainer, sets, history)
+    _write(module, out, config, about)
     checkpoint.unlink(missing_ok=True)
     wrote(out)
-    best = max(history, key=lambda epoch: epoch.validation)
-    print(
-        f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric}"
-        f" {best.validation:.4f}"
-    )
-    if tested is not None:
-        print(f"test {trainer.metric} {tested.mean():.4f} over {len(sets['test'])} queries")
+    _tell_end(trainer, history, len(sets.get("test", ())), tested)
 
 
-def _save_encoder(module: Any, folder: Path, about: dict[str, Any]) -> None:
-    """A folder that sentence-transformers loads, and beside it what it is."""
-    module.save(folder)
-    text = json.dumps(about, default=str)
-    (folder / "policyrank.json").write_text(text, encoding="utf-8")
+def _fitted(trainer: Any, sets: dict[str, Any]) -> list[Any]:
+    """The epochs of training, shown as it goes."""
 
-
-def read_config(path: Path) -> Config:
-    """The tables of a configuration, its names checked."""
-    if not path.is_file():
-        raise EvidenceError(f"{path}: no such file. Give a TOML file.")
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise EvidenceError(f"{path}: not a TOML file ({error}).") from None
-    config = Config(path, found.get("data", {}), found.get("model", {}), found.get("train", {}))
-    needs, takes = ["train", "validation"], {*SETS, *OF_FEATURES}
-    if config.of_texts:
-        needs, takes = [*needs, "queries", "documents"], {*SETS, *OF_TEXTS}
-    for name in needs:
-        if name not in config.data:
-            raise EvidenceError(f"{path}: [data] lacks {name}, the name of a file.")
-    for name in config.data:
-        if name not in takes:
-            there = ", ".join(sorted(takes))
-            raise EvidenceError(f"{path}: [data] knows no {name}. It takes {there}.")
-    return config
-
-
-def _kind(config: Config) -> tuple[str, Any]:
-    """The kind of ranker, and what makes one."""
-    from policyrank.train import RANKERS, TEXT_RANKERS
-
-    known: Any = TEXT_RANKERS if config.of_texts else RANKERS
-    kind = config.model.get("kind", "cross-encoder" if config.of_texts else "mlp")
-    if kind not in known:
-        raise EvidenceError(
-            f"{config.path}: [model] kind = {kind!r}; use one of {', '.join(known)}."
+    def place(told: Any) -> str:
+        measured = ""
+        if not isnan(told.validation):
+            measured = f"{trainer.metric} {told.validation:.4f}, "
+        return (
+            f"epoch {told.epoch + 1}/{trainer.epochs}, step {told.step:,}/{told.steps:,}:"
+            f" loss {told.loss:.4f}, {measured}{told.lists_per_second:,.0f} lists/s,"
+            f" {_duration(told.seconds_left)} left"
         )
-    return kind, known[kind]
+
+    with working("Training …") as update:
+        trainer.progress = lambda told: update(place(told))
+        return trainer.fit(sets["train"], sets.get("validation"))
 
 
-def curriculum_of(config: Path, options: Any) -> Any:
-    """The curriculum of [train.curriculum]."""
-    from policyrank.learn import Curriculum
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as far as they count."""
+    if seconds >= 3600:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    if seconds >= 60:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds:.0f} s"
 
-    try:
-        return Curriculum(**options)
-    except (TypeError, OptionError) as error:
-        raise EvidenceError(f"{config}: [train.curriculum] {str(error).rstrip('.')}.") from None
+
+def _tell_end(trainer: Any, history: list[Any], queries: int, tested: Any) -> None:
+    """The best epoch, and the measure on test data."""
+    best = max(history, key=lambda epoch: epoch.validation)
+    if isnan(best.validation):
+        print(f"{len(history)} epochs: loss {history[-1].loss:.4f} in the last")
+    else:
+        print(
+            f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric}"
+            f" {best.validation:.4f}"
+        )
+    if tested is not None:
+        print(f"test {trainer.metric} {tested.mean():.4f} over {queries:,} queries")
+
+
+def _about(trainer: Any, sets: dict[str, Any], history: list[Any]) -> dict[str, Any]:
+    """What is kept beside the weights: how they were trained, and from what."""
+    settings = trainer.settings() | {"epochs": trainer.epochs, "patience": trainer.patience}
+    best = max(history, key=lambda epoch: epoch.validation)
+    settings |= {"trained_epochs": len(history), "best_epoch": best.epoch + 1}
+    return {
+        "objective": settings["loss"],
+        "data": {name: data.fingerprint() for name, data in sets.items()},
+        "settings": settings,
+    }
+
+
+def _write(module: Any, out: Path, config: Config, about: dict[str, Any]) -> None:
+    """A file of our own, or a folder that sentence-transformers loads; and what it is."""
+    import torch
+
+    from policyrank.models.provenance import About, known_versions
+
+    model = {name: value for name, value in config.model.items() if name != "kind"}
+    if not config.of_texts:
+        weights = module.state_dict()
+        kept = {**about, "options": model, "versions": known_versions(), "weights": weights}
+        torch.save(kept, out)
+        return
+    module.save(out)
+    dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
+    About(
+        base=model["name"],
+        max_length=module.encoder.max_seq_length,
+        dtype=dtype,
+        options=about["settings"]["loss_options"],
+        **about,
+    ).write(out)
 
 
 def _accelerator() -> Any:
@@ -201,52 +193,3 @@ def _accelerator() -> Any:
             "several processes need accelerate: pip install 'policyrank[retrieval]'"
         ) from None
     return Accelerator()
-
-
-def _letor_sets(config: Config) -> dict[str, Any]:
-    from policyrank.train import read_letor
-
-    sets = {name: read_letor(config.file(name)) for name in config.sets}
-    widths = {name: data.features.shape[1] for name, data in sets.items()}
-    if len(set(widths.values())) > 1:
-        told = ", ".join(f"{name} {width}" for name, width in widths.items())
-        raise EvidenceError(f"{config.path}: the files have different numbers of features: {told}.")
-    if not config.data.get("standardise", True):
-        return sets
-    return {name: data.standardised() for name, data in sets.items()}
-
-
-def _text_sets(config: Config) -> dict[str, Any]:
-    import polars as pl
-
-    from policyrank.evidence import read_qrels, read_run, read_texts
-    from policyrank.train import TextData
-
-    data = config.data
-    queries, documents = read_texts(config.file("queries")), read_texts(config.file("documents"))
-    qrels = {name: read_qrels(config.file(name)) for name in config.sets}
-    asked = pl.concat([found["query"] for found in qrels.values()]).unique().to_list()
-    unknown = sorted(set(asked) - set(queries))
-    if unknown:
-        raise EvidenceError(
-            f"{config.path}: query {unknown[0]!r} is judged, but not in {data['queries']}."
-        )
-    if "run" in data:
-        run = read_run(config.file("run"))
-    else:
-        wanted = set(asked)
-        judged = {query: text for query, text in queries.items() if query in wanted}
-        stage, depth = data.get("first_stage", "bm25"), data.get("depth", 100)
-        run = first_stage_run(judged, documents, stage, depth, data.get("encoder", "minilm"))
-    sets = {}
-    for name, found in qrels.items():
-        own = run.filter(pl.col("query").is_in(found["query"].unique().to_list()))
-        sets[name] = TextData.of(queries, documents, own, found, add_relevant=name == "train")
-        if lost := found["query"].n_unique() - len(sets[name]):
-            say(
-                f"{name}: {lost} judged queries have no candidates in the first stage and are"
-                " left out"
-            )
-    in_batch, random = data.get("in_batch", False), data.get("random", 0)
-    sets["train"] = replace(sets["train"], in_batch=in_batch, random=random)
-    return sets

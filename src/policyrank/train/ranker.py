@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,27 +15,57 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from policyrank.errors import EvidenceError, OptionError
-from policyrank.learn import Curriculum, RankingLoss
+from policyrank.learn import (
+    Curriculum,
+    RankingLoss,
+    check_labels,
+    label_domain,
+    largest_label,
+)
 from policyrank.learn._options import check_options
 from policyrank.learn.losses import ranking_loss
 from policyrank.metrics.retrieval import Judged
 from policyrank.metrics.retrieval_names import measure
-from policyrank.train.data import Batch, Lists
+from policyrank.train import ranker_checkpoints as checkpoints, ranker_steps as stepping
+from policyrank.train.data import Lists
 from policyrank.train.negatives import Sampler, named_sampler
+from policyrank.train.ranker_loop import Loop
+from policyrank.train.ranker_processes import Processes
+from policyrank.train.ranker_progress import (
+    Epoch,
+    Progress,
+    RunLog,
+    check_trackers,
+    started_trackers,
+)
 
 Float = NDArray[np.float64]
 
+LEAST = {
+    "epochs": 0,
+    "patience": 0,
+    "lists": 1,
+    "size": 1,
+    "per_epoch": 1,
+    "accumulate": 1,
+    "learning_rate": 0.0,
+    "warmup": 0.0,
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "seed": 0,
+    "log_every": 1,
+}
+"""Option -> the smallest value that it takes."""
 
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch: mean loss, and the mean of the measure over the validation queries."""
-
-    epoch: int
-    loss: float
-    validation: float
+WHOLE = ("epochs", "patience", "lists", "size", "per_epoch", "accumulate", "seed", "log_every")
+SETTINGS = (
+    *("loss", "loss_options", "metric", "lists", "size", "sampler", "per_epoch", "accumulate"),
+    *("optimizer", "learning_rate", "scheduler", "warmup", "weight_decay", "clip", "bf16", "seed"),
+)
+"""Options that decide the weights."""
 
 
 @dataclass
@@ -57,27 +89,47 @@ class RankerTrainer:
     epochs, patience
         passes over the queries; stop after so many without gain (None: never)
     lists, size, sampler
-        lists of a step (of each process); documents of a list, drawn anew each time (None: all) by
-        one of ``SAMPLERS`` or a function
+        lists that are read at once (by each process); documents of a list, drawn anew each time
+        (None: all) by one of ``SAMPLERS`` or a function
     per_epoch
         lists between two evaluations, drawn anew (None: all)
-    learning_rate, warmup, weight_decay, clip
-        of AdamW, the rate rising over so many first steps; largest norm of the gradient
+    accumulate
+        so many times ``lists`` make a step, and the gradient is that of all its lists at once: of
+        their mean loss, those that say nothing left out (of a function without ``reduce``, of the
+        means weighed by their lists)
+    optimizer
+        one of ``OPTIMIZERS`` (adamw, adam, sgd), or a function of weights, lr and weight_decay
+    learning_rate, scheduler, warmup
+        peak of the rate; how it falls, one of ``SCHEDULES`` (constant, linear and cosine to 0 in
+        the last epoch) or a function; first steps over which it rises, below 1 their share
+    weight_decay, clip
+        of the optimizer; largest norm of the gradient
+    bf16
+        the model computes in bfloat16 while it trains; weights, loss and evaluation stay float32
+    gradient_checkpointing
+        encoders of transformers keep less for the gradient and compute it twice
     seed
         of everything that is drawn: the same seed gives the same weights on the same machine
     checkpoint
         file written after each epoch; when it is there, training goes on from it
-    report
-        called with each epoch
+    log, log_every
+        file of JSON lines: one an epoch, and one every so many steps (None: none between)
+    report_to
+        trackers of experiments, of those of accelerate: tensorboard, wandb, mlflow, ...
+    report, progress
+        called with each epoch; called with where training is, a few times a second
     accelerator
         ``accelerate.Accelerator()``, for several devices or mixed precision: every process makes
         the same calls, each takes its share of the lists, and all end with the same weights. Not
-        for sharded weights (FSDP)
+        for sharded weights (FSDP). Its own trackers get the log too
 
     Raises
     ------
     OptionError
-        For an unknown loss, option of it, sampler or measure.
+        For an unknown loss, option of it, sampler, measure, optimizer, schedule or tracker, and for
+        numbers out of range.
+    MissingExtraError
+        For a tracker that is not installed.
 
     Examples
     --------
@@ -103,23 +155,36 @@ class RankerTrainer:
     size: int | None = None
     sampler: str | Sampler = "uniform"
     per_epoch: int | None = None
+    accumulate: int = 1
+    optimizer: str | stepping.MakesOptimizer = "adamw"
     learning_rate: float = 1e-3
-    warmup: int = 0
+    scheduler: str | stepping.Schedule = "constant"
+    warmup: float = 0
     weight_decay: float = 0.0
     clip: float = 1.0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
     seed: int = 0
     checkpoint: str | Path | None = None
+    log: str | Path | None = None
+    log_every: int | None = None
+    report_to: str | Sequence[str] = ()
     report: Callable[[Epoch], None] | None = None
+    progress: Callable[[Progress], None] | None = None
     accelerator: Any = None
 
     def __post_init__(self) -> None:
-        self._objective = ranking_loss(self.loss)
+        objective = ranking_loss(self.loss)
         given = {"where"} if self.curriculum is None else {"where", "weights"}
-        check_options(
-            self._objective, self.loss_options, name=f"loss {_name(self.loss)!r}", given=given
-        )
-        self._sampler = named_sampler(self.sampler)
+        name = f"loss {stepping.name_of(self.loss)!r}"
+        check_options(objective, self.loss_options, name=name, given=given)
+        named_sampler(self.sampler)
+        stepping.named("scheduler", self.scheduler, stepping.SCHEDULES)
+        stepping.named("optimizer", self.optimizer, stepping.OPTIMIZERS)
+        stepping.check_numbers(self, LEAST, WHOLE)
         _measure(self.metric)
+        names = [self.report_to] if isinstance(self.report_to, str) else self.report_to
+        self._trackers = check_trackers(names)
 
     def fit(self, train: Lists, validation: Lists | None = None) -> list[Epoch]:
         """Train, and leave the best validation epoch's weights in the model.
@@ -129,184 +194,140 @@ class RankerTrainer:
         Raises
         ------
         EvidenceError
-            For training queries that say nothing, a checkpoint of other settings, or a loss that is
-            NaN.
+            For training queries that say nothing, a checkpoint of other settings, another model or
+            other data, or a loss that is NaN.
         OptionError
-            For a model without a weight to train.
+            For labels that the loss cannot read, a model without a weight to train, and bfloat16 or
+            gradient checkpointing where there is none.
         """
-        says = _telling(train)
+        says = telling(train)
+        self._check_labels(train)
         weights = [own for own in self.model.parameters() if own.requires_grad]
         if not weights:
             raise OptionError("the model has no weight to train: all are frozen.")
-        if self.curriculum is not None:
-            self._easiness = train.easiness(self.curriculum)
-        optimizer = torch.optim.AdamW(
-            weights, lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-        history, best, start = self._resume(optimizer)
-        model = self.model
-        if self.accelerator is not None:
-            model, optimizer = self.accelerator.prepare(self.model, optimizer)
-        first = self._share()[0] == 0
-        for epoch in range(start, self.epochs):
-            if self.patience is not None and best is not None and epoch - best[0] > self.patience:
-                break
-            loss = self._epoch(model, optimizer, train, says, epoch)
-            reached = np.nan
-            if validation is not None:
-                reached = float(self.evaluate(validation).mean())
-            history.append(Epoch(epoch, loss, reached))
-            if best is None or validation is None or reached > history[best[0]].validation:
-                best = (epoch, _copied(self.model.state_dict()))
-            if first:
-                self._keep(optimizer, history, best)
-            if self.report is not None and first:
-                self.report(history[-1])
-        if best is not None:
-            self.model.load_state_dict(best[1])
-        return history
+        if self.bf16:
+            stepping.check_bf16(weights[0].device)
+        make = stepping.named("optimizer", self.optimizer, stepping.OPTIMIZERS)
+        optimizer = make(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        about = {} if self.checkpoint is None else self._about(train, validation)
+        state = checkpoints.resume(self.checkpoint, about, self.model, optimizer)
+        processes = Processes(self.accelerator)
+        model, optimizer = processes.prepare(self.model, optimizer)
+        done = len(state.history)
+        with (
+            self._log(processes, done) as log,
+            stepping.checkpointed_gradients(self.model, self.gradient_checkpointing),
+        ):
+            loop = Loop(self, processes, model, optimizer, train, says, log, done)
+            for epoch in range(done, self.epochs):
+                if self._stops(state, epoch):
+                    break
+                told = self._epoch(loop, state, epoch, validation)
+                if not processes.first:
+                    continue
+                log.write(told)
+                if self.checkpoint is not None:
+                    checkpoints.keep(self.checkpoint, about, self.model, optimizer, state)
+                if self.report is not None:
+                    self.report(state.history[-1])
+        if state.best is not None:
+            self.model.load_state_dict(state.best[1])
+        return state.history
 
     def _epoch(
-        self,
-        model: Any,
-        optimizer: torch.optim.Optimizer,
-        train: Lists,
-        says: NDArray[np.int64],
-        epoch: int,
-    ) -> float:
-        """One pass over the queries; its mean loss."""
-        rank, world = self._share()
-        rng = np.random.default_rng([self.seed, epoch])
-        torch.manual_seed(int(rng.integers(2**31)))
-        order = rng.permutation(says)[: self.per_epoch]
-        if world > 1:  # processes share the order, and draw their own documents
-            rng = np.random.default_rng([self.seed, epoch, rank])
-        model.train()
-        losses = []
-        step = epoch * -(-len(order) // (self.lists * world))
-        for at in range(0, len(order), self.lists * world):
-            chunk = order[at : at + self.lists * world]
-            # No process may be left without a list.
-            chunk = np.append(chunk, order[: max(world - len(chunk), 0)])
-            batch = train.batch(chunk[rank::world], self.size, rng, self._sampler)
-            loss = self._step_loss(model, batch, epoch)
-            step += 1
-            rate = self.learning_rate * min(1.0, step / max(self.warmup, 1))
-            self._update(model, optimizer, loss, rate)
-            losses.append(float(loss.detach()))
-        return float(self._sum(np.array([np.mean(losses) / world]))[0])
+        self, loop: Loop, state: checkpoints.State, epoch: int, validation: Lists | None
+    ) -> dict[str, Any]:
+        """Train and measure an epoch, and keep the best weights; what the log says of it."""
+        began = time.perf_counter()
+        loss = loop.epoch(epoch)
+        told = loop.place(epoch, (epoch + 1) * loop.steps, loss)
+        reached = math.nan
+        if validation is not None:
+            reached = float(self.evaluate(validation).mean())
+        loop.validation = reached
+        state.history.append(Epoch(epoch, loss, reached))
+        best = state.best
+        if best is None or validation is None or reached > state.history[best[0]].validation:
+            state.best = (epoch, _copied(self.model.state_dict()))
+        seconds = round(time.perf_counter() - began, 3)
+        return {**told, "metric": self.metric, "validation": reached, "seconds": seconds}
 
-    def _step_loss(self, model: Any, batch: Batch, epoch: int) -> Tensor:
-        device = next(self.model.parameters()).device
-        labels, where = batch.labels.to(device), batch.where.to(device)
-        options = dict(self.loss_options)
-        if self.curriculum is not None:
-            easy = self._easiness[batch.rows].to(device)
-            options["weights"] = self.curriculum.weights(easy, labels, where, epoch)
-        scores = model(batch.features.to(device), where)
-        loss = self._objective(scores, labels, where=where, **options)
-        if not torch.isfinite(loss):
-            raise EvidenceError(
-                f"epoch {epoch + 1}: the loss is {loss.item()}. Lower learning_rate, or scale the"
-                " features."
-            )
-        return loss
-
-    def _update(
-        self, model: Any, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
-    ) -> None:
-        optimizer.zero_grad()
-        if self.accelerator is None:
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        else:
-            self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(model.parameters(), self.clip)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+    def _stops(self, state: checkpoints.State, epoch: int) -> bool:
+        """Whether too many epochs have brought no gain."""
+        if self.patience is None or state.best is None:
+            return False
+        return epoch - state.best[0] > self.patience
 
     def scores(self, data: Lists) -> Float:
         """Scores of all rows: (rows,)."""
         self.model.eval()
         device, out = next(self.model.parameters()).device, np.zeros(len(data.labels))
-        rank, world = self._share()
+        processes = Processes(self.accelerator)
+        own = np.arange(processes.index, len(data), processes.number)
         with torch.no_grad():
-            for batch in data.batches(np.arange(rank, len(data), world), max(self.lists, 16)):
+            for batch in data.batches(own, max(self.lists, 16)):
                 found = self.model(batch.features.to(device), batch.where.to(device)).float().cpu()
                 out[batch.rows[batch.where].numpy()] = found[batch.where].numpy()
-        return self._sum(out)
-
-    def _share(self) -> tuple[int, int]:
-        """This process, and how many there are."""
-        if self.accelerator is None:
-            return 0, 1
-        return self.accelerator.process_index, self.accelerator.num_processes
-
-    def _sum(self, values: Float) -> Float:
-        """Over processes."""
-        if self._share()[1] == 1:
-            return values
-        found = torch.from_numpy(values).to(self.accelerator.device, torch.float32)
-        return self.accelerator.reduce(found, "sum").cpu().numpy().astype(float)
+        return processes.sum(out)
 
     def evaluate(self, data: Lists, metric: str | None = None) -> Float:
         """A measure of each query: (queries,)."""
         code = np.repeat(np.arange(len(data)), np.diff(data.offsets))
         return _measure(metric or self.metric)(Judged.of(code, self.scores(data), data.labels))
 
-    def _settings(self) -> str:
-        shape = [[name, list(own.shape)] for name, own in self.model.named_parameters()]
-        settings = [
-            _name(self.loss),
-            self.loss_options,
-            repr(self.curriculum),
-            self.metric,
-            self.lists,
-            self.size,
-            _name(self.sampler),
-            self.per_epoch,
-            self.learning_rate,
-            self.warmup,
-            self._share()[1],
-            self.weight_decay,
-            self.clip,
-            self.seed,
-            shape,
-        ]
-        return json.dumps(settings, default=str)
+    def settings(self) -> dict[str, Any]:
+        """What decides the weights, as plain values: of functions their names."""
+        found = {name: getattr(self, name) for name in SETTINGS}
+        for name in ("loss", "sampler", "optimizer", "scheduler"):
+            found[name] = stepping.name_of(found[name])
+        found["curriculum"] = None if self.curriculum is None else repr(self.curriculum)
+        found["processes"] = Processes(self.accelerator).number
+        return json.loads(json.dumps(found, default=str))
 
-    def _keep(self, optimizer: torch.optim.Optimizer, history: list[Epoch], best: Any) -> None:
-        if self.checkpoint is None:
-            return
-        part = Path(f"{self.checkpoint}.part")
-        state = {
-            "settings": self._settings(),
-            "model": self.model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "history": list(map(astuple, history)),
-            "best": best,
-        }
-        torch.save(state, part)
-        os.replace(part, self.checkpoint)
+    def _check_labels(self, data: Lists) -> None:
+        """Refuse labels outside of what the loss reads."""
+        loss = partial(ranking_loss(self.loss), **self.loss_options)
+        domain, most = label_domain(loss), largest_label(loss)
+        name = f"loss {stepping.name_of(self.loss)!r}"
+        try:
+            check_labels(data.labels, domain, most=most, name=name)
+        except OptionError:  # again, to name the query
+            for query, (start, stop) in zip(data.queries, pairwise(data.offsets), strict=True):
+                own = f"query {query!r}: {name}"
+                check_labels(data.labels[start:stop], domain, most=most, name=own)
+            raise
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> tuple[list[Epoch], Any, int]:
-        if self.checkpoint is None or not Path(self.checkpoint).exists():
-            return [], None, 0
-        state = torch.load(self.checkpoint, weights_only=True)
-        if state["settings"] != self._settings():
-            raise EvidenceError(
-                f"{self.checkpoint}: a checkpoint of other settings or another model. Name another"
-                " file, or remove it."
-            )
-        self.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        history = [Epoch(*told) for told in state["history"]]
-        return history, state["best"], len(history)
+    def _about(self, train: Lists, validation: Lists | None) -> dict[str, dict[str, Any]]:
+        """What must be the same for training to go on from a checkpoint."""
+        settings = self.settings()
+        if stepping.name_of(self.scheduler) != "constant" or 0 < self.warmup < 1:
+            settings["epochs"] = self.epochs  # rates depend on how many there will be
+        shapes = {name: str(list(own.shape)) for name, own in self.model.named_parameters()}
+        about = {"settings": settings, "model": shapes, "training data": train.fingerprint()}
+        if validation is not None:
+            about["validation data"] = validation.fingerprint()
+        return about
+
+    def _log(self, processes: Processes, done: int) -> RunLog:
+        """Where epochs and steps are written, by the first process."""
+        if not processes.first:
+            return RunLog()
+        beside = Path(self.log or self.checkpoint or "policyrank")
+        name = beside.name.removesuffix(".jsonl").removesuffix(".log").removesuffix(".checkpoint")
+        folder = beside.with_name(f"{name}.trackers")
+        trackers = started_trackers(self._trackers, folder, self.settings())
+        others = [] if self.accelerator is None else self.accelerator.trackers
+        return RunLog(self.log, trackers, others, done)
 
 
-def _telling(data: Lists) -> NDArray[np.int64]:
-    """Queries with two different labels."""
+def telling(data: Lists) -> NDArray[np.int64]:
+    """Queries with two different labels.
+
+    Raises
+    ------
+    EvidenceError
+        When there is none.
+    """
     says = []
     for query, (start, stop) in enumerate(pairwise(data.offsets)):
         if len(np.unique(data.labels[start:stop])) > 1:
@@ -327,10 +348,3 @@ def _measure(name: str) -> Callable[[Judged], Float]:
         return measure(name)
     except ValueError as error:
         raise OptionError(str(error)) from None
-
-
-def _name(given: Any) -> str:
-    """A name, or that of a function."""
-    if isinstance(given, str):
-        return given
-    return getattr(given, "__name__", type(given).__name__)

@@ -12,9 +12,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from policyrank.errors import EvidenceError, OptionError
-from policyrank.models.encoders import load_cross_encoder, load_encoder
+from policyrank.errors import EvidenceError
+from policyrank.models.encoders import head_is_new, load_cross_encoder, load_encoder
+from policyrank.models.quiet import quietly
 from policyrank.train.data import Batch, Lists
+from policyrank.train.fingerprints import hashed
+from policyrank.train.freezing import train_last
 from policyrank.train.negatives import Sampler, uniform
 
 
@@ -152,6 +155,17 @@ class TextData(Lists):
             join(found.rows, -1),
         )
 
+    def fingerprint(self) -> dict[str, int | str]:
+        """Of any lists, and of the texts."""
+        return {
+            **super().fingerprint(),
+            "documents": len(self.collection),
+            "texts of queries": hashed(self.texts),
+            "texts of documents": hashed(self.names, self.collection),
+            "candidates": hashed(self.documents),
+            "negatives": f"in_batch={self.in_batch}, random={self.random}",
+        }
+
     def _relevant(self, query: int) -> NDArray[np.int64]:
         """Documents that are judged relevant to a query."""
         own = slice(self.offsets[query], self.offsets[query + 1])
@@ -207,11 +221,13 @@ class CrossEncoderRanker(nn.Module):
         ``sentence_transformers.CrossEncoder`` with one label
     batch
         pairs read at once, the longest first
+    notes
+        what was done when the encoder was loaded
     """
 
-    def __init__(self, encoder: Any, batch: int = 32) -> None:
+    def __init__(self, encoder: Any, batch: int = 32, notes: Sequence[str] = ()) -> None:
         super().__init__()
-        self.encoder, self.batch = encoder, batch
+        self.encoder, self.batch, self.notes = encoder, batch, tuple(notes)
 
     def forward(self, texts: Texts, where: Tensor) -> Tensor:
         shown = where.cpu().numpy()
@@ -231,7 +247,8 @@ class CrossEncoderRanker(nn.Module):
 
     def save(self, path: Any) -> None:
         """In sentence-transformers' own format."""
-        self.encoder.save_pretrained(str(path), create_model_card=False)
+        with quietly():
+            self.encoder.save_pretrained(str(path), create_model_card=False)
 
 
 class BiEncoderRanker(nn.Module):
@@ -247,11 +264,16 @@ class BiEncoderRanker(nn.Module):
         20 is the field's custom for softmax losses
     batch
         texts read at once, the longest first
+    notes
+        what was done when the encoder was loaded
     """
 
-    def __init__(self, encoder: Any, scale: float = 20.0, batch: int = 64) -> None:
+    def __init__(
+        self, encoder: Any, scale: float = 20.0, batch: int = 64, notes: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.encoder, self.scale, self.batch = encoder, scale, batch
+        self.notes = tuple(notes)
 
     def vectors(self, texts: Sequence[str], device: Any) -> Tensor:
         """Unit vectors (texts, d), with gradients."""
@@ -277,7 +299,8 @@ class BiEncoderRanker(nn.Module):
 
     def save(self, path: Any) -> None:
         """In sentence-transformers' own format."""
-        self.encoder.save_pretrained(str(path), create_model_card=False)
+        with quietly():
+            self.encoder.save_pretrained(str(path), create_model_card=False)
 
 
 def cross_encoder(
@@ -286,14 +309,27 @@ def cross_encoder(
     batch: int = 32,
     max_length: int | None = None,
     layers: int | None = None,
+    dtype: str | None = None,
     device: str | None = None,
 ) -> CrossEncoderRanker:
-    """A cross-encoder by folder, hub name, or ``minilm``.
+    """A cross-encoder by folder, hub name, or ``minilm``, to be trained.
 
-    ``layers`` trains only so many of its last layers and the head.
+    Parameters
+    ----------
+    batch
+        pairs read at once
+    max_length
+        tokens of a pair; what is longer is cut (None: as the encoder was saved)
+    layers
+        train only so many of its last layers and the head
+    dtype
+        of the weights (None: float32, even where they were saved in half precision)
     """
-    encoder = load_cross_encoder(name, device, max_length)
-    return CrossEncoderRanker(train_last(encoder, layers), batch)
+    encoder = load_cross_encoder(name, device, max_length, dtype)
+    notes = _widened(encoder, name, dtype)
+    if head_is_new(encoder):
+        notes.append(f"{name}: the head is new, its weights are drawn at random")
+    return CrossEncoderRanker(train_last(encoder, layers), batch, notes)
 
 
 def bi_encoder(
@@ -303,16 +339,43 @@ def bi_encoder(
     batch: int = 64,
     max_length: int | None = None,
     layers: int | None = None,
+    dtype: str | None = None,
     device: str | None = None,
 ) -> BiEncoderRanker:
-    """A bi-encoder by folder, hub name, or ``minilm``.
+    """A bi-encoder by folder, hub name, or ``minilm``, to be trained.
 
-    ``layers`` trains only so many of its last layers.
+    Parameters
+    ----------
+    scale
+        what cosines are multiplied by
+    batch
+        texts read at once
+    max_length
+        tokens of a text; what is longer is cut (None: as the encoder was saved)
+    layers
+        train only so many of its last layers
+    dtype
+        of the weights (None: float32, even where they were saved in half precision)
     """
-    encoder = load_encoder(name, device)
+    encoder = load_encoder(name, device, dtype)
     if max_length is not None:
         encoder.max_seq_length = max_length
-    return BiEncoderRanker(train_last(encoder, layers), scale, batch)
+    notes = _widened(encoder, name, dtype)
+    return BiEncoderRanker(train_last(encoder, layers), scale, batch, notes)
+
+
+def _widened(encoder: Any, name: str, dtype: str | None) -> list[str]:
+    """Put weights in half precision into float32, where no ``dtype`` is told; what is said of it.
+
+    A step of training is often smaller than what half precision can tell apart.
+    """
+    saved = {own.dtype for own in encoder.parameters() if own.is_floating_point()}
+    small = saved & {torch.bfloat16, torch.float16}
+    halves = sorted(str(own).removeprefix("torch.") for own in small)
+    if dtype is not None or not halves:
+        return []
+    encoder.float()
+    return [f"{name}: saved in {' and '.join(halves)}, its weights are float32 while it trains"]
 
 
 TEXT_RANKERS: dict[str, Callable[..., Any]] = {
@@ -321,32 +384,24 @@ TEXT_RANKERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def train_last(encoder: Any, layers: int | None) -> Any:
-    """Freeze all but the last ``layers`` layers and what comes after them.
+def long_texts(
+    ranker: CrossEncoderRanker | BiEncoderRanker, data: TextData, *, most: int = 10_000
+) -> tuple[int, int]:
+    """How many candidates are longer than what a ranker reads, and how many were looked at.
 
-    None: nothing is frozen.
-
-    Raises
-    ------
-    OptionError
-        When the encoder has no list of layers, or fewer.
+    Parameters
+    ----------
+    most
+        candidates to look at, spread over all; of a bi-encoder their documents are looked at, of a
+        cross-encoder the pairs with their queries
     """
-    if layers is None:
-        return encoder
-    stacks = [own for own in encoder.modules() if isinstance(own, nn.ModuleList) and len(own)]
-    if not stacks:
-        raise OptionError(f"layers={layers}: the encoder has no list of layers.")
-    stack = max(stacks, key=_weights)
-    if not 0 <= layers <= len(stack):
-        raise OptionError(f"layers={layers}: the encoder has {len(stack)} layers.")
-    encoder.requires_grad_(True)
-    for layer in stack[: len(stack) - layers]:
-        layer.requires_grad_(False)
-    for name, weights in encoder.named_parameters():
-        if "embeddings" in name:
-            weights.requires_grad_(False)
-    return encoder
-
-
-def _weights(module: nn.Module) -> int:
-    return sum(own.numel() for own in module.parameters())
+    tokenizer = ranker.encoder.tokenizer
+    rows = np.unique(np.linspace(0, len(data.labels) - 1, min(most, len(data.labels))).astype(int))
+    documents = [data.collection[place] for place in data.documents[rows]]
+    texts = [documents]
+    if isinstance(ranker, CrossEncoderRanker):
+        query = np.searchsorted(data.offsets, rows, side="right") - 1
+        texts = [[data.texts[place] for place in query], documents]
+    found = tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
+    longest = ranker.encoder.max_seq_length
+    return sum(len(ids) > longest for ids in found), len(rows)
