@@ -249,6 +249,9 @@ def test_command(tmp_path, command):
     code, said = command("attack", "minilm", *options)
     assert code == 1
     assert "--kind" in said.err
+    code, said = command("attack", "minilm", "--kind", "cross-encoder", *options)
+    assert code == 1
+    assert "its head is new, and its scores would be random" in said.err
 
 
 def test_rewards_and_returns():

@@ -137,12 +137,14 @@ def attack_ranker(
 
 def _victim(ranker: str, kind: str | None) -> Any:
     from policyrank.cli.rerank import kind_of
-    from policyrank.models.encoders import load_cross_encoder, load_encoder
+    from policyrank.models.encoders import load_cross_encoder, load_encoder, refuse_new_head
     from policyrank.train.scorers import cosine_scorer, cross_scorer
 
     if kind_of(ranker, kind) == "bi-encoder":
         return cosine_scorer(load_encoder(ranker))
-    return cross_scorer(load_cross_encoder(ranker))
+    encoder = load_cross_encoder(ranker)
+    refuse_new_head(encoder, ranker)
+    return cross_scorer(encoder)
 
 
 def _candidates(asked: Texts, texts: Texts, run: Path | None, depth: int, seed: int) -> Candidates:

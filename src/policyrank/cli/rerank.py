@@ -161,7 +161,7 @@ def _rerank_letor(ranker: Path, file: Path, zero_based: bool) -> pl.DataFrame:
 
 def _loaded(ranker: str, told: dict[str, Any]) -> Any:
     """An encoder as it was trained, or as told where that is said to differ."""
-    from policyrank.models.encoders import head_is_new
+    from policyrank.models.encoders import refuse_new_head
     from policyrank.models.provenance import about
     from policyrank.train import TEXT_RANKERS
 
@@ -174,11 +174,8 @@ def _loaded(ranker: str, told: dict[str, Any]) -> Any:
             say(f"{ranker} was trained with {name} {before}: it is {value} now, as told")
     kind = kind_of(ranker, options.pop("kind"))
     module = TEXT_RANKERS[kind](ranker, **options)
-    if kind == "cross-encoder" and head_is_new(module.encoder):
-        raise EvidenceError(
-            f"{ranker}: its head is new, and its scores would be random. Train it first:"
-            f" policyrank train ranker --kind cross-encoder --name {ranker}"
-        )
+    if kind == "cross-encoder":
+        refuse_new_head(module.encoder, ranker)
     for note in module.notes:
         say(note)
     return module

@@ -82,6 +82,21 @@ def head_is_new(encoder: Any) -> bool:
     return bool(named) and not any(name.endswith(WITH_HEAD) for name in named)
 
 
+def refuse_new_head(encoder: Any, name: str) -> None:
+    """Refuse a cross-encoder that would score at random.
+
+    Raises
+    ------
+    EvidenceError
+        When its head is new.
+    """
+    if head_is_new(encoder):
+        raise EvidenceError(
+            f"{name}: its head is new, and its scores would be random. Train it first:"
+            f" policyrank train ranker --kind cross-encoder --name {name}"
+        )
+
+
 def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
     require("sentence_transformers", "a text encoder")
     import sentence_transformers
