@@ -137,6 +137,15 @@ def test_prompts_too_long_for_their_answers_are_counted(tokenizer):
     assert len(head) == 20
 
 
+def test_a_cut_answer_keeps_its_end_where_a_reward_is_read(tokenizer):
+    asked = ask(tokenizer, "x" * 4, chat=False)
+    tail = answer_tokens(tokenizer, asked, "b" * 30)
+    for keep, last in ((False, "b"), (True, "</s>")):
+        _, (cut,) = fitted(asked.ids, [tail], 12, "leave out", Seen(), keep_end=keep)
+        assert len(cut.ids) == len(cut.steps) == 8
+        assert text_of(tokenizer, cut.ids[-1:]) == last
+
+
 def test_a_head_finds_the_end_token(tokenizer):
     assert stop_ids(tokenizer) == [1, tokenizer.convert_tokens_to_ids("<e>")]
     tokenizer.pad_token = "</s>"

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Model, Samples, Temperature, Texts, Tokens
 from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
-from policyrank.cli.output import working, wrote
+from policyrank.cli.output import say, working, wrote
 from policyrank.cli.train_answers import CHECKPOINTS, Out, load_model, named_base, upload
 from policyrank.cli.train_rounds import print_history, save
 from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
@@ -158,6 +158,8 @@ class _Fit:
         trainer = RewardModelTrainer(
             model, args, lists, processing_class=tokenizer, peft_config=config
         )
+        for note in trainer.notes:
+            say(f"! {note}")
         trainer.train()
         self.last, self.lists = (trainer.model, tokenizer), len(lists)
         return reward_scorer(trainer.model, tokenizer, **self.read.options)

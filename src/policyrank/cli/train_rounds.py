@@ -105,7 +105,7 @@ def train_distil(
             seed=tuning.seed,
             folder=out,
             settings={"teacher": teacher, "teacher_model": teacher_model, "model": model},
-            report=update,
+            report=_both(update),
         )
     known = _about(model, student, read, tuning, objective=OBJECTIVES[learn], prompts=prompts)
     save(student, tokenizer, out, known)

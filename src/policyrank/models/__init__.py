@@ -1,4 +1,8 @@
-"""Models of others, by name.
+"""Models of others and our own, by name, through one door.
 
-Sentence encoders (extra ``retrieval``) and causal language models (extra ``llm``).
+Causal language models and reward models (extra ``llm``), sentence encoders (extra ``retrieval``).
 """
+
+from policyrank._rooms import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

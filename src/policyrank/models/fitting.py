@@ -41,11 +41,14 @@ def fitted(
     max_length: int,
     long_prompts: LongPrompts,
     seen: Seen,
+    *,
+    keep_end: bool = False,
 ) -> tuple[list[int], list[AnswerTokens]] | None:
     """Prompt and answers within so many tokens each; None: the prompt is too long.
 
     It is where it leaves the longest answer neither its own length nor half of ``max_length``.
-    Longer answers are cut at their end; ``seen`` counts.
+    Longer answers are cut at their end; ``seen`` counts. With ``keep_end`` their last token stays,
+    which a reward is read from.
     """
     longest = max((len(tail.ids) for tail in tails), default=0)
     room = min(longest, max_length - max_length // 2)
@@ -57,8 +60,15 @@ def fitted(
     left = max_length - len(head)
     kept = []
     for tail in tails:
-        seen.cut += len(tail.ids) > left
-        kept.append(AnswerTokens(tail.ids[:left], tail.steps[:left]))
+        if len(tail.ids) <= left:
+            kept.append(tail)
+            continue
+        seen.cut += 1
+        end = left - 1 if keep_end else left
+        ids, steps = tail.ids[:end], tail.steps[:end]
+        if keep_end:
+            ids, steps = [*ids, tail.ids[-1]], [*steps, tail.steps[-1]]
+        kept.append(AnswerTokens(ids, steps))
     return head, kept
 
 

@@ -127,6 +127,7 @@ class AnswerTrainer(Trainer):
         processing_class: Any,
         layout: Layout,
         pad: int | None = None,
+        keep_end: bool = False,
         peft_config: Any = None,
         **options: Any,
     ) -> None:
@@ -144,6 +145,7 @@ class AnswerTrainer(Trainer):
             max_length=args.max_length,
             long_prompts=args.long_prompts,
             chat=args.chat,
+            keep_end=keep_end,
         )
         args.remove_unused_columns = False
         args.label_names = ["labels"]

@@ -120,6 +120,7 @@ def encode_answers(
     long_prompts: LongPrompts = "leave out",
     chat: bool | None = None,
     end: bool = True,
+    keep_end: bool = False,
 ) -> AnswerData:
     """Tokens of ranked answers.
 
@@ -134,6 +135,8 @@ def encode_answers(
         left out, or prompts cut at their beginning; counted either way
     chat, end
         see ``models.tokens.ask`` and ``answer_tokens``
+    keep_end
+        whether completions that are cut keep their last token, which a reward is read from
 
     Raises
     ------
@@ -150,7 +153,7 @@ def encode_answers(
             tails = _tails(tokenizer, asked, found, end)
         except EvidenceError as error:
             raise EvidenceError(f"{found.place or f'list {number}'}: {error}") from None
-        within = fitted(asked.ids, tails, max_length, long_prompts, seen)
+        within = fitted(asked.ids, tails, max_length, long_prompts, seen, keep_end=keep_end)
         if within is None:
             continue
         made = _encoded(found, *within, seen)

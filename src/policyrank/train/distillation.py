@@ -24,13 +24,14 @@ from policyrank.evidence.answers import Prompt, text_of
 from policyrank.learn.losses import Reduce
 from policyrank.models.fitting import Seen, fitted
 from policyrank.models.language import Sampled, sample as draw
-from policyrank.models.tokens import answer_tokens, ask, encode_prompt
+from policyrank.models.tokens import answer_tokens, ask
 from policyrank.train.answers import AnswerData, EncodedAnswers
 from policyrank.train.judges import Generator, Scorer, rating_judge, vote_judge
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
 from policyrank.train.samples import (
     keep,
+    prompts_within,
     ranked_lists,
     read_kept,
     sampled_data,
@@ -174,6 +175,10 @@ def distil(
     place = None if folder is None else Path(folder)
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
+    drawn = {"max_new_tokens": 128} | dict(sample or {})
+    room = max_length - drawn["max_new_tokens"]
+    within = prompts_within(tokenizer, prompts, room, chat, say)
+    prompts, heads = [prompt for prompt, _ in within], [ids for _, ids in within]
     texts = [text_of(prompt) for prompt in prompts]
     about = {"seed": seed, **dict(sample or {}), **dict(settings or {})}
     say("asking the teacher")
@@ -188,7 +193,6 @@ def distil(
         model, arguments("imitation"), data, loss=imitation, reference=None, mean_over="tokens"
     )
     done.history.append({"stage": 0, "loss": loss})
-    heads = [encode_prompt(tokenizer, prompt, chat=chat) for prompt in prompts]
     if not callable(judge):
         about["judge"] = judge
     about |= {"candidates": candidates, "prompts": _digest(texts), "anchors": _digest(anchors)}
@@ -197,8 +201,8 @@ def distil(
             f"round {number} of {rounds}: sampling and ranking {candidates} candidates of"
             f" {len(prompts)} prompts"
         )
-        drawn = {"chat": chat, "seed": seed * 10_007 + number, **(sample or {})}
-        make = partial(_ranked, model, tokenizer, prompts, candidates, judge, anchors, drawn)
+        options = {"chat": chat, "seed": seed * 10_007 + number, **drawn}
+        make = partial(_ranked, model, tokenizer, prompts, candidates, judge, anchors, options)
         made, scores = _kept(place, f"round-{number}", about, make)
         done.rounds.append(ranked_lists(prompts, _texts(made), scores))
         say(f"round {number} of {rounds}: learning from the ranking")

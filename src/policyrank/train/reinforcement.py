@@ -19,11 +19,11 @@ import numpy as np
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt
 from policyrank.models.language import Sampled, sample as draw, token_logprobs
-from policyrank.models.tokens import encode_prompt, padding
+from policyrank.models.tokens import padding
 from policyrank.train.judges import Scorer
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
-from policyrank.train.samples import keep, read_kept, sampled_data
+from policyrank.train.samples import keep, prompts_within, read_kept, sampled_data
 
 STATE, WEIGHTS = "rounds.json", "rounds.safetensors"
 """What an interrupted run goes on from."""
@@ -87,7 +87,7 @@ def reinforce(
     """
     say = report or (lambda text: None)
     drawn = {"max_new_tokens": 128, "temperature": 1.0} | dict(sample or {})
-    known = _within(tokenizer, prompts, max_length - drawn["max_new_tokens"], chat, say)
+    known = prompts_within(tokenizer, prompts, max_length - drawn["max_new_tokens"], chat, say)
     before = copy.deepcopy(model).eval() if kl else None
     run = kept or KeptRounds(None)
     history = run.resume(model)
@@ -130,27 +130,6 @@ def reinforce(
             model = trainer.model
         run.keep(model, history, last=number == rounds)
     return model, history
-
-
-def _within(
-    tokenizer: Any,
-    prompts: Sequence[Prompt],
-    room: int,
-    chat: bool | None,
-    say: Callable[[str], None],
-) -> list[tuple[Prompt, list[int]]]:
-    """Prompts that leave room for an answer, with their ids."""
-    known = []
-    for prompt in prompts:
-        ids = encode_prompt(tokenizer, prompt, chat=chat)
-        if len(ids) <= room:
-            known.append((prompt, ids))
-    lost = len(prompts) - len(known)
-    if not known:
-        raise EvidenceError(f"no prompt has at most {room} tokens. Raise max_length.")
-    if lost:
-        say(f"left out: {lost:,} of {len(prompts):,} prompts of more than {room} tokens")
-    return known
 
 
 def _likelihoods(

@@ -84,7 +84,7 @@ def reward_scorer(
             asked = ask(tokenizer, prompt, chat=chat)
             for answer in answers:
                 tail = answer_tokens(tokenizer, asked, answer)
-                found = fitted(asked.ids, [tail], max_length, long_prompts, counted)
+                found = fitted(asked.ids, [tail], max_length, long_prompts, counted, keep_end=True)
                 coded.append(None if found is None else [*found[0], *found[1][0].ids])
         return as_lists(rewards_of(model, coded, batch), completions)
 

@@ -105,6 +105,7 @@ class RewardModelTrainer(AnswerTrainer):
             layout="rows",
             # The head reads the last token that the model's configuration does not pad with.
             pad=model.config.pad_token_id,
+            keep_end=True,
             peft_config=peft_config,
             **options,
         )

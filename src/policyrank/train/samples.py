@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt
-from policyrank.models.language import Sampled
+from policyrank.models.sampling import Sampled
+from policyrank.models.tokens import encode_prompt
 from policyrank.train.answers import AnswerData, EncodedAnswers
 
 
@@ -81,6 +82,33 @@ def sampled_data(
             steps = [[1] * len(ids) for ids in completions]
             lists.append(EncodedAnswers(head, completions, steps, labels))
     return AnswerData(lists)
+
+
+def prompts_within(
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    room: int,
+    chat: bool | None,
+    say: Callable[[str], None],
+) -> list[tuple[Prompt, list[int]]]:
+    """Prompts of at most so many tokens, with their ids; what is left out is said.
+
+    Raises
+    ------
+    EvidenceError
+        When none is left.
+    """
+    known = []
+    for prompt in prompts:
+        ids = encode_prompt(tokenizer, prompt, chat=chat)
+        if len(ids) <= room:
+            known.append((prompt, ids))
+    lost = len(prompts) - len(known)
+    if not known:
+        raise EvidenceError(f"no prompt has at most {room} tokens. Raise max_length.")
+    if lost:
+        say(f"left out: {lost:,} of {len(prompts):,} prompts of more than {room} tokens")
+    return known
 
 
 def write_whole(path: Path, content: Any) -> None:

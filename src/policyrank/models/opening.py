@@ -1,0 +1,103 @@
+"""One door for models: what a name stands for, and the model behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policyrank.errors import EvidenceError
+from policyrank.models.loading import adapter_config, architectures, load_causal_lm
+from policyrank.models.provenance import About, Kind, about
+from policyrank.models.reward_models import load_reward_model
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model, and what it is.
+
+    Attributes
+    ----------
+    kind
+        policy, reward, discriminator, cross-encoder or bi-encoder
+    model
+        of transformers, peft or sentence-transformers
+    tokenizer
+        None of an encoder, which has its own
+    about
+        what training said of it; None where policyrank did not write it
+    """
+
+    kind: Kind
+    model: Any
+    tokenizer: Any
+    about: About | None
+
+
+def kind_of_model(name: str) -> Kind:
+    """What a name stands for: as training wrote it, or as the files look.
+
+    A classifier is taken for a reward model, as it may be; a cross-encoder has to be told apart by
+    sentence-transformers' files, or by ``kind`` of ``load``.
+
+    Raises
+    ------
+    EvidenceError
+        When nothing tells.
+    """
+    told = about(name)
+    if told is not None:
+        return told.kind
+    if name == "minilm":
+        return "bi-encoder"
+    if name == "smollm2" or name.endswith(".gguf"):
+        return "policy"
+    adapters = adapter_config(name)
+    if adapters is not None:
+        return "reward" if adapters.get("task_type") == "SEQ_CLS" else "policy"
+    files = {path.name for path in Path(name).glob("*")}
+    if "modules.json" in files:
+        return "bi-encoder"
+    if "config_sentence_transformers.json" in files:
+        return "cross-encoder"
+    classes = architectures(name)
+    if any(found.endswith("ForSequenceClassification") for found in classes):
+        return "reward"
+    if any(found.endswith(("ForCausalLM", "LMHeadModel")) for found in classes):
+        return "policy"
+    raise EvidenceError(
+        f"{name}: nothing tells whether it is a language model, a reward model or a ranker. Say so"
+        " (kind=)."
+    )
+
+
+def load(name: str, kind: Kind | None = None, **options: Any) -> Loaded:
+    """A model by folder, hub name or package: base, adapters, merged, reward model or ranker.
+
+    Parameters
+    ----------
+    kind
+        what it is used as; None: what it says that it is
+    options
+        of ``load_causal_lm``, ``load_reward_model``, ``load_encoder`` or ``load_cross_encoder``,
+        such as ``device`` and ``dtype``
+
+    Raises
+    ------
+    MissingExtraError, EvidenceError
+        When a package is missing, or the model cannot be loaded as what it is used as.
+
+    Examples
+    --------
+    >>> load("smollm2").kind  # doctest: +SKIP
+    'policy'
+    """
+    kind = kind or kind_of_model(name)
+    if kind == "policy":
+        return Loaded(kind, *load_causal_lm(name, **options), about(name))
+    if kind in ("reward", "discriminator"):
+        return Loaded(kind, *load_reward_model(name, **options), about(name))
+    from policyrank.models.encoders import load_cross_encoder, load_encoder
+
+    makes = load_encoder if kind == "bi-encoder" else load_cross_encoder
+    return Loaded(kind, makes(name, **options), None, about(name))
