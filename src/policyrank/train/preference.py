@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.utils import logging as progress
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.answers import text_of
@@ -22,22 +19,15 @@ from policyrank.learn.losses.preference import best_answer, of_best
 from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
 from policyrank.models.language import generate, load_causal_lm
 from policyrank.train.adapters import AdapterStart, is_adapted
-from policyrank.train.answer_trainer import AnswerTrainer, Float, outputs
-from policyrank.train.answers import (
-    AnswerCollator,
-    AnswerData,
-    EncodedAnswers,
-    Layout,
-)
+from policyrank.train.answer_trainer import Float, outputs
+from policyrank.train.answers import AnswerData
 from policyrank.train.judges import Judge
+from policyrank.train.likelihood_trainer import LikelihoodTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
 from policyrank.train.token_likelihood import by_step, hidden_by_step, token_log_probs
 
-logger = logging.getLogger(__name__)
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the mean log-probability of a token
 
-
-class ListwisePreferenceTrainer(AnswerTrainer):
+class ListwisePreferenceTrainer(LikelihoodTrainer):
     """A transformers ``Trainer`` on lists of ranked answers, with any objective of preferences.
 
     Parameters
@@ -99,7 +89,6 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             model, tokenizer = load_causal_lm(model, device="cpu", trainable=True)
             processing_class = processing_class or tokenizer
         self.judge = judge
-        self.layout: Layout = args.layout
         super().__init__(
             model,
             args,
@@ -114,10 +103,6 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         if args.by_step:
             for data in self._sets():
                 _check_steps(data)
-        base = self.model
-        if hasattr(base, "get_base_model"):
-            base = base.get_base_model()
-        self._keep = "logits_to_keep" in inspect.signature(base.forward).parameters
         self._prepared = False
         if isinstance(self.reference, torch.nn.Module):
             self.reference = self.accelerator.prepare_model(
@@ -125,15 +110,6 @@ class ListwisePreferenceTrainer(AnswerTrainer):
             )
         elif self.reference == "adapter":
             self.reference = AdapterStart(self.model)
-
-    def _sets(self) -> list[AnswerData]:
-        """Training data and all sets of evaluation data."""
-        found = [self.train_dataset]
-        if isinstance(self.eval_dataset, Mapping):
-            found += list(self.eval_dataset.values())
-        else:
-            found.append(self.eval_dataset)
-        return [data for data in found if data is not None]
 
     def train(self, *args: Any, **options: Any) -> Any:
         """Check the layout, compute the reference's log-probabilities, and train."""
@@ -144,15 +120,7 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         if self._prepared:
             return
         self._prepared = True
-        sets = self._sets()
-        if self.layout == "shared" and not self._may_share(sets):
-            self.layout = "rows"
-            self.collate = AnswerCollator(self.collate.pad, "rows")
-            if self.is_world_process_zero():
-                logger.warning(
-                    "this model does not keep answers in one row apart; each gets a row of its own"
-                    " (layout='rows')"
-                )
+        self._settle_layout()
         if self.reference == "precompute":
             self.train_dataset = self._referred(self.train_dataset)
             if isinstance(self.eval_dataset, Mapping):
@@ -166,84 +134,6 @@ class ListwisePreferenceTrainer(AnswerTrainer):
         if data is None or all(own.reference is not None for own in data.lists):
             return data
         return data.with_reference(self.step_log_probs(data))
-
-    def _may_share(self, sets: Sequence[AnswerData]) -> bool:
-        """Whether the answers of a list may stand in one row."""
-        longest = 0
-        for data in sets:
-            for own in data.lists:
-                longest = max(longest, len(own.prompt) + max(map(len, own.completions)))
-        return longest <= _window(self.model.config) and self._answers_kept_apart(sets[0][0])
-
-    def _answers_kept_apart(self, first: EncodedAnswers) -> bool:
-        """Whether the shared layout gives what rows give, on one list."""
-        short = EncodedAnswers(
-            first.prompt[-64:],
-            [tokens[:64] for tokens in first.completions[:3]],
-            [steps[:64] for steps in first.steps[:3]],
-            first.labels[:3],
-        )
-        try:
-            shared = self._mean_by_step(short, "shared")
-        except (RuntimeError, ValueError, TypeError):
-            return False
-        apart = (shared - self._mean_by_step(short, "rows")).abs().max()
-        dtype = self.model.dtype
-        if self.args.bf16 or self.args.fp16:
-            dtype = torch.bfloat16
-        return bool(apart < TOLERANCE.get(dtype, 0.1))
-
-    def _mean_by_step(self, own: EncodedAnswers, layout: Layout) -> Tensor:
-        batch = self._on_device(AnswerCollator(self.collate.pad, layout)([own]))
-        sums = by_step(self._flat(batch, layout), batch, int(batch["step"].max()))
-        return sums / batch["lengths"][..., None]
-
-    def _flat(self, batch: dict[str, Tensor], layout: Layout) -> Tensor:
-        was = self.model.training
-        self.model.eval()
-        # In the same precision as the policy, or a policy that has not moved would differ.
-        with torch.no_grad(), self.accelerator.autocast():
-            found, _ = token_log_probs(self.model, batch, layout=layout, keep=self._keep)
-        self.model.train(was)
-        return found
-
-    def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        device = next(self.model.parameters()).device
-        return {name: values.to(device) for name, values in batch.items()}
-
-    def step_log_probs(self, data: AnswerData) -> list[list[list[float]]]:
-        """Log-probabilities of each answer's steps under the model as it is.
-
-        Of each list, (completions, steps).
-        """
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        if self.accelerator.device.type != "cpu":
-            self.model.to(self.accelerator.device)
-        order = sorted(range(len(data)), key=lambda k: -data[k].tokens)[rank::processes]
-        size = self.args.per_device_eval_batch_size
-        found: dict[int, list[list[float]]] = {}
-        hidden = self.args.disable_tqdm or rank > 0
-        with progress.tqdm(total=len(order), desc="Reference", disable=hidden) as bar:
-            for start in range(0, len(order), size):
-                group = order[start : start + size]
-                sums = self._step_sums([data[k] for k in group])
-                found.update(zip(group, sums, strict=True))
-                bar.update(len(group))
-        if processes > 1:
-            parts: list[Any] = [None] * processes
-            torch.distributed.all_gather_object(parts, found)
-            for part in parts:
-                found |= part
-        return [found[k] for k in range(len(data))]
-
-    def _step_sums(self, lists: Sequence[EncodedAnswers]) -> list[list[list[float]]]:
-        batch = self._on_device(self.collate(lists))
-        deepest = max(max(own.depths) for own in lists)
-        sums = by_step(self._flat(batch, self.layout), batch, deepest).cpu()
-        found = []
-        for row, own in zip(sums, lists, strict=True):
-            found.append([row[c, :depth].tolist() for c, depth in enumerate(own.depths)])
-        return found
 
     def compute_loss(
         self,
@@ -395,15 +285,6 @@ def _reference_of(args: ListwisePreferenceConfig, reference_model: Any, model: A
             "reference='adapter' needs a peft model: give peft_config, or take 'precompute'."
         )
     return args.reference
-
-
-def _window(config: Any) -> float:
-    """Tokens that a layer looks back, at most."""
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    window = getattr(text, "sliding_window", None)
-    if window is None or getattr(text, "use_sliding_window", True) is False:
-        return math.inf
-    return float(window)
 
 
 def _check_steps(data: AnswerData | None) -> None:
