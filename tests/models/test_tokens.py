@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 from policyrank.models.fitting import Seen, fitted
 from policyrank.models.language import load_causal_lm, sample
-from policyrank.models.tokens import answer_tokens, ask, pad_apart, stop_ids
+from policyrank.models.tokens import answer_tokens, ask, encode_prompt, pad_apart, stop_ids
 
 TURNS = (
     "{% for m in messages %}{{ m['role'][0] + ' ' + m['content'] + '<e>' }}{% endfor %}"
@@ -110,9 +110,34 @@ def test_what_a_template_loses_is_refused(tokenizer, prompt, answer, message):
 
 
 def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer):
-    tokenizer.chat_template = TURNS.replace("'a '", "'a think '")
+    tokenizer.chat_template = "{{ messages|length }}" + TURNS
     with pytest.raises(EvidenceError, match="writes the prompt otherwise once an answer follows"):
         answer_tokens(tokenizer, ask(tokenizer, "hi"), "yes")
+
+
+def test_thoughts_opened_for_sampling_are_not_in_the_prompt_of_given_answers(tokenizer):
+    tokenizer.chat_template = TURNS.replace("'a '", "'a z'")
+    asked = ask(tokenizer, "hi")
+    assert text_of(tokenizer, asked.ids) == "u hi<e>a "
+    assert text_of(tokenizer, answer_tokens(tokenizer, asked, "yes").ids) == "yes<e>"
+    assert text_of(tokenizer, encode_prompt(tokenizer, "hi")) == "u hi<e>a z"
+
+
+def test_no_space_is_put_before_an_answer(lm):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<s>", "</s>", "<unk>", "▁", *"abcdef:\n[]/INST"]
+    core = Tokenizer(models.Unigram([(piece, -1.0) for piece in dict.fromkeys(pieces)], unk_id=2))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    spaced = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+    spaced.chat_template = "{% for m in messages %}{{ '[' + m['content'] + ']\n' }}{% endfor %}"
+    for chat, whole in ((False, "ab:cd"), (True, "[ab]\n[cd]\n")):
+        asked = ask(spaced, "ab:" if not chat else "ab", chat=chat)
+        found = answer_tokens(spaced, asked, "cd", end=chat)
+        together = spaced(whole, add_special_tokens=False)["input_ids"]
+        assert asked.ids + found.ids == together
+        assert spaced.convert_tokens_to_ids("▁") not in found.ids
 
 
 def test_dialogues_of_texts_are_read_plain_where_there_is_no_template(tokenizer):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from policyrank.errors import EvidenceError
@@ -12,6 +14,7 @@ from policyrank.evidence.conversations import Conversation, Message, Prompt, as_
 
 THOUGHTS = ("reasoning_content", "thinking")
 """Keys of a message that hold what was thought before the content."""
+_THOUGHT = re.compile("</?think>")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,24 +28,58 @@ class AskedPrompt:
     ids
         its tokens
     text
-        as the chat template renders it; None where it is read plain
+        what they are the tokens of
+    chat
+        whether the chat template wrote it
     """
 
     prompt: Prompt
     ids: list[int]
-    text: str | None
+    text: str
+    chat: bool
 
 
-def rendered_prompt(tokenizer: Any, prompt: Prompt) -> str:
-    """What the template makes of a prompt: the next turn begun, or the last one left open."""
+def rendered_prompt(tokenizer: Any, prompt: Prompt, *, answered: bool) -> str:
+    """What the template makes of a prompt: the next turn begun, or the last one left open.
+
+    ``answered``: without what it opens for an answer to be sampled, but does not write before one
+    that is given, as some do with thoughts.
+    """
     messages = as_messages(prompt)
     if messages[-1].get("role") == "assistant":
         text = _rendered(tokenizer, prompt, messages, continue_final_message=True)
     else:
         text = _rendered(tokenizer, prompt, messages, add_generation_prompt=True)
+        if answered and _opens_more(tokenizer, str(tokenizer.chat_template)):
+            given = [*messages, {"role": "assistant", "content": "x"}]
+            shared = _shared(tokenizer, text, _rendered(tokenizer, prompt, given))
+            if shared.startswith(_rendered(tokenizer, prompt, messages)):
+                text = shared
     if not isinstance(prompt, str):
         _refuse_losses(text, prompt)
     return text
+
+
+@lru_cache(maxsize=32)
+def _opens_more(tokenizer: Any, template: str) -> bool:
+    """Whether a template begins answers to be sampled otherwise than those that are given."""
+    asked = [{"role": "user", "content": "a"}]
+    try:
+        text = _rendered(tokenizer, "", asked, add_generation_prompt=True)
+        given = _rendered(tokenizer, "", [*asked, {"role": "assistant", "content": "x"}])
+    except EvidenceError:
+        return False
+    return not given.startswith(text)
+
+
+def _shared(tokenizer: Any, text: str, other: str) -> str:
+    """What two texts begin with, up to the end of a token."""
+    same = _same(text, other)
+    if not getattr(tokenizer, "is_fast", False):
+        return text[:same]
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    stops = [stop for _, stop in found["offset_mapping"] if stop <= same]
+    return text[: max(stops, default=0)]
 
 
 def _rendered(tokenizer: Any, prompt: Prompt, messages: Sequence[Message], **options: Any) -> str:
@@ -59,6 +96,15 @@ def _rendered(tokenizer: Any, prompt: Prompt, messages: Sequence[Message], **opt
             f"the chat template refuses the messages ({why[0][:200]}). Give what it takes, or"
             " another tokenizer."
         ) from None
+
+
+def _same(one: str, other: str) -> int:
+    """How many first characters two texts share."""
+    shorter = min(len(one), len(other))
+    for place in range(shorter):
+        if one[place] != other[place]:
+            return place
+    return shorter
 
 
 def _refuse_losses(text: str, prompt: Prompt) -> None:
@@ -102,17 +148,16 @@ def answer_tail(tokenizer: Any, asked: AskedPrompt, answer: str) -> str:
         begun = messages.pop()
         said = str(begun.get("content") or "") + answer
     tail = _added(tokenizer, asked, [*messages, {"role": "assistant", "content": said}])
-    _refuse_loss(tail, answer, {"role": "assistant"})
+    for piece in _THOUGHT.split(answer):
+        _refuse_loss(tail, piece, {"role": "assistant"})
     return tail
 
 
 def _added(tokenizer: Any, asked: AskedPrompt, messages: Sequence[Message]) -> str:
     whole = _rendered(tokenizer, asked.prompt, messages)
-    text = asked.text or ""
+    text = asked.text
     if not whole.startswith(text):
-        same = 0
-        while same < min(len(whole), len(text)) and whole[same] == text[same]:
-            same += 1
+        same = _same(whole, text)
         raise EvidenceError(
             "the chat template writes the prompt otherwise once an answer follows:"
             f" {text[same : same + 40]!r} becomes {whole[same : same + 40]!r}. Options of the"
@@ -127,18 +172,18 @@ def answer_turns(
     """What the template adds for each message of an answer, and whether the policy wrote it."""
     if not answer or answer[-1].get("role") != "assistant":
         raise EvidenceError("the answer does not end with a message of the assistant.")
-    messages, text = as_messages(asked.prompt), asked.text or ""
+    messages = as_messages(asked.prompt)
     start = messages[-1].get("role") == "assistant"
     parts: list[tuple[str, int]] = []
-    seen = AskedPrompt(asked.prompt, [], text)
+    seen = asked
     for message in answer:
         own = message.get("role") == "assistant"
         if own and (parts or start):
             opened = _rendered(tokenizer, asked.prompt, messages, add_generation_prompt=True)
-            if not opened.startswith(seen.text or ""):
+            if not opened.startswith(seen.text):
                 raise EvidenceError("the chat template rewrites turns once others follow.")
-            parts.append((opened[len(seen.text or "") :], 0))
-            seen = AskedPrompt(asked.prompt, [], opened)
+            parts.append((opened[len(seen.text) :], 0))
+            seen = replace(seen, text=opened)
         messages = [*messages, message]
         tail = _added(tokenizer, seen, messages)
         _refuse_loss(tail, str(message.get("content") or ""), message)
@@ -146,5 +191,5 @@ def answer_turns(
         for name in THOUGHTS:
             _refuse_loss(tail, str(message.get(name) or ""), message)
         parts.append((tail, int(own)))
-        seen = AskedPrompt(asked.prompt, [], (seen.text or "") + tail)
+        seen = replace(seen, text=seen.text + tail)
     return parts

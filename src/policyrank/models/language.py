@@ -184,7 +184,7 @@ def choice_probs(
     log = np.full((len(prompts), len(options)), np.nan)
     heads, places = [], []
     for k, prompt in enumerate(prompts):
-        head = ask(tokenizer, prompt, chat=chat).ids
+        head = encode_prompt(tokenizer, prompt, chat=chat)
         if len(head) + max(map(len, coded)) > max_length:
             counted.long += 1
             continue

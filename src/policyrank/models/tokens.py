@@ -54,11 +54,13 @@ class AnswerTokens:
 
 
 def encode_prompt(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> list[int]:
-    """Token ids of a prompt; see ``ask``."""
-    return ask(tokenizer, prompt, chat=chat).ids
+    """Token ids of a prompt that answers are sampled for; see ``ask``."""
+    return ask(tokenizer, prompt, chat=chat, answered=False).ids
 
 
-def ask(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> AskedPrompt:
+def ask(
+    tokenizer: Any, prompt: Prompt, *, chat: bool | None = None, answered: bool = True
+) -> AskedPrompt:
     """A prompt as token ids, ready for answers.
 
     Parameters
@@ -66,6 +68,8 @@ def ask(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> AskedPro
     chat
         through the tokenizer's chat template (None: when it has one); messages always are, but for
         dialogues that were read from a text
+    answered
+        whether answers are given; False: they are to be sampled
 
     Raises
     ------
@@ -87,18 +91,17 @@ def ask(tokenizer: Any, prompt: Prompt, *, chat: bool | None = None) -> AskedPro
             " tokenizer with one."
         )
     if chat:
-        text = rendered_prompt(tokenizer, prompt)
-        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        text = rendered_prompt(tokenizer, prompt, answered=answered)
     else:
-        text = None
-        ids = list(tokenizer(transcript or text_of(prompt))["input_ids"])
+        text = transcript or text_of(prompt)
+    ids = list(tokenizer(text, add_special_tokens=not chat)["input_ids"])
     if not ids and tokenizer.bos_token_id is not None:
         ids = [tokenizer.bos_token_id]
     if not ids:
         raise EvidenceError(
             "a prompt without a token: nothing predicts the answer's first one. Give a text."
         )
-    return AskedPrompt(prompt, ids, text)
+    return AskedPrompt(prompt, ids, text, chat)
 
 
 def answer_tokens(
@@ -129,7 +132,7 @@ def answer_tokens(
         When the template refuses the answer, leaves something out of it, or writes the prompt
         otherwise once an answer follows.
     """
-    if asked.text is None:
+    if not asked.chat:
         return _plain_tokens(tokenizer, asked, answer, steps, end)
     if isinstance(answer, str):
         parts = [(answer_tail(tokenizer, asked, answer), 1)]
@@ -145,7 +148,7 @@ def answer_tokens(
             parts = _by_step(tail, start, last, steps)
         if not end:
             parts = [*parts[:-1], (written, after)]
-    return _tokens(tokenizer, parts)
+    return _tokens(tokenizer, asked, parts)
 
 
 def _plain_tokens(
@@ -164,7 +167,7 @@ def _plain_tokens(
     parts = [(space + answer, 1)]
     if steps is not None:
         parts = _by_step(space + answer, len(space), answer, steps)
-    found = _tokens(tokenizer, parts)
+    found = _tokens(tokenizer, asked, parts)
     if end and tokenizer.eos_token_id is not None:
         last = found.steps[-1] if found.steps else 1
         return AnswerTokens([*found.ids, tokenizer.eos_token_id], [*found.steps, last])
@@ -185,23 +188,34 @@ def _by_step(tail: str, start: int, answer: str, steps: Sequence[str]) -> list[t
     return parts
 
 
-def _tokens(tokenizer: Any, parts: Sequence[tuple[str, int]]) -> AnswerTokens:
-    """Ids of texts that follow one another, tokenised as one, and the step of each token."""
+def _tokens(tokenizer: Any, asked: AskedPrompt, parts: Sequence[tuple[str, int]]) -> AnswerTokens:
+    """Ids of texts that follow the prompt and one another, and the step of each token.
+
+    They are read together with the prompt, since some tokenizers begin every text of its own with a
+    space; alone where a token would reach from the one into the other.
+    """
     text = "".join(part for part, _ in parts)
-    if len(parts) == 1:
-        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        return AnswerTokens(ids, [parts[0][1]] * len(ids))
-    if not getattr(tokenizer, "is_fast", False):
+    if len(parts) > 1 and not getattr(tokenizer, "is_fast", False):
         return _part_by_part(tokenizer, parts)
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    options: dict[str, Any] = {"return_offsets_mapping": len(parts) > 1}
+    if len(parts) == 1:
+        options = {}
+    n, before = len(asked.ids), len(asked.text)
+    found = tokenizer(asked.text + text, add_special_tokens=not asked.chat, **options)
+    if list(found["input_ids"][:n]) != asked.ids:
+        n = before = 0
+        found = tokenizer(text, add_special_tokens=False, **options)
+    ids = list(found["input_ids"][n:])
+    if len(parts) == 1:
+        return AnswerTokens(ids, [parts[0][1]] * len(ids))
     stops: list[int] = []
     for part, _ in parts:
-        stops.append(len(part) + (stops[-1] if stops else 0))
+        stops.append(len(part) + (stops[-1] if stops else before))
     steps = []
-    for start, stop in found["offset_mapping"]:
+    for start, stop in found["offset_mapping"][n:]:
         place = bisect_right(stops, max(stop - 1, start))
         steps.append(parts[min(place, len(parts) - 1)][1])
-    return AnswerTokens(list(found["input_ids"]), steps)
+    return AnswerTokens(ids, steps)
 
 
 def _part_by_part(tokenizer: Any, parts: Sequence[tuple[str, int]]) -> AnswerTokens:
