@@ -92,7 +92,7 @@ def lm(tmp_path_factory):
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=256,
         bos_token_id=0,
         eos_token_id=1,
     )

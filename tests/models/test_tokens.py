@@ -228,3 +228,22 @@ def test_tools_of_a_family_that_has_them():
     assert "It is sunny.<|im_end|>" in written
     assert "tool_response" not in written
     assert "<tool_response>\nsunny" in tokenizer.decode(found.ids)
+
+
+def test_a_long_prompt_cuts_no_other_answers(lm, tokenizer):
+    model, _ = load_causal_lm(str(lm), device="cpu")
+    model.config.max_position_embeddings = 40
+    model.resize_token_embeddings(len(tokenizer))
+    model.lm_head.weight.data[tokenizer.eos_token_id] = 0
+    prompts, seen = ["p" * 35, "a", "bbb", "q" * 50], Seen()
+    made = sample(
+        model, tokenizer, prompts, max_new_tokens=20, temperature=0, chat=False, seen=seen
+    )
+    together = [[len(one.ids) for one in own] for own in made]
+    alone = []
+    for prompt in prompts[:3]:
+        ((one,),) = sample(model, tokenizer, [prompt], max_new_tokens=20, temperature=0, chat=False)
+        alone.append([len(one.ids)])
+    assert together == [*alone, []]
+    assert alone[0][0] <= 5
+    assert seen.long == 1

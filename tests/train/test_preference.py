@@ -441,12 +441,12 @@ def test_settings_that_cannot_work(pair, tmp_path):
 @pytest.mark.parametrize(
     ("loss", "there"),
     [
-        ("dpo", "beta, k, lambda_weight, pairs, per_token, reduce, sigma, weights"),
+        ("dpo", "beta, k, lambda_weight, pairs, per_token, sigma, weights"),
         ("lipo-lambda", "beta, k, lambda_weight"),
         ("tpo", "beta, k, lambda_weight"),
-        ("pro", "centre, gaps, reduce, sft_weight"),
-        ("label-distribution-grpo", "clip, least_gap, reduce, standardise, temperature"),
-        ("listnet", "beta, per_token, reduce, temperature"),
+        ("pro", "centre, gaps, sft_weight"),
+        ("label-distribution-grpo", "clip, least_gap, standardise, temperature"),
+        ("listnet", "beta, per_token, temperature"),
     ],
 )
 def test_a_misspelt_option_of_a_loss_is_refused_before_training(tmp_path, loss, there):

@@ -15,12 +15,19 @@ LongPrompts = Literal["leave out", "cut"]
 
 @dataclass
 class Seen:
-    """What encoding met: long prompts, answers that were cut or became the same, lists of those."""
+    """What encoding met: long prompts; answers that were cut, became the same, cannot be read."""
 
     long: int = 0
     cut: int = 0
     same: int = 0
     alike: int = 0
+    unread: int = 0
+    why: str = ""
+
+    def skip(self, error: Exception) -> None:
+        """Count an answer that cannot be read; the first reason is told."""
+        self.unread += 1
+        self.why = self.why or str(error).rstrip(".")
 
     def notes(self, max_length: int, long_prompts: LongPrompts) -> list[str]:
         """What is told of it."""
@@ -31,6 +38,7 @@ class Seen:
             f"cut: {self.cut:,} completions at {max_length} tokens": self.cut,
             f"left out: {self.same:,} completions equal to another once they are tokens": self.same,
             f"left out: {self.alike:,} lists of which nothing else is left": self.alike,
+            f"left out: {self.unread:,} answers that cannot be read ({self.why})": self.unread,
         }
         return [note for note, count in told.items() if count]
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policyrank.errors import EvidenceError
 from policyrank.evidence.conversations import Answer, Prompt
 from policyrank.models.fitting import LongPrompts, Seen, encode, fitted
 from policyrank.models.loading import best_device, load_causal_lm
-from policyrank.models.sampling import Sampled, generate, padded_left, sample
+from policyrank.models.sampling import Sampled, context_of, generate, padded_left, sample
 from policyrank.models.tokens import answer_tokens, ask, encode_prompt, option_ids, padding
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
 class LogProb:
     """Log-probability of an answer: nats, its tokens, and whether it had to be cut.
 
-    NaN of no token where the prompt was too long.
+    NaN of no token where the prompt was too long, or the answer cannot be read.
     """
 
     logprob: float
@@ -79,10 +80,15 @@ def answer_logprobs(
     """
     counted, lost = seen or Seen(), []
     places, coded, cuts = [], [], []
+    limit = min(max_length, context_of(model))
     for k, (prompt, answer) in enumerate(texts):
-        asked = ask(tokenizer, prompt, chat=chat)
-        tail = answer_tokens(tokenizer, asked, answer, end=end)
-        found = fitted(asked.ids, [tail], max_length, long_prompts, counted)
+        found = None
+        try:
+            asked = ask(tokenizer, prompt, chat=chat)
+            tail = answer_tokens(tokenizer, asked, answer, end=end)
+            found = fitted(asked.ids, [tail], limit, long_prompts, counted)
+        except EvidenceError as error:
+            counted.skip(error)
         if found is None:
             lost.append((k, LogProb(float("nan"), 0, True)))
             continue
@@ -179,13 +185,13 @@ def choice_probs(
     Options of one token cost one pass over the prompts for all of them. Prompts longer than
     ``max_length`` get NaN, and ``seen`` counts them.
     """
-    counted = seen or Seen()
+    counted, limit = seen or Seen(), min(max_length, context_of(model))
     coded = [option_ids(tokenizer, option) for option in options]
     log = np.full((len(prompts), len(options)), np.nan)
     heads, places = [], []
     for k, prompt in enumerate(prompts):
         head = encode_prompt(tokenizer, prompt, chat=chat)
-        if len(head) + max(map(len, coded)) > max_length:
+        if len(head) + max(map(len, coded)) > limit:
             counted.long += 1
             continue
         heads.append(head)

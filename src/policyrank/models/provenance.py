@@ -91,7 +91,7 @@ def about(name: str | Path) -> About | None:
     Raises
     ------
     EvidenceError
-        When the file cannot be read.
+        When the file cannot be read, or names a kind that there is not.
     """
     path = Path(name) / FILE
     if not path.is_file():
@@ -99,9 +99,13 @@ def about(name: str | Path) -> About | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         known = {own.name for own in fields(About)}
-        return About(**{key: value for key, value in found.items() if key in known})
+        told = About(**{key: value for key, value in found.items() if key in known})
     except (ValueError, TypeError, AttributeError) as error:
         raise EvidenceError(f"{path}: not what policyrank writes ({error}).") from None
+    if not isinstance(told.kind, str) or told.kind not in ARTICLES:
+        kinds = ", ".join(ARTICLES)
+        raise EvidenceError(f"{path}: kind {told.kind!r} is none of {kinds}.")
+    return told
 
 
 def expect(name: str, kinds: Sequence[Kind]) -> About | None:

@@ -125,14 +125,36 @@ def _new(name: str, dtype: str, seed: int) -> tuple[Any, Any]:
 
     body, tokenizer = load_causal_lm(name, device="cpu", dtype=dtype)
     if hasattr(body, "merge_and_unload"):
-        body = body.merge_and_unload()
+        body = merged(body, name)
     body.config.num_labels = 1
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: Any = AutoModelForSequenceClassification.from_config(body.config, dtype=body.dtype)
-    model.base_model.load_state_dict(body.base_model.state_dict())
+        try:
+            model: Any = AutoModelForSequenceClassification.from_config(
+                body.config, dtype=body.dtype
+            )
+            model.base_model.load_state_dict(body.base_model.state_dict())
+        except (ValueError, RuntimeError) as error:
+            why = str(error).strip().splitlines()[0][:200]
+            raise EvidenceError(
+                f"{name}: transformers has no classifier of this kind of model ({why})."
+            ) from None
     model.config.pad_token_id = pad_apart(tokenizer)
     return model, tokenizer
+
+
+def merged(model: Any, name: str) -> Any:
+    """A base with its adapters in its weights.
+
+    Raises
+    ------
+    EvidenceError
+        For adapters that are no part of weights, such as prompts that were tuned.
+    """
+    try:
+        return model.merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise EvidenceError(f"{name}: these adapters cannot be merged ({error}).") from None
 
 
 def _of_adapters(name: str, trainable: bool, dtype: str, seed: int) -> tuple[Any, Any]:

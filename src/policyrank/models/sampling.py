@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from policyrank.errors import OptionError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.conversations import Prompt
 from policyrank.models.fitting import Seen
 from policyrank.models.tokens import encode_prompt, padding, stop_ids
@@ -79,8 +79,13 @@ def sample(
         )
     if seed is not None:
         torch.manual_seed(seed)
-    heads = [encode_prompt(tokenizer, prompt, chat=chat) for prompt in prompts]
-    context = _context(model)
+    heads = []
+    for number, prompt in enumerate(prompts, 1):
+        try:
+            heads.append(encode_prompt(tokenizer, prompt, chat=chat))
+        except EvidenceError as error:
+            raise EvidenceError(f"prompt {number}: {error}") from None
+    context = context_of(model)
     order = [k for k, head in enumerate(heads) if len(head) < context]
     (seen or Seen()).long += len(heads) - len(order)
     order.sort(key=lambda k: len(heads[k]))
@@ -92,10 +97,9 @@ def sample(
     options["eos_token_id"] = stop or None
     pad, device = padding(tokenizer), next(model.parameters()).device
     out: list[list[Sampled]] = [[] for _ in prompts]
-    size, done, was_training = max(1, batch // n), 0, model.training
+    done, was_training = 0, model.training
     model.eval()
-    for start in range(0, len(order), size):
-        group = order[start : start + size]
+    for group in _groups(order, heads, max(1, batch // n), context - max_new_tokens):
         ids, mask = padded_left([heads[k] for k in group], pad)
         with torch.inference_mode():
             made = model.generate(
@@ -116,9 +120,30 @@ def sample(
     return out
 
 
-def _context(model: Any) -> int:
+def _groups(
+    order: Sequence[int], heads: Sequence[Sequence[int]], size: int, room: int
+) -> Iterator[list[int]]:
+    """Prompts that are answered together, shortest first.
+
+    One that leaves less room than an answer may take is answered alone, so that it does not cut
+    those of others.
+    """
+    group: list[int] = []
+    for k in order:
+        if group and (len(group) == size or len(heads[k]) > room):
+            yield group
+            group = []
+        group.append(k)
+    if group:
+        yield group
+
+
+def context_of(model: Any) -> int:
     """The most tokens that a model reads."""
-    known = getattr(model.config, "max_position_embeddings", None)
+    config = model.config
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config()
+    known = getattr(config, "max_position_embeddings", None)
     return int(known or 2**30)
 
 

@@ -55,7 +55,11 @@ def adapted(model: Any, peft_config: Any) -> tuple[Any, Layers | None]:
         model = model.merge_and_unload()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of one library about another
-        return get_peft_model(model, peft_config), below
+        try:
+            return get_peft_model(model, peft_config), below
+        except (ValueError, TypeError) as error:
+            why = " ".join(str(error).split())[:300]
+            raise OptionError(f"adapters do not fit the model: {why}") from None
 
 
 def is_adapted(model: Any) -> bool:

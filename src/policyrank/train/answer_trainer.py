@@ -25,6 +25,7 @@ from policyrank.learn.label_domains import largest_label
 from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
 from policyrank.metrics import best_share
 from policyrank.models.fitting import LongPrompts
+from policyrank.models.sampling import context_of
 from policyrank.models.tokens import padding
 from policyrank.train.adapters import adapted, save_stacked
 from policyrank.train.answers import (
@@ -38,6 +39,13 @@ from policyrank.train.preparing import in_float32, without_dropout
 
 Float = NDArray[np.float64]
 Labels = Literal["as-given", "win-shares"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "labels": ("as-given", "win-shares"),
+    "weights": ("float32", "as given"),
+    "long_prompts": ("leave out", "cut"),
+    "mean_over": ("lists", "tokens"),
+}
+"""Option of a trainer -> its choices."""
 
 
 @dataclass
@@ -133,9 +141,20 @@ class AnswerTrainer(Trainer):
     ) -> None:
         if processing_class is None:
             raise OptionError("no tokenizer: give processing_class.")
+        if isinstance(train_dataset, Mapping):
+            told = ", ".join(map(str, train_dataset))
+            raise OptionError(f"training data are several sets ({told}): name one of them.")
+        _check_choices(args)
         self._model_notes: list[str] = []
         if not args.dropout:
             without_dropout(model)
+        context = context_of(model)
+        if args.max_length > context:
+            self._model_notes.append(
+                f"max_length is {context:,} tokens, the model's context, instead of"
+                f" {args.max_length:,}"
+            )
+            args.max_length = context
         model, self._below = adapted(model, peft_config)
         if args.weights == "float32" and (note := in_float32(model)):
             self._model_notes.append(note)
@@ -152,7 +171,9 @@ class AnswerTrainer(Trainer):
         if pad is None:
             pad = padding(processing_class)
         self.collate = AnswerCollator(pad, layout)
-        options.setdefault("compute_metrics", preference_metrics)
+        self._unpaired = args.loss in UNPAIRED_LOSSES  # type: ignore[attr-defined]
+        metrics = partial(preference_metrics, unpaired=self._unpaired)
+        options.setdefault("compute_metrics", metrics)
         super().__init__(
             model,
             args,
@@ -233,7 +254,8 @@ class AnswerTrainer(Trainer):
 
     def _note(self, score: Tensor, inputs: dict[str, Tensor], **more: float) -> None:
         """Keep accuracy, margin and more of a batch for the log."""
-        accuracy, margin = _pairs(
+        in_order = _of_kinds if self._unpaired else _pairs
+        accuracy, margin = in_order(
             _array(score), _array(inputs["labels"]), _array(inputs["where"]) > 0
         )
         for name, value in {"accuracy": accuracy, "margin": margin, **more}.items():
@@ -273,6 +295,14 @@ class AnswerTrainer(Trainer):
         if prediction_loss_only:
             return loss, None, None
         return loss, tuple(values.float() for values in found.values()), inputs["labels"]
+
+
+def _check_choices(args: AnswerConfig) -> None:
+    """Refuse words that are none of an option's choices."""
+    for name, choices in CHOICES.items():
+        given = getattr(args, name, choices[0])
+        if given not in choices:
+            raise OptionError(f"{name}={given!r}: use {' or '.join(map(repr, choices))}.")
 
 
 def _check_labels(data: AnswerData, args: Any) -> None:
@@ -332,21 +362,35 @@ def _pairs(score: Float, labels: Float, where: NDArray[np.bool_]) -> tuple[float
     return float((0.5 + 0.5 * np.sign(gap)).mean()), float(gap.mean())
 
 
-def preference_metrics(found: EvalPrediction) -> dict[str, float]:
+def _of_kinds(score: Float, labels: Float, where: NDArray[np.bool_]) -> tuple[float, float]:
+    """The same of unpaired answers: each desirable one with each other, of any prompt."""
+    own = where & (labels >= 0)
+    good, bad = np.sort(score[own & (labels > 0)]), np.sort(score[own & (labels == 0)])
+    if not len(good) or not len(bad):
+        return math.nan, math.nan
+    below = np.searchsorted(bad, good, "left") + np.searchsorted(bad, good, "right")
+    return float(below.mean() / (2 * len(bad))), float(good.mean() - bad.mean())
+
+
+def preference_metrics(found: EvalPrediction, *, unpaired: bool = False) -> dict[str, float]:
     """What evaluation reports of pairs and lists.
 
     The share of pairs ranked as labelled by implicit reward (``accuracy``), by log-probability
     (``accuracy_log_prob``), also per token; the mean margin; and the share of lists whose best
-    answer is scored highest (``top1``).
+    answer is scored highest (``top1``). ``unpaired``: of single answers, the desirable with the
+    others, and no ``top1``.
     """
     score, log_probs, lengths, where = (np.asarray(x, dtype=float) for x in found.predictions)
     labels, shown = np.asarray(found.label_ids, dtype=float), where > 0
-    accuracy, margin = _pairs(score, labels, shown)
+    in_order = _of_kinds if unpaired else _pairs
+    accuracy, margin = in_order(score, labels, shown)
     per_token = log_probs / np.maximum(lengths, 1)
-    return {
+    told = {
         "accuracy": accuracy,
-        "accuracy_log_prob": _pairs(log_probs, labels, shown)[0],
-        "accuracy_log_prob_per_token": _pairs(per_token, labels, shown)[0],
+        "accuracy_log_prob": in_order(log_probs, labels, shown)[0],
+        "accuracy_log_prob_per_token": in_order(per_token, labels, shown)[0],
         "margin": margin,
-        "top1": best_share(score, labels, shown),
     }
+    if not unpaired:
+        told["top1"] = best_share(score, labels, shown)
+    return told

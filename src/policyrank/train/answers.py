@@ -168,7 +168,7 @@ def encode_answers(
             f"no list is left: {'; '.join(notes)}. Raise max_length, or take long_prompts='cut'."
         )
     if sets.unpaired:
-        lists = _beside_another(lists)
+        lists = _beside_another(lists, max_length)
     return AnswerData(lists, tuple(notes), kept, sets.unpaired)
 
 
@@ -199,14 +199,18 @@ def _encoded(
     )
 
 
-def _beside_another(lists: Sequence[EncodedAnswers]) -> list[EncodedAnswers]:
-    """Each answer beside that of the next list: what KTO estimates the distance by."""
+def _beside_another(lists: Sequence[EncodedAnswers], max_length: int) -> list[EncodedAnswers]:
+    """Each answer beside that of the next list, cut to the room that there is.
+
+    By the other one KTO estimates how far the policy is from its reference.
+    """
     if len(lists) < 2:
         raise EvidenceError("one unpaired answer: two and more are compared.")
     out = []
     for own, other in zip(lists, [*lists[1:], lists[0]], strict=True):
-        completions = [own.completions[0], other.completions[0]]
-        steps = [own.steps[0], other.steps[0]]
+        room = max(max_length - len(own.prompt), 1)
+        completions = [own.completions[0], other.completions[0][:room]]
+        steps = [own.steps[0], other.steps[0][:room]]
         out.append(EncodedAnswers(own.prompt, completions, steps, [own.labels[0], MISMATCHED]))
     return out
 

@@ -34,6 +34,7 @@ from policyrank.train.samples import (
     prompts_within,
     ranked_lists,
     read_kept,
+    refuse_nothing,
     sampled_data,
     usable_samples,
 )
@@ -208,10 +209,7 @@ def distil(
         say(f"round {number} of {rounds}: learning from the ranking")
         data = _to_learn(heads, made, scores, learn)
         if not len(data):
-            raise EvidenceError(
-                f"round {number}: every candidate of a prompt is scored the same: nothing to learn."
-                " Raise the temperature, or take another judge."
-            )
+            refuse_nothing(scores, "Raise the temperature, or take another judge.")
         model, loss = trained(
             model,
             arguments(f"round-{number}"),

@@ -68,11 +68,11 @@ def likelihood_scorer(
 ) -> Scorer:
     """Log-probability of each answer under a language model, per token or in all.
 
-    NaN where the prompt is too long; ``seen`` counts (``models.tokens.fitted``).
+    NaN where the prompt is too long; ``seen`` counts (``models.fitting``).
     """
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
-        texts = _pairs(prompts, completions)
+        texts = each_answer(prompts, completions)
         flat = [0.0] * len(texts)
         for done in answer_logprobs(
             model,
@@ -92,7 +92,7 @@ def likelihood_scorer(
     return score
 
 
-def _pairs(
+def each_answer(
     prompts: Sequence[Prompt], completions: Sequence[Sequence[Any]]
 ) -> list[tuple[Prompt, Any]]:
     """Every prompt with each of its answers."""
@@ -139,7 +139,7 @@ def rating_judge(
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> list[list[float]]:
         asked = []
-        for prompt, answer in _pairs(prompts, completions):
+        for prompt, answer in each_answer(prompts, completions):
             shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
             asked.append(template.format(answer=text_of(answer), **shown))
         chances = choice_probs(model, tokenizer, asked, digits, max_length=max_length, seen=seen)

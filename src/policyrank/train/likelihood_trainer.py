@@ -98,15 +98,21 @@ class LikelihoodTrainer(AnswerTrainer):
         device = next(self.model.parameters()).device
         return {name: values.to(device) for name, values in batch.items()}
 
-    def step_log_probs(self, data: AnswerData) -> list[list[list[float]]]:
+    def step_log_probs(
+        self, data: AnswerData, *, in_order: bool = False
+    ) -> list[list[list[float]]]:
         """Log-probabilities of each answer's steps under the model as it is.
 
-        Of each list, (completions, steps).
+        Of each list, (completions, steps). ``in_order``: in the batches of evaluation, so that a
+        model that has not moved is equal to the last digit.
         """
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         if self.accelerator.device.type != "cpu":
             self.model.to(self.accelerator.device)
-        order = sorted(range(len(data)), key=lambda k: -data[k].tokens)[rank::processes]
+        order = list(range(len(data)))
+        if not in_order:
+            order.sort(key=lambda k: -data[k].tokens)
+        order = order[rank::processes]
         size = self.args.per_device_eval_batch_size
         found: dict[int, list[list[float]]] = {}
         hidden = self.args.disable_tqdm or rank > 0

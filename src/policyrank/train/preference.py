@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
     processing_class
         tokenizer
     reference_model
-        the reference, instead of what ``args.reference`` says
+        the reference, or its name, instead of what ``args.reference`` says
     judge
         evaluation then samples answers to ``args.judged`` evaluation prompts, and reports how often
         they beat the best answer of the list
@@ -88,6 +89,8 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
         if isinstance(model, str):
             model, tokenizer = load_causal_lm(model, device="cpu", trainable=True)
             processing_class = processing_class or tokenizer
+        if isinstance(reference_model, str):
+            reference_model, _ = load_causal_lm(reference_model, device="cpu")
         self.judge = judge
         super().__init__(
             model,
@@ -123,17 +126,18 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
         self._settle_layout()
         if self.reference == "precompute":
             self.train_dataset = self._referred(self.train_dataset)
+            held = partial(self._referred, in_order=True)
             if isinstance(self.eval_dataset, Mapping):
                 items = self.eval_dataset.items()
-                self.eval_dataset = {name: self._referred(data) for name, data in items}
+                self.eval_dataset = {name: held(data) for name, data in items}
             else:
-                self.eval_dataset = self._referred(self.eval_dataset)
+                self.eval_dataset = held(self.eval_dataset)
 
-    def _referred(self, data: AnswerData | None) -> AnswerData | None:
+    def _referred(self, data: AnswerData | None, *, in_order: bool = False) -> AnswerData | None:
         """The data with log-probabilities of the reference, which is the model as it is."""
         if data is None or all(own.reference is not None for own in data.lists):
             return data
-        return data.with_reference(self.step_log_probs(data))
+        return data.with_reference(self.step_log_probs(data, in_order=in_order))
 
     def compute_loss(
         self,
@@ -228,7 +232,7 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
         elif data is not None and eval_dataset is not None:
             data = eval_dataset = self._encoded(eval_dataset, self.args)
             if self.reference == "precompute" and isinstance(data, AnswerData):
-                data = eval_dataset = self._referred(data)
+                data = eval_dataset = self._referred(data, in_order=True)
         found = super().evaluate(eval_dataset, *args, **options)
         if self.judge is not None and isinstance(data, AnswerData):
             judged = self._judged(data, options.get("metric_key_prefix", "eval"))

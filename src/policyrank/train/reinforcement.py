@@ -23,7 +23,7 @@ from policyrank.models.tokens import padding
 from policyrank.train.judges import Scorer
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
-from policyrank.train.samples import keep, prompts_within, read_kept, sampled_data
+from policyrank.train.samples import keep, prompts_within, read_kept, refuse_nothing, sampled_data
 
 STATE, WEIGHTS = "rounds.json", "rounds.safetensors"
 """What an interrupted run goes on from."""
@@ -113,10 +113,7 @@ def reinforce(
         history.append(_record(number, scores, far, made, len(data)))
         say(_told(history[-1], rounds))
         if not len(data) and number == 1:
-            raise EvidenceError(
-                "every answer of a prompt is scored the same: nothing to learn. Raise the"
-                " temperature, or look at the scorer."
-            )
+            refuse_nothing(scores, "Raise the temperature, or look at the scorer.")
         if len(data):
             config = ListwisePreferenceConfig.of(
                 arguments(f"round-{number}"),

@@ -17,8 +17,9 @@ from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt, text_of
 from policyrank.models.fitting import LongPrompts, Seen, fitted
 from policyrank.models.reward_models import load_reward_model
+from policyrank.models.sampling import context_of
 from policyrank.models.tokens import answer_tokens, ask
-from policyrank.train.judges import Scorer, as_lists
+from policyrank.train.judges import Scorer, as_lists, each_answer
 
 SEPARATOR = "<|reward|>"
 """Between a reference and the prompt of a candidate."""
@@ -74,18 +75,24 @@ def reward_scorer(
 ) -> Scorer:
     """Scores of a reward model, the longest answers first.
 
-    NaN where the prompt is too long; ``seen`` counts (``models.tokens.fitted``).
+    NaN where the prompt is too long, or the answer cannot be read; ``seen`` counts
+    (``models.fitting``).
     """
     counted = seen or Seen()
+    limit = min(max_length, context_of(model))
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Sequence[Any]]) -> list[list[float]]:
         coded: list[list[int] | None] = []
-        for prompt, answers in zip(prompts, completions, strict=True):
-            asked = ask(tokenizer, prompt, chat=chat)
-            for answer in answers:
+        for prompt, answer in each_answer(prompts, completions):
+            try:
+                asked = ask(tokenizer, prompt, chat=chat)
                 tail = answer_tokens(tokenizer, asked, answer)
-                found = fitted(asked.ids, [tail], max_length, long_prompts, counted, keep_end=True)
-                coded.append(None if found is None else [*found[0], *found[1][0].ids])
+            except EvidenceError as error:
+                counted.skip(error)
+                coded.append(None)
+                continue
+            found = fitted(asked.ids, [tail], limit, long_prompts, counted, keep_end=True)
+            coded.append(None if found is None else [*found[0], *found[1][0].ids])
         return as_lists(rewards_of(model, coded, batch), completions)
 
     return score

@@ -12,6 +12,7 @@ from policyrank.errors import OptionError
 from policyrank.learn._options import check_options
 from policyrank.learn.losses.preference import best_answer
 from policyrank.learn.rewards import RewardLoss, reward_loss
+from policyrank.models.reward_models import load_reward_model
 from policyrank.models.tokens import pad_apart
 from policyrank.train.answer_trainer import AnswerConfig, AnswerTrainer, outputs
 
@@ -48,7 +49,7 @@ class RewardModelConfig(AnswerConfig):
         options = dict(self.loss_options)
         if self.imitation:
             options |= {"imitation": self.imitation, "log_probs": None}
-        check_options(found, options, name=f"loss {self.loss!r}")
+        check_options(found, options, name=f"loss {self.loss!r}", given=("where", "reduce"))
         return found
 
 
@@ -58,7 +59,8 @@ class RewardModelTrainer(AnswerTrainer):
     Parameters
     ----------
     model
-        sequence classifier of transformers or peft with one label, as ``reward_model`` makes it
+        sequence classifier of transformers or peft with one label, as ``reward_model`` makes it, or
+        a name that it takes (the tokenizer then comes with it)
     args
         loss and all other options
     train_dataset, eval_dataset, processing_class, peft_config, options
@@ -90,6 +92,11 @@ class RewardModelTrainer(AnswerTrainer):
         if not isinstance(args, RewardModelConfig):
             raise OptionError(f"args is of {type(args).__name__}: give RewardModelConfig.")
         self.objective = args.objective()
+        if isinstance(model, str):
+            model, tokenizer = load_reward_model(
+                model, new_head=True, seed=args.seed, device="cpu", trainable=True
+            )
+            processing_class = processing_class or tokenizer
         if model.config.num_labels != 1:
             raise OptionError(
                 f"a classifier of {model.config.num_labels} labels: a reward model has one."
