@@ -57,3 +57,20 @@ def test_adapters_are_loaded_on_their_base(lm, tmp_path):
 def test_weights_come_as_told(lm, dtype):
     found = load(str(lm), device="cpu", dtype=dtype)
     assert found.model.dtype == getattr(torch, dtype)
+
+
+def test_an_encoder_of_pairs_is_no_reward_model(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = {word: k for k, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "b"])}
+    core = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=core, **special).save_pretrained(tmp_path)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=6, intermediate_size=16, num_labels=1, **size)
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(EvidenceError, match="reads a question and an answer as a pair"):
+        load(str(tmp_path), "reward")

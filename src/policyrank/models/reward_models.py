@@ -54,8 +54,7 @@ def load_reward_model(
         When the model cannot be loaded, has several outputs, or a head that was never trained.
     """
     require("transformers", "a reward model")
-    if not new_head:
-        expect(name, ("reward", "discriminator"))
+    told = None if new_head else expect(name, ("reward", "discriminator"))
     adapters = adapter_config(name)
     if trust_remote_code:
         return _remote(name, dtype, device)
@@ -70,6 +69,8 @@ def load_reward_model(
             f"{name} is no reward model: it has no head that gives a score. Train one (policyrank"
             " train reward), or score by its likelihood (--likelihood) or judgement (--judge)."
         )
+    if told is None and not new_head:
+        _refuse_pairs(tokenizer, name)
     config = model.config
     if config.num_labels != 1:
         raise EvidenceError(
@@ -78,6 +79,16 @@ def load_reward_model(
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = pad_apart(tokenizer)
     return model.to(device or best_device()).eval(), tokenizer
+
+
+def _refuse_pairs(tokenizer: Any, name: str) -> None:
+    """Refuse an encoder that reads two texts at once, each with an end of its own."""
+    ids = tokenizer("a")["input_ids"]
+    if len(ids) > 1 and ids[-1] in tokenizer.all_special_ids:
+        raise EvidenceError(
+            f"{name} reads a question and an answer as a pair, as cross-encoders do. Rank with it:"
+            " policyrank rerank --kind cross-encoder."
+        )
 
 
 def _saved(name: str, dtype: str, new_head: bool) -> tuple[Any, Any]:
