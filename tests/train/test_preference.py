@@ -120,7 +120,7 @@ def test_rows_of_every_kind(tmp_path):
         ),
         (
             {"prompt": "p", "completions": ["a", "b"], "scores": [None, 1]},
-            "row 1: completion 1 has the score None",
+            "no list to learn from in 1 rows: left out: 1 completions without a score",
         ),
         (
             {"prompt": "p", "completions": ["a", ["b"]], "scores": [10**400, 1]},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -220,14 +222,16 @@ def objective_options(option: Names) -> dict[str, Any]:
 
 
 def read_prompts(path: Path) -> tuple[list[Any], list[dict[str, Any]]]:
-    """The prompts of a file, and its rows as they are."""
-    from policyrank.evidence.answer_rows import read_prompt
+    """The prompts of a file, and its rows with the prompts as they were read."""
+    from policyrank.evidence.answer_prompts import with_prompt
+    from policyrank.evidence.answer_rows import read_asked
     from policyrank.evidence.answers import read_rows
 
     prompts, rows = [], []
     for place, row in read_rows(path):
-        prompts.append(read_prompt(place, row))
-        rows.append(dict(row))
+        prompt = read_asked(place, row)
+        prompts.append(prompt)
+        rows.append(with_prompt(place, row, prompt))
     if not prompts:
         raise EvidenceError(f"{path}: no prompts.")
     return prompts, rows
@@ -235,37 +239,104 @@ def read_prompts(path: Path) -> tuple[list[Any], list[dict[str, Any]]]:
 
 def read_references(path: Path) -> dict[str, str]:
     """Prompt -> the answer that is read as reference."""
-    from policyrank.evidence.answer_rows import read_prompt
+    from policyrank.evidence.answer_rows import read_asked, read_completion
     from policyrank.evidence.answers import read_rows, text_of
 
     references = {}
     for place, row in read_rows(path):
         if not row.get("answer"):
             raise EvidenceError(f"{place}: a reference has prompt and answer.")
-        references[text_of(read_prompt(place, row))] = text_of(row["answer"])
+        answer = read_completion(f"{place}: the answer", row["answer"])
+        prompt = read_asked(place, row)
+        try:
+            references[text_of(prompt)] = text_of(answer)
+        except EvidenceError as error:
+            raise EvidenceError(f"{place}: {error}") from None
     return references
 
 
-def _function(place: str) -> Any:
-    """A scorer from ``FILE.py:NAME``."""
-    from policyrank.evidence.answers import text_of
+@dataclass
+class Program:
+    """A scorer by a user's function of a prompt and an answer.
 
+    Answers of which it raises, or returns no finite number, are unscored (NaN).
+
+    Attributes
+    ----------
+    scored, unscored
+        answers so far
+    error
+        what the first unscored one ended with
+    """
+
+    place: str
+    function: Callable[[str, str], Any]
+    scored: int = 0
+    unscored: int = 0
+    error: str = ""
+
+    def __call__(self, prompts: Any, answers: Any) -> list[list[float]]:
+        """Scores of the answers to each prompt."""
+        scores = []
+        for prompt, given in zip(prompts, answers, strict=True):
+            scores.append([self._score(prompt, answer) for answer in given])
+        return scores
+
+    def _score(self, prompt: Any, answer: Any) -> float:
+        from policyrank.evidence.answers import text_of
+
+        try:
+            score = _finite(self.function(text_of(prompt), text_of(answer)))
+        except Exception as error:  # whatever a user's program raises
+            self.unscored += 1
+            self.error = self.error or f"{type(error).__name__}: {error}".splitlines()[0]
+            return math.nan
+        self.scored += 1
+        return score
+
+    def tell(self) -> None:
+        """Say what was not scored.
+
+        Raises
+        ------
+        EvidenceError
+            When nothing was.
+        """
+        if not self.unscored:
+            return
+        if not self.scored:
+            raise EvidenceError(f"no answer was scored by {self.place}: {self.error}.")
+        count = f"{self.unscored:,} answers were"
+        if self.unscored == 1:
+            count = "1 answer was"
+        say(f"! {count} not scored by {self.place}: {self.error}")
+
+
+def _finite(score: Any) -> float:
+    """What a program returned, as a number."""
+    if score is None or isinstance(score, (str, bytes)):
+        raise TypeError(f"it returned {score!r}, which is no number")
+    number = float(score)
+    if not math.isfinite(number):
+        raise ValueError(f"it returned {number}, which is no finite number")
+    return number
+
+
+def _function(place: str) -> Program:
+    """A scorer from ``FILE.py:NAME``."""
     path, _, name = place.rpartition(":")
     if not Path(path).is_file():
         raise EvidenceError(
             f"--program {place}: write FILE.py:NAME; there is no file {path or place}."
         )
-    scope: dict[str, Any] = {"__name__": Path(path).stem}
-    exec(compile(Path(path).read_text(encoding="utf-8"), path, "exec"), scope)
+    scope: dict[str, Any] = {"__name__": Path(path).stem, "__file__": path}
+    try:
+        exec(compile(Path(path).read_text(encoding="utf-8"), path, "exec"), scope)
+    except Exception as error:
+        raise EvidenceError(
+            f"--program {place}: {path} cannot be run ({type(error).__name__}: {error})."
+        ) from error
     function = scope.get(name)
     if not callable(function):
         raise EvidenceError(f"--program {place}: {path} has no function {name}.")
-
-    def score(prompts: Any, answers: Any) -> list[list[float]]:
-        scores = []
-        for prompt, given in zip(prompts, answers, strict=True):
-            text = text_of(prompt)
-            scores.append([float(function(text, text_of(answer))) for answer in given])
-        return scores
-
-    return score
+    return Program(place, function)

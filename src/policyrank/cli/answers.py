@@ -6,7 +6,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter
 from policyrank.cli.answer_options import (
     Judging,
     Model,
+    Program,
     Prompts,
     Samples,
     Temperature,
@@ -27,8 +29,6 @@ from policyrank.cli.options import OUT, TUNE, Seed, check_writable
 from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError
 
-LABELS = ("scores", "ranks", "chosen", "tree", "label")
-"""Columns that rank the completions of a row."""
 OURS = ("scores", "ranks", "answer", "tree")
 """Columns that are written; the file's own of that name are kept as ``given_...``."""
 CHUNK = 128
@@ -36,12 +36,28 @@ CHUNK = 128
 
 
 class Asked(NamedTuple):
-    """A row: its columns, prompt, completions, and labels (higher is better) where it has them."""
+    """A row that is scored.
 
+    Attributes
+    ----------
+    place
+        where it was read, for messages
+    row
+        its columns, with the prompt as it was read
+    prompt, answers
+        what is scored
+    written
+        the answers as they are written: cut into steps where they came so
+    labels
+        of each answer, higher is better; NaN where there is none
+    """
+
+    place: str
     row: Mapping[str, Any]
     prompt: Any
     answers: list[Any]
-    labels: list[float] | None
+    written: list[Any]
+    labels: list[float]
 
 
 def score_answers(
@@ -66,44 +82,41 @@ def score_answers(
         Write JSONL with scores and ranks here (otherwise to standard output).
     """
     check_writable(out)
+    from policyrank.evidence.answer_prompts import renamed
     from policyrank.models.fitting import Seen
     from policyrank.models.provenance import about
 
     asked = _read(file)
     seen = Seen()
     scorer = judging.scorer(texts, seen)
-    found = _scored(scorer, asked)
+    found = _finite(_scored(scorer, asked))
+    _tell_program(scorer)
+    tell(seen, texts.of(judging.name, about(judging.name or "")))
+    _refuse_nothing(file, found)
     rows = []
     for one, scores in zip(asked, found, strict=True):
-        more = {"completions": one.answers, "scores": _plain(scores), "ranks": _ranks(scores)}
-        rows.append(_renamed(one.row) | more)
+        more = {"completions": one.written, "scores": _plain(scores), "ranks": _ranks(scores)}
+        rows.append(renamed(one.row, OURS) | more)
     _write(rows, out)
-    tell(seen, texts.of(judging.name, about(judging.name or "")))
     _tell_agreement(asked, found)
 
 
 def _read(file: Path) -> list[Asked]:
-    from policyrank.evidence.answer_rows import read_completion, read_prompt, read_row
+    from policyrank.evidence.answer_prompts import with_prompt
+    from policyrank.evidence.answer_rows import read_candidates
     from policyrank.evidence.answers import read_rows
 
     asked = []
     for place, row in read_rows(file):
-        if any(row.get(label) is not None for label in LABELS):
-            found = read_row(place, row)
-            labels = list(found.labels)
-            if found.ranked:
-                labels = [-label for label in labels]
-            asked.append(Asked(row, found.prompt, list(found.completions), labels))
-            continue
-        given = row.get("completions", row.get("completion", row.get("answer")))
-        if given is None:
-            raise EvidenceError(f"{place}: no completions.")
-        if isinstance(given, str):
-            given = [given]
-        answers = []
-        for number, answer in enumerate(given, 1):
-            answers.append(read_completion(f"{place}: completion {number}", answer))
-        asked.append(Asked(row, read_prompt(place, row), answers, None))
+        found = read_candidates(place, row)
+        labels = list(found.labels)
+        if found.ranked:
+            labels = [-label for label in labels]
+        written: list[Any] = list(found.completions)
+        if found.steps is not None:
+            written = [list(steps) for steps in found.steps]
+        kept = with_prompt(place, row, found.prompt)
+        asked.append(Asked(place, kept, found.prompt, list(found.completions), written, labels))
     if not asked:
         raise EvidenceError(f"{file}: no rows.")
     return asked
@@ -118,10 +131,48 @@ def _scored(scorer: Any, asked: list[Asked]) -> list[list[float]]:
     with working("Scoring ...") as update:
         for start in range(0, len(asked), CHUNK):
             some = asked[start : start + CHUNK]
-            found += scorer([one.prompt for one in some], [one.answers for one in some])
+            found += _of_some(scorer, some)
             left = (time.monotonic() - began) / len(found) * (len(asked) - len(found))
             update(f"{len(found):,} of {len(asked):,} prompts, {clock(left)} left")
     return found
+
+
+def _of_some(scorer: Any, asked: Sequence[Asked]) -> list[list[float]]:
+    """Scores of some rows; what cannot be scored is looked for, so that its place can be told."""
+    try:
+        return scorer([one.prompt for one in asked], [one.answers for one in asked])
+    except EvidenceError:
+        for one in asked:
+            try:
+                scorer([one.prompt], [one.answers])
+            except EvidenceError as error:
+                raise EvidenceError(f"{one.place}: {error}") from None
+        raise
+
+
+def _finite(scores: list[list[float]]) -> list[list[float]]:
+    """Scores, infinite ones as NaN, which is said."""
+    infinite = 0
+    found = []
+    for own in scores:
+        infinite += sum(map(math.isinf, own))
+        found.append([math.nan if math.isinf(score) else score for score in own])
+    if infinite:
+        say(f"! {infinite:,} infinite scores are written as null")
+    return found
+
+
+def _tell_program(scorer: Any) -> None:
+    """Say what a user's program did not score."""
+    if isinstance(scorer, Program):
+        scorer.tell()
+
+
+def _refuse_nothing(file: Path, scores: list[list[float]]) -> None:
+    """Refuse to write a file in which every score would be null."""
+    every = list(chain.from_iterable(scores))
+    if every and all(map(math.isnan, every)):
+        raise EvidenceError(f"{file}: none of its {len(every):,} answers could be scored.")
 
 
 def _plain(scores: Iterable[float]) -> list[float | None]:
@@ -137,11 +188,6 @@ def _ranks(scores: list[float]) -> list[int | None]:
     return ranks
 
 
-def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's columns, those that are written anew under another name."""
-    return {f"given_{name}" if name in OURS else name: value for name, value in row.items()}
-
-
 def _tell_agreement(asked: list[Asked], scores: list[list[float]]) -> None:
     """The share of pairs in the order of the file, lists as units."""
     import numpy as np
@@ -150,8 +196,6 @@ def _tell_agreement(asked: list[Asked], scores: list[list[float]]) -> None:
 
     right = []
     for one, found in zip(asked, scores, strict=True):
-        if one.labels is None:
-            continue
         own, values = np.asarray(one.labels), np.asarray(found)
         better = (own[:, None] > own[None, :]) & np.isfinite(values[:, None] - values[None, :])
         if better.any():
@@ -191,6 +235,7 @@ def generate_answers(
         Write JSONL here (otherwise to standard output).
     """
     check_writable(out)
+    from policyrank.evidence.answer_prompts import renamed
     from policyrank.models.fitting import Seen
     from policyrank.models.language import load_causal_lm, sample
     from policyrank.models.provenance import about
@@ -214,7 +259,7 @@ def generate_answers(
             report=lambda done, of: update(f"{done} of {of} prompts"),
         )
     answers = [[one.text for one in own] for own in made]
-    scores = None if scorer is None else scorer(asked, answers)
+    scores = None if scorer is None else _finite(scorer(asked, answers))
     rows = []
     for k, (row, own) in enumerate(zip(given, answers, strict=True)):
         more: dict[str, Any] = {"completions": own}
@@ -222,11 +267,12 @@ def generate_answers(
             more |= {"scores": _plain(scores[k]), "answer": _best(own, scores[k])}
         elif len(own) == 1:
             more["answer"] = own[0]
-        rows.append(_renamed(row) | more)
+        rows.append(renamed(row, OURS) | more)
     _write(rows, out)
     _tell_samples(made, unread.long, tokens)
     if scorer is not None:
         tell(seen, read)
+        _tell_program(scorer)
 
 
 def _best(answers: list[str], scores: list[float]) -> str | None:
@@ -252,12 +298,31 @@ def _tell_samples(made: list[list[Any]], unread: int, tokens: int) -> None:
 
 def _write(rows: Iterable[dict[str, Any]], path: Path | None) -> None:
     """JSONL to a file, or to standard output."""
-    lines = [json.dumps(row, ensure_ascii=False, default=_as_json) + "\n" for row in rows]
+    lines = [_line(row) + "\n" for row in rows]
     if path is None:
         sys.stdout.write("".join(lines))
         return
     path.write_text("".join(lines), encoding="utf-8")
     wrote(path)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """A row as JSON, which has neither NaN nor Infinity: null stands for them."""
+    try:
+        return json.dumps(row, ensure_ascii=False, default=_as_json, allow_nan=False)
+    except ValueError:
+        return json.dumps(_nulled(row), ensure_ascii=False, default=_as_json, allow_nan=False)
+
+
+def _nulled(value: Any) -> Any:
+    """Numbers that are not finite as None, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _nulled(of) for name, of in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nulled(of) for of in value]
+    return value
 
 
 def _as_json(value: Any) -> Any:

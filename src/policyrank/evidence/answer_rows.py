@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.answer_prompts import (
+    SYSTEMS,
+    has_prompt,
+    of_transcript,
+    read_prompt,
+    with_context,
+)
 from policyrank.evidence.conversations import (
     Answer,
-    Conversation,
     Message,
     Prompt,
     as_messages,
@@ -18,15 +26,13 @@ from policyrank.evidence.conversations import (
     is_chat,
     is_transcript,
     read_chat,
-    read_tools,
     read_transcript,
-    transcript_prompt,
 )
 
 DEEPEST = 500
 """Levels of a tree of answers; deeper ones are no answers of a person or a program."""
-PROMPTS = ("prompt", "instruction", "question")
-"""Columns that may hold the prompt."""
+LARGEST = 3.4028234663852886e38
+"""The largest 32-bit float: larger labels are infinite to a trainer."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,10 @@ class Row:
     Attributes
     ----------
     labels
-        of each completion: higher is better, unless ``ranked``, where 1 is best
+        of each completion: higher is better, unless ``ranked``, where 1 is best; NaN where there is
+        none
+    unscored
+        completions that were left out for want of a score
     note
         what was done to rows of this shape, with a place for their number
     """
@@ -46,41 +55,125 @@ class Row:
     labels: tuple[float, ...]
     steps: tuple[tuple[str, ...], ...] | None = None
     ranked: bool = False
+    unscored: int = 0
     note: str | None = None
+
+    def at(self, places: Sequence[int]) -> Row:
+        """The row cut down to some of its completions."""
+        completions = tuple(self.completions[k] for k in places)
+        labels = tuple(self.labels[k] for k in places)
+        steps = None
+        if self.steps is not None:
+            steps = tuple(self.steps[k] for k in places)
+        return replace(self, completions=completions, labels=labels, steps=steps)
 
 
 def read_row(place: str, row: Mapping[str, Any]) -> Row:
     """Prompt, completions and labels, from whichever shape the row has.
+
+    Completions whose score is null are left out.
 
     Raises
     ------
     EvidenceError
         Naming the place and what is missing, or cannot be understood.
     """
+    found = _labelled(place, row)
+    known = [k for k, label in enumerate(found.labels) if not math.isnan(label)]
+    return replace(found.at(known), unscored=len(found.labels) - len(known))
+
+
+def read_candidates(place: str, row: Mapping[str, Any]) -> Row:
+    """Prompt and all completions of a row that is to be scored; labels are NaN where it has none.
+
+    Beside ``completions`` only scores and ranks are labels: a pair, a label or a tree in the same
+    row are of other answers.
+
+    Raises
+    ------
+    EvidenceError
+        Naming the place and what is missing, or cannot be understood.
+    """
+    if row.get("completions") is not None:
+        if _has_labels(row):
+            return _labelled(place, row)
+        completions = row["completions"]
+        if isinstance(completions, str):
+            completions = [completions]
+        return _unlabelled(place, row, _as_list(place, "completions", completions))
+    ranks_answers = any(row.get(name) is not None for name in ("tree", "chosen", "rejected"))
+    if ranks_answers or is_unpaired(row):
+        return _labelled(place, row)
+    for name in ("completion", "answer"):
+        if row.get(name) is not None:
+            return _unlabelled(place, row, [row[name]])
+    raise EvidenceError(f"{place}: no completions.")
+
+
+def read_asked(place: str, row: Mapping[str, Any]) -> Prompt:
+    """The prompt that is answered anew: the one that training on the row would read.
+
+    Raises
+    ------
+    EvidenceError
+        When there is none, or it cannot be understood.
+    """
+    kept = {name: value for name, value in row.items() if name not in ("scores", "ranks", "margin")}
+    if row.get("completions") not in (None, []):
+        return read_candidates(place, kept).prompt
+    if row.get("chosen") is not None and row.get("rejected") is not None:
+        return _pair(place, kept).prompt
+    return read_prompt(place, row)
+
+
+def _labelled(place: str, row: Mapping[str, Any]) -> Row:
+    """A row with its labels, NaN where a score or rank is null."""
     if not isinstance(row, Mapping):
         raise EvidenceError(f"{place}: no row with columns ({str(row)[:60]!r}).")
+    if row.get("completions") is not None and _has_labels(row):
+        return _scored(place, row)
     if row.get("tree") is not None:
         paths = list(_leaves(place, row["tree"], ()))
-        return _listed(place, row, [steps for steps, _ in paths], [score for _, score in paths])
+        scores = _numbers(place, [score for _, score in paths])
+        return _listed(place, row, [steps for steps, _ in paths], scores)
     if row.get("completions") is not None:
-        completions = _as_list(place, "completions", row["completions"])
-        if row.get("scores") is not None:
-            return _listed(place, row, completions, _as_list(place, "scores", row["scores"]))
-        if row.get("ranks") is None:
-            raise EvidenceError(
-                f"{place}: completions have neither scores (higher is better) nor ranks (1 is"
-                " best)."
-            )
-        ranks = _as_list(place, "ranks", row["ranks"])
-        return _listed(place, row, completions, ranks, ranked=True)
+        raise EvidenceError(
+            f"{place}: completions have neither scores (higher is better) nor ranks (1 is best)."
+        )
     if row.get("chosen") is not None and row.get("rejected") is not None:
         return _pair(place, row)
     if is_unpaired(row):
         return _listed(place, row, [row["completion"]], [_desirable(place, row["label"])])
+    for name in ("chosen", "rejected"):
+        if name in row and row[name] is None:
+            raise EvidenceError(
+                f"{place}: {name} is null. Fill it in, or remove the row: a pair has both answers."
+            )
     raise EvidenceError(
         f"{place}: no completions. A row has prompt and completions with scores or ranks, or"
         " chosen and rejected, or completion and label, or a tree."
     )
+
+
+def _has_labels(row: Mapping[str, Any]) -> bool:
+    return row.get("scores") is not None or row.get("ranks") is not None
+
+
+def _scored(place: str, row: Mapping[str, Any]) -> Row:
+    """Completions with scores, or else with ranks."""
+    completions = _as_list(place, "completions", row["completions"])
+    name = "ranks" if row.get("scores") is None else "scores"
+    given = _as_list(place, name, row[name])
+    if len(given) != len(completions):
+        raise EvidenceError(
+            f"{place}: {len(completions)} completions, but {len(given)} scores or ranks."
+        )
+    found = _listed(place, row, completions, _numbers(place, given, known_only=False))
+    return replace(found, ranked=name == "ranks")
+
+
+def _unlabelled(place: str, row: Mapping[str, Any], completions: Sequence[Any]) -> Row:
+    return _listed(place, row, completions, [math.nan] * len(completions))
 
 
 def is_unpaired(row: Mapping[str, Any]) -> bool:
@@ -89,68 +182,105 @@ def is_unpaired(row: Mapping[str, Any]) -> bool:
     return not lists and row.get("completion") is not None and row.get("label") is not None
 
 
-def read_prompt(place: str, row: Mapping[str, Any]) -> Prompt:
-    """The prompt of a row, with its system message, tools and options of the template.
-
-    Raises
-    ------
-    EvidenceError
-        When the row has none, or it is neither a text nor messages.
-    """
-    given = None
-    for name in PROMPTS:
-        given = given or row.get(name)
-    if not given and row.get("messages"):
-        given = row["messages"]
-    if not given:
-        raise EvidenceError(f"{place}: no prompt.")
-    if isinstance(given, str):
-        check_characters(f"{place}: the prompt", given)
-        if is_transcript(given):
-            return transcript_prompt(given)
-    return _with_context(place, row, given)
-
-
-def _with_context(place: str, row: Mapping[str, Any], given: Any) -> Prompt:
-    tools = read_tools(place, row.get("tools"))
-    options = row.get("chat_template_kwargs") or {}
-    system = row.get("system") or row.get("system_prompt")
-    if isinstance(given, str):
-        if not (tools or options or system):
-            return given
-        given = [{"role": "user", "content": given}]
-    messages = read_chat(place, "the prompt", given)
-    if system:
-        messages = ({"role": "system", "content": str(system)}, *messages)
-    return Conversation(messages, tools, dict(options))
-
-
 def _listed(
     place: str,
     row: Mapping[str, Any],
     completions: Sequence[Any],
-    labels: Sequence[Any],
-    **more: Any,
+    labels: Sequence[float],
+    names: Sequence[str] = (),
 ) -> Row:
-    prompt = read_prompt(place, row)
-    if len(labels) != len(completions):
-        raise EvidenceError(
-            f"{place}: {len(completions)} completions, but {len(labels)} scores or ranks."
-        )
+    """Prompt and answers; what answers that are whole chats share is the prompt."""
+    named = list(names) or [f"completion {k}" for k in range(1, len(completions) + 1)]
+    chats = {}
+    for k, completion in enumerate(completions):
+        if _is_whole(row, completion):
+            chats[k] = read_chat(place, named[k], completion)
+    if not chats or (len(chats) < len(completions) and not has_prompt(row)):
+        return _answers(place, read_prompt(place, row), completions, labels, named)
+    words = " and ".join(names) or "completions"
+    cut = _shared(list(chats.values()))
+    note = None
+    if has_prompt(row) or len(chats) == 1:
+        cut = _after_prompt(place, row, list(chats.values()), words)
+        note = f"{{}} rows: {words} are whole chats; the messages that they share are the prompt"
+    if not cut:
+        raise EvidenceError(f"{place}: no prompt, and the chats share no message.")
+    alone = list(completions)
+    for k, chat in chats.items():
+        alone[k] = chat[cut:]
+    prompt = with_context(place, row, next(iter(chats.values()))[:cut])
+    return replace(_answers(place, prompt, alone, labels, named), note=note)
+
+
+def _answers(
+    place: str,
+    prompt: Prompt,
+    completions: Sequence[Any],
+    labels: Sequence[float],
+    names: Sequence[str],
+) -> Row:
     answers, steps = [], []
-    for number, completion in enumerate(completions, 1):
-        answers.append(read_completion(f"{place}: completion {number}", completion))
+    for name, completion in zip(names, completions, strict=True):
+        answers.append(read_completion(f"{place}: {name}", completion))
         steps.append(_steps(completion))
+    cut = tuple(steps) if all(steps) else None
+    return Row(prompt, tuple(answers), tuple(labels), cut)
+
+
+def _is_whole(row: Mapping[str, Any], completion: Any) -> bool:
+    """Whether an answer is a chat from its beginning on: nobody answers as user or system."""
+    if not is_chat(completion):
+        return False
+    first = next(iter(completion))
+    if first.get("role", first.get("from")) in ("user", "system", "human"):
+        return True
+    return not (has_prompt(row) or row.get("messages"))
+
+
+def _after_prompt(
+    place: str, row: Mapping[str, Any], chats: Sequence[Sequence[Message]], words: str
+) -> int:
+    """How many first messages of whole chats are the prompt that stands beside them."""
+    bare = {name: value for name, value in row.items() if name not in SYSTEMS}
+    own = as_messages(read_prompt(place, bare))
+    asked = _said(own[-1])
+    cut = _shared(chats)
+    if len(chats) == 1:
+        said = [_said(message) for message in chats[0][:-1]]
+        cut = said.index(asked) + 1 if asked in said else 0
+        if list(chats[0][: len(own)]) == own and len(chats[0]) > len(own):
+            cut = len(own)
+    said = [_said(message) for message in chats[0][:cut]]
+    begins = asked in said or asked == "\n\n".join(said)
+    if own[0]["role"] == "system" and chats[0][0] != own[0]:
+        begins = False
+    if not said or not begins:
+        raise EvidenceError(
+            f"{place}: {words} are whole chats, but do not begin with the prompt"
+            f" ({asked[:40]!r} beside {_said(chats[0][0])[:40]!r}). Remove the prompt, or give"
+            " answers alone."
+        )
+    return cut
+
+
+def _said(message: Message) -> str:
+    return str(message.get("content")).strip()
+
+
+def _numbers(place: str, labels: Sequence[Any], *, known_only: bool = True) -> list[float]:
+    """Labels as numbers; NaN where one is null and that may be."""
     values = []
     for number, label in enumerate(labels, 1):
+        if label is None and not known_only:
+            values.append(math.nan)
+            continue
         if not is_finite(label):
             raise EvidenceError(
                 f"{place}: completion {number} has the score {label!r}. Give a finite number, or"
                 " leave the completion out."
             )
         values.append(float(label))
-    cut = tuple(steps) if all(steps) else None
-    return Row(prompt, tuple(answers), tuple(values), cut, **more)
+    return values
 
 
 def read_completion(what: str, value: Any) -> Answer:
@@ -187,10 +317,10 @@ def _steps(completion: Any) -> tuple[str, ...]:
 
 
 def is_finite(label: Any) -> bool:
-    """Whether a label is a number that is neither NaN nor infinite."""
+    """Whether a label is a number that a trainer can hold: not NaN, within 32-bit floats."""
     try:
-        return isinstance(label, (int, float)) and math.isfinite(label)
-    except OverflowError:
+        return isinstance(label, (Real, Decimal)) and abs(float(label)) <= LARGEST
+    except (OverflowError, ValueError):
         return False
 
 
@@ -216,23 +346,11 @@ def _pair(place: str, row: Mapping[str, Any]) -> Row:
     labels = [_margin(place, row.get("margin")), 0.0]
     chosen, rejected = row["chosen"], row["rejected"]
     if is_transcript(chosen) and is_transcript(rejected):
-        return _dialogues(place, read_transcript(chosen), read_transcript(rejected), labels)
-    if is_chat(chosen) and is_chat(rejected):
-        chosen, rejected = (
-            read_chat(place, "chosen", chosen),
-            read_chat(place, "rejected", rejected),
-        )
-        shared = _shared(chosen, rejected)
-        if not any(row.get(name) for name in PROMPTS):
-            if not shared:
-                raise EvidenceError(f"{place}: no prompt, and the two chats share no message.")
-            prompt = _with_context(place, row, chosen[:shared])
-            return _of_chats(prompt, chosen[shared:], rejected[shared:], labels)
-        if shared and chosen[0]["role"] in ("user", "system"):
-            return _whole_chats(place, row, chosen, rejected, labels)
-    elif not any(row.get(name) for name in PROMPTS):
-        return _texts_that_share(place, chosen, rejected, labels)
-    return _listed(place, row, [chosen, rejected], labels)
+        return _dialogues(place, row, read_transcript(chosen), read_transcript(rejected), labels)
+    texts = isinstance(chosen, str) and isinstance(rejected, str)
+    if texts and not has_prompt(row):
+        return _texts_that_share(place, row, chosen, rejected, labels)
+    return _listed(place, row, [chosen, rejected], labels, ("chosen", "rejected"))
 
 
 def _margin(place: str, margin: Any) -> float:
@@ -245,82 +363,60 @@ def _margin(place: str, margin: Any) -> float:
     return float(margin)
 
 
-def _of_chats(
-    prompt: Prompt,
-    chosen: tuple[Message, ...],
-    rejected: tuple[Message, ...],
-    labels: Sequence[float],
-    note: str | None = None,
-) -> Row:
-    answers = (_plain(chosen), _plain(rejected))
-    return Row(prompt, answers, tuple(labels), note=note)
-
-
-def _whole_chats(
+def _dialogues(
     place: str,
     row: Mapping[str, Any],
     chosen: tuple[Message, ...],
     rejected: tuple[Message, ...],
     labels: Sequence[float],
 ) -> Row:
-    """A prompt beside chats that begin with it (UltraFeedback's shape)."""
-    shared = _shared(chosen, rejected)
-    own = as_messages(read_prompt(place, row))
-    asked = str(own[-1].get("content")).strip()
-    said = [str(message.get("content")).strip() for message in chosen[:shared]]
-    if asked not in said and asked != "\n\n".join(said):
-        raise EvidenceError(
-            f"{place}: chosen and rejected are whole chats, but do not begin with the prompt"
-            f" ({asked[:40]!r} beside {said[0][:40]!r}). Remove the prompt, or give answers alone."
-        )
-    context = {name: value for name, value in row.items() if not name.startswith("system")}
-    if chosen[0]["role"] != "system":
-        context = dict(row)
-    prompt = _with_context(place, context, chosen[:shared])
-    note = "{} rows: chosen and rejected are whole chats; the messages that they share are the"
-    return _of_chats(prompt, chosen[shared:], rejected[shared:], labels, f"{note} prompt")
-
-
-def _dialogues(
-    place: str,
-    chosen: tuple[Message, ...],
-    rejected: tuple[Message, ...],
-    labels: Sequence[float],
-) -> Row:
     """Two dialogues ``Human: ... Assistant: ...`` that share all but their ends."""
-    shared = _shared(chosen, rejected)
+    shared = _shared([chosen, rejected])
     if not shared:
         raise EvidenceError(f"{place}: the two dialogues share no turn.")
     while shared > 1 and chosen[shared - 1]["role"] == "assistant":
         shared -= 1
     note = "{} rows: dialogues of Human and Assistant were read as messages"
-    prompt = transcript_prompt(chosen[:shared])
-    return _of_chats(prompt, chosen[shared:], rejected[shared:], labels, note)
+    prompt = of_transcript(place, row, chosen[:shared])
+    answers = (_plain(chosen[shared:]), _plain(rejected[shared:]))
+    return Row(prompt, answers, tuple(labels), note=note)
 
 
-def _texts_that_share(place: str, chosen: Any, rejected: Any, labels: Sequence[float]) -> Row:
+def _texts_that_share(
+    place: str, row: Mapping[str, Any], chosen: str, rejected: str, labels: Sequence[float]
+) -> Row:
     """Two texts without a prompt: what they share, up to the end of a word, is the prompt."""
-    if not (isinstance(chosen, str) and isinstance(rejected, str)):
-        raise EvidenceError(f"{place}: no prompt.")
-    same = 0
-    for one, other in zip(chosen, rejected, strict=False):
-        if one != other:
-            break
-        same += 1
-    start = chosen.rfind(" ", 0, same + 1)
-    if start < 1:
+    start = _last_space(_beginning(chosen, rejected))
+    if not chosen[:start].strip():
         raise EvidenceError(f"{place}: no prompt, and the two texts share no beginning.")
     note = "{} rows have no prompt: what both texts share is taken as it"
-    row = {"prompt": chosen[:start]}
-    found = _listed(place, row, [chosen[start:], rejected[start:]], labels)
-    return Row(found.prompt, found.completions, found.labels, note=note)
+    asked = {**row, "prompt": chosen[:start]}
+    answers = [chosen[start:], rejected[start:]]
+    found = _listed(place, asked, answers, labels, ("chosen", "rejected"))
+    return replace(found, note=note)
 
 
-def _shared(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
-    """How many first messages two chats share, leaving at least one of each."""
-    longest = min(len(chosen), len(rejected)) - 1
+def _beginning(one: str, other: str) -> str:
+    """What two texts share from their first characters on."""
+    for k, (mine, its) in enumerate(zip(one, other, strict=False)):
+        if mine != its:
+            return one[:k]
+    return min(one, other, key=len)
+
+
+def _last_space(text: str) -> int:
+    """Place of the last white space of any kind; 0: none."""
+    for k in range(len(text) - 1, 0, -1):
+        if text[k].isspace():
+            return k
+    return 0
+
+
+def _shared(chats: Sequence[Sequence[Message]]) -> int:
+    """How many first messages chats share, leaving at least one of each."""
+    longest = min(map(len, chats)) - 1
     for k in range(longest):
-        if chosen[k] != rejected[k]:
+        if any(chat[k] != chats[0][k] for chat in chats):
             return k
     return longest
 

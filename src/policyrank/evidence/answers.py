@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from policyrank.errors import EvidenceError
 from policyrank.evidence import tables
+from policyrank.evidence.answer_cells import plain, typed, without_nan
 from policyrank.evidence.answer_rows import Row, is_unpaired, read_row
-from policyrank.evidence.conversations import Answer, Message, Prompt, text_of
+from policyrank.evidence.conversations import Answer, Message, Prompt, check_inside, text_of
 from policyrank.evidence.json_schema import parse_json
 from policyrank.evidence.sources import open_source
 
@@ -28,6 +32,9 @@ __all__ = [
     "text_of",
     "win_shares",
 ]
+
+_HALF = "\\ud"
+"""How half of a pair of surrogates, which JSON's parser would replace, begins in JSON."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,9 @@ def win_shares(values: Sequence[float]) -> tuple[float, ...]:
 def read_rows(source: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows of a file, a table or an iterable, each with the name of its place.
 
-    JSONL (gzipped or not), parquet or CSV; a ``datasets.Dataset``; a polars or pandas frame; or
-    rows.
+    JSONL (gzipped or not), a JSON array of rows, parquet or CSV; a ``datasets.Dataset``; a frame of
+    polars or pandas, a table of pyarrow; or rows. CSV has no types: numbers and JSON lists in the
+    columns of scores, ranks and completions are read as such.
 
     Raises
     ------
@@ -122,7 +130,7 @@ def read_rows(source: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """
     if not isinstance(source, (str, Path)):
         for number, row in enumerate(_rows_of(source), 1):
-            yield f"row {number}", row
+            yield f"row {number}", plain(row)
         return
     path = Path(source)
     if not path.exists():
@@ -131,12 +139,30 @@ def read_rows(source: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if file.ending in (".parquet", ".csv", ".tsv", ".arrow"):
         frame, name = tables.open_table(file)
         for number, row in enumerate(tables.collect(frame, name).iter_rows(named=True), 1):
-            yield f"{path}, row {number}", row
+            place = f"{path}, row {number}"
+            if file.ending in (".csv", ".tsv"):
+                row = typed(place, row)
+            yield place, row
+        return
+    if file.ending == ".json" and file.head.lstrip().startswith("["):
+        yield from _rows_of_array(file.text, path)
         return
     for number, line in file.lines():
         if line.strip():
             place = f"{path}, line {number}"
-            yield place, parse_json(line, dict[str, Any], place)
+            row = parse_json(line, dict[str, Any], place)
+            if _HALF in line.lower():
+                check_inside(place, json.loads(line))
+            yield place, row
+
+
+def _rows_of_array(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    rows = parse_json(text, list[dict[str, Any]], str(path))
+    if _HALF in text.lower():
+        for number, row in enumerate(json.loads(text), 1):
+            check_inside(f"{path}, row {number}", row)
+    for number, row in enumerate(rows, 1):
+        yield f"{path}, row {number}", row
 
 
 def _rows_of(source: Any) -> Iterable[Any]:
@@ -144,26 +170,21 @@ def _rows_of(source: Any) -> Iterable[Any]:
     if isinstance(source, Mapping):
         told = ", ".join(map(str, list(source)[:5]))
         raise EvidenceError(f"several sets ({told}) where one is read: name one of them.")
+    if isinstance(source, pl.LazyFrame):
+        source = tables.collect(source, "the frame")
     if hasattr(source, "iter_rows"):  # polars
         return source.iter_rows(named=True)
+    if hasattr(source, "to_batches") and hasattr(source, "to_pylist"):  # pyarrow
+        return chain.from_iterable(batch.to_pylist() for batch in source.to_batches())
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # pandas
-        return [_without_nan(row) for row in source.to_dict("records")]
+        return [without_nan(row) for row in source.to_dict("records")]
     if not isinstance(source, Iterable):
         raise EvidenceError(f"no rows: {type(source).__name__}. Give a file, a table, or rows.")
     return source
 
 
-def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of pandas, in which what is missing is NaN."""
-    kept = {}
-    for name, value in row.items():
-        if not (isinstance(value, float) and math.isnan(value)):
-            kept[str(name)] = value
-    return kept
-
-
 def read_answers(source: Any) -> AnswerSets:
-    """Ranked answers from JSONL (gzipped or not), parquet, CSV, frames, or rows as of a dataset.
+    """Ranked answers from JSONL (gzipped or not), JSON, parquet, CSV, frames, or rows.
 
     A row is one of
 
@@ -177,9 +198,10 @@ def read_answers(source: Any) -> AnswerSets:
     - ``prompt`` and ``tree``: nodes ``{"text", "children", "score"}``, scores at the leaves. Each
       path to a leaf is a completion, its nodes the steps.
 
-    Prompts may come with ``system``, ``tools`` and ``chat_template_kwargs``. Rows that teach
-    nothing (a single completion, all equally good) are left out, empty completions and copies
-    within a list too; ``notes`` says how many.
+    Prompts may come with ``system``, ``tools`` and ``chat_template_kwargs``; completions may be
+    whole chats that begin with the prompt. Rows that teach nothing (a single completion, all
+    equally good as 32-bit floats) are left out; so are empty completions, copies within a list, and
+    those whose score is null; ``notes`` says how many.
 
     Raises
     ------
@@ -204,9 +226,11 @@ def read_answers(source: Any) -> AnswerSets:
         told["left out: {} copies of a completion within its list"] += _lost(found, used)
         if unpaired and used:
             lists.append(found)
+        elif not used:
+            told["left out: {} lists without any completion"] += 1
         elif len(used) < 2:
             told["left out: {} lists of a single completion"] += 1
-        elif len({found.labels[k] for k in used}) < 2:
+        elif len(set(array("f", [found.labels[k] for k in used]))) < 2:
             told["left out: {} lists whose completions are all equally good"] += 1
         else:
             lists.append(_at(found, used))
@@ -247,6 +271,7 @@ def _parse(place: str, row: Mapping[str, Any], told: Counter[str]) -> RankedAnsw
     if found.note:
         told[found.note] += 1
     filled = [k for k, answer in enumerate(found.completions) if not _is_empty(answer)]
+    told["left out: {} completions without a score"] += found.unscored
     told["left out: {} empty completions"] += len(found.completions) - len(filled)
     labels = found.labels
     if found.ranked:

@@ -139,15 +139,17 @@ def _message(where: str, given: Mapping[str, Any]) -> Message:
         raise EvidenceError(f"{where} has neither content nor tool calls ({str(given)[:60]!r}).")
     if content is not None:
         message["content"] = _content(where, content)
-    if calls := message.get("tool_calls"):
-        message["tool_calls"] = [_call(where, call) for call in calls]
+    if "tool_calls" in message:
+        message["tool_calls"] = _calls(where, message["tool_calls"])
+    for name, value in message.items():
+        if isinstance(value, str):
+            check_characters(f"{where}, its {name}", value)
     return message
 
 
 def _content(where: str, content: Any) -> str:
     """A text, from a text or from parts that are texts."""
     if isinstance(content, str):
-        check_characters(where, content)
         return content
     parts = []
     for part in _listed(content):
@@ -163,9 +165,7 @@ def _content(where: str, content: Any) -> str:
             )
     if not parts:
         raise EvidenceError(f"{where}: content is no text ({str(content)[:60]!r}).")
-    text = "".join(parts)
-    check_characters(where, text)
-    return text
+    return "".join(parts)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -174,8 +174,16 @@ def _listed(value: Any) -> list[Any]:
     return list(value)
 
 
+def _calls(where: str, calls: Any) -> list[Mapping[str, Any]]:
+    if isinstance(calls, (str, Mapping)) or not isinstance(calls, Iterable):
+        raise EvidenceError(
+            f"{where}: tool_calls is no list of calls ({str(calls)[:60]!r}). Mend or remove it."
+        )
+    return [_call(where, call) for call in calls]
+
+
 def _call(where: str, call: Any) -> Mapping[str, Any]:
-    """A call of a tool; arguments written as JSON are read."""
+    """A call of a tool; arguments as JSON are read, of others keys without a value dropped."""
     function = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise EvidenceError(f"{where}: a call of a tool has no function name ({str(call)[:60]!r}).")
@@ -188,8 +196,26 @@ def _call(where: str, call: Any) -> Mapping[str, Any]:
             raise EvidenceError(
                 f"{where}: arguments of {function['name']} are not JSON ({arguments[:60]!r})."
             ) from None
+    else:
+        function = without_nulls(function)
+    check_inside(f"{where}: a call of {function['name']}", function)
     named = {name: value for name, value in call.items() if value is not None}
     return {"type": "function", **named, "function": function}
+
+
+def without_nulls(value: Any) -> Any:
+    """Objects without their keys that have no value, at any depth: tables fill such keys in.
+
+    Examples
+    --------
+    >>> without_nulls({"city": "Ulm", "day": None, "of": [{"x": None}, None]})
+    {'city': 'Ulm', 'of': [{}, None]}
+    """
+    if isinstance(value, Mapping):
+        return {name: without_nulls(of) for name, of in value.items() if of is not None}
+    if isinstance(value, (list, tuple)):
+        return [without_nulls(of) for of in value]
+    return value
 
 
 def check_characters(where: str, text: str) -> None:
@@ -209,18 +235,69 @@ def check_characters(where: str, text: str) -> None:
         ) from None
 
 
+def check_inside(where: str, value: Any) -> None:
+    """Refuse texts that cannot be written, within lists and objects too.
+
+    Raises
+    ------
+    EvidenceError
+        Naming the place.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, TypeError, RecursionError):
+        raise EvidenceError(f"{where} cannot be written as JSON.") from None
+    check_characters(where, text)
+
+
 def read_tools(place: str, value: Any) -> tuple[Any, ...]:
-    """Schemas of tools: a list, or one written as JSON."""
+    """Schemas of tools: a list, or one written as JSON.
+
+    Raises
+    ------
+    EvidenceError
+        When it is neither.
+    """
     if value is None:
         return ()
     if isinstance(value, str):
-        try:
-            value = json.loads(value or "[]")
-        except json.JSONDecodeError:
-            raise EvidenceError(f"{place}: tools are not JSON ({value[:60]!r}).") from None
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        value = _json(f"{place}: tools are", value or "[]")
+    elif not isinstance(value, Mapping) and isinstance(value, Iterable):
+        value = without_nulls(list(value))
+    if not isinstance(value, list):
         raise EvidenceError(f"{place}: tools is no list ({str(value)[:60]!r}).")
+    check_inside(f"{place}: tools", value)
     return tuple(value)
+
+
+def read_options(place: str, value: Any) -> dict[str, Any]:
+    """Variables of the chat template: an object, or one written as JSON.
+
+    Raises
+    ------
+    EvidenceError
+        When it is neither.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        value = _json(f"{place}: chat_template_kwargs are", value.strip() or "{}")
+    elif isinstance(value, Mapping):
+        value = without_nulls(value)
+    if not isinstance(value, dict):
+        raise EvidenceError(
+            f"{place}: chat_template_kwargs is no object ({str(value)[:60]!r}). Give names with"
+            ' values, such as {"enable_thinking": false}.'
+        )
+    check_inside(f"{place}: chat_template_kwargs", value)
+    return value
+
+
+def _json(what: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise EvidenceError(f"{what} not JSON ({text[:60]!r}).") from None
 
 
 def is_transcript(text: Any) -> bool:
