@@ -215,7 +215,7 @@ def test_an_interrupted_run_goes_on_with_its_own_data_only(run, lm, rows, tmp_pa
     said = run(*train, "--data", others, "--out", "policy", code=1)
     assert "was made with another data" in said.err
     said = run(*train, "--data", rows, "--out", "policy", "--beta", 0.5, code=1)
-    assert "was made with another options" in said.err
+    assert "was made with another beta (None, now 0.5)" in said.err
     said = run(*train, "--data", rows, "--out", "policy")
     assert "going on from" in said.err
     assert not (tmp_path / "policy" / "checkpoints").exists()
@@ -224,12 +224,12 @@ def test_an_interrupted_run_goes_on_with_its_own_data_only(run, lm, rows, tmp_pa
 def test_one_long_prompt_ends_nothing(run, lm, tmp_path):
     prompts = written(
         tmp_path / "prompts.jsonl",
-        [{"id": 1, "prompt": "say a"}, {"id": 2, "prompt": "d" * 90}, {"id": 3, "prompt": "e f"}],
+        [{"id": 1, "prompt": "say a"}, {"id": 2, "prompt": "d" * 300}, {"id": 3, "prompt": "e f"}],
     )
     said = run(
         "generate", prompts, "--model", lm, "--samples", 3, "--tokens", 8, "--out", "g.jsonl"
     )
-    assert "! no answer to 1 prompts that fill the model's context" in said.err
+    assert "! left out: 1 prompts that leave an answer neither" in said.err
     made = lines(tmp_path / "g.jsonl")
     assert [row["id"] for row in made] == [1, 2, 3]
     assert [len(row["completions"]) for row in made] == [3, 0, 3]
@@ -294,7 +294,9 @@ def test_generated_lists_are_trained_on(run, lm, tmp_path):
 def test_rounds_go_on_where_they_were(run, lm, tmp_path, monkeypatch):
     from policyrank.train import reinforcement
 
-    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": p} for p in ("say a", "b", "d" * 90)])
+    prompts = written(
+        tmp_path / "prompts.jsonl", [{"prompt": p} for p in ("say a", "b", "d" * 300)]
+    )
     (tmp_path / "judge.py").write_text("def score(prompt, answer): return answer.count('a')\n")
     train = [
         "train",
@@ -441,3 +443,326 @@ def test_loading_leaves_verbosity_as_it_was(lm):
         assert logging.is_progress_bar_enabled()
     finally:
         logging.set_verbosity_warning()
+
+
+def test_what_lay_in_the_folder_is_not_loaded_in_place_of_what_was_trained(run, lm, rows, tmp_path):
+    train = ["train", "preference", "--data", rows, "--model", lm, "--loss", "dpo", "--out", "st"]
+    train += ["--steps", 2]
+    out = tmp_path / "st"
+    said = run(*train, "--lora", 2)
+    assert "Writing model shards" not in said.err
+    (out / "notes.txt").write_text("mine")
+    said = run(*train)
+    assert "Writing model shards" not in said.err
+    assert not list(out.glob("adapter*"))
+    assert (out / "model.safetensors").is_file()
+    run(*train, "--lora", 2)
+    assert not list(out.glob("model*"))
+    assert not (out / "config.json").exists()
+    assert (out / "notes.txt").read_text() == "mine"
+    run("merge", "st", "--out", "merged")
+    run("merge", "st", "--out", "merged")
+    said = run("merge", "st", "--out", "st", code=2)
+    assert "would be overwritten" in said.err
+    assert (out / "adapter_config.json").is_file()
+
+
+def test_models_that_are_read_are_not_overwritten(run, lm, rows, tmp_path):
+    import shutil
+
+    for name in ("base", "other"):
+        shutil.copytree(lm, tmp_path / name)
+    run(
+        "train", "preference", "--data", rows, "--model", "base", "--out", "ad", "--lora", 2, *TRAIN
+    )
+    preference = ["train", "preference", "--data", rows, "--steps", 1]
+    asked = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}])
+    distil = ["train", "distil", asked, "--model", "base", "--teacher", "other"]
+    reinforce = ["train", "reinforce", asked, "--model", "base", "--reward", "other"]
+    (tmp_path / "claims.csv").write_text("claim,label\na,1\nb,0\n")
+    problems = written(tmp_path / "p.jsonl", [{"prompt": "def f():", "tests": ["assert f()"]}])
+    programs = ["train", "programs", problems, "--model", "base", "--reranker", "other"]
+    for verb, out in [
+        ([*preference, "--model", "base"], "base"),
+        ([*preference, "--model", "ad"], "ad"),
+        ([*preference, "--model", "ad"], "base"),
+        ([*preference, "--model", "base", "--reference", "other"], "other"),
+        ([*preference, "--model", "base", "--reward", "other"], "other"),
+        (["train", "reward", "--data", rows, "--model", "ad"], "base"),
+        (distil, "other"),
+        (reinforce, "other"),
+        (reinforce, "base"),
+        (programs, "other"),
+        (["train", "persona", "claims.csv", "--model", "base"], "base"),
+        (["merge", "ad"], "base"),
+    ]:
+        was = sorted((tmp_path / out).iterdir())
+        said = run(*verb, "--out", out, code=2)
+        assert "would be overwritten" in said.err
+        assert sorted((tmp_path / out).iterdir()) == was
+
+
+@pytest.fixture
+def stopped(run, lm, rows, tmp_path, monkeypatch):
+    """A run that was stopped after its last checkpoint, and the command that goes on."""
+    import shutil
+
+    from policyrank.train import ListwisePreferenceTrainer
+
+    for name in ("base", "other"):
+        shutil.copytree(lm, tmp_path / name)
+    train = ["train", "preference", "--data", rows, "--model", "base", "--loss", "dpo"]
+    train += ["--reference", "other", "--save", 5, "--log-every", 1, "--out", "policy", *TRAIN]
+    saved = ListwisePreferenceTrainer.save_model
+
+    def killed(self, folder=None, _internal_call=False):
+        if not _internal_call:
+            raise KeyboardInterrupt
+        return saved(self, folder, _internal_call)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ListwisePreferenceTrainer, "save_model", killed)
+        run(*train, code=130)
+    return train
+
+
+def test_a_run_does_not_go_on_from_what_others_made(run, stopped, tmp_path):
+    import os
+
+    for options, message in [
+        (["--reference", "base"], "another reference ("),
+        (["--lora", 2], "another adapter (False, now True)"),
+        (["--max-length", 50], "another max_length ("),
+        (["--learning-rate", 0.02], "another learning_rate (0.01, now 0.02)"),
+        (["--dtype", "auto"], "another dtype (float32, now auto)"),
+    ]:
+        command = stopped
+        if options[0] in stopped:
+            place = stopped.index(options[0])
+            command = stopped[:place] + stopped[place + 2 :]
+        said = run(*command, *options, code=1)
+        assert f"was made with {message}" in said.err
+    weights = tmp_path / "other" / "model.safetensors"
+    os.utime(weights, (1, 1))
+    assert "another reference weights" in run(*stopped, code=1).err
+    (tmp_path / "policy" / "checkpoints" / "run.json").unlink()
+    said = run(*stopped, code=1)
+    assert "holds checkpoints, but not what they were made with" in said.err
+
+
+def test_half_a_checkpoint_is_left_out(run, stopped, tmp_path):
+    folder = tmp_path / "policy" / "checkpoints"
+    (folder / "checkpoint-25").mkdir()
+    said = run(*stopped)
+    assert "! checkpoint-25: written only in part, and left out" in said.err
+    assert "going on from policy/checkpoints/checkpoint-20" in said.err
+    known = json.loads((tmp_path / "policy" / "policyrank.json").read_text())
+    assert known["settings"]["reference"] == str(tmp_path / "other")
+
+
+def test_a_run_without_a_whole_checkpoint_starts_anew(run, stopped, tmp_path):
+    (tmp_path / "policy" / "checkpoints" / "checkpoint-20" / "optimizer.pt").unlink()
+    said = run(*stopped)
+    assert "no checkpoint is whole: training starts anew" in said.err
+    steps = [row["step"] for row in lines(tmp_path / "policy" / "log.jsonl") if "loss" in row]
+    assert steps == list(range(1, 21))
+
+
+def test_a_log_does_not_repeat_steps(run, stopped, tmp_path):
+    import shutil
+
+    folder = tmp_path / "policy" / "checkpoints"
+    shutil.copytree(folder / "checkpoint-20", folder / "checkpoint-10")
+    state = json.loads((folder / "checkpoint-10" / "trainer_state.json").read_text())
+    state["global_step"] = 10
+    (folder / "checkpoint-10" / "trainer_state.json").write_text(json.dumps(state))
+    shutil.rmtree(folder / "checkpoint-20")
+    run(*stopped)
+    steps = [row["step"] for row in lines(tmp_path / "policy" / "log.jsonl") if "loss" in row]
+    assert steps == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--loss", "ordinal"], "ordinal"),
+        (["--loss", "kto-unpaired"], "is of single answers"),
+        (["--loss", "tpo"], "weights steps"),
+        (["--option", "zzz=1"], "zzz"),
+    ],
+)
+def test_rounds_refuse_an_objective_before_they_sample(run, lm, tmp_path, options, message):
+    asked = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}])
+    (tmp_path / "judge.py").write_text("raise SystemExit('read')\n")
+    start = ["train", "reinforce", asked, "--model", lm, "--program", "judge.py:score"]
+    assert message in run(*start, *options, code=2).err
+    if "--option" in options:
+        distil = ["train", "distil", asked, "--model", lm, "--teacher", "nowhere"]
+        assert message in run(*distil, *options, code=2).err
+        assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize("change", ["prompts", "program", "options", "asked", "lora"])
+def test_rounds_do_not_go_on_from_what_others_made(run, lm, tmp_path, monkeypatch, change):
+    from policyrank.train import reinforcement
+
+    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": p} for p in ("say a", "b")])
+    judge = tmp_path / "judge.py"
+    judge.write_text("def score(prompt, answer): return len(answer) + answer.count('a')\n")
+    train = ["train", "reinforce", prompts, "--model", lm, "--program", "judge.py:score"]
+    train += ["--samples", 6, "--tokens", 6, "--save", 1, "--learning-rate", 0.01]
+    drawn, calls = reinforcement.draw, []
+
+    def stops(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return drawn(*args, **options)
+
+    monkeypatch.setattr(reinforcement, "draw", stops)
+    run(*train, "--rounds", 3, code=130)
+    more, said = [], {"prompts": "prompts", "program": "program content", "asked": "asked"}
+    if change == "prompts":
+        written(prompts, [{"prompt": p} for p in ("say a", "c")])
+    elif change == "program":
+        judge.write_text("def score(prompt, answer): return len(answer)\n")
+    elif change == "options":
+        more = ["--option", "clip=0.3"]
+    elif change == "asked":
+        more = ["--asked", 1]
+    else:
+        more = ["--lora", 2]
+    err = run(*train, "--rounds", 2, *more, code=1).err
+    assert f"was made with another {said.get(change, '')}" in err
+
+
+def test_distillation_does_not_go_on_from_what_others_made(run, lm, tmp_path):
+    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}, {"prompt": "b c"}])
+    answers = [{"prompt": p, "answer": "aaa"} for p in ("say a", "b c")]
+    teacher = written(tmp_path / "teacher.jsonl", answers)
+    train = ["train", "distil", prompts, "--model", lm, "--teacher", teacher, "--samples", 3]
+    train += ["--tokens", 5, "--steps", 2, "--learning-rate", "0.01"]
+    run(*train, "--temperature", 1)
+    for more, message in [
+        (["--temperature", 0.8], "another temperature (1.0, now 0.8)"),
+        (["--temperature", 1, "--lora", 2], "another lora (0, now 2)"),
+        (["--temperature", 1, "--learn", "pair"], "another learn (list, now pair)"),
+        (["--temperature", 1, "--max-length", 60], "another max_length"),
+    ]:
+        assert f"was made with {message}" in run(*train, *more, code=1).err
+    written(teacher, [{"prompt": p, "answer": "bbb"} for p in ("say a", "b c")])
+    said = run(*train, "--temperature", 1, code=1)
+    assert "was made with another teacher_content" in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", 0], "at least 1, or -1"),
+        (["--epochs", 0], "Must be > 0"),
+        (["--learning-rate", "nan"], "Must be"),
+        (["--learning-rate", "inf"], "Must be finite"),
+        (["--warmup", "inf"], "Must be finite"),
+        (["--clip", "inf"], "Must be finite"),
+        (["--beta", "nan"], "Must be finite"),
+        (["--sft-weight", "inf"], "Must be finite"),
+        (["--seed", -1], "Must be >= 0"),
+        (["--lora-alpha", 4], "--lora-alpha is of adapters"),
+        (["--lora-dropout", 0.1], "--lora-dropout is of adapters"),
+        (["--lora-target", "q_proj"], "--lora-target is of adapters"),
+        (["--rslora"], "--rslora is of adapters"),
+        (["--lora", 2, "--lora-target", "nonsense"], "nonsense"),
+        (["--beta", 0.5, "--option", "beta=0.2"], "say the same"),
+        (["--report-to", "nonsense"], "transformers reports to"),
+        (["--report-to", "neptune"], "its package is not installed"),
+        (["--push", "a/b/c"], "--push: "),
+    ],
+)
+def test_values_that_cannot_be_are_told_before_training(run, lm, rows, options, message):
+    said = run(
+        "train", "preference", "--data", rows, "--model", lm, "--loss", "dpo", *options, code=2
+    )
+    assert message in said.err
+    assert "Traceback" not in said.err
+
+
+def test_adapters_of_the_last_layers_only(run, lm, rows, tmp_path):
+    from safetensors import safe_open
+
+    for verb in ("preference", "reward"):
+        train = ["train", verb, "--data", rows, "--model", lm, "--steps", 1, "--lora", 2]
+        run(*train, "--layers", 1, "--out", verb)
+        with safe_open(tmp_path / verb / "adapter_model.safetensors", framework="pt") as file:
+            names = [name for name in file.keys() if "lora" in name]  # noqa: SIM118
+        assert names
+        assert all(".layers.1." in name for name in names)
+        kinds = {name.split(".")[-3] for name in names}
+        assert {"q_proj", "k_proj", "v_proj", "o_proj", "down_proj"} <= kinds
+
+
+def test_what_was_trained_is_kept_where_it_cannot_be_uploaded(run, lm, rows, tmp_path, monkeypatch):
+    from huggingface_hub import HfApi
+
+    def fails(*args, **options):
+        raise OSError("Cannot reach the hub\nmore")
+
+    monkeypatch.setattr(HfApi, "create_repo", fails)
+    train = ["train", "preference", "--data", rows, "--model", lm, "--loss", "dpo", "--steps", 1]
+    said = run(*train, "--push", "me/mine", code=1)
+    last = said.err.splitlines()[-1]
+    assert last.endswith("is in policy, but was not uploaded to me/mine: Cannot reach the hub")
+    assert (tmp_path / "policy" / "model.safetensors").is_file()
+
+
+def test_objectives_of_single_answers_are_listed(run):
+    assert "kto-unpaired" in run("methods", "--train").out
+
+
+def test_a_persona_takes_the_place_of_what_lay_there(run, lm, tmp_path):
+    rows = "".join(f"{text},{k % 2}\n" for k, text in enumerate(["aa", "bb", "cc", "dd"] * 5))
+    (tmp_path / "claims.csv").write_text(f"claim,label\n{rows}")
+    train = ["train", "persona", "claims.csv", "--model", lm, "--steps", 1, "--held-out", 0.4]
+    said = run(*train, "--layers", 1)
+    assert "Writing model shards" not in said.err
+    assert (tmp_path / "persona" / "adapter_config.json").is_file()
+    run(*train, "--lora", 0)
+    assert not (tmp_path / "persona" / "adapter_config.json").exists()
+    assert (tmp_path / "persona" / "model.safetensors").is_file()
+    assert "--rslora is of adapters" in run(*train, "--lora", 0, "--rslora", code=2).err
+
+
+@pytest.mark.parametrize("verb", [["reinforce"], ["distil", "--teacher", "t.jsonl"]])
+def test_prompts_are_not_cut_where_answers_are_sampled(run, lm, tmp_path, verb):
+    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}])
+    written(tmp_path / "t.jsonl", [{"prompt": "say a", "answer": "aaa"}])
+    (tmp_path / "judge.py").write_text("def score(prompt, answer): return 1\n")
+    more = ["--program", "judge.py:score"] if verb == ["reinforce"] else []
+    train = ["train", verb[0], prompts, "--model", lm, *verb[1:], *more]
+    assert "are left out here, not cut" in run(*train, "--cut-prompts", code=2).err
+
+
+def test_a_program_that_fails_is_told(run, lm, tmp_path):
+    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}, {"prompt": "b"}])
+    (tmp_path / "judge.py").write_text(
+        "def score(prompt, answer):\n    return answer.count('a') if len(answer) % 3 else None\n"
+    )
+    said = run(
+        "train",
+        "reinforce",
+        prompts,
+        "--model",
+        lm,
+        "--program",
+        "judge.py:score",
+        "--rounds",
+        2,
+        "--samples",
+        8,
+        "--tokens",
+        6,
+        "--learning-rate",
+        "0.01",
+        "--max-length",
+        64,
+    )
+    assert "answers were not scored by" in said.err

@@ -239,12 +239,14 @@ def generate_answers(
     from policyrank.models.fitting import Seen
     from policyrank.models.language import load_causal_lm, sample
     from policyrank.models.provenance import about
+    from policyrank.models.sampling import context_of
 
     asked, given = read_prompts(prompts)
     seen, unread = Seen(), Seen()
     scorer = None if judging.name is None else judging.scorer(texts, seen)
     loaded, tokenizer = load_causal_lm(model)
     read = texts.of(model, about(model))
+    limit = min(read.max_length, context_of(loaded))
     with working("Sampling ...") as update:
         made = sample(
             loaded,
@@ -255,6 +257,8 @@ def generate_answers(
             temperature=temperature,
             seed=seed,
             chat=read.chat,
+            room=limit - min(tokens, limit - limit // 2),
+            long_prompts=read.long_prompts,
             seen=unread,
             report=lambda done, of: update(f"{done} of {of} prompts"),
         )
@@ -269,7 +273,9 @@ def generate_answers(
             more["answer"] = own[0]
         rows.append(renamed(row, OURS) | more)
     _write(rows, out)
-    _tell_samples(made, unread.long, tokens)
+    for note in unread.notes(limit, read.long_prompts):
+        say(f"! {note}")
+    _tell_samples(made, tokens)
     if scorer is not None:
         tell(seen, read)
         _tell_program(scorer)
@@ -283,14 +289,13 @@ def _best(answers: list[str], scores: list[float]) -> str | None:
     return answers[max(known, key=lambda k: scores[k])]
 
 
-def _tell_samples(made: list[list[Any]], unread: int, tokens: int) -> None:
+def _tell_samples(made: list[list[Any]], tokens: int) -> None:
     """What to know of the sampled answers."""
     answers = [one for own in made for one in own]
-    if unread:
-        say(f"! no answer to {unread:,} prompts that fill the model's context")
     cut = sum(not one.ended for one in answers)
     if cut:
-        say(f"! {cut:,} of {len(answers):,} answers were cut at {tokens} tokens (--tokens)")
+        said = f"{cut:,} of {len(answers):,} answers were cut at {tokens} tokens (--tokens)"
+        say(f"! {said}, or where the context ends")
     empty = sum(not one.text.strip() for one in answers)
     if empty:
         say(f"! {empty:,} of {len(answers):,} answers are empty")

@@ -109,8 +109,9 @@ def list_methods(*, train: Flag = False) -> None:
 
 def _list_objectives() -> None:
     from policyrank.learn import LOSSES, PREFERENCE_LOSSES
+    from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
     from policyrank.learn.rewards import REWARD_LOSSES
 
     print(f"train ranker: {', '.join(LOSSES)}")
-    print(f"train preference: {', '.join([*PREFERENCE_LOSSES, 'tpo'])}")
+    print(f"train preference: {', '.join([*PREFERENCE_LOSSES, 'tpo', *UNPAIRED_LOSSES])}")
     print(f"train reward: {', '.join(REWARD_LOSSES)}")

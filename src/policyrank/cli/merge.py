@@ -41,11 +41,12 @@ def merge_adapters(
     from policyrank.models.loading import adapter_config, base_of
     from policyrank.models.provenance import About, about
     from policyrank.models.reward_models import load_reward_model
-    from policyrank.train.saving import write_model
+    from policyrank.train.saving import refuse_overwriting, write_model
 
     config = adapter_config(model)
     if config is None:
         raise EvidenceError(f"{model}: no folder of adapters (there is no adapter_config.json).")
+    refuse_overwriting(out, {"MODEL": model}, below=())
     of_reward = config.get("task_type") == "SEQ_CLS"
     with working(f"Merging {model} ..."):
         load = load_reward_model if of_reward else load_causal_lm

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from policyrank.cli.answer_options import Judging, Model, Objective, Texts, objective_options
-from policyrank.cli.options import DATA, METHOD, OUT, Flag, NotNegative, check_folder
-from policyrank.cli.output import say, working, wrote
-from policyrank.cli.tuning import Lora, Tuning, made
+from policyrank.cli.options import DATA, METHOD, OUT, Flag, check_folder
+from policyrank.cli.training_run import (
+    CHECKPOINTS,
+    named_base,
+    run_dependencies,
+    run_training,
+)
+from policyrank.cli.tuning import Lora, Tuning, Weight, finite, made
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -44,7 +49,6 @@ Labels = Annotated[
         " share of the others of its list that it is above.",
     ),
 ]
-CHECKPOINTS, RUN = "checkpoints", "run.json"
 
 
 def train_preference(
@@ -56,9 +60,9 @@ def train_preference(
     evaluation: Evaluation = None,
     labels: Labels = "as-given",
     reference: Annotated[str, Parameter(group=METHOD)] = "precompute",
-    beta: Annotated[float | None, Parameter(group=METHOD)] = None,
+    beta: Annotated[float | None, Parameter(group=METHOD, validator=finite)] = None,
     option: Objective = None,
-    sft_weight: Annotated[NotNegative, Parameter(group=METHOD)] = 0.0,
+    sft_weight: Annotated[Weight, Parameter(group=METHOD)] = 0.0,
     step_weights: Annotated[
         Literal["ones", "similar", "different", "exp"], Parameter(group=METHOD)
     ] = "similar",
@@ -90,21 +94,29 @@ def train_preference(
         each list.
     """
     check_folder(out)
-    from policyrank.models.language import load_causal_lm
-    from policyrank.models.provenance import about
-    from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
-
-    read = texts.of(model, about(model))
-    found, tokenizer = load_model(model, tuning, lora)
     options = objective_options(option)
     if beta is not None:
+        if "beta" in options:
+            raise OptionError("--beta and --option beta=... say the same: give one of them.")
         options["beta"] = beta
     known: Any = "precompute"
-    other = None
+    other_name = None
     if reference in ("precompute", "adapter"):
         known = reference
     else:
-        other, _ = load_causal_lm(reference, device="cpu", dtype=tuning.dtype)
+        other_name = reference
+    from policyrank.models.language import load_causal_lm
+    from policyrank.models.provenance import about
+    from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
+    from policyrank.train.saving import refuse_overwriting
+
+    refuse_overwriting(out, {"--model": model, "--reference": other_name, "--reward": reward})
+    tuning.check()
+    read = texts.of(model, about(model))
+    found, tokenizer = load_model(model, tuning, lora)
+    other = None
+    if other_name is not None:
+        other, _ = load_causal_lm(other_name, device="cpu", dtype=tuning.dtype)
     args = made(
         ListwisePreferenceConfig,
         str(out / CHECKPOINTS),
@@ -129,7 +141,13 @@ def train_preference(
         judge=_judge(reward, texts),
         peft_config=lora.config(found, layers=tuning.layers),
     )
-    _run(trainer, out, _about(trainer, "policy", model, data, read, tuning), tuning, evaluation)
+    told = _about(trainer, "policy", model, data, read, tuning)
+    if other_name is not None:
+        told = replace(
+            told, settings={**told.settings, "reference": named_base(other_name, adapter=False)}
+        )
+    depends = run_dependencies(told, model, lora, tuning, reference=other_name)
+    run_training(trainer, out, told, depends, tuning, evaluation)
 
 
 def _judge(reward: str | None, texts: Texts) -> Any:
@@ -152,7 +170,7 @@ def train_reward(
     evaluation: Evaluation = None,
     labels: Labels = "as-given",
     option: Objective = None,
-    imitation: Annotated[NotNegative, Parameter(group=METHOD)] = 0.0,
+    imitation: Annotated[Weight, Parameter(group=METHOD)] = 0.0,
     with_reference: Annotated[Flag, Parameter(group=METHOD)] = False,
     lora: Lora = Lora(),
     tuning: Tuning = Tuning(),
@@ -172,7 +190,11 @@ def train_reward(
     check_folder(out)
     from policyrank.models.provenance import about
     from policyrank.train import RewardModelConfig, RewardModelTrainer, reward, reward_model
+    from policyrank.train.saving import refuse_overwriting
     from policyrank.train.texts import train_last
+
+    refuse_overwriting(out, {"--model": model})
+    tuning.check()
 
     found, tokenizer = reward_model(model, seed=tuning.seed, device="cpu", dtype=tuning.dtype)
     if tuning.layers is not None and not lora.lora:
@@ -205,7 +227,10 @@ def train_reward(
     config = lora.config(found, layers=tuning.layers, head=True)
     trainer = RewardModelTrainer(found, args, *sets, processing_class=tokenizer, peft_config=config)
     kind: Kind = "discriminator" if with_reference else "reward"
-    _run(trainer, out, _about(trainer, kind, model, data, read, tuning, **more), tuning, evaluation)
+    told = _about(trainer, kind, model, data, read, tuning, **more)
+    run_training(
+        trainer, out, told, run_dependencies(told, model, lora, tuning), tuning, evaluation
+    )
 
 
 def load_model(name: str, tuning: Tuning, lora: Lora | None = None) -> tuple[Any, Any]:
@@ -228,15 +253,6 @@ def refuse_layers(model: Any, tuning: Tuning) -> None:
         raise OptionError("--layers: the model is adapters, which are trained as they are.")
 
 
-def named_base(name: str, *, adapter: bool) -> str:
-    """What a trained model is made from, so that it is found again."""
-    from policyrank.models.loading import adapter_config, base_of
-
-    if adapter and adapter_config(name) is not None:
-        name = base_of(name)
-    return str(Path(name).resolve()) if Path(name).exists() else name
-
-
 def _about(
     trainer: Any, kind: Kind, model: str, data: Path, read: Read, tuning: Tuning, **more: Any
 ) -> About:
@@ -250,6 +266,8 @@ def _about(
     for name in ("reference", "sft_weight", "imitation"):
         if getattr(args, name, None):
             settings[name] = getattr(args, name)
+    if args.loss == "tpo":
+        settings["step_weights"] = args.step_weights
     return About(
         kind,
         base=named_base(model, adapter=adapter),
@@ -271,74 +289,3 @@ def _with_reference(path: Path | None) -> Any:
     from policyrank.train import reward
 
     return None if path is None else reward.with_reference(list(read_answers(path)))
-
-
-def _run(trainer: Any, out: Path, about: About, tuning: Tuning, evaluation: Path | None) -> None:
-    """Train from the last checkpoint if there is one, save, and print what evaluation says."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    from policyrank.models.quiet import quietly
-    from policyrank.train.answer_progress import Progress
-    from policyrank.train.samples import keep, read_kept
-    from policyrank.train.saving import write_model
-
-    folder = Path(trainer.args.output_dir)
-    depends = {
-        name: getattr(about, name)
-        for name in ("kind", "base", "adapter", "objective", "options", "data", "settings")
-    }
-    known = read_kept(folder / RUN, depends)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    first = trainer.is_world_process_zero()
-    if first:
-        for note in trainer.notes:
-            say(f"! {note}")
-        if last:
-            say(f"going on from {last}")
-        if known is None:
-            keep(folder / RUN, depends, {})
-            (out / "log.jsonl").unlink(missing_ok=True)
-    evaluated = evaluation is not None
-    with working("Training ...") as update:
-        trainer.add_callback(Progress(update, out))
-        before = trainer.evaluate() if evaluated and last is None else {}
-        trainer.train(resume_from_checkpoint=last)
-        after = trainer.evaluate() if evaluated else {}
-    with quietly():
-        trainer.save_model(str(out))
-    if first:
-        shown = _metrics(after)
-        write_model(None, trainer.processing_class, out, about, shown)
-        rmtree(folder, ignore_errors=True)
-        _print_loss(trainer)
-        for name, value in shown.items():
-            was = before.get(f"eval_{name}")
-            print(f"{name}: {value:.4g}" if was is None else f"{name}: {was:.4g} -> {value:.4g}")
-        wrote(out)
-        upload(out, tuning)
-
-
-def upload(out: Path, tuning: Tuning) -> None:
-    """Push the folder where that was asked for."""
-    if tuning.push:
-        from policyrank.train.saving import push
-
-        say(f"pushed to {push(out, tuning.push)}")
-
-
-def _print_loss(trainer: Any) -> None:
-    """The first and the last loss that were logged."""
-    losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
-    if len(losses) > 1:
-        print(f"training loss: {losses[0]:.4g} -> {losses[-1]:.4g}")
-    elif losses:
-        print(f"training loss: {losses[0]:.4g}")
-
-
-def _metrics(found: dict[str, float]) -> dict[str, float]:
-    """What evaluation says of the model, not of the machine."""
-    kept = {}
-    for name, value in found.items():
-        if name.startswith("eval_") and not name.endswith(("runtime", "second", "time")):
-            kept[name.removeprefix("eval_")] = value
-    return kept

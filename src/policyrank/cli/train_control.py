@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +12,8 @@ from policyrank.cli.options import (
     METHOD,
     MODEL,
     OUT,
-    TUNE,
     AtLeastOne,
     AtLeastTwo,
-    Count,
     Flag,
     Names,
     Printed,
@@ -26,8 +23,9 @@ from policyrank.cli.options import (
     check_writable,
 )
 from policyrank.cli.output import print_board, table_of, working, wrote
-from policyrank.cli.train_answers import CHECKPOINTS, load_model, named_base, upload
-from policyrank.cli.tuning import ADAPTERS, Lora, Tuning, made
+from policyrank.cli.train_answers import load_model
+from policyrank.cli.training_run import CHECKPOINTS, LOG, named_base, upload
+from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
 from policyrank.cli.world import board_of
 from policyrank.cli.world_inventory import series_of
 from policyrank.errors import EvidenceError
@@ -120,28 +118,6 @@ def train_controller(
     wrote(out)
 
 
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class PersonaTuning(Tuning):
-    """How a persona is trained, as published."""
-
-    batch: AtLeastOne = 24
-
-
-@Parameter(name="*", group=ADAPTERS)
-@dataclass(frozen=True)
-class PersonaLora(Lora):
-    """Adapters on the layers of attention, as published."""
-
-    lora: Count = 16
-    lora_dropout: Share = 0.05
-
-    def config(self, model: Any, *, layers: int | None = None, head: bool = False) -> Any:
-        """As of other verbs; where none are named, on the layers q, k, v, o."""
-        target = self.lora_target or ["q_proj", "k_proj", "v_proj", "o_proj"]
-        return replace(Lora(**vars(self)), lora_target=target).config(model, layers=layers)
-
-
 def train_persona(
     claims: Path,
     /,
@@ -179,8 +155,11 @@ def train_persona(
     import polars as pl
 
     from policyrank.train import personas
+    from policyrank.train.saving import clear_weights, no_bars, refuse_overwriting, write_model
     from policyrank.worlds.exposure import Claims
 
+    refuse_overwriting(out, {"--model": model})
+    tuning.check()
     frame = table_of(claims, ("claim", "label"))
     known = Claims.of(frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy())
     rest, test = (known.take(part) for part in known.split((1 - held_out, held_out), tuning.seed))
@@ -189,9 +168,9 @@ def train_persona(
     from transformers import TrainingArguments
 
     from policyrank.models.provenance import About, known_versions
+    from policyrank.models.quiet import quietly
     from policyrank.train.adapters import is_adapted
     from policyrank.train.answer_progress import Progress
-    from policyrank.train.saving import write_model
 
     found, tokenizer = load_model(model, tuning, lora)
     settings = tuning.settings(save_strategy="no")
@@ -212,11 +191,15 @@ def train_persona(
         return accept.reshape(len(test), -1)[~test.true].mean(axis=0)
 
     before = false_accepted()
-    with working("Training ...") as update:
+    (out / LOG).unlink(missing_ok=True)
+    with working("Training ...") as update, no_bars():
         trainer.add_callback(Progress(update, out))
         trainer.train()
     after = false_accepted()
-    trainer.save_model(str(out))
+    with quietly():
+        if trainer.is_world_process_zero():
+            clear_weights(out)
+        trainer.save_model(str(out))
     adapter = is_adapted(trainer.model)
     known_as = About(
         "policy",

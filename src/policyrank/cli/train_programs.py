@@ -12,8 +12,9 @@ from cyclopts.validators import Number
 from policyrank.cli.answer_options import Model, Samples, Temperature, Texts, Tokens
 from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
 from policyrank.cli.output import say, working, wrote
-from policyrank.cli.train_answers import CHECKPOINTS, Out, load_model, named_base, upload
+from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.train_rounds import print_history, save
+from policyrank.cli.training_run import CHECKPOINTS, named_base, upload
 from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
 from policyrank.errors import EvidenceError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from policyrank.cli.answer_options import Read
     from policyrank.models.provenance import About
 
+GENERATOR = "generator"
 Loss = Literal["bradley-terry", "plackett-luce"]
 
 
@@ -73,7 +75,12 @@ def train_program_reranker(
     from policyrank.models.provenance import about
     from policyrank.train.judges import sampler
     from policyrank.train.programs import read_problems, self_train
+    from policyrank.train.saving import refuse_overwriting
     from policyrank.worlds import sandbox
+
+    named = {"--model": model, "--reranker": reranker}
+    refuse_overwriting(out, named, below=(CHECKPOINTS, GENERATOR))
+    tuning.check()
 
     found = read_problems(problems, sandbox.check_statements)
     if why := sandbox.unavailable():
@@ -197,8 +204,10 @@ class _Improve:
     samples: int
 
     def __call__(self, scorer: Any, iteration: int) -> Any:
+        from policyrank.models.quiet import quietly
         from policyrank.train.judges import sampler
         from policyrank.train.reinforcement import reinforce
+        from policyrank.train.saving import clear_weights
 
         seed = self.tuning.seed + iteration
         sample = {name: value for name, value in self.drawn.items() if name != "chat"}
@@ -216,6 +225,9 @@ class _Improve:
             max_length=self.read.max_length,
             chat=self.read.chat,
         )
-        better.save_pretrained(self.out / "generator")
-        tokenizer.save_pretrained(self.out / "generator")
+        place = self.out / GENERATOR
+        with quietly():
+            clear_weights(place)
+            better.save_pretrained(place)
+            tokenizer.save_pretrained(place)
         return sampler(better, tokenizer, seed=seed, **self.drawn)

@@ -13,6 +13,7 @@ from policyrank.cli.answer_options import (
     Judging,
     Model,
     Objective,
+    Program,
     Prompts,
     Samples,
     Temperature,
@@ -23,10 +24,11 @@ from policyrank.cli.answer_options import (
     read_references,
     tell,
 )
-from policyrank.cli.options import METHOD, AtLeastOne, Count, NotNegative, check_folder
+from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
 from policyrank.cli.output import say, working, wrote
-from policyrank.cli.train_answers import CHECKPOINTS, Out, load_model, named_base, upload
-from policyrank.cli.tuning import Lora, SlowTuning, Tuning
+from policyrank.cli.train_answers import Out, load_model
+from policyrank.cli.training_run import CHECKPOINTS, named_base, upload
+from policyrank.cli.tuning import Lora, SlowTuning, Tuning, Weight
 from policyrank.errors import OptionError
 
 if TYPE_CHECKING:
@@ -77,15 +79,23 @@ def train_distil(
         Of sampling and learning.
     """
     check_folder(out)
+    _refuse_cutting(texts)
     asked, _ = read_prompts(prompts)
     if "://" in teacher and not teacher_model:
         raise OptionError("--teacher-model: which model is it at the endpoint?")
-    out.mkdir(exist_ok=True)
+    options = objective_options(option)
     from policyrank.models.provenance import about
     from policyrank.train.distillation import OBJECTIVES, distil
+    from policyrank.train.saving import refuse_overwriting
 
-    source = _teacher(teacher, teacher_model, key, tokens=tokens, cache=out / "teacher.jsonl")
+    names = {"--model": model, "--teacher": None if "://" in teacher else teacher}
+    refuse_overwriting(out, names)
+    _check_objective(OBJECTIVES[learn], options, tuning, out)
+    out.mkdir(exist_ok=True)
     read = texts.of(model, about(model))
+    settings = _depends(model, read, lora, tuning)
+    settings |= _taught_by(teacher, teacher_model, tokens)
+    source = _teacher(teacher, teacher_model, key, tokens=tokens, cache=out / "teacher.jsonl")
     student, tokenizer = _student(model, tuning, lora)
     with working("Distilling ...") as update:
         done = distil(
@@ -97,14 +107,14 @@ def train_distil(
             learn=learn,
             candidates=samples,
             rounds=rounds,
-            loss_options=objective_options(option),
+            loss_options=options,
             arguments=lambda stage: tuning.stage(out / stage),
             sample={"max_new_tokens": tokens, "temperature": temperature},
             max_length=read.max_length,
             chat=read.chat,
             seed=tuning.seed,
             folder=out,
-            settings={"teacher": teacher, "teacher_model": teacher_model, "model": model},
+            settings=settings,
             report=_both(update),
         )
     known = _about(model, student, read, tuning, objective=OBJECTIVES[learn], prompts=prompts)
@@ -112,6 +122,79 @@ def train_distil(
     print_history(done.history)
     wrote(out)
     upload(out, tuning)
+
+
+def _check_objective(loss: str, options: dict[str, Any], tuning: Tuning, out: Path) -> None:
+    """Refuse an objective of sampled answers, or options of it, before anything is sampled."""
+    from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
+    from policyrank.train.preference_config import ListwisePreferenceConfig
+
+    if loss in UNPAIRED_LOSSES:
+        raise OptionError(f"--loss {loss} is of single answers; samples are lists: take another.")
+    args = tuning.stage(out / CHECKPOINTS)
+    config = ListwisePreferenceConfig.of(args, loss=loss, loss_options=options)
+    if config.by_step:
+        raise OptionError(f"--loss {loss} weights steps, which samples do not have: take another.")
+    _try(config.objective(), loss, options)
+
+
+def _try(objective: Any, loss: str, options: dict[str, Any]) -> None:
+    """Refuse options whose values an objective does not take, on a list of two."""
+    import torch
+
+    level, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+    where, lengths = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2)
+    try:
+        objective(level, labels, reference=level, where=where, lengths=lengths, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise OptionError(f"loss {loss!r} with these options: {why}") from None
+
+
+def _depends(model: str, read: Read, lora: Lora, tuning: Tuning) -> dict[str, Any]:
+    """What made a model that learns in rounds: kept ones were made with the same."""
+    from policyrank.train.saving import weights_fingerprint
+
+    return {
+        "model": named_base(model, adapter=False),
+        "weights": weights_fingerprint(model),
+        **read.options,
+        "lora": vars(lora),
+        "dtype": tuning.dtype,
+        **tuning.kept(),
+    }
+
+
+def _taught_by(name: str, model: str, tokens: int) -> dict[str, Any]:
+    """What a teacher's answers depend on."""
+    from policyrank.train.saving import content_fingerprint, weights_fingerprint
+
+    found: dict[str, Any] = {"teacher": name, "teacher_model": model}
+    if "://" in name:
+        return found
+    if name.endswith(".jsonl"):
+        return found | {"teacher_content": content_fingerprint(name)}
+    return found | {
+        "teacher_weights": weights_fingerprint(name),
+        "teacher_tokens": tokens,
+        "teacher_temperature": 0,
+    }
+
+
+def _scored_by(judging: Judging, texts: Texts) -> dict[str, Any]:
+    """What a scorer's scores depend on."""
+    from policyrank.train.saving import content_fingerprint, weights_fingerprint
+
+    name = judging.name or ""
+    found = {key: str(value) for key, value in vars(judging).items() if value is not None}
+    if judging.program is not None:
+        path = name.rpartition(":")[0]
+        found["program content"] = content_fingerprint(path)
+    else:
+        found["scorer weights"] = str(weights_fingerprint(name))
+    if judging.references is not None:
+        found["references content"] = content_fingerprint(judging.references)
+    return found | {key: str(value) for key, value in vars(texts).items()}
 
 
 def _student(name: str, tuning: Tuning, lora: Lora) -> tuple[Any, Any]:
@@ -186,7 +269,7 @@ def train_reinforce(
     samples: Samples = 8,
     tokens: Tokens = 128,
     temperature: Temperature = 1.0,
-    kl: Annotated[NotNegative, Parameter(group=METHOD)] = 0.05,
+    kl: Annotated[Weight, Parameter(group=METHOD)] = 0.05,
     loss: Annotated[str, Parameter(group=METHOD)] = "grpo",
     option: Objective = None,
     lora: Lora = Lora(),
@@ -210,26 +293,35 @@ def train_reinforce(
         grpo, label-distribution-grpo, or any objective of `train preference`.
     """
     check_folder(out)
+    _refuse_cutting(texts)
     given, _ = read_prompts(prompts)
+    options = objective_options(option)
     from policyrank.models.fitting import Seen
     from policyrank.models.provenance import about
+    from policyrank.train.fingerprints import hashed
     from policyrank.train.reinforcement import KeptRounds, reinforce
+    from policyrank.train.saving import refuse_overwriting
 
+    names = {"--model": model, "--reward": judging.reward}
+    names |= {"--judge": judging.judge, "--likelihood": judging.likelihood}
+    refuse_overwriting(out, names)
+    _check_objective(loss, options, tuning, out)
     seen = Seen()
     scorer = judging.scorer(texts, seen)
     read = texts.of(model, about(model))
-    start, tokenizer = _student(model, tuning, lora)
     depends = {
-        "model": model,
-        "scorer": judging.name,
-        "prompts": prompts.name,
+        **_depends(model, read, lora, tuning),
+        "scorer": _scored_by(judging, texts),
+        "prompts": hashed(given),
+        "asked": asked,
         "samples": samples,
         "tokens": tokens,
         "temperature": temperature,
         "kl": kl,
         "loss": loss,
-        **tuning.kept(),
+        "options": options,
     }
+    start, tokenizer = _student(model, tuning, lora)
     with working("Sampling ...") as update:
         found, history = reinforce(
             start,
@@ -240,7 +332,7 @@ def train_reinforce(
             batch=asked,
             samples=samples,
             loss=loss,
-            loss_options=objective_options(option),
+            loss_options=options,
             kl=kl,
             seed=tuning.seed,
             arguments=lambda stage: tuning.stage(out / CHECKPOINTS),
@@ -251,6 +343,8 @@ def train_reinforce(
             report=_both(update),
         )
     tell(seen, read)
+    if isinstance(scorer, Program):
+        scorer.tell()
     known = _about(
         model, found, read, tuning, objective=loss, prompts=prompts, kl=kl, rounds=rounds
     )
@@ -258,6 +352,12 @@ def train_reinforce(
     (out / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     wrote(out)
     upload(out, tuning)
+
+
+def _refuse_cutting(texts: Texts) -> None:
+    """Prompts that are too long are left out here: what was sampled must be what is learned."""
+    if texts.cut_prompts:
+        raise OptionError("--cut-prompts: prompts that are too long are left out here, not cut.")
 
 
 def _both(update: Any) -> Any:

@@ -1,14 +1,19 @@
-"""Options of how a language model is trained, the same for every verb that trains one."""
+"""Options of how a language model is trained, the same for every verb that trains one.
+
+Verbs with defaults of their own have their classes here too: the options' types are looked up
+where a class is defined.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import TUNE, AtLeastOne, Count, Flag, Names, NotNegative, Share
+from policyrank.cli.options import TUNE, AtLeastOne, Count, Flag, Names
 from policyrank.errors import OptionError
 
 if TYPE_CHECKING:
@@ -16,8 +21,29 @@ if TYPE_CHECKING:
 
 ADAPTERS = Group("Adapters", sort_key=4)
 
-Epochs = Annotated[float, Parameter(help="Passes over the lists.")]
-Rate = Annotated[float, Parameter(help="Peak learning rate.")]
+
+def finite(_: Any, value: Any) -> None:
+    """Refuse what is no finite number, as validators do."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("Must be finite.")
+
+
+def _some_steps(_: Any, value: Any) -> None:
+    """Refuse numbers of steps that would mean something else."""
+    if value is not None and value != -1 and value < 1:
+        raise ValueError("Must be at least 1, or -1: as many as the passes have.")
+
+
+Epochs = Annotated[
+    float, Parameter(help="Passes over the lists.", validator=(Number(gt=0), finite))
+]
+Rate = Annotated[float, Parameter(help="Peak learning rate.", validator=(Number(gt=0), finite))]
+Steps = Annotated[int, Parameter(validator=_some_steps)]
+TuningSeed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32))]
+Weight = Annotated[float, Parameter(validator=(Number(gte=0), finite))]
+"""A finite number that is not negative."""
+Portion = Annotated[float, Parameter(validator=(Number(gte=0, lte=1), finite))]
+Alpha = Annotated[float | None, Parameter(validator=(Number(gt=0), finite))]
 
 
 @Parameter(name="*", group=TUNE)
@@ -67,21 +93,21 @@ class Tuning:
     """
 
     epochs: Epochs = 1.0
-    steps: int = -1
+    steps: Steps = -1
     batch: AtLeastOne = 4
     accumulate: AtLeastOne = 1
     learning_rate: Rate = 1e-5
     schedule: str = "linear"
-    warmup: NotNegative = 0.0
+    warmup: Weight = 0.0
     optimizer: str = "adamw_torch"
-    weight_decay: NotNegative = 0.0
-    clip: NotNegative = 1.0
+    weight_decay: Weight = 0.0
+    clip: Weight = 1.0
     layers: AtLeastOne | None = None
     bf16: Flag = False
     dtype: Literal["float32", "auto", "bfloat16", "float16"] = "float32"
     dropout: Flag = False
     gradient_checkpointing: Flag = False
-    seed: int = 0
+    seed: TuningSeed = 0
     log_every: AtLeastOne = 10
     report_to: Names = None
     save: AtLeastOne = 100
@@ -96,6 +122,7 @@ class Tuning:
         """Options of transformers' TrainingArguments."""
         import torch
 
+        self.check()
         found = {
             "num_train_epochs": self.epochs,
             "max_steps": self.steps,
@@ -124,6 +151,25 @@ class Tuning:
             found[_checkpointing()] = True
         return found | more
 
+    def check(self) -> None:
+        """Refuse names that are found out only once training has begun, or is over.
+
+        Raises
+        ------
+        OptionError
+            For ``--report-to`` and ``--push``.
+        """
+        for name in self.report_to or []:
+            _refuse_reporter(name)
+        if self.push:
+            from huggingface_hub.errors import HFValidationError
+            from huggingface_hub.utils import validate_repo_id
+
+            try:
+                validate_repo_id(self.push)
+            except HFValidationError as error:
+                raise OptionError(f"--push: {error}") from None
+
     def stage(self, folder: Any, **more: Any) -> TrainingArguments:
         """TrainingArguments of one stage of many, which is not saved on its way."""
         from transformers import TrainingArguments
@@ -141,6 +187,21 @@ class Tuning:
             " clip layers bf16 dropout seed"
         )
         return {name: getattr(self, name) for name in names.split()}
+
+
+def _refuse_reporter(name: str) -> None:
+    """Refuse what transformers does not report to, or whose package is missing."""
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    if name in ("all", "none"):
+        return
+    if name not in INTEGRATION_TO_CALLBACK:
+        known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+        raise OptionError(f"--report-to {name}: transformers reports to {known}.")
+    # flyte is not among those that say whether they are there.
+    if name != "flyte" and name not in get_available_reporting_integrations():
+        raise OptionError(f"--report-to {name}: its package is not installed.")
 
 
 def _checkpointing() -> str:
@@ -180,6 +241,14 @@ class LongerTuning(Tuning):
     epochs: Epochs = 3.0
 
 
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class PersonaTuning(Tuning):
+    """How a persona is trained, as published."""
+
+    batch: AtLeastOne = 24
+
+
 @Parameter(name="*", group=ADAPTERS)
 @dataclass(frozen=True)
 class Lora:
@@ -201,15 +270,34 @@ class Lora:
     """
 
     lora: Count = 0
-    lora_alpha: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
-    lora_dropout: Share = 0.0
+    lora_alpha: Alpha = None
+    lora_dropout: Portion = 0.0
     lora_target: Names = None
     rslora: Flag = False
+
+    def __post_init__(self) -> None:
+        if self.lora:
+            return
+        for own in fields(self):
+            if own.name != "lora" and getattr(self, own.name) != own.default:
+                option = own.name.replace("_", "-")
+                raise OptionError(f"--{option} is of adapters: give their rank too (--lora 16).")
+
+    def targets(self, model: Any, layers: int | None) -> list[str] | str:
+        """The layers that get adapters: those that were named, or all linear ones but the head."""
+        if self.lora_target:
+            return self.lora_target
+        return "all-linear" if layers is None else linear_names(model)
 
     def config(self, model: Any, *, layers: int | None = None, head: bool = False) -> Any:
         """A LoraConfig of peft for a model; None where none are asked for.
 
         ``head``: of a reward model, whose head is trained as well.
+
+        Raises
+        ------
+        OptionError
+            For options that peft refuses.
         """
         if not self.lora:
             return None
@@ -218,16 +306,49 @@ class Lora:
         require("peft", "--lora")
         from peft import LoraConfig
 
-        return LoraConfig(
-            r=self.lora,
-            lora_alpha=self.lora_alpha or 2 * self.lora,  # type: ignore[arg-type]
-            lora_dropout=self.lora_dropout,
-            target_modules=self.lora_target or "all-linear",
-            use_rslora=self.rslora,
-            layers_to_transform=_last(model, layers),
-            modules_to_save=["score"] if head else None,
-            task_type="SEQ_CLS" if head else "CAUSAL_LM",
-        )
+        targets = self.targets(model, layers)
+        chosen = _last(model, layers)
+        try:
+            return LoraConfig(
+                r=self.lora,
+                lora_alpha=self.lora_alpha or 2 * self.lora,  # type: ignore[arg-type]
+                lora_dropout=self.lora_dropout,
+                target_modules=targets,
+                use_rslora=self.rslora,
+                layers_to_transform=chosen,
+                modules_to_save=["score"] if head else None,
+                task_type="SEQ_CLS" if head else "CAUSAL_LM",
+            )
+        except (ValueError, TypeError) as error:
+            why = " ".join(str(error).split())[:300]
+            raise OptionError(f"peft refuses the options: {why}") from None
+
+
+@Parameter(name="*", group=ADAPTERS)
+@dataclass(frozen=True)
+class PersonaLora(Lora):
+    """Adapters on the layers of attention, as published."""
+
+    lora: Count = 16
+    lora_dropout: Portion = 0.05
+
+    def targets(self, model: Any, layers: int | None) -> list[str] | str:
+        """As of other verbs; where none are named, the layers q, k, v, o."""
+        return self.lora_target or ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+def linear_names(model: Any) -> list[str]:
+    """The last part of the names of all linear layers, without the head's."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    found = set()
+    for name, layer in model.named_modules():
+        last = name.rpartition(".")[2]
+        if isinstance(layer, (nn.Linear, Conv1D)) and layer is not head and last != "score":
+            found.add(last)
+    return sorted(found)
 
 
 def _last(model: Any, layers: int | None) -> list[int] | None:

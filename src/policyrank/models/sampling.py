@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.conversations import Prompt
-from policyrank.models.fitting import Seen
+from policyrank.models.fitting import LongPrompts, Seen
 from policyrank.models.tokens import encode_prompt, padding, stop_ids
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def sample(
     batch: int = 16,
     seed: int | None = None,
     chat: bool | None = None,
+    room: int | None = None,
+    long_prompts: LongPrompts = "leave out",
     seen: Seen | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> list[list[Sampled]]:
@@ -61,8 +63,12 @@ def sample(
         of torch's generators (None: as they stand)
     max_new_tokens
         of an answer, at most; fewer where the model's context ends
+    room
+        tokens of a prompt, at most (None: as the model's context has it)
+    long_prompts
+        longer ones get no answer, or are cut at their beginning
     seen
-        counts prompts that leave no room within the model's context: they get no answer
+        counts them
     report
         called with prompts done and in all
 
@@ -86,8 +92,12 @@ def sample(
         except EvidenceError as error:
             raise EvidenceError(f"prompt {number}: {error}") from None
     context = context_of(model)
-    order = [k for k, head in enumerate(heads) if len(head) < context]
-    (seen or Seen()).long += len(heads) - len(order)
+    room = min(room or context, context - 1)
+    long = sum(len(head) > room for head in heads)
+    (seen or Seen()).long += long
+    if long_prompts == "cut":
+        heads = [head[-room:] for head in heads]
+    order = [k for k, head in enumerate(heads) if len(head) <= room]
     order.sort(key=lambda k: len(heads[k]))
     options: dict[str, Any] = {"do_sample": False}
     if temperature:

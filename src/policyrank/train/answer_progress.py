@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from policyrank.train.saving import append_log
+from policyrank.train.saving import append_log, cut_log
 
 
 class Progress(TrainerCallback):
@@ -29,6 +29,8 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._began, self._first = time.monotonic(), state.global_step
+        if self.folder is not None and state.is_world_process_zero:
+            cut_log(self.folder, state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:

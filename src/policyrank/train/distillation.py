@@ -158,8 +158,8 @@ def distil(
         where anchors and candidates are written as they come; what is there is not asked or sampled
         again
     settings
-        what they depend on beside these options, such as the teacher's name: what was kept with
-        others is refused
+        what they depend on beside these options, such as what the student is made from; anchors on
+        those alone whose names begin with "teacher". What was kept with others is refused
 
     Raises
     ------
@@ -196,6 +196,8 @@ def distil(
     done.history.append({"stage": 0, "loss": loss})
     if not callable(judge):
         about["judge"] = judge
+    about |= {"max_length": max_length, "chat": chat, "learn": learn}
+    about["options"] = dict(loss_options or {})
     about |= {"candidates": candidates, "prompts": _digest(texts), "anchors": _digest(anchors)}
     for number in range(1, rounds + 1):
         say(
@@ -309,7 +311,7 @@ def _anchors(
 ) -> dict[str, str]:
     """The teacher's answers by prompt; it is asked for those that are not kept."""
     path = None if folder is None else folder / "anchors.json"
-    depends = {name: about[name] for name in ("teacher", "teacher_model") if name in about}
+    depends = {name: value for name, value in about.items() if name.startswith("teacher")}
     known: dict[str, str] = {}
     if path is not None:
         known = dict(read_kept(path, depends) or {})

@@ -216,9 +216,15 @@ class KeptRounds:
         history = read_kept(self.folder / STATE, self.settings)
         if history is None:
             return []
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        kept = load_file(self.folder / WEIGHTS)
+        try:
+            kept = load_file(self.folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise EvidenceError(
+                f"{self.folder / WEIGHTS}: cannot be read ({error}). Remove it and {STATE}."
+            ) from None
         for name, weights in _trained(model):
             if name not in kept or kept[name].shape != weights.shape:
                 raise EvidenceError(

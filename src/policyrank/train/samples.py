@@ -84,6 +84,20 @@ def sampled_data(
     return AnswerData(lists)
 
 
+def refuse_nothing(scores: Sequence[Sequence[float]], remedy: str) -> None:
+    """Refuse groups of which none says anything, saying why.
+
+    Raises
+    ------
+    EvidenceError
+        Always.
+    """
+    flat = [value for own in scores for value in own]
+    if flat and all(map(math.isnan, flat)):
+        raise EvidenceError("no answer could be scored: nothing to learn. Look at the scorer.")
+    raise EvidenceError(f"every answer of a prompt is scored the same: nothing to learn. {remedy}")
+
+
 def prompts_within(
     tokenizer: Any,
     prompts: Sequence[Prompt],
@@ -134,14 +148,28 @@ def read_kept(path: Path, settings: Mapping[str, Any]) -> Any:
     except (ValueError, KeyError, TypeError) as error:
         raise EvidenceError(f"{path}: not what policyrank keeps ({error}). Remove it.") from None
     now = json.loads(json.dumps(dict(settings), default=str))
-    other = [name for name in {**was, **now} if was.get(name) != now.get(name)]
-    if other:
-        name = other[0]
+    other = _first_other(was, now)
+    if other is not None:
+        name, before, after = other
         raise EvidenceError(
-            f"{path} was made with another {name} ({_shown(was.get(name))}, now"
-            f" {_shown(now.get(name))}). Name another folder, or remove it."
+            f"{path} was made with another {name} ({_shown(before)}, now {_shown(after)}). Name"
+            " another folder, or remove it."
         )
     return found
+
+
+def _first_other(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Name and both values of the first setting that differs, the innermost one."""
+    for name in {**was, **now}:
+        before, after = was.get(name), now.get(name)
+        if before == after and (name in was) == (name in now):
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            inner = _first_other(before, after)
+            if inner is not None:
+                return inner
+        return name, before, after
+    return None
 
 
 def keep(path: Path, settings: Mapping[str, Any], found: Any) -> None:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from policyrank.errors import EvidenceError, OptionError
+from policyrank.models.loading import adapter_config, base_of
 from policyrank.models.provenance import ARTICLES, About
 from policyrank.models.quiet import quietly
+from policyrank.train.fingerprints import hashed
 
-LOG = "log.jsonl"
+PARTS = re.compile(
+    r"adapter_config\.json|adapter_model\.(safetensors|bin)"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)"
+    r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
+    r"|(generation_)?config\.json"
+)
+"""Files that are a model's or adapters' weights, and what says how they are loaded."""
+
+CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 LOADS: dict[str, str] = {
     "policy": "AutoModelForCausalLM",
     "reward": "AutoModelForSequenceClassification",
@@ -33,11 +48,153 @@ def write_model(
     place = Path(folder)
     with quietly():
         if model is not None:
+            clear_weights(place)
             model.save_pretrained(place)
         tokenizer.save_pretrained(place)
     about.write(place)
     card = _card(place, about, metrics or {})
     (place / "README.md").write_text(card, encoding="utf-8")
+
+
+def clear_weights(folder: str | Path) -> None:
+    """Remove the model or the adapters that lie in a folder, before others are written there.
+
+    Only files of the names that transformers and peft give them: adapters that stayed would be
+    loaded in place of a model beside them.
+    """
+    for path in sorted(Path(folder).glob("*")):
+        if path.is_file() and PARTS.fullmatch(path.name):
+            path.unlink()
+
+
+def folders_of(name: str | Path) -> list[Path]:
+    """The folder of a model and, where it is adapters, those of their bases; none of a hub's name.
+
+    A ``.gguf`` stands for itself.
+
+    Raises
+    ------
+    EvidenceError
+        When adapters do not say what their base is, or it is not there any more.
+    """
+    found: list[Path] = []
+    while Path(name).exists() and Path(name).resolve() not in found:
+        found.append(Path(name).resolve())
+        if adapter_config(str(name)) is None:
+            break
+        name = base_of(str(name))
+    return found
+
+
+def refuse_overwriting(
+    out: str | Path, named: Mapping[str, str | None], *, below: Sequence[str] = (CHECKPOINTS,)
+) -> None:
+    """Refuse to write where a model lies that is read, or the base of its adapters.
+
+    Parameters
+    ----------
+    out
+        folder that is to be written
+    named
+        option -> the model that it names
+    below
+        folders in ``out`` that are written and removed too
+
+    Raises
+    ------
+    OptionError
+        Naming the option.
+    """
+    place = Path(out).resolve()
+    for option, name in named.items():
+        if name is None:
+            continue
+        for folder in folders_of(name):
+            inside = any(folder.is_relative_to(place / part) for part in below)
+            if folder == place or inside:
+                what = "the model" if folder == Path(name).resolve() else "the base of the adapters"
+                raise OptionError(
+                    f"--out {out}: {what} that {option} {name} names is there, and would be"
+                    " overwritten. Name another folder."
+                )
+
+
+def weights_fingerprint(name: str | Path) -> str | None:
+    """Hash of names, sizes and times of a model's weight files, its bases' too.
+
+    None of a hub's name.
+    """
+    parts = []
+    for folder in folders_of(name):
+        files = [folder]
+        if folder.is_dir():
+            files = [path for path in sorted(folder.glob("*")) if PARTS.fullmatch(path.name)]
+        for path in files:
+            stat = path.stat()
+            parts.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+    return hashed(parts) if parts else None
+
+
+def content_fingerprint(path: str | Path) -> str:
+    """Hash of what a file holds."""
+    return hashed([Path(path).read_bytes()])
+
+
+def whole_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The last checkpoint that training can go on from, and later ones that were written in part.
+
+    None where there is no whole one.
+    """
+    numbered = []
+    for path in folder.glob("checkpoint-*"):
+        number = path.name.rpartition("-")[2]
+        if path.is_dir() and number.isdecimal():
+            numbered.append((int(number), path))
+    halves: list[Path] = []
+    for _, path in sorted(numbered, reverse=True):
+        if _is_whole(path):
+            return path, halves
+        halves.append(path)
+    return None, halves
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether state, optimizer, schedule and weights can all be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        weights = sorted(checkpoint.glob("*.safetensors"))
+        for path in weights:
+            with safe_open(path, framework="pt"):
+                pass
+    except (OSError, ValueError, SafetensorError):
+        return False
+    if any(path.is_dir() for path in checkpoint.iterdir()):
+        return "global_step" in state  # sharded, by FSDP or DeepSpeed, which know their own files
+    # What torch.save writes ends in the directory of a zip file.
+    saved = [checkpoint / name for name in ("optimizer.pt", "scheduler.pt")]
+    return bool(weights) and "global_step" in state and all(map(zipfile.is_zipfile, saved))
+
+
+def remove_checkpoints(paths: list[Path]) -> None:
+    """Remove checkpoints that nothing goes on from."""
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Within, transformers shows no bars while it writes checkpoints; what is printed stays."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
@@ -54,6 +211,7 @@ def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
         pipeline_tag="text-generation" if about.kind == "policy" else "text-classification",
     )
     what = ARTICLES[about.kind].partition(" ")[2]
+    named = Path(base).name if base is not None and Path(base).exists() else base
     lines = [
         "---",
         data.to_yaml().strip(),
@@ -61,7 +219,7 @@ def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
         "",
         f"# {place.resolve().name}",
         "",
-        f"A {what}, made from `{base}` by policyrank {about.versions.get('policyrank', '')}.",
+        f"A {what}, made from `{named}` by policyrank {about.versions.get('policyrank', '')}.",
         "",
         "| what | value |",
         "|---|---|",
@@ -107,10 +265,37 @@ def append_log(folder: str | Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(dict(record), default=float) + "\n")
 
 
+def cut_log(folder: str | Path, step: int) -> None:
+    """Leave out lines of later steps, which training goes through again, and half lines."""
+    path = Path(folder, LOG)
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(f"{line}\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    path.write_text("".join(kept), encoding="utf-8")
+
+
 def push(folder: str | Path, name: str) -> str:
-    """Upload a folder to the Hugging Face hub as a private model; its address."""
+    """Upload a folder to the Hugging Face hub as a private model; its address.
+
+    Raises
+    ------
+    EvidenceError
+        When it cannot be uploaded: the folder stays as it is.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi()
-    api.create_repo(name, private=True, exist_ok=True)
-    return str(api.upload_folder(repo_id=name, folder_path=str(folder)))
+    try:
+        api.create_repo(name, private=True, exist_ok=True)
+        return str(api.upload_folder(repo_id=name, folder_path=str(folder)))
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EvidenceError(
+            f"what was trained is in {folder}, but was not uploaded to {name}: {why[:300]}"
+        ) from None

@@ -1,0 +1,149 @@
+"""One run of a trainer from the command line: gone on with, saved, and told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
+
+from policyrank.cli.output import say, working, wrote
+from policyrank.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from policyrank.cli.tuning import Lora, Tuning
+    from policyrank.models.provenance import About
+
+CHECKPOINTS, LOG, RUN = "checkpoints", "log.jsonl", "run.json"
+
+
+def named_base(name: str, *, adapter: bool) -> str:
+    """What a trained model is made from, so that it is found again."""
+    from policyrank.models.loading import adapter_config, base_of
+
+    if adapter and adapter_config(name) is not None:
+        name = base_of(name)
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def run_dependencies(
+    about: About, model: str, lora: Lora, tuning: Tuning, *, reference: str | None = None
+) -> dict[str, Any]:
+    """What a run that was stopped must have in common with the one that goes on."""
+    from policyrank.train.saving import weights_fingerprint
+
+    data = about.data
+    names = ("kind", "base", "adapter", "objective", "chat", "max_length", "separator", "settings")
+    found = {name: getattr(about, name) for name in names}
+    found |= {
+        "options": dict(about.options),
+        "data": f"{data['name']} ({data['sha256'][:16]})",
+        "model": named_base(model, adapter=False),
+        "weights": weights_fingerprint(model),
+        "lora": vars(lora),
+        "dtype": tuning.dtype,
+    }
+    if reference is not None:
+        found["reference weights"] = weights_fingerprint(reference)
+    return found
+
+
+def run_training(
+    trainer: Any,
+    out: Path,
+    about: About,
+    depends: dict[str, Any],
+    tuning: Tuning,
+    evaluation: Path | None,
+) -> None:
+    """Train from the last checkpoint if there is one, save, and print what evaluation says."""
+    from policyrank.models.quiet import quietly
+    from policyrank.train.answer_progress import Progress
+    from policyrank.train.saving import clear_weights, no_bars, write_model
+
+    folder = Path(trainer.args.output_dir)
+    first = trainer.is_world_process_zero()
+    if first:
+        for note in trainer.notes:
+            say(f"! {note}")
+    last = _last_checkpoint(trainer, folder, depends)
+    if first and last is None:
+        (out / LOG).unlink(missing_ok=True)
+    evaluated = evaluation is not None
+    with working("Training ...") as update, no_bars():
+        trainer.add_callback(Progress(update, out))
+        before = trainer.evaluate() if evaluated and last is None else {}
+        trainer.train(resume_from_checkpoint=last)
+        after = trainer.evaluate() if evaluated else {}
+    with quietly():
+        if first:
+            clear_weights(out)
+        trainer.save_model(str(out))
+    if first:
+        shown = _metrics(after)
+        write_model(None, trainer.processing_class, out, about, shown)
+        rmtree(folder, ignore_errors=True)
+        _print_loss(trainer)
+        for name, value in shown.items():
+            was = before.get(f"eval_{name}")
+            print(f"{name}: {value:.4g}" if was is None else f"{name}: {was:.4g} -> {value:.4g}")
+        wrote(out)
+        upload(out, tuning)
+
+
+def _last_checkpoint(trainer: Any, folder: Path, depends: dict[str, Any]) -> str | None:
+    """The last whole checkpoint of a run with the same data and options; None: it begins."""
+    from policyrank.train.samples import keep, read_kept
+    from policyrank.train.saving import remove_checkpoints, whole_checkpoint
+
+    known = read_kept(folder / RUN, depends)
+    last, halves = whole_checkpoint(folder)
+    if known is None and (last is not None or halves):
+        raise EvidenceError(
+            f"{folder} holds checkpoints, but not what they were made with ({RUN}). Remove them,"
+            " or name another folder."
+        )
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        if halves:
+            names = ", ".join(path.name for path in halves)
+            say(f"! {names}: written only in part, and left out")
+            remove_checkpoints(halves)
+        if last is not None:
+            say(f"going on from {last}")
+        elif halves:
+            say("! no checkpoint is whole: training starts anew")
+        if known is None:
+            keep(folder / RUN, depends, {})
+    return None if last is None else str(last)
+
+
+def upload(out: Path, tuning: Tuning) -> None:
+    """Push the folder where that was asked for.
+
+    Raises
+    ------
+    EvidenceError
+        When it cannot be uploaded.
+    """
+    if tuning.push:
+        from policyrank.train.saving import push
+
+        say(f"pushed to {push(out, tuning.push)}")
+
+
+def _print_loss(trainer: Any) -> None:
+    """The first and the last loss that were logged."""
+    losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
+    if len(losses) > 1:
+        print(f"training loss: {losses[0]:.4g} -> {losses[-1]:.4g}")
+    elif losses:
+        print(f"training loss: {losses[0]:.4g}")
+
+
+def _metrics(found: dict[str, float]) -> dict[str, float]:
+    """What evaluation says of the model, not of the machine."""
+    kept = {}
+    for name, value in found.items():
+        if name.startswith("eval_") and not name.endswith(("runtime", "second", "time")):
+            kept[name.removeprefix("eval_")] = value
+    return kept

@@ -1,0 +1,177 @@
+"""What training leaves in a folder, and what it goes on from."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from safetensors.torch import save_file
+
+from policyrank.errors import EvidenceError, OptionError
+from policyrank.models.provenance import About, about
+from policyrank.train import saving
+from policyrank.train.samples import keep, read_kept
+
+
+def test_only_files_that_libraries_write_are_removed(tmp_path):
+    theirs = [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "config.json",
+    ]
+    others = ["my_model.safetensors", "rounds.safetensors", "config.json.bak", "log.jsonl", "a.bin"]
+    for name in (*theirs, *others):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "model.bin").mkdir()
+    saving.clear_weights(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "model.bin"])
+
+
+@pytest.fixture
+def adapters(tmp_path):
+    """A folder of adapters, and one of the base that it names."""
+    base, folder = tmp_path / "base", tmp_path / "adapters"
+    base.mkdir()
+    folder.mkdir()
+    (base / "model.safetensors").write_text("x")
+    config = {"base_model_name_or_path": str(base)}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").write_text("y")
+    return folder
+
+
+def test_a_model_or_its_base_is_not_overwritten(adapters, tmp_path, monkeypatch):
+    base, link = tmp_path / "base", tmp_path / "link"
+    link.symlink_to(base)
+    monkeypatch.chdir(tmp_path)
+    for out, name in [(adapters, "adapters"), (base, "adapters"), (link, "base")]:
+        with pytest.raises(OptionError, match=r"--model .* is there, and would be overwritten"):
+            saving.refuse_overwriting(out, {"--reward": None, "--model": name})
+    (base / "checkpoints").mkdir()
+    with pytest.raises(OptionError, match="would be overwritten"):
+        saving.refuse_overwriting(base, {"--model": "base/checkpoints"})
+    saving.refuse_overwriting(tmp_path / "new", {"--model": "adapters", "--reward": "of/hub"})
+
+
+def test_adapters_that_stand_on_themselves_end(adapters):
+    config = {"base_model_name_or_path": str(adapters)}
+    (adapters / "adapter_config.json").write_text(json.dumps(config))
+    assert saving.folders_of(adapters) == [adapters]
+
+
+def test_weights_are_told_apart(adapters, tmp_path):
+    was = saving.weights_fingerprint(adapters)
+    assert was == saving.weights_fingerprint(adapters)
+    assert saving.weights_fingerprint("some/hub-name") is None
+    (adapters / "notes.txt").write_text("other")
+    assert saving.weights_fingerprint(adapters) == was
+    os.utime(tmp_path / "base" / "model.safetensors", (1, 1))
+    assert saving.weights_fingerprint(adapters) != was
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Two whole checkpoints."""
+    for number in (6, 12):
+        place = tmp_path / f"checkpoint-{number}"
+        place.mkdir()
+        save_file({"a": torch.zeros(8)}, place / "model.safetensors")
+        torch.save({"a": 1}, place / "optimizer.pt")
+        torch.save({"a": 1}, place / "scheduler.pt")
+        (place / "trainer_state.json").write_text(json.dumps({"global_step": number}))
+    return tmp_path
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda place: [path.unlink() for path in place.iterdir()],
+        lambda place: _cut(place / "model.safetensors"),
+        lambda place: _cut(place / "trainer_state.json"),
+        lambda place: _cut(place / "optimizer.pt"),
+        lambda place: (place / "trainer_state.json").unlink(),
+        lambda place: (place / "model.safetensors").unlink(),
+        lambda place: (place / "optimizer.pt").unlink(),
+        lambda place: (place / "scheduler.pt").write_bytes(b""),
+    ],
+)
+def test_the_last_whole_checkpoint_is_taken(checkpoints, damage):
+    first, last = checkpoints / "checkpoint-6", checkpoints / "checkpoint-12"
+    assert saving.whole_checkpoint(checkpoints) == (last, [])
+    damage(last)
+    assert saving.whole_checkpoint(checkpoints) == (first, [last])
+    shutil.rmtree(first)
+    assert saving.whole_checkpoint(checkpoints) == (None, [last])
+
+
+def test_no_folder_holds_no_checkpoint(tmp_path):
+    assert saving.whole_checkpoint(tmp_path / "nowhere") == (None, [])
+
+
+def test_a_log_is_cut_where_training_goes_on(tmp_path):
+    for step in (0, 5, 10, 15):
+        saving.append_log(tmp_path, {"step": step})
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    saving.cut_log(tmp_path, 10)
+    left = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in left] == [0, 5, 10]
+    saving.cut_log(tmp_path / "nowhere", 3)
+
+
+def test_what_differs_is_named_inside_of_settings(tmp_path):
+    path = tmp_path / "run.json"
+    settings = {"model": "a", "settings": {"learning_rate": 1e-5, "clip": 1.0}}
+    keep(path, settings, {"x": 1})
+    assert read_kept(path, settings) == {"x": 1}
+    settings["settings"]["learning_rate"] = 0.01
+    with pytest.raises(EvidenceError, match=r"another learning_rate \(1e-05, now 0.01\)"):
+        read_kept(path, settings)
+    with pytest.raises(EvidenceError, match=r"another model \(a, now None\)"):
+        read_kept(path, {})
+
+
+def test_an_unknown_kind_is_told_with_its_file(tmp_path):
+    About("policy").write(tmp_path)
+    path = tmp_path / "policyrank.json"
+    for kind in ("oracle", ["policy"], None):
+        path.write_text(json.dumps({"kind": kind}))
+        with pytest.raises(EvidenceError, match=r"policyrank.json: kind .* is none of policy"):
+            about(tmp_path)
+
+
+def test_a_card_names_a_local_base_by_its_folder(adapters, tmp_path):
+    class Nothing:
+        def save_pretrained(self, folder):
+            pass
+
+    base = str(tmp_path / "base")
+    saving.write_model(None, Nothing(), adapters, About("policy", base=base, adapter=True))
+    card = (adapters / "README.md").read_text()
+    assert "made from `base` by" in card
+    assert base not in card
+    assert about(adapters).base == base
+
+
+def test_rounds_that_cannot_be_read_are_named(tmp_path):
+    from policyrank.train.reinforcement import KeptRounds
+
+    kept = KeptRounds(tmp_path, every=1, settings={"seed": 0})
+    model = torch.nn.Linear(2, 1)
+    kept.keep(model, [{"round": 1}], last=False)
+    assert kept.resume(model) == [{"round": 1}]
+    _cut(tmp_path / "rounds.safetensors")
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        kept.resume(model)
