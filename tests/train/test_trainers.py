@@ -93,6 +93,33 @@ def test_a_step_is_the_same_however_it_is_cut(lm, tmp_path, loss, sft_weight):
         assert torch.allclose(whole, other, atol=1e-6 * (1 + whole.abs().max()), rtol=1e-3)
 
 
+def test_a_step_of_unpaired_answers_is_the_same_however_it_is_cut(lm, tmp_path):
+    rows = []
+    for number, letter in enumerate("abcdefg"):
+        rows.append({"prompt": f"say {letter}", "completion": letter * 3, "label": number % 2 == 0})
+    found, zeros = [], []
+    for batch, accumulate in ((7, 1), (1, 7), (3, 3)):
+        model, tokenizer = load_causal_lm(str(lm), device="cpu")
+        reference, _ = load_causal_lm(str(lm), device="cpu")
+        with torch.no_grad():  # a policy that all answers are likelier under: z is above 0
+            model.lm_head.weight[3:10] *= 1.5
+            model.lm_head.weight[3:10] += 0.2 * model.model.norm.weight
+        sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate}
+        args = ListwisePreferenceConfig(
+            str(tmp_path), **(ONE_STEP | sizes), loss="kto-unpaired", loss_options={"beta": 0.5}
+        )
+        trainer = ListwisePreferenceTrainer(
+            model, args, rows, processing_class=tokenizer, reference_model=reference
+        )
+        found.append(step_of(model, trainer))
+        zeros.append(trainer._of_step.get("zero"))
+    assert zeros[0] is None  # one batch: its own is that of the step
+    assert float(zeros[1]) == pytest.approx(float(zeros[2]), abs=1e-4)
+    assert zeros[1] > 1e-3
+    for other in found[1:]:
+        assert torch.allclose(found[0], other, atol=1e-6, rtol=1e-3)
+
+
 def test_a_step_of_imitation_is_a_mean_over_its_tokens(lm, tmp_path):
     prompts, answers = ["say a", "say b", "c", "d", "e"], ["a", "b" * 40, "cc", "d" * 20, "e"]
     found = []

@@ -107,6 +107,7 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
             for data in self._sets():
                 _check_steps(data)
         self._prepared = False
+        self._of_step: dict[str, Tensor] = {}
         if isinstance(self.reference, torch.nn.Module):
             self.reference = self.accelerator.prepare_model(
                 self.reference.eval(), evaluation_mode=True
@@ -158,6 +159,7 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
             where=where,
             lengths=lengths,
             reduce="sum",
+            **self._of_step,
             **self.args.loss_options,
         )
         if self.args.sft_weight:
@@ -172,6 +174,29 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
         if return_outputs:
             return loss, outputs(score, whole, inputs)
         return loss
+
+    def get_batch_samples(self, *args: Any, **options: Any) -> Any:
+        """The batches of an optimizer step; of unpaired answers also what all of them share."""
+        batches, items = super().get_batch_samples(*args, **options)
+        self._of_step = {}
+        if self._unpaired and (len(batches) > 1 or self.args.world_size > 1):
+            self._of_step["zero"] = self._distance(batches)
+        return batches, items
+
+    def _distance(self, batches: Sequence[dict[str, Tensor]]) -> Tensor:
+        """Mean log-ratio of answers to other prompts, over all batches of a step."""
+        total = torch.zeros(2, device=self.accelerator.device)
+        for batch in map(self._prepare_inputs, batches):
+            with torch.no_grad():
+                policy, reference, _ = self._policy_and_reference(self.model, batch)
+            ratio = policy.sum(dim=-1)
+            if reference is not None:
+                ratio = ratio - reference.sum(dim=-1)
+            elsewhere = (batch["labels"] < 0) & batch["where"]
+            total += torch.stack([ratio[elsewhere].sum(), elsewhere.sum()])
+        if self.args.world_size > 1:
+            total = self.accelerator.reduce(total, "sum")
+        return total[0] / total[1].clamp(min=1)
 
     def _items(self, inputs: dict[str, Tensor]) -> Tensor:
         """What the loss is a mean over: tokens, answers, or lists that say something."""
@@ -233,6 +258,7 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
             data = eval_dataset = self._encoded(eval_dataset, self.args)
             if self.reference == "precompute" and isinstance(data, AnswerData):
                 data = eval_dataset = self._referred(data, in_order=True)
+        self._of_step = {}
         found = super().evaluate(eval_dataset, *args, **options)
         if self.judge is not None and isinstance(data, AnswerData):
             judged = self._judged(data, options.get("metric_key_prefix", "eval"))

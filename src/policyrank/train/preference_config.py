@@ -13,7 +13,7 @@ from policyrank.learn.segments import named_step_weight
 from policyrank.train.answer_trainer import AnswerConfig
 from policyrank.train.answers import Layout
 
-GIVEN = ("reference", "where", "lengths", "reduce")
+GIVEN = ("reference", "where", "lengths", "reduce", "zero")
 """What the trainer gives to a loss itself."""
 
 

@@ -19,13 +19,13 @@ def unpaired_kto(
     beta: float = 0.1,
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
+    zero: Tensor | None = None,
     reduce: Reduce = "mean",
 ) -> Tensor:
     """KTO: 1 - sigmoid(beta (r - z)) of desirable answers, 1 - sigmoid(beta (z - r)) of others.
 
     r is the log-ratio of an answer; z, the KL that is taken as zero utility, the mean log-ratio of
-    answers to other prompts in the whole batch, at least 0, and not learned through. The mean over
-    answers.
+    answers to other prompts, at least 0, and not learned through. The mean over answers.
 
     Parameters
     ----------
@@ -35,6 +35,9 @@ def unpaired_kto(
         (answers, 2): 1 desirable or 0 not; -1 of what belongs to another prompt
     desirable_weight, undesirable_weight
         of the two kinds, for data that hold more of one
+    zero
+        mean log-ratio of answers to other prompts over a whole step, which a batch may be a part
+        of; None: over this batch
 
     References
     ----------
@@ -50,8 +53,9 @@ def unpaired_kto(
     ratio, y, mask = prepare(implicit_scores(log_probs, reference, beta=1.0), labels, where)
     elsewhere = (y < 0) & mask
     own = (y >= 0) & mask
-    zero = masked_mean(ratio.detach().flatten(), elsewhere.flatten()).clamp(min=0)
-    ahead = beta * (ratio - zero)
+    if zero is None:
+        zero = masked_mean(ratio.detach().flatten(), elsewhere.flatten())
+    ahead = beta * (ratio - zero.detach().clamp(min=0))
     good = y > 0
     loss = torch.sigmoid(torch.where(good, -ahead, ahead))
     loss = loss * torch.where(good, desirable_weight, undesirable_weight)
