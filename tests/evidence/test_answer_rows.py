@@ -48,6 +48,10 @@ def test_dialogues_are_read_as_messages():
     assert list(found.prompt) == [user("hi"), assistant("yes?"), user("go")]
     assert found.completions == ("ok", "no way")
     assert found.prompt.transcript == DIALOGUE.rstrip()
+    both = {"chosen": DIALOGUE + "ok", "rejected": DIALOGUE + "no way"}
+    assert read_answers([{"prompt": "go", **both}])[0].prompt == found.prompt
+    with pytest.raises(EvidenceError, match=r"do not begin with the prompt .'something'."):
+        read_answers([{"prompt": "something", **both}])
     (given,) = read_answers([{"prompt": DIALOGUE, "chosen": "ok", "rejected": "no"}])
     assert given.prompt == found.prompt
 

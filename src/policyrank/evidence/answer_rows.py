@@ -376,6 +376,13 @@ def _dialogues(
         raise EvidenceError(f"{place}: the two dialogues share no turn.")
     while shared > 1 and chosen[shared - 1]["role"] == "assistant":
         shared -= 1
+    if has_prompt(row):
+        asked = as_messages(read_prompt(place, row))[-1]
+        if asked.get("content") not in [turn["content"] for turn in chosen[:shared]]:
+            raise EvidenceError(
+                f"{place}: the two dialogues do not begin with the prompt"
+                f" ({str(asked.get('content'))[:40]!r}). Remove it, or give answers alone."
+            )
     note = "{} rows: dialogues of Human and Assistant were read as messages"
     prompt = of_transcript(place, row, chosen[:shared])
     answers = (_plain(chosen[shared:]), _plain(rejected[shared:]))
