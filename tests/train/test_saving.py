@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.models.provenance import About, about
 from policyrank.train import saving
+from policyrank.train.logs import append_line, cut_after
 from policyrank.train.samples import keep, read_kept
 
 
@@ -122,13 +123,13 @@ def test_no_folder_holds_no_checkpoint(tmp_path):
 
 def test_a_log_is_cut_where_training_goes_on(tmp_path):
     for step in (0, 5, 10, 15):
-        saving.append_log(tmp_path, {"step": step})
+        append_line(tmp_path / "log.jsonl", {"step": step})
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
-    saving.cut_log(tmp_path, 10)
+    cut_after(tmp_path / "log.jsonl", "step", 10)
     left = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in left] == [0, 5, 10]
-    saving.cut_log(tmp_path / "nowhere", 3)
+    cut_after(tmp_path / "nowhere", "step", 3)
 
 
 def test_what_differs_is_named_inside_of_settings(tmp_path):

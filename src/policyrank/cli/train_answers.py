@@ -10,14 +10,10 @@ from cyclopts import Parameter
 
 from policyrank.cli.answer_options import Judging, Model, Objective, Texts, objective_options
 from policyrank.cli.options import DATA, METHOD, OUT, Flag, check_folder
-from policyrank.cli.training_run import (
-    CHECKPOINTS,
-    named_base,
-    run_dependencies,
-    run_training,
-)
+from policyrank.cli.training_run import named_base, run_dependencies, run_training
 from policyrank.cli.tuning import Lora, Tuning, Weight, finite, made
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
     from policyrank.cli.answer_options import Read

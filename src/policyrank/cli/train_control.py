@@ -24,11 +24,12 @@ from policyrank.cli.options import (
 )
 from policyrank.cli.output import print_board, table_of, working, wrote
 from policyrank.cli.train_answers import load_model
-from policyrank.cli.training_run import CHECKPOINTS, LOG, named_base, upload
+from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
 from policyrank.cli.world import board_of
 from policyrank.cli.world_inventory import series_of
 from policyrank.errors import EvidenceError
+from policyrank.models.provenance import CHECKPOINTS, LOG
 
 
 def train_controller(
@@ -154,8 +155,9 @@ def train_persona(
     check_folder(out)
     import polars as pl
 
+    from policyrank.models.quiet import no_bars
     from policyrank.train import personas
-    from policyrank.train.saving import clear_weights, no_bars, refuse_overwriting, write_model
+    from policyrank.train.saving import clear_weights, refuse_overwriting, write_model
     from policyrank.worlds.exposure import Claims
 
     refuse_overwriting(out, {"--model": model})

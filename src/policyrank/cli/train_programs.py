@@ -14,9 +14,10 @@ from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
 from policyrank.cli.output import say, working, wrote
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.train_rounds import print_history, save
-from policyrank.cli.training_run import CHECKPOINTS, named_base, upload
+from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
 from policyrank.errors import EvidenceError
+from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
     from policyrank.cli.answer_options import Read

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError
+from policyrank.models.provenance import LOG, RUN
 
 if TYPE_CHECKING:
     from policyrank.cli.tuning import Lora, Tuning
     from policyrank.models.provenance import About
-
-CHECKPOINTS, LOG, RUN = "checkpoints", "log.jsonl", "run.json"
 
 
 def named_base(name: str, *, adapter: bool) -> str:
@@ -56,9 +55,9 @@ def run_training(
     evaluation: Path | None,
 ) -> None:
     """Train from the last checkpoint if there is one, save, and print what evaluation says."""
-    from policyrank.models.quiet import quietly
+    from policyrank.models.quiet import no_bars, quietly
     from policyrank.train.answer_progress import Progress
-    from policyrank.train.saving import clear_weights, no_bars, write_model
+    from policyrank.train.saving import clear_weights, write_model
 
     folder = Path(trainer.args.output_dir)
     first = trainer.is_world_process_zero()

@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 from policyrank.errors import EvidenceError
 
-FILE = "policyrank.json"
+FILE, LOG = "policyrank.json", "log.jsonl"
+"""What lies beside a trained model: what it is, and how training went."""
+CHECKPOINTS, RUN = "checkpoints", "run.json"
+"""What lies there while it is trained: checkpoints, and in their folder what they depend on."""
 PACKAGES = ("policyrank", "torch", "transformers", "peft", "sentence-transformers")
 
 Kind = Literal["policy", "reward", "discriminator", "cross-encoder", "bi-encoder"]

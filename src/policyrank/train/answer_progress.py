@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from policyrank.train.saving import append_log, cut_log
+from policyrank.models.provenance import LOG
+from policyrank.train.logs import append_line, cut_after
 
 
 class Progress(TrainerCallback):
@@ -30,7 +31,7 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._began, self._first = time.monotonic(), state.global_step
         if self.folder is not None and state.is_world_process_zero:
-            cut_log(self.folder, state.global_step)
+            cut_after(Path(self.folder, LOG), "step", state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:
@@ -57,7 +58,8 @@ class Progress(TrainerCallback):
             self._last = f": {', '.join(told)}"
         if self.folder is not None:
             took = round(time.monotonic() - self._began, 2)
-            append_log(self.folder, {"step": state.global_step, "seconds": took, **logs})
+            told_now = {"step": state.global_step, "seconds": took, **logs}
+            append_line(Path(self.folder, LOG), told_now)
 
 
 def clock(seconds: float) -> str:

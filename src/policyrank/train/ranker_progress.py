@@ -12,6 +12,7 @@ from typing import Any
 
 from policyrank._rooms import require
 from policyrank.errors import MissingExtraError, OptionError
+from policyrank.train.logs import append_line, cut_after
 
 PACKAGES = {"comet_ml": "comet-ml"}
 """Tracker -> the package to install, where it is called otherwise."""
@@ -119,29 +120,22 @@ class RunLog:
         self.trackers, self.others = trackers, others
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if epochs and self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                if json.loads(line)["epoch"] <= epochs:
-                    kept.append(line + "\n")
-        self.path.write_text("".join(kept), encoding="utf-8")
+        if epochs:
+            cut_after(self.path, "epoch", epochs)
+        else:
+            self.path.unlink(missing_ok=True)
 
     def write(self, told: dict[str, Any]) -> None:
         """One line; what is NaN is null."""
-        plain = {}
-        for name, value in told.items():
-            missing = isinstance(value, float) and math.isnan(value)
-            plain[name] = None if missing else value
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(plain) + "\n")
+            append_line(self.path, told)
         numbers = {}
-        for name, value in plain.items():
-            if isinstance(value, (int, float)) and name != "step":
+        for name, value in told.items():
+            known = isinstance(value, (int, float)) and not math.isnan(value)
+            if known and name != "step":
                 numbers[name] = value
         for tracker in (*self.trackers, *self.others):
-            tracker.log(numbers, step=plain["step"])
+            tracker.log(numbers, step=told["step"])
 
     def __enter__(self) -> RunLog:
         return self

@@ -6,14 +6,13 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.models.loading import adapter_config, base_of
-from policyrank.models.provenance import ARTICLES, About
+from policyrank.models.provenance import ARTICLES, CHECKPOINTS, About
 from policyrank.models.quiet import quietly
 from policyrank.train.fingerprints import hashed
 
@@ -25,7 +24,6 @@ PARTS = re.compile(
 )
 """Files that are a model's or adapters' weights, and what says how they are loaded."""
 
-CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 LOADS: dict[str, str] = {
     "policy": "AutoModelForCausalLM",
     "reward": "AutoModelForSequenceClassification",
@@ -183,20 +181,6 @@ def remove_checkpoints(paths: list[Path]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Within, transformers shows no bars while it writes checkpoints; what is printed stays."""
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars:
-            logging.enable_progress_bar()
-
-
 def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
     """A model card as the Hugging Face hub reads it."""
     from huggingface_hub import ModelCardData
@@ -255,29 +239,6 @@ def _loading(place: Path, about: About) -> list[str]:
     else:
         code = [f"from transformers import {kind}", f'model = {kind}.from_pretrained("{name}")']
     return ["```python", *code, "```"]
-
-
-def append_log(folder: str | Path, record: Mapping[str, Any]) -> None:
-    """A line of what training says, beside the model."""
-    path = Path(folder, LOG)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(record), default=float) + "\n")
-
-
-def cut_log(folder: str | Path, step: int) -> None:
-    """Leave out lines of later steps, which training goes through again, and half lines."""
-    path = Path(folder, LOG)
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(f"{line}\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    path.write_text("".join(kept), encoding="utf-8")
 
 
 def push(folder: str | Path, name: str) -> str:

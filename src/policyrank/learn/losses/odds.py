@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from policyrank.learn._lists import Reduce, prepare, reduce_lists, span
 from policyrank.learn.losses.implicit import best_nll, implicit_scores
-from policyrank.learn.losses.pairwise import LabelGap, Pairs, pair_loss
+from policyrank.learn.losses.pairwise import Pairs, ranknet
 
 
 def orpo(
@@ -43,11 +42,7 @@ def orpo(
     # An answer that is certain has infinite odds: it is held a rounding away from that.
     certain = torch.finfo(p.dtype).eps
     odds = p - torch.log(-torch.expm1(p.clamp(max=-certain)))
-
-    def logistic(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
-        return softplus(behind), torch.sigmoid(behind)
-
-    ahead = pair_loss(logistic, odds, y, mask, pairs=pairs, reduce="none")
+    ahead = ranknet(odds, y, where=mask, pairs=pairs, reduce="none")
     return reduce_lists(best_nll(p, y, mask) + beta * ahead, span(y, mask) > 0, reduce)
 
 
@@ -81,10 +76,6 @@ def cpo(
     score = implicit_scores(log_probs, beta=beta)
     mean = implicit_scores(log_probs, beta=1.0, lengths=lengths, per_token=True)
     s, y, mask = prepare(score, labels, where)
-
-    def logistic(behind: Tensor, _: LabelGap) -> tuple[Tensor, Tensor]:
-        return softplus(behind), torch.sigmoid(behind)
-
-    loss = pair_loss(logistic, s, y, mask, pairs=pairs, reduce="none")
+    loss = ranknet(s, y, where=mask, pairs=pairs, reduce="none")
     loss = loss + nll_weight * best_nll(mean.masked_fill(~mask, 0.0), y, mask)
     return reduce_lists(loss, span(y, mask) > 0, reduce)
