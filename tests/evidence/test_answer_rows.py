@@ -328,3 +328,12 @@ def test_empty_answers_are_left_out_and_counted():
     found = read_answers(rows)
     assert found[0].completions == ("a", "b")
     assert found.notes == ("left out: 1 empty completions",)
+
+
+def test_columns_that_are_not_used_are_named():
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b", "margin": 2}
+    assert read_answers([pair | {"question": None}]).notes == ()
+    found = read_answers([pair | {"score_chosen": 7.0, "id": 3, "question": "q"}])
+    assert found.notes == ("columns that say nothing here: score_chosen, id, question",)
+    both = {"prompt": "p", "completions": ["a", "b"], "scores": [1, 0], "ranks": [1, 2]}
+    assert read_answers([both]).notes == ("columns that say nothing here: ranks",)

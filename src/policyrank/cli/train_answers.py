@@ -273,7 +273,7 @@ def _about(
         objective=args.loss,
         options=args.loss_options,
         dtype=str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
-        data={"name": data.name, "lists": len(lists), "sha256": lists.fingerprint()},
+        data={"name": data.name, "lists": len(lists), "fingerprint": lists.fingerprint()},
         settings=settings,
         versions=known_versions(),
         **more,

@@ -35,7 +35,7 @@ def run_dependencies(
     found = {name: getattr(about, name) for name in names}
     found |= {
         "options": dict(about.options),
-        "data": f"{data['name']} ({data['sha256'][:16]})",
+        "data": f"{data['name']} ({data['fingerprint']})",
         "model": named_base(model, adapter=False),
         "weights": weights_fingerprint(model),
         "lora": vars(lora),

@@ -11,6 +11,7 @@ from typing import Any
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answer_prompts import (
+    PROMPTS,
     SYSTEMS,
     has_prompt,
     of_transcript,
@@ -108,6 +109,21 @@ def read_candidates(place: str, row: Mapping[str, Any]) -> Row:
         if row.get(name) is not None:
             return _unlabelled(place, row, [row[name]])
     raise EvidenceError(f"{place}: no completions.")
+
+
+def unused_columns(row: Mapping[str, Any]) -> list[str]:
+    """Columns of a row that are filled in, but say nothing of its prompt, answers or labels."""
+    asked = next((name for name in (*PROMPTS, "messages") if row.get(name)), "prompt")
+    used = {asked, *SYSTEMS, "tools", "chat_template_kwargs"}
+    if row.get("completions") is not None and _has_labels(row):
+        used |= {"completions", "scores" if row.get("scores") is not None else "ranks"}
+    elif row.get("tree") is not None:
+        used.add("tree")
+    elif row.get("chosen") is not None:
+        used |= {"chosen", "rejected", "margin"}
+    else:
+        used |= {"completion", "label"}
+    return [name for name, value in row.items() if name not in used and value is not None]
 
 
 def read_asked(place: str, row: Mapping[str, Any]) -> Prompt:
@@ -413,10 +429,11 @@ def _beginning(one: str, other: str) -> str:
 
 def _last_space(text: str) -> int:
     """Place of the last white space of any kind; 0: none."""
-    for k in range(len(text) - 1, 0, -1):
-        if text[k].isspace():
-            return k
-    return 0
+    left = text.rstrip()
+    if left != text:
+        return max(len(text) - 1, 0)
+    words = left.rsplit(maxsplit=1)
+    return len(left) - len(words[-1]) - 1 if len(words) > 1 else 0
 
 
 def _shared(chats: Sequence[Sequence[Message]]) -> int:

@@ -16,7 +16,7 @@ import polars as pl
 from policyrank.errors import EvidenceError
 from policyrank.evidence import tables
 from policyrank.evidence.answer_cells import plain, typed, without_nan
-from policyrank.evidence.answer_rows import Row, is_unpaired, read_row
+from policyrank.evidence.answer_rows import Row, is_unpaired, read_row, unused_columns
 from policyrank.evidence.conversations import Answer, Message, Prompt, check_inside, text_of
 from policyrank.evidence.json_schema import parse_json
 from policyrank.evidence.sources import open_source
@@ -201,7 +201,7 @@ def read_answers(source: Any) -> AnswerSets:
     Prompts may come with ``system``, ``tools`` and ``chat_template_kwargs``; completions may be
     whole chats that begin with the prompt. Rows that teach nothing (a single completion, all
     equally good as 32-bit floats) are left out; so are empty completions, copies within a list, and
-    those whose score is null; ``notes`` says how many.
+    those whose score is null; ``notes`` says how many, and which columns are not used.
 
     Raises
     ------
@@ -212,11 +212,15 @@ def read_answers(source: Any) -> AnswerSets:
     told: Counter[str] = Counter()
     lists: list[RankedAnswers] = []
     kinds: set[bool] = set()
+    unused: Counter[str] = Counter()
     total = 0
     for place, row in read_rows(source):
         total += 1
         found = row if isinstance(row, RankedAnswers) else _parse(place, row, told)
-        unpaired = isinstance(row, Mapping) and is_unpaired(row)
+        unpaired = False
+        if isinstance(row, Mapping):
+            unpaired = is_unpaired(row)
+            unused.update(unused_columns(row))
         kinds.add(unpaired)
         if len(kinds) > 1:
             raise EvidenceError(
@@ -235,6 +239,8 @@ def read_answers(source: Any) -> AnswerSets:
         else:
             lists.append(_at(found, used))
     notes = tuple(note.format(f"{count:,}") for note, count in told.items() if count)
+    if unused:
+        notes = (f"columns that say nothing here: {', '.join(unused)}", *notes)
     if not lists:
         why = ": " + "; ".join(notes) if notes else ""
         where = f"{source}: " if isinstance(source, (str, Path)) else ""

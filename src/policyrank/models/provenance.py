@@ -50,7 +50,7 @@ class About:
     dtype
         of the weights in training
     data
-        fingerprint of the training data: its name, lists, and SHA-256 of their tokens and labels
+        the training data: its name, lists, and a fingerprint of their tokens and labels
     settings
         further options of training
     versions

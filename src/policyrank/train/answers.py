@@ -8,8 +8,6 @@ row with its own copy of the prompt, for models that take no such mask.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -22,6 +20,7 @@ from policyrank.errors import EvidenceError
 from policyrank.evidence import AnswerSets, RankedAnswers, read_answers
 from policyrank.models.fitting import LongPrompts, Seen, fitted
 from policyrank.models.tokens import AnswerTokens, answer_tokens, ask
+from policyrank.train.fingerprints import hashed
 
 Layout = Literal["shared", "rows"]
 FLAT = ("row", "place", "at", "target", "answer", "step")
@@ -105,11 +104,8 @@ class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
         return replace(self, lists=[replace(own, reference=known) for own, known in pairs])
 
     def fingerprint(self) -> str:
-        """SHA-256 of all tokens and labels, in their order."""
-        digest = hashlib.sha256()
-        for own in self.lists:
-            digest.update(json.dumps([own.prompt, own.completions, own.labels]).encode())
-        return digest.hexdigest()
+        """Of all tokens and labels, in their order."""
+        return hashed([[own.prompt, own.completions, own.labels] for own in self.lists])
 
 
 def encode_answers(

@@ -6,8 +6,6 @@ One answer of the teacher a prompt, then the student ranks its own answers besid
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +24,7 @@ from policyrank.models.fitting import Seen, fitted
 from policyrank.models.language import Sampled, sample as draw
 from policyrank.models.tokens import answer_tokens, ask
 from policyrank.train.answers import AnswerData, EncodedAnswers
+from policyrank.train.fingerprints import hashed
 from policyrank.train.judges import Generator, Scorer, rating_judge, vote_judge
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
@@ -198,7 +197,11 @@ def distil(
         about["judge"] = judge
     about |= {"max_length": max_length, "chat": chat, "learn": learn}
     about["options"] = dict(loss_options or {})
-    about |= {"candidates": candidates, "prompts": _digest(texts), "anchors": _digest(anchors)}
+    about |= {
+        "candidates": candidates,
+        "prompts": hashed(texts),
+        "anchors": hashed(sorted(anchors.items())),
+    }
     for number in range(1, rounds + 1):
         say(
             f"round {number} of {rounds}: sampling and ranking {candidates} candidates of"
@@ -222,10 +225,6 @@ def distil(
         spread = float(np.mean([np.std(own.labels) for own in data.lists]))
         done.history.append({"stage": number, "loss": loss, "score_spread": spread})
     return done
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _texts(made: Sequence[Sequence[Sampled]]) -> list[list[str]]:
