@@ -254,7 +254,10 @@ _SWITCHING = sys.getswitchinterval()
 
 
 def import_ahead(modules: Sequence[str]) -> None:
-    """Import in the background: reading leaves the interpreter idle."""
+    """Import in the background: reading leaves the interpreter idle.
+
+    The interpreter waits for it at the end: one that is taken down amid an import may crash.
+    """
     from importlib import import_module
     from threading import Thread
 
@@ -266,7 +269,7 @@ def import_ahead(modules: Sequence[str]) -> None:
 
     # Reading comes back to the interpreter often, and each time would wait for 5 ms.
     sys.setswitchinterval(_SWITCHING / 10)
-    Thread(target=load, daemon=True).start()
+    Thread(target=load).start()
 
 
 def title_of(files: Sequence[str]) -> str:
