@@ -59,7 +59,9 @@ def test_weights_come_as_told(lm, dtype):
     assert found.model.dtype == getattr(torch, dtype)
 
 
-def test_an_encoder_of_pairs_is_no_reward_model(tmp_path):
+@pytest.fixture
+def pairs_encoder(tmp_path):
+    """A tiny BERT over six words with a head of one score, and its tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -68,9 +70,46 @@ def test_an_encoder_of_pairs_is_no_reward_model(tmp_path):
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
     special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=core, **special).save_pretrained(tmp_path)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=32, **special)
+    tokenizer.save_pretrained(tmp_path / "base")
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
     config = BertConfig(vocab_size=6, intermediate_size=16, num_labels=1, **size)
-    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    model = BertForSequenceClassification(config)
+    model.save_pretrained(tmp_path / "base")
+    return model.eval(), tokenizer
+
+
+def test_an_encoder_of_pairs_is_no_reward_model(pairs_encoder, tmp_path):
     with pytest.raises(EvidenceError, match="reads a question and an answer as a pair"):
-        load(str(tmp_path), "reward")
+        load(str(tmp_path / "base"), "reward")
+
+
+def test_adapters_of_rankers_rank(pairs_encoder, tmp_path, command, monkeypatch):
+    peft = pytest.importorskip("peft")
+    pytest.importorskip("sentence_transformers")
+    model, tokenizer = pairs_encoder
+    model.config._name_or_path = model.name_or_path = str(tmp_path / "base")
+    config = peft.LoraConfig(
+        r=2, target_modules=["query", "value"], task_type="SEQ_CLS", init_lora_weights=False
+    )
+    adapted = peft.get_peft_model(model, config).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        known = float(adapted(**tokenizer("a b", "b a", return_tensors="pt")).logits)
+        plain = float(model(**tokenizer("a b", "b a", return_tensors="pt")).logits)
+    found = load(str(tmp_path / "adapter"), "cross-encoder", device="cpu")
+    assert float(found.model.predict([("a b", "b a")])[0]) == pytest.approx(known, abs=1e-5)
+    assert plain == pytest.approx(known, abs=1e-6)  # the adapters are part of the model given
+    base = load(str(tmp_path / "base"), "cross-encoder", device="cpu")
+    assert float(base.model.predict([("a b", "b a")])[0]) != pytest.approx(known, abs=1e-5)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "q.tsv").write_text("q1\ta b\n")
+    (tmp_path / "d.tsv").write_text("d1\tb a\nd2\ta\n")
+    (tmp_path / "run.trec").write_text("q1 Q0 d1 1 2.0 x\nq1 Q0 d2 2 1.0 x\n")
+    texts = ("--queries", "q.tsv", "--documents", "d.tsv", "--run", "run.trec")
+    code, said = command("rerank", "adapter", "--kind", "cross-encoder", *texts)
+    assert code == 0, said.err
+    scores = {line.split()[2]: float(line.split()[4]) for line in said.out.splitlines()}
+    assert scores["d1"] == pytest.approx(known, abs=1e-4)

@@ -221,6 +221,8 @@ def test_first_stages():
     assert all(d.startswith(q) for q, d in best.select("query", "document").iter_rows())
     assert run.group_by("query").agg(pl.col("score").is_sorted(descending=True))["score"].all()
     assert set(bm25_run(QUERIES, DOCUMENTS, depth=3)["document"]) == set(DOCUMENTS)
+    with pytest.raises(EvidenceError, match="BM25 finds no word in the documents"):
+        bm25_run({"q": "hello"}, {"d": "a b", "e": "the"})
 
 
 def test_texts_and_judgements_are_read(tmp_path):

@@ -38,7 +38,7 @@ def merge_adapters(
     """
     check_folder(out)
     from policyrank.models.language import load_causal_lm
-    from policyrank.models.loading import adapter_config, base_of
+    from policyrank.models.loading import adapter_config, base_of, merged
     from policyrank.models.provenance import About, about
     from policyrank.models.reward_models import load_reward_model
     from policyrank.train.saving import refuse_overwriting, write_model
@@ -51,7 +51,7 @@ def merge_adapters(
     with working(f"Merging {model} ..."):
         load = load_reward_model if of_reward else load_causal_lm
         loaded, tokenizer = load(model, device="cpu", dtype=dtype)
-        merged = loaded.merge_and_unload()
+        whole = merged(loaded, model)
     known = about(model) or About("reward" if of_reward else "policy", base=base_of(model))
-    write_model(merged, tokenizer, out, replace(known, adapter=False))
+    write_model(whole, tokenizer, out, replace(known, adapter=False))
     wrote(out)

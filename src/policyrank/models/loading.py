@@ -145,6 +145,20 @@ def with_adapters(model: Any, name: str, *, trainable: bool) -> Any:
         raise EvidenceError(f"adapters {name}: cannot be loaded ({why[:300]}).") from None
 
 
+def merged(model: Any, name: str) -> Any:
+    """A base with its adapters in its weights.
+
+    Raises
+    ------
+    EvidenceError
+        For adapters that are no part of weights, such as prompts that were tuned.
+    """
+    try:
+        return model.merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise EvidenceError(f"{name}: these adapters cannot be merged ({error}).") from None
+
+
 def _adapted(name: str, dtype: str, trainable: bool) -> tuple[Any, Any]:
     kind = (adapter_config(name) or {}).get("task_type")
     if kind not in (None, "CAUSAL_LM"):

@@ -12,6 +12,7 @@ from policyrank.models.loading import (
     base_of,
     best_device,
     load_causal_lm,
+    merged,
     own_tokenizer,
     with_adapters,
 )
@@ -152,20 +153,6 @@ def _new(name: str, dtype: str, seed: int) -> tuple[Any, Any]:
             ) from None
     model.config.pad_token_id = pad_apart(tokenizer)
     return model, tokenizer
-
-
-def merged(model: Any, name: str) -> Any:
-    """A base with its adapters in its weights.
-
-    Raises
-    ------
-    EvidenceError
-        For adapters that are no part of weights, such as prompts that were tuned.
-    """
-    try:
-        return model.merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError) as error:
-        raise EvidenceError(f"{name}: these adapters cannot be merged ({error}).") from None
 
 
 def _of_adapters(name: str, trainable: bool, dtype: str, seed: int) -> tuple[Any, Any]:

@@ -40,10 +40,13 @@ def bm25_run(
     if not queries or not documents:
         raise EvidenceError("BM25 needs at least one query and one document.")
     index = bm25s.BM25(k1=k1, b=b)
-    index.index(
-        bm25s.tokenize(list(documents.values()), stopwords="en", show_progress=False),
-        show_progress=False,
-    )
+    words = bm25s.tokenize(list(documents.values()), stopwords="en", show_progress=False)
+    if not words.vocab:
+        raise EvidenceError(
+            "BM25 finds no word in the documents: it reads words of two characters and more that"
+            " are no English stop words. Give candidates by a run, or use a dense first stage."
+        )
+    index.index(words, show_progress=False)
     tokens = bm25s.tokenize(list(queries.values()), stopwords="en", show_progress=False)
     found, scores = index.retrieve(tokens, k=min(depth, len(documents)), show_progress=False)
     names = np.array(list(documents))
