@@ -91,6 +91,15 @@ def main() -> None:
     """
     _collect_seldom()
     try:
+        _run()
+    finally:
+        options = sys.modules.get("policyrank.cli.options")
+        if options is not None:
+            options.end_imports()
+
+
+def _run() -> None:
+    try:
         arguments, config = _take_config(sys.argv[1:])
         _import_while_parsing(arguments)
         app = build(arguments, config)

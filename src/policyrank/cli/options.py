@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
@@ -251,25 +252,33 @@ class Reading:
 
 
 _SWITCHING = sys.getswitchinterval()
+_IMPORTING: list[Thread] = []
+_ENOUGH = Event()
 
 
 def import_ahead(modules: Sequence[str]) -> None:
-    """Import in the background: reading leaves the interpreter idle.
-
-    The interpreter waits for it at the end: one that is taken down amid an import may crash.
-    """
+    """Import in the background: reading leaves the interpreter idle."""
     from importlib import import_module
-    from threading import Thread
 
     def load() -> None:
         for module in modules:
+            if _ENOUGH.is_set():
+                break
             with suppress(ImportError):  # told where it is needed
                 import_module(module)
         sys.setswitchinterval(_SWITCHING)
 
     # Reading comes back to the interpreter often, and each time would wait for 5 ms.
     sys.setswitchinterval(_SWITCHING / 10)
-    Thread(target=load).start()
+    _IMPORTING.append(Thread(target=load, daemon=True))
+    _IMPORTING[-1].start()
+
+
+def end_imports() -> None:
+    """Wait for the import that is under way: an interpreter that ends amid one may crash."""
+    _ENOUGH.set()
+    while _IMPORTING:
+        _IMPORTING.pop().join()
 
 
 def title_of(files: Sequence[str]) -> str:
