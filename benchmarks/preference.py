@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 from policyrank.models.language import load_causal_lm
 from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
-from policyrank.train.texts import train_last
+from policyrank.train.freezing import train_last
 
 WORDS = [
     "the",

@@ -16,7 +16,7 @@ pytest.importorskip("sentence_transformers")
 pytest.importorskip("bm25s")
 
 from policyrank.errors import EvidenceError, OptionError
-from policyrank.evidence import read_qrels, read_run, read_texts, write_qrels
+from policyrank.evidence import read_qrels, read_run, read_texts, write_qrels, write_run
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.train import SAMPLERS, RankerTrainer, TextData, bi_encoder, cross_encoder
 from policyrank.train.first_stage import bm25_run, dense_run
@@ -90,7 +90,7 @@ def small_lms(tied):
 @pytest.mark.parametrize("tied", [True, False])
 def test_last_layers_of_language_models(tied):
     """Whatever the architecture calls its embeddings; a head that shares them is frozen, too."""
-    from policyrank.train.texts import train_last
+    from policyrank.train.freezing import train_last
 
     head = [] if tied else ["lm_head.weight"]
     for model in small_lms(tied):
@@ -142,7 +142,7 @@ def test_other_texts_are_told_apart():
 
 
 def test_long_texts_are_counted():
-    from policyrank.train.texts import long_texts
+    from policyrank.train.text_rankers import long_texts
 
     documents = {"short": "a b", "long": "a b c d e f"}
     run = pl.DataFrame(
@@ -276,7 +276,8 @@ def test_command(tmp_path, command):
     assert read_run(tmp_path / "run").height == 72
     code, said = command("eval-run", tmp_path / "run", tmp_path / "qrels", "-m", "AP")
     assert float(said.out.split()[-1]) == pytest.approx(test, abs=2e-3)
-    code, said = command("rerank", "minilm", *texts, "--out", tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    code, said = command("rerank", tmp_path / "other", *texts, "--out", tmp_path / "run")
     assert code == 1
     assert "--kind" in said.err
     code, said = command("rerank", tmp_path / "mine", "--queries", tmp_path / "q.tsv")
@@ -285,6 +286,116 @@ def test_command(tmp_path, command):
     code, said = command("train", "ranker", config)
     assert code == 1
     assert "[data] has no option 'first_step'. Did you mean 'first_stage'?" in said.err
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """Options that name texts, candidates and judgements."""
+    (tmp_path / "q.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in QUERIES.items()))
+    (tmp_path / "d.tsv").write_text("".join(f"{k}\t{v}\n" for k, v in DOCUMENTS.items()))
+    write_qrels(QRELS, tmp_path / "qrels")
+    write_run(RUN, tmp_path / "run.trec")
+    texts = ("--queries", "q.tsv", "--documents", "d.tsv", "--run", "run.trec")
+    judged = ("--train", "qrels", "--validation", "qrels")
+    return texts, (*judged, *texts, "--loss", "softmax", "--lists", "3", "--metric", "AP")
+
+
+def reranked(command, ranker, texts):
+    code, said = command("rerank", ranker, *texts)
+    assert code == 0, said.err
+    found = {}
+    for line in said.out.splitlines():
+        query, _, document, _, score, _ = line.split()
+        found[query, document] = float(score)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["bi-encoder", "cross-encoder"])
+def test_adapters_are_trained_merged_and_trained_further(
+    kind, collection, command, tmp_path, monkeypatch
+):
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    texts, common = collection
+    fast = ("--learning-rate", "5e-3", "--epochs", "6", "--kind", kind)
+    code, said = command("train", "ranker", *common, *fast, "--lora", "4", "--out", "a")
+    assert code == 0, said.err
+    assert float(said.out.split("validation AP ")[1]) > 0.75  # untrained .66
+    known = json.loads((tmp_path / "a" / "policyrank.json").read_text())
+    assert (known["kind"], known["base"], known["adapter"]) == (kind, "minilm", True)
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    assert "library_name: peft" in (tmp_path / "a" / "README.md").read_text()
+    scores = reranked(command, "a", texts)
+    assert len(set(scores.values())) > 12
+    assert command("merge", "a", "--out", "m")[0] == 0
+    assert reranked(command, "m", texts) == pytest.approx(scores, abs=1e-5)
+    assert not (tmp_path / "m" / "adapter_config.json").exists()
+    from policyrank.models import kind_of_model
+
+    (tmp_path / "m" / "policyrank.json").unlink()
+    assert kind_of_model("m") == kind
+    code, said = command("train", "ranker", *common, *fast[2:], "--name", "a", "--out", "b")
+    assert code == 0, said.err
+    config = json.loads((tmp_path / "b" / "adapter_config.json").read_text())
+    assert config["r"] == 4
+    assert reranked(command, "b", texts) != pytest.approx(scores, abs=1e-4)
+    code, said = command("train", "ranker", *common, "--name", "a", "--kind", kind, "--out", "a")
+    assert code == 2
+    assert "--out a: the model that --name a names is there" in said.err
+    code, said = command(
+        "train", "ranker", *common, "--name", "a", "--kind", kind, "--layers", "1", "--out", "c"
+    )
+    assert code == 2
+    assert "adapters, which are trained as they are" in said.err
+
+
+def test_adapters_are_stacked(collection, command, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    _, common = collection
+    steps = ("--learning-rate", "5e-3", "--epochs", "1", "--kind", "bi-encoder")
+    assert command("train", "ranker", *common, *steps, "--lora", "4", "--out", "a")[0] == 0
+    told = (*common, *steps, "--name", "a", "--lora", "2")
+    code, said = command("train", "ranker", *told, "--out", "c")
+    assert code == 0, said.err
+    assert json.loads((tmp_path / "c" / "adapter_config.json").read_text())["r"] == 6
+    ranker = bi_encoder("a", device="cpu")
+    torch.manual_seed(0)
+    from policyrank.cli.tuning import Lora
+
+    ranker.adapt(Lora(lora=2).config(ranker.body, task=ranker.task))
+    data = TextData.of(QUERIES, DOCUMENTS, RUN)
+    before = RankerTrainer(bi_encoder("a", device="cpu", trainable=False)).scores(data)
+    assert RankerTrainer(ranker).scores(data) == pytest.approx(before, abs=1e-5)
+    with torch.no_grad():
+        for name, own in ranker.named_parameters():
+            if "lora_B" in name:
+                own.normal_(0, 0.01)
+    now = RankerTrainer(ranker).scores(data)
+    assert now != pytest.approx(before, abs=1e-2)
+    ranker.save("d")
+    again = RankerTrainer(bi_encoder("d", device="cpu", trainable=False)).scores(data)
+    assert again == pytest.approx(now, abs=1e-5)
+
+
+def test_options_of_adapters(collection, command, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    _, common = collection
+    code, said = command("train", "ranker", *common, "--lora-alpha", "4")
+    assert code == 1
+    assert "--lora-alpha is of adapters: give their rank too" in said.err
+    (tmp_path / "c.toml").write_text(
+        '[model]\nkind = "bi-encoder"\nlora = 4\nlora_alpha = 2.0\nlora_target = ["query"]\n'
+        "rslora = true\nlora_dropout = 0.1\nlayers = 2\n"
+    )
+    told = ("train", "ranker", "c.toml", *common, "--epochs", "1")
+    code, said = command(*told, "--lora", "3", "--out", "a")
+    assert code == 0, said.err
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (3, 2.0, True)
+    assert (config["target_modules"], config["lora_dropout"]) == (["query"], 0.1)
+    assert config["layers_to_transform"] == [4, 5]
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from policyrank.cli.tuning import Lora
 from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
 
 SETS = ("train", "validation", "test")
 FILES = (*SETS, "queries", "documents", "run")
 FOR_TEXTS = frozenset("queries documents run first_stage depth in_batch random encoder".split())
 FOR_FEATURES = frozenset({"standardise", "features_from"})
+LORA = frozenset(own.name for own in fields(Lora))
 NOT_TOLD = frozenset("model report progress accelerator checkpoint log".split())
 """Options of RankerTrainer that the command line sets itself."""
 
@@ -176,12 +178,30 @@ def made(config: Config, make: Any, shape: Mapping[str, Any]) -> Any:
     options = {name: value for name, value in config.model.items() if name != "kind"}
     parameters = inspect.signature(make).parameters.values()
     if all(own.kind is not own.VAR_KEYWORD for own in parameters):
-        takes = {own.name for own in parameters} - {*shape, "device"}
+        takes = {own.name for own in parameters} - {*shape, "device", "trainable"}
         _check_names(config, "model", options, takes)
     try:
         return make(**shape, **options)
     except TypeError as error:
         raise EvidenceError(f"{config.name}: [model] {error}.") from None
+
+
+def made_of_texts(config: Config, make: Any) -> Any:
+    """The ranker of texts of [model], with the adapters that it asks for."""
+    own: dict[str, Any] = {}
+    of_lora: dict[str, Any] = {}
+    for name, value in config.model.items():
+        table = of_lora if name in LORA else own
+        table[name] = value
+    try:
+        lora = Lora(**of_lora)
+    except OptionError as error:
+        raise EvidenceError(f"{config.name}: {error}") from None
+    layers = own.pop("layers", None) if lora.lora else None
+    module = made(config._replace(model=own), make, {})
+    if lora.lora:
+        module.adapt(lora.config(module.body, layers=layers, task=module.task))
+    return module
 
 
 def curriculum_of(config: Any, options: Any) -> Any:

@@ -20,6 +20,7 @@ from policyrank.cli.options import (
     Names,
     NotNegative,
 )
+from policyrank.cli.tuning import ADAPTERS, Alpha, Portion
 
 DEFAULTS: dict[str, Any] = {
     "loss": "listmle",
@@ -197,6 +198,33 @@ class Ranker:
         if self.option:
             found["loss_options"] = objective_options(self.option)
         return found
+
+
+@Parameter(name="*", group=ADAPTERS)
+@dataclass(frozen=True)
+class Adapters:
+    """Adapters in place of an encoder's own weights.
+
+    Parameters
+    ----------
+    lora
+        Train LoRA adapters of this rank, and a head. Where NAME is adapters already, the new ones
+        are stacked on them; without --lora they are trained further.
+    lora_alpha
+        Scale (twice the rank if not given).
+    lora_dropout
+        Of their inputs.
+    lora_target
+        Layers by name, repeatable (all linear ones but the head if not given).
+    rslora
+        Scale by the square root of the rank.
+    """
+
+    lora: Annotated[Count | None, _or("lora", "0")] = None
+    lora_alpha: Alpha = None
+    lora_dropout: Annotated[Portion | None, _or("lora_dropout", "0")] = None
+    lora_target: Names = None
+    rslora: Maybe = None
 
 
 @Parameter(name="*", group=TUNE)

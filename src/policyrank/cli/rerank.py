@@ -90,17 +90,19 @@ def rerank_candidates(
 
 
 def kind_of(ranker: str, kind: str | None) -> str:
-    """cross-encoder or bi-encoder: as told, or as our own trainer wrote it beside the model."""
-    from policyrank.models.provenance import about
+    """cross-encoder or bi-encoder: as told, or as its files say."""
+    from policyrank.models import kind_of_model
     from policyrank.train import TEXT_RANKERS
 
-    found = about(ranker)
-    if kind is None and found is not None:
-        kind = found.kind
+    kinds = " or a ".join(TEXT_RANKERS)
+    if kind is None:
+        try:
+            kind = kind_of_model(ranker)
+        except EvidenceError:
+            raise EvidenceError(f"{ranker}: say with --kind whether it is a {kinds}.") from None
     if kind not in TEXT_RANKERS:
-        kinds = " or a ".join(TEXT_RANKERS)
         raise EvidenceError(f"{ranker}: say with --kind whether it is a {kinds}.")
-    return str(kind)
+    return kind
 
 
 def first_stage_run(
@@ -173,7 +175,7 @@ def _loaded(ranker: str, told: dict[str, Any]) -> Any:
         if None not in (before, value) and before != value:
             say(f"{ranker} was trained with {name} {before}: it is {value} now, as told")
     kind = kind_of(ranker, options.pop("kind"))
-    module = TEXT_RANKERS[kind](ranker, **options)
+    module = TEXT_RANKERS[kind](ranker, trainable=False, **options)
     if kind == "cross-encoder":
         refuse_new_head(module.encoder, ranker)
     for note in module.notes:
@@ -183,7 +185,7 @@ def _loaded(ranker: str, told: dict[str, Any]) -> Any:
 
 def tell_long_texts(module: Any, data: Any) -> None:
     """Say how many candidates an encoder reads the beginning of only."""
-    from policyrank.train.texts import long_texts
+    from policyrank.train.text_rankers import long_texts
 
     longer, seen = long_texts(module, data)
     if not longer:

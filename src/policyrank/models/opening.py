@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ class Loaded:
     about: About | None
 
 
+_OF_ADAPTERS: dict[Any, Kind] = {"SEQ_CLS": "reward", "FEATURE_EXTRACTION": "bi-encoder"}
+"""Task of adapters, as peft names it -> what they are."""
+
+
 def kind_of_model(name: str) -> Kind:
     """What a name stands for: as training wrote it, or as the files look.
 
@@ -52,14 +57,12 @@ def kind_of_model(name: str) -> Kind:
         return "bi-encoder"
     if name == "smollm2" or name.endswith(".gguf"):
         return "policy"
+    encoder = _kind_of_encoder(Path(name))
+    if encoder is not None:
+        return encoder
     adapters = adapter_config(name)
     if adapters is not None:
-        return "reward" if adapters.get("task_type") == "SEQ_CLS" else "policy"
-    files = {path.name for path in Path(name).glob("*")}
-    if "modules.json" in files:
-        return "bi-encoder"
-    if "config_sentence_transformers.json" in files:
-        return "cross-encoder"
+        return _OF_ADAPTERS.get(adapters.get("task_type"), "policy")
     classes = architectures(name)
     if any(found.endswith("ForSequenceClassification") for found in classes):
         return "reward"
@@ -69,6 +72,20 @@ def kind_of_model(name: str) -> Kind:
         f"{name}: nothing tells whether it is a language model, a reward model or a ranker. Say so"
         " (kind=)."
     )
+
+
+def _kind_of_encoder(folder: Path) -> Kind | None:
+    """What sentence-transformers wrote there; None where it did not."""
+    path = folder / "config_sentence_transformers.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        told = None
+    if told == "CrossEncoder":
+        return "cross-encoder"
+    if (folder / "modules.json").is_file():  # cross-encoders had none before they named themselves
+        return "bi-encoder"
+    return "cross-encoder" if path.is_file() else None
 
 
 def load(name: str, kind: Kind | None = None, **options: Any) -> Loaded:

@@ -199,7 +199,7 @@ def _taken(number: int, seed: int) -> list[RankedAnswers]:
 
 def _last_layers_alone(model: Any) -> None:
     """Leave the last two layers to learn; those below read each input once."""
-    from policyrank.train.texts import train_last
+    from policyrank.train.freezing import train_last
 
     train_last(model, 2)
     layers = model.model.layers

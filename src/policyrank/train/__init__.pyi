@@ -30,14 +30,16 @@ from .reward_trainer import (
     RewardModelConfig as RewardModelConfig,
     RewardModelTrainer as RewardModelTrainer,
 )
-from .texts import (
+from .text_rankers import (
     TEXT_RANKERS as TEXT_RANKERS,
     BiEncoderRanker as BiEncoderRanker,
     CrossEncoderRanker as CrossEncoderRanker,
-    TextData as TextData,
-    Texts as Texts,
     bi_encoder as bi_encoder,
     cross_encoder as cross_encoder,
+)
+from .texts import (
+    TextData as TextData,
+    Texts as Texts,
 )
 
 __all__ = [

@@ -303,6 +303,8 @@ class RankerTrainer:
         if stepping.name_of(self.scheduler) != "constant" or 0 < self.warmup < 1:
             settings["epochs"] = self.epochs  # rates depend on how many there will be
         shapes = {name: str(list(own.shape)) for name, own in self.model.named_parameters()}
+        if adapters := getattr(self.model, "adapters", None):
+            shapes["adapters"] = adapters
         about = {"settings": settings, "model": shapes, "training data": train.fingerprint()}
         if validation is not None:
             about["validation data"] = validation.fingerprint()

@@ -57,7 +57,7 @@ def reward_model(
         name, new_head=True, seed=seed, device=device, dtype=dtype, trainable=True
     )
     if layers is not None:
-        from policyrank.train.texts import train_last
+        from policyrank.train.freezing import train_last
 
         train_last(model.base_model, layers)
     return model, tokenizer

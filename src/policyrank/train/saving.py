@@ -28,8 +28,20 @@ LOADS: dict[str, str] = {
     "policy": "AutoModelForCausalLM",
     "reward": "AutoModelForSequenceClassification",
     "discriminator": "AutoModelForSequenceClassification",
+    "cross-encoder": "CrossEncoder",
+    "bi-encoder": "SentenceTransformer",
 }
-"""Kind -> the class of transformers that loads it."""
+"""Kind -> the class of transformers, or of sentence-transformers, that loads it."""
+
+PIPELINES: dict[str, str] = {
+    "policy": "text-generation",
+    "cross-encoder": "text-ranking",
+    "bi-encoder": "sentence-similarity",
+}
+"""Kind -> what the Hugging Face hub calls its use; of the others text-classification."""
+
+RANKERS = ("cross-encoder", "bi-encoder")
+"""Kinds that sentence-transformers loads."""
 
 
 def write_model(
@@ -49,9 +61,22 @@ def write_model(
             clear_weights(place)
             model.save_pretrained(place)
         tokenizer.save_pretrained(place)
+    _write_about(place, about, metrics or {})
+
+
+def write_ranker(
+    ranker: Any, folder: str | Path, about: About, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Write a ranker of texts, policyrank.json and a model card."""
+    place = Path(folder)
+    clear_weights(place)
+    ranker.save(place)
+    _write_about(place, about, metrics or {})
+
+
+def _write_about(place: Path, about: About, metrics: Mapping[str, float]) -> None:
     about.write(place)
-    card = _card(place, about, metrics or {})
-    (place / "README.md").write_text(card, encoding="utf-8")
+    (place / "README.md").write_text(_card(place, about, metrics), encoding="utf-8")
 
 
 def clear_weights(folder: str | Path) -> None:
@@ -185,14 +210,17 @@ def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
     """A model card as the Hugging Face hub reads it."""
     from huggingface_hub import ModelCardData
 
-    library = "peft" if about.adapter else "transformers"
+    ranks = about.kind in RANKERS
+    library = "sentence-transformers" if ranks else "transformers"
+    if about.adapter:
+        library = "peft"
     base = about.base
     known = base is not None and not Path(base).exists() and base.count("/") == 1
     data = ModelCardData(
         base_model=base if known else None,
         library_name=library,
         tags=["policyrank", *([about.objective] if about.objective else [])],
-        pipeline_tag="text-generation" if about.kind == "policy" else "text-classification",
+        pipeline_tag=PIPELINES.get(about.kind, "text-classification"),
     )
     what = ARTICLES[about.kind].partition(" ")[2]
     named = Path(base).name if base is not None and Path(base).exists() else base
@@ -212,7 +240,7 @@ def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
     facts: dict[str, Any] = {
         "objective": about.objective,
         "options": _plain(about.options),
-        "texts": f"{reading[about.chat]}, at most {about.max_length} tokens",
+        "texts": f"{'' if ranks else reading[about.chat] + ', '}at most {about.max_length} tokens",
         "weights": about.dtype,
         "data": _plain(about.data),
         "settings": _plain(about.settings),
@@ -223,16 +251,22 @@ def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:
 
 
 def _plain(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    found = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):  # of several sets: their sizes
+            sizes = {own: number for own, number in value.items() if isinstance(number, int)}
+            value = f"({_plain(sizes)})"
+        found.append(f"{name} {value}")
+    return ", ".join(found)
 
 
 def _loading(place: Path, about: About) -> list[str]:
     """How it is loaded without policyrank."""
-    kind = LOADS.get(about.kind)
-    if kind is None:
-        return []
+    kind = LOADS[about.kind]
     name = place.resolve().name
-    if about.adapter:
+    if about.kind in RANKERS:
+        code = [f"from sentence_transformers import {kind}", f'model = {kind}("{name}")']
+    elif about.adapter:
         kind = kind.replace("Auto", "AutoPeft")
         more = "" if about.kind == "policy" else ", num_labels=1"
         code = [f"from peft import {kind}", f'model = {kind}.from_pretrained("{name}"{more})']
