@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from policyrank.cli.options import OUT, Flag, Seed, check_writable
-from policyrank.cli.output import working, wrote
+from policyrank.cli.options import OUT, AtLeastOne, Flag, Names, check_folder, check_writable
+from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from policyrank.studies import Study
+
+Scale = Literal["smoke", "small", "full"]
+Seeds = Annotated[
+    list[int] | None,
+    Parameter(show_default="101 and 202", validator=Number(gte=0), negative=()),
+]
 
 
 def list_studies(*, names: Flag = False) -> None:
@@ -38,8 +47,9 @@ def run_one(
     slug: str,
     /,
     *,
-    scale: Literal["smoke", "small", "full"] = "small",
-    seed: Seed = 0,
+    scale: Scale = "small",
+    seed: Seeds = None,
+    kept: Path | None = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     scores: Annotated[Path | None, Parameter(group=OUT)] = None,
 ) -> None:
@@ -51,35 +61,153 @@ def run_one(
         Name of the study, as `policyrank study list` shows it.
     scale
         smoke (seconds), small (minutes) or full.
+    seed
+        Master seed; repeatable: verdicts of all stand side by side.
+    kept
+        Folder of measurements: those that are there are taken, new ones put there.
     out
-        Write the page (Markdown) here.
+        Write the page (Markdown) here, and its picture (SVG) beside it.
     scores
-        Write the measured scores here (.csv, .parquet, ...).
+        Write the scores of the first seed here (.csv, .parquet, ...).
     """
     check_writable(out, scores)
-    from policyrank.studies import STUDIES, page, run_study
+    from policyrank.studies import MASTER_SEEDS, kept_study, run_study
+
+    _check(slug)
+    done = []
+    for number in seed or MASTER_SEEDS:
+        with working(f"{slug}, seed {number} …") as update:
+            if kept is None:
+                study = run_study(slug, scale, number, update)
+            else:
+                study = kept_study(slug, kept, scale, number, update)
+        done.append(study)
+        _print(study)
+    if scores is not None:
+        done[0].scores.write(scores)
+        wrote(scores)
+    if out is not None:
+        _write(done, out)
+
+
+def run_all(
+    *,
+    kept: Path,
+    scale: Scale = "small",
+    seed: Seeds = None,
+    only: Names = None,
+    jobs: AtLeastOne = 1,
+    out: Annotated[Path | None, Parameter(group=OUT)] = None,
+) -> None:
+    """Run all studies, each seed in a process of its own; what was measured before is kept.
+
+    Parameters
+    ----------
+    kept
+        Folder of measurements and logs. Stopped, the command goes on from there.
+    scale
+        smoke (seconds), small (minutes) or full.
+    seed
+        Master seed; repeatable: verdicts of all stand side by side.
+    only
+        Name of a study; repeatable (all if none is named).
+    jobs
+        Processes at once.
+    out
+        Folder for the pages and their pictures.
+    """
+    check_folder(kept)
+    if out is not None:
+        check_folder(out)
+    from policyrank.studies import MASTER_SEEDS, STUDIES, kept_study
+
+    slugs = only or list(STUDIES)
+    for slug in slugs:
+        _check(slug)
+    seeds = seed or list(MASTER_SEEDS)
+    failed = _measure_all([(slug, number) for slug in slugs for number in seeds], scale, kept, jobs)
+    for slug in slugs:
+        if failed & {(slug, number) for number in seeds}:
+            continue
+        if out is not None:
+            _write([kept_study(slug, kept, scale, number) for number in seeds], out / f"{slug}.md")
+    if failed:
+        told = ", ".join(f"{slug} (seed {number})" for slug, number in sorted(failed))
+        raise EvidenceError(f"failed, as their logs in {kept} say: {told}.")
+
+
+def _measure_all(
+    wanted: list[tuple[str, int]], scale: Scale, kept: Path, jobs: int
+) -> set[tuple[str, int]]:
+    """Measure what is not kept; what failed."""
+    import os
+    import subprocess
+    from concurrent.futures import ThreadPoolExecutor
+
+    one_thread = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+
+    def measured(job: tuple[str, int]) -> int:
+        slug, number = job
+        options = ("--scale", scale, "--seed", str(number), "--kept", str(kept))
+        with (kept / f"{slug}-{scale}-{number}.log").open("w", encoding="utf-8") as log:
+            return subprocess.run(
+                [sys.executable, "-m", "policyrank", "study", "run", slug, *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **one_thread},
+                check=False,
+            ).returncode
+
+    failed = set()
+    with ThreadPoolExecutor(jobs) as pool:
+        for job, code in zip(wanted, pool.map(measured, wanted), strict=True):
+            state = "done" if code == 0 else f"failed ({code})"
+            say(f"{job[0]}, seed {job[1]}: {state}")
+            if code:
+                failed.add(job)
+    return failed
+
+
+def _check(slug: str) -> None:
+    from policyrank.studies import STUDIES
 
     if slug not in STUDIES:
         raise EvidenceError(f"no study is called {slug!r}. There are: {', '.join(STUDIES)}.")
-    with working(f"{slug} …") as update:
-        done = run_study(slug, scale, seed, update)
-    _print(done)
-    if scores is not None:
-        done.scores.write(scores)
-        wrote(scores)
-    if out is not None:
-        command = f"policyrank study run {slug} --scale {scale} --seed {seed} --out {out}"
-        out.write_text(page(done, command), encoding="utf-8")
-        wrote(out)
+
+
+def _write(studies: Sequence[Study], out: Path) -> None:
+    """The page and its picture."""
+    from matplotlib import rc_context
+
+    from policyrank.board.plots import save
+    from policyrank.studies import main_comparison, page
+
+    first = studies[0]
+    seeds = " ".join(f"--seed {study.seed}" for study in studies)
+    command = f"policyrank study run {first.slug} --scale {first.scale} {seeds} --out {out.name}"
+    figure, picture = main_comparison(studies), out.with_suffix(".svg")
+    if figure is not None:
+        # The same numbers give the same file.
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "policyrank"}):
+            save(figure, picture, metadata={"Date": None})
+        wrote(picture)
+    name = None if figure is None else picture.name
+    out.write_text(page(studies, command, name), encoding="utf-8")
+    wrote(out)
 
 
 def _print(done: Study) -> None:
     from policyrank.board import text
+    from policyrank.studies import boards
 
-    for metric, board in done.boards.items():
+    for metric, board in boards(done).items():
         print(f"{metric}\n\n{text(board, colour=sys.stdout.isatty())}\n")
-    for verdict in done.verdicts:
-        interval = f"{verdict.effect:+.4g} [{verdict.lower:.4g}, {verdict.upper:.4g}]"
-        over = f"over {verdict.units} {verdict.unit}"
-        print(f"{verdict.verdict.upper():12s} {verdict.claim.text}: {interval} {over}")
+    for own in done.verdicts:
+        interval = f"{own.effect:+.4g} [{own.lower:.4g}, {own.upper:.4g}]"
+        over = f"over {own.units:,} ({own.unit})"
+        p = "" if own.p_holm != own.p_holm else f", p {own.p_holm:.2g}"
+        print(f"{own.verdict.upper():12s} {own.claim.text}: {interval} {over}{p}")
+    for sign in done.measured.health:
+        if not sign.healthy:
+            print(f"UNHEALTHY    {sign.method}: {sign.sign} {sign.value:.4g}")
     print(f"\n{done.seconds:.0f} s, scale {done.scale}, seed {done.seed}")

@@ -126,6 +126,11 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
         {
             "list": Verb("study:list_studies", "List the studies."),
             "run": Verb("study:run_one", "Run a study, rank its methods, judge its claims."),
+            "all": Verb(
+                "study:run_all",
+                "Run all studies, each seed in a process of its own; what was measured before is"
+                " kept.",
+            ),
         },
     ),
 }

@@ -169,6 +169,30 @@ FILES: dict[str, DataFile] = {
             "7be22f21969ef6de45f5bff79ec45dd11ae218bf12f3227ce3acb8c0d52307cb",
         ),
         (
+            "best-systems/DIALOG_pc.csv",
+            _SYSTEMS + "final_df/DIALOG_pc.csv",
+            _NO_LICENCE,
+            "95f7be5cfc5190e4fa65498a5b0ec835594c2d1764bcf70237e48a63f20c847e",
+        ),
+        (
+            "best-systems/DIALOG_tc.csv",
+            _SYSTEMS + "final_df/DIALOG_tc.csv",
+            _NO_LICENCE,
+            "730fdc38693e143f15c3a3d98c1af0a5796bd0705ea3b99c5d38014e773cb682",
+        ),
+        (
+            "best-systems/FLICKR.csv",
+            _SYSTEMS + "final_df/FLICKR.csv",
+            _NO_LICENCE,
+            "c7d5c5d29f10ffccd5d132eac52a2f43dbef3c5a8cfadead4f6b6c0e9a144b6a",
+        ),
+        (
+            "best-systems/MLQE.csv",
+            _SYSTEMS + "final_df/MLQE.csv",
+            _NO_LICENCE,
+            "fd03e3cd524247aa16c06ffc7809b7456e9ab2c5901adee776fbae7abec409c4",
+        ),
+        (
             "roboarena/policy_preferences.csv",
             _ANYRANK + "policy_preferences.csv",
             "MIT",

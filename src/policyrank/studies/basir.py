@@ -32,7 +32,8 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics.retrieval import Judged, ndcg, normalised_ndcg
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Row, Scale, by_metric, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "BASIR"
 PAPER = "arXiv 2504.13189"
@@ -49,6 +50,7 @@ LOGISTIC, TUNED, ZERO, POPULAR = (
     "popularity",
 )
 RHO = (0.0, 0.3, 0.6, 0.9, 1.0)
+UNIT, DRAW = Unit("split", overlap=1502 / 3000), Unit("draw")
 CLAIMS = (
     Claim(
         "Logistic regression on vectors beats popularity by .3 in micro F1",
@@ -97,9 +99,16 @@ CLAIMS = (
         "NDCG",
         -0.02,
         (SIMULATED,),
+        unit=DRAW,
     ),
     Claim(
-        "Corrected for chance, it loses at least .9", "rho 1", "rho 0", "nnDCG", 0.9, (SIMULATED,)
+        "Corrected for chance, it loses at least .9",
+        "rho 1",
+        "rho 0",
+        "nnDCG",
+        0.9,
+        (SIMULATED,),
+        unit=DRAW,
     ),
 )
 Float = NDArray[np.float64]

@@ -28,7 +28,8 @@ from policyrank.metrics import kendall_tau
 from policyrank.ranking.consensus import kemeny_order
 from policyrank.ranking.kemeny_search import kemeny_cost
 from policyrank.ranking.voting import group_points
-from policyrank.studies.frame import Claim, Report, Row, Scale, by_method, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, by_method, quiet, scores_of
 
 TITLE = "Best systems"
 PAPER = "arXiv 2202.03799"
@@ -40,7 +41,10 @@ TAU, ERROR, COST = (
     "disagreements above the optimum (%)",
 )
 TASK_SETS = ("glue", "superglue", "xtreme")
-INSTANCE_SETS = ("tac08", "tac09", "tac11", "realsumm", "summeval")
+INSTANCE_SETS = (
+    *("tac08", "tac09", "tac11", "realsumm", "summeval"),
+    *("personachat", "topicalchat", "flickr", "mlqe"),
+)
 
 FRACTIONS, PHI, REVERSED = (0.25, 0.5, 0.75), (0.1, 0.5), (1, 2, 3, 5)
 METRICS, INSTANCES = "a third of metrics", "a tenth of instances"
@@ -52,6 +56,7 @@ def _over(pattern: str, *values: Iterable[object]) -> tuple[str, ...]:
 
 
 REVERSALS = "phi {}, {} of 11 metrics reversed"
+UNIT = Unit("data set", "task", of=lambda task: task.partition(",")[0])
 CLAIMS = (
     Claim(
         "Borda keeps its order better than the mean when tasks are left out",
@@ -88,6 +93,7 @@ CLAIMS = (
         "borda",
         ERROR,
         tasks=_over(REVERSALS, PHI, REVERSED),
+        unit=Unit("draw of votes"),
     ),
     Claim(
         "Borda disagrees with fewer votes than the mean's order (against Kemeny's optimum)",

@@ -26,16 +26,8 @@ from numpy.typing import NDArray
 
 from policyrank.evidence import Rankings, Scores
 from policyrank.ranking import committee_score, select
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_method,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_method, quiet, scores_of
 
 TITLE = "Fair subset selection"
 PAPER = "arXiv 2306.09835"
@@ -55,6 +47,7 @@ NUMBERS = (10, 50, 200, 1000)
 LATE = tuple(f"{n:,} rankings" for n in NUMBERS[1:])
 LAST = LATE[-1:]
 
+UNIT = Unit("world")
 CLAIMS = (
     *for_each(
         RULES,

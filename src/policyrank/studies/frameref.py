@@ -31,7 +31,8 @@ import numpy as np
 
 from policyrank.evidence import Scores
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, prefixed, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, prefixed, quiet, scores_of
 from policyrank.worlds import exposure as x
 
 TITLE = "FrameRef"
@@ -45,6 +46,7 @@ MSPR, BALANCED, HEALTH, FALSE = (
     "share of false claims shown",
 )
 LOOP, MECHANICAL = "published loop", "mechanical people"
+UNIT = Unit("split", overlap=0.35 / 0.65)
 CLAIMS = (
     Claim(
         "Attenuation raises MSPR in the target framing by 3 points (alpha 0 over 1)",

@@ -31,16 +31,8 @@ from policyrank.evidence import Scores, datasets
 from policyrank.evidence.detections import Detections, GroundTruth
 from policyrank.metrics.calibration import calibrate
 from policyrank.metrics.detection import average_precision, detection_ap, gamed
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "Large-vocabulary AP"
 PAPER = "arXiv 2102.01066"
@@ -51,6 +43,7 @@ OFFSET = {"f": 1.5, "c": -0.5, "r": -2.0}
 FIRST = (20, 50, 100)
 GAMED = {n: f"first {n} of each class" for n in FIRST}
 COMMON = f"{DEFAULT}: common classes"
+UNIT = Unit("draw of detections")
 CLAIMS = (
     *for_each(
         GAMED.items(),

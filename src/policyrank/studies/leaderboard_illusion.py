@@ -33,7 +33,8 @@ from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau
 from policyrank.ranking import bradley_terry
-from policyrank.studies.frame import Claim, Report, Row, Scale, by_method, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, by_method, quiet, scores_of
 
 TITLE = "Leaderboard illusion"
 PAPER = "arXiv 2504.20879"
@@ -47,6 +48,7 @@ VARIANTS = {1: "one variant", 3: "best of 3", 10: "best of 10", 27: "best of 27"
 REMOVED = {0: "none removed", 2: "two removed", 4: "four removed", 6: "six removed"}
 RATIOS = {1.0: "equal rates", 3.0: "3 times", 10.0: "10 times"}
 
+UNIT = Unit("simulation")
 CLAIMS = (
     Claim(
         "Publishing the best of 10 identical variants is overrated against publishing the only one",
@@ -114,6 +116,7 @@ CLAIMS = (
         "as logged",
         DISTANCE,
         tasks=(REAL,),
+        unit=Unit("resample of votes", "resample"),
     ),
 )
 

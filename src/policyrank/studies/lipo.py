@@ -26,16 +26,8 @@ import torch
 
 from policyrank.evidence import Scores
 from policyrank.learn.losses.preference import winrate_labels
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.sequences import Arena, RankedSequences, align, start, win_by_kl
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
@@ -74,6 +66,7 @@ SCALES: dict[Scale, Size] = {
     "full": Size(seeds=100, prompts=1500, epochs=8, long=60, steps=600),
 }
 
+UNIT = Unit("world")
 CLAIMS = (
     *for_each(
         list(LOSSES)[1:],

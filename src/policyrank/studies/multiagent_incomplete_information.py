@@ -35,7 +35,8 @@ from policyrank._rooms import require
 from policyrank.evaluation.response_graph import SELECTIONS, ResponseGraph
 from policyrank.evidence import Scores, datasets
 from policyrank.ranking import alpharank
-from policyrank.studies.frame import Claim, Report, Row, Scale, prefixed, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, prefixed, quiet, scores_of
 
 TITLE = "Evaluation under incomplete information"
 PAPER = "arXiv 1909.09849"
@@ -67,6 +68,8 @@ METHODS: dict[str, dict[str, Any]] = {
 ONE, FIXED, ALLOWED = "count-weighted", "fixed", "allowed"
 CAP = 100_000
 
+UNIT, GAME = Unit("run"), Unit("Bernoulli game")
+CONSTANTS = (ALLOWED, "a rating")
 CLAIMS = (
     Claim(
         "Count-weighted needs fewer plays than uniform",
@@ -126,9 +129,15 @@ CLAIMS = (
         WRONG,
         tasks=(SOCCER,),
     ),
-    Claim("... and in Bernoulli games (not relaxed)", ONE, FIXED, ANY, tasks=BERNOULLI),
+    Claim("... and in Bernoulli games (not relaxed)", ONE, FIXED, ANY, tasks=BERNOULLI, unit=GAME),
     Claim(
-        "The chance of any wrong direction stays below delta", ONE, ALLOWED, ANY, tasks=BERNOULLI
+        "The chance of any wrong direction stays below delta",
+        ONE,
+        ALLOWED,
+        ANY,
+        tasks=BERNOULLI,
+        kind="rate",
+        unit=GAME,
     ),
     Claim(
         "... also when the bounds hold at any time and together",
@@ -136,6 +145,8 @@ CLAIMS = (
         ALLOWED,
         ANY,
         tasks=BERNOULLI,
+        kind="rate",
+        unit=GAME,
     ),
     Claim(
         "A smaller delta needs more plays",

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn.utilities import ndcg_gains, reciprocal_rank_gains
-from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 from policyrank.train import Mlp, RankerTrainer, RankingData, read_letor
 
 TITLE = "Neural PG-RANK"
@@ -61,6 +62,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "LambdaRank": {"loss": "lambdarank", "loss_options": {"k": 10}},
 }
 
+UNIT = Unit("test query", "task")
 CLAIMS = (
     *for_each(
         ("softmax (contrastive)", "RankNet", "ListMLE", "ListNet", "LambdaRank"),
@@ -109,9 +111,10 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
                 Mlp(136, (32,)), metric=metric, epochs=epochs, seed=seed * 1000 + r, **options
             )
             trainer.fit(train, validation)
-            for judge in (NDCG, RR):
-                value = float(trainer.evaluate(test, judge).mean())
-                rows.append((method, TEST, judge, r, value))
+            for metric in (NDCG, RR):
+                values = trainer.evaluate(test, metric)
+                for query, value in zip(test.queries, values.tolist(), strict=True):
+                    rows.append((method, f"query {query}", metric, r, value))
     return scores_of(rows)
 
 

@@ -37,16 +37,8 @@ from torch import nn
 from policyrank.evidence import RankedAnswers, Scores, datasets
 from policyrank.learn import PREFERENCE_LOSSES, label_domain, win_shares
 from policyrank.learn.losses import REFERENCE_FREE
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.sequences import Arena, RankedSequences, align, ends, start
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
@@ -76,6 +68,7 @@ SCALES: dict[Scale, Size] = {
     "small": Size(seeds=10, prompts=300, steps=600, epochs=8, rates=RATES, lists=32),
     "full": Size(seeds=100, prompts=1500, steps=600, epochs=8, rates=RATES, lists=600),
 }
+UNIT = Unit("world")
 CLAIMS = (
     *for_each(
         ("dpo", "dpo-pl", "lipo-lambda", "softmax", "pro"),

@@ -34,7 +34,8 @@ from policyrank.evaluation.cross_fitting import outcome_models
 from policyrank.evaluation.importance import Contrasts, contrasts, weights_of
 from policyrank.evaluation.logged import Log, read_log
 from policyrank.evidence import Scores
-from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 
 TITLE = "Off-policy coverage"
 PAPER = "arXiv 1103.4601"
@@ -113,6 +114,8 @@ def _designs() -> dict[str, Design]:
 
 
 DESIGNS = _designs()
+UNIT = Unit("log")
+CONSTANTS = (NOMINAL,)
 CLAIMS = (
     *for_each(
         [(name, target) for name in DESIGNS for target in TARGETS],
@@ -122,15 +125,22 @@ CLAIMS = (
             NOMINAL,
             COVER.replace("{}", "{1}"),
             tasks=("{0}",),
+            kind="rate",
         ),
     ),
     *for_each(
         TARGETS,
-        Claim("The usual interval covers over all designs: {0}", USUAL, NOMINAL, COVER),
+        Claim("The usual interval covers in every design: {0}", USUAL, NOMINAL, COVER, kind="rate"),
     ),
     *for_each(
         TARGETS,
-        Claim("Without raised chances intervals cover: {0}", UNCLIPPED, NOMINAL, COVER),
+        Claim(
+            "Without raised chances intervals cover in every design: {0}",
+            UNCLIPPED,
+            NOMINAL,
+            COVER,
+            kind="rate",
+        ),
     ),
 )
 

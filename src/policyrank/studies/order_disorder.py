@@ -40,7 +40,8 @@ from policyrank.auditing.attacks import (
 )
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, prefixed, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, prefixed, quiet, scores_of
 from policyrank.train.first_stage import bm25_run
 from policyrank.train.scorers import cosine_scorer
 
@@ -56,6 +57,8 @@ MEASURES = {
     "flagged": pl.col("flagged"),
     "query words among the added": pl.col("query_share"),
 }
+UNIT = Unit("query", of=lambda name: name[-4:].lstrip("0"))
+CONSTANTS = ("chance",)
 CLAIMS = (
     Claim(
         "The imitation's first ten overlap by .2 more than chance",
@@ -78,7 +81,7 @@ CLAIMS = (
     Claim(
         "Words of the anchor lift more than random words", "anchor words", "random words", "boost"
     ),
-    Claim("The trigger raises nine of ten documents", "trigger", "nine of ten", "success"),
+    Claim("The trigger raises nine of ten documents", "trigger", 0.9, "success"),
     Claim(
         "Fluency and coherence cost at most ten ranks",
         "trigger",
@@ -166,7 +169,7 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
             if k < size.tried:
                 report(f"seed {s + 1}: the defence, query {k + 1} of {size.tried}")
             for method, metric, value in _of_query(found, collection, query, k < size.tried):
-                rows.append((method, WHERE, metric, s * 1000 + k, value))
+                rows.append((method, WHERE, metric, int(f"{s}{int(query):04d}"), value))
     return scores_of(rows)
 
 
@@ -206,7 +209,6 @@ def _of_query(
         for metric, value in MEASURES.items():
             values = mine.select(value).to_series().to_numpy()
             yield method, metric, float(values.mean())
-    yield "nine of ten", "success", 0.9
     mine = part.filter(pl.col("method") == "trigger")
     yield "trigger, best of the query's", "boost", _best_of_all(found, collection, query, mine)
     if defend:

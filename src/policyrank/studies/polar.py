@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from policyrank.evidence import Scores
+from policyrank.studies.claims import Claim, Unit, for_each
 from policyrank.studies.discriminators import (
     Answers,
     Discriminator,
@@ -49,17 +50,7 @@ from policyrank.studies.discriminators import (
     ranked,
     right,
 )
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_method,
-    for_each,
-    prefixed,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.frame import Report, Row, Scale, by_method, prefixed, quiet, scores_of
 from policyrank.studies.sequences import RankedSequences, align, best_only
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
@@ -95,6 +86,7 @@ SCALES: dict[Scale, Size] = {
     "small": Size(seeds=5, steps=3000, tune=600, start=600, epochs=20, rounds=60, folds=5),
     "full": Size(seeds=20, steps=20_000, tune=2500, start=600, epochs=20, rounds=60, folds=5),
 }
+UNIT = Unit("world")
 CLAIMS = (
     Claim(
         "Pre-trained on 512 policies it knows unseen ones better than likeness of tokens does",

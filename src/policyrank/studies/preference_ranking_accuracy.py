@@ -33,7 +33,8 @@ from policyrank.auditing.preferences import read_pairs, score_pairs
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics import idealized_log_ratio
 from policyrank.models.language import load_causal_lm
-from policyrank.studies.frame import Claim, Report, Row, Scale, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 
 TITLE = "Preference ranking accuracy"
 PAPER = "arXiv 2405.19534"
@@ -44,6 +45,7 @@ BETAS = (0.01, 0.1, 1.0, 10.0)
 IDEAL = {beta: f"ideal ranking accuracy, beta {beta:g}" for beta in BETAS}
 LOSSES = (0.58, 0.33, 0.072, 0.010)
 
+UNIT = Unit("prompt", "task")
 CLAIMS = (
     Claim("The model ranks better than a coin", "model", "coin", ACCURACY),
     Claim(
@@ -73,6 +75,7 @@ CLAIMS = (
         TABULAR,
         0.2,
         ("loss 0.58", "loss 0.33"),
+        unit=Unit("draw"),
     ),
 )
 

@@ -32,16 +32,8 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import LOSSES
 from policyrank.learn.losses.preference import pro
 from policyrank.learn.utilities import ndcg_gains
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.sequences import Arena, RankedSequences, align, best_only, start
 
 TITLE = "PRO"
@@ -77,6 +69,7 @@ SCALES: dict[Scale, Size] = {
     "small": Size(seeds=10, prompts=1500, epochs=4, folds=5, steps=600),
     "full": Size(seeds=50, prompts=1500, epochs=4, folds=5, steps=600),
 }
+UNIT = Unit("world")
 CLAIMS = (
     *for_each(
         product(("RRHF", "imitation of the best"), LENGTHS),

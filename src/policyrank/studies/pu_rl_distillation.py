@@ -35,16 +35,8 @@ import torch
 from torch import Tensor
 
 from policyrank.evidence import RankedAnswers, Scores, datasets
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.pro import ndcg
 from policyrank.studies.sequences import Arena, RankedSequences, align, best_only, ends, imitate
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
@@ -80,6 +72,7 @@ SCALES: dict[Scale, Size] = {
     "small": Size(seeds=20, prompts=400, epochs=6, rounds=50, steps=600, taught=20, rated=24),
     "full": Size(seeds=100, prompts=400, epochs=6, rounds=50, steps=600, taught=20, rated=805),
 }
+UNIT = Unit("world")
 CLAIMS = (
     *for_each(
         product(("pair", "list"), JUDGES[:3]),

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Rankings, Scores
 from policyrank.ranking import aggregate, rank
+from policyrank.studies.claims import Claim, Unit
 from policyrank.studies.coverage_draws import (
     PASS,
     ballots,
@@ -53,7 +54,7 @@ from policyrank.studies.coverage_draws import (
     table_scores,
     unequal_raters,
 )
-from policyrank.studies.frame import Claim, Report, Row, Scale, quiet, scores_of
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 
 TITLE = "Coverage"
 PAPER = ""
@@ -295,7 +296,7 @@ def _claims() -> Iterator[Claim]:
         ("Borda covers at other levels", "borda", tuple(n for n in level if "ballots" in n)),
     ):
         metric = RANKS if method == "copeland" else COVER
-        yield Claim(text, method, "nominal", metric, _MARGIN, tasks)
+        yield Claim(text, method, "nominal", metric, _MARGIN, tasks, kind="rate")
     for text, method, tasks in (
         ("Independent battles call one of equals better in at most 6%", "default", battle),
         ("Few and unequal raters do so in at most 6%", "default", rater),
@@ -309,9 +310,11 @@ def _claims() -> Iterator[Claim]:
         ("Plurality does", "plurality", ballot),
         ("Means do", "default", plain),
     ):
-        yield Claim(text, method, "nominal", FALSE, _ALLOWED, tasks)
+        yield Claim(text, method, "nominal", FALSE, _ALLOWED, tasks, kind="rate")
 
 
+UNIT = Unit("data set")
+CONSTANTS = ("nominal",)
 CLAIMS = tuple(_claims())
 
 

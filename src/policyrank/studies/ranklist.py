@@ -30,7 +30,8 @@ from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
 from policyrank.metrics import kendall_tau
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Row, Scale, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 from policyrank.train import Mlp, gap_lists
 
 TITLE = "RankList"
@@ -61,6 +62,9 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "ListNet": listnet_of_ranks,
 }
 
+RESAMPLES = 100
+"""Of the test sentences, for each seed of training."""
+UNIT = Unit("resample of the test sentences", "resample")
 CLAIMS = (
     Claim(
         "Neighbours of a list beat disjoint pairs by .015",
@@ -91,7 +95,7 @@ def vectors(rows: int | None) -> tuple[pl.DataFrame, NDArray[np.float32]]:
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
-    """Measure; a task is a rated attribute, a replicate a seed."""
+    """Measure; a task is a rated attribute, a replicate a seed and a resample of the test."""
     seeds, steps, rows = {"smoke": (2, 5, 150), "small": (5, 400, None), "full": (20, 2000, None)}[
         scale
     ]
@@ -100,6 +104,8 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     torch.set_num_threads(1)  # batches this small gain nothing from more
     train = np.flatnonzero(table["split"] == "train")
     test = np.flatnonzero(table["split"] == "test")
+    rng = np.random.default_rng([seed, 10**6])
+    resampled = [rng.integers(len(test), size=len(test)) for _ in range(RESAMPLES)]
     found: list[Row] = []
     for attribute, column in (("valence", "V"), ("arousal", "A")):
         y = table[column].to_numpy().astype(float)
@@ -113,8 +119,10 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
                     scores = model(
                         torch.from_numpy(x[test]), torch.ones(len(test), dtype=torch.bool)
                     )
-                tau = kendall_tau(y[test], scores.numpy().astype(float))
-                found.append((method, attribute, TAU, r, tau))
+                predicted = scores.numpy().astype(float)
+                for k, part in enumerate(resampled):
+                    tau = kendall_tau(y[test][part], predicted[part])
+                    found.append((method, attribute, TAU, r * len(resampled) + k, tau))
     return scores_of(found)
 
 

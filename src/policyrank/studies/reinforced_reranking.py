@@ -34,16 +34,8 @@ from torch import Tensor, nn
 from policyrank.evidence import Scores
 from policyrank.learn.rewards import bradley_terry_reward
 from policyrank.metrics.programs import best_of_n
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_method,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_method, quiet, scores_of
 from policyrank.studies.sequences import RankedSequences, align, imitate
 from policyrank.studies.solutions import (
     learned_scores,
@@ -68,6 +60,7 @@ FIRST, HARD, BOTH, ALL, CONTROL = (
     "control: more first samples",
 )
 RULES: dict[str, Mining] = {HARD: "hard", BOTH: "passed and hard", ALL: "all"}
+UNIT = Unit("world")
 CLAIMS = (
     Claim(
         "Self-training (what passes and hard negatives) beats iteration 1 by .03",

@@ -30,7 +30,8 @@ from policyrank.board import Leaderboard
 from policyrank.evidence import Comparisons, Scores, datasets
 from policyrank.metrics import kendall_tau, mmrv, pearson
 from policyrank.ranking import bradley_terry, task_mixture
-from policyrank.studies.frame import Claim, Report, Row, Scale, by_metric, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "RoboArena"
 PAPER = "arXiv 2506.18123"
@@ -40,6 +41,7 @@ BUDGETS = (25, 100, 400)
 AT = tuple(f"{2 * k} policy runs" for k in BUDGETS)
 ALL = ("all preferences, resampled",)
 
+UNIT = Unit("resample of trials", "resample")
 CLAIMS = (
     Claim(
         "Distributed preferences correlate better with the oracle than one site's mean progress",
@@ -70,15 +72,15 @@ CLAIMS = (
         tasks=ALL,
     ),
     Claim(
-        "The mixture as published orders better than Davidson's model",
-        "mixture as published",
+        "The mixture, not normalised orders better than Davidson's model",
+        "mixture, not normalised",
         "davidson",
         TAU,
         tasks=ALL,
     ),
     Claim(
-        "The mixture as published gains by its buckets (against one bucket)",
-        "mixture as published",
+        "The mixture, not normalised gains by its buckets (against one bucket)",
+        "mixture, not normalised",
         "one bucket",
         TAU,
         tasks=ALL,
@@ -125,7 +127,7 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
         mixture = partial(task_mixture, drawn, restarts=2, scale="natural", seed=r)
         for name, number, normalise in (
             ("task-aware mixture", buckets, True),
-            ("mixture as published", buckets, False),
+            ("mixture, not normalised", buckets, False),
             ("one bucket", 1, False),
         ):
             found[name] = _rated(mixture(buckets=number, normalise=normalise), policies)

@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.ranking.runs import fuse_runs, score_runs
-from policyrank.studies.frame import Claim, Report, Scale, for_each, quiet
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Scale, quiet
 from policyrank.train import RankerTrainer, RankingData, TextData, bi_encoder, linear
 from policyrank.train.feedback import feedback_order
 from policyrank.train.first_stage import bm25_run
@@ -49,6 +50,7 @@ SCALES: dict[Scale, tuple[int | None, int, int]] = {
 """Works of a review in use, epochs of tuning, random orders."""
 TITLES, BM25_TITLES = "MiniLM, titles", "BM25, titles"
 FEEDBACK, HEAD, LAYER = "relevance feedback", "head tuned", "last layer tuned"
+UNIT = Unit("review", "task")
 CLAIMS = (
     *for_each(
         ("AP", "R%@10", "R%@20", "WSS@95"), Claim("MiniLM beats BM25 in {}", ZERO, BM25, "{}")

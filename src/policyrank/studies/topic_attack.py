@@ -48,7 +48,8 @@ from policyrank.auditing.attacks import (
 )
 from policyrank.evidence import Scores, datasets
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import Claim, Report, Scale, for_each, prefixed, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Scale, prefixed, quiet, scores_of
 from policyrank.train.scorers import cosine_scorer
 
 TITLE = "Topic attacks"
@@ -56,6 +57,7 @@ PAPER = "arXiv 2304.14867"
 ABOUT = "attacks that lift one document for a whole group of queries"
 Scorer = Callable[[str, Sequence[str]], NDArray[np.float64]]
 WHERE = "Cranfield, MiniLM"
+UNIT = Unit("group", of=lambda name: str(int(name) % 100))
 CLAIMS = (
     *for_each(
         ("paired", "topic words", "random edits"),

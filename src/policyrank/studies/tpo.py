@@ -30,16 +30,8 @@ from torch.nn.functional import softplus
 
 from policyrank.evidence import Scores
 from policyrank.learn import segments
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.sequences import (
     Arena,
     RankedSequences,
@@ -125,6 +117,7 @@ SCALES: dict[Scale, Size] = {
     "small": Size(seeds=20, prompts=400, epochs=6, long=40, steps=600),
     "full": Size(seeds=100, prompts=400, epochs=6, long=40, steps=600),
 }
+UNIT = Unit("world")
 CLAIMS = (
     *for_each(
         ("all pairs", "TPO, steps equal", "TPO, similar steps", "TPO, different steps"),

@@ -30,16 +30,8 @@ from numpy.typing import NDArray
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import Curriculum
 from policyrank.models.encoders import encode_texts, load_encoder
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 from policyrank.train import Mlp, RankerTrainer, RankingData
 from policyrank.train.first_stage import bm25_run
 
@@ -56,14 +48,21 @@ METHODS: dict[str, Curriculum | None] = {
     "batch mean": Curriculum("reciprocal-rank", 20, batch_mean=True),
 }
 BY = ("reciprocal rank", "normalised score", "KDE")
+UNIT, FOLD = Unit("query", "task"), Unit("fold", overlap=1 / 3)
 CLAIMS = (
     *for_each(
         BY,
         Claim("The curriculum by {} beats none in the reciprocal rank", "{}", "none", RR),
     ),
     *for_each(BY, Claim("The curriculum by {} beats none in nDCG@10", "{}", "none", NDCG)),
-    Claim("The curriculum by reciprocal rank is ahead early on", "reciprocal rank", "none", EARLY),
-    Claim("Easy first beats hard first early on", "reciprocal rank", "anti", EARLY),
+    Claim(
+        "The curriculum by reciprocal rank is ahead early on",
+        "reciprocal rank",
+        "none",
+        EARLY,
+        unit=FOLD,
+    ),
+    Claim("Easy first beats hard first early on", "reciprocal rank", "anti", EARLY, unit=FOLD),
     Claim(
         "Weighing by sample beats the batch's mean weight in nDCG@10",
         "reciprocal rank",
@@ -135,7 +134,7 @@ SCALES: dict[Scale, Size] = {
 
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
-    """Measure; a replicate is a seed and a fold."""
+    """Measure; a task is a query, a replicate a seed; early on a replicate is a fold."""
     torch.set_num_threads(1)
     return scores_of(_rows(SCALES[scale], seed, report))
 
@@ -167,9 +166,8 @@ def _rows(size: Size, seed: int, report: Report) -> Iterator[Row]:
                 )
                 history = trainer.fit(train_data, valid_data)
                 early = [epoch.validation for epoch in history[:10]]
-                values = {
-                    RR: float(trainer.evaluate(test_data, RR).mean()),
-                    NDCG: float(trainer.evaluate(test_data, NDCG).mean()),
-                    EARLY: float(np.mean(early)),
-                }
-                yield from by_metric(method, "Cranfield", s * size.folds + f, values)
+                yield method, "Cranfield", EARLY, s * size.folds + f, float(np.mean(early))
+                for measure in (RR, NDCG):
+                    values = trainer.evaluate(test_data, measure).tolist()
+                    for query, value in zip(test_data.queries, values, strict=True):
+                        yield method, f"query {query}", measure, s, value

@@ -37,16 +37,8 @@ from policyrank.evaluation.cross_fitting import Ridge, outcome_models, pseudo_ou
 from policyrank.evaluation.transport import TRANSPORTS, Trial
 from policyrank.evidence import Scores, datasets
 from policyrank.metrics.effects import autoc, pehe, qini, treatment_regret
-from policyrank.studies.frame import (
-    Claim,
-    Report,
-    Row,
-    Scale,
-    by_metric,
-    for_each,
-    quiet,
-    scores_of,
-)
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
 
 TITLE = "Trial transport"
 PAPER = "arXiv 2604.02656"
@@ -60,6 +52,8 @@ SCORE, ORDERED = (
     "squared distance from doubly robust scores, constant effect's = 0",
     "AUTOC on doubly robust scores",
 )
+UNIT = Unit("draw of outcomes")
+SITE = Unit("site", of=lambda name: str(int(name) // 1000))
 CLAIMS = (
     *for_each(
         (
@@ -116,6 +110,7 @@ CLAIMS = (
             "{}",
             SCORE,
             tasks=(REAL,),
+            unit=SITE,
         ),
     ),
     Claim(
@@ -124,6 +119,7 @@ CLAIMS = (
         "constant effect",
         ORDERED,
         tasks=(REAL,),
+        unit=SITE,
     ),
 )
 
@@ -250,8 +246,8 @@ def real_trial(sites: int, draws: int, seed: int, report: Report) -> Iterator[Ro
             for name, estimate in found.items():
                 loss = float(((scores - estimate) ** 2).mean()) - base
                 order = autoc(estimate, scores) if np.ptp(estimate) > 0 else 0.0
-                yield name, REAL, SCORE, s * draws + d, loss
-                yield name, REAL, ORDERED, s * draws + d, order
+                yield name, REAL, SCORE, 1000 * s + d, loss
+                yield name, REAL, ORDERED, 1000 * s + d, order
 
 
 def measured(

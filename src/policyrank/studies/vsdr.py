@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from policyrank._rooms import require
 from policyrank.evaluation.simulation import COMBINERS, agreement, in_distribution
 from policyrank.evidence import Scores
-from policyrank.studies.frame import Claim, Report, Row, Scale, for_each, quiet, scores_of
+from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 
 TITLE = "VSDR"
 PAPER = "arXiv 2111.00765"
@@ -42,6 +43,7 @@ Float = NDArray[np.float64]
 DETECTORS = ("pixel k-NN", "hidden k-NN", "Mahalanobis", "largest probability", "entropy")
 SIM, POOL, PLAIN = "simulation alone", "randomised pool", "pool of training quality"
 FEW = (5, 20, 50, 150)
+UNIT = Unit("pool of policies")
 CLAIMS = (
     *for_each(
         DETECTORS,
@@ -88,12 +90,13 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Where policies differ in training quality, pixel k-NN adds to simulation",
+        "Where all train without randomisation, pixel k-NN is the same for all and adds nothing",
         "pixel k-NN x simulation",
         SIM,
         "Spearman",
-        0.0,
+        1e-12,
         (PLAIN,),
+        kind="identity",
     ),
 )
 
