@@ -73,6 +73,7 @@ CLAIMS = (
         "mean score",
         ERROR,
         tasks=LATE,
+        kind="everywhere",
     ),
     Claim(
         "On Atari, Bradley-Terry beats online Elo",

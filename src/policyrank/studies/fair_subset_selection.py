@@ -57,6 +57,7 @@ CLAIMS = (
             "{}",
             QUALITY,
             tasks=LATE,
+            kind="everywhere",
         ),
     ),
     Claim(
@@ -120,7 +121,7 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one world (qualities and rankings drawn anew)."""
     seeds, fresh, numbers = {
         "smoke": (2, 200, (50, 1000)),
-        "small": (15, 2000, NUMBERS),
+        "small": (60, 2000, NUMBERS),
         "full": (100, 5000, (*NUMBERS, 10_000)),
     }[scale]
     rows: list[Row] = []

@@ -63,6 +63,7 @@ CLAIMS = (
             "as it is",
             COMMON,
             0.01,
+            seen=(0,),
         ),
     ),
     *for_each(

@@ -9,32 +9,34 @@ agree; leave-one-out and reward-to-go baselines make the gradient less noisy.
 
 **What is done here**: MSLR-WEB10K samples (136 features, grades 0 to 4): an MLP with one hidden
 layer of 32 learns from 33 queries, ten more choose the epoch, 43 others test. All losses have the
-same model, starts, batches, 30 epochs and learning rate 1e-3; 16 rankings are sampled a query. A
-replicate is a seed (start, split into training and validation, draws). Alignment: the same policy
+same model, starts, batches, 30 epochs and three learning rates to choose from, on other draws of
+the training queries; 16 rankings are sampled a query. Claims are over test queries, whose values
+are means over seeds (start, split into training and validation, draws). Alignment: the same policy
 gradient on nDCG@10 and on the reciprocal rank of documents of grade 2 or more, each judged by both.
-Differences from the paper: features instead of language models and MS MARCO, and few queries, so
-that all losses overfit.
+Differences from the paper: features, not language models and MS MARCO, and few queries, so that
+all losses overfit.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policyrank.evidence import Scores, datasets
+from policyrank.evidence import datasets
 from policyrank.learn.utilities import ndcg_gains, reciprocal_rank_gains
 from policyrank.studies.claims import Claim, Unit, for_each
-from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
+from policyrank.studies.fairness import Settings, tune
+from policyrank.studies.frame import Measured, Report, Row, Scale, quiet, scores_of
 from policyrank.train import Mlp, RankerTrainer, RankingData, read_letor
 
 TITLE = "Neural PG-RANK"
 PAPER = "arXiv 2310.04407"
 ABOUT = "policy gradient on the measure against other ranking losses"
 NDCG, RR = "nDCG(gain=exp2)@10", "RR(least=2)"
-TEST = "43 test queries"
 
 
 def first_good(labels: Tensor, rankings: Tensor, where: Tensor) -> Tensor:
@@ -92,30 +94,76 @@ CLAIMS = (
 )
 
 
-def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
-    """Measure; a replicate is one seed."""
-    seeds, epochs, lists = {"smoke": (2, 2, 8), "small": (10, 30, 43), "full": (50, 100, 43)}[scale]
+@dataclass(frozen=True)
+class Size:
+    """Seeds of training, and those of tuning, apart; epochs, and lists to learn from."""
+
+    seeds: int
+    tuning: int
+    epochs: int
+    lists: int
+
+
+SCALES: dict[Scale, Size] = {
+    "smoke": Size(2, 1, 2, 8),
+    "small": Size(10, 3, 30, 43),
+    "full": Size(50, 10, 100, 43),
+}
+RATES = (3e-4, 1e-3, 3e-3)
+"""Learning rates that each method may choose from."""
+
+
+def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
+    """Measure; a task is a test query, a replicate a seed of training."""
+    size = SCALES[scale]
     torch.set_num_threads(1)  # lists this small gain nothing from more
     data = read_letor(datasets.FILES["msn1.fold1.train.5k.txt.gz"].fetch()).standardised()
     test = read_letor(datasets.FILES["msn1.fold1.test.5k.txt.gz"].fetch()).standardised()
+    learner = Learner(data, size, seed)
+
+    def reached(method: str, settings: Settings, r: int) -> float:
+        report(f"tuning {method}: {settings}, seed {r}")
+        return learner.trained(method, settings, 1000 + r)[1]
+
+    grids = {method: [{"learning_rate": rate} for rate in RATES] for method in METHODS}
+    tuned = tune(grids, reached, range(size.tuning), metric="validation")
     rows: list[Row] = []
-    for r in range(seeds):
-        order = np.random.default_rng([seed, r]).permutation(len(data))[:lists]
-        cut = lists * 3 // 4 + 1
-        train, validation = part(data, order[:cut]), part(data, order[cut:])
-        for method, options in METHODS.items():
-            report(f"{method}: seed {r + 1} of {seeds}")
-            torch.manual_seed(seed * 1000 + r)
-            metric = RR if "reciprocal" in method else NDCG
-            trainer = RankerTrainer(
-                Mlp(136, (32,)), metric=metric, epochs=epochs, seed=seed * 1000 + r, **options
-            )
-            trainer.fit(train, validation)
+    for r in range(size.seeds):
+        for method in METHODS:
+            report(f"{method}: seed {r + 1} of {size.seeds}")
+            trainer, _ = learner.trained(method, tuned[method].chosen, r)
             for metric in (NDCG, RR):
                 values = trainer.evaluate(test, metric)
                 for query, value in zip(test.queries, values.tolist(), strict=True):
                     rows.append((method, f"query {query}", metric, r, value))
-    return scores_of(rows)
+    return Measured(scores_of(rows), tuple(tuned.values()))
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Trains on random parts of the training queries; a quarter of them chooses the epoch."""
+
+    data: RankingData
+    size: Size
+    seed: int
+
+    def trained(self, method: str, settings: Settings, r: int) -> tuple[RankerTrainer, float]:
+        """A trainer that is done, and the best that it reached on its validation queries."""
+        lists = self.size.lists
+        order = np.random.default_rng([self.seed, r]).permutation(len(self.data))[:lists]
+        cut = lists * 3 // 4 + 1
+        train, validation = part(self.data, order[:cut]), part(self.data, order[cut:])
+        torch.manual_seed(self.seed * 10_000 + r)
+        trainer = RankerTrainer(
+            Mlp(136, (32,)),
+            metric=RR if "reciprocal" in method else NDCG,
+            epochs=self.size.epochs,
+            seed=self.seed * 10_000 + r,
+            **METHODS[method],
+            **settings,
+        )
+        history = trainer.fit(train, validation)
+        return trainer, max(epoch.validation for epoch in history)
 
 
 def part(data: RankingData, which: np.ndarray[tuple[int], np.dtype[np.int64]]) -> RankingData:

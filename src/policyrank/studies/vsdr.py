@@ -103,7 +103,7 @@ CLAIMS = (
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is a seed."""
-    seeds, policies = {"smoke": (2, 6), "small": (10, 40), "full": (50, 60)}[scale]
+    seeds, policies = {"smoke": (2, 6), "small": (30, 40), "full": (50, 60)}[scale]
     rows: list[Row] = []
     for r in range(seeds):
         for setting in (POOL, PLAIN):
