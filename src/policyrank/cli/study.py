@@ -116,9 +116,9 @@ def run_all(
     out
         Folder for the pages and their pictures.
     """
-    check_folder(kept)
     if out is not None:
         check_folder(out)
+    kept.mkdir(parents=True, exist_ok=True)
     from policyrank.studies import MASTER_SEEDS, STUDIES, kept_study
 
     slugs = only or list(STUDIES)
