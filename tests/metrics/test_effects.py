@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.metrics.effects import (
     Targeting,
+    ate_error,
     autoc,
+    effect_calibration,
     pehe,
     qini,
     top_share_regret,
@@ -92,3 +94,28 @@ def test_input_that_cannot_be_used():
             number([1, 2], [1, 2], weight=[0, 0])
     with pytest.raises(ValueError, match="share=2"):
         top_share_regret([1, 2], [1, 2], 2)
+
+
+def test_size_of_effects_by_hand():
+    assert ate_error([1, 3], [2, 6]) == 2.0
+    assert ate_error([1, 3], [2, 6], [3, 1]) == pytest.approx(1.5)
+    t, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 1.5, 2.0, 2.5])
+    found = effect_calibration(t, y, bins=2)
+    assert (found.slope, found.intercept, found.r2) == pytest.approx((0.5, 1.0, 1.0))
+    assert found.error == pytest.approx((abs(1.25 - 0.5) + abs(2.25 - 2.5)) / 2)
+    assert effect_calibration(t, t).error == 0
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=200).round(1)
+    y = 2 * t + 1 + rng.normal(size=200)
+    found = effect_calibration(t, y, bins=7)
+    slope, intercept = np.polyfit(t, y, 1)
+    assert (found.slope, found.intercept) == pytest.approx((slope, intercept))
+    assert found.r2 == pytest.approx(np.corrcoef(t, y)[0, 1] ** 2)
+    order = rng.permutation(200)
+    assert effect_calibration(t[order], y[order], bins=7) == pytest.approx(found)
+    doubled = effect_calibration(np.repeat(t, 2), np.repeat(y, 2), bins=7)
+    assert effect_calibration(t, y, np.full(200, 2.0), bins=7) == pytest.approx(doubled)
+    with pytest.raises(EvidenceError, match="all estimates are equal"):
+        effect_calibration([1, 1], [1, 2])
+    with pytest.raises(OptionError, match="bins=0"):
+        effect_calibration([1, 2], [1, 2], bins=0)

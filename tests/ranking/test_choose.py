@@ -224,6 +224,9 @@ def test_score_statistics_by_hand():
     assert ours("interquartile-mean") == pytest.approx(
         [trim_mean(cube[:, k].ravel(), 0.25) for k in range(4)]
     )
+    # 5% of 35 runs are the lowest one and three quarters of the next.
+    lowest = np.sort(np.moveaxis(cube, 1, 0).reshape(4, -1), axis=1)
+    assert ours("cvar") == pytest.approx((lowest[:, 0] + 0.75 * lowest[:, 1]) / 1.75)
     assert ours("mean-rank") == pytest.approx(
         -(1 + (cube.mean(2)[:, None] > cube.mean(2)[:, :, None]).sum(-1)).mean(0)
     )
@@ -525,3 +528,20 @@ def test_compare_refuses_an_option_that_no_method_has(battles):
         pr.compare(battles(), levle=0.9)
     board = pr.compare(battles(), methods=["bradley-terry", "borda"], level=0.9).boards[0]
     assert board.level == 0.9
+
+
+def test_a_short_tail_has_no_interval():
+    def board(runs):
+        rng = np.random.default_rng(0)
+        values = rng.normal(size=2 * runs) + np.repeat([1.0, 0.0], runs)
+        names = np.repeat(["a", "b"], runs)
+        replicate = [str(k) for k in range(runs)] * 2
+        return pr.rank(
+            Scores.of(names, ["t"] * 2 * runs, values, replicate=replicate), method="cvar"
+        )
+
+    short, long = board(999), board(1000)
+    assert np.isnan(short.lower).all()
+    assert "no intervals below 1,000 runs" in " ".join(note.text for note in short.notes)
+    assert (long.lower < long.rating).all()
+    assert long.policies[0] == "a"

@@ -162,3 +162,32 @@ def test_encoder_that_a_package_ships():
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
     with pytest.raises(EvidenceError, match="cannot be loaded"):
         load_encoder("/nowhere/at/all")
+
+
+def test_options_of_a_loss_may_change_with_the_epoch():
+    one = {"loss": "ranklist", "epochs": 3, "size": 8}
+    steady = trainer(**one, loss_options={"skip": 2})
+    steady.fit(ranking_data())
+    weights = {}
+    for name, value in (
+        ("same", {"start": 2, "end": 2}),
+        ("rising", {"start": 1, "end": 3, "every": 1}),
+        ("own", lambda epoch: 1 + epoch),
+    ):
+        ours = trainer(**one, schedules={"skip": value})
+        ours.fit(ranking_data())
+        weights[name] = ours.model.net[0].weight
+    assert torch.equal(weights["same"], steady.model.net[0].weight)
+    assert torch.equal(weights["rising"], weights["own"])
+    assert not torch.allclose(weights["rising"], weights["same"])
+    found = trainer(**one, schedules={"skip": {"end": 3}})
+    assert [found.options_at(epoch)["skip"] for epoch in (0, 1, 2, 5)] == [1, 2, 3, 3]
+    assert found.settings()["schedules"] == {"skip": {"end": 3}}
+    for wrong, said in (
+        ({"leap": {"end": 3}}, "no option 'leap'"),
+        ({"skip": {"stop": 3}}, "no option 'stop'. It has: end, every, start"),
+        ({"skip": 3}, "give start, end and every"),
+        ({"skip": {"end": 0}}, "whole, at least 1"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            trainer(loss="ranklist", schedules=wrong)

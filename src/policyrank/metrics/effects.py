@@ -7,6 +7,7 @@ estimates share their places.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +47,82 @@ def pehe(estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None
     """
     t, y, w = _checked(estimate, effect, weight)
     return float(np.sqrt(np.average((t - y) ** 2, weights=w)))
+
+
+def ate_error(estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Distance of the mean estimate from the average treatment effect.
+
+    Examples
+    --------
+    >>> ate_error([1, 2], [1, 4])
+    1.0
+    """
+    t, y, w = _checked(estimate, effect, weight)
+    return float(abs(np.average(t - y, weights=w)))
+
+
+class Calibration(NamedTuple):
+    """The line of effects on their estimates; of right ones slope 1, intercept 0.
+
+    Attributes
+    ----------
+    slope, intercept
+        of least squares; a slope below 1: estimates spread too far
+    r2
+        share of the effects' variance that the line explains
+    error
+        mean distance of mean effect and mean estimate over groups of alike estimates
+    """
+
+    slope: float
+    intercept: float
+    r2: float
+    error: float
+
+
+def effect_calibration(
+    estimate: ArrayLike, effect: ArrayLike, weight: ArrayLike | None = None, *, bins: int = 10
+) -> Calibration:
+    """Whether estimated effects are of the right size.
+
+    Parameters
+    ----------
+    bins
+        groups of about equal weight, by estimate; equal estimates stay together
+
+    Raises
+    ------
+    EvidenceError
+        When all estimates are equal: there is no line.
+
+    Examples
+    --------
+    >>> found = effect_calibration([0, 1, 2, 3], [0, 2, 4, 6], bins=2)
+    >>> found.slope, found.r2, found.error    # effects are twice the estimates
+    (2.0, 1.0, 1.5)
+    """
+    t, y, w = _checked(estimate, effect, weight)
+    if bins < 1:
+        raise OptionError(f"bins={bins}: 1 or more.")
+    share = w / w.sum()
+    at, to = t - share @ t, y - share @ y
+    spread, effects = float(share @ at**2), float(share @ to**2)
+    if spread <= 1e-24 * max(1.0, float(np.abs(t).max()) ** 2):
+        raise EvidenceError("all estimates are equal: calibration needs at least two.")
+    slope = float(share @ (at * to)) / spread
+    r2 = slope**2 * spread / effects if effects > 0 else 0.0
+    intercept = float(share @ y - slope * (share @ t))
+    return Calibration(slope, intercept, r2, _binned_error(t, y, share, bins))
+
+
+def _binned_error(t: Float, y: Float, share: Float, bins: int) -> float:
+    """Equal estimates fall into one bin, that of their middle."""
+    values, code = np.unique(t, return_inverse=True)
+    own = np.bincount(code, share, minlength=len(values))
+    middle = np.cumsum(own) - own / 2
+    place = np.minimum((middle * bins).astype(int), bins - 1)[code]
+    gaps = np.bincount(place, share * (y - t), minlength=bins)
+    return float(np.abs(gaps).sum())
 
 
 def treatment_regret(

@@ -18,7 +18,7 @@ from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import input_notes
 from policyrank.ranking.published import PublishedErrors, published_errors
 from policyrank.ranking.score_errors import exact_ends, mean_errors
-from policyrank.ranking.score_statistics import STATISTICS, resampled
+from policyrank.ranking.score_statistics import STATISTICS, TAIL, resampled, short_tail
 
 Float = NDArray[np.float64]
 INTERVALS = ("auto", "published", "closed", "exact", "bootstrap", "none")
@@ -57,8 +57,8 @@ def aggregate(
         Scores
     statistic
         ``"mean"``, ``"median"`` (over tasks, of the mean over replicates), ``"interquartile-mean"``
-        (middle half of all runs), ``"mean-rank"``, ``"win-rate"`` (probability of improvement, mean
-        over opponents), ``"z-score"``
+        (middle half of all runs), ``"cvar"`` (lowest 5% of all runs), ``"mean-rank"``,
+        ``"win-rate"`` (probability of improvement, mean over opponents), ``"z-score"``
     resample
         what is taken as a sample: ``"replicates"`` inside each task and policy (stratified; the
         tasks are all there is), ``"tasks"`` (the tasks are a sample of what counts), ``"both"``;
@@ -117,6 +117,13 @@ def aggregate(
         if interval != "none" and draw == "tasks" and len(cube) < 2:
             text = "One score a policy shows no variation: there are no intervals."
             notes.append(Note("no intervals", text, "warning"))
+        elif interval == "bootstrap" and statistic == "cvar" and short_tail(cube):
+            interval = "none"
+            text = (
+                f"The lowest 5% are fewer than {TAIL} runs of a policy, whose resamples do not show"
+                f" what worse runs there may be: no intervals below {20 * TAIL:,} runs."
+            )
+            notes.append(Note("short tail", text, "warning"))
         elif interval in ("closed", "exact"):
             limits = _limits(cube, bounds)
             known = mean_errors(evidence, cube, draw, pairs, limits, level, notes)
@@ -211,7 +218,7 @@ def _of_draws(
     return {"draws": draws, "df": df, "ends": ends.clip(lowest, highest)}
 
 
-OF_ONE_SCALE = ("mean", "median", "interquartile-mean", "profile")
+OF_ONE_SCALE = ("mean", "median", "interquartile-mean", "cvar", "profile")
 """What a task of a wide scale decides."""
 
 FEW_DF = 10
@@ -325,6 +332,7 @@ def _statistic(name: str) -> Callable[..., Leaderboard]:
 mean = _statistic("mean")
 median = _statistic("median")
 interquartile_mean = _statistic("interquartile-mean")
+cvar = _statistic("cvar")
 mean_rank = _statistic("mean-rank")
 win_rate = _statistic("win-rate")
 z_score = _statistic("z-score")

@@ -121,6 +121,9 @@ METHODS: dict[str, Method] = {
     "interquartile-mean": Method(
         "aggregates:interquartile_mean", _SCORES, "mean of the middle half of runs"
     ),
+    "cvar": Method(
+        "aggregates:cvar", _SCORES, "mean of the lowest 5% of runs: what a bad day brings"
+    ),
     "mean-rank": Method("aggregates:mean_rank", _SCORES, "mean place over tasks"),
     "optimality-gap": Method(
         "score_profiles:optimality_gap",

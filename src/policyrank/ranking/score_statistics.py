@@ -30,6 +30,30 @@ def _interquartile_mean(cube: Float) -> Float:
     return np.where(middle, flat, 0).sum(axis=-2) / middle.sum(axis=-2)
 
 
+LOWEST, TAIL = 0.05, 50
+"""The share of runs that ``cvar`` is the mean of, and runs in it from which on resamples cover: 91%
+to 95% of five laws at 50, 70% to 93% at 5 to 10.
+"""
+
+
+def short_tail(cube: Float) -> bool:
+    """Whether the lowest runs of a policy are too few to say how sure their mean is."""
+    runs = (~np.isnan(cube)).sum(axis=(0, 2)).min()
+    return bool(LOWEST * runs < TAIL)
+
+
+def _cvar(cube: Float) -> Float:
+    """The mean of the lowest 5% of all runs, tasks pooled; the run at the cut counts in part.
+
+    Conditional value at risk (Rockafellar and Uryasev 2000).
+    """
+    flat = np.sort(np.swapaxes(cube, -1, -2).reshape(*cube.shape[:-3], -1, cube.shape[-2]), axis=-2)
+    count = (~np.isnan(flat)).sum(axis=-2, keepdims=True)
+    place = np.arange(flat.shape[-2])[:, None]
+    weight = np.clip(LOWEST * count - place, 0.0, 1.0)
+    return np.where(weight > 0, flat * weight, 0.0).sum(axis=-2) / weight.sum(axis=-2)
+
+
 def _mean_rank(cube: Float) -> Float:
     table = np.nanmean(cube, axis=-1)
     above = (table[..., None, :] > table[..., None]).sum(axis=-1) + 0.5 * (
@@ -80,6 +104,7 @@ STATISTICS: dict[str, tuple[Statistic, str]] = {
     "mean": (_mean, "mean score"),
     "median": (_median, "median over tasks"),
     "interquartile-mean": (_interquartile_mean, "mean of the middle half of runs"),
+    "cvar": (_cvar, "mean of the lowest 5% of runs"),
     "mean-rank": (_mean_rank, "minus the mean rank"),
     "win-rate": (_win_rate, "probability to beat another policy"),
     "z-score": (_z_score, "mean z-score"),

@@ -21,7 +21,6 @@ random order, 1 the ideal one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from torch.nn.functional import normalize
 
 from policyrank.evidence import Scores, datasets
 from policyrank.learn import losses
+from policyrank.metrics.multilabel import best_thresholds, choose_labels, f1_scores
 from policyrank.metrics.retrieval import Judged, ndcg, normalised_ndcg
 from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.claims import Claim, Unit
@@ -220,19 +220,9 @@ def _identify(
     scores: Float, labels: NDArray[np.int64], choose: NDArray[np.int64], test: NDArray[np.int64]
 ) -> dict[str, float]:
     """F1 at the threshold that is best in micro F1 on the texts to choose by."""
-    from sklearn.metrics import f1_score
-
-    f1 = partial(f1_score, zero_division=0)
-    best, most = 0.0, -1.0
-    for level in np.unique(np.quantile(scores[choose], np.linspace(0.5, 0.999, 200))):
-        reached = f1(labels[choose], scores[choose] >= level, average="micro")
-        if reached > most:
-            best, most = level, reached
-    found = scores[test] >= best
-    return {
-        "micro F1": float(f1(labels[test], found, average="micro")),
-        "macro F1": float(f1(labels[test], found, average="macro")),
-    }
+    threshold = best_thresholds(scores[choose], labels[choose])
+    found = f1_scores(labels[test], choose_labels(scores[test], threshold=threshold))
+    return {"micro F1": found.micro, "macro F1": found.macro}
 
 
 def _order(scores: Float, grades: Float) -> dict[str, float]:

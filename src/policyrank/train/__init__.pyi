@@ -41,6 +41,10 @@ from .texts import (
     TextData as TextData,
     Texts as Texts,
 )
+from .trees import (
+    preference_trees as preference_trees,
+    split_steps as split_steps,
+)
 
 __all__ = [
     "OPTIMIZERS",
@@ -71,8 +75,10 @@ __all__ = [
     "encode_answers",
     "gap_lists",
     "linear",
+    "preference_trees",
     "read_letor",
     "read_letor_files",
     "reward_model",
     "reward_scorer",
+    "split_steps",
 ]

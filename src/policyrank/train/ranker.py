@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -62,8 +62,9 @@ LEAST = {
 
 WHOLE = ("epochs", "patience", "lists", "size", "per_epoch", "accumulate", "seed", "log_every")
 SETTINGS = (
-    *("loss", "loss_options", "metric", "lists", "size", "sampler", "per_epoch", "accumulate"),
-    *("optimizer", "learning_rate", "scheduler", "warmup", "weight_decay", "clip", "bf16", "seed"),
+    *("loss", "loss_options", "schedules", "metric", "lists", "size", "sampler", "per_epoch"),
+    *("accumulate", "optimizer", "learning_rate", "scheduler", "warmup", "weight_decay", "clip"),
+    *("bf16", "seed"),
 )
 """Options that decide the weights."""
 
@@ -81,6 +82,9 @@ class RankerTrainer:
         a name in ``learn.LOSSES``, or a function
     loss_options
         passed to the loss
+    schedules
+        options of the loss that change: name -> ``{"start", "end", "every"}`` of
+        ``learn.losses.skip_schedule``, or a function of the epoch (from 0)
     curriculum
         weights of samples by the first stage's scores; its samples must be what the loss takes
         (pairs or points)
@@ -147,6 +151,7 @@ class RankerTrainer:
     model: Any
     loss: str | RankingLoss = "listmle"
     loss_options: dict[str, Any] = field(default_factory=dict)
+    schedules: dict[str, Any] = field(default_factory=dict)
     curriculum: Curriculum | None = None
     metric: str = "nDCG@10"
     epochs: int = 30
@@ -177,7 +182,8 @@ class RankerTrainer:
         objective = ranking_loss(self.loss)
         given = {"where"} if self.curriculum is None else {"where", "weights"}
         name = f"loss {stepping.name_of(self.loss)!r}"
-        check_options(objective, self.loss_options, name=name, given=given)
+        self._schedules = stepping.made_schedules(self.schedules)
+        check_options(objective, self.options_at(0), name=name, given=given)
         named_sampler(self.sampler)
         stepping.named("scheduler", self.scheduler, stepping.SCHEDULES)
         stepping.named("optimizer", self.optimizer, stepping.OPTIMIZERS)
@@ -258,6 +264,11 @@ class RankerTrainer:
             return False
         return epoch - state.best[0] > self.patience
 
+    def options_at(self, epoch: int) -> dict[str, Any]:
+        """Options of the loss at an epoch, from 0."""
+        scheduled = {name: value(epoch) for name, value in self._schedules.items()}
+        return {**self.loss_options, **scheduled}
+
     def scores(self, data: Lists) -> Float:
         """Scores of all rows: (rows,)."""
         self.model.eval()
@@ -280,6 +291,10 @@ class RankerTrainer:
         found = {name: getattr(self, name) for name in SETTINGS}
         for name in ("loss", "sampler", "optimizer", "scheduler"):
             found[name] = stepping.name_of(found[name])
+        found["schedules"] = {
+            name: value if isinstance(value, Mapping) else stepping.name_of(value)
+            for name, value in self.schedules.items()
+        }
         found["curriculum"] = None if self.curriculum is None else repr(self.curriculum)
         found["processes"] = Processes(self.accelerator).number
         return json.loads(json.dumps(found, default=str))

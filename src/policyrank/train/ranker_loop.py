@@ -169,7 +169,7 @@ class Loop:
 
     def _loss_options(self, batch: Batch, epoch: int, device: torch.device) -> dict[str, Any]:
         """Options of the loss, with a curriculum's weights."""
-        options, curriculum = dict(self.options.loss_options), self.options.curriculum
+        options, curriculum = self.options.options_at(epoch), self.options.curriculum
         if curriculum is not None:
             easy = self._easiness[batch.rows].to(device)
             labels, where = batch.labels.to(device), batch.where.to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Protocol
@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from policyrank.errors import OptionError
+from policyrank.errors import OptionError, refuse_unknown_options
 from policyrank.learn import RankingLoss
 from policyrank.learn._options import options_of
+from policyrank.learn.losses import skip_schedule
 
 
 class Schedule(Protocol):
@@ -53,6 +54,28 @@ OPTIMIZERS: dict[str, MakesOptimizer] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
+
+
+def made_schedules(given: Mapping[str, Any]) -> dict[str, Callable[[int], Any]]:
+    """Functions of the epoch, from functions or settings of ``skip_schedule``.
+
+    Raises
+    ------
+    OptionError
+        For other settings than start, end, every.
+    """
+    found: dict[str, Callable[[int], Any]] = {}
+    for name, value in given.items():
+        if callable(value):
+            found[name] = value
+            continue
+        if not isinstance(value, Mapping):
+            raise OptionError(f"schedules: {name} is {value!r}; give start, end and every.")
+        refuse_unknown_options(value, ["end", "every", "start"], of=f"schedules.{name}")
+        if not all(isinstance(number, int) and number >= 1 for number in value.values()):
+            raise OptionError(f"schedules: start, end and every of {name} are whole, at least 1.")
+        found[name] = partial(skip_schedule, **value)
+    return found
 
 
 def named(kind: str, given: Any, known: dict[str, Any]) -> Any:
