@@ -15,11 +15,11 @@ which nodes at rest prefer stable; a replicate draws all weights anew with a spr
 they are invented. *Interventions*, as in the published code, on the same draws and with both signs:
 mean stress at T = 1, and how the cheap orders agree with the exact ones (Kendall's tau).
 *Variational*: VQE on 8 and 12 nodes, layered ansatz with and without entangling layers, on 8 nodes
-also as published (three layers, the best of five starts), and ADAPT-VQE, exact state vectors; a
-replicate is a start. *Cascade*: nodes in which the ground state
-and the published cascade simulation differ by more than .15, called "quantum-advantaged" in the
-paper, with the printed sign and with the stable one. Differences from the paper: qiskit instead of
-Qulacs, L-BFGS with exact gradients beside COBYLA, no 30-qubit run: the exact answer is at hand.
+also as published (three layers, COBYLA, the best of five starts), and ADAPT-VQE, exact state
+vectors; a replicate is a start. *Cascade*: nodes in which the ground state and the published
+cascade simulation differ by more than .15, called "quantum-advantaged" in the paper, with the
+printed sign and with the stable one. Differences from the paper: qiskit instead of Qulacs, L-BFGS
+with exact gradients beside COBYLA, no 30-qubit run: the exact answer is at hand.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ PLANS = (
     "combined",
 )
 UNIT = Unit("draw of weights")
-AS_PUBLISHED = "VQE, depth 3, best of 5"
+AS_PUBLISHED = "VQE, depth 3, COBYLA, best of 5"
 START, CASCADE = Unit("start of the optimiser"), Unit("run of cascades")
 CLAIMS = (
     *for_each(
@@ -167,7 +167,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "As the paper runs it (depth 3, the best of five starts) VQE reaches 1e-3 (8 nodes)",
+        "As the paper runs it (depth 3, COBYLA, best of five starts) VQE reaches 1e-3 (8 nodes)",
         AS_PUBLISHED,
         1e-3,
         ERROR,
@@ -330,6 +330,7 @@ def _variational(network: s.SupplyNetwork, size: Size, seed: int, report: Report
             "ADAPT-VQE": q.adapt_vqe(s.perturbed(network, 0.2, start)).error,
         }
         if len(network.field) == min(size.nodes):
-            found[AS_PUBLISHED] = q.vqe(network, 3, maxiter=size.maxiter, seed=start).error
+            published = partial(q.vqe, network, 3, optimizer="COBYLA", maxiter=size.maxiter)
+            found[AS_PUBLISHED] = published(restarts=5, seed=start).error
         for method, error in found.items():
             yield method, task, ERROR, k, max(error, 0.0)
