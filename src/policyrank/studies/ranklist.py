@@ -10,14 +10,16 @@ RankNet on pairs and standard listwise losses; one log-sum-exp approximates the 
 frozen MiniLM vectors, standardised, and an MLP with one hidden layer of 64 (dropout .3). Every loss
 sees the same 400 batches of 32 lists of eight sentences whose neighbouring labels differ by at
 least .1, with AdamW, weight decay .01 and the learning rate, of three, that does best on the
-development sentences; the score is Kendall's tau-b on resamples of the test sentences. Disjoint
-pairs split each list into four pairs. Differences from the paper: text instead of speech and
-images; its equations could not be read, and ours are a reconstruction from its abstract.
+development sentences; the score is Kendall's tau-b on resamples of the test sentences. *Across
+genres*: learned without headlines, tested on 1,192 of them. Disjoint pairs split each list into
+four pairs. Differences from the paper: text instead of speech and images; its equations could not
+be read, and ours are a reconstruction from its abstract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 
@@ -41,6 +43,10 @@ PAPER = "arXiv 2508.09826"
 ABOUT = "listwise preference learning of rated sentences"
 TAU = "Kendall's tau-b"
 ATTRIBUTES = {"valence": "V", "arousal": "A"}
+WHERE = {"": ("train", "test"), ", across genres": ("other genres", "headlines")}
+"""Suffix of a setting -> what is learned from, and tested on."""
+WITHIN = tuple(ATTRIBUTES)
+ACROSS = tuple(f"{name}, across genres" for name in ATTRIBUTES)
 Float = NDArray[np.float64]
 
 
@@ -54,6 +60,7 @@ def listnet_of_ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return losses.listnet(scores, labels.argsort(dim=-1).argsort(dim=-1).float())
 
 
+RISING = "skip 1 to 3"
 METHODS: dict[str, Callable[..., Tensor]] = {
     "disjoint pairs": disjoint_pairs,
     "neighbours": losses.ranklist,
@@ -62,6 +69,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "skip 3, LSE": partial(losses.ranklist, skip=3, form="lse"),
     "all pairs": partial(losses.ranklist, skip=None),
     "all pairs, LSE": partial(losses.ranklist, skip=None, form="lse"),
+    RISING: losses.ranklist,
     "ListMLE": losses.listmle,
     "ListNet": listnet_of_ranks,
 }
@@ -76,14 +84,40 @@ CLAIMS = (
         "disjoint pairs",
         TAU,
         0.015,
+        WITHIN,
     ),
-    Claim("Skipping up to 3 beats neighbours alone by .01", "skip 3", "neighbours", TAU, 0.01),
     Claim(
-        "The log-sum-exp over skips up to 3 loses at most .01", "skip 3, LSE", "skip 3", TAU, -0.01
+        "Skipping up to 3 beats neighbours alone by .01", "skip 3", "neighbours", TAU, 0.01, WITHIN
     ),
-    Claim("Skips up to 3 lose at most .005 to all pairs", "skip 3", "all pairs", TAU, -0.005),
-    Claim("RankList (skip 3) beats ListMLE", "skip 3", "ListMLE", TAU),
-    Claim("RankList (skip 3) beats ListNet", "skip 3", "ListNet", TAU),
+    Claim(
+        "The log-sum-exp over skips up to 3 loses at most .01",
+        "skip 3, LSE",
+        "skip 3",
+        TAU,
+        -0.01,
+        WITHIN,
+    ),
+    Claim(
+        "Skips up to 3 lose at most .005 to all pairs", "skip 3", "all pairs", TAU, -0.005, WITHIN
+    ),
+    Claim("RankList (skip 3) beats ListMLE", "skip 3", "ListMLE", TAU, tasks=WITHIN),
+    Claim("RankList (skip 3) beats ListNet", "skip 3", "ListNet", TAU, tasks=WITHIN),
+    Claim(
+        "A skip that rises from 1 to 3 loses at most .005 to 3 all along",
+        RISING,
+        "skip 3",
+        TAU,
+        -0.005,
+        WITHIN,
+    ),
+    Claim(
+        "Across genres skipping up to 3 beats disjoint pairs by .015",
+        "skip 3",
+        "disjoint pairs",
+        TAU,
+        0.015,
+        ACROSS,
+    ),
 )
 
 
@@ -102,23 +136,46 @@ RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates that each loss may choose from."""
 
 
+@dataclass(frozen=True)
+class Sentences:
+    """Vectors and ratings of the sentences, and which are learned from and tested on."""
+
+    x: NDArray[np.float32]
+    ratings: dict[str, Float]
+    parts: dict[str, NDArray[np.int64]]
+
+    @classmethod
+    def read(cls, rows: int | None) -> Sentences:
+        """EmoBank; headlines are those of SemEval, a genre of their own."""
+        table, x = vectors(rows)
+        headline = table["id"].str.starts_with("SemEval").to_numpy()
+        parts = {}
+        for name in ("train", "dev", "test"):
+            parts[name] = np.flatnonzero(table["split"] == name)
+        parts["other genres"] = np.flatnonzero((table["split"] == "train").to_numpy() & ~headline)
+        parts["headlines"] = np.flatnonzero(headline)
+        ratings = {}
+        for name, column in ATTRIBUTES.items():
+            ratings[name] = table[column].to_numpy().astype(float)
+        return cls(x, ratings, parts)
+
+
 def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     """Measure; a task is a rated attribute, a replicate a seed and a resample of the test."""
     seeds, steps, rows = {"smoke": (2, 5, 150), "small": (5, 400, None), "full": (20, 2000, None)}[
         scale
     ]
     report("encoding sentences")
-    table, x = vectors(rows)
+    sentences = Sentences.read(rows)
     torch.set_num_threads(1)  # batches this small gain nothing from more
-    part = {name: np.flatnonzero(table["split"] == name) for name in ("train", "dev", "test")}
-    ratings = {name: table[column].to_numpy().astype(float) for name, column in ATTRIBUTES.items()}
 
-    def predicted(method: str, rate: float, attribute: str, on: str, r: int) -> Float:
+    def predicted(method: str, rate: float, attribute: str, learned: str, on: str, r: int) -> Float:
         torch.manual_seed(seed * 10_000 + r)
-        learned, rng = part["train"], np.random.default_rng([seed, r])
-        y = ratings[attribute][learned]
-        model = _fitted(METHODS[method], x[learned], y, steps, rate, rng)
-        held = x[part[on]]
+        own, rng = sentences.parts[learned], np.random.default_rng([seed, r])
+        model = _fitted(
+            method, sentences.x[own], sentences.ratings[attribute][own], steps, rate, rng
+        )
+        held = sentences.x[sentences.parts[on]]
         with torch.no_grad():
             scores = model(torch.from_numpy(held), torch.ones(len(held), dtype=torch.bool))
         return scores.numpy().astype(float)
@@ -126,28 +183,32 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     def reached(method: str, settings: Settings, r: int) -> float:
         report(f"tuning {method}: {settings}")
         taus = []
-        for attribute in ATTRIBUTES:
-            scores = predicted(method, settings["learning_rate"], attribute, "dev", 1000 + r)
-            taus.append(kendall_tau(ratings[attribute][part["dev"]], scores))
+        for attribute, ratings in sentences.ratings.items():
+            rate = settings["learning_rate"]
+            scores = predicted(method, rate, attribute, "train", "dev", 1000 + r)
+            taus.append(kendall_tau(ratings[sentences.parts["dev"]], scores))
         return float(np.mean(taus))
 
     grids = {method: [{"learning_rate": rate} for rate in RATES] for method in METHODS}
     tuned = tune(grids, reached, range(1), metric=f"{TAU} on other sentences")
-    rng, test = np.random.default_rng([seed, 10**6]), part["test"]
-    resampled = [rng.integers(len(test), size=len(test)) for _ in range(RESAMPLES)]
+    rng = np.random.default_rng([seed, 10**6])
     found: list[Row] = []
-    for attribute, r, method in product(ATTRIBUTES, range(seeds), METHODS):
-        report(f"{attribute}, {method}: seed {r + 1} of {seeds}")
-        rate = tuned[method].chosen["learning_rate"]
-        scores, y = predicted(method, rate, attribute, "test", r), ratings[attribute][test]
-        for k, some in enumerate(resampled):
-            tau = kendall_tau(y[some], scores[some])
-            found.append((method, attribute, TAU, r * RESAMPLES + k, tau))
+    for suffix, (learned, on) in WHERE.items():
+        test = sentences.parts[on]
+        resampled = [rng.integers(len(test), size=len(test)) for _ in range(RESAMPLES)]
+        for attribute, r, method in product(ATTRIBUTES, range(seeds), METHODS):
+            report(f"{attribute}{suffix}, {method}: seed {r + 1} of {seeds}")
+            rate = tuned[method].chosen["learning_rate"]
+            scores = predicted(method, rate, attribute, learned, on, r)
+            y = sentences.ratings[attribute][test]
+            for k, some in enumerate(resampled):
+                tau = kendall_tau(y[some], scores[some])
+                found.append((method, f"{attribute}{suffix}", TAU, r * RESAMPLES + k, tau))
     return Measured(scores_of(found), tuple(tuned.values()))
 
 
 def _fitted(
-    loss: Callable[..., Tensor],
+    method: str,
     x: NDArray[np.float32],
     y: NDArray[np.float64],
     steps: int,
@@ -157,7 +218,10 @@ def _fitted(
     """A model that learned from batches of 32 lists of eight."""
     model = Mlp(x.shape[1], (64,), dropout=0.3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
-    for _ in range(steps):
+    for step in range(steps):
+        loss = METHODS[method]
+        if method == RISING:
+            loss = partial(losses.ranklist, skip=losses.skip_schedule(3 * step // steps))
         lists = gap_lists(y, 32, 8, 0.1, rng)
         where = torch.ones(lists.shape, dtype=torch.bool)
         scores = model(torch.from_numpy(x[lists]), where)
