@@ -545,3 +545,51 @@ def test_a_short_tail_has_no_interval():
     assert "no intervals below 1,000 runs" in " ".join(note.text for note in short.notes)
     assert (long.lower < long.rating).all()
     assert long.policies[0] == "a"
+
+
+def test_progress_tells_of_the_task():
+    from scipy.optimize import check_grad
+
+    from policyrank.ranking.hidden_tasks import _mixture_loss, _start, _with_progress
+
+    rng = np.random.default_rng(0)
+    names = list("abcd")
+    first, second = rng.integers(4, size=(2, 300))
+    second = np.where(first == second, (second + 1) % 4, second)
+    skill = np.array([1.5, 0.5, -0.5, -1.5])
+    solved = rng.random((300, 2)) < 1 / (1 + np.exp(-np.stack([skill[first], skill[second]], 1)))
+    outcome = 0.5 + 0.5 * (solved[:, 0].astype(float) - solved[:, 1])
+    trials = Comparisons.of([names[k] for k in first], [names[k] for k in second], outcome)
+    came = np.clip(solved * 0.8 + 0.1 + rng.normal(0, 0.05, (300, 2)), 0, 1)
+    came[rng.random(came.shape) < 0.1] = np.nan
+    cells, seen = _with_progress(trials, came, 0.3)
+    start = _start(4, 3, rng)
+    told = (cells, 3, True, 0.01, seen)
+
+    def value(x):
+        return _mixture_loss(x, *told)[0]
+
+    def slope(x):
+        return _mixture_loss(x, *told)[1]
+
+    assert check_grad(value, slope, start) < 1e-3
+    # One bucket, one trial, by hand: log(s_i (1 - s_j)) less both squares over 2 x .3^2.
+    alone = Comparisons.of(["a"], ["b"], [1.0])
+    cell, one = _with_progress(alone, np.array([[0.9, 0.2]]), 0.3)
+    loss, _ = _mixture_loss(
+        np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -9.0]), cell, 1, False, 0.0, one
+    )
+    assert loss == pytest.approx(-(np.log(0.25) - (0.4**2 + 0.3**2) / 0.18))
+    nothing = task_mixture(trials, buckets=1, progress=np.full((300, 2), np.nan), scale="natural")
+    plain = task_mixture(trials, buckets=1, scale="natural")
+    assert nothing.rating == pytest.approx(plain.rating, abs=1e-3)
+    # Progress against the outcomes pulls the ratings its way.
+    against = task_mixture(trials, buckets=1, progress=1 - came, scale="natural")
+    along = task_mixture(trials, buckets=1, progress=came, scale="natural")
+    assert along.policies[0] == "a"
+    a = [board.rating[board.position("a")] for board in (against, along)]
+    assert a[1] > a[0] + 0.5
+    with pytest.raises(EvidenceError, match=r"give \(300, 2\)"):
+        task_mixture(trials, progress=came[:10])
+    with pytest.raises(EvidenceError, match="between 0 and 1"):
+        task_mixture(trials, progress=came + 1)

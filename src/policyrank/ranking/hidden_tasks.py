@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp, softmax
 
@@ -28,6 +28,8 @@ def task_mixture(
     buckets: int = 100,
     normalise: bool = True,
     l2: float = 0.01,
+    progress: ArrayLike | None = None,
+    progress_sd: float = 0.3,
     restarts: int = 5,
     scale: Literal["elo", "natural"] = "elo",
     seed: Seed = 0,
@@ -51,6 +53,12 @@ def task_mixture(
         own wins and ties, and nu on nothing.
     l2
         ridge on theta and psi, >= 0
+    progress
+        (rows, 2), how far the first and the second policy came, in [0, 1]; NaN: not measured. Each
+        trial's likelihood in a bucket is multiplied by exp(-((x_i - s_i)^2 + (x_j - s_j)^2) /
+        (2 progress_sd^2)): what came of a trial tells of its task, too
+    progress_sd
+        how far progress strays from the probability to solve, > 0
     restarts
         random starts, >= 1
 
@@ -76,13 +84,18 @@ def task_mixture(
     if buckets < 1 or restarts < 1:
         raise EvidenceError("buckets and restarts must be at least 1.")
     unit, base = scale_of(scale)
-    cells = Cells.of(evidence)
+    if progress_sd <= 0:
+        raise EvidenceError("progress_sd must be above 0.")
+    cells, seen = Cells.of(evidence), None
+    if progress is not None:
+        cells, seen = _with_progress(evidence, np.asarray(progress, dtype=float), progress_sd)
     if not np.isin(cells.y, (0.0, 0.5, 1.0)).all():
         raise EvidenceError("task-mixture needs outcomes 0, 0.5 and 1; these have others.")
     rng = generator(seed)
     fits = []
     for _ in range(restarts):
-        fits.append(_mixture(cells, _start(cells.size, buckets, rng), buckets, normalise, l2))
+        start = _start(cells.size, buckets, rng)
+        fits.append(_mixture(cells, start, buckets, normalise, l2, seen))
     best = min(fits, key=lambda fit: fit.loss)
     ratings = np.array([fit.rating for fit in fits])
     spread = ratings.std(axis=0)
@@ -105,6 +118,7 @@ def task_mixture(
             "buckets": buckets,
             "normalise": normalise,
             "l2": l2,
+            "progress_sd": None if progress is None else progress_sd,
             "restarts": restarts,
             "scale": scale,
             "seed": seed,
@@ -118,6 +132,28 @@ def task_mixture(
     )
 
 
+class _Progress(NamedTuple):
+    """How far both policies of each cell came (cells,), NaN where not measured, and its spread."""
+
+    i: Float
+    j: Float
+    sd: float
+
+
+def _with_progress(c: Comparisons, progress: Float, sd: float) -> tuple[Cells, _Progress]:
+    """A cell a trial, with what came of it."""
+    if progress.shape != (len(c), 2):
+        raise EvidenceError(f"progress {progress.shape}: give ({len(c):,}, 2), two numbers a row.")
+    measured = progress[~np.isnan(progress)]
+    if ((measured < 0) | (measured > 1)).any():
+        raise EvidenceError("progress lies between 0 and 1; some of it does not.")
+    games = c.games()
+    weight = np.ones(len(games.row)) if c.weight is None else c.weight[games.row]
+    nothing = np.zeros((len(games.row), 0))
+    cells = Cells(len(c.policies), games.a, games.b, games.outcome, games.times, weight, nothing)
+    return cells, _Progress(progress[games.row, 0], progress[games.row, 1], sd)
+
+
 class _Mixture(NamedTuple):
     """A local optimum: minus its objective, ratings of mean 0, weights pi of the buckets, nu."""
 
@@ -127,11 +163,18 @@ class _Mixture(NamedTuple):
     nu: float
 
 
-def _mixture(cells: Cells, start: Float, buckets: int, normalise: bool, l2: float) -> _Mixture:
+def _mixture(
+    cells: Cells,
+    start: Float,
+    buckets: int,
+    normalise: bool,
+    l2: float,
+    progress: _Progress | None,
+) -> _Mixture:
     found = minimize(
         _mixture_loss,
         start,
-        args=(cells, buckets, normalise, l2),
+        args=(cells, buckets, normalise, l2, progress),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 2000, "maxcor": 20},
@@ -162,13 +205,24 @@ def _unpack(
 
 
 def _mixture_loss(
-    parameters: Float, cells: Cells, buckets: int, normalise: bool, l2: float
+    parameters: Float,
+    cells: Cells,
+    buckets: int,
+    normalise: bool,
+    l2: float,
+    progress: _Progress | None = None,
 ) -> tuple[float, Float]:
     """Minus the penalised log-likelihood, and its gradient."""
     theta, psi, tau, log_pi, log_nu = _unpack(parameters, cells.size, buckets)
     z = theta[:, None] + psi - tau
     z_i, z_j = z[cells.i], z[cells.j]
     log_p, of_i, of_j, of_nu = _log_chances(z_i, z_j, cells.y[:, None], log_nu, normalise)
+    if progress is not None:
+        for of_own, own, came in ((of_i, z_i, progress.i), (of_j, z_j, progress.j)):
+            solved = expit(own)
+            off = np.nan_to_num(came[:, None] - solved) / progress.sd
+            log_p -= 0.5 * off**2
+            of_own += off * solved * (1 - solved) / progress.sd
     mass = cells.mass
     log_weight = log_pi - logsumexp(log_pi)
     joint = log_weight + log_p
