@@ -18,6 +18,7 @@ from policyrank.cli.options import (
     title_of,
 )
 from policyrank.cli.output import print_csv, print_json, working
+from policyrank.errors import OptionError
 
 Goal = Literal["rank-uncertainty", "best", "a-optimal", "d-optimal"]
 
@@ -40,6 +41,8 @@ def plan_file(
         rank-uncertainty (fewer misordered neighbours), best (who is first), a-optimal, d-optimal.
     """
     one_of(json=json, csv=csv)
+    if reading.kind not in (None, "comparisons"):
+        raise OptionError(f"--kind {reading.kind}: what is planned are comparisons.")
     reading = replace(reading, kind="comparisons")
     with working(f"Reading {title_of(files)} …") as update:
         evidence = reading.evidence(files)
