@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from policyrank.board import Leaderboard
     from policyrank.evidence.detections import Detections, GroundTruth
     from policyrank.metrics.detection import Overlap
 
@@ -59,8 +60,7 @@ def rank_detectors(
     out
         Write AP by category (.csv, .parquet).
     """
-    if len(files) < 2:
-        raise OptionError("give at least one file of detections, and last the ground truth.")
+    _check(files, html, audited=json and audit)
     check_writable(out, html)
     from policyrank.evidence.detections import read_detections, read_ground_truth
     from policyrank.metrics.detection import detection_ap
@@ -94,6 +94,10 @@ def rank_detectors(
     by_category = _by_category(results, truth)
     if out is not None:
         _write(by_category, out)
+    board = None if len(results) < 2 else _board(by_category)
+    if html is not None and board is not None:
+        board.to_html(html)
+        wrote(html)
     summaries = {name: result.summary() for name, result in results.items()}
     if json:
         print_json(summaries)
@@ -103,8 +107,19 @@ def rank_detectors(
         _tell_thin(results, truth)
     if audit:
         _print_gamed(found, truth, overlap)
-    if len(results) > 1:
-        _print_board(by_category, html)
+    if board is not None:
+        print("\nAP by category (a category is a task):")
+        print(board)
+
+
+def _check(files: tuple[Path, ...], html: Path | None, *, audited: bool) -> None:
+    """Refuse what cannot be given together."""
+    if len(files) < 2:
+        raise OptionError("give at least one file of detections, and last the ground truth.")
+    if audited:
+        raise OptionError("--audit is a table for reading: leave out --json.")
+    if html is not None and len(files) < 3:
+        raise EvidenceError("one detector makes no ranking: --html needs two.")
 
 
 def _by_category(results: Mapping[str, Any], truth: GroundTruth) -> pl.DataFrame:
@@ -170,14 +185,9 @@ def _print_gamed(found: Mapping[str, Detections], truth: GroundTruth, overlap: O
         print(f"{name:{width}s}  {'  '.join(cells)}")
 
 
-def _print_board(by_category: pl.DataFrame, html: Path | None) -> None:
+def _board(by_category: pl.DataFrame) -> Leaderboard:
     from policyrank.evidence import Scores
     from policyrank.ranking import aggregate
 
     columns = by_category.select("policy", "task", "score")
-    board = aggregate(Scores.of(*columns.get_columns()))
-    print("\nAP by category (a category is a task):")
-    print(board)
-    if html is not None:
-        board.to_html(html)
-        wrote(html)
+    return aggregate(Scores.of(*columns.get_columns()))
