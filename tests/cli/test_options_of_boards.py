@@ -1,4 +1,4 @@
-"""Each option of the verbs that rank, compare, audit and plan: what differs where it is given."""
+"""Each option of the verbs that rank, compare, audit and plan is seen to do something."""
 
 import json
 import re

@@ -22,7 +22,7 @@ from policyrank.cli.options import (
     check_writable,
 )
 from policyrank.cli.output import say, working
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +95,13 @@ def rank_inventory(
     from policyrank.worlds import inventory as inv
 
     if core_grid:
+        _refuse_demand(
+            regime=bool(regime),
+            unmet=unmet != "both",
+            goodwill=goodwill != "no",
+            noise=noise != 1,
+            periods=periods != 30,
+        )
         strange = set(network or []) - set(inv.NETWORKS)
         if strange:
             raise EvidenceError(f"--core-grid has the networks {', '.join(inv.NETWORKS)}.")
@@ -123,6 +130,13 @@ def rank_inventory(
         )
         board = board_of(scores)
     finish(scores, board, title, out=out, written=written, printed=printed)
+
+
+def _refuse_demand(**told: bool) -> None:
+    """Refuse what would be said of demand in vain: the published scenarios have their own."""
+    for name, given in told.items():
+        if given:
+            raise OptionError(f"--core-grid has its own demand: leave out --{name}.")
 
 
 def _controllers(names: Names, networks: Sequence[str], network: Network) -> dict[str, Any]:
