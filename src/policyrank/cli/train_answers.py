@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from policyrank.cli.answer_options import Judging, Model, Objective, Texts, objective_options
 from policyrank.cli.options import DATA, METHOD, OUT, Flag, check_folder
 from policyrank.cli.training_run import named_base, run_dependencies, run_training
-from policyrank.cli.tuning import Lora, Tuning, Weight, finite, made
+from policyrank.cli.tuning import Lora, SavedTuning, Tuning, Weight, finite, made
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.models.provenance import CHECKPOINTS
 
@@ -64,7 +64,7 @@ def train_preference(
     ] = "similar",
     reward: Annotated[str | None, Parameter(group=DATA)] = None,
     lora: Lora = Lora(),
-    tuning: Tuning = Tuning(),
+    tuning: SavedTuning = SavedTuning(),
     texts: Texts = Texts(),
 ) -> None:
     """Train a language model on ranked answers.
@@ -169,7 +169,7 @@ def train_reward(
     imitation: Annotated[Weight, Parameter(group=METHOD)] = 0.0,
     with_reference: Annotated[Flag, Parameter(group=METHOD)] = False,
     lora: Lora = Lora(),
-    tuning: Tuning = Tuning(),
+    tuning: SavedTuning = SavedTuning(),
     texts: Texts = Texts(),
 ) -> None:
     """Train a reward model on ranked answers.

@@ -173,10 +173,12 @@ def train_persona(
     from policyrank.models.quiet import quietly
     from policyrank.train.adapters import is_adapted
     from policyrank.train.answer_progress import Progress
+    from policyrank.train.preparing import without_dropout
 
     found, tokenizer = load_model(model, tuning, lora)
-    settings = tuning.settings(save_strategy="no")
-    args = made(TrainingArguments, str(out / CHECKPOINTS), **settings)
+    if not tuning.dropout:
+        without_dropout(found)
+    args = made(TrainingArguments, str(out / CHECKPOINTS), **tuning.settings())
     trainer = personas.language_persona(
         found,
         tokenizer,
@@ -184,6 +186,7 @@ def train_persona(
         None if framing == "all" else framing,
         alpha,
         args=args,
+        weights=tuning.weights,
         peft_config=lora.config(found, layers=tuning.layers),
     )
 

@@ -156,7 +156,7 @@ class _Fit:
         args = made(
             RewardModelConfig,
             str(self.out / CHECKPOINTS),
-            **self.tuning.settings(save_strategy="no", logging_strategy="no"),
+            **self.tuning.settings(),
             **self.read.options,
             loss=self.loss,
             dropout=self.tuning.dropout,
@@ -218,7 +218,7 @@ class _Improve:
             tokenizer,
             self.prompts,
             scorer,
-            arguments=lambda stage: self.tuning.stage(self.out / CHECKPOINTS),
+            arguments=lambda stage: self.tuning.stage(self.out / CHECKPOINTS, prepared=False),
             sample=sample,
             seed=seed,
             rounds=self.rounds,

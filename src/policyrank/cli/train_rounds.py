@@ -109,7 +109,7 @@ def train_distil(
             candidates=samples,
             rounds=rounds,
             loss_options=options,
-            arguments=lambda stage: tuning.stage(out / stage),
+            arguments=lambda stage: tuning.stage(out / stage, prepared=True),
             sample={"max_new_tokens": tokens, "temperature": temperature},
             max_length=read.max_length,
             chat=read.chat,
@@ -132,7 +132,7 @@ def _check_objective(loss: str, options: dict[str, Any], tuning: Tuning, out: Pa
 
     if loss in UNPAIRED_LOSSES:
         raise OptionError(f"--loss {loss} is of single answers; samples are lists: take another.")
-    args = tuning.stage(out / CHECKPOINTS)
+    args = tuning.stage(out / CHECKPOINTS, prepared=True)
     config = ListwisePreferenceConfig.of(args, loss=loss, loss_options=options)
     if config.by_step:
         raise OptionError(f"--loss {loss} weights steps, which samples do not have: take another.")
@@ -336,7 +336,7 @@ def train_reinforce(
             loss_options=options,
             kl=kl,
             seed=tuning.seed,
-            arguments=lambda stage: tuning.stage(out / CHECKPOINTS),
+            arguments=lambda stage: tuning.stage(out / CHECKPOINTS, prepared=True),
             sample={"max_new_tokens": tokens, "temperature": temperature},
             max_length=read.max_length,
             chat=read.chat,

@@ -82,12 +82,8 @@ class Tuning:
         Less memory, more time.
     seed
         Of order, dropout, new heads, samples.
-    log_every
-        Steps between two lines of OUT/log.jsonl.
     report_to
-        Where transformers also sends them: tensorboard, wandb, mlflow, ...; repeatable.
-    save
-        Checkpoint every so many steps (or rounds); an interrupted run goes on from the last.
+        Where transformers sends what it logs: tensorboard, wandb, mlflow, ...; repeatable.
     push
         Name on the Hugging Face hub to which the result is uploaded, privately.
     """
@@ -108,13 +104,11 @@ class Tuning:
     dropout: Flag = False
     gradient_checkpointing: Flag = False
     seed: TuningSeed = 0
-    log_every: AtLeastOne = 10
     report_to: Names = None
-    save: AtLeastOne = 100
     push: str | None = None
 
     @property
-    def weights(self) -> str:
+    def weights(self) -> Literal["float32", "as given"]:
         """What trainers do with weights in half precision."""
         return "float32" if self.dtype == "float32" else "as given"
 
@@ -138,10 +132,8 @@ class Tuning:
             "bf16": self.bf16,
             "seed": self.seed,
             "eval_strategy": "no",
-            "save_strategy": "steps",
-            "save_steps": self.save,
-            "save_total_limit": 1,
-            "logging_steps": self.log_every,
+            "save_strategy": "no",
+            "logging_strategy": "no",
             "report_to": self.report_to or [],
             "disable_tqdm": True,
             "use_cpu": not torch.cuda.is_available(),
@@ -170,14 +162,19 @@ class Tuning:
             except HFValidationError as error:
                 raise OptionError(f"--push: {error}") from None
 
-    def stage(self, folder: Any, **more: Any) -> TrainingArguments:
-        """TrainingArguments of one stage of many, which is not saved on its way."""
-        from transformers import TrainingArguments
+    def stage(self, folder: Any, *, prepared: bool) -> TrainingArguments:
+        """TrainingArguments of one stage of many, which is neither saved nor logged on its way.
+
+        ``prepared``: of a model whose dropout and weights are as they are to be.
+        """
+        from policyrank.train.answer_trainer import AnswerConfig
 
         return made(
-            TrainingArguments,
+            AnswerConfig,
             str(folder),
-            **self.settings(save_strategy="no", logging_strategy="no", **more),
+            **self.settings(),
+            dropout=prepared or self.dropout,
+            weights="as given" if prepared else self.weights,
         )
 
     def kept(self) -> dict[str, Any]:
@@ -226,8 +223,52 @@ def made(kind: Any, folder: str, **settings: Any) -> Any:
 
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
+class LoggedTuning(Tuning):
+    """How a model is trained in one go.
+
+    Parameters
+    ----------
+    log_every
+        Steps between two lines of OUT/log.jsonl.
+    """
+
+    log_every: AtLeastOne = 10
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Options of transformers' TrainingArguments."""
+        logged = {"logging_strategy": "steps", "logging_steps": self.log_every}
+        return super().settings(**logged | more)
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
+class SavedTuning(LoggedTuning):
+    """How a model is trained in one go, which goes on where it was interrupted.
+
+    Parameters
+    ----------
+    save
+        Checkpoint every so many steps; an interrupted run goes on from the last.
+    """
+
+    save: AtLeastOne = 100
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Options of transformers' TrainingArguments."""
+        saved = {"save_strategy": "steps", "save_steps": self.save, "save_total_limit": 1}
+        return super().settings(**saved | more)
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
 class SlowTuning(Tuning):
-    """How a model is trained, in small steps."""
+    """How a model is trained in rounds, in small steps.
+
+    Parameters
+    ----------
+    save
+        Checkpoint every so many rounds; an interrupted run goes on from the last.
+    """
 
     learning_rate: Rate = 1e-6
     save: AtLeastOne = 10
@@ -243,7 +284,7 @@ class LongerTuning(Tuning):
 
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
-class PersonaTuning(Tuning):
+class PersonaTuning(LoggedTuning):
     """How a persona is trained, as published."""
 
     batch: AtLeastOne = 24

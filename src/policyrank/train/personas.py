@@ -6,7 +6,7 @@ On sentence vectors, on a sentence encoder, or on a language model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -172,6 +172,7 @@ def language_persona(
     out: str = "persona",
     max_length: int = 256,
     chat: bool | None = None,
+    weights: Literal["float32", "as given"] = "float32",
     peft_config: Any = None,
     **options: Any,
 ) -> Any:
@@ -185,6 +186,8 @@ def language_persona(
     args
         ``TrainingArguments``; None: as published, one epoch, batches of 24, learning rate 1e-5,
         gradients clipped at 1
+    weights
+        ``"float32"``: weights in half precision are trained in float32; ``"as given"``
     peft_config
         for example ``LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["q_proj",
         "k_proj", "v_proj", "o_proj"])``, as published
@@ -226,14 +229,15 @@ def language_persona(
         save_strategy="no",
     )
     given.remove_unused_columns = False
-    weights = attenuation(claims, framing, alpha)
+    attenuated = attenuation(claims, framing, alpha)
     tuned, _ = adapted(model, peft_config)
-    in_float32(tuned)
+    if weights == "float32":
+        in_float32(tuned)
     trainer = PersonaTrainer(
         tuned,
         given,
         data_collator=_collate,
-        train_dataset=_judged(claims, weights, tokenizer, max_length, chat),
+        train_dataset=_judged(claims, attenuated, tokenizer, max_length, chat),
         processing_class=tokenizer,
         **options,
     )
