@@ -141,6 +141,13 @@ class Judging:
     polar: Literal["sft", "pretrain"] | None = None
     trust_remote_code: Flag = False
 
+    def __post_init__(self) -> None:
+        if self.reward is None and (self.polar is not None or self.trust_remote_code):
+            option = "--trust-remote-code" if self.polar is None else "--polar"
+            raise OptionError(f"{option} is of a reward model: name it (--reward).")
+        if self.references is not None and self.reward is None and self.judge is None:
+            raise OptionError("--references are read by a --reward or a --judge: name one.")
+
     @property
     def name(self) -> str | None:
         """Who was named; None: nobody."""

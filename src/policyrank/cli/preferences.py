@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from policyrank.cli.answer_options import Texts
+from policyrank.cli.answer_options import Texts, tell
 from policyrank.cli.options import METHOD, OUT, AtLeastOne, Flag, Json, check_writable
 from policyrank.cli.output import working, wrote
 from policyrank.errors import OptionError
@@ -59,11 +59,13 @@ def audit_model(
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise OptionError("--out ends in .csv or .parquet")
     from policyrank.auditing.preferences import Cache, preference_audit, read_pairs, score_pairs
+    from policyrank.models.fitting import Seen
     from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
 
     found = read_pairs(pairs)
     read = texts.of(model, about(model))
+    seen = Seen()
     cache = Cache(store, {"model": model, "end": not no_end} | read.options)
     with working(f"Loading {model} …") as update:
         loaded, tokenizer = load_causal_lm(model, device=device)
@@ -75,8 +77,10 @@ def audit_model(
             batch_tokens=batch_tokens,
             end=not no_end,
             **read.options,
+            seen=seen,
             report=lambda done, of: update(f"{done:,} of {of:,} answers"),
         )
+    tell(seen, read)
     audit = preference_audit(found, chosen, rejected)
     if json:
         print(audit.frame.write_json())

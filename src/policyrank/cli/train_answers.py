@@ -107,6 +107,8 @@ def train_preference(
     from policyrank.train.saving import refuse_overwriting
 
     refuse_overwriting(out, {"--model": model, "--reference": other_name, "--reward": reward})
+    if reward is not None and evaluation is None:
+        raise OptionError("--reward judges in evaluation: name what to evaluate on (--eval).")
     tuning.check()
     read = texts.of(model, about(model))
     found, tokenizer = load_model(model, tuning, lora)

@@ -1,0 +1,378 @@
+"""Each option of training a language model reaches the trainer, in every verb that has it."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+ROWS = [
+    {"prompt": "say a", "completions": ["aaaa", "b", "ab"], "scores": [1, 0, 0.5]},
+    {"prompt": "say c now", "completions": ["cccc", "dd", "c"], "scores": [1, 0, 0.5]},
+]
+STEPS = [{"prompt": "say a", "tree": {"text": "a", "children": [{"text": "b", "score": 1}] * 2}}]
+PROBLEMS = [{"prompt": "def f():", "tests": ["assert f()"], "entry_point": "f"}]
+TEACHER = [{"prompt": row["prompt"], "answer": "aaa"} for row in ROWS]
+CLAIMS = "claim,label\n" + "".join(f"{name},{k % 2}\n" for k, name in enumerate("abcdefgh"))
+PROGRAM = "def length(prompt, answer):\n    return len(answer)\n"
+
+VERBS = {
+    "preference": "--data rows.jsonl",
+    "reward": "--data rows.jsonl",
+    "distil": "rows.jsonl --teacher teacher.jsonl --samples 3 --tokens 4",
+    "reinforce": "rows.jsonl --program by.py:length --samples 3 --tokens 4 --rounds 1",
+    "programs": "problems.jsonl --reranker lm --rounds 1 --tokens 4 --samples 3",
+    "persona": "claims.csv --held-out 0.5",
+}
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def shaky(lm, tmp_path_factory):
+    """The random Llama with dropout and a chat template."""
+    folder = tmp_path_factory.mktemp("shaky") / "lm"
+    shutil.copytree(lm, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
+    template = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(tokenizer | {"chat_template": template})
+    )
+    return folder
+
+
+def as_it_stands(trainer):
+    """A trainer when training was to begin: its model changes later."""
+    model = trainer.model
+    attention, adapters = [], []
+    for module in model.modules():
+        attention += [own for name, own in vars(module).items() if name == "attention_dropout"]
+        if len(getattr(module, "lora_dropout", ())):
+            adapters.append(getattr(module.lora_dropout["default"], "p", 0))
+    return SimpleNamespace(
+        args=trainer.args,
+        lists=len(trainer.train_dataset),
+        held=trainer.eval_dataset and len(trainer.eval_dataset),
+        judge=getattr(trainer, "judge", None),
+        reference=getattr(trainer, "reference", None),
+        trained=[name for name, own in model.named_parameters() if own.requires_grad],
+        dtype={own.dtype for name, own in model.named_parameters() if "lora" not in name},
+        peft=getattr(model, "peft_config", {}).get("default"),
+        dropout=set(attention),
+        of_adapters=set(adapters),
+    )
+
+
+@pytest.fixture
+def train(command, shaky, tmp_path, monkeypatch):
+    """Run a verb up to its trainers, which do not train; them, and what was said."""
+    from policyrank.evidence import read_answers
+    from policyrank.train import programs
+    from policyrank.worlds import sandbox
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shaky, tmp_path / "lm")
+    for name, rows in (("rows", ROWS), ("problems", PROBLEMS), ("teacher", TEACHER)):
+        written(tmp_path / f"{name}.jsonl", rows)
+    written(tmp_path / "steps.jsonl", STEPS)
+    (tmp_path / "claims.csv").write_text(CLAIMS)
+    (tmp_path / "by.py").write_text(PROGRAM)
+    seen, programmed = [], []
+
+    def begins(self, *_, **__):
+        seen.append(as_it_stands(self))
+        return SimpleNamespace(training_loss=0.0)
+
+    def self_train(problems, generator, fit, test, *, improve, **options):
+        fit(list(read_answers(tmp_path / "rows.jsonl")))
+        programmed.append(options | {"problems": problems, "fit": fit, "test": test})
+        programmed[-1]["improve"] = improve
+        if improve is not None:
+            improve(lambda asked, answers: [list(range(len(own))) for own in answers], 1)
+        return SimpleNamespace(history=[])
+
+    monkeypatch.setattr(transformers.Trainer, "train", begins)
+    monkeypatch.setattr(programs, "self_train", self_train)
+    monkeypatch.setattr(sandbox, "unavailable", lambda: "")
+
+    def call(verb, *words, code=0):
+        seen.clear()
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        own = [] if "--model" in words else ["--model", "lm"]
+        if "--out" not in words:
+            own += ["--out", "out"]
+        found, said = command("train", verb, *VERBS[verb].split(), *own, *words)
+        assert found == code, said.err
+        return list(seen), said
+
+    call.programmed = programmed
+    return call
+
+
+ARGS = {
+    "--epochs": ("num_train_epochs", 2),
+    "--steps": ("max_steps", 3),
+    "--batch": ("per_device_train_batch_size", 5),
+    "--accumulate": ("gradient_accumulation_steps", 2),
+    "--learning-rate": ("learning_rate", 0.02),
+    "--schedule": ("lr_scheduler_type", "cosine"),
+    "--warmup": ("warmup_steps", 2),
+    "--optimizer": ("optim", "sgd"),
+    "--weight-decay": ("weight_decay", 0.1),
+    "--clip": ("max_grad_norm", 0.5),
+    "--bf16": ("bf16", True),
+    "--seed": ("seed", 5),
+    "--report-to": ("report_to", ["mine"]),
+}
+"""Option -> transformers' name of it, and a value that is not the default."""
+OF_STEPS = {"--log-every": ("logging_steps", 3), "--save": ("save_steps", 7)}
+HAVE = {
+    "preference": OF_STEPS,
+    "reward": OF_STEPS,
+    "persona": {"--log-every": ("logging_steps", 3)},
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_how_a_model_is_trained(train, monkeypatch, verb):
+    """The trainers of --schedule, --log-every and the like have what was told, and not before."""
+    from transformers import integrations
+
+    kinds = integrations.integration_utils.INTEGRATION_TO_CALLBACK
+    monkeypatch.setitem(kinds, "mine", transformers.TrainerCallback)
+    monkeypatch.setattr(integrations, "get_available_reporting_integrations", lambda: ["mine"])
+    pushed = []
+    monkeypatch.setattr("policyrank.train.saving.push", lambda *told: pushed.append(told[1]))
+    options = ARGS | HAVE.get(verb, {})
+    words = ["--gradient-checkpointing", "--dropout", "--layers", 1, "--dtype", "bfloat16"]
+    words += ["--push", "me/mine"]
+    for option, (_, value) in options.items():
+        words += (
+            [option]
+            if value is True
+            else [option, *(value if option == "--report-to" else [value])]
+        )
+    before, _ = train(verb)
+    assert not pushed
+    after, _ = train(verb, *words)
+    assert pushed == ["me/mine"]
+    assert len(before) == len(after) == {"distil": 2, "programs": 2}.get(verb, 1)
+    for old, new in zip(before, after, strict=True):
+        for option, (name, value) in options.items():
+            assert getattr(new.args, name) == value, option
+            assert getattr(old.args, name) != value, option
+        for own, told in ((old, False), (new, True)):
+            assert own.args.gradient_checkpointing == told
+            assert own.dropout == {0.3 if told else 0}
+            assert own.dtype == {torch.bfloat16 if told else torch.float32}
+            assert any(".layers.0." in name for name in own.trained) != told
+            assert any(".layers.1." in name for name in own.trained)
+        steps = {"--log-every": new.args.logging_strategy, "--save": new.args.save_strategy}
+        for option, strategy in steps.items():
+            assert strategy == ("steps" if option in options else "no")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_adapters_are_as_told(train, verb):
+    words = "--lora 3 --lora-alpha 5 --lora-dropout 0.25 --lora-target q_proj --rslora".split()
+    for own in train(verb, *words)[0][: None if verb != "programs" else 1]:
+        found = (own.peft.r, own.peft.lora_alpha, own.peft.target_modules, own.peft.use_rslora)
+        assert found == (3, 5, {"q_proj"}, True)
+        assert own.of_adapters == {0.25}
+    (old, *_), _ = train(verb)
+    assert (old.peft is None) == (verb != "persona")
+    if verb == "persona":
+        assert (old.peft.r, old.peft.use_rslora) == (16, False)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "persona"])
+def test_how_texts_are_read(train, verb):
+    for words, name, value in (
+        ("--max-length 60", "max_length", 60),
+        ("--plain", "chat", False),
+        ("--chat", "chat", True),
+        ("--cut-prompts", "long_prompts", "cut"),
+    ):
+        if words == "--cut-prompts" and verb in ("distil", "reinforce"):
+            assert "--cut-prompts: prompts" in train(verb, words, code=2)[1].err
+            continue
+        (old, *_), _ = train(verb)
+        (new, *rest), _ = train(verb, *words.split())
+        assert getattr(old.args, name) != value
+        assert getattr(new.args, name) == value
+        if name != "long_prompts":
+            assert all(getattr(own.args, name) == value for own in rest)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_where_a_model_comes_from_and_goes(train, tmp_path, verb):
+    shutil.copytree(tmp_path / "lm", tmp_path / "base")
+    train(verb, "--model", "base", "--out", "elsewhere")
+    known = json.loads((tmp_path / "elsewhere" / "policyrank.json").read_text())
+    base = "lm" if verb == "programs" else "base"
+    assert known["base"] == str(tmp_path / base)
+    weights = "adapter_model" if verb == "persona" else "model"
+    assert (tmp_path / "elsewhere" / f"{weights}.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "name", "value"),
+    [
+        ("preference", "--loss dpo", "loss", "dpo"),
+        ("preference", "--labels win-shares", "labels", "win-shares"),
+        ("preference", "--beta 0.5", "loss_options", {"beta": 0.5}),
+        ("preference", "--option beta=0.4", "loss_options", {"beta": 0.4}),
+        ("preference", "--sft-weight 0.3", "sft_weight", 0.3),
+        ("preference", "--step-weights exp", "step_weights", "exp"),
+        ("preference", "--lora 2 --reference adapter", "reference", "adapter"),
+        ("reward", "--loss plackett-luce", "loss", "plackett-luce"),
+        ("reward", "--labels win-shares", "labels", "win-shares"),
+        ("reward", "--imitation 0.2", "imitation", 0.2),
+        ("programs", "--loss plackett-luce", "loss", "plackett-luce"),
+    ],
+)
+def test_an_objective_is_as_told(train, verb, words, name, value):
+    (old, *_), _ = train(verb)
+    (new, *_), _ = train(verb, *words.split())
+    assert getattr(old.args, name) != value
+    assert getattr(new.args, name) == value
+
+
+def test_options_of_a_reward_loss(train):
+    assert "zzz" in train("reward", "--option", "zzz=1", code=2)[1].err
+
+
+def test_data_and_models_beside(train, lm, tmp_path):
+    written(tmp_path / "one.jsonl", ROWS[:1])
+    for verb in ("preference", "reward"):
+        (old,), said = train(verb)
+        assert (old.lists, old.held) == (2, None)
+        assert "accuracy" not in said.out
+        (new,), said = train(verb, "--eval", "one.jsonl")
+        assert new.held == 1
+        assert "accuracy: " in said.out
+
+
+def test_a_reference_and_a_judge(train, tmp_path, lm, monkeypatch):
+    """What --reference, --reward and --with-reference name is loaded."""
+    shutil.copytree(tmp_path / "lm", tmp_path / "other")
+    (old,), _ = train("preference", "--eval", "rows.jsonl")
+    (new,), _ = train("preference", "--reference", "other")
+    assert (old.reference, type(new.reference).__name__) == ("precompute", "LlamaForCausalLM")
+    train("reward", "--out", "rm")
+    (judged,), said = train("preference", "--eval", "rows.jsonl", "--reward", "rm")
+    assert old.judge is None is not judged.judge
+    assert "win_rate" in said.out
+    assert "--eval" in train("preference", "--reward", "rm", code=2)[1].err
+    train("reward", "--with-reference", "--out", "discriminator")
+    kinds = [
+        json.loads((tmp_path / n / "policyrank.json").read_text())["kind"]
+        for n in ("rm", "discriminator")
+    ]
+    assert kinds == ["reward", "discriminator"]
+
+
+def told_of(monkeypatch, place, made=None):
+    """What a function is called with, which then does nothing."""
+    calls = []
+
+    def record(*arguments, **options):
+        calls.append((arguments, options))
+        return made
+
+    monkeypatch.setattr(place, record)
+    return calls
+
+
+def test_distillation_is_as_told(train, monkeypatch, tmp_path):
+    done = SimpleNamespace(history=[{"stage": 0}])
+    calls = told_of(monkeypatch, "policyrank.train.distillation.distil", done)
+    train("distil")
+    words = "--learn pair --judge vote --rounds 3 --temperature 0.6 --option beta=0.3"
+    train("distil", *words.split())
+    names = ("learn", "judge", "rounds", "candidates", "loss_options", "sample")
+    found = [[options[name] for name in names] for _, options in calls]
+    sampled = {"max_new_tokens": 4, "temperature": 0.9}
+    assert found[0] == ["list", "rating", 1, 3, {}, sampled]
+    assert found[1] == ["pair", "vote", 3, 3, {"beta": 0.3}, sampled | {"temperature": 0.6}]
+    assert [len(arguments[2]) for arguments, _ in calls] == [2, 2]
+    assert calls[0][0][3] == {row["prompt"]: "aaa" for row in TEACHER}
+
+
+def test_a_teacher_at_an_endpoint(train, monkeypatch):
+    monkeypatch.setitem(VERBS, "distil", "rows.jsonl --teacher http://x --samples 5 --tokens 6")
+    done = SimpleNamespace(history=[])
+    calls = told_of(monkeypatch, "policyrank.train.distillation.distil", done)
+    asked = told_of(monkeypatch, "policyrank.train.judges.Endpoint")
+    assert "--teacher-model: which" in train("distil", code=2)[1].err
+    train("distil", "--teacher-model", "big", "--key", "SECRET")
+    assert asked[0][0] == ("http://x", "big", "SECRET")
+    assert (calls[0][1]["candidates"], calls[0][1]["sample"]["max_new_tokens"]) == (5, 6)
+
+
+def test_reinforcement_is_as_told(train, monkeypatch, shaky):
+    done = (transformers.AutoModelForCausalLM.from_pretrained(shaky), [])
+    calls = told_of(monkeypatch, "policyrank.train.reinforcement.reinforce", done)
+    words = "--asked 3 --temperature 0.7 --kl 0.2 --loss dpo --option beta=0.3 --save 4"
+    train("reinforce")
+    monkeypatch.setitem(VERBS, "reinforce", "rows.jsonl --program by.py:length")
+    train("reinforce", *words.split(), "--rounds", 5, "--samples", 6, "--tokens", 7)
+    names = ("rounds", "batch", "samples", "kl", "loss", "loss_options", "sample")
+    found = [[options[name] for name in names] for _, options in calls]
+    sampled = {"max_new_tokens": 4, "temperature": 1.0}
+    assert found[0] == [1, 16, 3, 0.05, "grpo", {}, sampled]
+    sampled = {"max_new_tokens": 7, "temperature": 0.7}
+    assert found[1] == [5, 3, 6, 0.2, "dpo", {"beta": 0.3}, sampled]
+    assert [options["kept"].every for _, options in calls] == [10, 4]
+
+
+def test_programs_are_trained_as_told(train, monkeypatch, tmp_path):
+    from policyrank.worlds import sandbox
+
+    shutil.copytree(tmp_path / "lm", tmp_path / "other")
+    train("programs")
+    own = "problems.jsonl --reranker other --rounds 0 --tokens 6 --samples 5 --temperature 0.3"
+    monkeypatch.setitem(VERBS, "programs", own)
+    drawn = told_of(monkeypatch, "policyrank.train.judges.sampler")
+    train("programs", "--iterations", 4, "--keep", "hard", "--seconds", 0.5)
+    old, new = train.programmed
+    for name, values in (
+        ("iterations", (2, 4)),
+        ("rule", ("passed and hard", "hard")),
+        ("samples", (3, 5)),
+    ):
+        assert (old[name], new[name]) == values
+    assert (old["improve"].rounds, new["improve"]) == (1, None)
+    assert (old["fit"].reranker, new["fit"].reranker) == ("lm", "other")
+    sampled = {"max_new_tokens": 4, "temperature": 0.8, "chat": None}
+    assert old["improve"].drawn == sampled
+    assert drawn[0][1] == {"max_new_tokens": 6, "temperature": 0.3, "chat": None, "seed": 0}
+    tested = told_of(monkeypatch, "policyrank.worlds.sandbox.run_all", [])
+    assert sandbox.run_all is not None
+    for made in (old, new):
+        made["test"]([], [])
+    assert [options["seconds"] for _, options in tested] == [2.0, 0.5]
+
+
+def test_a_persona_is_as_told(train, monkeypatch):
+    from policyrank.train import personas
+
+    made, told = personas.language_persona, []
+
+    def record(model, tokenizer, claims, framing, alpha, **options):
+        told.append((len(claims), framing, alpha))
+        return made(model, tokenizer, claims, framing, alpha, **options)
+
+    monkeypatch.setattr(personas, "language_persona", record)
+    train("persona")
+    monkeypatch.setitem(VERBS, "persona", "claims.csv --framing all --alpha 0.7 --held-out 0.75")
+    train("persona")
+    assert told == [(4, "authoritative", 0.3), (2, None, 0.7)]
