@@ -30,10 +30,14 @@ def attack_ranker(
     depth: Annotated[int, Parameter(validator=Number(gte=10))] = 200,
     topics: Annotated[Path | None, Parameter(group=METHOD)] = None,
     method: Annotated[Names, Parameter(group=METHOD)] = None,
-    attacked: Annotated[AtLeastOne, Parameter(group=METHOD)] = 30,
-    targets: Annotated[AtLeastOne, Parameter(group=METHOD)] = 5,
+    attacked: Annotated[
+        AtLeastOne | None, Parameter(group=METHOD, show_default="30; of topics 10")
+    ] = None,
+    targets: Annotated[
+        AtLeastOne | None, Parameter(group=METHOD, show_default="5; of topics 3")
+    ] = None,
     budget: Annotated[AtLeastOne, Parameter(group=METHOD)] = 6,
-    lists: Annotated[AtLeastOne, Parameter(group=METHOD)] = 150,
+    lists: Annotated[AtLeastOne | None, Parameter(group=METHOD, show_default="150")] = None,
     seed: Annotated[Seed, Parameter(group=METHOD)] = 0,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     csv: Csv = False,
@@ -68,9 +72,9 @@ def attack_ranker(
     method
         Attack; repeatable (all if not given).
     attacked
-        Queries to attack.
+        Queries (with --topics groups) to attack.
     targets
-        Lowest documents of each.
+        Lowest documents of each (with --topics of middling rank).
     budget
         Words that may be added or replaced.
     lists
@@ -81,6 +85,8 @@ def attack_ranker(
     check_writable(out)
     if topics is not None and method:
         raise EvidenceError("--topics tries its own attacks; leave --method out.")
+    if topics is not None and lists is not None:
+        raise EvidenceError("--topics learns from all lists outside the groups; leave --lists out.")
     from policyrank.evidence import read_texts
 
     asked, texts = read_texts(queries), read_texts(documents)
@@ -89,11 +95,12 @@ def attack_ranker(
     common: dict[str, Any] = {"budget": budget, "seed": seed}
     if topics is not None:
         groups = _groups(topics)
-        common |= {"attacked": min(attacked, 10), "targets": min(targets, 3)}
+        common |= {"attacked": attacked or 10, "targets": targets or 3}
         _attack_topics(victim, asked, texts, listed, groups, out=out, csv=csv, **common)
         return
     from policyrank.auditing.attacks import attack
 
+    targets = targets or 5
     with working("Attacking …") as update:
         report = attack(
             victim,
@@ -101,9 +108,9 @@ def attack_ranker(
             texts,
             listed,
             methods=method,
-            attacked=attacked,
+            attacked=attacked or 30,
             targets=targets,
-            lists=lists,
+            lists=lists or 150,
             report=update,
             **common,
         )

@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, check_writable
 from policyrank.cli.output import say, working, wrote
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,6 +70,8 @@ def rerank_candidates(
     check_writable(out)
     if (file is None) == (queries is None or documents is None):
         raise EvidenceError("give either a LETOR file, or both --queries and --documents.")
+    of_texts = {"run": run, "kind": kind, "max-length": max_length, "dtype": dtype}
+    _check(of_texts if file is not None else {"zero-based": zero_based or None})
     if file is not None:
         found = _rerank_letor(Path(ranker), file, zero_based)
     else:
@@ -87,6 +89,14 @@ def rerank_candidates(
     text = BytesIO()
     write_run(found, text, tag=tag)
     sys.stdout.write(text.getvalue().decode())
+
+
+def _check(vain: dict[str, Any]) -> None:
+    """Refuse options that say nothing about what is ranked."""
+    for name, value in vain.items():
+        if value is not None:
+            about = "features" if name == "zero-based" else "texts"
+            raise OptionError(f"--{name} is of rankers of {about}: leave it out.")
 
 
 def kind_of(ranker: str, kind: str | None) -> str:
