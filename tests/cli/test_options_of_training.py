@@ -250,7 +250,7 @@ def test_options_of_a_reward_loss(train):
     assert "zzz" in train("reward", "--option", "zzz=1", code=2)[1].err
 
 
-def test_data_and_models_beside(train, lm, tmp_path):
+def test_data_to_evaluate_on(train, tmp_path):
     written(tmp_path / "one.jsonl", ROWS[:1])
     for verb in ("preference", "reward"):
         (old,), said = train(verb)

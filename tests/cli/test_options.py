@@ -1,0 +1,285 @@
+"""Every option of every verb stands in a test that would fail if the option did nothing.
+
+The table says which one; that it does is shown by tests that compare runs with and without.
+"""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from policyrank.cli import build
+from policyrank.cli.verbs import FAMILIES, GROUPS
+
+HERE = Path(__file__).parent
+BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
+TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
+
+READ = {
+    READING + "columns_are_read_as_told": (
+        "--kind --a --b --outcome --first-wins --policy --task --score --metric --replicate --unit"
+        " --rater --time --ballot --order --covariate --rows --tasks --lower-is-better"
+        " --higher-is-better --only --on --skip-bad FILES"
+    ),
+    READING + "guesses_are_refused_where_told": "--strict",
+    READING + "a_database_is_read_in_place_of_files": "--sql --query",
+}
+SHOWN = {
+    WORLDS + "where_a_board_goes": "--html --plot --title --json --csv --markdown --top --out",
+    WORLDS + "a_seed_is_a_draw": "--seed",
+}
+TUNED = (
+    "--epochs --steps --batch --accumulate --learning-rate --schedule --warmup --optimizer"
+    " --weight-decay --clip --layers --bf16 --dtype --dropout --gradient-checkpointing --seed"
+    " --report-to --push"
+)
+TRAINED = {
+    TRAINING + "how_a_model_is_trained": TUNED,
+    TRAINING + "adapters_are_as_told": (
+        "--lora --lora-alpha --lora-dropout --lora-target --rslora"
+    ),
+    TRAINING + "where_a_model_comes_from_and_goes": "--model --out",
+}
+LOGGED = TRAINED | {TRAINING + "how_a_model_is_trained": TUNED + " --log-every"}
+SAVED = TRAINED | {TRAINING + "how_a_model_is_trained": TUNED + " --log-every --save"}
+TEXTS = {TRAINING + "how_texts_are_read": "--max-length --plain --chat --cut-prompts"}
+JUDGED = {
+    ANSWERS + "who_scores": (
+        "--reward --judge --likelihood --program --references --polar --trust-remote-code"
+    )
+}
+
+EXERCISED = {
+    "rank": READ
+    | {
+        BOARDS + "a_board_differs": (
+            "--method -m --scale --prior --anchor --order-effect --interval --cluster --level"
+        ),
+        BOARDS + "rank_sets_of_each_policy_alone": "--marginal",
+        BOARDS + "options_of_a_method": "--option -o",
+        BOARDS + "resampling": "--resamples --seed",
+        BOARDS + "forms_of_output": "--json --csv --markdown",
+        BOARDS + "only_the_first_are_shown": "--top",
+        BOARDS + "pages_and_their_titles": "--html",
+        BOARDS + "plots_and_their_titles": "--plot --title",
+    },
+    "compare": READ
+    | {
+        BOARDS + "methods_that_are_compared": "--methods",
+        BOARDS + "forms_of_output": "--json --csv",
+        BOARDS + "only_the_first_are_shown": "--top",
+        BOARDS + "pages_and_their_titles": "--html --title",
+    },
+    "read": READ | {BOARDS + "forms_of_output": "--json --csv", BOARDS + "first_rows": "--first"},
+    "profile": READ
+    | {
+        BOARDS + "profiles_differ": "--threshold --interval --level",
+        BOARDS + "resampling": "--resamples --seed",
+        BOARDS + "forms_of_output": "--json --csv",
+        BOARDS + "plots_and_their_titles": "--plot --title",
+    },
+    "audit": READ
+    | {
+        BOARDS + "an_audit_differs": "--owners --level --fail-on-concern",
+        BOARDS + "forms_of_output": "--json",
+        BOARDS + "pages_and_their_titles": "--html --title",
+    },
+    "plan": READ
+    | {BOARDS + "a_plan_differs": "--budget --goal", BOARDS + "forms_of_output": "--json --csv"},
+    "eval-run": {BOARDS + "retrieval_runs": "--measure -m --least --out --html --json --top FILES"},
+    "eval-detections": {
+        BOARDS + "detectors": "--budget --masks --iou --recall-at --audit --out --html --json FILES"
+    },
+    "methods": {BOARDS + "what_is_listed": "--train"},
+    "demo": {BOARDS + "what_is_listed": "--out WHAT"},
+    "evaluate": {
+        BOARDS + "how_many_evaluations_and_of_whom": "--budget --sampler SPEC",
+        BOARDS + "when_evaluation_stops": "--stop --delta",
+        BOARDS + "seeds_of_evaluations": "--seed --independent",
+        BOARDS + "failures_are_tried_again": "--retries",
+        BOARDS + "where_evaluations_run": "--workers --timeout",
+        BOARDS + "a_cluster_is_named": "--ray",
+        BOARDS + "what_evaluation_keeps_and_writes": "--store --run --out --html --json --top",
+    },
+    "world inventory": SHOWN
+    | {
+        WORLDS + "demand_of_an_inventory": (
+            "--network --regime --unmet --goodwill --series --noise --periods"
+        ),
+        WORLDS + "controllers_episodes_and_what_counts": (
+            "--core-grid --controller --episodes --kpi"
+        ),
+    },
+    "world supply": SHOWN
+    | {
+        WORLDS + "a_supply_network": (
+            "--nodes --edges --interventions --shock --failed --temperature --convention --by"
+            " --at-least --spread --runs"
+        )
+    },
+    "world matching": SHOWN
+    | {WORLDS + "matchings": "--triangle --random --rule --bound --runs INSTANCES"},
+    "world exposure": SHOWN
+    | {
+        WORLDS + "exposure": (
+            "--framing --alpha --people --spread --steps --encoder --policy --metric CLAIMS"
+        )
+    },
+    "train controller": {
+        WORLDS + "a_controller_is_trained_as_told": (
+            "--out --network --regime --lost-sales --goodwill --series --architecture --base"
+            " --imitate --steps --rounds --episodes --seed"
+        )
+    },
+    "score": JUDGED
+    | {
+        ANSWERS + "how_texts_are_read_by_who_scores": (
+            "--max-length --plain --chat --cut-prompts FILE"
+        ),
+        ANSWERS + "a_program_scores_and_where_rows_go": "--out",
+    },
+    "generate": JUDGED
+    | {
+        ANSWERS + "samples": "--samples --tokens --temperature --seed --model PROMPTS",
+        ANSWERS + "prompts_are_read_as_told": "--max-length --plain --chat --cut-prompts",
+        ANSWERS + "a_program_scores_and_where_rows_go": "--out",
+    },
+    "preferences": {
+        ANSWERS + "preferences": (
+            "--model --device --batch-tokens --no-end --store --out --json --max-length --plain"
+            " --chat --cut-prompts PAIRS"
+        )
+    },
+    "merge": {ANSWERS + "merging": "--out --dtype MODEL"},
+    "train preference": SAVED
+    | TEXTS
+    | {
+        TRAINING + "an_objective_is_as_told": (
+            "--loss --labels --beta --option --sft-weight --step-weights --data"
+        ),
+        TRAINING + "data_to_evaluate_on": "--eval",
+        TRAINING + "a_reference_and_a_judge": "--reference --reward",
+    },
+    "train reward": SAVED
+    | TEXTS
+    | {
+        TRAINING + "an_objective_is_as_told": "--loss --labels --imitation --data",
+        TRAINING + "options_of_a_reward_loss": "--option",
+        TRAINING + "data_to_evaluate_on": "--eval",
+        TRAINING + "a_reference_and_a_judge": "--with-reference",
+    },
+    "train distil": TRAINED
+    | TEXTS
+    | {
+        TRAINING + "distillation_is_as_told": (
+            "--teacher --learn --judge --rounds --temperature --option PROMPTS"
+        ),
+        TRAINING + "a_teacher_at_an_endpoint": "--teacher-model --key --samples --tokens",
+    },
+    "train reinforce": TRAINED
+    | TEXTS
+    | JUDGED
+    | {
+        TRAINING + "reinforcement_is_as_told": (
+            "--rounds --asked --samples --tokens --temperature --kl --loss --option --save PROMPTS"
+        )
+    },
+    "train programs": TRAINED
+    | TEXTS
+    | {
+        TRAINING + "programs_are_trained_as_told": (
+            "--reranker --iterations --keep --rounds --samples --tokens --temperature --seconds"
+            " PROBLEMS"
+        ),
+        TRAINING + "an_objective_is_as_told": "--loss",
+    },
+    "train persona": LOGGED
+    | {TRAINING + "a_persona_is_as_told": "--framing --alpha --held-out CLAIMS"},
+    "train ranker": {
+        RANKERS + "how_a_ranker_is_trained": (
+            "--loss --metric --epochs --patience --lists --accumulate --size --sampler --per-epoch"
+            " --learning-rate --scheduler --warmup --optimizer --weight-decay --clip --seed"
+            " --log-every --bf16 --option"
+        ),
+        RANKERS + "what_a_ranker_is": "--kind --model-option CONFIG",
+        RANKERS + "what_a_ranker_of_features_learns_from": (
+            "--train --validation --test --raw --zero-based --out"
+        ),
+        RANKERS + "what_a_ranker_of_texts_learns_from": (
+            "--queries --documents --run --in-batch --random --first-stage --depth --encoder"
+        ),
+        RANKERS + "how_an_encoder_is_trained": (
+            "--name --layers --max-length --dtype --gradient-checkpointing --lora --lora-alpha"
+            " --lora-dropout --lora-target --rslora"
+        ),
+        RANKERS + "trackers_of_experiments": "--report-to",
+    },
+    "rerank": {
+        RANKERS + "reranking_texts": (
+            "--queries --documents --run --out --max-length --dtype --depth --first-stage --kind"
+            " RANKER"
+        ),
+        RANKERS + "what_says_nothing_is_refused": "--zero-based FILE",
+    },
+    "attack": {
+        RANKERS + "attacks_are_as_told": (
+            "--queries --documents --kind --run --depth --method --attacked --targets --budget"
+            " --lists --seed --csv --out RANKER"
+        ),
+        RANKERS + "attacks_on_topics_are_as_told": "--topics",
+    },
+}
+"""Verb -> test -> the options of the verb that it exercises; arguments without a dash are named in
+capitals. The family `study` has its tests in tests/studies.
+"""
+
+
+def test_every_option_stands_in_the_table():
+    found = {}
+    families = {name: verbs for name, (_, _, verbs) in FAMILIES.items() if name != "study"}
+    verbs = [[verb] for group in GROUPS.values() for verb in group]
+    verbs += [[family, verb] for family, members in families.items() for verb in members]
+    for verb in verbs:
+        app = whole = build(verb)
+        for word in verb:
+            app = app[word]
+        told = app.assemble_argument_collection(default_parameter=whole.default_parameter)
+        names = [name for own in told if not own.children for name in own.names]
+        found[" ".join(verb)] = set(names)
+    table = {verb: set(" ".join(tests.values()).split()) for verb, tests in EXERCISED.items()}
+    assert table == found
+
+
+@cache
+def module(place):
+    """What stands in a module of tests, by name."""
+    tree = ast.parse((HERE / f"test_options_of_{place}.py").read_text(encoding="utf-8"))
+    found = {}
+    for node in tree.body:
+        targets = getattr(node, "targets", [])
+        for name in [getattr(node, "name", None), *(getattr(own, "id", None) for own in targets)]:
+            found[name] = node
+    return found
+
+
+@cache
+def words(place, test):
+    """Words of a test and of the constants, helpers and fixtures that it uses."""
+    there, used, left = module(place), set(), [f"test_{test}"]
+    while left:
+        name = left.pop()
+        used.add(name)
+        for node in ast.walk(there[name]):
+            other = getattr(node, "id", None) or getattr(node, "arg", None)
+            if other in there and other not in used:
+                left.append(other)
+    return set(re.findall(r"[\w-]+", "\n".join(ast.unparse(there[name]) for name in used)))
+
+
+@pytest.mark.parametrize("verb", EXERCISED)
+def test_the_tests_hold_what_the_table_says(verb):
+    for test, options in EXERCISED[verb].items():
+        needed = {*verb.split(), *(name for name in options.split() if name.startswith("-"))}
+        assert needed <= words(*test.split(".")), test
