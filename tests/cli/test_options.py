@@ -47,7 +47,7 @@ SAVED = TRAINED | {TRAINING + "how_a_model_is_trained": TUNED + " --log-every --
 TEXTS = {TRAINING + "how_texts_are_read": "--max-length --plain --chat --cut-prompts"}
 JUDGED = {
     ANSWERS + "who_scores": (
-        "--reward --judge --likelihood --program --references --polar --trust-remote-code"
+        "--reward --judge --likelihood --references --polar --trust-remote-code"
     )
 }
 
@@ -138,13 +138,13 @@ EXERCISED = {
         ANSWERS + "how_texts_are_read_by_who_scores": (
             "--max-length --plain --chat --cut-prompts FILE"
         ),
-        ANSWERS + "a_program_scores_and_where_rows_go": "--out",
+        ANSWERS + "a_program_scores_and_where_rows_go": "--program --out",
     },
     "generate": JUDGED
     | {
         ANSWERS + "samples": "--samples --tokens --temperature --seed --model PROMPTS",
         ANSWERS + "prompts_are_read_as_told": "--max-length --plain --chat --cut-prompts",
-        ANSWERS + "a_program_scores_and_where_rows_go": "--out",
+        ANSWERS + "a_program_scores_and_where_rows_go": "--program --out",
     },
     "preferences": {
         ANSWERS + "preferences": (
@@ -183,7 +183,8 @@ EXERCISED = {
     | JUDGED
     | {
         TRAINING + "reinforcement_is_as_told": (
-            "--rounds --asked --samples --tokens --temperature --kl --loss --option --save PROMPTS"
+            "--rounds --asked --samples --tokens --temperature --kl --loss --option --save"
+            " --program PROMPTS"
         )
     },
     "train programs": TRAINED

@@ -126,6 +126,9 @@ def test_how_texts_are_read_by_who_scores(run, scorers, verb):
     if verb == "score":
         run(*words, "--chat")
         assert scorers.scorers[-1][1]["chat"] is True
+        run("score", "rows.jsonl", "--judge", "lm", "--plain", "--max-length", 50)
+        judged = scorers.scorers[-1][-1]
+        assert (judged["chat"], judged["max_length"]) == (False, 100)
 
 
 @pytest.mark.parametrize("verb", ["score", "generate"])

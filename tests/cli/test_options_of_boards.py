@@ -393,6 +393,7 @@ def test_where_evaluations_run(evaluated, monkeypatch):
     calls, said = evaluated(*words, code=1)
     assert os.getpid() not in {int(pid) for *_, pid in calls}
     assert "weak failed" in said.err
+    assert "--workers" in evaluated("--timeout", 1, code=2)[1].err
 
 
 def test_a_cluster_is_named(evaluated, monkeypatch):

@@ -308,6 +308,8 @@ def test_distillation_is_as_told(train, monkeypatch, tmp_path):
 
 
 def test_a_teacher_at_an_endpoint(train, monkeypatch):
+    for words in (("--key", "SECRET"), ("--teacher-model", "big")):
+        assert "are of an endpoint" in train("distil", *words, code=2)[1].err
     monkeypatch.setitem(VERBS, "distil", "rows.jsonl --teacher http://x --samples 5 --tokens 6")
     done = SimpleNamespace(history=[])
     calls = told_of(monkeypatch, "policyrank.train.distillation.distil", done)

@@ -176,8 +176,9 @@ class Judging:
         if self.judge is None:
             return judges.likelihood_scorer(model, tokenizer, **read.options, seen=seen)
         known = None if self.references is None else read_references(self.references)
-        length = 2 * read.max_length
-        return judges.rating_judge(model, tokenizer, known, max_length=length, seen=seen)
+        return judges.rating_judge(
+            model, tokenizer, known, max_length=2 * read.max_length, chat=read.chat, seen=seen
+        )
 
     def _rewards(self, name: str, texts: Texts, seen: Seen) -> Any:
         """Scores of a reward model, or of a policy discriminator that reads references."""

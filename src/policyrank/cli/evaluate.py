@@ -96,6 +96,8 @@ def evaluate_spec(
         Write the results (.csv, .parquet, .jsonl): what `policyrank rank` reads.
     """
     check_writable(out, html)
+    if timeout is not None and workers == 0 and ray is None:
+        raise OptionError("--timeout: this process cannot stop itself. Give --workers 1 or more.")
     given = _load(spec)
     rule = None if stop is None else _stopping_rule(stop, delta)
     if ray is not None:

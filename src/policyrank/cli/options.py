@@ -130,7 +130,7 @@ class Reading:
     tasks
         Column that holds scores, of a wide table; repeatable.
     lower_is_better
-        Metric or task, or a pattern such as '*wer*', whose smaller values are better; repeatable.
+        Metric or task, or a pattern such as `*wer*`, whose smaller values are better; repeatable.
     higher_is_better
         Metric or task, or a pattern, that is better when larger, whatever its name; repeatable.
     only

@@ -201,6 +201,8 @@ def train_reward(
     read = texts.of(model, about(model))
     more: dict[str, Any] = {}
     if with_reference:
+        if texts.plain is False:
+            raise OptionError("--chat: with a reference, texts are read without a chat template.")
         read = read.plain()
         more["separator"] = reward.SEPARATOR
         sets = [_with_reference(path) for path in (data, evaluation)]

@@ -84,6 +84,8 @@ def train_distil(
     asked, _ = read_prompts(prompts)
     if "://" in teacher and not teacher_model:
         raise OptionError("--teacher-model: which model is it at the endpoint?")
+    if "://" not in teacher and (teacher_model or key):
+        raise OptionError("--teacher-model and --key are of an endpoint: give its URL (--teacher).")
     options = objective_options(option)
     from policyrank.models.provenance import about
     from policyrank.train.distillation import OBJECTIVES, distil

@@ -115,6 +115,7 @@ def rating_judge(
     *,
     template: str = RATING,
     max_length: int = 2048,
+    chat: bool | None = None,
     seen: Seen | None = None,
 ) -> Scorer:
     """The expected rating, 1 to 9, that a language model gives an answer.
@@ -128,6 +129,8 @@ def rating_judge(
         distillation's self-ranking); None: without
     template
         with {prompt}, {anchor}, {answer}
+    chat
+        through the tokenizer's chat template; None: where there is one
     seen
         counts what is longer than ``max_length``, which is not rated (NaN)
 
@@ -142,7 +145,9 @@ def rating_judge(
         for prompt, answer in each_answer(prompts, completions):
             shown = {"prompt": text_of(prompt), "anchor": _anchor(anchors, prompt)}
             asked.append(template.format(answer=text_of(answer), **shown))
-        chances = choice_probs(model, tokenizer, asked, digits, max_length=max_length, seen=seen)
+        chances = choice_probs(
+            model, tokenizer, asked, digits, max_length=max_length, chat=chat, seen=seen
+        )
         return as_lists((chances @ np.arange(1.0, 10.0)).tolist(), completions)
 
     return score
