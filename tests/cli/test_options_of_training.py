@@ -195,6 +195,7 @@ def test_adapters_are_as_told(train, verb):
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "persona"])
 def test_how_texts_are_read(train, verb):
+    (old, *_), _ = train(verb)
     for words, name, value in (
         ("--max-length 60", "max_length", 60),
         ("--plain", "chat", False),
@@ -204,7 +205,6 @@ def test_how_texts_are_read(train, verb):
         if words == "--cut-prompts" and verb in ("distil", "reinforce"):
             assert "--cut-prompts: prompts" in train(verb, words, code=2)[1].err
             continue
-        (old, *_), _ = train(verb)
         (new, *rest), _ = train(verb, *words.split())
         assert getattr(old.args, name) != value
         assert getattr(new.args, name) == value
