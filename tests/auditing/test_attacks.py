@@ -246,7 +246,8 @@ def test_command(tmp_path, command):
         .select((pl.col("new") <= pl.col("old")).all())
         .item()
     )
-    code, said = command("attack", "minilm", *options)
+    (tmp_path / "unknown").mkdir()
+    code, said = command("attack", tmp_path / "unknown", *options)
     assert code == 1
     assert "--kind" in said.err
     code, said = command("attack", "minilm", "--kind", "cross-encoder", *options)
