@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policyrank.errors import OptionError
 
@@ -109,3 +110,49 @@ def tune(
         best = max(tried, key=lambda own: -np.inf if np.isnan(own[1]) else own[1])
         found[method] = Tuned(method, metric, tuple(tried), best[0], len(places))
     return found
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a method reaches along its training, and what it has cost by then: KL, updates, calls.
+
+    Methods that move at different speed are compared where their cost is the same.
+    """
+
+    cost: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+    def at(self, cost: float) -> float | None:
+        """The value where the cost first comes to this, linear between points; None: it never does.
+
+        Examples
+        --------
+        >>> curve = Curve(np.array([0.0, 1.0, 0.5, 3.0]), np.array([0.5, 0.7, 0.6, 0.8]))
+        >>> curve.at(0.5), round(curve.at(2.0), 2), curve.at(4.0)
+        (0.6, 0.72, None)
+        """
+        there = np.flatnonzero(self.cost >= cost)
+        if not len(there):
+            return None
+        last = int(there[0])
+        around = slice(max(last - 1, 0), last + 1)
+        return float(np.interp(cost, self.cost[around], self.value[around]))
+
+
+def typical(signs: Iterable[Health]) -> tuple[Health, ...]:
+    """Each method's signs, of many runs, as that of its median run; not a number if one is none.
+
+    Examples
+    --------
+    >>> runs = [Health("dpo", "KL", value, most=10.0) for value in (1.0, 2.0, 30.0)]
+    >>> [(own.value, own.healthy) for own in typical(runs)]
+    [(2.0, True)]
+    """
+    groups: dict[tuple[str, str], list[Health]] = {}
+    for own in signs:
+        groups.setdefault((own.method, own.sign), []).append(own)
+    found = []
+    for runs in groups.values():
+        middle = float(np.median([own.value for own in runs]))
+        found.append(replace(runs[0], value=middle))
+    return tuple(found)

@@ -53,7 +53,7 @@ def page(studies: Sequence[Study], command: str, picture: str | None = None) -> 
         lines += ["", f"![The methods of the first claim, with 95% intervals]({picture})"]
     lines += [*_verdicts(studies), *_tuning(studies), *_health(studies)]
     tables = [table(study) for study in studies]
-    for metric in tables[0]["metric"].unique(maintain_order=True):
+    for metric in pl.concat([frame["metric"] for frame in tables]).unique(maintain_order=True):
         parts = [frame.filter(pl.col("metric") == metric).drop("metric") for frame in tables]
         lines += _measurements(first, metric, parts)
     lines += [*_ranked(studies), *_how(studies, command)]
@@ -137,7 +137,7 @@ def _health(studies: Sequence[Study]) -> Iterator[str]:
 
 def _measurements(study: Study, metric: str, frames: Sequence[pl.DataFrame]) -> Iterator[str]:
     """The table of one metric: a row a setting, a column a method, the seeds side by side."""
-    frames = [_measured(study, frame) for frame in frames]
+    frames = _alike([_measured(study, frame) for frame in frames])
     methods = frames[0].columns[1:]
     lower = study.scores.lower_is_better & {metric, "*"}
     title = f"{metric} (lower is better)" if lower else metric
@@ -151,9 +151,22 @@ def _measurements(study: Study, metric: str, frames: Sequence[pl.DataFrame]) -> 
         yield f"| {' | '.join(cells)} |"
 
 
+def _alike(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """The same settings and methods in each, empty where a seed did not measure them."""
+    settings = pl.concat([frame.select("task") for frame in frames]).unique(maintain_order=True)
+    methods = sorted({name for frame in frames for name in frame.columns[1:]})
+    found = []
+    for frame in frames:
+        missing = [pl.lit(None, pl.Float64).alias(name) for name in methods if name not in frame]
+        wide = frame.with_columns(missing).select("task", *methods)
+        found.append(settings.join(wide, on="task", how="left", maintain_order="left"))
+    return found
+
+
 def _measured(study: Study, frame: pl.DataFrame) -> pl.DataFrame:
     """The methods that were measured; of many settings their mean over those that all share."""
-    frame = frame.select(column for column in frame if column.null_count() < frame.height)
+    kept = [name for name in frame.columns[1:] if frame[name].null_count() < frame.height]
+    frame = frame.select("task", *kept)
     if frame.height <= getattr(module_of(study.slug), "MOST_SETTINGS", MOST):
         return frame
     shared = frame.drop_nulls()

@@ -6,22 +6,29 @@ Policies of short sequences, ranked lists, training on them, win rates.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from policyrank.learn import PreferenceLoss, check_labels, label_domain, preference_loss
 from policyrank.learn.label_domains import largest_label
 from policyrank.learn.losses.preference import best_nll
+from policyrank.studies.fairness import Curve, Health, Tuned, tune
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 Weights = Callable[[SequencePolicy, Tensor, Tensor, Tensor], Tensor]
 """(policy, prompts, answers, labels) -> weights of tokens, (prompts, list, answer)."""
+TUNING = 900
+"""The first of a master seed's worlds that are for tuning."""
+RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (3e-4, 1e-3, 3e-3, 1e-2))
+"""Learning rates that every objective may choose from."""
+FARTHEST = 10.0
+"""Nats: all random answers of six of twelve tokens have 15, and a policy that went so far from
+nearly random ones writes hardly more than one answer."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,6 @@ def ends(data: RankedSequences) -> RankedSequences:
     return RankedSequences(data.prompts, data.answers[at, which], data.labels[at, which])
 
 
-def start(seed: int, replicate: int, steps: int) -> tuple[SequenceWorld, SequencePolicy]:
-    """A world, and a policy that imitates the better of two random answers in it."""
-    world = SequenceWorld(seed * 1000 + replicate)
-    policy = SequencePolicy(world, seed=replicate)
-    return world, imitate(world, policy, 2, seed=replicate, steps=steps)
-
-
 def align(
     policy: SequencePolicy,
     data: RankedSequences,
@@ -86,12 +86,13 @@ def align(
     reference: SequencePolicy | None = None,
     weights: Weights | None = None,
     watch: Callable[[int, SequencePolicy], object] | None = None,
+    losses: list[float] | None = None,
     **options: Any,
 ) -> SequencePolicy:
     """A copy of the policy, trained on ranked lists; the reference is the policy as it was.
 
     ``imitation`` adds the best answer's negative log-likelihood per token. Training ends where
-    ``watch``, asked after each epoch, says True.
+    ``watch``, asked after each epoch, says True. ``losses`` is given the loss before and after.
     """
     if isinstance(loss, str):
         check_labels(data.labels, label_domain(loss), most=largest_label(loss), name=loss)
@@ -104,25 +105,37 @@ def align(
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(trained.parameters(), lr=lr)
     lengths = torch.full(data.labels.shape, data.answers.shape[-1])
+
+    def value(group: Tensor) -> Tensor:
+        x, y, labels = data.prompts[group], data.answers[group], data.labels[group]
+        by_token = trained(x, y)
+        own, ref = by_token, known[group]
+        if weights is not None:
+            weight = weights(trained, x, y, labels)
+            own, ref = own * weight, ref * weight
+        found = objective(
+            own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options
+        )
+        if imitation:
+            best = by_token[torch.arange(len(group)), labels.argmax(dim=1)]
+            found = found - imitation * best.mean(dim=-1).mean()
+        return found
+
+    def note() -> None:
+        if losses is not None:
+            with torch.no_grad():
+                losses.append(float(value(torch.arange(len(data.prompts)))))
+
+    note()
     for epoch in range(epochs):
         for group in torch.randperm(len(data.prompts), generator=generator).split(batch):
-            x, y, labels = data.prompts[group], data.answers[group], data.labels[group]
-            by_token = trained(x, y)
-            own, ref = by_token, known[group]
-            if weights is not None:
-                weight = weights(trained, x, y, labels)
-                own, ref = own * weight, ref * weight
-            value = objective(
-                own.sum(-1), labels, reference=ref.sum(-1), lengths=lengths[group], **options
-            )
-            if imitation:
-                best = by_token[torch.arange(len(group)), labels.argmax(dim=1)]
-                value = value - imitation * best.mean(dim=-1).mean()
+            loss_now = value(group)
             optimiser.zero_grad()
-            value.backward()
+            loss_now.backward()
             optimiser.step()
         if watch is not None and watch(epoch, trained):
             break
+    note()
     return trained
 
 
@@ -161,17 +174,52 @@ class Arena:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Win rates along training, and the largest KL from the start so far."""
+class Place:
+    """A world of a study, and the policy of which all start there.
 
-    kl: NDArray[np.float64]
-    win: NDArray[np.float64]
+    ``number`` tells it from the worlds of other master seeds, and every draw in it is made from
+    that. Worlds from ``TUNING`` on are for tuning, and none is judged there.
+    """
 
-    def at(self, kl: float) -> float | None:
-        """The win rate where training first passes this KL, linear between epochs."""
-        if kl > self.kl[-1]:
-            return None
-        return float(np.interp(kl, self.kl, self.win))
+    number: int
+    world: SequenceWorld
+    base: SequencePolicy
+    arena: Arena
+
+    @classmethod
+    def of(cls, seed: int, replicate: int, steps: int, prompts: int = 400) -> Place:
+        """The base imitates the better of two random answers; so many prompts to judge on."""
+        number = 1000 * seed + replicate
+        world = SequenceWorld(number)
+        base = imitate(world, SequencePolicy(world, seed=number), 2, seed=number, steps=steps)
+        return cls(number, world, base, Arena.of(world, base, number, prompts))
+
+
+def tuned_by_wins(
+    methods: Iterable[str],
+    places: Sequence[Place],
+    reached: Callable[[Place, str, Mapping[str, Any]], float | None],
+    *,
+    rates: Sequence[Mapping[str, Any]] = RATES,
+    metric: str = "win rate",
+) -> dict[str, Tuned]:
+    """The settings of each method that reach most in the places for tuning.
+
+    ``reached``: (place, method, settings) -> its win rate there, None where there is none.
+    """
+
+    def measure(method: str, settings: Mapping[str, Any], number: int) -> float:
+        found = reached(places[number], method, settings)
+        return float("nan") if found is None else found
+
+    return tune(dict.fromkeys(methods, rates), measure, range(len(places)), metric=metric)
+
+
+def signs(method: str, kl: float, losses: Sequence[float] = ()) -> Iterator[Health]:
+    """Whether a trained policy is well: how far it went, and whether what it minimises fell."""
+    yield Health(method, "KL from the start", kl, 0.0, FARTHEST)
+    if losses:
+        yield Health(method, "fall of the loss in training", losses[0] - losses[-1], 0.0)
 
 
 def win_by_kl(
@@ -183,7 +231,7 @@ def win_by_kl(
     seed: int,
     **options: Any,
 ) -> Curve:
-    """Train the arena's base until its KL passes ``most``, or the epochs are over."""
+    """Win rates by KL: train the arena's base until that passes ``most``, or epochs are over."""
     kl, win = [0.0], [0.5]
 
     def watch(epoch: int, policy: SequencePolicy) -> bool:
@@ -193,4 +241,4 @@ def win_by_kl(
         return kl[-1] > most
 
     align(arena.base, data, loss, seed=seed, watch=watch, **options)
-    return Curve(np.maximum.accumulate(kl), np.array(win))
+    return Curve(np.array(kl), np.array(win))
