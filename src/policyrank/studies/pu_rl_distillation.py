@@ -264,4 +264,4 @@ def _by_lot(x: RankedAnswers, rng: np.random.Generator) -> float:
 
 def one(x: RankedAnswers, scores: object) -> float:
     """NDCG of a list by these scores."""
-    return ndcg(torch.tensor([x.labels]), torch.tensor(np.asarray(scores))[None])
+    return float(ndcg(torch.tensor([x.labels]), torch.tensor(np.asarray(scores))[None])[0])
