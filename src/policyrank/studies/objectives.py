@@ -7,12 +7,14 @@ Not one paper's claim but the question its users have: which objective? Those of
 best of all.
 
 **What is done here**: *Short sequences* with a known true reward: lists of 4 samples of a policy,
-300 prompts, labels by the true reward with noise of 1, standardised in each list; each objective
-gets its own learning rate out of 3e-4, 1e-3 and 3e-3, by the win rate on 100 prompts kept for that,
-and 8 epochs; win rate over the policy before on 400 fresh prompts. A replicate is a world.
-*SmolLM2-135M-Instruct*: lists of 4 of the ten answers of AlpacaEval, cut at 64 tokens, labels the
-place in the judge's order (0 to 1); the last two layers learn from 32 lists, once, two at a step,
-at a learning rate that falls from 2e-4; pair accuracy of the implicit reward (of the mean
+300 prompts, labels by the true reward with noise of 1, standardised in each list; 8 epochs, and for
+each objective its own learning rate: that out of four which wins most in three worlds apart from
+those judged; win rate over the policy before on 400 fresh prompts. A replicate is a world. Where
+they go differently far the KL is beside: for equal KL see LiPO. *SmolLM2-135M-Instruct*, eight of
+the objectives: lists of 4 of the ten answers of AlpacaEval, cut at 64 tokens, labels the place in
+the judge's order (0 to 1); the last two layers learn from 32 lists, once, two at a step, at a
+learning rate that falls from 5e-5, 2e-4 or 8e-4, whichever ranks 32 lists best after learning from
+32 others, none of them judged; pair accuracy of the implicit reward (of the mean
 log-probability where an objective has no reference) on 32 other lists, equal scores half; a list is
 a task. "longest first" and the model's own likelihood stand beside. One seed: the intervals are
 over lists, not over training runs.
@@ -22,9 +24,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,13 +35,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from policyrank.evidence import RankedAnswers, Scores, datasets
+from policyrank.evidence import RankedAnswers, datasets
 from policyrank.learn import PREFERENCE_LOSSES, label_domain, win_shares
 from policyrank.learn.losses import REFERENCE_FREE
 from policyrank.studies.claims import Claim, Unit, for_each
-from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
-from policyrank.studies.sequences import Arena, RankedSequences, align, ends, start
-from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
+from policyrank.studies.fairness import Health, Tuned, tune, typical
+from policyrank.studies.frame import Measured, Report, Row, Scale, by_metric, quiet, scores_of
+from policyrank.studies.sequences import (
+    RATES,
+    TUNING,
+    Place,
+    RankedSequences,
+    align,
+    ends,
+    signs,
+    tuned_by_wins,
+)
+from policyrank.worlds.sequences import SequencePolicy
 
 TITLE = "Objectives of preferences"
 PAPER = ""
@@ -48,27 +59,33 @@ ABOUT = "all objectives of preferences on the same ranked lists"
 ON_POLICY = {"grpo", "label-distribution-grpo"}
 NAMES = [name for name in PREFERENCE_LOSSES if name not in ON_POLICY]
 ENDS, WIN, PAIRS = "dpo on best and worst", "win rate", "pair accuracy"
-RATES = (3e-4, 1e-3, 3e-3)
+OF_SMOLLM2 = ("dpo", "dpo-pl", "lipo-lambda", "softmax", "slic", "simpo", "pro", ENDS)
+SMOLLM2_RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (5e-5, 2e-4, 8e-4))
 
 
 @dataclass(frozen=True)
 class Size:
-    """``steps``: of imitation; ``lists``: of the language model."""
+    """``steps``: of imitation; ``tuning``: worlds; ``judged``: prompts in each.
+
+    ``lists``: of the language model.
+    """
 
     seeds: int
     prompts: int
     steps: int
     epochs: int
-    rates: tuple[float, ...]
     lists: int
+    tuning: int
+    judged: int = 400
+    rates: tuple[dict[str, Any], ...] = RATES
 
 
 SCALES: dict[Scale, Size] = {
-    "smoke": Size(seeds=2, prompts=32, steps=50, epochs=2, rates=RATES[:1], lists=0),
-    "small": Size(seeds=10, prompts=300, steps=600, epochs=8, rates=RATES, lists=32),
-    "full": Size(seeds=100, prompts=1500, steps=600, epochs=8, rates=RATES, lists=600),
+    "smoke": Size(2, 32, steps=50, epochs=2, lists=0, tuning=1, judged=50, rates=RATES[2:]),
+    "small": Size(16, 300, steps=600, epochs=8, lists=32, tuning=3),
+    "full": Size(100, 1500, steps=600, epochs=8, lists=150, tuning=10),
 }
-UNIT = Unit("world")
+UNIT, PROMPT = Unit("world"), Unit("prompt", "task")
 CLAIMS = (
     *for_each(
         ("dpo", "dpo-pl", "lipo-lambda", "softmax", "pro"),
@@ -80,101 +97,204 @@ CLAIMS = (
     ),
     *for_each(
         ("dpo", "lipo-lambda"),
-        Claim("SmolLM2: {} beats the model before", "{}", "likelihood before", PAIRS),
+        Claim("SmolLM2: {} beats the model before", "{}", "likelihood before", PAIRS, unit=PROMPT),
     ),
-    Claim("SmolLM2: lipo-lambda beats dpo", "lipo-lambda", "dpo", PAIRS),
-    Claim("SmolLM2: dpo on the whole list beats DPO on best and worst", "dpo", ENDS, PAIRS),
+    Claim("SmolLM2: lipo-lambda beats dpo", "lipo-lambda", "dpo", PAIRS, unit=PROMPT),
     Claim(
-        "SmolLM2: lipo-lambda beats the longest answer first", "lipo-lambda", "longest first", PAIRS
+        "SmolLM2: dpo on the whole list beats DPO on best and worst",
+        "dpo",
+        ENDS,
+        PAIRS,
+        unit=PROMPT,
+    ),
+    Claim(
+        "SmolLM2: lipo-lambda beats the longest answer first",
+        "lipo-lambda",
+        "longest first",
+        PAIRS,
+        unit=PROMPT,
     ),
 )
 
 
-def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     """Measure; a replicate is a world, a task of the language model a list."""
     torch.set_num_threads(1)
     size = SCALES[scale]
-    rows = chain(_sequences(size, seed, report), language_model(size.lists, seed, report))
-    return scores_of(rows, lower_is_better=["KL"])
+    report("tuning")
+    tuned = _tuned(size, seed)
+    found: list[Health] = []
+    rows = list(_sequences(size, seed, tuned, found, report))
+    if size.lists:
+        learner = Learner.read(size.lists, seed)
+        of_model = learner.tuned(report)
+        rows += learner.rows(of_model, report)
+        tuned |= {f"SmolLM2: {name}": own for name, own in of_model.items()}
+    scores = scores_of(rows, lower_is_better=["KL"])
+    return Measured(scores, tuple(tuned.values()), typical(found))
 
 
-def _sequences(size: Size, seed: int, report: Report) -> Iterator[Row]:
+def _tuned(size: Size, seed: int) -> dict[str, Tuned]:
+    places = [Place.of(seed, TUNING + k, size.steps, size.judged) for k in range(size.tuning)]
+
+    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float:
+        policy = _trained(size, place, name, settings)
+        return place.arena(policy, place.number)[WIN]
+
+    return tuned_by_wins((*NAMES, ENDS), places, reached, rates=size.rates)
+
+
+def _sequences(
+    size: Size, seed: int, tuned: Mapping[str, Tuned], found: list[Health], report: Report
+) -> Iterator[Row]:
     for r in range(size.seeds):
-        world, base = start(seed, r, size.steps)
-        data = _labelled(world, base, size.prompts, r)
-        chosen = Arena.of(world, base, r + 500, prompts=100)
-        tested = Arena.of(world, base, r)
+        place = Place.of(seed, r, size.steps, size.judged)
         for name in (*NAMES, ENDS):
             report(f"world {r + 1} of {size.seeds}: {name}")
-            loss, used = name, data
-            if name == ENDS:
-                loss, used = "dpo", ends(data)
-            if loss == "point-sigmoid":  # its labels are chances
-                used = replace(used, labels=torch.sigmoid(used.labels))
-            elif label_domain(loss) == "gains":  # which are not below 0
-                used = replace(used, labels=win_shares(used.labels))
-            found = []
-            for rate in size.rates:
-                policy = align(base, used, loss, epochs=size.epochs, lr=rate, seed=r)
-                found.append((chosen(policy, r)[WIN], policy))
-            _, best = max(found, key=itemgetter(0))
-            yield from by_metric(name, "short sequences", r, tested(best, r))
+            losses: list[float] = []
+            policy = _trained(size, place, name, tuned[name].chosen, losses)
+            values = place.arena(policy, place.number)
+            found += signs(name, values["KL"], losses)
+            yield from by_metric(name, "short sequences", r, values)
 
 
-def _labelled(
-    world: SequenceWorld, policy: SequencePolicy, prompts: int, seed: int
-) -> RankedSequences:
+def _trained(
+    size: Size,
+    place: Place,
+    name: str,
+    settings: Mapping[str, Any],
+    losses: list[float] | None = None,
+) -> SequencePolicy:
+    loss, used = name, labelled(place, size.prompts)
+    if name == ENDS:
+        loss, used = "dpo", ends(used)
+    if loss == "point-sigmoid":  # its labels are chances
+        used = replace(used, labels=torch.sigmoid(used.labels))
+    elif label_domain(loss) == "gains":  # which are not below 0
+        used = replace(used, labels=win_shares(used.labels))
+    options = {"seed": place.number, "losses": losses, **settings}
+    return align(place.base, used, loss, epochs=size.epochs, **options)
+
+
+def labelled(place: Place, prompts: int) -> RankedSequences:
     """Lists of four samples; labels are noisy rewards, standardised in each list."""
-    x = world.prompts(prompts, seed=seed * 7919 + 1)
-    y = policy.sample(x, 4, seed=seed * 7919 + 2)
-    generator = torch.Generator().manual_seed(seed)
-    noisy = world.reward(x, y) + torch.randn(y.shape[:2], generator=generator)
+    number = place.number * 7919
+    x = place.world.prompts(prompts, seed=number + 1)
+    y = place.base.sample(x, 4, seed=number + 2)
+    generator = torch.Generator().manual_seed(number + 3)
+    noisy = place.world.reward(x, y) + torch.randn(y.shape[:2], generator=generator)
     centred = noisy - noisy.mean(1, keepdim=True)
     return RankedSequences(x, y, centred / noisy.std(1, keepdim=True))
 
 
-def language_model(lists: int, seed: int, report: Report) -> Iterator[Row]:
-    """Pair accuracy on held-out lists of SmolLM2, trained by each objective."""
-    if not lists:
-        return
-    from policyrank.models.language import load_causal_lm
-    from policyrank.train import encode_answers
+@dataclass(eq=False)
+class Learner:
+    """SmolLM2 and its lists: each objective learns from as many, and is judged on others.
 
-    taken = _taken(2 * lists, seed)
-    model, tokenizer = load_causal_lm("smollm2", device="cpu")
-    _last_layers_alone(model)
-    start_state = copy.deepcopy(model.state_dict())
-    short = [cut(x, tokenizer, 64) for x in taken]
-    train = encode_answers(short[:lists], tokenizer, max_length=256)
-    test = encode_answers(short[lists:], tokenizer, max_length=256)
-    lengths = [[float(len(text)) for text in x.completions] for x in taken[lists:]]
-    yield from _accuracies("longest first", test, lengths)
-    known: Any = None
-    held: Any = None
-    for name in (*NAMES, ENDS):
-        report(f"SmolLM2: {name}")
-        loss = "dpo" if name == ENDS else name
-        torch.manual_seed(seed)
-        model.load_state_dict(start_state)
+    ``lists``: to learn from and to be judged on, and two more parts for tuning.
+    """
+
+    model: Any
+    tokenizer: Any
+    start: Any
+    lists: list[list[RankedAnswers]]
+    seed: int
+
+    @classmethod
+    def read(cls, number: int, seed: int) -> Learner:
+        """The model with its last two layers to learn, and four parts of so many lists."""
+        from policyrank.models.language import load_causal_lm
+
+        taken = _taken(4 * number, seed)
+        model, tokenizer = load_causal_lm("smollm2", device="cpu")
+        _last_layers_alone(model)
+        parts = [taken[k * number : (k + 1) * number] for k in range(4)]
+        return cls(model, tokenizer, copy.deepcopy(model.state_dict()), parts, seed)
+
+    def tuned(self, report: Report) -> dict[str, Tuned]:
+        """The learning rate of each objective, on lists that judge nothing."""
+        train, test = (self._encoded(part) for part in self.lists[2:])
+        known, held = self._referenced(train), self._referenced(test)
+
+        def measure(name: str, settings: Mapping[str, Any], _: int) -> float:
+            report(f"tuning SmolLM2: {name}")
+            return float(np.mean(self._accuracies(name, settings, known, held)))
+
+        grids = dict.fromkeys(OF_SMOLLM2, SMOLLM2_RATES)
+        return tune(grids, measure, [self.seed], metric=PAIRS)
+
+    def rows(self, tuned: Mapping[str, Tuned], report: Report) -> Iterator[Row]:
+        """Pair accuracy on the lists judged."""
+        train, test = (self._encoded(part) for part in self.lists[:2])
+        known, held = self._referenced(train), self._referenced(test)
+        long = [[float(len(text)) for text in x.completions] for x in self.lists[1]]
+        before = [_per_token(x.reference or [], x.completions) for x in held.lists]
+        found = {
+            "longest first": _in_order(held, long),
+            "likelihood before": _in_order(held, before),
+        }
+        for name in OF_SMOLLM2:
+            report(f"SmolLM2: {name}")
+            found[name] = self._accuracies(name, tuned[name].chosen, known, held)
+        for name, values in found.items():
+            for k, value in enumerate(values):
+                yield name, f"list {k}", PAIRS, 0, value
+
+    def _encoded(self, part: list[RankedAnswers]) -> Any:
+        from policyrank.train import encode_answers
+
+        short = [cut(x, self.tokenizer, 64) for x in part]
+        return encode_answers(short, self.tokenizer, max_length=256)
+
+    def _referenced(self, data: Any) -> Any:
+        """With the log-probabilities of the model before."""
+        self.model.load_state_dict(self.start)
         with TemporaryDirectory() as folder:
-            trainer = _trainer(model, tokenizer, train, test, loss, folder, seed)
-            if known is None:
-                known = trainer.train_dataset.with_reference(trainer.step_log_probs(train))
-                held = test.with_reference(trainer.step_log_probs(test))
-                before = [_per_token(x.reference or [], x.completions) for x in held.lists]
-                yield from _accuracies("likelihood before", test, before)
+            trainer = self._trainer(data, data, "dpo", folder, 2e-4)
+            return data.with_reference(trainer.step_log_probs(data))
+
+    def _accuracies(
+        self, name: str, settings: Mapping[str, Any], known: Any, held: Any
+    ) -> list[float]:
+        """Of each held list, after learning from the known ones."""
+        loss = "dpo" if name == ENDS else name
+        torch.manual_seed(self.seed)
+        self.model.load_state_dict(self.start)
+        with TemporaryDirectory() as folder:
+            trainer = self._trainer(known, held, loss, folder, settings["lr"])
             trainer.train_dataset = two(known) if name == ENDS else known
             trainer.train()
-            after = trainer.step_log_probs(test)
-        if loss in REFERENCE_FREE:
-            rewards = [
-                _per_token(own, x.completions) for own, x in zip(after, held.lists, strict=True)
-            ]
-        else:
-            rewards = [
-                _gained(own, x.reference or []) for own, x in zip(after, held.lists, strict=True)
-            ]
-        yield from _accuracies(name, test, rewards)
+            after = trainer.step_log_probs(held)
+        rewards = []
+        for own, x in zip(after, held.lists, strict=True):
+            if loss in REFERENCE_FREE:
+                rewards.append(_per_token(own, x.completions))
+            else:
+                rewards.append(_gained(own, x.reference or []))
+        return _in_order(held, rewards)
+
+    def _trainer(self, train: Any, test: Any, loss: str, folder: str, lr: float) -> Any:
+        from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
+
+        arguments = ListwisePreferenceConfig(
+            str(Path(folder)),
+            per_device_train_batch_size=1,
+            per_device_eval_batch_size=1,
+            gradient_accumulation_steps=2,
+            num_train_epochs=1,
+            learning_rate=lr,
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_strategy="no",
+            seed=self.seed,
+            dataloader_pin_memory=False,
+            loss=loss,
+        )
+        return ListwisePreferenceTrainer(
+            self.model, arguments, train, test, processing_class=self.tokenizer
+        )
 
 
 def _taken(number: int, seed: int) -> list[RankedAnswers]:
@@ -200,33 +320,8 @@ def _last_layers_alone(model: Any) -> None:
     model.config.num_hidden_layers = 3
 
 
-def _trainer(
-    model: Any, tokenizer: Any, train: Any, test: Any, loss: str, folder: str, seed: int
-) -> Any:
-    from policyrank.train import ListwisePreferenceConfig, ListwisePreferenceTrainer
-
-    arguments = ListwisePreferenceConfig(
-        str(Path(folder)),
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
-        gradient_accumulation_steps=2,
-        num_train_epochs=1,
-        learning_rate=2e-4,
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
-        save_strategy="no",
-        logging_strategy="no",
-        seed=seed,
-        dataloader_pin_memory=False,
-        loss=loss,
-    )
-    return ListwisePreferenceTrainer(model, arguments, train, test, processing_class=tokenizer)
-
-
-def _accuracies(method: str, data: Any, scores: list[list[float]]) -> Iterator[Row]:
-    for k, (x, own) in enumerate(zip(data.lists, scores, strict=True)):
-        yield method, f"list {k}", PAIRS, 0, in_order(x.labels, own)
+def _in_order(data: Any, scores: list[list[float]]) -> list[float]:
+    return [in_order(x.labels, own) for x, own in zip(data.lists, scores, strict=True)]
 
 
 def _per_token(log_probs: Any, completions: Any) -> list[float]:

@@ -10,17 +10,20 @@ on its best and worst; weighing the steps of an answer by their likeness to thos
 **What is done here**: the world of short sequences with a known true reward; an answer of 6 tokens
 is three steps. Of each of 400 prompts the list holds the best of 8 samples, three branches that
 keep 0, 1 and 2 of its steps and go on by sampling, and the worst of 8; values are true rewards with
-noise of .5, scaled to [0, 1] in each list. The same lists, start, 6 epochs, learning rate 1e-3 and
-beta .1 for all. A replicate is a world. The weights of steps are 1 + cos ("similar", what the
+noise of .5, scaled to [0, 1] in each list. The same lists, start, 6 epochs and beta .1 for all, and
+for each its own learning rate: that out of four which wins most in three worlds apart from those
+judged. A replicate is a world. The weights of steps are 1 + cos ("similar", what the
 paper's released code computes) and 1 - cos ("different", the paper's stated aim), mean 1. "released
 formula" is the loss in the released code, whose sign is wrong: it is minimised by the reverse
-order. Because methods move at different speed, win rates are also read where the KL from the start
-is 2 nats. Differences from the paper: no language models, no mathematics.
+order. Because methods go differently far, each is also trained for up to 40 epochs, and its win
+rate is read where the KL from the start first comes to 2 nats, at the learning rate out of the same
+four that wins most there in the worlds for tuning. Differences from the paper: no language models,
+no mathematics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,20 +31,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from policyrank.evidence import Scores
 from policyrank.learn import segments
 from policyrank.studies.claims import Claim, Unit, for_each
-from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
+from policyrank.studies.fairness import Curve, Health, Tuned, typical
+from policyrank.studies.frame import Measured, Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.sequences import (
-    Arena,
+    RATES,
+    TUNING,
+    Place,
     RankedSequences,
     Weights,
     align,
     ends,
-    start,
+    signs,
+    tuned_by_wins,
     win_by_kl,
 )
-from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
+from policyrank.worlds.sequences import SequencePolicy
 
 TITLE = "TPO"
 PAPER = "arXiv 2410.12854"
@@ -49,6 +55,7 @@ ABOUT = "preference trees and weights of steps"
 STEPS = 3
 PAIR, RELEASED = "DPO on best and worst", "released formula"
 WIN, SAME = "win rate", "same epochs"
+KL = 2.0
 
 
 def released(
@@ -103,19 +110,25 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Size:
-    """``steps``: of imitation; ``long``: epochs where the KL is to be equal."""
+    """``steps``: of imitation; ``long``: epochs where the KL is to be equal; ``tuning``: worlds.
+
+    ``judged``: prompts in each.
+    """
 
     seeds: int
     prompts: int
     epochs: int
     long: int
     steps: int
+    tuning: int
+    judged: int = 400
+    rates: tuple[dict[str, Any], ...] = RATES
 
 
 SCALES: dict[Scale, Size] = {
-    "smoke": Size(seeds=2, prompts=64, epochs=1, long=2, steps=50),
-    "small": Size(seeds=20, prompts=400, epochs=6, long=40, steps=600),
-    "full": Size(seeds=100, prompts=400, epochs=6, long=40, steps=600),
+    "smoke": Size(2, 64, epochs=1, long=2, steps=50, tuning=1, judged=50, rates=RATES[2:]),
+    "small": Size(20, 400, epochs=6, long=40, steps=600, tuning=3),
+    "full": Size(100, 400, epochs=6, long=40, steps=600, tuning=10),
 }
 UNIT = Unit("world")
 CLAIMS = (
@@ -156,44 +169,89 @@ CLAIMS = (
 )
 
 
-def trees(world: SequenceWorld, policy: SequencePolicy, prompts: int, seed: int) -> RankedSequences:
+def trees(place: Place, prompts: int) -> RankedSequences:
     """Lists of five: best of 8, branches that keep 0, 1, 2 of its steps, worst of 8."""
-    x = world.prompts(prompts, seed=seed * 7919 + 1)
-    y = policy.sample(x, 8, seed=seed * 7919 + 2)
+    world, policy, number = place.world, place.base, place.number * 7919
+    x = world.prompts(prompts, seed=number + 1)
+    y = policy.sample(x, 8, seed=number + 2)
     reward = world.reward(x, y)
     at = torch.arange(prompts)
     root, worst = y[at, reward.argmax(dim=1)], y[at, reward.argmin(dim=1)]
     branches = []
     for k in range(3):
         kept = root[:, None, : k * (world.answer // STEPS)]
-        branches.append(policy.sample(x, 1, seed=seed * 7919 + 3 + k, prefix=kept)[:, 0])
+        branches.append(policy.sample(x, 1, seed=number + 3 + k, prefix=kept)[:, 0])
     answers = torch.stack([root, *branches, worst], dim=1)
-    noise = torch.randn(prompts, 5, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(prompts, 5, generator=torch.Generator().manual_seed(number + 6))
     values = world.reward(x, answers) + 0.5 * noise
     low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
     return RankedSequences(x, answers, (values - low) / (high - low))
 
 
-def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     """Measure; a replicate is a world."""
     torch.set_num_threads(1)
-    return scores_of(_rows(SCALES[scale], seed, report), lower_is_better=["KL"])
+    size = SCALES[scale]
+    report("tuning")
+    tuned = _tuned(size, seed)
+    found: list[Health] = []
+    rows = list(_rows(size, seed, tuned, found, report))
+    scores = scores_of(rows, lower_is_better=["KL"])
+    return Measured(scores, tuple(tuned.values()), typical(found))
 
 
-def _rows(size: Size, seed: int, report: Report) -> Iterator[Row]:
+def _at_equal_kl(method: str) -> str:
+    return f"{method}, equal KL"
+
+
+def _tuned(size: Size, seed: int) -> dict[str, Tuned]:
+    places = [Place.of(seed, TUNING + k, size.steps, size.judged) for k in range(size.tuning)]
+    curves = {_at_equal_kl(method): method for method in METHODS if method != RELEASED}
+
+    def reached(place: Place, method: str, settings: Mapping[str, Any]) -> float:
+        policy = _trained(size, place, method, settings)
+        return place.arena(policy, place.number)[WIN]
+
+    def at_equal_kl(place: Place, name: str, settings: Mapping[str, Any]) -> float | None:
+        return _curve(size, place, curves[name], settings).at(KL)
+
+    tuned = tuned_by_wins(METHODS, places, reached, rates=size.rates)
+    metric = f"win rate at a KL of {KL:g}"
+    return tuned | tuned_by_wins(curves, places, at_equal_kl, rates=size.rates, metric=metric)
+
+
+def _shown(size: Size, place: Place, method: str) -> RankedSequences:
+    lists = trees(place, size.prompts)
+    return ends(lists) if method == PAIR else lists
+
+
+def _trained(
+    size: Size, place: Place, method: str, settings: Mapping[str, Any], **others: Any
+) -> SequencePolicy:
+    options = {"beta": 0.1, "seed": place.number, **METHODS[method], **settings, **others}
+    return align(place.base, _shown(size, place, method), epochs=size.epochs, **options)
+
+
+def _curve(size: Size, place: Place, method: str, settings: Mapping[str, Any]) -> Curve:
+    options = {"beta": 0.1, "seed": place.number, **METHODS[method], **settings}
+    data = _shown(size, place, method)
+    return win_by_kl(place.arena, data, most=KL, epochs=size.long, **options)
+
+
+def _rows(
+    size: Size, seed: int, tuned: Mapping[str, Tuned], found: list[Health], report: Report
+) -> Iterator[Row]:
     for r in range(size.seeds):
-        world, base = start(seed, r, size.steps)
-        arena = Arena.of(world, base, r)
-        lists = trees(world, base, size.prompts, r)
-        pairs = ends(lists)
-        for method, options in METHODS.items():
+        place = Place.of(seed, r, size.steps, size.judged)
+        for method in METHODS:
             report(f"world {r + 1} of {size.seeds}: {method}")
-            data = pairs if method == PAIR else lists
-            policy = align(base, data, epochs=size.epochs, beta=0.1, seed=r, **options)
-            yield from by_metric(method, SAME, r, arena(policy, r))
+            losses: list[float] = []
+            policy = _trained(size, place, method, tuned[method].chosen, losses=losses)
+            values = place.arena(policy, place.number)
+            found += signs(method, values["KL"], losses)
+            yield from by_metric(method, SAME, r, values)
             if method == RELEASED:
                 continue
-            curve = win_by_kl(arena, data, most=2.0, epochs=size.long, beta=0.1, seed=r, **options)
-            win = curve.at(2.0)
+            win = _curve(size, place, method, tuned[_at_equal_kl(method)].chosen).at(KL)
             if win is not None:
                 yield method, "KL 2", WIN, r, win
