@@ -154,7 +154,7 @@ def _named(method: str, task: str) -> str:
 def _tuned(size: Size, places: list[Place], length: int) -> dict[str, Tuned]:
     losses = {_named(method, f"K={length}"): loss for method, loss in LOSSES.items()}
 
-    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float:
+    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float | None:
         data = labelled(place, size.prompts, length)
         policy = align(
             place.base,
@@ -165,7 +165,7 @@ def _tuned(size: Size, places: list[Place], length: int) -> dict[str, Tuned]:
             **FIXED,
             **settings,
         )
-        return place.arena(policy, place.number)[WIN]
+        return place.arena.won(policy, place.number)
 
     return tuned_by_wins(losses, places, reached, rates=size.rates)
 

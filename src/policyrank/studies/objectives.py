@@ -137,9 +137,9 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
 def _tuned(size: Size, seed: int) -> dict[str, Tuned]:
     places = [Place.of(seed, TUNING + k, size.steps, size.judged) for k in range(size.tuning)]
 
-    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float:
+    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float | None:
         policy = _trained(size, place, name, settings)
-        return place.arena(policy, place.number)[WIN]
+        return place.arena.won(policy, place.number)
 
     return tuned_by_wins((*NAMES, ENDS), places, reached, rates=size.rates)
 

@@ -195,11 +195,11 @@ def ranked_lists(place: Place, prompts: int, n: int) -> RankedSequences:
 def _tuned(size: Size, places: list[Place], n: int) -> dict[str, Tuned]:
     methods = {f"{method}, n={n}": options for method, options in METHODS.items()}
 
-    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float:
+    def reached(place: Place, name: str, settings: Mapping[str, Any]) -> float | None:
         data = ranked_lists(place, size.prompts, n)
         options = {"seed": place.number, **methods[name], **settings}
         policy = align(place.base, data, epochs=size.epochs, **options)
-        return place.arena(policy, place.number)[WIN]
+        return place.arena.won(policy, place.number)
 
     return tuned_by_wins(methods, places, reached, rates=size.rates)
 

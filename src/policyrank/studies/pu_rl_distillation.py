@@ -12,11 +12,14 @@ from uniform answers; the teacher's answer is the best of 16 random ones; 400 an
 (20 epochs, learning rate 1e-3), then 8 candidates a prompt are sampled once and ranked. Judges:
 true reward less the anchor's with noise of .5 or 1.5, likeness to the anchor (tokens in place),
 chance. "pair" is DPO on best and worst, "list" the cross-entropy with the label distribution; 6
-epochs, learning rate 5e-4, beta .1. SPIN: the anchor beats one sample of the student. "group" is
-the clipped policy gradient on label distributions: one offline round, or 50 rounds of 8 prompts (as
-many samples and passes over them as the others, but 300 small updates instead of 78, and a far
-larger KL: no comparison at equal steps or KL). The win rate is that over the student after
-imitation, on 400 fresh prompts; a replicate is a world. Real judges: of 805 AlpacaEval prompts the
+epochs, beta .1. SPIN: the anchor beats one sample of the student. "group" is the clipped policy
+gradient on label distributions: one offline round, or 50 rounds of 8 prompts (as many samples and
+passes over them as the others, but 300 small updates instead of 78). Each way to learn has its own
+learning rate: that out of four which wins most, at no more than 10 nats from the start, in two
+worlds apart from those judged. Because they go differently far, pairs, lists (up to 40 epochs) and
+on-policy groups are also read where the KL from the start first comes to .5 and 1 nats, at the rate
+out of the four that wins most at 1 nat. The win rate is that over the student after imitation, on
+400 fresh prompts; a replicate is a world. Real judges: of 805 AlpacaEval prompts the
 answer of FuseChat-Llama-3.1-8B is the anchor and the other nine are ranked by likeness (MiniLM), by
 length, by chance, and on 24 prompts by SmolLM2-135M's rating beside the anchor and without it
 (answers cut to 300 characters); NDCG, tasks are prompts.
@@ -24,9 +27,8 @@ length, by chance, and on 24 prompts by SmolLM2-135M's rating beside the anchor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, product
 from typing import Any
 
@@ -34,11 +36,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policyrank.evidence import RankedAnswers, Scores, datasets
+from policyrank.evidence import RankedAnswers, datasets
 from policyrank.studies.claims import Claim, Unit, for_each
-from policyrank.studies.frame import Report, Row, Scale, by_metric, quiet, scores_of
+from policyrank.studies.fairness import Curve, Health, Tuned, typical
+from policyrank.studies.frame import Measured, Report, Row, Scale, by_metric, quiet, scores_of
 from policyrank.studies.pro import ndcg
-from policyrank.studies.sequences import Arena, RankedSequences, align, best_only, ends, imitate
+from policyrank.studies.sequences import (
+    RATES,
+    TUNING,
+    Arena,
+    Place,
+    RankedSequences,
+    Watch,
+    align,
+    best_only,
+    ends,
+    imitate,
+    signs,
+    tuned_by_wins,
+    win_by_kl,
+)
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
 TITLE = "Positive-unlabeled distillation"
@@ -51,12 +68,23 @@ MOST = 300
 """Characters of an answer that the language model is shown."""
 JUDGES = ("noise .5", "noise 1.5", "likeness", "chance")
 NDCG, RATED = "NDCG", "NDCG, 24 prompts"
-WIN = "win rate"
+WIN, AT_EQUAL_KL = "win rate", "win rate at equal KL"
+SPIN, OFFLINE, ON_POLICY = "SPIN", "group, offline, noise .5", "group, on-policy, noise .5"
+METHODS = (
+    *(f"{kind}, {judge}" for judge in JUDGES for kind in ("pair", "list")),
+    SPIN,
+    OFFLINE,
+    ON_POLICY,
+)
+CURVES, KLS = ("pair, noise .5", "list, noise .5", ON_POLICY), (0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Size:
-    """``steps``, ``taught``: steps and epochs of imitation; ``rated``: real prompts to rate."""
+    """``steps``, ``taught``: steps and epochs of imitation; ``rated``: real prompts to rate.
+
+    ``tuning``: worlds; ``judged``: prompts in each.
+    """
 
     seeds: int
     prompts: int
@@ -65,14 +93,17 @@ class Size:
     steps: int
     taught: int
     rated: int
+    tuning: int
+    judged: int = 400
+    rates: tuple[dict[str, Any], ...] = RATES
 
 
 SCALES: dict[Scale, Size] = {
-    "smoke": Size(seeds=2, prompts=32, epochs=1, rounds=2, steps=50, taught=2, rated=0),
-    "small": Size(seeds=20, prompts=400, epochs=6, rounds=50, steps=600, taught=20, rated=24),
-    "full": Size(seeds=100, prompts=400, epochs=6, rounds=50, steps=600, taught=20, rated=805),
+    "smoke": Size(2, 32, 1, rounds=2, steps=50, taught=2, rated=0, tuning=1, judged=50),
+    "small": Size(16, 400, 6, rounds=50, steps=600, taught=20, rated=24, tuning=2),
+    "full": Size(100, 400, 6, rounds=50, steps=600, taught=20, rated=805, tuning=10),
 }
-UNIT = Unit("world")
+UNIT, PROMPT = Unit("world"), Unit("prompt", "task")
 CLAIMS = (
     *for_each(
         product(("pair", "list"), JUDGES[:3]),
@@ -107,81 +138,182 @@ CLAIMS = (
         "pair, noise .5",
         WIN,
     ),
+    *for_each(
+        CURVES[:2],
+        Claim(
+            "At a KL of 1 nat on-policy groups beat {}",
+            ON_POLICY,
+            "{}",
+            AT_EQUAL_KL,
+            tasks=("KL 1",),
+            seen=(0,),
+        ),
+    ),
     Claim(
         "Real answers: likeness to the anchor ranks better than chance",
         "likeness to the anchor",
         "by chance",
         NDCG,
+        unit=PROMPT,
     ),
     Claim(
         "Real answers: likeness ranks better than length",
         "likeness to the anchor",
         "longest first",
         NDCG,
+        unit=PROMPT,
     ),
     Claim(
         "Real answers: SmolLM2's rating beside the anchor beats chance",
         "rating beside the anchor",
         "by chance, 24 prompts",
         RATED,
+        unit=PROMPT,
     ),
     Claim(
         "Real answers: the anchor helps its rating",
         "rating beside the anchor",
         "rating alone",
         RATED,
+        unit=PROMPT,
     ),
 )
 
 
-def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
+def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     """Measure; a replicate is a world, of the real answers a prompt is one."""
     torch.set_num_threads(1)
     size = SCALES[scale]
-    rows = chain(_sequences(size, seed, report), real_judges(size.rated, seed, report))
-    return scores_of(rows, lower_is_better=["KL"])
+    report("tuning")
+    tuned = _tuned(size, seed)
+    found: list[Health] = []
+    rows = chain(
+        _sequences(size, seed, tuned, found, report), real_judges(size.rated, seed, report)
+    )
+    scores = scores_of(rows, lower_is_better=["KL"])
+    return Measured(scores, tuple(tuned.values()), typical(found))
 
 
-def _sequences(size: Size, seed: int, report: Report) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Taught(Place):
+    """A place whose base has imitated the teacher, what that answered, and the base's answers."""
+
+    prompts: Tensor
+    anchor: Tensor
+    answers: Tensor
+
+    @classmethod
+    def after(cls, seed: int, replicate: int, size: Size) -> Taught:
+        """The student starts from uniform answers, then imitates one answer a prompt."""
+        number = 1000 * seed + replicate
+        world, draw = SequenceWorld(number), number * 7919
+        x = world.prompts(size.prompts, seed=draw + 1)
+        random = world.random_answers(x, 16, seed=draw + 2)
+        anchor = random[torch.arange(size.prompts), world.reward(x, random).argmax(dim=1)]
+        start = imitate(world, SequencePolicy(world, seed=number), 1, seed=number, steps=size.steps)
+        taught = RankedSequences(x, anchor[:, None], torch.zeros(size.prompts, 1))
+        base = align(start, taught, best_only, epochs=size.taught, seed=number)
+        arena = Arena.of(world, base, number, size.judged)
+        return cls(number, world, base, arena, x, anchor, base.sample(x, 8, seed=draw + 3))
+
+    def ranked(self, kind: str) -> RankedSequences:
+        """The base's answers with what a judge of this kind gives them."""
+        generator = torch.Generator().manual_seed(self.number * 7919 + 4 + JUDGES.index(kind))
+        labels = judged(self.world, generator, kind, self.prompts, self.answers, self.anchor)
+        return RankedSequences(self.prompts, self.answers, labels)
+
+
+def lesson(place: Taught, method: str) -> tuple[RankedSequences, str, dict[str, Any]]:
+    """What an offline method learns from, by which loss, with which options."""
+    if method == SPIN:
+        answers = torch.stack([place.anchor, place.answers[:, 0]], dim=1)
+        labels = torch.tensor([1.0, 0.0]).expand(len(answers), 2)
+        return RankedSequences(place.prompts, answers, labels), "dpo", {"beta": 0.1}
+    kind, _, judge = method.partition(", ")
+    if method == OFFLINE:
+        return place.ranked("noise .5"), GROUPS, {}
+    if kind == "pair":
+        return ends(place.ranked(judge)), "dpo", {"beta": 0.1}
+    return place.ranked(judge), "label-distribution", {"beta": 0.1}
+
+
+def student(
+    size: Size, place: Taught, method: str, settings: Mapping[str, Any], **others: Any
+) -> SequencePolicy:
+    """The base after learning by this method."""
+    if method == ON_POLICY:
+        return on_policy(size, place, settings)
+    data, loss, options = lesson(place, method)
+    fit = {"epochs": size.epochs, "seed": place.number, **options, **settings, **others}
+    return align(place.base, data, loss, **fit)
+
+
+def on_policy(
+    size: Size, place: Taught, settings: Mapping[str, Any], watch: Watch | None = None
+) -> SequencePolicy:
+    """Fresh samples of a few prompts, ranked and learned from, round after round."""
+    draw = place.number * 7919
+    generator = torch.Generator().manual_seed(draw + 10)
+    learner, order = place.base, torch.randperm(size.prompts, generator=generator)
+    for number, group in enumerate(order.split(max(1, size.prompts // size.rounds))):
+        x, anchor = place.prompts[group], place.anchor[group]
+        y = learner.sample(x, 8, seed=draw + 100 + number)
+        labels = judged(place.world, generator, "noise .5", x, y, anchor)
+        fit = {"epochs": size.epochs, "seed": draw + number, **settings}
+        learner = align(learner, RankedSequences(x, y, labels), GROUPS, **fit)
+        if watch is not None and watch(number, learner):
+            break
+    return learner
+
+
+def _curve(
+    size: Size, place: Taught, method: str, most: float, settings: Mapping[str, Any]
+) -> Curve:
+    if method == ON_POLICY:
+        watch = Watch(place.arena, most, place.number)
+        on_policy(size, place, settings, watch)
+        return watch.curve
+    data, loss, options = lesson(place, method)
+    fit = {"epochs": 40, "seed": place.number, **options, **settings}
+    return win_by_kl(place.arena, data, loss, most=most, **fit)
+
+
+def _tuned(size: Size, seed: int) -> dict[str, Tuned]:
+    places = [Taught.after(seed, TUNING + k, size) for k in range(size.tuning)]
+    curves = {f"{method}, equal KL": method for method in CURVES}
+
+    def reached(place: Taught, method: str, settings: Mapping[str, Any]) -> float | None:
+        return place.arena.won(student(size, place, method, settings), place.number)
+
+    def at_equal_kl(place: Taught, name: str, settings: Mapping[str, Any]) -> float | None:
+        return _curve(size, place, curves[name], max(KLS), settings).at(max(KLS))
+
+    tuned = tuned_by_wins(METHODS, places, reached, rates=size.rates)
+    metric = f"win rate at a KL of {max(KLS):g}"
+    return tuned | tuned_by_wins(curves, places, at_equal_kl, rates=size.rates, metric=metric)
+
+
+def _sequences(
+    size: Size, seed: int, tuned: Mapping[str, Tuned], found: list[Health], report: Report
+) -> Iterator[Row]:
     for r in range(size.seeds):
         report(f"world {r + 1} of {size.seeds}")
-        for method, values in students(SequenceWorld(seed * 1000 + r), r, size).items():
+        place = Taught.after(seed, r, size)
+        for method in METHODS:
+            losses: list[float] = []
+            settings = tuned[method].chosen
+            values = place.arena(
+                student(size, place, method, settings, losses=losses), place.number
+            )
+            found += signs(method, values["KL"], losses)
             yield from by_metric(method, WORLD, r, values)
-
-
-def students(world: SequenceWorld, seed: int, size: Size) -> dict[str, dict[str, float]]:
-    """Win rate and KL of each way to learn, over the student after imitation."""
-    x = world.prompts(size.prompts, seed=seed * 7919 + 1)
-    random = world.random_answers(x, 16, seed=seed * 7919 + 2)
-    anchor = random[torch.arange(size.prompts), world.reward(x, random).argmax(dim=1)]
-    start = imitate(world, SequencePolicy(world, seed=seed), 1, seed=seed, steps=size.steps)
-    taught = RankedSequences(x, anchor[:, None], torch.zeros(size.prompts, 1))
-    base = align(start, taught, best_only, epochs=size.taught, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    judge = partial(judged, world, generator)
-    fit: dict[str, Any] = {"epochs": size.epochs, "lr": 5e-4, "seed": seed}
-
-    y = base.sample(x, 8, seed=seed * 7919 + 3)
-    found = {}
-    for kind in JUDGES:
-        data = RankedSequences(x, y, judge(kind, x, y, anchor))
-        found[f"pair, {kind}"] = align(base, ends(data), "dpo", beta=0.1, **fit)
-        found[f"list, {kind}"] = align(base, data, "label-distribution", beta=0.1, **fit)
-        if kind == "noise .5":
-            found[f"group, offline, {kind}"] = align(base, data, GROUPS, **fit)
-    own = torch.stack([anchor, y[:, 0]], dim=1)
-    spin = RankedSequences(x, own, torch.tensor([1.0, 0.0]).expand(size.prompts, 2))
-    found["SPIN"] = align(base, spin, "dpo", beta=0.1, **fit)
-    student, order = base, torch.randperm(size.prompts, generator=generator)
-    for number, group in enumerate(order.split(max(1, size.prompts // size.rounds))):
-        asked = x[group]
-        fresh = student.sample(asked, 8, seed=seed * 7919 + 100 + number)
-        data = RankedSequences(asked, fresh, judge("noise .5", asked, fresh, anchor[group]))
-        student = align(student, data, GROUPS, **fit)
-    found["group, on-policy, noise .5"] = student
-
-    arena = Arena.of(world, base, seed)
-    return {name: arena(policy, seed) for name, policy in found.items()}
+        for method in CURVES:
+            settings = tuned[f"{method}, equal KL"].chosen
+            curve = _curve(size, place, method, max(KLS), settings)
+            for kl in KLS:
+                win = curve.at(kl)
+                if win is not None:
+                    yield method, f"KL {kl:g}", AT_EQUAL_KL, r, win
 
 
 def judged(

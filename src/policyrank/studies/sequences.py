@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ TUNING = 900
 """The first of a master seed's worlds that are for tuning."""
 RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (3e-4, 1e-3, 3e-3, 1e-2))
 """Learning rates that every objective may choose from."""
+Somewhere = TypeVar("Somewhere", bound="Place")
 FARTHEST = 10.0
 """Nats: all random answers of six of twelve tokens have 15, and a policy that went so far from
 nearly random ones writes hardly more than one answer."""
@@ -172,6 +173,33 @@ class Arena:
             "KL": policy.kl(self.base, self.prompts, y),
         }
 
+    def won(self, policy: SequencePolicy, seed: int) -> float | None:
+        """The win rate; None of a policy that went too far to be well."""
+        found = self(policy, seed)
+        return found["win rate"] if found["KL"] <= FARTHEST else None
+
+
+@dataclass(eq=False)
+class Watch:
+    """Win rates and KL along training, which ends where the KL passes ``most``."""
+
+    arena: Arena
+    most: float
+    seed: int
+    kl: list[float] = field(default_factory=lambda: [0.0])
+    win: list[float] = field(default_factory=lambda: [0.5])
+
+    def __call__(self, _: int, policy: SequencePolicy) -> bool:
+        found = self.arena(policy, self.seed)
+        self.kl.append(found["KL"])
+        self.win.append(found["win rate"])
+        return self.kl[-1] > self.most
+
+    @property
+    def curve(self) -> Curve:
+        """Win rates by KL."""
+        return Curve(np.array(self.kl), np.array(self.win))
+
 
 @dataclass(frozen=True)
 class Place:
@@ -197,8 +225,8 @@ class Place:
 
 def tuned_by_wins(
     methods: Iterable[str],
-    places: Sequence[Place],
-    reached: Callable[[Place, str, Mapping[str, Any]], float | None],
+    places: Sequence[Somewhere],
+    reached: Callable[[Somewhere, str, Mapping[str, Any]], float | None],
     *,
     rates: Sequence[Mapping[str, Any]] = RATES,
     metric: str = "win rate",
@@ -232,13 +260,6 @@ def win_by_kl(
     **options: Any,
 ) -> Curve:
     """Win rates by KL: train the arena's base until that passes ``most``, or epochs are over."""
-    kl, win = [0.0], [0.5]
-
-    def watch(epoch: int, policy: SequencePolicy) -> bool:
-        found = arena(policy, seed)
-        kl.append(found["KL"])
-        win.append(found["win rate"])
-        return kl[-1] > most
-
+    watch = Watch(arena, most, seed)
     align(arena.base, data, loss, seed=seed, watch=watch, **options)
-    return Curve(np.array(kl), np.array(win))
+    return watch.curve

@@ -208,9 +208,9 @@ def _tuned(size: Size, seed: int) -> dict[str, Tuned]:
     places = [Place.of(seed, TUNING + k, size.steps, size.judged) for k in range(size.tuning)]
     curves = {_at_equal_kl(method): method for method in METHODS if method != RELEASED}
 
-    def reached(place: Place, method: str, settings: Mapping[str, Any]) -> float:
+    def reached(place: Place, method: str, settings: Mapping[str, Any]) -> float | None:
         policy = _trained(size, place, method, settings)
-        return place.arena(policy, place.number)[WIN]
+        return place.arena.won(policy, place.number)
 
     def at_equal_kl(place: Place, name: str, settings: Mapping[str, Any]) -> float | None:
         return _curve(size, place, curves[name], settings).at(KL)
