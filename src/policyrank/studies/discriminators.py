@@ -5,7 +5,7 @@ A part of the study of POLAR, not one itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,18 @@ class Policies:
             i = torch.randint(len(pool), (n,), generator=self.rng)
             j = (i + torch.randint(1, len(pool), (n,), generator=self.rng)) % len(pool)
             a, b = pool[i], pool[j]
-        return x, self.write(a, x), torch.stack([self.write(a, x), self.write(b, x)], dim=1)
+        return self._written(x, a, a, b)
+
+    def _written(self, x: Tensor, *points: Tensor) -> Triples:
+        """Answers of a reference's policy and of those of two candidates, all at once."""
+        reference, first, second = self.write(torch.cat(points), x.repeat(3, 1)).chunk(3)
+        return x, reference, torch.stack([first, second], dim=1)
 
     def graded(self, n: int) -> Triples:
         """As triples, the first candidate of a policy near the reference's, the second far off."""
         x, z = self.prompts(n), self.points(n)
         near, far = z + 0.3 * self.points(n), z + self.points(n)
-        return x, self.write(z, x), torch.stack([self.write(near, x), self.write(far, x)], dim=1)
+        return self._written(x, z, near, far)
 
 
 class Discriminator(nn.Module):
@@ -98,20 +103,45 @@ class Discriminator(nn.Module):
         return self.head(torch.cat([ref, own, ref * own], dim=-1)).squeeze(-1)
 
 
+def learn_together(
+    models: Mapping[str, tuple[nn.Module, float]],
+    batches: Callable[[], tuple[Tensor, ...]],
+    steps: int,
+) -> dict[str, float]:
+    """Train models, each at its rate, on the same batches so that the first candidate wins.
+
+    Returned is the loss of each over the last tenth of the steps.
+    """
+    optimisers = {
+        name: torch.optim.Adam(model.parameters(), lr=lr) for name, (model, lr) in models.items()
+    }
+    last = dict.fromkeys(models, 0.0)
+    late = max(steps // 10, 1)
+    for step in range(steps):
+        batch = batches()
+        for name, (model, _) in models.items():
+            loss = wins(model(*batch))
+            optimisers[name].zero_grad()
+            loss.backward()
+            optimisers[name].step()
+            if step >= steps - late:
+                last[name] += float(loss) / late
+    return last
+
+
 def learn(
     model: Any, batches: Callable[[], tuple[Tensor, ...]], steps: int, lr: float = 1e-3
 ) -> Any:
     """Train so that the first candidate outranks the others."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
-    for _ in range(steps):
-        rewards = model(*batches())
-        labels = torch.zeros_like(rewards)
-        labels[:, 0] = 1
-        loss = bradley_terry_reward(rewards, labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    learn_together({"": (model, lr)}, batches, steps)
     return model
+
+
+def wins(rewards: Tensor) -> Tensor:
+    """Bradley-Terry's loss where the first of each list is to win."""
+    labels = torch.zeros_like(rewards)
+    labels[:, 0] = 1
+    return bradley_terry_reward(rewards, labels)
 
 
 def likeness(x: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
@@ -177,10 +207,16 @@ class Answers:
 
 
 def ranked(
-    model: Head, ref: Tensor, cand: Tensor, y: Tensor, train: Tensor, epochs: int = 20
+    model: Head,
+    ref: Tensor,
+    cand: Tensor,
+    y: Tensor,
+    train: Tensor,
+    epochs: int = 20,
+    lr: float = 1e-3,
 ) -> Head:
     """Bradley-Terry over all pairs of each list."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
     for _ in range(epochs):
         for group in train[torch.randperm(len(train))].split(32):
             loss = bradley_terry_reward(model(ref[group], cand[group]), y[group])
@@ -190,8 +226,8 @@ def ranked(
     return model
 
 
-def in_order(y: Tensor, s: Tensor) -> float:
-    """Share of pairs with different labels in order, equal scores half."""
-    better = y[:, :, None] > y[:, None, :]
+def in_order(y: Tensor, s: Tensor) -> Tensor:
+    """Of each list, the share of pairs with different labels in order, equal scores half."""
+    better = (y[:, :, None] > y[:, None, :]).float()
     right = 0.5 + 0.5 * torch.sign(s[:, :, None] - s[:, None, :])
-    return float(right[better].mean())
+    return (right * better).sum(dim=(1, 2)) / better.sum(dim=(1, 2))
