@@ -125,7 +125,7 @@ def learn_together(
             loss.backward()
             optimisers[name].step()
             if step >= steps - late:
-                last[name] += float(loss) / late
+                last[name] += float(loss.detach()) / late
     return last
 
 

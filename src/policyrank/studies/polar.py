@@ -3,8 +3,9 @@
 Dou et al. (2025), "Pre-Trained Policy Discriminators are General Reward Models", arXiv 2507.05197.
 
 **The claim**: trained without labels on "same policy or another", the more policies the better,
-then on few rankings, a reward model that reads a reference beats one trained from scratch; as a
-reward for reinforcement fine-tuning it beats imitation of the same references.
+then on few rankings, a reward model that reads a reference beats one trained from scratch; its loss
+falls as a power of its size; as a reward for reinforcement fine-tuning it beats imitation of the
+same references.
 
 **What is done here**: policies over short sequences are points z in R^6 (logits linear in z); the
 discriminator reads prompt, reference and candidate (embeddings of prompt and answer tokens, and of
@@ -206,13 +207,15 @@ CLAIMS = (
         LESS,
         IMITATED,
         KL,
+        seen=(0,),
     ),
-    Claim("That gets nearer than the policy before", LESS, "before", KL),
+    Claim("That gets nearer than the policy before", LESS, "before", KL, seen=(0,)),
     Claim(
         "Imitation, then that, gets nearer than imitation",
         BOTH,
         IMITATED,
         KL,
+        seen=(0,),
     ),
     *for_each(
         ("cosine to the reference", "longest first", ALONE, PRE),

@@ -117,7 +117,7 @@ def learned_scores(
     learned: list[list[float]] = [[] for _ in problems]
     for f in range(5):
         others = np.flatnonzero(fold != f)
-        model = linear([features[k] for k in others], [shares[k] for k in others])
+        model = linear([features[k] for k in others], [shares[k] for k in others], 1000 * seed + f)
         for k in np.flatnonzero(fold == f):
             with torch.no_grad():
                 learned[k] = model(features[k]).squeeze(-1).tolist()
@@ -145,9 +145,9 @@ def eval_repr(text: str) -> str:
     return repr(ast.literal_eval(text))
 
 
-def linear(features: list[Tensor], shares: list[list[float]]) -> nn.Module:
+def linear(features: list[Tensor], shares: list[list[float]], seed: int) -> nn.Module:
     """A linear scorer by Plackett-Luce on shares of tests passed."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     x = pad_sequence(features, batch_first=True)
     y = pad_sequence([torch.tensor(s, dtype=torch.float32) for s in shares], batch_first=True)
     sizes = torch.tensor([len(s) for s in shares])
