@@ -18,12 +18,12 @@ tenth are to be effective in the median draw, else comparisons with the method a
 *Synthetic*: the paper's generator with p = 20, five sources of 400 rows, a target of 150 placebo
 and 100 treated rows and 1,000 others to judge on. *Real trial*: the infants' randomised treatment
 and IQ at 36 months; each of the eight sites in turn is the target, of which 20 placebo and 20
-treated infants are known, and its others judge by doubly robust scores; a unit is a site, a replicate a
-draw of the known. Root mean squared error of effects (PEHE), its rank among the methods (outcomes
-differ in scale by an order of magnitude), regret of treating by the estimate, Qini. A replicate is
-an outcome of IHDP or a draw of the generator. Differences from the paper: nine of its 50 outcomes;
-five-fold cross-validation, known shares of treatment; judged on all of the target's infants, where
-its code seems to judge on those it learned from.
+treated infants are known, and its others judge by doubly robust scores; a unit is a site, a
+replicate a draw of the known. Root mean squared error of effects (PEHE), its rank among the methods
+(outcomes differ in scale by an order of magnitude), regret of treating by the estimate, Qini. A
+replicate is an outcome of IHDP or a draw of the generator. Differences from the paper: nine of its
+50 outcomes; five-fold cross-validation, known shares of treatment; judged on all of the target's
+infants, where its code seems to judge on those it learned from.
 """
 
 from __future__ import annotations
