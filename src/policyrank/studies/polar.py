@@ -10,7 +10,7 @@ same references.
 **What is done here**: policies over short sequences are points z in R^6 (logits linear in z); the
 discriminator reads prompt, reference and candidate (embeddings of prompt and answer tokens, and of
 neighbours, width 64, and an MLP on both and their product); Adam, batches of 256 fresh triples,
-1,000 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool.
+800 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool.
 *Power law*: widths of 8 to 128 learn from the same triples of 512 policies; loss on unseen ones,
 and of each world the exponent and R^2 of a line through its logarithm by that of the number of
 parameters, or of the policies in the pool. *Few labels*: B from a policy near the reference's (z +
@@ -127,7 +127,7 @@ class Size:
 
 SCALES: dict[Scale, Size] = {
     "smoke": Size(2, steps=5, tune=5, start=5, epochs=1, rounds=2, folds=0, tuning=1),
-    "small": Size(15, 1000, tune=300, start=600, epochs=20, rounds=40, folds=5, tuning=2),
+    "small": Size(15, 800, tune=300, start=600, epochs=20, rounds=40, folds=5, tuning=2),
     "full": Size(20, 20_000, tune=2500, start=600, epochs=20, rounds=60, folds=5, tuning=4),
 }
 UNIT, PROMPT = Unit("world"), Unit("prompt", "task")
