@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 from policyrank.studies import (
     discriminators,
     polar,
+    preference_ranking_accuracy as accuracy,
     pro,
     pu_rl_distillation as distillation,
     trial_transport,
@@ -150,6 +151,22 @@ def test_a_power_law_falls_by_its_exponent():
     assert polar.power_law(sizes, [2 * n**-0.25 for n in sizes]) == pytest.approx((0.25, 1.0))
     assert polar.power_law(sizes, [0.1, 0.2, 0.3])[0] < 0
     assert polar.power_law(sizes, [0.3, 0.1, 0.3])[1] < 0.1
+
+
+def test_ranking_accuracy_along_training(place, data):
+    x, pairs = data.prompts, data.answers[:, :2]
+    rewards = data.labels[:, :2]
+    right = accuracy.ranked_rightly(place.base, x, pairs, rewards)
+    assert right + accuracy.ranked_rightly(place.base, x, pairs, -rewards) == pytest.approx(1.0)
+    ours = place.base(x, pairs).sum(dim=-1).detach()
+    assert accuracy.ranked_rightly(place.base, x, pairs, ours) == 1.0
+    table = accuracy.checkpoints(place, "dpo", 2)
+    assert table.shape == (3, 3)
+    assert table[:, 2].argmin() == 0 == pytest.approx(table[0, 2], abs=1e-6)
+    rising = np.arange(4.0)
+    assert accuracy.correlation(rising, 2 * rising) == pytest.approx(1.0)
+    assert accuracy.correlation(rising, -rising) == pytest.approx(-1.0)
+    assert accuracy.correlation(rising[:2], rising[:2]) is None
 
 
 def test_lessons_of_a_student():
