@@ -9,8 +9,8 @@ same references.
 
 **What is done here**: policies over short sequences are points z in R^6 (logits linear in z); the
 discriminator reads prompt, reference and candidate (embeddings of prompt and answer tokens, and of
-neighbours, width 64, and an MLP on both and their product); Adam, batches of 256 fresh triples,
-800 steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool.
+neighbours, width 64, and an MLP on both and their product); Adam, batches of 256 fresh triples, 800
+steps. *Unseen policies*: accuracy on triples of policies never seen, by the size of the pool.
 *Power law*: widths of 8 to 128 learn from the same triples of 512 policies; loss on unseen ones,
 and of each world the exponent and R^2 of a line through its logarithm by that of the number of
 parameters, or of the policies in the pool. *Few labels*: B from a policy near the reference's (z +
@@ -24,11 +24,11 @@ start they would be greatest at z' itself (this form was added after the plain o
 of the result from z'. A replicate is a seed of everything. Each learner has its own learning rate:
 that out of three which does best in two worlds apart from those judged, at no more than 10 nats
 from where it started. *Real answers*: AlpacaEval's lists, the best answer as the reference, heads
-on MiniLM's embeddings, their learning rates out of the same three by a sixth of the prompts, which
-judges nothing; the others are judged by heads of four of five folds: share of pairs in order among
-the other nine. A prompt is one observation. "pre-trained" saw only which of the ten models wrote
-what, across prompts. Differences from the paper: no language models; its exponents (.0425 by
-parameters) are of other data.
+on MiniLM's embeddings, their learning rates out of four by a sixth of the prompts, which judges
+nothing; the others are judged by heads of four of five folds: share of pairs in order among the
+other nine. A prompt is one observation. "pre-trained" saw only which of the ten models wrote what,
+across prompts. Differences from the paper: no language models; its exponents (.0425 by parameters)
+are of other data.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from policyrank.studies.fairness import Health, Tuned, tune, typical
 from policyrank.studies.frame import Measured, Report, Row, Scale, prefixed, quiet, scores_of
 from policyrank.studies.sequences import (
     FARTHEST,
+    RATES,
     TUNING,
     RankedSequences,
     align,
@@ -562,7 +563,7 @@ class Heads:
         torch.manual_seed(seed)
         if name == PRE:
             draw = partial(self.answers.draw, train, generator)
-            return learn(Head(width), draw, 2000, lr)
+            return learn(Head(width), draw, 1000, lr)
         start = Head(width, reference=name != ALONE)
         if name == PRE_TUNED:
             assert pre is not None
@@ -587,12 +588,12 @@ class Heads:
             head = self.learned(others, name, self.seed, pre=own, **settings)
             return float(self.judged(head, held).mean())
 
-        found = tune({PRE: POLAR_RATES}, measure, (0, 1), metric=REAL)
+        found = tune({PRE: RATES}, measure, (0, 1), metric=REAL)
         for half in (0, 1):
             others, chosen = apart[1 - half :: 2], found[PRE].chosen
             pre.append(self.learned(others, PRE, self.seed, pre=None, **chosen))
         heads = (FINE_TUNED, PRE_TUNED, ALONE)
-        return found | tune(dict.fromkeys(heads, POLAR_RATES), measure, (0, 1), metric=REAL)
+        return found | tune(dict.fromkeys(heads, RATES), measure, (0, 1), metric=REAL)
 
     def rows(self, tuned: Mapping[str, Tuned], report: Report) -> Iterator[Row]:
         """Pair accuracy of each prompt under heads that learned from other folds."""

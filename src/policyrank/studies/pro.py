@@ -67,7 +67,7 @@ METHODS: dict[str, dict[str, Any]] = {
 LENGTHS = (2, 3, 5, 8)
 KLS, CURVES = (0.1, 0.3, 1.0), ("PRO", "RRHF", "imitation of the best")
 WIN, AT_EQUAL_KL = "win rate", "win rate at equal KL"
-SCORER_RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (3e-4, 1e-3, 3e-3, 1e-2))
+SCORER_RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (1e-3, 3e-3, 1e-2, 3e-2))
 
 
 @dataclass(frozen=True)
