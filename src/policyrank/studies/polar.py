@@ -22,13 +22,13 @@ imitation, or by a clipped policy gradient on the discriminator's rewards (40 ro
 prompts with 8 samples), which converge to log-ratios of policies, so that less the log-ratio to the
 start they would be greatest at z' itself (this form was added after the plain one had failed); KL
 of the result from z'. A replicate is a seed of everything. Each learner has its own learning rate:
-that out of four (students: three) which does best in two worlds apart from those judged, students
-at no more than 10 nats from where it started. *Real answers*: AlpacaEval's lists, the best answer
-as the reference, heads on MiniLM's embeddings, their learning rates out of four by a sixth of the
-prompts, which judges nothing; the others are judged by heads of four of five folds: share of pairs
-in order among the other nine. A prompt is one observation. "pre-trained" saw only which of the ten
-models wrote what, across prompts. Differences from the paper: no language models; its exponents
-(.0425 by parameters) are of other data.
+that out of four which does best in two worlds apart from those judged, students at no more than 15
+nats from where they started. *Real answers*: AlpacaEval's lists, the best answer as the reference,
+heads on MiniLM's embeddings, their learning rates out of four by a sixth of the prompts, which
+judges nothing; the others are judged by heads of four of five folds: share of pairs in order among
+the other nine. A prompt is one observation. "pre-trained" saw only which of the ten models wrote
+what, across prompts. Differences from the paper: no language models; its exponents (.0425 by
+parameters) are of other data.
 """
 
 from __future__ import annotations
@@ -63,13 +63,11 @@ from policyrank.studies.discriminators import (
 from policyrank.studies.fairness import Health, Tuned, tune, typical
 from policyrank.studies.frame import Measured, Report, Row, Scale, prefixed, quiet, scores_of
 from policyrank.studies.sequences import (
-    FARTHEST,
     RATES,
     TUNING,
     RankedSequences,
     align,
     best_only,
-    signs,
 )
 from policyrank.worlds.sequences import SequencePolicy, SequenceWorld
 
@@ -78,7 +76,9 @@ PAPER = "arXiv 2507.05197"
 ABOUT = "policy discriminators as reward models"
 POOLS, WIDTHS = (2, 8, 32, 512), (4, 8, 16, 32, 64)
 POLAR_RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (1e-3, 3e-3, 1e-2, 3e-2))
-STUDENT_RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (3e-4, 1e-3, 3e-3))
+LOW_RATES: tuple[dict[str, Any], ...] = tuple({"lr": rate} for rate in (1e-4, 3e-4, 1e-3, 3e-3))
+COLLAPSED = 6 * np.log(12)
+"""Nats of six of twelve tokens: a student so far off writes what its start hardly ever would."""
 SHOTS = (50, 200, 1000, 4000)
 ACCURACY, REAL, KL = "accuracy", "pair accuracy, real answers", "KL from the target"
 LOSS, EXPONENT, FIT = "loss", "exponent by which the loss falls", "R^2 of the power law"
@@ -343,16 +343,16 @@ def _tuned(size: Size, seed: int, report: Report) -> dict[str, Tuned]:
         report(f"tuning: {name}")
         return places[k].few_labels(size, models[k], name, **settings)
 
-    tuned |= tune(dict.fromkeys(WITH_LABELS, POLAR_RATES), accuracy, where, metric=ACCURACY)
+    tuned |= tune(dict.fromkeys(WITH_LABELS, LOW_RATES), accuracy, where, metric=ACCURACY)
     targets = [Target.of(place, size) for place in places]
 
     def nearer(name: str, settings: Mapping[str, Any], k: int) -> float:
         report(f"tuning: {name}")
         student = targets[k].student(size, models[k], name, **settings)
-        far = targets[k].moved(student) > FARTHEST
+        far = targets[k].moved(student) > COLLAPSED
         return float("nan") if far else -targets[k].distance(student)
 
-    return tuned | tune(dict.fromkeys(STUDENTS, STUDENT_RATES), nearer, where, metric=f"- {KL}")
+    return tuned | tune(dict.fromkeys(STUDENTS, LOW_RATES), nearer, where, metric=f"- {KL}")
 
 
 def _sequences(
@@ -385,7 +385,8 @@ def _sequences(
         for method in STUDENTS:
             say(method)
             student = target.student(size, model, method, **tuned[method].chosen)
-            found += signs(method, target.moved(student))
+            moved = target.moved(student)
+            found.append(Health(method, "KL from the start", moved, 0.0, COLLAPSED))
             yield method, "fine-tuning", KL, r, target.distance(student)
 
 
