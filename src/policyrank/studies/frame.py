@@ -16,6 +16,7 @@ from policyrank.evidence import Scores
 from policyrank.ranking import aggregate
 from policyrank.studies.claims import Unit, Verdict, judge
 from policyrank.studies.fairness import Health, Tuned
+from policyrank.studies.sources import commit as commit_of, versions_of
 
 Scale = Literal["smoke", "small", "full"]
 MASTER_SEEDS = (101, 202)
@@ -143,10 +144,8 @@ def run_study(
     slug: str, scale: Scale = "small", seed: int = MASTER_SEEDS[0], report: Report | None = None
 ) -> Study:
     """Run a study with one master seed, and judge its claims."""
-    from policyrank.studies.kept import commit, versions_of
-
     found, seconds = measure(slug, scale, seed, report)
-    return judged(slug, found, scale, seed, seconds, versions_of(), commit())
+    return judged(slug, found, scale, seed, seconds, versions_of(), commit_of())
 
 
 def judged(

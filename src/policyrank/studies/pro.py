@@ -17,7 +17,7 @@ the start first comes to .1, .3 and 1 nats, at the learning rate out of the four
 .3 nats in the worlds for tuning. Real lists: the ten answers of 805 AlpacaEval prompts, a linear
 scorer on MiniLM's embedding of the answer and its product with the prompt's, trained by the staged
 loss and by ListMLE on labels standardised in each list (40 epochs, a learning rate out of four by
-NDCG on a fifth of the lists, which judges nothing), beside the longest answer first; the other
+NDCG on a sixth of the lists, which judges nothing), beside the longest answer first; the other
 lists are judged in five folds by a scorer of the other four, and a prompt is one observation.
 Differences from the paper: no language model is trained, the labels are the true reward.
 """
