@@ -130,7 +130,9 @@ class Texts:
     @classmethod
     def read(cls, most: int | None) -> Texts:
         """Those of the first ``most`` that concern at least three sectors."""
-        table = datasets.load("concepts81").head(most)
+        table = datasets.load("concepts81")
+        if most is not None:
+            table = table.head(most)
         encoder = load_encoder("minilm", device="cpu")
         encoder.max_seq_length = 160
         vectors = encode_texts(encoder, table["text"].to_list(), cache="minilm")
