@@ -189,7 +189,7 @@ def truth(name: str) -> tuple[float, float, float]:
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one log."""
-    number = {"smoke": 4, "small": 1000, "full": 4000}[scale]
+    number = {"smoke": 4, "small": 3000, "full": 4000}[scale]
     rows: list[Row] = []
     for k, name in enumerate(DESIGNS):
         for r in range(number):
