@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from policyrank.errors import EvidenceError
+from policyrank.evaluation import transport as transports
 from policyrank.evaluation.off_policy import off_policy_value
 from policyrank.evaluation.transport import TRANSPORTS, Trial, transfer_lasso
 from policyrank.evaluation.transport_weights import (
@@ -13,6 +14,7 @@ from policyrank.evaluation.transport_weights import (
     balanced_transport,
     balancing_weights,
     effective_rows,
+    odds_of_target,
     weighted_transport,
 )
 from policyrank.metrics.effects import pehe
@@ -185,3 +187,26 @@ def test_doubly_robust_effect_is_econmls():
         float(np.ravel(theirs.ate(X=None))[0]), abs=0.3 * float(np.ravel(high - low)[0]) / 2
     )
     assert ours == pytest.approx(1, abs=0.15)
+
+
+def test_odds_are_those_of_being_the_targets():
+    x = np.array([[0.0], [1.0], [2.0]])
+    assert odds_of_target(np.repeat(x, 3, axis=0), x) == pytest.approx(np.full(3, 3.0), rel=1e-3)
+    near = odds_of_target(x + 1, x)
+    assert near[0] < near[1] < near[2]
+
+
+def test_what_the_target_says_corrects_the_sources(monkeypatch):
+    x = np.zeros((10, 1))
+    found = transfer_lasso((x, np.full(10, 4.0)), [(np.zeros((30, 1)), np.zeros(30))], detect=False)
+    assert found.predict(x) == pytest.approx(4.0)
+
+    def foretold(target, control, treated, chance, seed):
+        return lambda z: np.column_stack([control, treated])
+
+    monkeypatch.setattr(transports, "_learned", foretold)
+    treated = np.arange(20) % 2
+    target = Trial(np.zeros((20, 1)), treated, np.where(treated, 10.0, 3.0))
+    source = Trial(np.zeros((20, 1)), treated, np.ones(20))
+    both = TRANSPORTS["anchored proxy"](target, [source])(target.x)
+    assert both == pytest.approx(np.tile([3.0, 10.0], (20, 1)))

@@ -459,6 +459,24 @@ def test_utilities():
     assert (ndcg_gains(torch.zeros(4), r, ones) == 0).all()
 
 
+def test_padding_gains_nothing_and_utilities_are_told_of_it():
+    labels, where = torch.tensor([9.0, 2.0, 0.0]), torch.tensor([False, True, True])
+    rankings = torch.tensor([[0, 1], [1, 2]])
+    for name, utility in UTILITIES.items():
+        found = utility(labels, rankings, where)
+        assert found[0, 0] == found[1, 1] == 0, name
+        unpadded = utility(labels[1:], torch.tensor([[0, 1]]), where[1:])
+        assert found[1].tolist() == unpadded[0].tolist(), name
+    told = []
+
+    def utility(labels, rankings, mask):
+        told.append(mask)
+        return ndcg_gains(labels, rankings, mask)
+
+    losses.pg_rank(torch.zeros(3), labels, where=where, utility=utility)
+    assert torch.equal(told[0], where)
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_which_lists_count_is_told_by_their_labels(name):
     """Scores and draws never change what the mean divides by: it is its lists' sum over a count."""

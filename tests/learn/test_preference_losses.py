@@ -401,3 +401,15 @@ def test_segments_and_step_weights():
     assert short.tolist() == pytest.approx([2 * 2 / 3.5, 1.5 * 2 / 3.5, 0])
     with pytest.raises(ValueError, match="use one of"):
         segments.step_weights(steps, present, best, "odd")
+
+
+def test_clipping_bounds_what_is_gained_and_not_what_is_lost():
+    """Advantages 1, -1: at ratios of 2 the gains are min(2, 1.2) and min(-2, -1.2), at 1/2 .5 and
+    -.8."""
+    labels, reference = T(1, 0), T(0, 0)
+    for ratio, gains in ((2.0, (1.2, -2.0)), (0.5, (0.5, -0.8)), (1.1, (1.1, -1.1))):
+        log_probs = T(ratio, ratio).log()
+        found = group_clipped(log_probs, labels, reference=reference, reduce="none")
+        assert float(found) == pytest.approx(-sum(gains) / 2, abs=1e-6)
+        halved = group_clipped(log_probs * 2, labels, reference=reference, lengths=T(2, 2))
+        assert float(halved) == pytest.approx(-sum(gains) / 2, abs=1e-6)

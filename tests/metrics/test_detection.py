@@ -288,6 +288,21 @@ def test_calibration_makes_scores_mean_the_same():
         calibrate([0.5], [1], [0], "x")
 
 
+def test_calibration_by_hand():
+    from policyrank.metrics.calibration import expected_calibration_error, histogram, isotonic
+
+    scores, right = np.array([0.2, 0.2, 0.2, 0.4]), np.array([1.0, 1, 1, 0])
+    assert isotonic(scores, right)(np.array([0.2, 0.3, 0.4])) == pytest.approx([0.75] * 3)
+    rising = isotonic(np.array([0.2, 0.4]), np.array([0.0, 1]))
+    assert rising(np.array([0.1, 0.25, 0.9])) == pytest.approx([0, 0.25, 1])
+    shares = histogram(scores, right, bins=4)
+    assert shares(np.array([0.0, 0.3, 0.6, 1.0])).tolist() == [1, 0, 0.625, 0.875]
+    # Of 15 bins .05 and .08 are two, of 10 one.
+    found = [expected_calibration_error([0.05, 0.08], [1, 0], **o) for o in ({}, {"bins": 10})]
+    assert found == pytest.approx([(0.95 + 0.08) / 2, (0.95 - 0.08) / 2])
+    assert expected_calibration_error([0.95, 1.0, 0.2], [0, 1, 1]) == pytest.approx(1.75 / 3)
+
+
 def test_platt_equals_sklearn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     from scipy.special import logit

@@ -10,6 +10,7 @@ import pytest
 
 from generators import runs_and_judgements
 from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
 from policyrank.metrics.overlap import rank_biased_overlap
 from policyrank.metrics.retrieval import (
@@ -270,6 +271,23 @@ def test_runs_become_scores():
         score_runs({"x": run}, qrels.with_columns(grade=pl.lit(0.0)))
     with pytest.raises(EvidenceError, match="measure"):
         score_runs({"x": run}, qrels, ["foo"])
+
+
+def test_no_smaller_p_value_than_the_draws_can_tell():
+    task = [f"t{k}" for k in range(40)]
+    scores = Scores.of(["x"] * 40 + ["y"] * 40, task * 2, [1.0] * 40 + [0.0] * 40)
+    assert paired_tests(scores, draws=99)[0].p == pytest.approx(1 / 100)
+
+
+def test_holms_values_never_fall():
+    """z is y, a little noisier: three times the smaller p-value is more than twice the other."""
+    x, y, z = [1.0, 2.0, 1.5, 0.5, 1.2], [0.1, -0.1, 0, 0, 0], [0.12, -0.1, 0, 0.01, 0]
+    scores = Scores.of([*"xxxxxyyyyyzzzzz"], [*"12345"] * 3, [*x, *y, *z])
+    tests = sorted(paired_tests(scores, method="t"), key=lambda test: test.p)
+    p = [test.p for test in tests]
+    assert 3 * p[0] > 2 * p[1] > p[2] / 10
+    expected = [3 * p[0], 3 * p[0], max(3 * p[0], p[2])]
+    assert [test.p_holm for test in tests] == pytest.approx(expected)
 
 
 def test_permutation_test_has_its_level():

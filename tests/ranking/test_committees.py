@@ -394,3 +394,14 @@ def test_every_pair_flips_at_its_threshold():
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] == pytest.approx(1.0, abs=0.01)
     assert accuracies[-1] == pytest.approx((reference > 0).mean(), abs=0.02)
+
+
+def test_what_greedy_choice_promises():
+    votes = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
+
+    def promised(rule, **bounds):
+        return select(votes, 2, rule=rule, method="greedy", **bounds).guarantee
+
+    late = {"groups": {"c": "late", "d": "late"}, "at_least": {"late": 1}}
+    assert (promised("pav"), promised("borda")) == pytest.approx((1 - np.exp(-1), 1))
+    assert (promised("pav", **late), promised("borda", **late)) == (0.5, 0.5)

@@ -1,0 +1,224 @@
+"""Which small mistakes in the code that decides would no test notice? ``make mutants``.
+
+A random sample of mutmut's mutants of ``ROOMS``; each is tried by the quick tests of its room that
+reach it. Printed are those that survive, by file, and the share that was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = Path("src/policyrank")
+WORK = REPOSITORY / ".cache/mutants"
+COPIED = ("tests", "docs", "configs")
+"""Beside the package, what tests read."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Files under ``src/policyrank`` (patterns), the tests that cover them, and, where not all
+    functions decide, those that do."""
+
+    files: str
+    tests: str
+    functions: str = "*"
+
+
+ROOMS = {
+    "metrics": Room("metrics/*.py", "tests/metrics"),
+    "learn": Room(
+        "learn/losses/*.py learn/rewards/*.py learn/advantages.py learn/curricula.py"
+        " learn/distributions.py learn/labels.py learn/segments.py learn/utilities.py",
+        "tests/learn",
+    ),
+    "board": Room(
+        "board/intervals.py board/bounded.py board/rank_sets.py board/clusters.py"
+        " board/pair_gaps.py",
+        "tests/board tests/ranking/test_certainty.py tests/ranking/test_ties.py",
+    ),
+    "ranking": Room(
+        "ranking/*_errors.py ranking/majorities.py ranking/runs.py ranking/committee*.py",
+        "tests/ranking/test_certainty.py tests/ranking/test_ties.py tests/ranking/test_voting.py"
+        " tests/ranking/test_committees.py tests/ranking/test_score_profiles.py"
+        " tests/metrics/test_retrieval.py",
+    ),
+    "evaluation": Room(
+        "evaluation/stopping.py evaluation/importance.py evaluation/cross_fitting.py"
+        " evaluation/off_policy.py evaluation/support.py evaluation/targeting.py"
+        " evaluation/simulation.py evaluation/transport*.py",
+        "tests/evaluation/test_off_policy.py tests/evaluation/test_runner.py"
+        " tests/evaluation/test_simulation.py tests/evaluation/test_targeting.py"
+        " tests/evaluation/test_transport.py",
+    ),
+    "train": Room(
+        "train/judges.py train/reinforcement.py train/feedback.py",
+        "tests/train/test_answers.py tests/train/test_preference.py",
+        "*judge* *scorer* each_answer as_lists best_of_n majority _differences _likelihoods"
+        " _record _mean reinforce",
+    ),
+    "studies": Room(
+        "studies/frame.py studies/leaderboard_illusion.py studies/roboarena.py"
+        " studies/best_systems.py studies/fair_subset_selection.py",
+        "tests/studies",
+        "judge _paired _measured _half_width _answer distance _rated _agreement ranks mean borda"
+        " two_level _corrupted _qualities",
+    ),
+}
+"""What decides: metrics, losses and advantages, intervals, stopping, judges, studies' measures."""
+
+NOT_COUNTED = (
+    r"^ *raise ",
+    r"^ *(report|say)\(",
+)
+"""Lines whose expressions are left alone: texts of errors and of progress."""
+SAME = (r",? ?strict=\w+", r", kind=\"stable\"|, kind=None")
+"""What a mutant may lose without meaning another thing: a check of lengths that are equal."""
+
+
+def all_mutants() -> dict[str, list[str]]:
+    """Room -> names of its mutants; the folder must be that which mutmut is run in."""
+    from mutmut.mutation.file_mutation import mutate_file_contents
+    from mutmut.utils.format_utils import get_mutant_name
+
+    found: dict[str, list[str]] = {}
+    for name, room in ROOMS.items():
+        found[name] = []
+        for path in files_of(room):
+            made = mutate_file_contents(str(path), (REPOSITORY / path).read_text("utf-8"))
+            for mutant in made.mutant_names:
+                function = re.sub(r"^x_|^x.*ǁ|__mutmut_\d+$", "", mutant)
+                if any(fnmatch(function, pattern) for pattern in room.functions.split()):
+                    found[name].append(get_mutant_name(path, mutant))
+    return found
+
+
+def files_of(room: Room) -> Iterator[Path]:
+    for pattern in room.files.split():
+        for path in sorted((REPOSITORY / PACKAGE).glob(pattern)):
+            yield path.relative_to(REPOSITORY)
+
+
+def file_of(mutant: str) -> str:
+    """The file of a mutant by its name."""
+    module = re.split(r"\.x[_ǁ]", mutant)[0]
+    return "src/" + module.replace(".", "/") + ".py"
+
+
+def prepare(folder: Path, files: Sequence[str], tests: Sequence[str]) -> None:
+    """A copy of the repository in which mutmut finds what it is told."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("src", *COPIED):
+        shutil.copytree(
+            REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    options = {
+        "source_paths": [str(PACKAGE)],
+        "also_copy": list(COPIED),
+        "only_mutate": list(files),
+        "do_not_mutate_patterns": list(NOT_COUNTED),
+        "pytest_add_cli_args_test_selection": list(tests),
+        "pytest_add_cli_args": ["-q", "-m", "not slow", "-p", "no:cacheprovider"],
+        "process_isolation": "forkserver",
+        "timeout_constant": 10.0,
+        "timeout_multiplier": 4.0,
+        "debug": True,
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
+    text = (REPOSITORY / "pyproject.toml").read_text("utf-8")
+    (folder / "pyproject.toml").write_text(text + "\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
+
+
+def mutmut(folder: Path, *arguments: str) -> str:
+    """What mutmut prints."""
+    environment = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"} | os.environ
+    program = str(Path(sys.executable).with_name("mutmut"))
+    done = subprocess.run(
+        [program, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        said = re.sub(r"^[\u2800-\u28ff].*\n", "", done.stdout + done.stderr, flags=re.M)
+        raise SystemExit(f"mutmut {arguments[0]}: {said[-5000:]}")
+    return done.stdout
+
+
+def says_the_same(diff: str) -> bool:
+    """Whether a mutant only lost what ``SAME`` names."""
+    lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+]{2} )", line)]
+    before, after = (
+        [re.sub("|".join(SAME), "", line[1:]) for line in lines if line[0] == side] for side in "-+"
+    )
+    return before == after
+
+
+def tried(room: str, mutants: Sequence[str]) -> dict[str, str]:
+    """How each mutant fared."""
+    folder = WORK / room
+    prepare(folder, sorted(set(map(file_of, mutants))), ROOMS[room].tests.split())
+    mutmut(folder, "run", "--max-children", "1", *mutants)
+    results = dict(
+        line.strip().split(": ", 1)
+        for line in mutmut(folder, "results", "--all", "true").splitlines()
+        if ": " in line
+    )
+    return {mutant: results[mutant] for mutant in mutants}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--number", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="*", help="pattern of files, such as 'metrics/*'")
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    prepare(WORK / "names", [], [])
+    os.chdir(WORK / "names")
+    room_of = {mutant: room for room, names in all_mutants().items() for mutant in names}
+    among = sorted(m for m in room_of if fnmatch(file_of(m), f"{PACKAGE}/{options.only}"))
+    chosen = random.Random(options.seed).sample(among, min(options.number, len(among)))
+    by_room: dict[str, list[str]] = defaultdict(list)
+    for mutant in chosen:
+        by_room[room_of[mutant]].append(mutant)
+    print(f"{len(chosen)} of {len(among)} mutants, seed {options.seed}", flush=True)
+    killed = counted = 0
+    for room, mutants in by_room.items():
+        start = time.perf_counter()
+        fared = tried(room, mutants)
+        alive: dict[str, list[str]] = defaultdict(list)
+        same = 0
+        for mutant, result in fared.items():
+            if result in ("killed", "timeout", "segfault"):
+                continue
+            diff = mutmut(WORK / room, "show", mutant)
+            if says_the_same(diff):
+                same += 1
+            else:
+                alive[file_of(mutant)].append(f"{result}\n{diff}")
+        survivors = sum(map(len, alive.values()))
+        killed += len(mutants) - same - survivors
+        counted += len(mutants) - same
+        for file, diffs in sorted(alive.items()):
+            print(f"\n## {file}: {len(diffs)}", *diffs, sep="\n")
+        print(
+            f"\n# {room}: {len(mutants) - same - survivors} of {len(mutants) - same} killed"
+            f" ({same} say the same), {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
+    print(f"\n{killed} of {counted} killed: {killed / max(counted, 1):.1%}")
+
+
+if __name__ == "__main__":
+    main()
