@@ -85,12 +85,13 @@ NOT_COUNTED = (
     r"^ *(report|say)\(",
 )
 """Lines whose expressions are left alone: texts of errors and of progress."""
-SAME = (r",? ?strict=\w+", r", kind=\"stable\"|, kind=None")
-"""What a mutant may lose without meaning another thing: a check of lengths that are equal."""
+SAME = ((r",? ?\bstrict=\w+", ""), (r"[<>]=? (1e-\d+)", r"< \1"))
+"""What mutants may change without meaning another thing: a check of lengths that are equal, and
+whether a tolerance itself is within it."""
 
 
-def all_mutants() -> dict[str, list[str]]:
-    """Room -> names of its mutants; the folder must be that which mutmut is run in."""
+def all_mutants(only: str) -> dict[str, list[str]]:
+    """Room -> names of mutants in these files; the folder must be one that mutmut is run in."""
     from mutmut.mutation.file_mutation import mutate_file_contents
     from mutmut.utils.format_utils import get_mutant_name
 
@@ -98,6 +99,8 @@ def all_mutants() -> dict[str, list[str]]:
     for name, room in ROOMS.items():
         found[name] = []
         for path in files_of(room):
+            if not fnmatch(str(path), f"{PACKAGE}/{only}"):
+                continue
             made = mutate_file_contents(str(path), (REPOSITORY / path).read_text("utf-8"))
             for mutant in made.mutant_names:
                 function = re.sub(r"^x_|^x.*ǁ|__mutmut_\d+$", "", mutant)
@@ -130,8 +133,8 @@ def prepare(folder: Path, files: Sequence[str], tests: Sequence[str]) -> None:
         "also_copy": list(COPIED),
         "only_mutate": list(files),
         "do_not_mutate_patterns": list(NOT_COUNTED),
-        "pytest_add_cli_args_test_selection": list(tests),
-        "pytest_add_cli_args": ["-q", "-m", "not slow", "-p", "no:cacheprovider"],
+        "pytest_add_cli_args_test_selection": [*tests, *files],
+        "pytest_add_cli_args": [*"-m|not slow|-k|not __mutmut|-p|no:cacheprovider".split("|")],
         "process_isolation": "forkserver",
         "timeout_constant": 10.0,
         "timeout_multiplier": 4.0,
@@ -158,10 +161,15 @@ def mutmut(folder: Path, *arguments: str) -> str:
 def says_the_same(diff: str) -> bool:
     """Whether a mutant only lost what ``SAME`` names."""
     lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+]{2} )", line)]
-    before, after = (
-        [re.sub("|".join(SAME), "", line[1:]) for line in lines if line[0] == side] for side in "-+"
-    )
-    return before == after
+    before, after = ([line[1:] for line in lines if line[0] == side] for side in "-+")
+    return list(map(plain, before)) == list(map(plain, after))
+
+
+def plain(line: str) -> str:
+    """Without what ``SAME`` names."""
+    for pattern, instead in SAME:
+        line = re.sub(pattern, instead, line)
+    return line
 
 
 def tried(room: str, mutants: Sequence[str]) -> dict[str, str]:
@@ -186,13 +194,13 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     prepare(WORK / "names", [], [])
     os.chdir(WORK / "names")
-    room_of = {mutant: room for room, names in all_mutants().items() for mutant in names}
-    among = sorted(m for m in room_of if fnmatch(file_of(m), f"{PACKAGE}/{options.only}"))
-    chosen = random.Random(options.seed).sample(among, min(options.number, len(among)))
+    of_rooms = all_mutants(options.only)
+    room_of = {mutant: room for room, names in of_rooms.items() for mutant in names}
+    chosen = random.Random(options.seed).sample(sorted(room_of), min(options.number, len(room_of)))
     by_room: dict[str, list[str]] = defaultdict(list)
     for mutant in chosen:
         by_room[room_of[mutant]].append(mutant)
-    print(f"{len(chosen)} of {len(among)} mutants, seed {options.seed}", flush=True)
+    print(f"{len(chosen)} of {len(room_of)} mutants, seed {options.seed}", flush=True)
     killed = counted = 0
     for room, mutants in by_room.items():
         start = time.perf_counter()
