@@ -26,6 +26,7 @@ PACKAGE = Path("src/policyrank")
 WORK = REPOSITORY / ".cache/mutants"
 COPIED = ("tests", "docs", "configs")
 """Beside the package, what tests read."""
+PRELOADED = "numpy scipy.stats scipy.optimize polars numba hypothesis sklearn.linear_model torch"
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,18 @@ class Room:
 
 
 ROOMS = {
-    "metrics": Room("metrics/*.py", "tests/metrics"),
+    "metrics": Room("metrics/*.py ranking/runs.py", "tests/metrics"),
     "learn": Room(
         "learn/losses/*.py learn/rewards/*.py learn/advantages.py learn/curricula.py"
         " learn/distributions.py learn/labels.py learn/segments.py learn/utilities.py",
         "tests/learn",
     ),
-    "board": Room(
-        "board/intervals.py board/bounded.py board/rank_sets.py board/clusters.py"
-        " board/pair_gaps.py",
-        "tests/board tests/ranking/test_certainty.py tests/ranking/test_ties.py",
-    ),
     "ranking": Room(
-        "ranking/*_errors.py ranking/majorities.py ranking/runs.py ranking/committee*.py",
-        "tests/ranking/test_certainty.py tests/ranking/test_ties.py tests/ranking/test_voting.py"
-        " tests/ranking/test_committees.py tests/ranking/test_score_profiles.py"
-        " tests/metrics/test_retrieval.py",
+        "board/intervals.py board/bounded.py board/rank_sets.py board/clusters.py"
+        " board/pair_gaps.py ranking/*_errors.py ranking/majorities.py ranking/committee*.py",
+        "tests/board tests/ranking/test_certainty.py tests/ranking/test_ties.py"
+        " tests/ranking/test_voting.py tests/ranking/test_committees.py"
+        " tests/ranking/test_score_profiles.py",
     ),
     "evaluation": Room(
         "evaluation/stopping.py evaluation/importance.py evaluation/cross_fitting.py"
@@ -65,8 +62,8 @@ ROOMS = {
         " tests/evaluation/test_transport.py",
     ),
     "train": Room(
-        "train/judges.py train/reinforcement.py train/feedback.py",
-        "tests/train/test_answers.py tests/train/test_preference.py",
+        "train/judges.py train/reinforcement.py",
+        "tests/train/test_answers.py",
         "*judge* *scorer* each_answer as_lists best_of_n majority _differences _likelihoods"
         " _record _mean reinforce",
     ),
@@ -80,6 +77,8 @@ ROOMS = {
 }
 """What decides: metrics, losses and advantages, intervals, stopping, judges, studies' measures."""
 
+DEAD = ("killed", "timeout", "segfault")
+
 NOT_COUNTED = (
     r"^ *raise ",
     r"^ *(report|say)\(",
@@ -90,14 +89,12 @@ SAME = ((r",? ?\bstrict=\w+", ""), (r"[<>]=? (1e-\d+)", r"< \1"))
 whether a tolerance itself is within it."""
 
 
-def all_mutants(only: str) -> dict[str, list[str]]:
-    """Room -> names of mutants in these files; the folder must be one that mutmut is run in."""
+def all_mutants(only: str) -> Iterator[str]:
+    """Names of the mutants in these files; the folder must be one that mutmut is run in."""
     from mutmut.mutation.file_mutation import mutate_file_contents
     from mutmut.utils.format_utils import get_mutant_name
 
-    found: dict[str, list[str]] = {}
-    for name, room in ROOMS.items():
-        found[name] = []
+    for room in ROOMS.values():
         for path in files_of(room):
             if not fnmatch(str(path), f"{PACKAGE}/{only}"):
                 continue
@@ -105,8 +102,7 @@ def all_mutants(only: str) -> dict[str, list[str]]:
             for mutant in made.mutant_names:
                 function = re.sub(r"^x_|^x.*ǁ|__mutmut_\d+$", "", mutant)
                 if any(fnmatch(function, pattern) for pattern in room.functions.split()):
-                    found[name].append(get_mutant_name(path, mutant))
-    return found
+                    yield get_mutant_name(path, mutant)
 
 
 def files_of(room: Room) -> Iterator[Path]:
@@ -135,11 +131,14 @@ def prepare(folder: Path, files: Sequence[str], tests: Sequence[str]) -> None:
         "do_not_mutate_patterns": list(NOT_COUNTED),
         "pytest_add_cli_args_test_selection": [*tests, *files],
         "pytest_add_cli_args": [*"-m|not slow|-k|not __mutmut|-p|no:cacheprovider".split("|")],
-        "process_isolation": "forkserver",
-        "timeout_constant": 10.0,
+        "process_isolation": "forkserver",  # a fork that has used polars hangs
+        "forkserver_warmup": "import",
+        "preload_modules_file": "preloaded.txt",
+        "timeout_constant": 30.0,
         "timeout_multiplier": 4.0,
         "debug": True,
     }
+    (folder / "preloaded.txt").write_text("\n".join(PRELOADED.split()))
     lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
     text = (REPOSITORY / "pyproject.toml").read_text("utf-8")
     (folder / "pyproject.toml").write_text(text + "\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
@@ -185,46 +184,55 @@ def tried(room: str, mutants: Sequence[str]) -> dict[str, str]:
     return {mutant: results[mutant] for mutant in mutants}
 
 
+def told(room: str, mutants: Sequence[str]) -> tuple[int, int]:
+    """Print the survivors among a room's mutants by file; how many were killed, and of how many."""
+    start = time.perf_counter()
+    fared = tried(room, mutants)
+    alive, same = defaultdict(list), 0
+    for mutant, result in fared.items():
+        if result in DEAD:
+            continue
+        diff = mutmut(WORK / room, "show", mutant)
+        if says_the_same(diff):
+            same += 1
+        else:
+            alive[file_of(mutant)].append(diff)
+    for file, diffs in sorted(alive.items()):
+        print(f"\n## {file}: {len(diffs)}", *diffs, sep="\n")
+    counted = len(mutants) - same
+    killed = counted - sum(map(len, alive.values()))
+    print(
+        f"\n# {room}: {killed} of {counted} killed ({same} say the same),"
+        f" {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
+    slow = [mutant for mutant, result in fared.items() if result == "timeout"]
+    if slow:
+        print("Killed by the clock:", *slow, flush=True)
+    return killed, counted
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="*", help="pattern of files, such as 'metrics/*'")
+    parser.add_argument("names", nargs="*", help="these mutants instead of a sample")
     options = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
-    prepare(WORK / "names", [], [])
-    os.chdir(WORK / "names")
-    of_rooms = all_mutants(options.only)
-    room_of = {mutant: room for room, names in of_rooms.items() for mutant in names}
-    chosen = random.Random(options.seed).sample(sorted(room_of), min(options.number, len(room_of)))
-    by_room: dict[str, list[str]] = defaultdict(list)
-    for mutant in chosen:
-        by_room[room_of[mutant]].append(mutant)
-    print(f"{len(chosen)} of {len(room_of)} mutants, seed {options.seed}", flush=True)
+    chosen = options.names
+    if not chosen:
+        prepare(WORK / "names", [], [])
+        os.chdir(WORK / "names")
+        among = sorted(all_mutants(options.only))
+        chosen = random.Random(options.seed).sample(among, min(options.number, len(among)))
+        print(f"{len(chosen)} of {len(among)} mutants, seed {options.seed}", flush=True)
     killed = counted = 0
-    for room, mutants in by_room.items():
-        start = time.perf_counter()
-        fared = tried(room, mutants)
-        alive: dict[str, list[str]] = defaultdict(list)
-        same = 0
-        for mutant, result in fared.items():
-            if result in ("killed", "timeout", "segfault"):
-                continue
-            diff = mutmut(WORK / room, "show", mutant)
-            if says_the_same(diff):
-                same += 1
-            else:
-                alive[file_of(mutant)].append(f"{result}\n{diff}")
-        survivors = sum(map(len, alive.values()))
-        killed += len(mutants) - same - survivors
-        counted += len(mutants) - same
-        for file, diffs in sorted(alive.items()):
-            print(f"\n## {file}: {len(diffs)}", *diffs, sep="\n")
-        print(
-            f"\n# {room}: {len(mutants) - same - survivors} of {len(mutants) - same} killed"
-            f" ({same} say the same), {time.perf_counter() - start:.0f} s",
-            flush=True,
-        )
+    for name, room in ROOMS.items():
+        files = set(map(str, files_of(room)))
+        own = [mutant for mutant in chosen if file_of(mutant) in files]
+        if own:
+            dead, all_of_them = told(name, own)
+            killed, counted = killed + dead, counted + all_of_them
     print(f"\n{killed} of {counted} killed: {killed / max(counted, 1):.1%}")
 
 

@@ -399,6 +399,11 @@ def test_segments_and_step_weights():
         steps, torch.tensor([[True] * 3, [True, True, False]]), best, "similar"
     )[1]
     assert short.tolist() == pytest.approx([2 * 2 / 3.5, 1.5 * 2 / 3.5, 0])
+    # a step that the best answer lacks is like none of its: cosine 0, though vectors are alike
+    unlike = segments.step_weights(
+        steps, torch.tensor([[False, True, True], [True] * 3]), best, "similar"
+    )[1]
+    assert unlike.tolist() == pytest.approx([3 / 3.5, 1.5 * 3 / 3.5, 3 / 3.5])
     with pytest.raises(ValueError, match="use one of"):
         segments.step_weights(steps, present, best, "odd")
 
