@@ -21,7 +21,7 @@ from policyrank.metrics.retrieval import (
     worst_ndcg,
 )
 from policyrank.metrics.retrieval_names import MEASURES, measure
-from policyrank.ranking.runs import judged, paired_tests, score_runs
+from policyrank.ranking.runs import fuse_runs, judged, paired_tests, score_runs
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -188,6 +188,10 @@ def test_rank_biased_overlap():
         rank_biased_overlap(list("abcde"), list("ab"), 0.9)
     )
     assert rank_biased_overlap([], [1]) == 0
+    # Equation 32, overlaps 1, 1, 2: the shorter one's agreement goes on at depth 3.
+    depths = 1 * 0.5 + 1 / 2 * 0.25 + 2 / 3 * 0.125 + (3 - 2) / (2 * 3) * 0.125
+    expected = depths + ((2 - 1) / 3 + 1 / 2) * 0.125
+    assert rank_biased_overlap("ab", "acb", 0.5) == pytest.approx(expected)
 
 
 def test_every_named_measure_reads():
@@ -288,6 +292,26 @@ def test_holms_values_never_fall():
     assert 3 * p[0] > 2 * p[1] > p[2] / 10
     expected = [3 * p[0], 3 * p[0], max(3 * p[0], p[2])]
     assert [test.p_holm for test in tests] == pytest.approx(expected)
+
+
+def test_runs_fused_by_hand():
+    a = pl.DataFrame({"query": [*"qqr"], "document": [*"xyx"], "score": [1.0, 3.0, 2.0]})
+    b = pl.DataFrame({"query": [*"qqr"], "document": [*"xzy"], "score": [5.0, 5.0, 2.0]})
+
+    def fused(how, **options):
+        rows = fuse_runs([a, b], how, **options).iter_rows()
+        return {query + document: score for query, document, score in rows}
+
+    expected = {"qx": 1.0, "qy": 1, "qz": 1, "rx": 1, "ry": 1}
+    assert fused("combsum") == expected
+    expected = {"qx": 1 / 3 + 2 / 3, "qy": 1 / 2, "qz": 2 / 2, "rx": 1 / 2, "ry": 2 / 2}
+    assert fused("rrf", k=1, weights=[1, 2]) == pytest.approx(expected)
+
+
+def test_of_equals_none_is_swapped():
+    scores = Scores.of([*"xxxyyy"], [*"123123"], [1.0, 2, 3, 3, 2, 1])
+    test = paired_tests(scores, draws=9)[0]
+    assert (test.better, test.than, test.difference, test.p) == ("x", "y", 0, 1)
 
 
 def test_permutation_test_has_its_level():
