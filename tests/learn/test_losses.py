@@ -95,6 +95,10 @@ def test_entropy_and_divergence_estimated_as_enumerated():
         module.EXACT = 7
     assert estimated == pytest.approx(exact, rel=0.03)
     assert exact[1] > 0
+    both = PlackettLuce(torch.stack([p.scores, q.scores]))
+    other = PlackettLuce(torch.stack([q.scores, q.scores]))
+    assert both.entropy().tolist() == pytest.approx([p.entropy().item(), q.entropy().item()])
+    assert both.kl(other).tolist() == pytest.approx([p.kl(q).item(), 0])
 
 
 def test_tied_orders():

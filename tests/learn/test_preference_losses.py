@@ -81,6 +81,13 @@ def test_pro_values():
     assert abs(2 * pro(T(-1, -1.2, -0.8) + 5, T(2, 1, 0)) - 2.464266) > 0.1
 
 
+def test_pro_compares_answers_per_token():
+    p, y, lengths, one = T(-6, -4, -9), T(3, 2, 1), T(2, 1, 9), T(1, 1, 1)
+    per_token = preference_loss("pro")(p / lengths, y, lengths=one, sft_weight=0.0)
+    found = preference_loss("pro")(p, y, lengths=lengths, sft_weight=0.0)
+    assert float(found) == pytest.approx(float(per_token))
+
+
 def test_all_that_tie_as_the_best_are_imitated():
     where = torch.tensor([True, True, True, False])
     p, labels = T(-1, -3, -7, torch.nan), T(2, 2, 1, 9)
@@ -201,6 +208,8 @@ def test_cdpo_and_simpo_by_hand():
     log = torch.nn.functional.logsigmoid
     cdpo = preference_loss("cdpo")(s, y, beta=0.5, smoothing=0.2)
     assert float(cdpo) == pytest.approx(float(-0.8 * log(T(1.5)) - 0.2 * log(T(-1.5))))
+    plain = preference_loss("cdpo")(s, y, beta=0.5, smoothing=0.0)
+    assert float(plain) == pytest.approx(float(-log(T(1.5))))
     simpo = preference_loss("simpo")(s, y, lengths=T(2, 3), beta=2.0, margin=0.5)
     assert float(simpo) == pytest.approx(float(-log(T(2 * (-1.5 + 2) - 0.5))))
     rrhf = preference_loss("rrhf")(T(-6, -3), y, lengths=T(2, 3))
