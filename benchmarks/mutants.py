@@ -49,8 +49,8 @@ ROOMS = {
     "ranking": Room(
         "board/intervals.py board/bounded.py board/rank_sets.py board/clusters.py"
         " board/pair_gaps.py ranking/*_errors.py ranking/majorities.py ranking/committee*.py",
-        "tests/board tests/ranking/test_certainty.py tests/ranking/test_ties.py"
-        " tests/ranking/test_voting.py tests/ranking/test_committees.py"
+        "tests/board tests/ranking/test_bradley_terry_fit.py tests/ranking/test_certainty.py"
+        " tests/ranking/test_ties.py tests/ranking/test_voting.py tests/ranking/test_committees.py"
         " tests/ranking/test_score_profiles.py",
     ),
     "evaluation": Room(

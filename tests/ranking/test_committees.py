@@ -324,6 +324,10 @@ def test_quota_undoes_bias_and_sntv_needs_far_more_rankings():
         for rule in ("sntv", "borda")
     }
     assert need["borda"] < need["sntv"]
+    none = required_rankings(biased, k, groups=groups, quota={"one": 0, "two": 5})
+    assert none["one"] == 0 < none["two"]
+    with pytest.raises(EvidenceError, match="no policy is called 'nobody'"):
+        committee_score(biased, ["nobody"])
     with pytest.raises(EvidenceError, match="modular"):
         required_rankings(biased, k, rule="pav", groups=groups, quota={"one": 5})
 
