@@ -11,10 +11,12 @@ from policyrank.evaluation.off_policy import off_policy_value
 from policyrank.evaluation.transport import TRANSPORTS, Trial, transfer_lasso
 from policyrank.evaluation.transport_weights import (
     average_effects,
+    balanced_on_target,
     balanced_transport,
     balancing_weights,
     effective_rows,
     odds_of_target,
+    overlap,
     weighted_transport,
 )
 from policyrank.metrics.effects import pehe
@@ -210,3 +212,28 @@ def test_what_the_target_says_corrects_the_sources(monkeypatch):
     source = Trial(np.zeros((20, 1)), treated, np.ones(20))
     both = TRANSPORTS["anchored proxy"](target, [source])(target.x)
     assert both == pytest.approx(np.tile([3.0, 10.0], (20, 1)))
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_every_estimator_finds_the_effect(name):
+    """It is 1 + the second covariate."""
+    rng = np.random.default_rng(3)
+    found = TRANSPORTS[name](site(rng, 200), [site(rng, 150), site(rng, 150)], 0)
+    x = rng.normal(size=(500, 3))
+    effect = found(x)
+    assert np.corrcoef(effect, 1 + x[:, 1])[0, 1] > 0.75
+    assert effect.mean() == pytest.approx(1, abs=0.35)
+    assert effect[x[:, 1] > 1].mean() - effect[x[:, 1] < -1].mean() > 1.5
+
+
+def test_balanced_on_every_covariate_and_few_rows_of_an_arm_are_said():
+    sources = np.array([[a, b] for a in range(4) for b in range(4)], dtype=float)
+    weight = balanced_on_target(np.array([[1.0, 2.5], [1.0, 1.5]]), sources)
+    assert weight.mean() == pytest.approx(1)
+    assert weight @ sources / weight.sum() == pytest.approx([1, 2], abs=0.01)
+    x = np.random.default_rng(0).normal(size=(250, 2))
+    trial = Trial(x, (np.arange(250) >= 30).astype(int), np.zeros(250))
+    effective, missed, notes = overlap(trial, np.ones(250), x)
+    assert effective == pytest.approx((30, 220))
+    assert missed == pytest.approx(0, abs=1e-9)
+    assert notes == ("30 untreated rows tell as much of the target as 30.",)
