@@ -202,6 +202,7 @@ def test_what_the_log_never_did_is_refused_or_bounded():
     assert board.upper[k] == pytest.approx(supported + 4 * (e == 0).mean(), abs=0.2)
     assert not board.better.any()
     assert any("its value is bounded" in str(note) for note in board.notes)
+    assert not [note for note in board.notes if note.kind == "overlap" and "all" in note.policies]
     assert 0.05 < board.probability_best[k] < 0.5
     # A range so narrow that even the bounds lie apart.
     low = np.where(a == 1, y - 20, y)

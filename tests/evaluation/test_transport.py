@@ -212,6 +212,10 @@ def test_what_the_target_says_corrects_the_sources(monkeypatch):
     source = Trial(np.zeros((20, 1)), treated, np.ones(20))
     both = TRANSPORTS["anchored proxy"](target, [source])(target.x)
     assert both == pytest.approx(np.tile([3.0, 10.0], (20, 1)))
+    z, t = np.random.default_rng(0).normal(size=(160, 3)), np.arange(160) % 2
+    target = Trial(z, t, z[:, 0] + t * (1 + z[:, 1]))
+    both = TRANSPORTS["target only"](target, [])(z)
+    assert both == pytest.approx(np.column_stack([z[:, 0], z[:, 0] + 1 + z[:, 1]]), abs=0.2)
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)

@@ -175,6 +175,14 @@ def test_ndcg_is_scikit_learns():
     assert ndcg(found, gain="exp2") == pytest.approx(exp)
 
 
+def test_queries_without_judgements_of_their_own_gain_nothing():
+    found = Judged.of([0, 1, 2], [1.0, 1.0, 1.0], [1, 0, 0], ideal=[[1]])
+    assert ndcg(found).tolist() == [1, 0, 0]
+    assert len(found.ideal_offsets) == 3 + 1
+    more = Judged.of([0], [1.0], [1], ideal=[[1], [2], [3]])
+    assert ndcg(more).tolist() == [1, 0, 0]
+
+
 def test_rank_biased_overlap():
     assert rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False) == pytest.approx(
         0.552, abs=1e-3

@@ -7,7 +7,7 @@ import pytest
 
 from policyrank.evidence import Comparisons
 from policyrank.studies import best_systems, fair_subset_selection, leaderboard_illusion, roboarena
-from policyrank.studies.frame import module_of
+from policyrank.studies.frame import Claim, judge, module_of, scores_of
 
 LOWER = re.compile(r"distance|disagree|published above|MMRV|width|error")
 
@@ -32,6 +32,13 @@ def means(scores, metric, task):
 def test_what_is_better_when_it_is_less(slug, smoke):
     scores = smoke(slug)
     assert scores.lower_is_better == {m for m in scores.metric.names if LOWER.search(m)}
+
+
+def test_what_was_not_measured_is_not_shown():
+    scores = scores_of([(method, "t", "m", 0, 1.0) for method in ("ours", "others")])
+    for claim in (Claim("", "ours", "theirs", "m"), Claim("", "ours", "others", "n")):
+        found = judge(claim, scores)
+        assert (found.verdict, found.units) == ("not shown", 0)
 
 
 def test_distance_grows_as_the_order_turns(smoke, monkeypatch):

@@ -308,6 +308,12 @@ def test_straying_from_the_start_is_taken_from_the_scores(pair, tmp_path, monkey
         learned.extend(rewards)
         return []
 
+    def draw(*given, temperature, **options):
+        assert temperature == 1
+        return sample(*given, temperature=temperature, **options)
+
+    sample = reinforcement.draw
+    monkeypatch.setattr(reinforcement, "draw", draw)
     monkeypatch.setattr(reinforcement, "sampled_data", sampled_data)
     monkeypatch.setattr(
         reinforcement,
