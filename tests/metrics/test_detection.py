@@ -136,6 +136,25 @@ def test_thresholds_of_ones_own_equal_pycocotools():
         detection_ap(ours, read_detections(found, ours), recall_at=[0])
 
 
+def test_what_is_right_for_calibration_overlaps_by_three_quarters():
+    truth = {
+        "images": [{"id": k, "width": 99, "height": 99} for k in (1, 2)],
+        "categories": [{"id": 1, "name": "box"}],
+        "annotations": [
+            {"id": k, "image_id": k, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}
+            for k in (1, 2)
+        ],
+    }
+    found = [
+        {"image_id": k, "category_id": 1, "bbox": [0, 0, 10, high], "score": score}
+        for k, high, score in ((1, 6, 0.9), (2, 8, 0.8))
+    ]
+    ours = read_ground_truth(truth)
+    result = detection_ap(ours, read_detections(found, ours))
+    right = dict(zip(result.score.tolist(), result.right.tolist(), strict=True))
+    assert right == {0.9: False, 0.8: True}
+
+
 def test_ignored_objects_need_not_be_found():
     """As COCO's format says; pycocotools overwrites ``ignore`` by ``iscrowd`` and asks for them."""
     box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}

@@ -314,6 +314,9 @@ def test_runs_fused_by_hand():
     assert fused("combsum") == expected
     expected = {"qx": 1 / 3 + 2 / 3, "qy": 1 / 2, "qz": 2 / 2, "rx": 1 / 2, "ry": 2 / 2}
     assert fused("rrf", k=1, weights=[1, 2]) == pytest.approx(expected)
+    for runs, weights, message in (([], None, "0 runs"), ([a, b], [1], "2 runs and 1 weights")):
+        with pytest.raises(EvidenceError, match=message):
+            fuse_runs(runs, weights=weights)
 
 
 def test_of_equals_none_is_swapped():
