@@ -569,6 +569,17 @@ def test_ties_of_labels_are_breslows(items):
         assert found == pytest.approx(choices_by_hand(s, y, by_place[:k] + [0] * (n - k)))
 
 
+def test_the_generator_given_breaks_the_ties():
+    scores, labels = torch.arange(6.0), torch.zeros(6)
+
+    def drawn(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return [losses.listmle(scores, labels, generator=generator).item() for _ in range(3)]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert len(set(drawn(0))) == 3
+
+
 def test_a_generator_breaks_ties_at_random():
     s, y = torch.tensor([0.5, -1.0, 2.0, 0.0]).double(), torch.tensor([0.0, 0.0, 0.0, 1.0])
     orders = torch.tensor([(3, *order) for order in permutations(range(3))])
