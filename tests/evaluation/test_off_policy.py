@@ -202,6 +202,7 @@ def test_what_the_log_never_did_is_refused_or_bounded():
     assert board.upper[k] == pytest.approx(supported + 4 * (e == 0).mean(), abs=0.2)
     assert not board.better.any()
     assert any("its value is bounded" in str(note) for note in board.notes)
+    assert not [note for note in board.notes if note.kind == "overlap" and "all" in note.policies]
     assert 0.05 < board.probability_best[k] < 0.5
     # A range so narrow that even the bounds lie apart.
     low = np.where(a == 1, y - 20, y)
@@ -230,6 +231,18 @@ def test_thin_support_is_said():
     good = off_policy_value(two(1500), a, y, x, e)
     assert not [note for note in good.notes if note.kind == "overlap"]
     assert good.extras["estimators"][0]["band in half-width"] == 0
+
+
+def test_small_chances_alone_make_support_thin():
+    rng = np.random.default_rng(0)
+    e = np.where(np.arange(2000) % 10 == 0, 0.04, 0.5)
+    a = (rng.random(2000) < e).astype(int)
+    board = off_policy_value(two(2000), a, rng.normal(size=2000), rng.normal(size=(2000, 1)), e)
+    text = " ".join(str(note) for note in board.notes if note.kind == "overlap")
+    assert "all: 10.0% of what it would do had a chance below .05, 0.0% one below .01" in text
+    assert "none: " not in text
+    assert {"folds", "clip"} <= board.settings.keys()
+    assert None not in board.settings.values()
 
 
 def test_chances_that_cannot_be_true_are_said():

@@ -1,5 +1,6 @@
 """The runner, its store and workers, sampling rules, stopping rules, plans."""
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -382,6 +383,28 @@ def test_unresolved_pairs_shrink_and_relaxation_gives_up_close_ones():
     for selection in ("uniform", "uniform-exhaustive", "valence-weighted", "count-weighted"):
         out = response_graph_ucb(state, 20, np.random.default_rng(0), selection=selection)
         assert all({i, j} != {0, 1} for _, i, j in out)
+
+
+@pytest.mark.parametrize(
+    ("rule", "policies", "rounds"),
+    [
+        (best_known, 3, 8),
+        (partial(top_k_known, 2), 4, 9),
+        (partial(top_k_known, 1), 4, 9),
+        (order_known, 3, 9),
+        (order_known, 4, 10),
+    ],
+)
+def test_stopping_pays_for_every_hypothesis(rule, policies, rounds):
+    """After n wins without a loss the evidence is (2^(n+1) - 1) / (n + 1), which must exceed
+    hypotheses / .05: 2, 4, 3, 3 and 6 of them."""
+    state, stop, told = State(tuple("wxyz"[:policies]), ("fold",)), rule(), []
+    for _ in range(rounds):
+        for i, j in itertools.combinations(range(policies), 2):
+            state.observe_outcome(i, j, 1.0)
+        told.append(stop(state) is not None)
+    assert told == [False] * (rounds - 1) + [True]
+    assert stop(state).endswith("with probability at least 0.95")
 
 
 def test_evidence_is_a_supermartingale():

@@ -24,6 +24,9 @@ def test_values_by_hand():
     assert sim_to_real(
         {"a": [0.9], "b": [0.8]}, {"a": [], "b": []}
     ).rating.tolist() == pytest.approx([0.9, 0.8])
+    three = {"a": [0.9], "b": [0.9], "c": [0.1]}
+    board = sim_to_real(three, {name: [0.5] for name in three}, combine="rank-sum")
+    assert board.rating.tolist() == [1.5 + 1, 1.5 + 1, 0 + 1]  # equal ones share their places
     assert knn(np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [2.0]]), k=2).tolist() == [1, 1]
     x = np.random.default_rng(0).normal(size=(500, 3)) @ np.diag([1.0, 2.0, 3.0])
     direct = np.einsum(

@@ -109,6 +109,7 @@ def test_weights_count_as_repeated_rows_and_one_cluster_gives_no_interval():
     )
     assert np.allclose(weighted.rating, repeated.rating)
     assert np.allclose(weighted.lower, repeated.lower)
+    assert "few" in {note.kind for note in rank_effects(estimates, y).notes}
     one = rank_effects(estimates, y, cluster=np.zeros(40))
     assert np.isnan(one.lower).all()
     assert one.better is None

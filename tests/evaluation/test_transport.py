@@ -6,13 +6,17 @@ import pytest
 pytest.importorskip("sklearn")
 
 from policyrank.errors import EvidenceError
+from policyrank.evaluation import transport as transports
 from policyrank.evaluation.off_policy import off_policy_value
 from policyrank.evaluation.transport import TRANSPORTS, Trial, transfer_lasso
 from policyrank.evaluation.transport_weights import (
     average_effects,
+    balanced_on_target,
     balanced_transport,
     balancing_weights,
     effective_rows,
+    odds_of_target,
+    overlap,
     weighted_transport,
 )
 from policyrank.metrics.effects import pehe
@@ -185,3 +189,55 @@ def test_doubly_robust_effect_is_econmls():
         float(np.ravel(theirs.ate(X=None))[0]), abs=0.3 * float(np.ravel(high - low)[0]) / 2
     )
     assert ours == pytest.approx(1, abs=0.15)
+
+
+def test_odds_are_those_of_being_the_targets():
+    x = np.array([[0.0], [1.0], [2.0]])
+    assert odds_of_target(np.repeat(x, 3, axis=0), x) == pytest.approx(np.full(3, 3.0), rel=1e-3)
+    near = odds_of_target(x + 1, x)
+    assert near[0] < near[1] < near[2]
+
+
+def test_what_the_target_says_corrects_the_sources(monkeypatch):
+    x = np.zeros((10, 1))
+    found = transfer_lasso((x, np.full(10, 4.0)), [(np.zeros((30, 1)), np.zeros(30))], detect=False)
+    assert found.predict(x) == pytest.approx(4.0)
+
+    def foretold(target, control, treated, chance, seed):
+        return lambda z: np.column_stack([control, treated])
+
+    monkeypatch.setattr(transports, "_learned", foretold)
+    treated = np.arange(20) % 2
+    target = Trial(np.zeros((20, 1)), treated, np.where(treated, 10.0, 3.0))
+    source = Trial(np.zeros((20, 1)), treated, np.ones(20))
+    both = TRANSPORTS["anchored proxy"](target, [source])(target.x)
+    assert both == pytest.approx(np.tile([3.0, 10.0], (20, 1)))
+    z, t = np.random.default_rng(0).normal(size=(160, 3)), np.arange(160) % 2
+    target = Trial(z, t, z[:, 0] + t * (1 + z[:, 1]))
+    both = TRANSPORTS["target only"](target, [])(z)
+    assert both == pytest.approx(np.column_stack([z[:, 0], z[:, 0] + 1 + z[:, 1]]), abs=0.2)
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_every_estimator_finds_the_effect(name):
+    """It is 1 + the second covariate."""
+    rng = np.random.default_rng(3)
+    found = TRANSPORTS[name](site(rng, 200), [site(rng, 150), site(rng, 150)], 0)
+    x = rng.normal(size=(500, 3))
+    effect = found(x)
+    assert np.corrcoef(effect, 1 + x[:, 1])[0, 1] > 0.75
+    assert effect.mean() == pytest.approx(1, abs=0.35)
+    assert effect[x[:, 1] > 1].mean() - effect[x[:, 1] < -1].mean() > 1.5
+
+
+def test_balanced_on_every_covariate_and_few_rows_of_an_arm_are_said():
+    sources = np.array([[a, b] for a in range(4) for b in range(4)], dtype=float)
+    weight = balanced_on_target(np.array([[1.0, 2.5], [1.0, 1.5]]), sources)
+    assert weight.mean() == pytest.approx(1)
+    assert weight @ sources / weight.sum() == pytest.approx([1, 2], abs=0.01)
+    x = np.random.default_rng(0).normal(size=(250, 2))
+    trial = Trial(x, (np.arange(250) >= 30).astype(int), np.zeros(250))
+    effective, missed, notes = overlap(trial, np.ones(250), x)
+    assert effective == pytest.approx((30, 220))
+    assert missed == pytest.approx(0, abs=1e-9)
+    assert notes == ("30 untreated rows tell as much of the target as 30.",)

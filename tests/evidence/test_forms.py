@@ -38,6 +38,16 @@ def test_preferences_against_a_loop(battles):
     assert c.seen().sum() == 800
 
 
+def test_weights_go_along_to_the_pairs():
+    ballots = [["x", "y"], ["y", "x"]]
+    voters = Comparisons.of_rankings(Rankings.of(ballots, weight=[3, 1]))
+    assert (voters.total, voters.preferences().tolist()) == (4, [[0, 3], [1, 0]])
+    important = Comparisons.of_rankings(Rankings.of(ballots, weight=[1.5, 0.5]))
+    assert (important.total, important.preferences().tolist()) == (2, [[0, 1.5], [0.5, 0]])
+    tasks = Scores.of(["x", "y"] * 2, ["a", "a", "b", "b"], [1, 0, 0, 1], weight=[3, 3, 1, 1])
+    assert tasks.to_comparisons().preferences().tolist() == [[0, 1.5], [0.5, 0]]
+
+
 def test_arrays_are_immutable(battles):
     c = battles()
     with pytest.raises(ValueError, match="read-only"):

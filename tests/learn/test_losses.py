@@ -95,6 +95,10 @@ def test_entropy_and_divergence_estimated_as_enumerated():
         module.EXACT = 7
     assert estimated == pytest.approx(exact, rel=0.03)
     assert exact[1] > 0
+    both = PlackettLuce(torch.stack([p.scores, q.scores]))
+    other = PlackettLuce(torch.stack([q.scores, q.scores]))
+    assert both.entropy().tolist() == pytest.approx([p.entropy().item(), q.entropy().item()])
+    assert both.kl(other).tolist() == pytest.approx([p.kl(q).item(), 0])
 
 
 def test_tied_orders():
@@ -459,6 +463,24 @@ def test_utilities():
     assert (ndcg_gains(torch.zeros(4), r, ones) == 0).all()
 
 
+def test_padding_gains_nothing_and_utilities_are_told_of_it():
+    labels, where = torch.tensor([9.0, 2.0, 0.0]), torch.tensor([False, True, True])
+    rankings = torch.tensor([[0, 1], [1, 2]])
+    for name, utility in UTILITIES.items():
+        found = utility(labels, rankings, where)
+        assert found[0, 0] == found[1, 1] == 0, name
+        unpadded = utility(labels[1:], torch.tensor([[0, 1]]), where[1:])
+        assert found[1].tolist() == unpadded[0].tolist(), name
+    told = []
+
+    def utility(labels, rankings, mask):
+        told.append(mask)
+        return ndcg_gains(labels, rankings, mask)
+
+    losses.pg_rank(torch.zeros(3), labels, where=where, utility=utility)
+    assert torch.equal(told[0], where)
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_which_lists_count_is_told_by_their_labels(name):
     """Scores and draws never change what the mean divides by: it is its lists' sum over a count."""
@@ -545,6 +567,17 @@ def test_ties_of_labels_are_breslows(items):
         assert found == pytest.approx(of_choices)
         found = losses.p_listmle(scores, labels, k=k).item()
         assert found == pytest.approx(choices_by_hand(s, y, by_place[:k] + [0] * (n - k)))
+
+
+def test_the_generator_given_breaks_the_ties():
+    scores, labels = torch.arange(6.0), torch.zeros(6)
+
+    def drawn(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return [losses.listmle(scores, labels, generator=generator).item() for _ in range(3)]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert len(set(drawn(0))) == 3
 
 
 def test_a_generator_breaks_ties_at_random():

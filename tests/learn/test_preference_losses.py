@@ -81,6 +81,13 @@ def test_pro_values():
     assert abs(2 * pro(T(-1, -1.2, -0.8) + 5, T(2, 1, 0)) - 2.464266) > 0.1
 
 
+def test_pro_compares_answers_per_token():
+    p, y, lengths, one = T(-6, -4, -9), T(3, 2, 1), T(2, 1, 9), T(1, 1, 1)
+    per_token = preference_loss("pro")(p / lengths, y, lengths=one, sft_weight=0.0)
+    found = preference_loss("pro")(p, y, lengths=lengths, sft_weight=0.0)
+    assert float(found) == pytest.approx(float(per_token))
+
+
 def test_all_that_tie_as_the_best_are_imitated():
     where = torch.tensor([True, True, True, False])
     p, labels = T(-1, -3, -7, torch.nan), T(2, 2, 1, 9)
@@ -201,6 +208,8 @@ def test_cdpo_and_simpo_by_hand():
     log = torch.nn.functional.logsigmoid
     cdpo = preference_loss("cdpo")(s, y, beta=0.5, smoothing=0.2)
     assert float(cdpo) == pytest.approx(float(-0.8 * log(T(1.5)) - 0.2 * log(T(-1.5))))
+    plain = preference_loss("cdpo")(s, y, beta=0.5, smoothing=0.0)
+    assert float(plain) == pytest.approx(float(-log(T(1.5))))
     simpo = preference_loss("simpo")(s, y, lengths=T(2, 3), beta=2.0, margin=0.5)
     assert float(simpo) == pytest.approx(float(-log(T(2 * (-1.5 + 2) - 0.5))))
     rrhf = preference_loss("rrhf")(T(-6, -3), y, lengths=T(2, 3))
@@ -399,5 +408,22 @@ def test_segments_and_step_weights():
         steps, torch.tensor([[True] * 3, [True, True, False]]), best, "similar"
     )[1]
     assert short.tolist() == pytest.approx([2 * 2 / 3.5, 1.5 * 2 / 3.5, 0])
+    # a step that the best answer lacks is like none of its: cosine 0, though vectors are alike
+    unlike = segments.step_weights(
+        steps, torch.tensor([[False, True, True], [True] * 3]), best, "similar"
+    )[1]
+    assert unlike.tolist() == pytest.approx([3 / 3.5, 1.5 * 3 / 3.5, 3 / 3.5])
     with pytest.raises(ValueError, match="use one of"):
         segments.step_weights(steps, present, best, "odd")
+
+
+def test_clipping_bounds_what_is_gained_and_not_what_is_lost():
+    """Advantages 1, -1: at ratios of 2 the gains are min(2, 1.2) and min(-2, -1.2), at 1/2 .5 and
+    -.8."""
+    labels, reference = T(1, 0), T(0, 0)
+    for ratio, gains in ((2.0, (1.2, -2.0)), (0.5, (0.5, -0.8)), (1.1, (1.1, -1.1))):
+        log_probs = T(ratio, ratio).log()
+        found = group_clipped(log_probs, labels, reference=reference, reduce="none")
+        assert float(found) == pytest.approx(-sum(gains) / 2, abs=1e-6)
+        halved = group_clipped(log_probs * 2, labels, reference=reference, lengths=T(2, 2))
+        assert float(halved) == pytest.approx(-sum(gains) / 2, abs=1e-6)

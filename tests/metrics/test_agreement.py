@@ -66,6 +66,28 @@ def test_values_with_ties():
     # A pair tied in the estimate counts once, for the truly worse one.
     assert mmrv([1, 2], [0, 0]) == mmrv([2, 1], [0, 0]) == pytest.approx(0.5)
     assert mmrv([1, 1], [0, 5]) == 0
+    assert (kendall_tau([1, 2], [5, 3]), kendall_tau([1, 2], [3, 5])) == (-1, 1)
+    assert pearson([0, 0.1, 0.2], [0.2, 0.1, 0]) == pytest.approx(-1)
+    assert np.isnan(pearson([1, 1], [0, 5]))
+
+
+def test_answers_per_token_and_shares_of_raters():
+    """Per token -1 beats -2, which is the other way round in all."""
+    both, lengths = (
+        ([-6.0, -4.0], [-4.0, -5.0]),
+        {"chosen_length": [6, 2], "rejected_length": [2, 5]},
+    )
+    assert metrics.ranking_accuracy([-6.0, -6.0], [-4.0, -7.0], **lengths) == 0.5
+    assert metrics.ranking_accuracy([-6.0, -6.0], [-4.0, -4.0], **lengths) == 0.5
+    assert metrics.ranking_accuracy(*both) == 0.5
+    assert metrics.ranking_accuracy(*both, chosen_length=[6, 1]) == 1
+    assert metrics.ranking_accuracy(*both, rejected_length=[1, 5]) == 0
+    assert metrics.tied_share([-6.0, -4.0], [-2.0, -5.0], **lengths) == 0.5
+    with pytest.raises(EvidenceError, match=r"pair 2: 0\.4 of the raters"):
+        metrics.ranking_accuracy(*both, alpha=[0.5, 0.4])
+    close = [-1.0, -1.0], [-1.005, -2.0]
+    assert metrics.ranking_accuracy(*close, alpha=[0.5, 0.5]) == 0.5
+    assert metrics.ranking_accuracy(*close, alpha=[0.5, 1.0]) == 1
 
 
 @given(

@@ -136,6 +136,25 @@ def test_thresholds_of_ones_own_equal_pycocotools():
         detection_ap(ours, read_detections(found, ours), recall_at=[0])
 
 
+def test_what_is_right_for_calibration_overlaps_by_three_quarters():
+    truth = {
+        "images": [{"id": k, "width": 99, "height": 99} for k in (1, 2)],
+        "categories": [{"id": 1, "name": "box"}],
+        "annotations": [
+            {"id": k, "image_id": k, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}
+            for k in (1, 2)
+        ],
+    }
+    found = [
+        {"image_id": k, "category_id": 1, "bbox": [0, 0, 10, high], "score": score}
+        for k, high, score in ((1, 6, 0.9), (2, 8, 0.8))
+    ]
+    ours = read_ground_truth(truth)
+    result = detection_ap(ours, read_detections(found, ours))
+    right = dict(zip(result.score.tolist(), result.right.tolist(), strict=True))
+    assert right == {0.9: False, 0.8: True}
+
+
 def test_ignored_objects_need_not_be_found():
     """As COCO's format says; pycocotools overwrites ``ignore`` by ``iscrowd`` and asks for them."""
     box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}
@@ -286,6 +305,21 @@ def test_calibration_makes_scores_mean_the_same():
         calibrate([2.0], [1], [0])
     with pytest.raises(ValueError, match="use histogram"):
         calibrate([0.5], [1], [0], "x")
+
+
+def test_calibration_by_hand():
+    from policyrank.metrics.calibration import expected_calibration_error, histogram, isotonic
+
+    scores, right = np.array([0.2, 0.2, 0.2, 0.4]), np.array([1.0, 1, 1, 0])
+    assert isotonic(scores, right)(np.array([0.2, 0.3, 0.4])) == pytest.approx([0.75] * 3)
+    rising = isotonic(np.array([0.2, 0.4]), np.array([0.0, 1]))
+    assert rising(np.array([0.1, 0.25, 0.9])) == pytest.approx([0, 0.25, 1])
+    shares = histogram(scores, right, bins=4)
+    assert shares(np.array([0.0, 0.3, 0.6, 1.0])).tolist() == [1, 0, 0.625, 0.875]
+    # Of 15 bins .05 and .08 are two, of 10 one.
+    found = [expected_calibration_error([0.05, 0.08], [1, 0], **o) for o in ({}, {"bins": 10})]
+    assert found == pytest.approx([(0.95 + 0.08) / 2, (0.95 - 0.08) / 2])
+    assert expected_calibration_error([0.95, 1.0, 0.2], [0, 1, 1]) == pytest.approx(1.75 / 3)
 
 
 def test_platt_equals_sklearn():

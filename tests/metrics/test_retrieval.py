@@ -10,6 +10,7 @@ import pytest
 
 from generators import runs_and_judgements
 from policyrank.errors import EvidenceError
+from policyrank.evidence import Scores
 from policyrank.evidence.trec import read_qrels, read_run, write_qrels, write_run
 from policyrank.metrics.overlap import rank_biased_overlap
 from policyrank.metrics.retrieval import (
@@ -20,7 +21,7 @@ from policyrank.metrics.retrieval import (
     worst_ndcg,
 )
 from policyrank.metrics.retrieval_names import MEASURES, measure
-from policyrank.ranking.runs import judged, paired_tests, score_runs
+from policyrank.ranking.runs import fuse_runs, judged, paired_tests, score_runs
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -174,6 +175,14 @@ def test_ndcg_is_scikit_learns():
     assert ndcg(found, gain="exp2") == pytest.approx(exp)
 
 
+def test_queries_without_judgements_of_their_own_gain_nothing():
+    found = Judged.of([0, 1, 2], [1.0, 1.0, 1.0], [1, 0, 0], ideal=[[1]])
+    assert ndcg(found).tolist() == [1, 0, 0]
+    assert len(found.ideal_offsets) == 3 + 1
+    more = Judged.of([0], [1.0], [1], ideal=[[1], [2], [3]])
+    assert ndcg(more).tolist() == [1, 0, 0]
+
+
 def test_rank_biased_overlap():
     assert rank_biased_overlap([1, 2, 3], [1, 3, 2], 0.7, extrapolate=False) == pytest.approx(
         0.552, abs=1e-3
@@ -187,6 +196,10 @@ def test_rank_biased_overlap():
         rank_biased_overlap(list("abcde"), list("ab"), 0.9)
     )
     assert rank_biased_overlap([], [1]) == 0
+    # Equation 32, overlaps 1, 1, 2: the shorter one's agreement goes on at depth 3.
+    depths = 1 * 0.5 + 1 / 2 * 0.25 + 2 / 3 * 0.125 + (3 - 2) / (2 * 3) * 0.125
+    expected = depths + ((2 - 1) / 3 + 1 / 2) * 0.125
+    assert rank_biased_overlap("ab", "acb", 0.5) == pytest.approx(expected)
 
 
 def test_every_named_measure_reads():
@@ -270,6 +283,46 @@ def test_runs_become_scores():
         score_runs({"x": run}, qrels.with_columns(grade=pl.lit(0.0)))
     with pytest.raises(EvidenceError, match="measure"):
         score_runs({"x": run}, qrels, ["foo"])
+
+
+def test_no_smaller_p_value_than_the_draws_can_tell():
+    task = [f"t{k}" for k in range(40)]
+    scores = Scores.of(["x"] * 40 + ["y"] * 40, task * 2, [1.0] * 40 + [0.0] * 40)
+    assert paired_tests(scores, draws=99)[0].p == pytest.approx(1 / 100)
+
+
+def test_holms_values_never_fall():
+    """z is y, a little noisier: three times the smaller p-value is more than twice the other."""
+    x, y, z = [1.0, 2.0, 1.5, 0.5, 1.2], [0.1, -0.1, 0, 0, 0], [0.12, -0.1, 0, 0.01, 0]
+    scores = Scores.of([*"xxxxxyyyyyzzzzz"], [*"12345"] * 3, [*x, *y, *z])
+    tests = sorted(paired_tests(scores, method="t"), key=lambda test: test.p)
+    p = [test.p for test in tests]
+    assert 3 * p[0] > 2 * p[1] > p[2] / 10
+    expected = [3 * p[0], 3 * p[0], max(3 * p[0], p[2])]
+    assert [test.p_holm for test in tests] == pytest.approx(expected)
+
+
+def test_runs_fused_by_hand():
+    a = pl.DataFrame({"query": [*"qqr"], "document": [*"xyx"], "score": [1.0, 3.0, 2.0]})
+    b = pl.DataFrame({"query": [*"qqr"], "document": [*"xzy"], "score": [5.0, 5.0, 2.0]})
+
+    def fused(how, **options):
+        rows = fuse_runs([a, b], how, **options).iter_rows()
+        return {query + document: score for query, document, score in rows}
+
+    expected = {"qx": 1.0, "qy": 1, "qz": 1, "rx": 1, "ry": 1}
+    assert fused("combsum") == expected
+    expected = {"qx": 1 / 3 + 2 / 3, "qy": 1 / 2, "qz": 2 / 2, "rx": 1 / 2, "ry": 2 / 2}
+    assert fused("rrf", k=1, weights=[1, 2]) == pytest.approx(expected)
+    for runs, weights, message in (([], None, "0 runs"), ([a, b], [1], "2 runs and 1 weights")):
+        with pytest.raises(EvidenceError, match=message):
+            fuse_runs(runs, weights=weights)
+
+
+def test_of_equals_none_is_swapped():
+    scores = Scores.of([*"xxxyyy"], [*"123123"], [1.0, 2, 3, 3, 2, 1])
+    test = paired_tests(scores, draws=9)[0]
+    assert (test.better, test.than, test.difference, test.p) == ("x", "y", 0, 1)
 
 
 def test_permutation_test_has_its_level():

@@ -10,7 +10,7 @@ from scipy.special import expit, ndtr
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Labels, Rankings
-from policyrank.ranking import bradley_terry, plackett_luce, thurstone
+from policyrank.ranking import bradley_terry, plackett_luce, robust_errors, thurstone
 from policyrank.ranking.cells import Cells
 from policyrank.ranking.likelihood import expected_inverse, newton
 from policyrank.ranking.links import LINKS
@@ -212,6 +212,18 @@ def test_clustered_sandwich_is_the_row_adjustment(battles):
     assert found.covariance == pytest.approx(expected, abs=1e-9)
     assert (found.clusters, found.largest) == (4, 0.4)
     assert found.effective == pytest.approx(1 / 0.3)
+
+
+@pytest.mark.parametrize("ties", ["half", "davidson", "rao-kupper"])
+def test_light_clusters_are_corrected_to_first_order(battles, ties, monkeypatch):
+    c = battles(n=4, size=600, seed=2, ties=0.3)
+    rater = Labels((np.arange(600) // 5).astype(np.int32), tuple(f"r{k}" for k in range(120)))
+    cells = Cells.of(Comparisons(c.policies, c.a, c.b, c.outcome, rater=rater), cluster="rater")
+    fit, covariance = newton(cells, LINKS[ties]), []
+    for of_heavy in (120, 0):
+        monkeypatch.setattr(robust_errors, "heaviest", lambda held, n=of_heavy: np.arange(n))
+        covariance.append(sandwich(cells, LINKS[ties], fit).covariance)
+    assert covariance[1] == pytest.approx(covariance[0], rel=0, abs=3e-6)
 
 
 def test_bootstrap_agrees_with_closed_form(battles):

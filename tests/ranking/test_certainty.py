@@ -232,6 +232,7 @@ def test_errors_of_means_by_hand():
     assert inside.mean == pytest.approx([4.5])
     assert inside.covariance[0, 0] == pytest.approx((2 / 2 + 8 / 2) / 4)
     assert inside.df[0, 0] == pytest.approx((1 + 4) ** 2 / (1 + 16))
+    assert np.isnan(inside_tasks(cube[..., :1], paired=False).df).all()  # one value tells no spread
 
 
 def test_shares_with_a_count_are_games():

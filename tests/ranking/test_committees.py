@@ -324,6 +324,10 @@ def test_quota_undoes_bias_and_sntv_needs_far_more_rankings():
         for rule in ("sntv", "borda")
     }
     assert need["borda"] < need["sntv"]
+    none = required_rankings(biased, k, groups=groups, quota={"one": 0, "two": 5})
+    assert none["one"] == 0 < none["two"]
+    with pytest.raises(EvidenceError, match="no policy is called 'nobody'"):
+        committee_score(biased, ["nobody"])
     with pytest.raises(EvidenceError, match="modular"):
         required_rankings(biased, k, rule="pav", groups=groups, quota={"one": 5})
 
@@ -394,3 +398,14 @@ def test_every_pair_flips_at_its_threshold():
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] == pytest.approx(1.0, abs=0.01)
     assert accuracies[-1] == pytest.approx((reference > 0).mean(), abs=0.02)
+
+
+def test_what_greedy_choice_promises():
+    votes = Rankings.of([list("abcd"), list("abcd"), list("dcba")])
+
+    def promised(rule, **bounds):
+        return select(votes, 2, rule=rule, method="greedy", **bounds).guarantee
+
+    late = {"groups": {"c": "late", "d": "late"}, "at_least": {"late": 1}}
+    assert (promised("pav"), promised("borda")) == pytest.approx((1 - np.exp(-1), 1))
+    assert (promised("pav", **late), promised("borda", **late)) == (0.5, 0.5)

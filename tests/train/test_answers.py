@@ -19,7 +19,7 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import preference_loss
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.models.language import answer_logprobs, choice_probs, load_causal_lm
-from policyrank.train import judges
+from policyrank.train import judges, reinforcement
 from policyrank.train.distillation import distil
 from policyrank.train.programs import Problem, mine, read_problems, self_train
 from policyrank.train.reinforcement import reinforce
@@ -101,6 +101,26 @@ def test_judges(pair):
         ["p"], lambda prompts, n: [["b", "ab", "a"][:n]], letters, 3
     )
     assert (best, made, scores) == (["a"], [["b", "ab", "a"]], [[0, 0.5, 1]])
+
+
+def test_judges_prefer_what_the_model_prefers(monkeypatch):
+    def choice_probs(model, tokenizer, asked, options, **limits):
+        if len(options) == 9:
+            good = ["Answer: good" in text for text in asked]
+            return np.array([[0, 0, 0, 0, 0, 0, 0, 0.5, 0.5] if g else np.eye(9)[1] for g in good])
+        first = np.array([0.9 if "Answer A: good" in text else 0.3 for text in asked])
+        return np.column_stack([first, 1 - first])
+
+    monkeypatch.setattr(judges, "choice_probs", choice_probs)
+    asked = ["p", "q"], [["good", "poor"], ["poor", "good", "bad"]]
+    rated = judges.rating_judge(None, None)(*asked)
+    assert [len(own) for own in rated] == [2, 3]
+    assert [*rated[0], *rated[1]] == pytest.approx([8.5, 2, 2, 8.5, 2])
+    votes = judges.vote_judge(None, None)(*asked)
+    # Named first: good .9, others .3; named last: against good .1, against others .7.
+    assert votes[0] == pytest.approx([(0.9 + 0.7) / 2, (0.3 + 0.1) / 2])
+    plain = (0.3 + 0.1 + 0.3 + 0.7) / 4
+    assert votes[1] == pytest.approx([plain, (0.9 + 0.7) / 2, plain])
 
 
 def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch):
@@ -278,6 +298,40 @@ def test_reinforcement_pleases_the_scorer(pair, tmp_path):
             kl=0,
             **options,
         )
+
+
+def test_straying_from_the_start_is_taken_from_the_scores(pair, tmp_path, monkeypatch):
+    model, tokenizer = pair
+    learned = []
+
+    def sampled_data(heads, made, rewards):
+        learned.extend(rewards)
+        return []
+
+    def draw(*given, temperature, **options):
+        assert temperature == 1
+        return sample(*given, temperature=temperature, **options)
+
+    sample = reinforcement.draw
+    monkeypatch.setattr(reinforcement, "draw", draw)
+    monkeypatch.setattr(reinforcement, "sampled_data", sampled_data)
+    monkeypatch.setattr(
+        reinforcement,
+        "_likelihoods",
+        lambda own, heads, made, pad: [[-1.0 if own is model else -5.0] * len(x) for x in made],
+    )
+    with pytest.raises(EvidenceError, match="nothing to learn"):
+        reinforce(
+            model,
+            tokenizer,
+            ["a", "b"],
+            lambda prompts, answers: [[1.0, 3.0] for _ in answers],
+            arguments=arguments(tmp_path),
+            samples=2,
+            sample={"max_new_tokens": 2},
+            kl=0.5,
+        )
+    assert learned == [[-1.0, 1.0], [-1.0, 1.0]]
 
 
 def test_measures_of_programs():

@@ -97,6 +97,18 @@ def test_common_fortune():
     assert len(scores) == 2 * 30 * len(x.POLICIES)
 
 
+def test_what_is_false_is_better_shown_less():
+    world, _ = small_world()
+    credulous = x.Personas.mechanical(world.true, 30, 3, accept=0.9)
+    policies = {name: x.Policy(truth=sign, top=1) for name, sign in (("good", 9.0), ("bad", -9.0))}
+    scores = x.evidence({"w": (world, credulous)}, policies, steps=10, metrics=x.METRICS)
+    assert scores.lower_is_better == {"false shown", "false accepted", "longest false run"}
+    for metric in x.METRICS:
+        by_people = scores.filter(metrics=metric).cube()[0].mean(axis=1)
+        found = dict(zip(scores.policies, by_people, strict=True))
+        assert found["good"] > found["bad"], metric
+
+
 def test_claims_framings_and_splits():
     claims = x.Claims.of(["The sun is a star.", "Mars has seas."], [1, 0], groups=[0, 1])
     items = claims.items()

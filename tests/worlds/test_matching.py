@@ -154,6 +154,15 @@ def test_search_finds_what_is_worse_than_chance():
     assert ratio == again
 
 
+def test_the_worst_instance_is_worse_than_what_chance_finds():
+    rng, options = np.random.default_rng(1), (0.0, 0.1, 0.3, 0.5)
+    drawn = (P(rng.choice(options, size=(2, 3)) + np.eye(2, 3) * 0.1) for _ in range(40))
+    by_chance = min(m.competitive_ratio(x, "greedy") for x in drawn)
+    worst = [m.worst_instance("greedy", 2, 3, starts=n, steps=60, seed=2)[1] for n in (1, 2, 8)]
+    assert worst == sorted(worst, reverse=True)
+    assert worst[-1] < by_chance
+
+
 def test_bad_instances():
     for p, weights, message in (
         ([[1.2]], None, r"p\[0, 0\] is 1.2"),

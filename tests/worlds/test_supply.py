@@ -160,6 +160,19 @@ def test_published_interventions(data):
     )
 
 
+def test_interventions_by_what_a_unit_of_cost_brings():
+    """Fields alone: E0 falls by the strength that pulls towards stable."""
+    network = Net.of({"n": 1.0}, [])
+    pulls = {"dear": (-4.0, 8.0), "cheap": (-1.0, 1.0), "free": (-0.5, 0.0), "harm": (0.5, 0.0)}
+    given = [s.Intervention(name, z={"n": z}, cost=c) for name, (z, c) in pulls.items()]
+    found = s.rank_interventions(network, given, "ground energy")
+    assert found["policy"].to_list() == ["dear", "cheap", "free", "harm"]
+    assert found["change"].to_list() == pytest.approx([-4, -1, -0.5, 0.5])
+    found = s.rank_interventions(network, given, "ground energy", per_cost=True)
+    assert found["policy"].to_list() == ["free", "cheap", "dear", "harm"]
+    assert found["per cost"].to_list() == [-np.inf, -1, -0.5, np.inf]
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6))
 def test_first_order_is_the_derivative(seed):
