@@ -7,15 +7,16 @@ import pytest
 
 from policyrank.evidence import Comparisons
 from policyrank.studies import best_systems, fair_subset_selection, leaderboard_illusion, roboarena
-from policyrank.studies.frame import Claim, judge, module_of, scores_of
+from policyrank.studies.claims import Claim, Unit, judge
+from policyrank.studies.frame import measure, scores_of
 
-LOWER = re.compile(r"distance|disagree|published above|MMRV|width|error")
+LOWER = re.compile(r"distance|disagree|published above|MMRV|width|error|log10")
 
 
 @pytest.fixture
 def smoke(data):
     data("roboarena")
-    return lambda slug: module_of(slug).run("smoke", 0)
+    return lambda slug: measure(slug, "smoke", 0)[0].scores
 
 
 def means(scores, metric, task):
@@ -37,7 +38,7 @@ def test_what_is_better_when_it_is_less(slug, smoke):
 def test_what_was_not_measured_is_not_shown():
     scores = scores_of([(method, "t", "m", 0, 1.0) for method in ("ours", "others")])
     for claim in (Claim("", "ours", "theirs", "m"), Claim("", "ours", "others", "n")):
-        found = judge(claim, scores)
+        (found,) = judge([claim], scores, Unit("world"))
         assert (found.verdict, found.units) == ("not shown", 0)
 
 
