@@ -92,4 +92,4 @@ lint: .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest site demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-oldest .venv-newest .cache/mutants site demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

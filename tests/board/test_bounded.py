@@ -128,6 +128,12 @@ def test_of_too_many_the_best_are_those_whose_set_starts_at_one(monkeypatch):
         assert sets.best.tolist() == [True, False, True]
 
 
+def test_one_policy_alone_is_the_best():
+    sets = rank_confidence_sets([1.0], [[0.1]])
+    assert (sets.lower.tolist(), sets.upper.tolist(), sets.best.tolist()) == ([1], [1], [True])
+    assert sets.better.tolist() == [[False]]
+
+
 def test_critical_values_of_equal_variances():
     """A gap just above the all-pairs critical value is told apart, one just below is not."""
     for n, critical in ((2, 1.9600), (3, 2.3437), (5, 2.7278), (10, 3.1637)):

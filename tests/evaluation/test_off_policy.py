@@ -250,7 +250,8 @@ def test_chances_that_cannot_be_true_are_said():
     right = off_policy_value(two(3000), a, y, x, e)
     assert not [note for note in right.notes if note.kind == "chances"]
     wrong = off_policy_value(two(3000), a, y, x, e[:, ::-1])
-    assert [note for note in wrong.notes if note.kind == "chances"]
+    said = [note for note in wrong.notes if note.kind == "chances"]
+    assert {(note.severity, len(note.policies)) for note in said} == {("warning", 1)}
     with pytest.raises(EvidenceError, match="no trial with constant shares"):
         off_policy_value(two(3000), a, y, x)
     false = 0

@@ -9,6 +9,7 @@ from policyrank.evaluation.simulation import (
     agreement,
     in_distribution,
     knn,
+    likelihood,
     mahalanobis,
     p_values,
     sim_to_real,
@@ -18,7 +19,7 @@ from policyrank.evaluation.simulation import (
 def test_values_by_hand():
     assert p_values([1, 2, 3, 4], [2.5, 5, 0, 2]).tolist() == [0.5, 0, 1, 0.75]
     board = sim_to_real({"a": [0.9], "b": [0.8]}, {"a": [0.5], "b": [0.9]})
-    assert board.policies == ("b", "a")
+    assert (board.policies, board.method) == (("b", "a"), "sim-to-real")
     assert board.rating.tolist() == pytest.approx([0.72, 0.45])
     assert sim_to_real({"a": [0.9], "b": [0.8]}, {"a": [0.7], "b": [0.7]}).policies == ("a", "b")
     assert sim_to_real(
@@ -33,6 +34,10 @@ def test_values_by_hand():
         "ni,ij,nj->n", x - x.mean(0), np.linalg.inv(np.cov(x, rowvar=False)), x - x.mean(0)
     )
     assert mahalanobis(x, x, shrink=0) == pytest.approx(direct)
+    few, at = x[:20, :1], np.array([[0.5], [3.0]])
+    apart = (at - few.T) / few.std() / 20 ** (-1 / 5)
+    by_hand = -np.log(np.exp(-(apart**2) / 2).sum(axis=1))
+    assert likelihood(few, at) == pytest.approx(by_hand)
     dead = np.column_stack([x, np.zeros(500)])
     assert np.isfinite(mahalanobis(dead, dead)).all()
 

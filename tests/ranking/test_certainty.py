@@ -227,12 +227,18 @@ def test_errors_of_means_by_hand():
     clustered = over_units(values[:, :1], np.array([0, 0, 1]))
     # Cluster sums of residuals -3 and 3, shares 2/3 and 1/3.
     assert clustered.covariance[0, 0] == pytest.approx((9 / (1 / 3) + 9 / (2 / 3)) / 9)
+    assert found.units == pytest.approx([3, 2])
+    assert clustered.units == pytest.approx(1 / (4 / 9 + 1 / 9))
     cube = np.array([[[1.0, 3.0]], [[5.0, 9.0]]])
     inside = inside_tasks(cube, paired=False)
     assert inside.mean == pytest.approx([4.5])
     assert inside.covariance[0, 0] == pytest.approx((2 / 2 + 8 / 2) / 4)
     assert inside.df[0, 0] == pytest.approx((1 + 4) ** 2 / (1 + 16))
     assert np.isnan(inside_tasks(cube[..., :1], paired=False).df).all()  # one value tells no spread
+    # Replicates 1 and 2 are a cluster each: residuals -1 - 2 and 1 + 2, times sqrt(2) / 4.
+    shared = inside_tasks(cube, paired=False, cluster=np.array([0, 1, 0, 1]))
+    assert shared.covariance[0, 0] == pytest.approx(2 * (3 * np.sqrt(2) / 4) ** 2 / (1 / 2))
+    assert shared.units == pytest.approx([2])
 
 
 def test_shares_with_a_count_are_games():

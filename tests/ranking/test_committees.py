@@ -408,4 +408,7 @@ def test_what_greedy_choice_promises():
 
     late = {"groups": {"c": "late", "d": "late"}, "at_least": {"late": 1}}
     assert (promised("pav"), promised("borda")) == pytest.approx((1 - np.exp(-1), 1))
+    for bounds in ({"at_least": {"late": 1}}, {"at_most": {"late": 1}}, late):
+        with pytest.raises(EvidenceError, match="knows no bounds on groups"):
+            select(votes, 2, rule=next(iter(PROCEDURES)), **bounds)
     assert (promised("pav", **late), promised("borda", **late)) == (0.5, 0.5)

@@ -42,6 +42,20 @@ def test_what_was_not_measured_is_not_shown():
         assert (found.verdict, found.units) == ("not shown", 0)
 
 
+def test_a_claim_is_judged_in_its_own_tasks():
+    rows = [
+        (method, task, "m", r, float((method == "ours") == (task == "won")) + r)
+        for method in ("ours", "theirs")
+        for task in ("won", "lost")
+        for r in range(3)
+    ]
+    for tasks, effect in ((("won",), 1), (("lost",), -1), (("won", "lost"), 0), ((), 0)):
+        found = judge(Claim("", "ours", "theirs", "m", tasks=tasks), scores_of(rows))
+        assert (found.effect, found.units) == (effect, 3)
+    across = Claim("", "ours", "theirs", "m", tasks=("won",), than_tasks=("lost",))
+    assert judge(across, scores_of(rows)).effect == 0
+
+
 def test_distance_grows_as_the_order_turns(smoke, monkeypatch):
     battles = Comparisons.of([*"aab"] * 9, [*"bcc"] * 9, ([1, 1, 1] * 8) + [0, 0, 0])
     distance = leaderboard_illusion.distance
