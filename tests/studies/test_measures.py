@@ -50,10 +50,11 @@ def test_a_claim_is_judged_in_its_own_tasks():
         for r in range(3)
     ]
     for tasks, effect in ((("won",), 1), (("lost",), -1), (("won", "lost"), 0), ((), 0)):
-        found = judge(Claim("", "ours", "theirs", "m", tasks=tasks), scores_of(rows))
+        claim = Claim("", "ours", "theirs", "m", tasks=tasks)
+        (found,) = judge([claim], scores_of(rows), Unit("world"))
         assert (found.effect, found.units) == (effect, 3)
     across = Claim("", "ours", "theirs", "m", tasks=("won",), than_tasks=("lost",))
-    assert judge(across, scores_of(rows)).effect == 0
+    assert judge([across], scores_of(rows), Unit("world"))[0].effect == 0
 
 
 def test_distance_grows_as_the_order_turns(smoke, monkeypatch):
@@ -107,6 +108,7 @@ def test_better_systems_come_first_by_every_method():
     """Two tasks of two instances, systems from bad to good; a high score on one task alone."""
     cube = np.array([[[1, 2], [2, 3], [3, 4]], [[10, 20], [20, 90], [30, 25]]], dtype=float)
     assert best_systems.ranks(np.array([3.0, 1.0, 3.0])).tolist() == [1.5, 0, 1.5]
+    assert best_systems.ranks(np.array([3.0, np.nan, 1.0])).tolist() == [1, 0, 0]
     assert best_systems.mean(cube).tolist() == [8.25, 28.75, 15.5]
     assert best_systems.borda(cube).tolist() == [0, 2 + 3, 4 + 3]
     assert best_systems.two_level(cube).tolist() == [0, 1 + 1.5, 2 + 1.5]

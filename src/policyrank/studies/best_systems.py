@@ -105,10 +105,10 @@ CLAIMS = (
 
 
 def ranks(values: Float) -> Float:
-    """Points of each system in each row: others beaten, ties half; NaN takes no part."""
+    """Points of each system in each row: others beaten, ties half; NaN has none and gives none."""
     own, other = values[..., None], values[..., None, :]
     points = (own > other) + 0.5 * (own == other)
-    return points.sum(axis=-1) - 0.5
+    return np.where(np.isnan(values), 0.0, points.sum(axis=-1) - 0.5)
 
 
 def mean(cube: Float) -> Float:
