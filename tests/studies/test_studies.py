@@ -1,15 +1,16 @@
 """Studies: the frame judges claims as it says, and every study runs small with its invariants."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from policyrank.errors import OptionError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import Scores, data_files, datasets
 from policyrank.ranking.majorities import holm
 from policyrank.studies import STUDIES, Claim, Health, Unit, judge, page, run_study, table, tune
-from policyrank.studies.frame import boards, measure, module_of
+from policyrank.studies.frame import Measured, boards, measure, module_of
 
 WORLD = Unit("world")
 
@@ -263,3 +264,36 @@ def test_every_named_data_set_loads(data):
             )
             >= 4
         )
+
+
+def test_kept_measurements_are_of_the_same_code(tmp_path, monkeypatch):
+    from policyrank.studies import kept, roboarena
+
+    calls = []
+
+    def measured(slug, scale, seed, report):
+        calls.append(seed)
+        return Measured(rows_of({"a": [[1.0, 2.0 + seed]]}), (), (Health("a", "KL", 3.0),)), 1.5
+
+    monkeypatch.setattr(kept, "measure", measured)
+    first = kept.kept_study("roboarena", tmp_path, "smoke", 1)
+    again = kept.kept_study("roboarena", tmp_path, "smoke", 1)
+    assert calls == [1]
+    assert again.scores.to_frame().equals(first.scores.to_frame())
+    assert (again.seconds, again.measured.health) == (1.5, first.measured.health)
+    kept.kept_study("roboarena", tmp_path, "smoke", 2)
+    assert calls == [1, 2]
+    text = Path(roboarena.__file__).read_text()
+    for change, new in (
+        (lambda source: source.replace("CLAIMS = (", "CLAIMS = (  # other words\n"), 0),
+        (lambda source: source.replace("rng.integers", "rng.choice", 1), 1),
+    ):
+        other = tmp_path / "changed.py"
+        other.write_text(change(text))
+        monkeypatch.setattr(roboarena, "__file__", str(other))
+        before = len(calls)
+        kept.kept_study("roboarena", tmp_path, "smoke", 1)
+        assert len(calls) - before == new
+    (tmp_path / "roboarena-smoke-2.json").write_text("{")
+    with pytest.raises(EvidenceError, match="not what a study keeps"):
+        kept.kept_study("roboarena", tmp_path, "smoke", 2)

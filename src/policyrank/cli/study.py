@@ -72,6 +72,7 @@ def run_one(
     """
     check_writable(out, scores)
     from policyrank.studies import MASTER_SEEDS, kept_study, run_study
+    from policyrank.studies.sources import commit
 
     _check(slug)
     done = []
@@ -82,6 +83,8 @@ def run_one(
             else:
                 study = kept_study(slug, kept, scale, number, update)
         done.append(study)
+        if study.commit != commit():
+            say(f"{slug}, seed {number}: kept measurements of commit {study.commit} are taken")
         _print(study)
     if scores is not None:
         done[0].scores.write(scores)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import asdict
+from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ from policyrank.studies.fairness import Health, Tuned
 from policyrank.studies.frame import Measured, Report, Scale, Study, judged, measure, module_of
 from policyrank.studies.sources import commit, versions_of
 
+ROOM = "policyrank.studies."
+JUDGING = frozenset(f"{ROOM}{name}" for name in ("claims", "estimates", "frame", "sources"))
+"""Files that every study imports, and that do not measure."""
+
 
 def kept_study(
     slug: str,
@@ -25,7 +32,8 @@ def kept_study(
 ) -> Study:
     """A study whose measurements are in a folder, measured and put there if they are not.
 
-    Those of another text of the study's file, scale or seed are not taken.
+    Those of other code of the study, scale or seed are not taken; where the rest of policyrank has
+    changed since, their ``commit`` tells.
 
     Raises
     ------
@@ -49,13 +57,31 @@ def kept_study(
 
 
 def _source(slug: str) -> str:
-    return Path(str(module_of(slug).__file__)).read_text(encoding="utf-8")
+    """A study's code and that of the studies' files that it imports, less claims and comments.
+
+    What claims say does not change what is measured.
+    """
+    found: dict[str, str] = {}
+    waiting = [str(module_of(slug).__name__)]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        tree = ast.parse(Path(str(import_module(name).__file__)).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(ROOM):
+                waiting.append(str(node.module))
+        tree.body = [node for node in tree.body if not _is_claims(node)]
+        found[name] = ast.unparse(tree)
+    text = "\n".join(found[name] for name in sorted(found) if name not in JUDGING)
+    return sha256(text.encode()).hexdigest()
 
 
-def _without_claims(source: str) -> str:
-    """The text of a study's file before and after its claims: they do not change measurements."""
-    head, _, rest = source.partition("\nCLAIMS")
-    return head + rest.partition("\n)\n")[2]
+def _is_claims(node: ast.stmt) -> bool:
+    """Whether a statement only says what is claimed, or is a file's docstring."""
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0]) == "CLAIMS"
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _told(place: Path, slug: str) -> dict[str, Any] | None:
@@ -68,7 +94,7 @@ def _told(place: Path, slug: str) -> dict[str, Any] | None:
         source = str(told["source"])
     except (ValueError, KeyError, TypeError) as error:
         raise EvidenceError(f"{path}: not what a study keeps ({error}). Remove it.") from None
-    return told if _without_claims(source) == _without_claims(_source(slug)) else None
+    return told if source == _source(slug) else None
 
 
 def _keep(place: Path, found: Measured, told: dict[str, Any]) -> None:

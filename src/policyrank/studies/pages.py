@@ -11,7 +11,7 @@ import polars as pl
 from policyrank.board import Leaderboard
 from policyrank.board.wording import rank_set
 from policyrank.studies.claims import Verdict
-from policyrank.studies.fairness import Tuned
+from policyrank.studies.fairness import Settings, Tuned
 from policyrank.studies.frame import Study, boards, module_of
 
 MOST = 20
@@ -117,8 +117,7 @@ def _tried(own: Tuned) -> str:
     return "; ".join(f"{_settings(settings)}: {mean:.4g}" for settings, mean in own.tried)
 
 
-def _settings(settings: object) -> str:
-    assert isinstance(settings, dict)
+def _settings(settings: Settings) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
