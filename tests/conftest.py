@@ -66,6 +66,18 @@ def command(capsys, monkeypatch):
     return call
 
 
+@pytest.fixture
+def ran(command):
+    """Run the command line here: what it printed, where it ended as it should."""
+
+    def call(*arguments, code=0):
+        found, said = command(*arguments)
+        assert found == code, said.err
+        return said
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def lm(tmp_path_factory):
     """A random Llama of two layers over characters, saved and loaded as a user's would be."""
