@@ -126,6 +126,23 @@ def test_how_texts_are_read_by_who_scores(run, scorers, verb):
         assert (judged["chat"], judged["max_length"]) == (False, 100)
 
 
+VAIN = {
+    "--program by.py:length": "--max-length 60|--plain|--chat|--cut-prompts",
+    "--reward lm --references known.jsonl --polar sft": (
+        "--max-length 60|--plain|--chat|--cut-prompts"
+    ),
+    "--reward lm --references known.jsonl": "--plain|--chat",
+    "--judge lm --references known.jsonl": "--cut-prompts",
+}
+
+
+@pytest.mark.parametrize("who", VAIN)
+def test_how_texts_are_read_where_nobody_reads_them_so(run, who):
+    for option in VAIN[who].split("|"):
+        said = run("score", "rows.jsonl", *who.split(), *option.split(), code=2)
+        assert f"{option.split()[0]}: " in said.err
+
+
 @pytest.mark.parametrize("verb", ["score", "generate"])
 def test_a_program_scores_and_where_rows_go(run, tmp_path, verb):
     words = [*SCORES[verb].split(), "--program", "by.py:length"]

@@ -356,6 +356,8 @@ def test_when_evaluation_stops(evaluated):
         lengths.append(len(calls))
     assert lengths[1] < lengths[0] < lengths[2] < 300
     assert len(evaluated("--budget", 300)[0]) == 300
+    assert "give --stop" in evaluated("--delta", 0.1, code=2)[1].err
+    assert "give --store" in evaluated("--run", "first", code=2)[1].err
 
 
 def test_seeds_of_evaluations(evaluated):

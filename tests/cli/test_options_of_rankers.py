@@ -181,7 +181,7 @@ def stages(monkeypatch):
     return told
 
 
-def test_what_a_ranker_of_texts_learns_from(train, tiny, stages):
+def test_what_a_ranker_of_texts_learns_from(train, run, tiny, stages):
     def data(*words):
         return train(*of_texts(tiny, *words), out="texts").data
 
@@ -193,6 +193,12 @@ def test_what_a_ranker_of_texts_learns_from(train, tiny, stages):
     data("--first-stage", "bm25")
     data("--first-stage", "dense", "--depth", 3, "--encoder", "mine")
     assert stages == [("bm25", 100), ("dense", "encoder mine", 3)]
+    cut = data("--depth", 2)
+    assert len(cut.documents) < len(old.documents)
+    for words in ("--run run --first-stage dense", "--first-stage bm25 --encoder mine"):
+        given = (*TEXTS.split(), "--train", "qrels", "--name", tiny, *words.split())
+        said = run("train", "ranker", *given, "--out", "texts", code=2)
+        assert words.split()[2] in said.err
 
 
 def test_how_an_encoder_is_trained(train, tiny, tmp_path):
@@ -239,6 +245,15 @@ def ranked(text):
     return found
 
 
+def first_of_run(folder, depth):
+    """The documents of each query that the run's scores put first."""
+    lines = [line.split() for line in (folder / "run").read_text().splitlines()]
+    found = {}
+    for query, _, document, *_ in sorted(lines, key=lambda own: -float(own[4])):
+        found.setdefault(query, []).append(document)
+    return {query: set(own[:depth]) for query, own in found.items()}
+
+
 def test_reranking_texts(run, encoder, tiny, tmp_path, stages):
     words = ("rerank", encoder, *TEXTS.split())
     all_of_run = ranked(run(*words, "--run", "run").out)
@@ -252,6 +267,11 @@ def test_reranking_texts(run, encoder, tiny, tmp_path, stages):
     assert {len(own) for own in shallow.values()} == {2}
     run(*words, "--first-stage", "dense")
     assert stages == [("bm25", 2), ("dense", "encoder minilm", 100)]
+    cut = run(*words, "--run", "run", "--depth", 3)
+    assert {query: set(own) for query, own in ranked(cut.out).items()} == first_of_run(tmp_path, 3)
+    assert "candidates below 3 are left out" in cut.err
+    said = run(*words, "--run", "run", "--first-stage", "dense", code=2)
+    assert "leave --first-stage out" in said.err
     words = ("rerank", tiny, *TEXTS.split(), "--run", "run")
     assert "--kind" in run(*words, code=1).err
     assert ranked(run(*words, "--kind", "bi-encoder").out) == all_of_run
@@ -260,7 +280,8 @@ def test_reranking_texts(run, encoder, tiny, tmp_path, stages):
 def test_what_says_nothing_is_refused(run, train, tmp_path):
     train("--train", "train.txt")
     assert len(run("rerank", "r.pt", "test.txt").out.splitlines()) == 4
-    for words in ("--run run", "--kind bi-encoder", "--max-length 9", "--dtype float32"):
+    vain = ("--run run", "--kind bi-encoder", "--max-length 9", "--dtype float32")
+    for words in (*vain, "--first-stage bm25", "--depth 3"):
         said = run("rerank", "r.pt", "test.txt", *words.split(), code=2)
         assert f"{words.split()[0]} is of rankers of texts" in said.err
     said = run("rerank", "r.pt", *TEXTS.split(), "--zero-based", code=2)

@@ -250,7 +250,7 @@ def trained(run, monkeypatch):
     return call
 
 
-def test_a_controller_is_trained_as_told(trained, tmp_path):
+def test_a_controller_is_trained_as_told(trained, run, tmp_path):
     told = trained("--out", "mine.pt")
     assert (tmp_path / "mine.pt").read_text() == "saved"
     assert told["controllers"][-1] == "mine"
@@ -270,3 +270,7 @@ def test_a_controller_is_trained_as_told(trained, tmp_path):
         assert (world.demand.series, other.demand.series[:2]) == (None, (30, 40))
     told = trained("--imitate", "DLP-I", "--rounds", 2)
     assert (told["kind"], told["imitated"], told["rounds"]) == ("imitate", ("DLP-I",), 2)
+    assert trained("--imitate", "DLP-I")["rounds"] == 4
+    for words in ("--rounds 2", "--imitate DLP-I --steps 50"):
+        said = run("train", "controller", *words.split(), code=2)
+        assert f"{words.split()[-2]} are of " in said.err

@@ -157,6 +157,33 @@ class Judging:
             raise OptionError("name one of --reward, --judge, --likelihood, --program.")
         return there[0] if there else None
 
+    def check(self, texts: Texts) -> None:
+        """Refuse options of texts that who scores does not look at.
+
+        Raises
+        ------
+        OptionError
+            Naming the option.
+        """
+        given = {
+            "--max-length": texts.max_length is not None,
+            "--plain": texts.plain is True,
+            "--chat": texts.plain is False,
+            "--cut-prompts": texts.cut_prompts,
+        }
+        why, vain = "", set[str]()
+        if self.program is not None:
+            why, vain = "a program is given whole texts", set(given)
+        elif self.polar is not None:
+            why, vain = "texts are read as POLAR's authors do", set(given)
+        elif self.references is not None and self.reward is not None:
+            why, vain = "references are read without a template", {"--plain", "--chat"}
+        elif self.judge is not None:
+            why, vain = "what is too long for a judge is not rated", {"--cut-prompts"}
+        for option, is_given in given.items():
+            if is_given and option in vain:
+                raise OptionError(f"{option}: {why}. Leave it out.")
+
     def scorer(self, texts: Texts, seen: Seen) -> Any:
         """(prompts, answers) -> scores, by who was named; ``seen`` counts what is too long."""
         name = self.name

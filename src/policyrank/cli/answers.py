@@ -82,6 +82,7 @@ def score_answers(
         Write JSONL with scores and ranks here (otherwise to standard output).
     """
     check_writable(out)
+    judging.check(texts)
     from policyrank.evidence.answer_prompts import renamed
     from policyrank.models.fitting import Seen
     from policyrank.models.provenance import about

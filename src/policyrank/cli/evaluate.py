@@ -44,7 +44,7 @@ def evaluate_spec(
     sampler: Annotated[str, Parameter(group=METHOD)] = "uniform",
     budget: Annotated[AtLeastOne, Parameter(group=METHOD)] = 1000,
     stop: Annotated[str | None, Parameter(group=METHOD)] = None,
-    delta: Annotated[float, Parameter(group=METHOD)] = 0.05,
+    delta: Annotated[float | None, Parameter(group=METHOD, show_default="0.05")] = None,
     workers: Annotated[Count | None, Parameter(group=METHOD)] = None,
     ray: Annotated[str | None, Parameter(group=METHOD)] = None,
     timeout: Annotated[float | None, Parameter(group=METHOD)] = None,
@@ -52,7 +52,7 @@ def evaluate_spec(
     independent: Annotated[Flag, Parameter(group=METHOD)] = False,
     seed: Annotated[Seed, Parameter(group=METHOD)] = 0,
     store: Annotated[str | None, Parameter(group=OUT)] = None,
-    run: Annotated[str, Parameter(group=OUT)] = "run",
+    run: Annotated[str | None, Parameter(group=OUT, show_default="run")] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     html: Html = None,
     json: Json = False,
@@ -98,8 +98,12 @@ def evaluate_spec(
     check_writable(out, html)
     if timeout is not None and workers == 0 and ray is None:
         raise OptionError("--timeout: this process cannot stop itself. Give --workers 1 or more.")
+    if delta is not None and stop is None:
+        raise OptionError("--delta is of a stopping rule: give --stop, or leave it out.")
+    if run is not None and store is None:
+        raise OptionError("--run is the name of a run in a store: give --store, or leave it out.")
     given = _load(spec)
-    rule = None if stop is None else _stopping_rule(stop, delta)
+    rule = None if stop is None else _stopping_rule(stop, 0.05 if delta is None else delta)
     if ray is not None:
         _carry(spec.parent.resolve())
     from policyrank.evaluation import evaluate
@@ -114,7 +118,7 @@ def evaluate_spec(
             budget=budget,
             stop=rule,
             store=store,
-            run=run,
+            run=run or "run",
             workers=workers,
             ray=ray,
             timeout=timeout,

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from policyrank.cli.rerank import check_first_stage
 from policyrank.cli.tuning import Lora
 from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
 
@@ -147,6 +148,8 @@ def check_config(config: Config) -> None:
     _check_names(config, "data", config.data, takes)
     trained = {field.name for field in fields(RankerTrainer)} - NOT_TOLD
     _check_names(config, "train", config.train, trained)
+    stage = [config.data.get(name) for name in ("run", "first_stage", "encoder")]
+    check_first_stage("" if config.path else "--", *stage)
     if config.data.get("features_from", 1) not in (0, 1):
         raise EvidenceError(f"{config.name}: [data] features_from is 0 or 1.")
 

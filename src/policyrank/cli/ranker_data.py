@@ -8,7 +8,7 @@ from typing import Any
 
 from policyrank.cli.output import say
 from policyrank.cli.ranker_config import Config
-from policyrank.cli.rerank import first_stage_run
+from policyrank.cli.rerank import candidates
 from policyrank.errors import EvidenceError
 
 
@@ -81,7 +81,7 @@ def _flat(name: str, data: Any) -> str:
 def _text_sets(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     import polars as pl
 
-    from policyrank.evidence import read_qrels, read_run, read_texts
+    from policyrank.evidence import read_qrels, read_texts
     from policyrank.train import TextData
 
     data = config.data
@@ -93,13 +93,15 @@ def _text_sets(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
         raise EvidenceError(
             f"{config.name}: query {unknown[0]!r} is judged, but not in {data['queries']}."
         )
-    if "run" in data:
-        run = read_run(data["run"])
-    else:
-        wanted = set(asked)
-        judged = {query: text for query, text in queries.items() if query in wanted}
-        stage, depth = data.get("first_stage", "bm25"), data.get("depth", 100)
-        run = first_stage_run(judged, documents, stage, depth, data.get("encoder", "minilm"))
+    wanted = set(asked)
+    run = candidates(
+        {query: text for query, text in queries.items() if query in wanted},
+        documents,
+        data.get("run"),
+        data.get("first_stage"),
+        data.get("depth"),
+        data.get("encoder", "minilm"),
+    )
     sets = {}
     for name, found in qrels.items():
         own = run.filter(pl.col("query").is_in(found["query"].unique().to_list()))

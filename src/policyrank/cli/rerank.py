@@ -27,8 +27,12 @@ def rerank_candidates(
     queries: Annotated[Path | None, Parameter(group=TEXTS)] = None,
     documents: Annotated[Path | None, Parameter(group=TEXTS)] = None,
     run: Annotated[Path | None, Parameter(group=TEXTS)] = None,
-    first_stage: Annotated[Literal["bm25", "dense"], Parameter(group=TEXTS)] = "bm25",
-    depth: Annotated[AtLeastOne, Parameter(group=TEXTS)] = 100,
+    first_stage: Annotated[
+        Literal["bm25", "dense"] | None, Parameter(group=TEXTS, show_default="bm25")
+    ] = None,
+    depth: Annotated[
+        AtLeastOne | None, Parameter(group=TEXTS, show_default="100; of a run all")
+    ] = None,
     kind: Annotated[str | None, Parameter(group=TEXTS)] = None,
     max_length: Annotated[int | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
     dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
@@ -70,8 +74,10 @@ def rerank_candidates(
     check_writable(out)
     if (file is None) == (queries is None or documents is None):
         raise EvidenceError("give either a LETOR file, or both --queries and --documents.")
-    of_texts = {"run": run, "kind": kind, "max-length": max_length, "dtype": dtype}
+    stage = {"run": run, "first-stage": first_stage, "depth": depth}
+    of_texts = {**stage, "kind": kind, "max-length": max_length, "dtype": dtype}
     _check(of_texts if file is not None else {"zero-based": zero_based or None})
+    check_first_stage("--", run, first_stage, None)
     if file is not None:
         found = _rerank_letor(Path(ranker), file, zero_based)
     else:
@@ -115,12 +121,30 @@ def kind_of(ranker: str, kind: str | None) -> str:
     return kind
 
 
-def first_stage_run(
-    queries: dict[str, str], documents: dict[str, str], kind: str, depth: int, encoder: str
+def check_first_stage(
+    mark: str, run: Path | None, first_stage: str | None, encoder: str | None
+) -> None:
+    """Refuse options of a first stage that does not run; ``mark`` stands before their names."""
+    if run is not None and first_stage is not None:
+        raise OptionError(f"{mark}run gives the candidates: leave {mark}first-stage out.")
+    if encoder is not None and (run is not None or first_stage != "dense"):
+        raise OptionError(f"{mark}encoder is of {mark}first-stage dense: leave it out.")
+
+
+def candidates(
+    queries: dict[str, str],
+    documents: dict[str, str],
+    run: Path | None,
+    first_stage: str | None,
+    depth: int | None,
+    encoder: str = "minilm",
 ) -> pl.DataFrame:
-    """Candidates of each query by BM25 or by the vectors of an encoder."""
+    """Candidates of each query: of a run, or by BM25 or the vectors of an encoder."""
+    if run is not None:
+        return _run_to(run, depth)
     from policyrank.train.first_stage import bm25_run, dense_run
 
+    kind, depth = first_stage or "bm25", depth or 100
     if kind == "bm25":
         return bm25_run(queries, documents, depth=depth)
     if kind != "dense":
@@ -128,6 +152,22 @@ def first_stage_run(
     from policyrank.models.encoders import load_encoder
 
     return dense_run(queries, documents, load_encoder(encoder), depth=depth)
+
+
+def _run_to(path: Path, depth: int | None) -> pl.DataFrame:
+    """A run, of each query the first ``depth``; of equal scores those that stand first."""
+    import polars as pl
+
+    from policyrank.evidence import read_run
+
+    found = read_run(path)
+    if depth is None:
+        return found
+    place = pl.col("score").rank("ordinal", descending=True).over("query")
+    kept = found.filter(place <= depth)
+    if len(kept) < len(found):
+        say(f"{path.name}: {len(found) - len(kept):,} candidates below {depth:,} are left out")
+    return kept
 
 
 def _rerank_letor(ranker: Path, file: Path, zero_based: bool) -> pl.DataFrame:
@@ -214,20 +254,17 @@ def _rerank_texts(
     queries: Path,
     documents: Path,
     run: Path | None,
-    first_stage: str,
-    depth: int,
+    first_stage: str | None,
+    depth: int | None,
 ) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
-    from policyrank.evidence import read_run, read_texts
+    from policyrank.evidence import read_texts
     from policyrank.train import RankerTrainer, TextData
 
     asked, texts = read_texts(queries), read_texts(documents)
-    if run is not None:
-        found = read_run(run)
-    else:
-        found = first_stage_run(asked, texts, first_stage, depth, "minilm")
+    found = candidates(asked, texts, run, first_stage, depth)
     data = TextData.of(asked, texts, found)
     tell_long_texts(module, data)
     with working("Ranking …"):

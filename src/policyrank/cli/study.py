@@ -121,6 +121,7 @@ def run_all(
     """
     if out is not None:
         check_folder(out)
+        out.mkdir(exist_ok=True)
     kept.mkdir(parents=True, exist_ok=True)
     from policyrank.studies import MASTER_SEEDS, STUDIES, kept_study
 

@@ -28,7 +28,7 @@ from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
 from policyrank.cli.world import board_of
 from policyrank.cli.world_inventory import series_of
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.models.provenance import CHECKPOINTS, LOG
 
 
@@ -45,8 +45,8 @@ def train_controller(
     ] = "transformer",
     base: Annotated[str | None, Parameter(group=METHOD)] = None,
     imitate: Annotated[str | None, Parameter(group=METHOD)] = None,
-    steps: Annotated[AtLeastOne, Parameter(group=METHOD)] = 200_000,
-    rounds: Annotated[AtLeastOne, Parameter(group=METHOD)] = 4,
+    steps: Annotated[AtLeastOne | None, Parameter(group=METHOD, show_default="200000")] = None,
+    rounds: Annotated[AtLeastOne | None, Parameter(group=METHOD, show_default="4")] = None,
     episodes: Annotated[AtLeastTwo, Parameter(group=METHOD)] = 100,
     seed: Annotated[Seed, Parameter(group=MODEL)] = 0,
 ) -> None:
@@ -90,6 +90,10 @@ def train_controller(
     check_writable(out)
     if base is not None and imitate is not None:
         raise EvidenceError("--base and --imitate are two ways to learn: choose one.")
+    if steps is not None and imitate is not None:
+        raise OptionError("--steps are of PPO: with --imitate give --rounds.")
+    if rounds is not None and imitate is None:
+        raise OptionError("--rounds are of imitation: give --imitate, or --steps of PPO.")
     own = series_of(series)
     from policyrank.evidence.base import named_once
     from policyrank.train import control
@@ -108,9 +112,9 @@ def train_controller(
     with working("Training …") as update:
         common: dict[str, Any] = {"architecture": architecture, "seed": seed, "report": update}
         if imitate is not None:
-            learned = control.imitate(scenarios, imitate, rounds=rounds, **common)
+            learned = control.imitate(scenarios, imitate, rounds=rounds or 4, **common)
         else:
-            learned = control.ppo(scenarios, base=base, steps=steps, **common)
+            learned = control.ppo(scenarios, base=base, steps=steps or 200_000, **common)
         learned.save(out)
         # Training seeds are drawn over 2^62 numbers: these do not occur among them.
         controllers = {**inv.HEURISTICS, name: (learned, learned.information)}
