@@ -101,7 +101,9 @@ EXERCISED = {
         BOARDS + "failures_are_tried_again": "--retries",
         BOARDS + "where_evaluations_run": "--workers --timeout",
         BOARDS + "a_cluster_is_named": "--ray",
-        BOARDS + "what_evaluation_keeps_and_writes": "--store --run --out --html --json --top",
+        BOARDS + "what_evaluation_keeps_and_writes": "--store --run --out --html --top",
+        BOARDS + "forms_of_output": "--json --csv --markdown",
+        BOARDS + "what_policies_print_is_kept": "--log",
     },
     "world inventory": SHOWN
     | {

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import polars as pl
 import pytest
@@ -111,11 +112,14 @@ FORMS = [
     ("profile", "runs.csv", "--json --csv"),
     ("plan", "battles.csv --budget 5", "--json --csv"),
     ("audit", "battles.csv", "--json"),
+    ("evaluate", "spec.py --budget 20 --workers 0 --store forms.db", "--json --csv --markdown"),
 ]
 
 
 @pytest.mark.parametrize(("verb", "words", "forms"), FORMS)
-def test_forms_of_output(run, verb, words, forms):
+def test_forms_of_output(run, tmp_path, monkeypatch, verb, words, forms):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "spec.py").write_text(SPEC)
     assert not well_formed(run(verb, *words.split()).out)
     for form in forms.split():
         assert well_formed(run(verb, *words.split(), form).out) == form
@@ -305,6 +309,8 @@ def policy(name, mean):
     def play(task, seed):
         with Path("calls").open("a") as file:
             file.write(f"{name} {seed} {os.getpid()}\\n")
+        if "LOUD" in os.environ:
+            print(name, "plays")
         if name == os.environ.get("BROKEN"):
             raise ValueError("out of order")
         if name == os.environ.get("SLOW"):
@@ -323,8 +329,6 @@ TASKS = ["a", "b"]
 @pytest.fixture
 def evaluated(run, tmp_path, monkeypatch):
     """Evaluate; the calls that were made (policy, seed, process), and what was said."""
-    import sys
-
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "spec.py").write_text(SPEC)
 
@@ -401,6 +405,19 @@ def test_a_cluster_is_named(evaluated, monkeypatch):
     evaluated("--ray", "auto", code="on auto")
 
 
+def test_what_policies_print_is_kept(evaluated, tmp_path, monkeypatch):
+    _, said = evaluated("--budget", 4)
+    assert not list(tmp_path.glob("*.log"))
+    monkeypatch.setenv("LOUD", "1")
+    for workers in (0, 1):
+        _, said = evaluated("--budget", 4, "--json", "--workers", workers)
+        assert json.loads(said.out)
+        assert "what policies printed is in spec.log" in said.err
+        assert (tmp_path / "spec.log").read_text().count("strong plays") == 2
+    assert "mine.txt" in evaluated("--budget", 4, "--log", "mine.txt")[1].err
+    assert (tmp_path / "mine.txt").exists()
+
+
 def test_what_evaluation_keeps_and_writes(evaluated, tmp_path):
     words = ("--store", "s.db", "--budget", 20)
     assert len(evaluated(*words, "--out", "r.csv", "--html", "page.html")[0]) == 20
@@ -408,6 +425,5 @@ def test_what_evaluation_keeps_and_writes(evaluated, tmp_path):
     assert "strong" in (tmp_path / "page.html").read_text()
     assert len(evaluated(*words)[0]) == 0
     assert len(evaluated(*words, "--run", "other")[0]) == 20
-    assert json.loads(evaluated(*words, "--json")[1].out)["policies"][0]["policy"] == "strong"
     shown = [evaluated(*words, *top)[1].out for top in ((), ("--top", 1))]
     assert [bool(re.search("^ *2 +weak ", text, re.MULTILINE)) for text in shown] == [True, False]

@@ -15,10 +15,8 @@ from policyrank.cli.options import (
     Count,
     Flag,
     Html,
-    Json,
     Printed,
     Seed,
-    Top,
     Written,
     check_writable,
 )
@@ -54,9 +52,9 @@ def evaluate_spec(
     store: Annotated[str | None, Parameter(group=OUT)] = None,
     run: Annotated[str | None, Parameter(group=OUT, show_default="run")] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    log: Annotated[Path | None, Parameter(group=OUT, show_default="SPEC.log")] = None,
     html: Html = None,
-    json: Json = False,
-    top: Top = None,
+    printed: Printed = Printed(),
 ) -> None:
     """Evaluate policies, choosing what to run next, and rank them.
 
@@ -94,8 +92,12 @@ def evaluate_spec(
         Name of the run in the store.
     out
         Write the results (.csv, .parquet, .jsonl): what `policyrank rank` reads.
+    log
+        File for what policies print; made where they print something.
     """
-    check_writable(out, html)
+    log = log or Path(spec.stem + ".log")
+    check_writable(out, html, log)
+    before = _changed_at(log)
     if timeout is not None and workers == 0 and ray is None:
         raise OptionError("--timeout: this process cannot stop itself. Give --workers 1 or more.")
     if delta is not None and stop is None:
@@ -125,9 +127,12 @@ def evaluate_spec(
             retries=retries,
             common_random_numbers=not independent,
             seed=seed,
+            log=log,
             report=lambda progress: update(str(progress)),
         )
     _tell(found)
+    if _changed_at(log) != before:
+        say(f"policyrank: what policies printed is in {log}")
     if found.evidence is not None and out is not None:
         found.evidence.write(out)
         wrote(out)
@@ -135,7 +140,12 @@ def evaluate_spec(
         raise EvidenceError("too few evaluations worked to rank the policies.")
     title = f"Evaluation of {spec.name}"
     write_board(found.board, Written(html=html), title=title, evidence=found.evidence)
-    print_board(found.board, Printed(json=json, top=top))
+    print_board(found.board, printed)
+
+
+def _changed_at(path: Path) -> int:
+    """When a file was changed; 0: it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _stopping_rule(stop: str, delta: float) -> Any:

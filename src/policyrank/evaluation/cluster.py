@@ -160,7 +160,7 @@ class _Worker:
     def host(self) -> str:
         return socket.gethostname()
 
-    def attempt(self, call: tuple[Any, ...]) -> tuple[float, str | None, float, str]:
+    def attempt(self, call: tuple[Any, ...]) -> tuple[float, str | None, float, str, str]:
         self.pool.submit(Job(None, call))
         ended = self.pool.collect()[0]
-        return ended.value, ended.error, ended.seconds, ended.host
+        return ended.value, ended.error, ended.seconds, ended.host, ended.output

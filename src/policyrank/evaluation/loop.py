@@ -83,6 +83,13 @@ class Slot:
     seed: int
 
 
+def printed(slot: Slot, output: str) -> str:
+    """What was printed in an evaluation, under a line that says in which."""
+    against = f" against {slot.opponent}" if slot.opponent else ""
+    head = f"== {slot.policy}{against} on {slot.task}, replicate {slot.replicate}"
+    return f"{head}, seed {slot.seed}\n{output.rstrip()}\n"
+
+
 @dataclass
 class Replicates:
     """Which replicates of a task a policy has had: each of them once."""
@@ -131,6 +138,7 @@ class Loop:
         self.state, self.rule, self.store = state, rule, store
         self.seed, self.pairs = seed, pairs
         self.shared_seeds, self.retries = shared_seeds, retries
+        self.log: Callable[[str], None] | None = None
         self.results: list[Result] = []
         self.placed: set[int] = set()
         self.failed: Counter[str] = Counter()
@@ -298,6 +306,8 @@ class Loop:
     def _end(self, ended: Ended) -> None:
         """Keep what came of a job, or try it again."""
         job, error = ended.job, ended.error
+        if self.log is not None and ended.output:
+            self.log(printed(job.key, ended.output))
         if error is not None and job.attempts <= self.retries:
             self.queue.insert(0, job)
             return

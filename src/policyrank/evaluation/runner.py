@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +73,7 @@ def evaluate(
     timeout: float | None = None,
     retries: int = 1,
     seed: int = 0,
+    log: str | Path | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Evaluation:
     """Evaluate policies on tasks, choosing what to run next, and rank them.
@@ -110,6 +112,9 @@ def evaluate(
         seconds an evaluation may take, and how often it is tried again before it counts as failed
     seed
         of everything that is drawn
+    log
+        file for what policies print, each evaluation's under a line that names it; a run that goes
+        on adds to it. None: standard error
     report
         called with the progress, at most ten times a second
 
@@ -167,7 +172,8 @@ def evaluate(
     try:
         for result in kept.results():
             loop.take(result)
-        pool = _pool(call, workers, ray, timeout)
+        loop.log = _log_to(log, anew=not loop.results)
+        pool = _pool(call, workers, ray, timeout, quiet=log is not None)
         reason = loop.go(pool, budget, stop, report)
     finally:
         if pool is not None:
@@ -190,14 +196,40 @@ def _rule(sampler: str | SamplingRule) -> tuple[SamplingRule, str]:
     return RULES[sampler], sampler
 
 
+def _log_to(path: str | Path | None, *, anew: bool) -> Callable[[str], None]:
+    """What takes the output of policies; a file is made when there is some."""
+    if path is None:
+        return lambda text: print(text, end="", file=sys.stderr)
+    file, seen = Path(path), not anew
+
+    def add(text: str) -> None:
+        nonlocal seen
+        try:
+            with file.open("a" if seen else "w", encoding="utf-8") as out:
+                out.write(text)
+        except OSError as error:
+            raise EvidenceError(
+                f"{file}: what policies print cannot be written ({error.strerror}); results are"
+                " kept. Make room, or name another file (log)."
+            ) from None
+        seen = True
+
+    return add
+
+
 def _pool(
-    call: Callable[..., float], workers: int | None, ray: str | None, timeout: float | None
+    call: Callable[..., float],
+    workers: int | None,
+    ray: str | None,
+    timeout: float | None,
+    *,
+    quiet: bool,
 ) -> Workers:
     """Workers on a cluster, in this process, or in processes of their own."""
     if ray is not None:
         return RayPool(call, ray, workers or None, timeout)
     if workers == 0:
-        return Inline(call)
+        return Inline(call, quiet=quiet)
     return Pool(call, workers or os.cpu_count() or 1, timeout)
 
 

@@ -1,18 +1,32 @@
 """Evaluations in processes of their own.
 
-A hung or crashing one is ended without harm to the rest.
+A hung or crashing one is ended, with all that it started, without harm to the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import math
 import multiprocessing as mp
+import os
 import socket
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakSet
+
+from policyrank.evaluation.processes import PATIENCE, keep
+
+LONGEST = 2**16
+"""Bytes of a message of a worker, and of what is kept of a policy's output."""
 
 
 @dataclass
@@ -28,13 +42,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt at a job ended: its value, or why there is none; how long, and where."""
+    """How an attempt at a job ended: its value, or why there is none; how long, and where.
+
+    ``output``: what was printed meanwhile.
+    """
 
     job: Job
     value: float
     error: str | None
     seconds: float
     host: str
+    output: str = ""
 
 
 class Workers(Protocol):
@@ -84,10 +102,13 @@ def attempt(
 
 
 class Inline:
-    """Evaluations in this process, one at a time, without time limits."""
+    """Evaluations in this process, one at a time, without time limits.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    ``quiet``: standard output is taken as the output of the policies.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, quiet: bool = False) -> None:
+        self.function, self.quiet = function, quiet
         self.done: list[Ended] = []
 
     @property
@@ -101,7 +122,10 @@ class Inline:
     def submit(self, job: Job) -> None:
         job.attempts += 1
         job.started = time.time()
-        self.done.append(Ended(job, *attempt(self.function, job.call)))
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed) if self.quiet else contextlib.nullcontext():
+            found = attempt(self.function, job.call)
+        self.done.append(Ended(job, *found, output=printed.getvalue()[-LONGEST:]))
 
     def collect(self) -> list[Ended]:
         ended, self.done = self.done, []
@@ -111,15 +135,98 @@ class Inline:
         pass
 
 
-def _serve(connection: Connection, function: Callable[..., Any]) -> None:
+_OURS: WeakSet[Connection] = WeakSet()
+"""Ends of connections that only this process may hold: a worker lives until they close."""
+
+
+def _work(connection: Connection, function: Callable[..., Any], output: Path) -> None:
+    """A worker, below its keeper."""
+    for other in list(_OURS):
+        other.close()
+    serve = partial(_serve, connection, function, output)
+    if hasattr(os, "fork"):
+        keep(connection, serve)
+    else:
+        serve()
+
+
+def _serve(connection: Connection, function: Callable[..., Any], output: Path) -> None:
+    """Evaluate what comes; each answer says which job it is of, and who sends it."""
+    mp.current_process().daemon = False  # policies may start processes: the keeper ends them
+    _print_to(output)
+    own = os.getpid()
+    connection.send_bytes(json.dumps([0, own]).encode())
     while True:
         try:
-            call = connection.recv()
-            if call is None:
-                return
-            connection.send(attempt(function, call))
-        except (EOFError, KeyboardInterrupt):
+            message = connection.recv()
+        except (EOFError, OSError, KeyboardInterrupt):
             return
+        if message is None:
+            return
+        number, call = message
+        found = attempt(function, call)
+        if os.getpid() != own:
+            os._exit(0)  # a policy forked, and both came back
+        sys.stdout.flush()
+        connection.send_bytes(json.dumps([number, own, *found]).encode())
+
+
+def _print_to(path: Path) -> None:
+    """Let all that this process and its children print go to a file."""
+    with path.open("ab", buffering=0) as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout = sys.stderr = os.fdopen(1, "w", encoding="utf-8", errors="replace", closefd=False)
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process, our end of the connection to it, and where it prints."""
+
+    process: Any
+    connection: Connection
+    output: Path
+    sender: int | None = None
+    job: Job | None = None
+    number: int = 0
+
+    def message(self) -> list[Any]:
+        """What it sent: number of the job, who sends, what came of it.
+
+        What cannot be read is of the job under way, and of nobody.
+
+        Raises
+        ------
+        EOFError, ConnectionError
+            When it has died.
+        """
+        if not self.connection.poll():
+            raise EOFError
+        try:
+            found = json.loads(self.connection.recv_bytes(LONGEST))
+        except (EOFError, ConnectionError):
+            raise
+        except (OSError, ValueError):
+            return [self.number, None]
+        return found if isinstance(found, list) and len(found) in (2, 6) else [self.number, None]
+
+    def printed(self) -> str:
+        """What it printed since this was last asked; the beginning only of very much."""
+        with contextlib.suppress(OSError), self.output.open("r+b") as file:
+            text = file.read(LONGEST).decode("utf-8", errors="replace")
+            more = os.fstat(file.fileno()).st_size - LONGEST
+            file.truncate(0)
+            return text + (f"\n... {more:,} bytes more\n" if more > 0 else "")
+        return ""
+
+    def end(self) -> None:
+        """End it, with all that it started."""
+        self.connection.close()
+        self.process.join(timeout=2 * PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.output.unlink(missing_ok=True)
 
 
 class Pool:
@@ -132,27 +239,42 @@ class Pool:
     workers
         processes, >= 1
     timeout
-        seconds an evaluation may take; then its process is ended and a new one started
+        seconds an evaluation may take; then its process is ended, with all that it started, and a
+        new one started
+    method
+        how processes start: ``"fork"``, where policies need not be picklable, or ``"spawn"``; None:
+        fork where there is one
     """
 
-    def __init__(self, function: Callable[..., Any], workers: int, timeout: float | None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        workers: int,
+        timeout: float | None,
+        method: str | None = None,
+    ) -> None:
         self.function, self.timeout, self.host = function, timeout, socket.gethostname()
-        # Forked workers inherit the policies, so that these need not be picklable.
-        method = "spawn"
-        if "fork" in mp.get_all_start_methods():
-            method = "fork"
+        if method is None:
+            method = "fork" if "fork" in mp.get_all_start_methods() else "spawn"
         self.context: Any = mp.get_context(method)
-        self.idle: list[tuple[Any, Connection]] = []
-        self.busy: dict[Connection, tuple[Any, Job]] = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="policyrank-", ignore_cleanup_errors=True)
+        self.started, self.sent = 0, 0
+        self.idle: list[_Worker] = []
+        self.busy: list[_Worker] = []
         for _ in range(workers):
             self._start()
 
     def _start(self) -> None:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(theirs, self.function), daemon=True)
+        _OURS.add(ours)
+        output = Path(self.folder.name) / str(self.started)
+        self.started += 1
+        process = self.context.Process(
+            target=_work, args=(theirs, self.function, output), daemon=True
+        )
         process.start()
         theirs.close()
-        self.idle.append((process, ours))
+        self.idle.append(_Worker(process, ours, output))
 
     @property
     def free(self) -> int:
@@ -165,57 +287,101 @@ class Pool:
     def submit(self, job: Job) -> None:
         job.attempts += 1
         job.started = time.time()
-        process, connection = self.idle.pop()
+        worker = self._lively()
         job.deadline = math.inf
         if self.timeout:
             job.deadline = time.monotonic() + self.timeout
-        self.busy[connection] = (process, job)
-        connection.send(job.call)
+        self.sent += 1
+        worker.job, worker.number = job, self.sent
+        self.busy.append(worker)
+        with contextlib.suppress(OSError):  # it has just died, which is told by its connection
+            worker.connection.send((worker.number, job.call))
+
+    def _lively(self) -> _Worker:
+        """An idle worker; one that has died since its last job is replaced."""
+        worker = self.idle.pop()
+        if worker.process.is_alive():
+            return worker
+        worker.end()
+        self._start()
+        return self.idle.pop()
 
     def collect(self) -> list[Ended]:
         out: list[Ended] = []
         while not out and self.busy:
-            for connection in wait(list(self.busy), timeout=self._patience()):
-                assert isinstance(connection, Connection)
-                out.append(self._received(connection))
-            for connection, (_, job) in list(self.busy.items()):
-                if job.deadline <= time.monotonic():
-                    out.append(self._ended(connection))
+            for worker in self._speaking():
+                out += self._received(worker)
+            for worker in list(self.busy):
+                assert worker.job is not None
+                if worker.job.deadline <= time.monotonic():
+                    out.append(self._failed(worker, f"took longer than {self.timeout:g} s"))
         return out
+
+    def _speaking(self) -> list[_Worker]:
+        """Workers that have said something or died, once there is one, or time is up."""
+        told = wait(
+            [own for worker in self.busy for own in (worker.connection, worker.process.sentinel)],
+            timeout=self._patience(),
+        )
+        return [
+            worker
+            for worker in self.busy
+            if worker.connection in told or worker.process.sentinel in told
+        ]
 
     def _patience(self) -> float | None:
         """Seconds until the nearest deadline; None: there is none."""
-        nearest = min(job.deadline for _, job in self.busy.values())
+        nearest = min(worker.job.deadline for worker in self.busy if worker.job is not None)
         if nearest == math.inf:
             return None
         return max(nearest - time.monotonic(), 0)
 
-    def _received(self, connection: Connection) -> Ended:
-        """What a worker sent, or that it died."""
-        process, job = self.busy.pop(connection)
+    def _received(self, worker: _Worker) -> list[Ended]:
+        """What a worker sent, or that it died; none where another process spoke for it."""
+        job = worker.job
+        assert job is not None
         try:
-            ended = Ended(job, *connection.recv())
-        except (EOFError, OSError):
-            process.join()
-            self._start()
-            error = f"the process died (exit code {process.exitcode})"
-            return Ended(job, math.nan, error, time.time() - job.started, self.host)
-        self.idle.append((process, connection))
-        return ended
+            message = worker.message()
+        except (EOFError, ConnectionError):
+            worker.process.join()
+            died = f"the process died (exit code {worker.process.exitcode})"
+            return [self._failed(worker, died)]
+        number, sender, *found = message
+        if worker.sender is None:  # the first message, before any policy: who the worker is
+            worker.sender = sender
+            return []
+        if (number, sender) == (worker.number, worker.sender):
+            value, error, seconds, host = found
+            self.busy.remove(worker)
+            self.idle.append(worker)
+            return [Ended(job, value, error, seconds, host, worker.printed())]
+        if number == worker.number:
+            return [self._failed(worker, "a process that the policy started spoke in its place")]
+        # What an earlier policy left behind spoke: this job did nothing wrong, and starts anew.
+        self._replace(worker)
+        job.attempts -= 1
+        self.submit(job)
+        return []
 
-    def _ended(self, connection: Connection) -> Ended:
-        """A worker that took too long is killed, and another one started."""
-        process, job = self.busy.pop(connection)
-        process.kill()
-        process.join()
+    def _failed(self, worker: _Worker, error: str) -> Ended:
+        """A worker is ended, and another one started."""
+        job = worker.job
+        assert job is not None
+        seconds, output = time.time() - job.started, worker.printed()
+        self._replace(worker)
+        return Ended(job, math.nan, error, seconds, self.host, output)
+
+    def _replace(self, worker: _Worker) -> None:
+        self.busy.remove(worker)
+        worker.end()
         self._start()
-        error = f"took longer than {self.timeout:g} s"
-        return Ended(job, math.nan, error, float(self.timeout or 0), self.host)
 
     def close(self) -> None:
-        for process, connection in self.idle:
-            connection.send(None)
-            process.join(timeout=1)
-        for process, _ in [*self.busy.values(), *self.idle]:
-            if process.is_alive():
-                process.kill()
+        for worker in self.idle:
+            with contextlib.suppress(OSError):
+                worker.connection.send(None)
+        for worker in self.idle:
+            worker.process.join(timeout=1)
+        for worker in [*self.busy, *self.idle]:
+            worker.end()
+        self.folder.cleanup()
