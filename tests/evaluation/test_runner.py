@@ -276,7 +276,7 @@ def test_store_refuses_other_settings_and_second_runners(tmp_path):
     evaluate(POLICIES, TASKS, budget=10, workers=0, store=path, seed=1, run="another")
     with sa.create_engine(f"sqlite:///{path}").begin() as db:
         db.execute(
-            sa.text("update policyrank_runs set pid = 1 where run = 'run'")
+            sa.text("update policyrank_runs set pid = 1, born = null where run = 'run'")
         )  # a process that lives
     with pytest.raises(EvidenceError, match="process 1 on"):
         evaluate(POLICIES, TASKS, budget=40, workers=0, store=path)

@@ -1,15 +1,21 @@
 """Where results are kept: append-only, one transaction a result.
 
-A process may die at any moment.
+A process may die at any moment. One process at a time works on a run: it holds a lease, whose
+count it moves on every few seconds, whatever the policies do. Of a process on the same machine it
+is known whether it lives; of one elsewhere only whether its count moves, which needs no clock that
+two machines agree on. Whoever lost its lease can add nothing more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +23,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.addresses import shown_address, without_secrets
+
+HEART = 4.0
+"""Seconds between two movements of a lease's count."""
+LEASE = 20.0
+"""Seconds that a count stands still before another machine takes the run."""
 
 _META = sa.MetaData()
 RUNS = sa.Table(
@@ -27,6 +39,9 @@ RUNS = sa.Table(
     sa.Column("host", sa.String(200)),
     sa.Column("pid", sa.Integer),
     sa.Column("beat", sa.Float),
+    sa.Column("owner", sa.String(40)),
+    sa.Column("place", sa.String(200)),
+    sa.Column("born", sa.String(40)),
 )
 RESULTS = sa.Table(
     "policyrank_results",
@@ -106,82 +121,141 @@ class Store:
     ------
     EvidenceError
         When the database cannot be opened, the run was started with other settings, or another
-        process works on it.
+        process works on it. No message shows a password.
     """
 
     def __init__(self, where: str | Path | None, run: str, settings: Mapping[str, Any]) -> None:
         self.run, self.where = run, where
-        try:
-            self.engine = _engine(where)
+        self.owner, self.place = str(uuid.uuid4()), _place()
+        self._over = threading.Event()
+        with self._told("cannot be used", "Check the path or address, and that there is room."):
+            self.engine = self._opened()
             _META.create_all(self.engine)
+            self._add_columns()
             self._take(json.dumps(settings, sort_keys=True, default=str))
-        except sa.exc.SQLAlchemyError as error:
+        if where is not None:
+            threading.Thread(target=self._live, name="policyrank lease", daemon=True).start()
+
+    def __str__(self) -> str:
+        return shown_address(self.where or "in memory")
+
+    def _opened(self) -> sa.Engine:
+        try:
+            return _engine(self.where)
+        except ImportError as error:
+            what = f"{error.name!r}: pip install {error.name}" if error.name else f"({error})"
+            raise EvidenceError(f"store {self}: needs the driver {what}") from None
+        except ValueError:
             raise EvidenceError(
-                f"store {where}: cannot be used ({_first(error)}). Check the path or address, and"
-                " that there is room."
-            ) from None
-        except ModuleNotFoundError as error:
-            raise EvidenceError(
-                f"store {where}: needs the driver {error.name!r}: pip install {error.name}"
+                f"store {self}: no address. It is dialect://user@host/name."
             ) from None
 
-    def _take(self, settings: str) -> None:
-        """Register as the one process that works on this run."""
-        host, pid = socket.gethostname(), os.getpid()
+    @contextlib.contextmanager
+    def _told(self, what: str, remedy: str) -> Iterator[None]:
+        """Errors of the database as one line that shows no password."""
+        try:
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            first = without_secrets(_first(error), self.where)
+            raise EvidenceError(f"store {self}: {what} ({first}). {remedy}") from None
+
+    def _add_columns(self) -> None:
+        """Those of leases, where a store was made before there were any."""
+        there = {column["name"] for column in sa.inspect(self.engine).get_columns(RUNS.name)}
         with self.engine.begin() as db:
-            row = db.execute(sa.select(RUNS).where(RUNS.c.run == self.run)).mappings().first()
-            if row is None:
-                db.execute(
-                    RUNS.insert().values(
-                        run=self.run, settings=settings, host=host, pid=pid, beat=time.time()
-                    )
-                )
-                return
-            if row["settings"] != settings:
-                raise EvidenceError(
-                    f"store {self.where}: run {self.run!r} was started with other settings"
-                    f" ({_changed(row['settings'], settings)}). Go on with the same ones, or give"
-                    " another run name."
-                )
-            mine = row["host"] == host and row["pid"] == pid
-            if row["pid"] is not None and not mine and _works(row, host):
-                raise EvidenceError(
-                    f"store {self.where}: process {row['pid']} on {row['host']} works on run"
-                    f" {self.run!r}. Wait for it, or give another run name."
-                )
-            db.execute(
-                RUNS.update()
-                .where(RUNS.c.run == self.run)
-                .values(host=host, pid=pid, beat=time.time())
+            for column in RUNS.columns:
+                if column.name not in there:
+                    kind = column.type.compile(self.engine.dialect)
+                    db.execute(sa.text(f"ALTER TABLE {RUNS.name} ADD COLUMN {column.name} {kind}"))
+
+    def _take(self, settings: str) -> None:
+        """Get the lease of this run."""
+        with contextlib.suppress(sa.exc.IntegrityError), self.engine.begin() as db:
+            db.execute(RUNS.insert().values(run=self.run, settings=settings))
+        row = self._row()
+        if row["settings"] != settings:
+            raise EvidenceError(
+                f"store {self}: run {self.run!r} was started with other settings"
+                f" ({_changed(row['settings'], settings)}). Go on with the same ones, or give"
+                " another run name."
             )
+        mine = {
+            "owner": self.owner,
+            "host": socket.gethostname(),
+            "place": self.place,
+            "pid": os.getpid(),
+            "born": _born(os.getpid()),
+            "beat": 0.0,
+        }
+        if self._works(row) or not self._change(
+            mine, RUNS.c.owner.is_not_distinct_from(row["owner"])
+        ):
+            row = self._row()
+            raise EvidenceError(
+                f"store {self}: process {row['pid']} on {row['host']} works on run"
+                f" {self.run!r}. Wait for it, or give another run name."
+            )
+
+    def _row(self) -> Mapping[Any, Any]:
+        with self.engine.begin() as db:
+            query = sa.select(RUNS).where(RUNS.c.run == self.run)
+            return dict(db.execute(query).mappings().one())
+
+    def _change(self, values: Mapping[str, Any], where: Any) -> bool:
+        """Change the run's row; whether it was as said."""
+        with self.engine.begin() as db:
+            query = RUNS.update().where(RUNS.c.run == self.run, where).values(**values)
+            return bool(db.execute(query).rowcount)
+
+    def _works(self, row: Mapping[Any, Any]) -> bool:
+        """Whether the process that holds the lease lives."""
+        if row["pid"] is None:
+            return False
+        if (row["place"] or row["host"]) in (self.place, socket.gethostname()):
+            return row["pid"] != os.getpid() and _alive(row["pid"], row["born"])
+        until = time.monotonic() + LEASE
+        while time.monotonic() < until:
+            time.sleep(min(HEART / 4, 1.0))
+            now = self._row()
+            if (now["owner"], now["beat"]) != (row["owner"], row["beat"]):
+                return now["pid"] is not None
+        return False
+
+    def _live(self) -> None:
+        """Move the count on; a database that does not answer may answer the next time."""
+        while not self._over.wait(HEART):
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                self._change({"beat": RUNS.c.beat + 1}, RUNS.c.owner == self.owner)
 
     def add(self, result: Result) -> None:
         """Keep one result; the same evaluation is never kept twice."""
-        values = vars(result)
-        try:
-            with self.engine.begin() as db:
-                db.execute(RESULTS.insert().values(run=self.run, **values))
-                if int(result.started) % 10 == 0:
-                    db.execute(RUNS.update().where(RUNS.c.run == self.run).values(beat=time.time()))
-        except sa.exc.IntegrityError:
-            return
-        except sa.exc.SQLAlchemyError as error:
-            raise EvidenceError(
-                f"store {self.where}: a result could not be written ({_first(error)}); all before"
-                " it are kept. Make room, then run again to go on."
-            ) from None
+        held = sa.select(RUNS.c.run).where(RUNS.c.run == self.run, RUNS.c.owner == self.owner)
+        remedy = "All before it are kept. Make room, then run again to go on."
+        with self._told("a result could not be written", remedy):
+            try:
+                with self.engine.begin() as db:
+                    db.execute(RESULTS.insert().values(run=self.run, **vars(result)))
+                    if db.execute(held.with_for_update()).first() is None:
+                        raise EvidenceError(
+                            f"store {self}: another process has taken run {self.run!r}, because"
+                            " this one did not move for a while. Its results so far are kept."
+                        )
+            except sa.exc.IntegrityError:
+                return
 
     def results(self) -> list[Result]:
         """All results of the run, in the order in which they were kept."""
         columns = [RESULTS.c[field] for field in Result.__dataclass_fields__]
         query = sa.select(*columns).where(RESULTS.c.run == self.run).order_by(RESULTS.c.id)
-        with self.engine.begin() as db:
+        remedy = "Mend or remove it; what it holds was not changed."
+        with self._told("its results cannot be read", remedy), self.engine.begin() as db:
             return [Result(*row) for row in db.execute(query)]
 
     def close(self) -> None:
         """Let another process go on with the run."""
-        with self.engine.begin() as db:
-            db.execute(RUNS.update().where(RUNS.c.run == self.run).values(pid=None))
+        self._over.set()
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # the lease ends with this process
+            self._change({"pid": None, "owner": None}, RUNS.c.owner == self.owner)
         self.engine.dispose()
 
 
@@ -195,7 +269,7 @@ def _engine(where: str | Path | None) -> sa.Engine:
     if "://" not in url:
         url = f"sqlite:///{where}"
     if not url.startswith("sqlite"):
-        return sa.create_engine(url)
+        return sa.create_engine(url, pool_pre_ping=True)
     engine = sa.create_engine(url, connect_args={"timeout": 30})
     # Write-ahead logging: a killed process loses nothing that was committed, and commits are cheap.
     sa.event.listen(engine, "connect", _pragmas)
@@ -208,13 +282,6 @@ def _changed(before: str, now: str) -> str:
     return ", ".join(k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k))
 
 
-def _works(row: Mapping[Any, Any], host: str) -> bool:
-    """Whether the process that registered still works; on another host, whether it wrote lately."""
-    if row["host"] == host:
-        return _alive(row["pid"])
-    return time.time() - (row["beat"] or 0) < 60
-
-
 def _pragmas(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -222,16 +289,30 @@ def _pragmas(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-def _alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
+def _place() -> str:
+    """Where a process number means one process: a start of a machine, or a container on it."""
+    with contextlib.suppress(OSError):
+        started = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{started} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
+
+
+def _born(pid: int) -> str | None:
+    """When a process started, in ticks of its machine; None where that cannot be known."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    return None
+
+
+def _alive(pid: int, born: str | None) -> bool:
+    """Whether a process lives, and is not a later one of the same number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return born is None or _born(pid) == born
 
 
 def _first(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import pairs, tables as t, usual_names
+from policyrank.evidence.addresses import shown_address, without_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,11 +42,12 @@ class Query:
         """
         import sqlalchemy as sa
 
+        name = shown_address(self.url)
         try:
             engine = sa.create_engine(self.url)
-        except (sa.exc.ArgumentError, ImportError) as error:
-            raise EvidenceError(f"the address of the database cannot be used ({error}).") from None
-        name = engine.url.render_as_string(hide_password=True)
+        except (sa.exc.ArgumentError, ImportError, ValueError) as error:
+            why = without_secrets(str(error), self.url)
+            raise EvidenceError(f"{name}: the address cannot be used ({why}).") from None
         file = engine.url.database or ":memory:"
         is_file = engine.dialect.name == "sqlite" and file != ":memory:"
         if is_file and not Path(file).exists():  # SQLite would make it
@@ -55,7 +57,8 @@ class Query:
                 return self._rows(connection, counted=counted)
         except sa.exc.SQLAlchemyError as error:
             first = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise EvidenceError(f"{name}: the query fails ({first}).") from None
+            why = without_secrets(first, self.url)
+            raise EvidenceError(f"{name}: the query fails ({why}).") from None
         finally:
             engine.dispose()
 
