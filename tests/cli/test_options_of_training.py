@@ -343,7 +343,7 @@ def test_programs_are_trained_as_told(train, monkeypatch, tmp_path):
     own = "problems.jsonl --reranker other --rounds 0 --tokens 6 --samples 5 --temperature 0.3"
     monkeypatch.setitem(VERBS, "programs", own)
     drawn = told_of(monkeypatch, "policyrank.train.judges.sampler")
-    train("programs", "--iterations", 4, "--keep", "hard", "--seconds", 0.5)
+    train("programs", "--iterations", 4, "--keep", "hard", "--seconds", 0.5, "--package", "numpy")
     old, new = train.programmed
     for name, values in (
         ("iterations", (2, 4)),
@@ -360,6 +360,7 @@ def test_programs_are_trained_as_told(train, monkeypatch, tmp_path):
     for made in (old, new):
         made["test"]([], [])
     assert [options["seconds"] for _, options in tested] == [2.0, 0.5]
+    assert [tuple(options["packages"]) for _, options in tested] == [(), ("numpy",)]
 
 
 def test_a_persona_is_as_told(train, monkeypatch):

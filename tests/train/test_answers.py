@@ -357,11 +357,12 @@ def test_problems_of_every_kind():
     )
     rows = [
         {"prompt": "p", "tests": ["assert f() == 1"]},
-        {"text": "q", "test_list": ["assert g()"], "task_id": 7},
+        {"text": "q", "test_list": ["assert g()"], "task_id": 7, "test_setup_code": "x = 1"},
         {"prompt": "r", "test": check, "entry_point": "h"},
     ]
     found = read_problems(rows, check_statements)
     assert [p.name for p in found] == ["1", "7", "3"]
+    assert [found[0].tests, found[1].tests] == [("assert f() == 1",), ("x = 1\nassert g()",)]
     assert len(found[2].tests) == 2
     assert found[2].tests[0].splitlines() == ["candidate = h", "x = 1", "assert candidate(x) == 2"]
     with pytest.raises(EvidenceError, match="row 1: a problem has"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Model, Samples, Temperature, Texts, Tokens
-from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
+from policyrank.cli.options import METHOD, AtLeastOne, Count, Names, check_folder
 from policyrank.cli.output import say, working, wrote
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.train_rounds import print_history, save
@@ -44,6 +45,7 @@ def train_program_reranker(
     temperature: Temperature = 0.8,
     loss: Annotated[Loss, Parameter(group=METHOD)] = "bradley-terry",
     seconds: Annotated[float, Parameter(group=METHOD, validator=Number(gte=0.1))] = 2.0,
+    package: Annotated[Names, Parameter(group=METHOD)] = None,
     lora: Lora = Lora(),
     tuning: LongerTuning = LongerTuning(),
     texts: Texts = Texts(),
@@ -52,7 +54,7 @@ def train_program_reranker(
 
     Sample solutions, test them, learn to rank them, improve the generator, and feed back what
     fooled it. Programs run without network, apart from your files, with limits on time, memory,
-    disk and processes (Linux). Tested samples are kept in OUT.
+    disk and processes (Linux, bubblewrap). Tested samples are kept in OUT.
 
     Parameters
     ----------
@@ -70,6 +72,9 @@ def train_program_reranker(
         Of the reranker.
     seconds
         Time of each test.
+    package
+        Installed package that programs may import beside the standard library, such as numpy;
+        repeatable.
     """
     check_folder(out)
     from policyrank.models.language import load_causal_lm
@@ -98,7 +103,7 @@ def train_program_reranker(
             found,
             sampler(generator, tokenizer, seed=tuning.seed, **drawn),
             fit,
-            lambda asked, answers: _test(asked, answers, seconds),
+            lambda asked, answers: _test(asked, answers, seconds, package or ()),
             improve=improve if rounds else None,
             iterations=iterations,
             samples=samples,
@@ -112,7 +117,7 @@ def train_program_reranker(
     upload(out, tuning)
 
 
-def _test(asked: Any, answers: Any, seconds: float) -> list[list[float]]:
+def _test(asked: Any, answers: Any, seconds: float, packages: Sequence[str]) -> list[list[float]]:
     """The share of tests that each answer passes."""
     from policyrank.worlds import sandbox
 
@@ -122,7 +127,7 @@ def _test(asked: Any, answers: Any, seconds: float) -> list[list[float]]:
         for answer in own:
             code = sandbox.code_of(answer, problem.entry_point)
             runs.append((imports + code, problem.tests))
-    results = iter(sandbox.run_all(runs, seconds=seconds))
+    results = iter(sandbox.run_all(runs, seconds=seconds, packages=packages))
     return [[next(results).share for _ in own] for own in answers]
 
 

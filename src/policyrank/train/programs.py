@@ -44,7 +44,8 @@ def read_problems(
     """Problems from JSONL or parquet.
 
     ``prompt``, ``tests`` (a list of statements, MBPP's ``test_list`` too) or ``test`` with
-    ``entry_point`` (HumanEval's ``check``, cut by ``statements``).
+    ``entry_point`` (HumanEval's ``check``, cut by ``statements``). MBPP's ``test_imports`` and
+    ``test_setup_code`` stand before each.
 
     Raises
     ------
@@ -63,7 +64,10 @@ def read_problems(
                 " test with entry_point)."
             )
         name = str(row.get("task_id", len(out) + 1))
-        out.append(Problem(str(prompt), tuple(map(str, tests)), entry, name))
+        before = [*(row.get("test_imports") or ()), row.get("test_setup_code") or ""]
+        first = "\n".join(filter(None, map(str, before)))
+        whole = (f"{first}\n{test}".lstrip("\n") for test in tests)
+        out.append(Problem(str(prompt), tuple(whole), entry, name))
     if not out:
         raise EvidenceError("no problems.")
     return out

@@ -1,36 +1,43 @@
-"""Run programs that a model wrote, and test them.
+"""Run programs that a model wrote, and test them, where they can do no harm.
 
-No network, no other processes, limits on time, memory and disk. Linux on x86-64 or arm64. A program
-runs in its own user, mount, network, process and IPC namespaces: it sees the file system read-only
-but for an empty folder in memory, no network device, and no process but itself; it has no
-capabilities, and system calls that would start processes, open sockets or build namespaces fail.
-It has the standard library alone, so no numpy, and nothing that needs sockets or processes: no
-asyncio, no subprocess, no multiprocessing; an error for want of them says so. What is not guarded
-against is an attack on the kernel itself, and a program that forges the results of its tests from
-within.
+No network, no file of yours, limits on time, memory, disk, processes and output that the kernel
+holds; whatever a program has started ends with it. bubblewrap builds the place (Linux on x86-64 or
+arm64); where it cannot, nothing is run. A program has the standard library, and packages that are
+named, such as numpy. What is not guarded against is an attack on the kernel itself, and a program
+that forges the results of its own tests from within the process in which they run.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import fcntl
 import json
 import os
 import re
-import secrets
 import selectors
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Literal
+from typing import IO, Literal, Unpack
 
 from policyrank.errors import EvidenceError
-from policyrank.worlds.sandbox_programs import HARNESS, LAUNCHER
+from policyrank.worlds.isolation import (
+    OVERHEAD,
+    Isolation,
+    Limits,
+    Packages,
+    Room,
+    memory_group,
+    ran_out,
+    user_of_its_own,
+)
+from policyrank.worlds.sandbox_programs import HARNESS
+from policyrank.worlds.system_calls import seccomp_filter
 
 Status = Literal["ok", "error", "timeout", "memory", "output"]
 
@@ -79,6 +86,9 @@ class TestOutcome:
 def run_program(
     code: str,
     *,
+    stdin: str = "",
+    packages: Sequence[str] = (),
+    isolation: Isolation | None = None,
     seconds: float = 5.0,
     memory: int = 512 * 2**20,
     disk: int = 16 * 2**20,
@@ -89,63 +99,117 @@ def run_program(
 
     Parameters
     ----------
+    stdin
+        what it reads from standard input
+    packages
+        installed packages that it may import, such as numpy, with what these import
+    isolation
+        how it is kept apart; None: as this machine and user allow
     seconds
         wall time
     memory, disk, output
-        bytes it may use, write (into its folder, /tmp), and print
+        bytes: of memory (each process's address space; as root with a memory cgroup also of all
+        processes together), in /tmp and /dev/shm, and that it prints
     files
         it may make
 
     Raises
     ------
     EvidenceError
-        On systems without the namespaces that this needs; nothing is run there.
+        Where programs cannot be kept apart: what is missing. Nothing is run there.
 
     Examples
     --------
     >>> run_program("print(6 * 7)").stdout  # doctest: +SKIP
     '42\\n'
     """
-    if why := unavailable():
-        raise EvidenceError(f"programs cannot be run apart here: {why}.")
-    return _run(code, seconds, memory, disk, files, output)
+    apart = isolation or Isolation()
+    _refuse_without(apart)
+    limits = Limits(seconds, memory, disk, files, output)
+    return _run(code, stdin, limits, apart, Packages(tuple(packages)))
 
 
 @cache
-def unavailable() -> str:
+def unavailable(isolation: Isolation | None = None) -> str:
     """Why programs cannot be run here; empty where they can."""
-    if sys.platform != "linux":
-        return f"this needs Linux, not {sys.platform}"
-    found = _run("print(1)", 20.0, 512 * 2**20, 2**20, 16, 1000)
+    apart = isolation or Isolation()
+    if why := apart.missing():
+        return why
+    found = _run("print(1)", "", Limits(seconds=20.0), apart, Packages())
     if found.stdout == "1\n":
         return ""
-    return f"the system allows no namespaces ({found.stderr.strip()[:200] or found.status})"
+    said = found.stderr.strip().splitlines()[-1:] or [found.status]
+    return f"bubblewrap cannot build a place for them ({said[0][:200]})"
 
 
-def _run(code: str, seconds: float, memory: int, disk: int, files: int, output: int) -> Outcome:
-    given = {"code": code, "seconds": seconds, "memory": memory, "disk": disk, "files": files}
+def _refuse_without(isolation: Isolation) -> None:
+    if why := unavailable(isolation):
+        raise EvidenceError(f"programs cannot be run apart here: {why}.")
+
+
+def _run(
+    code: str, stdin: str, limits: Limits, isolation: Isolation, packages: Packages
+) -> Outcome:
+    words = ("-P", "-s", "-S", "-B", "/program.py")
     start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", "-c", LAUNCHER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
-        start_new_session=True,
-        cwd="/",
-    )
-    assert process.stdin is not None
+    with contextlib.ExitStack() as held:
+        program, filtered, typed = (
+            held.enter_context(_in_memory(content))
+            for content in (code.encode(), seccomp_filter(), stdin.encode())
+        )
+        uid = held.enter_context(user_of_its_own()) if isolation.root else 0
+        bound = limits.memory + limits.disk + OVERHEAD
+        group = held.enter_context(memory_group(bound)) if isolation.root else None
+        process = subprocess.Popen(
+            isolation.command(words, limits, uid, (program, filtered), packages),
+            stdin=typed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(program, filtered),
+            env={
+                "PATH": os.defpath + ":/usr/sbin:/sbin",
+                "GROUP": str(group or ""),
+                "ROOM": f"size={limits.disk},nr_inodes={limits.files}",
+            },
+            start_new_session=True,
+            cwd="/",
+            user=isolation.user,
+            group=isolation.user,
+            extra_groups=None if isolation.user is None else [],
+        )
+        status, out, err = _watched(process, start + limits.seconds, limits.output)
+        if status is None:
+            status = "memory" if ran_out(group) else _ended(process.returncode, err)
+    return Outcome(status, out, err, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor that content can be read from, and nothing can be written to."""
+    descriptor = os.memfd_create("policyrank", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _watched(
+    process: subprocess.Popen[bytes], until: float, output: int
+) -> tuple[Status | None, str, str]:
+    """What a program writes until it ends, or has had enough time or room and is killed."""
     assert process.stdout is not None
     assert process.stderr is not None
     kept = {process.stdout: bytearray(), process.stderr: bytearray()}
     try:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(given).encode() + b"\n")
-            process.stdin.close()
-        status = _listen(kept, start + seconds, output)
+        status = _listen(kept, until, output)
         if status is None:
             try:
-                process.wait(max(start + seconds - time.monotonic(), 0.01))
+                process.wait(max(until - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
                 status = "timeout"
     finally:
@@ -155,9 +219,7 @@ def _run(code: str, seconds: float, memory: int, disk: int, files: int, output: 
         for pipe in kept:
             pipe.close()
     out, err = (bytes(text[:output]).decode("utf-8", errors="replace") for text in kept.values())
-    if status is None:
-        status = _ended(process.returncode, err)
-    return Outcome(status, out, err, time.monotonic() - start)
+    return status, out, err
 
 
 def _listen(kept: dict[IO[bytes], bytearray], until: float, output: int) -> Status | None:
@@ -189,27 +251,42 @@ def _ended(code: int, stderr: str) -> Status:
 
 
 def run_tests(
-    code: str, tests: Sequence[str], *, seconds: float = 2.0, **limits: int
+    code: str,
+    tests: Sequence[str],
+    *,
+    seconds: float = 2.0,
+    packages: Sequence[str] = (),
+    isolation: Isolation | None = None,
+    **room: Unpack[Room],
 ) -> TestOutcome:
     """Run code, then each test: statements that raise when they fail.
+
+    Each test runs after the code in a process of its own, so that none sees what another one did.
 
     Parameters
     ----------
     seconds
         of the code and of each test
-    limits
-        of ``run_program``
+    packages, isolation
+        as of ``run_program``
+    room
+        limits of ``run_program``
     """
-    nonce = secrets.token_hex(16)
-    program = f"{HARNESS}\n_run({code!r}, {list(tests)!r}, {seconds}, {nonce!r})"
-    found = run_program(program, seconds=seconds * (len(tests) + 1) + 5, **limits)
-    for line in found.stdout.splitlines():
-        if line.startswith(nonce):
-            errors = tuple(json.loads(line[len(nonce) :]))
-            return TestOutcome(errors, "error" if any(errors) else "ok")
-    if found.status == "ok":
-        return TestOutcome(("ended before its tests did",) * len(tests), "error")
-    return TestOutcome((found.status,) * len(tests), found.status)
+    what = "the standard library" + (f" and {', '.join(packages)}" if packages else " alone")
+    given = {"code": code, "tests": list(tests), "seconds": seconds, "with": what}
+    found = run_program(
+        f"GIVEN = {json.dumps(given)!r}\n{HARNESS}",
+        packages=packages,
+        isolation=isolation,
+        seconds=seconds * (2 * len(tests) + 1) + 5,
+        **room,
+    )
+    with contextlib.suppress(ValueError):
+        errors = tuple(json.loads(found.stdout))
+        return TestOutcome(errors, "error" if any(errors) else "ok")
+    status = "error" if found.status == "ok" else found.status
+    why = "ended before its tests did" if status == "error" else status
+    return TestOutcome((why,) * len(tests), status)
 
 
 def run_all(
@@ -218,15 +295,18 @@ def run_all(
     workers: int | None = None,
     report: Callable[[int, int], None] | None = None,
     seconds: float = 2.0,
-    **limits: int,
+    packages: Sequence[str] = (),
+    isolation: Isolation | None = None,
+    **room: Unpack[Room],
 ) -> list[TestOutcome]:
     """Test many programs (code, tests) at once; ``report`` is called with those done and in all."""
-    if why := unavailable():
-        raise EvidenceError(f"programs cannot be run apart here: {why}.")
+    _refuse_without(isolation or Isolation())
 
     def tested(program: tuple[str, Sequence[str]]) -> TestOutcome:
         code, tests = program
-        return run_tests(code, tests, seconds=seconds, **limits)
+        return run_tests(
+            code, tests, seconds=seconds, packages=packages, isolation=isolation, **room
+        )
 
     out = []
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -326,9 +406,9 @@ def _shown(line: str, after: str, entry_point: str) -> tuple[str, str]:
 
 
 def outputs(
-    code: str, expressions: Sequence[str], *, seconds: float = 2.0, **limits: int
+    code: str, expressions: Sequence[str], *, seconds: float = 2.0, **room: Unpack[Room]
 ) -> list[str]:
     """What expressions come to after the code, as text; or the error."""
     asked = [f"raise AssertionError('value ' + repr({one}))" for one in expressions]
-    errors = run_tests(code, asked, seconds=seconds, **limits).errors
+    errors = run_tests(code, asked, seconds=seconds, **room).errors
     return [error.removeprefix("AssertionError: ") for error in errors]
