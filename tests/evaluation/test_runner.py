@@ -668,3 +668,30 @@ def test_response_graph_bounds_hold_the_truth():
         graph.observe((0, 0), (2.0, 0.0))
     with pytest.raises(EvidenceError, match="never played"):
         ResponseGraph((2, 2)).ranking()
+
+
+@pytest.mark.parametrize("policies", [2, 5, 30])
+@pytest.mark.parametrize("games", [0, 1, 3000])
+@pytest.mark.parametrize("prior", [0.3, 2.0, 50.0])
+def test_the_posterior_is_the_fits(policies, games, prior):
+    """As ``newton`` finds it on the list of pairs, also where one side always wins."""
+    from policyrank.ranking.cells import Cells
+    from policyrank.ranking.likelihood import newton
+    from policyrank.ranking.links import LINKS
+
+    for seed in range(3):
+        rng = np.random.default_rng([seed, policies, games])
+        state = State(tuple(f"p{k}" for k in range(policies)), ("t",))
+        for _ in range(games):
+            i, j = rng.choice(policies, size=2, replace=False)
+            outcome = float(i < j) if seed == 0 else rng.choice([0, 0.5, 1])
+            state.observe_outcome(i, j, outcome)
+        i, j = np.nonzero(np.triu(state.games, 1))
+        mass = state.games[i, j]
+        won = state.wins[i, j] / mass
+        cells = Cells(policies, i, j, won, mass, np.ones(len(i)), np.zeros((len(i), 0)))
+        fit = newton(cells, LINKS["half"], precision=np.full(policies, prior**-2))
+        theta, covariance = state.posterior(prior)
+        np.testing.assert_allclose(theta, fit.theta, atol=1e-6 * prior)
+        inverse = fit.inverse[:policies, :policies]
+        np.testing.assert_allclose(covariance, inverse, rtol=1e-4, atol=1e-9)

@@ -569,3 +569,15 @@ def test_tables_of_a_program_that_are_none():
         read(pytest.importorskip("pandas").DataFrame({"model": ["ant", 3], "score": [1, 2]}))
     table = {"model": ["ant", "bee"], "go": [1, 2], "chess": [3, 1], "logs": [{"a": {1}}, 3]}
     assert read(table).task.names == ("chess", "go")
+
+
+def test_addresses_are_shown_without_their_secrets(command):
+    for address in (
+        "https://me:hush@127.0.0.1:1/x.csv?token=hush",
+        "https://me:hush@x.csv",
+        "ftp://me:hush@127.0.0.1/x.csv",
+    ):
+        code, said = command("rank", address)
+        assert code == 1
+        assert "hush" not in said.err + said.out
+        assert "x.csv" in said.err

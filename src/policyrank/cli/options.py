@@ -287,7 +287,9 @@ def title_of(files: Sequence[str]) -> str:
         return "the database"
     if len(files) > 1:
         return f"{len(files):,} files"
-    return "standard input" if files[0] == "-" else Path(files[0]).name
+    if files[0] == "-":
+        return "standard input"
+    return Path(files[0].partition("?")[0] if "://" in files[0] else files[0]).name
 
 
 def source_of(files: Sequence[str]) -> Any:

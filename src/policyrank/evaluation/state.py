@@ -7,12 +7,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, log_expit
 
 from policyrank.errors import EvidenceError
-from policyrank.ranking.cells import Cells
 from policyrank.ranking.conventions import WEAK_PRIOR
-from policyrank.ranking.likelihood import Fit, newton
-from policyrank.ranking.links import LINKS
 
 Float = NDArray[np.float64]
 Order = Literal["mean", "bradley-terry"]
@@ -102,19 +100,38 @@ class State:
         return np.where(tasks > 0, mean.sum(axis=0) / np.maximum(tasks, 1), -np.inf)
 
     def posterior(self, prior: float = WEAK_PRIOR) -> tuple[Float, Float]:
-        """Bradley-Terry ratings (log-odds) under a Gaussian prior and their Laplace covariance."""
-        fit = self._fit(prior)
-        assert fit.inverse is not None
-        size = len(self.policies)
-        return fit.theta, fit.inverse[:size, :size]
+        """Bradley-Terry ratings (log-odds) under a Gaussian prior and their Laplace covariance.
 
-    def _fit(self, prior: float) -> Fit:
-        size = len(self.policies)
-        i, j = np.nonzero(np.triu(self.games, 1))
-        games = self.games[i, j]
-        won = self.wins[i, j] / games
-        cells = Cells(size, i, j, won, games, np.ones(len(i)), np.zeros((len(i), 0)))
-        return newton(cells, LINKS["half"], precision=np.full(size, prior**-2))
+        Sampling rules ask for it at every step: Newton's method on the whole table at once, which
+        for few policies is many times faster than ``likelihood.newton`` on a list of pairs.
+        """
+        games, precision = self.games, prior**-2
+        theta = np.zeros(len(self.policies))
+        value, gradient, information = self._likelihood(theta, games, precision)
+        for _ in range(100):
+            step = np.linalg.solve(information, gradient)
+            while True:
+                found = self._likelihood(theta + step, games, precision)
+                if found[0] >= value - 1e-12 * abs(value) or np.abs(step).max() < 1e-12:
+                    break
+                step = step / 2
+            theta = theta + step
+            value, gradient, information = found
+            if np.abs(step).max() < 1e-9:
+                break
+        covariance: Float = np.linalg.inv(information)
+        return theta, covariance
+
+    def _likelihood(
+        self, theta: Float, games: Float, precision: float
+    ) -> tuple[float, Float, Float]:
+        """The log-likelihood under the prior, its gradient and its negative Hessian."""
+        gap = theta[:, None] - theta
+        rate = expit(gap)
+        value = float((self.wins * log_expit(gap)).sum()) - 0.5 * precision * float(theta @ theta)
+        gradient = (self.wins - games * rate).sum(axis=1) - precision * theta
+        weight = games * rate * rate.T
+        return value, gradient, np.diag(weight.sum(axis=1) + precision) - weight
 
     def ranking(self, by: Order = "bradley-terry") -> list[int]:
         """Policies, best first; ties in the order of their names' positions."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.addresses import shown_address, without_secrets
 
 HEAD = 1 << 16
 """How many bytes of a file are looked at to tell what it is."""
@@ -322,16 +323,18 @@ def _shown(name: str) -> str:
 def _fetched(address: str) -> Source:
     if not address.startswith(("http://", "https://", "file://")):
         raise EvidenceError(
-            f"{address}: this kind of address cannot be read. Give http(s), or"
+            f"{shown_address(address)}: this kind of address cannot be read. Give http(s), or"
             f" {', '.join(CLOUD)} of a parquet, CSV, JSONL or Arrow file."
         )
+    import http.client
     import urllib.request
 
     try:
         with urllib.request.urlopen(address, timeout=60) as answer:
             data = answer.read()
-    except (OSError, ValueError) as error:
-        raise EvidenceError(f"{address}: cannot be fetched ({error}).") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = without_secrets(str(error), address)
+        raise EvidenceError(f"{shown_address(address)}: cannot be fetched ({why}).") from None
     return Source(address.partition("?")[0].rstrip("/").rpartition("/")[2], data=data)
 
 

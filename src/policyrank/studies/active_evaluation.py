@@ -178,7 +178,7 @@ def ranking(state: State, elo: Float, estimator: str) -> list[int]:
 
 def run(scale: Scale, seed: int, report: Report = quiet) -> Scores:
     """Measure; a replicate is one run of a sampler and estimator on one world."""
-    seeds, steps = {"smoke": (2, STEPS[:2]), "small": (20, STEPS), "full": (100, STEPS)}[scale]
+    seeds, steps = {"smoke": (2, STEPS[:2]), "small": (80, STEPS), "full": (300, STEPS)}[scale]
     rows: list[Row] = []
     for name in WORLDS:
         for r in range(seeds):
