@@ -119,8 +119,7 @@ class State:
             value, gradient, information = found
             if np.abs(step).max() < 1e-9:
                 break
-        covariance: Float = np.linalg.inv(information)
-        return theta, covariance
+        return theta, np.asarray(np.linalg.inv(information))
 
     def _likelihood(
         self, theta: Float, games: Float, precision: float
