@@ -22,7 +22,6 @@ from policyrank.learn import (
     Curriculum,
     Mallows,
     PlackettLuce,
-    advantage,
     losses,
 )
 from policyrank.learn.curricula import kde, normalised_score, reciprocal_rank
@@ -250,16 +249,6 @@ def test_baselines_reduce_the_variance():
             variance[baseline, to_go] = x.grad.var(dim=0).sum().item()
     assert variance["loo", False] < 0.8 * variance["none", False]
     assert variance["loo", True] < 0.8 * variance["loo", False]
-
-
-def test_advantages():
-    r = torch.tensor([1.0, 0.5, 0.0, 0.5])
-    assert advantage(r).tolist() == pytest.approx([2 / 3, 0, -2 / 3, 0])
-    assert torch.allclose(advantage(r), advantage(r, "mean") * 4 / 3)
-    assert advantage(torch.ones(3, 2), "std").abs().sum() == 0
-    assert advantage(r, "rank").tolist() == pytest.approx([1, 0, -1, 0])
-    with pytest.raises(ValueError, match="two samples"):
-        advantage(torch.ones(1))
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -1,5 +1,11 @@
 from . import curricula as curricula, losses as losses, rewards as rewards, segments as segments
-from .advantages import ADVANTAGES as ADVANTAGES, Advantage as Advantage, advantage as advantage
+from .advantages import (
+    ADVANTAGES as ADVANTAGES,
+    Advantage as Advantage,
+    group_advantage as group_advantage,
+    group_keys as group_keys,
+    reward_to_go as reward_to_go,
+)
 from .curricula import EASINESS as EASINESS, Curriculum as Curriculum, Easiness as Easiness
 from .distributions import (
     BradleyTerry as BradleyTerry,
@@ -48,13 +54,15 @@ __all__ = [
     "RewardLoss",
     "StepWeight",
     "Utility",
-    "advantage",
     "check_labels",
     "curricula",
+    "group_advantage",
+    "group_keys",
     "label_domain",
     "largest_label",
     "losses",
     "preference_loss",
+    "reward_to_go",
     "rewards",
     "segments",
     "win_shares",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Literal, Protocol
 
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import masked_mean
+from policyrank.learn._lists import widen
 from policyrank.learn.labels import label_distribution
 
-Baseline = Literal["none", "loo", "mean", "std", "rank"]
+Baseline = Literal["none", "mean", "loo", "rank"]
+Scale = Literal["none", "std", "sample", "batch"]
 
 
 class Advantage(Protocol):
@@ -21,22 +23,183 @@ class Advantage(Protocol):
     def __call__(self, rewards: Tensor, where: Tensor, /) -> Tensor: ...
 
 
+def group_advantage(
+    rewards: Tensor,
+    groups: Tensor | Sequence[Hashable] | None = None,
+    *,
+    baseline: Baseline = "mean",
+    scale: Scale = "none",
+    epsilon: float = 1e-4,
+    least: int = 2,
+) -> Tensor:
+    """How much better each sample did than its group: the shape of the rewards.
+
+    Groups may have any sizes. A NaN does not apply: it counts for nobody and stays NaN, and so does
+    each of a group with fewer than ``least`` rewards, of which nothing can be said (not its raw
+    reward, which others give it). Where all rewards of a group are equal, up to rounding, it is 0.
+
+    Parameters
+    ----------
+    rewards
+        (samples,), or (samples, ...) with each column for itself: ranks, phases, parts
+    groups
+        (samples,) whom each is compared with: integers, or any keys (prompts, histories, clusters
+        of queries); None: all
+    baseline
+        what is taken off: ``"mean"`` of the group (GRPO), ``"loo"`` of its others (RLOO),
+        ``"none"``; ``"rank"``: the rewards' centred ranks in [-1, 1] instead, ties shared
+    scale
+        what it is divided by: ``"none"`` (Dr. GRPO), the group's standard deviation of the
+        population (``"std"``) or of a sample (``"sample"``: TRL, verl), or that of the
+        column's rewards of a sample (``"batch"``)
+    epsilon
+        added to what it is divided by: 1e-4 as TRL, 1e-6 as verl
+    least
+        rewards that a group needs
+
+    Raises
+    ------
+    OptionError
+        When there are not as many keys as samples, or for an unknown option.
+
+    References
+    ----------
+    Shao et al. (2024), arXiv 2402.03300 (GRPO); Ahmadian et al. (2024), arXiv 2402.14740 (RLOO);
+    Liu et al. (2025), arXiv 2503.20783 (Dr. GRPO).
+
+    Examples
+    --------
+    >>> group_advantage(torch.tensor([1.0, 0.0, 0.0, 5.0]), ["a", "a", "a", "b"], baseline="loo")
+    tensor([ 1.0000, -0.5000, -0.5000,     nan])
+    >>> group_advantage(torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0]), scale="sample")[:2]
+    tensor([ 2.4742, -0.3535])
+    """
+    if baseline not in ("none", "mean", "loo", "rank"):
+        raise OptionError(f"baseline={baseline!r}: use none, mean, loo or rank.")
+    if scale not in ("none", "std", "sample", "batch"):
+        raise OptionError(f"scale={scale!r}: use none, std, sample or batch.")
+    values = widen(rewards)
+    columns = values.flatten(1) if values.ndim > 1 else values[:, None]
+    key, count = _cells(groups, columns)
+    flat = columns.reshape(-1)
+    absent = flat.isnan()
+    there = ~absent if bool(absent.any()) else slice(None)
+    cells = _Cells(key[there], count, flat[there])
+    gain = cells.ranks() if baseline == "rank" else cells.gains(baseline)
+    if scale == "batch":
+        column = _Cells(cells.key % columns.shape[1], columns.shape[1], flat[there])
+        gain = gain / (column.spread(sample=True) + epsilon)
+    elif scale != "none":
+        spread = cells.spread(sample=scale == "sample").masked_fill(cells.tied, 1.0)
+        gain = gain / (spread + epsilon)
+    gain = gain.masked_fill(cells.size < least, torch.nan)
+    out = torch.full_like(flat, torch.nan)
+    out[there] = gain.to(out.dtype)
+    return out.reshape(values.shape)
+
+
+def group_keys(keys: Sequence[Hashable]) -> Tensor:
+    """Keys of any kind as integers, in the order of their first occurrence: (samples,).
+
+    Examples
+    --------
+    >>> group_keys([("q", 1), ("q", 2), ("q", 1)])
+    tensor([0, 1, 0])
+    """
+    seen: dict[Hashable, int] = {}
+    return torch.tensor([seen.setdefault(key, len(seen)) for key in keys], dtype=torch.long)
+
+
+def _cells(groups: Tensor | Sequence[Hashable] | None, columns: Tensor) -> tuple[Tensor, int]:
+    """A number for each group and column, of each entry: (samples * columns,); and how many."""
+    samples, width = columns.shape
+    if groups is None:
+        own = torch.zeros(samples, dtype=torch.long, device=columns.device)
+    elif isinstance(groups, Tensor):
+        own = groups.to(columns.device)
+    else:
+        own = group_keys(groups).to(columns.device)
+    if own.shape != (samples,):
+        raise OptionError(
+            f"{tuple(own.shape)} keys of groups for {samples} samples: give each one."
+        )
+    if own.is_floating_point():
+        raise OptionError(
+            "keys of groups are integers, or a list of any keys, not numbers with a point."
+        )
+    if not samples:
+        return own.long(), 0
+    lowest, highest = int(own.min()), int(own.max())
+    if lowest < 0 or highest > 4 * samples:
+        own = own.unique(return_inverse=True)[1]
+        highest = int(own.max())
+    every = own.long()[:, None] * width + torch.arange(width, device=own.device)
+    return every.reshape(-1), (highest + 1) * width
+
+
+class _Cells:
+    """Values in groups: key (values,), number of groups, values, summed in float64."""
+
+    def __init__(self, key: Tensor, count: int, values: Tensor) -> None:
+        slack = 8 * torch.finfo(values.dtype).eps
+        values = values.double()
+        self.key, self.count, self.values = key, count, values
+        self.sizes = torch.bincount(key, minlength=count)
+        self.size = self.sizes[key]
+        self.centred = values - self.mean_of(values)
+        # Of equal values the mean is off by rounding only, which must not be divided by itself.
+        self.tied = self.mean_of(self.centred.abs()) <= slack * self.mean_of(values.abs())
+
+    def mean_of(self, values: Tensor) -> Tensor:
+        """The mean over each value's group."""
+        total = values.new_zeros(self.count).index_add(0, self.key, values)
+        return (total / self.sizes.clamp(min=1))[self.key]
+
+    def gains(self, baseline: Baseline) -> Tensor:
+        if baseline == "none":
+            return self.values
+        gain = self.centred
+        if baseline == "loo":
+            gain = gain * (self.size / (self.size - 1).clamp(min=1))
+        return gain.masked_fill(self.tied, 0.0)
+
+    def spread(self, *, sample: bool) -> Tensor:
+        """The standard deviation of each value's group."""
+        variance = self.mean_of(self.centred**2)
+        if sample:
+            variance = variance * (self.size / (self.size - 1).clamp(min=1))
+        return variance.sqrt()
+
+    def ranks(self) -> Tensor:
+        """How many of the others are below, less how many are above, over all others."""
+        order = self.values.argsort()
+        order = order[self.key[order].argsort(stable=True)]
+        key, values = self.key[order], self.values[order]
+        new = torch.ones_like(key, dtype=torch.bool)
+        new[1:] = (key[1:] != key[:-1]) | (values[1:] != values[:-1])
+        equals = new.cumsum(0) - 1
+        many = torch.bincount(equals)[equals]
+        first = new.nonzero().squeeze(-1)[equals]
+        below = first - (self.sizes.cumsum(0) - self.sizes)[key]
+        above = self.size[order] - below - many
+        out = torch.empty_like(self.values)
+        out[order] = (below - above).double() / (self.size[order] - 1).clamp(min=1)
+        return out
+
+
 def standardised(rewards: Tensor, where: Tensor, *, scale: bool = True) -> Tensor:
     """Rewards less their group's mean, over its deviation: (..., list); 0 where all are equal.
 
-    ``scale=False`` only centres (Dr. GRPO).
+    ``scale=False`` only centres (Dr. GRPO). The group is the list.
 
     Examples
     --------
     >>> standardised(torch.tensor([1.0, 0.0, 5.0]), torch.tensor([True, True, False]))
     tensor([ 1., -1.,  0.])
     """
-    centred = (rewards - masked_mean(rewards, where)[..., None]).masked_fill(~where, 0.0)
-    deviation = masked_mean(centred**2, where).sqrt()[..., None]
-    gain = centred
-    if scale:
-        gain = centred / deviation.clamp(min=1e-8)
-    return gain.masked_fill(deviation <= 1e-8, 0.0)
+    lists = widen(rewards).masked_fill(~where, torch.nan).movedim(-1, 0)
+    gain = group_advantage(lists, scale="std" if scale else "none", epsilon=0.0)
+    return gain.movedim(0, -1).nan_to_num(nan=0.0)
 
 
 def of_shares(
@@ -82,38 +245,22 @@ def named_advantage(advantage: str | Advantage) -> Advantage:
     return ADVANTAGES[advantage]
 
 
-def advantage(rewards: Tensor, baseline: Baseline = "loo") -> Tensor:
-    """Rewards (samples, ...) minus a baseline, over the first axis.
+def reward_to_go(rewards: Tensor, weights: Tensor | None = None) -> Tensor:
+    """What is gained in each segment and after it: (..., segments).
 
-    ``"none"``: the rewards; ``"loo"``: minus the mean of the others (unbiased, RLOO); ``"mean"``:
-    minus the mean of all ((N-1)/N of loo); ``"std"``: that over the standard deviation (GRPO; 0
-    where all are equal); ``"rank"``: their centred ranks in [-1, 1], ties shared.
+    What was gained before cannot depend on it. A NaN (a segment that says nothing) adds nothing to
+    those before, and stays.
 
-    Raises
-    ------
-    OptionError
-        For fewer than two samples with a baseline, or an unknown one.
+    Parameters
+    ----------
+    weights
+        (segments,) of their rewards; None: 1 each
 
     Examples
     --------
-    >>> advantage(torch.tensor([1.0, 0.5, 0.0, 0.5]))
-    tensor([ 0.6667,  0.0000, -0.6667,  0.0000])
+    >>> reward_to_go(torch.tensor([[0.5, 0.25, torch.nan]]))
+    tensor([[0.7500, 0.2500,    nan]])
     """
-    n = rewards.shape[0]
-    if baseline == "none":
-        return rewards
-    if n < 2:
-        raise OptionError(f"baseline={baseline!r} needs at least two samples, not {n}.")
-    centred = rewards - rewards.mean(dim=0)
-    if baseline == "loo":
-        return centred * (n / (n - 1))
-    if baseline == "mean":
-        return centred
-    if baseline == "std":
-        spread = rewards.std(dim=0)
-        return torch.where(spread > 1e-8, centred / spread.clamp(min=1e-8), 0.0)
-    if baseline == "rank":
-        above = (rewards[:, None] > rewards[None]).sum(dim=1)
-        below = (rewards[:, None] < rewards[None]).sum(dim=1)
-        return (above - below).to(rewards.dtype) / (n - 1)
-    raise OptionError(f"baseline={baseline!r}: use none, loo, mean, std or rank.")
+    weighted = rewards if weights is None else rewards * weights
+    after = weighted.nan_to_num(nan=0.0).flip(-1).cumsum(-1).flip(-1)
+    return after.masked_fill(rewards.isnan(), torch.nan)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from policyrank.auditing.attacks.imitation import Imitation
 from policyrank.auditing.attacks.language import Corpus
 from policyrank.errors import EvidenceError
-from policyrank.learn.advantages import advantage
+from policyrank.learn.advantages import group_advantage
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -271,7 +271,7 @@ class TopicAttack:
                 if log_probs:
                     totals[run] = float(discounted_returns(rewards)[0])
                     taken[run] = torch.stack(log_probs).sum()
-            gains = advantage(totals, "std")
+            gains = group_advantage(totals, scale="sample", epsilon=0.0)
             loss = -(gains * torch.stack(taken)).mean()
             optimizer.zero_grad()
             loss.backward()

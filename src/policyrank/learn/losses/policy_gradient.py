@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 from torch import Tensor
 
+from policyrank.errors import OptionError
 from policyrank.learn._lists import Reduce, prepare, reduce_lists, span
-from policyrank.learn.advantages import Baseline, advantage
+from policyrank.learn.advantages import group_advantage, reward_to_go as to_go
 from policyrank.learn.distributions import PlackettLuce
 from policyrank.learn.utilities import Utility, named_utility
+
+RankingBaseline = Literal["none", "loo", "mean", "std", "rank"]
+BASELINES: dict[RankingBaseline, dict[str, Any]] = {
+    "none": {"baseline": "none"},
+    "loo": {"baseline": "loo"},
+    "mean": {"baseline": "mean"},
+    "std": {"baseline": "mean", "scale": "sample"},
+    "rank": {"baseline": "rank"},
+}
+"""Of ``pg_rank``, as ``group_advantage`` takes them."""
 
 
 def pg_rank(
@@ -19,7 +32,7 @@ def pg_rank(
     utility: str | Utility = "ndcg",
     k: int | None = 10,
     samples: int = 16,
-    baseline: Baseline = "loo",
+    baseline: RankingBaseline = "loo",
     reward_to_go: bool = True,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
@@ -53,7 +66,7 @@ def pg_rank(
     Raises
     ------
     OptionError
-        For an unknown utility.
+        For an unknown utility or baseline, or one sample with a baseline.
 
     References
     ----------
@@ -62,14 +75,15 @@ def pg_rank(
     gained = named_utility(utility)
     scores, labels, mask = prepare(scores, labels, where)
     policy = PlackettLuce(scores, where=mask, temperature=temperature)
+    if baseline not in BASELINES:
+        raise OptionError(f"baseline={baseline!r}: use {', '.join(BASELINES)}.")
+    if samples < 2 and baseline != "none":
+        raise OptionError(f"baseline={baseline!r} needs at least two samples, not {samples}.")
     with torch.no_grad():
         rankings = policy.sample(samples, k=k, generator=generator)
         gains = gained(labels, rankings, mask)
-        if reward_to_go:
-            reward = gains.flip(-1).cumsum(-1).flip(-1)
-        else:
-            reward = gains.sum(dim=-1, keepdim=True)
-        weight = advantage(reward, baseline)
+        reward = to_go(gains) if reward_to_go else gains.sum(dim=-1, keepdim=True)
+        weight = group_advantage(reward, epsilon=0.0, least=1, **BASELINES[baseline])
     step = policy.step_log_prob(rankings)
     # Not whether these samples gained something: that would bias the mean over lists.
     says = span(labels, mask) > 0
