@@ -24,7 +24,10 @@ from .labels import (
 )
 from .losses import (
     LOSSES as LOSSES,
+    POLICY_OBJECTIVES as POLICY_OBJECTIVES,
     PREFERENCE_LOSSES as PREFERENCE_LOSSES,
+    PolicyLoss as PolicyLoss,
+    PolicyObjective as PolicyObjective,
     PreferenceLoss as PreferenceLoss,
     RankingLoss as RankingLoss,
     preference_loss as preference_loss,
@@ -38,6 +41,7 @@ __all__ = [
     "EASINESS",
     "LABEL_DOMAINS",
     "LOSSES",
+    "POLICY_OBJECTIVES",
     "PREFERENCE_LOSSES",
     "REWARD_LOSSES",
     "STEP_WEIGHTS",
@@ -49,6 +53,8 @@ __all__ = [
     "LabelDomain",
     "Mallows",
     "PlackettLuce",
+    "PolicyLoss",
+    "PolicyObjective",
     "PreferenceLoss",
     "RankingLoss",
     "RewardLoss",

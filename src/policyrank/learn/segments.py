@@ -1,10 +1,11 @@
 """Segments of tokens: steps of an answer, phases, ranks.
 
-Index 0 is what belongs to none (prompt, padding); segments are 1, ..., S.
+Index 0 is what belongs to none (prompt, padding, what a tool wrote); segments are 1, ..., S.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -67,6 +68,94 @@ def segment_mean(values: Tensor, index: Tensor, segments: int) -> Tensor:
     tokens, width = index.shape[-1], values.shape[-1]
     columns = index[..., None, :].expand(*index.shape[:-1], width, tokens)
     return segment_sum(values.mT, columns, segments).mT / count[..., None]
+
+
+def of_segments(values: Tensor, index: Tensor) -> Tensor:
+    """What belongs to each token's segment: (..., segments) and (..., tokens) -> (..., tokens).
+
+    Tokens that belong to none, and those beyond the last segment, have 0.
+
+    Examples
+    --------
+    >>> of_segments(torch.tensor([[2.0, 5.0]]), torch.tensor([[0, 1, 1, 2, 3]]))
+    tensor([[0., 2., 2., 5., 0.]])
+    """
+    none = values.new_zeros((*values.shape[:-1], 1))
+    padded = torch.cat([none, values, none], dim=-1)
+    return padded.gather(-1, index.clamp(max=values.shape[-1] + 1).long())
+
+
+def separated_segments(separators: Tensor, where: Tensor, most: int | None = None) -> Tensor:
+    """Ranks of a list that separators divide: (..., tokens).
+
+    A separator belongs to what it ends; a token that holds several skips segments, as the text
+    does. What comes after the last separator is a segment too, the end of the sequence alone.
+
+    Parameters
+    ----------
+    separators
+        (..., tokens), how many each token holds, such as newlines
+    where
+        (..., tokens), what belongs to the list
+    most
+        segments that are told apart; all later ones together are ``most + 1``
+
+    References
+    ----------
+    Zhu et al. (2025), "Rank-GRPO", arXiv 2510.20150 (its released code).
+
+    Examples
+    --------
+    >>> separated_segments(torch.tensor([0, 1, 0, 2, 0]), torch.ones(5, dtype=torch.bool))
+    tensor([1, 1, 2, 2, 4])
+    """
+    held = separators.long().masked_fill(~where.bool(), 0)
+    index = 1 + held.cumsum(dim=-1) - held
+    if most is not None:
+        index = index.clamp(max=most + 1)
+    return index.masked_fill(~where.bool(), 0)
+
+
+def span_segments(
+    starts: Tensor, spans: Sequence[Sequence[tuple[int, int]]], where: Tensor
+) -> Tensor:
+    """Segments by places in the text: (batch, tokens).
+
+    What a parser found, in characters, so that rewards and segments come from one parse: phases,
+    items, or what the policy wrote itself where a tool wrote the rest. A token belongs to the span
+    in which it starts; between spans to none.
+
+    Parameters
+    ----------
+    starts
+        (batch, tokens), at which character each token starts
+    spans
+        of each row: first character, and the one after the last, in order and not overlapping
+    where
+        (batch, tokens), tokens that can belong to one
+
+    Raises
+    ------
+    OptionError
+        When spans overlap, or there are not as many rows of them.
+
+    Examples
+    --------
+    >>> starts = torch.tensor([[0, 4, 8, 12]])
+    >>> span_segments(starts, [[(0, 5), (8, 20)]], torch.ones(1, 4, dtype=torch.bool))
+    tensor([[1, 1, 2, 2]])
+    """
+    if len(spans) != len(starts):
+        raise OptionError(f"spans of {len(spans)} rows for {len(starts)}: give each one.")
+    out = torch.zeros_like(starts, dtype=torch.long)
+    for row, own in enumerate(spans):
+        edges = [edge for span in own for edge in span]
+        if edges != sorted(edges):
+            raise OptionError(f"row {row}: spans {list(own)} must be in order and not overlap.")
+        place = torch.tensor(edges, dtype=starts.dtype, device=starts.device)
+        passed = torch.searchsorted(place, starts[row].contiguous(), right=True)
+        out[row] = torch.where(passed % 2 == 1, passed // 2 + 1, 0)
+    return out.masked_fill(~where.bool(), 0)
 
 
 def step_weights(

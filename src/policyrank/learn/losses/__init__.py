@@ -39,6 +39,7 @@ from policyrank.learn.losses.pairwise import (
     ranknet,
 )
 from policyrank.learn.losses.pointwise import mse, ordinal, sigmoid_cross_entropy
+from policyrank.learn.losses.policy import POLICY_OBJECTIVES, PolicyLoss, PolicyObjective
 from policyrank.learn.losses.policy_gradient import pg_rank
 from policyrank.learn.losses.preference import (
     PREFERENCE_LOSSES,
@@ -111,8 +112,11 @@ def preference_loss(name: str) -> PreferenceLoss:
 __all__ = [
     "LAMBDA_WEIGHTS",
     "LOSSES",
+    "POLICY_OBJECTIVES",
     "PREFERENCE_LOSSES",
     "REFERENCE_FREE",
+    "PolicyLoss",
+    "PolicyObjective",
     "PreferenceLoss",
     "RankingLoss",
     "Reduce",
