@@ -1,4 +1,4 @@
-"""Rewards: losses of models that give them."""
+"""Rewards of groups of answers, from parsers to gates; losses of models that give rewards."""
 
 from policyrank._rooms import attach
 
