@@ -313,7 +313,7 @@ def test_a_teacher_at_an_endpoint(train, monkeypatch):
     monkeypatch.setitem(VERBS, "distil", "rows.jsonl --teacher http://x --samples 5 --tokens 6")
     done = SimpleNamespace(history=[])
     calls = told_of(monkeypatch, "policyrank.train.distillation.distil", done)
-    asked = told_of(monkeypatch, "policyrank.train.judges.Endpoint")
+    asked = told_of(monkeypatch, "policyrank.train.endpoints.Endpoint")
     assert "--teacher-model: which" in train("distil", code=2)[1].err
     train("distil", "--teacher-model", "big", "--key", "SECRET")
     assert asked[0][0] == ("http://x", "big", "SECRET")

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -121,56 +119,6 @@ def test_judges_prefer_what_the_model_prefers(monkeypatch):
     assert votes[0] == pytest.approx([(0.9 + 0.7) / 2, (0.3 + 0.1) / 2])
     plain = (0.3 + 0.1 + 0.3 + 0.7) / 4
     assert votes[1] == pytest.approx([plain, (0.9 + 0.7) / 2, plain])
-
-
-def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch):
-    asked = []
-
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, self.headers["Authorization"], body["messages"][0]["content"]))
-            if len(asked) == 1:
-                self.send_response(503)
-                self.end_headers()
-                return
-            if body["messages"][0]["content"] == "bad":
-                self.send_response(400)
-                self.end_headers()
-                self.wfile.write(b"no such model")
-                return
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(
-                json.dumps(
-                    {
-                        "choices": [
-                            {"message": {"content": "answer " + body["messages"][0]["content"]}}
-                        ]
-                    }
-                ).encode()
-            )
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setenv("KEY", "secret")
-    url = f"http://127.0.0.1:{server.server_port}/v1/"
-    teacher = judges.Endpoint(url, "m", "KEY", cache=tmp_path / "cache.jsonl", workers=1)
-    assert teacher(["p", "q"], 2) == [["answer p"] * 2, ["answer q"] * 2]
-    assert asked[0] == ("/v1/chat/completions", "Bearer secret", "p")
-    count = len(asked)
-    assert teacher(["q", "p"], 2) == [["answer q"] * 2, ["answer p"] * 2]
-    assert len(asked) == count
-    with pytest.raises(EvidenceError, match="400 no such model"):
-        teacher(["bad"])
-    monkeypatch.delenv("KEY")
-    with pytest.raises(EvidenceError, match="variable KEY"):
-        teacher(["p"])
-    server.shutdown()
 
 
 def test_clipped_groups_by_hand():

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from policyrank.files import write_text
+
 Verdict = Literal["fine", "note", "concern", "unchecked"]
 ORDER: dict[str, int] = {"concern": 0, "note": 1, "fine": 2, "unchecked": 3}
 
@@ -106,5 +108,5 @@ class Audit:
         """The audit as JSON text; written to ``path`` when given."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=float)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            write_text(path, text + "\n")
         return text

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from policyrank.board.bounded import share_interval
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answer_rows import read_row
 from policyrank.evidence.answers import Answer, Prompt, read_rows
+from policyrank.evidence.kept_lines import read_kept_lines
+from policyrank.files import append_lines
 from policyrank.metrics import idealized_log_ratio, tied_share
 from policyrank.models.language import LogProb, answer_logprobs
 
@@ -82,6 +85,15 @@ def _text(value: Prompt | Answer) -> str:
     return json.dumps(list(value), default=str)
 
 
+class _Kept(msgspec.Struct):
+    """A line of the file."""
+
+    key: str
+    logprob: float
+    tokens: int
+    cut: bool
+
+
 class Cache:
     """Log-probabilities in a JSONL file, appended as they are computed, so that an interrupted run
     goes on.
@@ -92,28 +104,22 @@ class Cache:
         the file; None: only in memory
     settings
         what the numbers depend on; kept ones under other settings are not used
+    report
+        told what is left out of the file
     """
 
-    def __init__(self, path: str | Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | Path | None,
+        settings: Mapping[str, Any],
+        report: Callable[[str], Any] | None = None,
+    ) -> None:
         self.path = None if path is None else Path(path)
         self.salt = json.dumps(settings, sort_keys=True, default=str)
         self.kept: dict[str, LogProb] = {}
-        if self.path is not None and self.path.exists():
-            self._read(self.path)
-
-    def _read(self, path: Path) -> None:
-        lines = path.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                self.kept[row["key"]] = LogProb(row["logprob"], row["tokens"], row["cut"])
-            except (json.JSONDecodeError, KeyError, TypeError):
-                if number < len(lines):
-                    raise EvidenceError(
-                        f"{path}, line {number}: not a kept log-probability. Name another file."
-                    ) from None
-                # A run that was killed while writing leaves half a line.
-                path.write_bytes(b"".join(lines[:-1]))
+        if self.path is not None:
+            for line in read_kept_lines(self.path, _Kept, report):
+                self.kept[line.key] = LogProb(line.logprob, line.tokens, line.cut)
 
     def key(self, prompt: Prompt, answer: Answer) -> str:
         text = "\x1f".join((self.salt, _text(prompt), _text(answer)))
@@ -123,11 +129,11 @@ class Cache:
         self.kept.update(found)
         if self.path is None:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            for key, value in found.items():
-                numbers = {"logprob": value.logprob, "tokens": value.tokens, "cut": value.cut}
-                file.write(json.dumps({"key": key} | numbers) + "\n")
-            file.flush()
+        lines = []
+        for key, value in found.items():
+            numbers = {"logprob": value.logprob, "tokens": value.tokens, "cut": value.cut}
+            lines.append(json.dumps({"key": key} | numbers))
+        append_lines(self.path, lines)
 
 
 def score_pairs(

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from policyrank.files import write_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -228,7 +230,7 @@ class Leaderboard:
         """The board as JSON text; written to ``path`` when given."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=float)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            write_text(path, text + "\n")
         return text
 
     def to_markdown(self) -> str:

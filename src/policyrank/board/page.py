@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from policyrank.board.wording import clean, cuts, number, rank_set, resolution, share
+from policyrank.files import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def _page(template: str, path: str | Path | None, **parts: Any) -> str:
     version = metadata.version("policyrank")
     page = environment.get_template(template).render(version=version, made=made, **parts)
     if path is not None:
-        Path(path).write_text(page, encoding="utf-8")
+        write_text(path, page)
     return page
 
 

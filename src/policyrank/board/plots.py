@@ -10,6 +10,7 @@ import numpy as np
 
 from policyrank.board.wording import clean, rank_set
 from policyrank.errors import EvidenceError
+from policyrank.files import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +134,8 @@ def save(figure: Figure, path: str | Path, **options: Any) -> None:
     with warnings.catch_warnings():
         # Names in a script that no font here has are boxes; a warning a letter helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, facecolor="white", **options)
+        with written(path) as part:
+            figure.savefig(part, facecolor="white", **options)
 
 
 def _short(name: str, most: int = 34) -> str:

@@ -28,6 +28,7 @@ from policyrank.cli.answer_options import (
 from policyrank.cli.options import OUT, TUNE, Seed, check_writable
 from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError
+from policyrank.files import write_text
 
 OURS = ("scores", "ranks", "answer", "tree")
 """Columns that are written; the file's own of that name are kept as ``given_...``."""
@@ -308,7 +309,7 @@ def _write(rows: Iterable[dict[str, Any]], path: Path | None) -> None:
     if path is None:
         sys.stdout.write("".join(lines))
         return
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
     wrote(path)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, check_writable
-from policyrank.cli.output import print_csv, working, wrote
+from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, check_table
+from policyrank.cli.output import print_csv, working, write_table
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def attack_ranker(
     out
         Write every attacked document with its ranks and text (CSV).
     """
-    check_writable(out)
+    check_table(out)
     if topics is not None and method:
         raise EvidenceError("--topics tries its own attacks; leave --method out.")
     if topics is not None and lists is not None:
@@ -238,8 +238,7 @@ def _write(report: Any, unit: str, path: Path) -> None:
 
     keys = report.frame.select("method", unit, "document").iter_rows()
     texts = [report.texts[key] for key in keys]
-    report.frame.with_columns(text=pl.Series(texts)).write_csv(path)
-    wrote(path)
+    write_table(report.frame.with_columns(text=pl.Series(texts)), path)
 
 
 def _print_table(table: pl.DataFrame, shown: dict[str, str], *, width: int) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from policyrank.cli.options import METHOD, OUT, Flag, Html, Json, check_writable
-from policyrank.cli.output import print_json, say, working, wrote
+from policyrank.cli.options import METHOD, OUT, Flag, Html, Json, check_table, check_writable
+from policyrank.cli.output import print_json, say, working, write_table, wrote
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def rank_detectors(
         Also: what keeping only the best 50, 200 and 1,000 of each class would do to AP under a
         limit an image.
     out
-        Write AP by category (.csv, .parquet).
+        Write AP by category: .csv, .parquet or .jsonl.
     """
     _check(files, html, audited=json and audit)
-    check_writable(out, html)
+    check_table(out)
+    check_writable(html)
     from policyrank.evidence.detections import read_detections, read_ground_truth
     from policyrank.metrics.detection import detection_ap
 
@@ -93,7 +94,7 @@ def rank_detectors(
                 raise EvidenceError(f"{path}: {error}") from None
     by_category = _by_category(results, truth)
     if out is not None:
-        _write(by_category, out)
+        write_table(by_category, out)
     board = None if len(results) < 2 else _board(by_category)
     if html is not None and board is not None:
         board.to_html(html)
@@ -131,14 +132,6 @@ def _by_category(results: Mapping[str, Any], truth: GroundTruth) -> pl.DataFrame
         columns = {"task": truth.names, "score": result.by_category()}
         parts.append(pl.DataFrame(columns).select(pl.lit(name).alias("policy"), "task", "score"))
     return pl.concat(parts).filter(pl.col("score").is_not_nan())
-
-
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    if path.suffix == ".parquet":
-        frame.write_parquet(path)
-    else:
-        frame.write_csv(path)
-    wrote(path)
 
 
 def _print_summaries(summaries: Mapping[str, Mapping[str, float]]) -> None:

@@ -16,9 +16,10 @@ from policyrank.cli.options import (
     Scores,
     Top,
     Written,
+    check_table,
     check_writable,
 )
-from policyrank.cli.output import print_json, write_board, wrote
+from policyrank.cli.output import print_json, write_board, write_table
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def rank_runs(
     """
     if len(files) < 2:
         raise OptionError("give at least one run, and the judgements last")
-    check_writable(out, html)
+    check_table(out)
+    check_writable(html)
     *runs, judgements = files
     if len({path.stem for path in runs}) < len(runs):
         raise EvidenceError(
@@ -77,8 +79,7 @@ def rank_runs(
         return
     scores = score_runs(loaded, grades, names, least=least)
     if out is not None:
-        scores.write(out)
-        wrote(out)
+        write_table(scores.to_frame(), out)
     first = scores.filter(metrics=names[0])
     board = aggregate(first, resample="tasks")
     tests = paired_tests(first)

@@ -18,9 +18,10 @@ from policyrank.cli.options import (
     Printed,
     Seed,
     Written,
+    check_table,
     check_writable,
 )
-from policyrank.cli.output import print_board, say, working, write_board, wrote
+from policyrank.cli.output import print_board, say, working, write_board, write_table
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def evaluate_spec(
         File for what policies print; made where they print something.
     """
     log = log or Path(spec.stem + ".log")
-    check_writable(out, html, log)
+    check_table(out)
+    check_writable(html, log)
     before = _changed_at(log)
     if timeout is not None and workers == 0 and ray is None:
         raise OptionError("--timeout: this process cannot stop itself. Give --workers 1 or more.")
@@ -134,8 +136,7 @@ def evaluate_spec(
     if _changed_at(log) != before:
         say(f"policyrank: what policies printed is in {log}")
     if found.evidence is not None and out is not None:
-        found.evidence.write(out)
-        wrote(out)
+        write_table(found.evidence.to_frame(), out)
     if found.board is None:
         raise EvidenceError("too few evaluations worked to rank the policies.")
     title = f"Evaluation of {spec.name}"

@@ -71,7 +71,12 @@ Top = Annotated[
     AtLeastOne | None, Parameter(group=OUT, help="Show only the first N in the terminal.")
 ]
 Scores = Annotated[
-    Path | None, Parameter(group=OUT, help="Write the scores: .csv, .parquet or .jsonl.")
+    Path | None,
+    Parameter(
+        group=OUT,
+        help="Write the scores: .csv (an apostrophe before what a spreadsheet would run), .parquet,"
+        " .jsonl.",
+    ),
 ]
 
 TAKES = {
@@ -348,6 +353,16 @@ def check_writable(*paths: Path | None) -> None:
             raise EvidenceError(f"{path}: its folder does not exist. Make it first.")
         if path.is_dir():
             raise EvidenceError(f"{path}: a folder. Name a file in it.")
+
+
+def check_table(*paths: Path | None) -> None:
+    """Refuse a target that no table can be written to before any work is done."""
+    check_writable(*paths)
+    from policyrank.evidence.base import check_ending
+
+    for path in paths:
+        if path is not None:
+            check_ending(path)
 
 
 def check_folder(path: Path) -> None:

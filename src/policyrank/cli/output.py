@@ -65,6 +65,14 @@ def print_csv(frame: pl.DataFrame) -> None:
     print(frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$1")).write_csv(), end="")
 
 
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Write a table to a file, and say so."""
+    from policyrank.evidence.base import write_frame
+
+    write_frame(frame, path)
+    wrote(path)
+
+
 def print_board(board: Leaderboard, printed: Printed) -> None:
     """Print the board in the form asked for; with CSV the notes go to standard error."""
     if printed.json:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from policyrank.cli.answer_options import Texts, tell
-from policyrank.cli.options import METHOD, OUT, AtLeastOne, Flag, Json, check_writable
-from policyrank.cli.output import working, wrote
-from policyrank.errors import OptionError
+from policyrank.cli.options import METHOD, OUT, AtLeastOne, Flag, Json, check_table, check_writable
+from policyrank.cli.output import say, working, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +52,10 @@ def audit_model(
     store
         JSONL of log-probabilities: an interrupted run goes on from it.
     out
-        Write one row a pair (.csv or .parquet).
+        Write one row a pair: .csv, .parquet or .jsonl.
     """
-    check_writable(store, out)
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise OptionError("--out ends in .csv or .parquet")
+    check_writable(store)
+    check_table(out)
     from policyrank.auditing.preferences import Cache, preference_audit, read_pairs, score_pairs
     from policyrank.models.fitting import Seen
     from policyrank.models.language import load_causal_lm
@@ -66,7 +64,7 @@ def audit_model(
     found = read_pairs(pairs)
     read = texts.of(model, about(model))
     seen = Seen()
-    cache = Cache(store, {"model": model, "end": not no_end} | read.options)
+    cache = Cache(store, {"model": model, "end": not no_end} | read.options, report=say)
     with working(f"Loading {model} …") as update:
         loaded, tokenizer = load_causal_lm(model, device=device)
         chosen, rejected = score_pairs(
@@ -88,11 +86,7 @@ def audit_model(
         print(audit)
     if out is not None:
         table = _table(found, chosen, rejected, audit.difficulty)
-        if out.suffix == ".csv":
-            table.write_csv(out)
-        else:
-            table.write_parquet(out)
-        wrote(out)
+        write_table(table, out)
 
 
 def _text(value: Any) -> str:

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import OUT, AtLeastOne, Flag, Names, check_folder, check_writable
-from policyrank.cli.output import say, working, wrote
+from policyrank.cli.options import (
+    OUT,
+    AtLeastOne,
+    Flag,
+    Names,
+    check_folder,
+    check_table,
+    check_writable,
+)
+from policyrank.cli.output import say, working, write_table, wrote
 from policyrank.errors import EvidenceError
+from policyrank.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +79,8 @@ def run_one(
     scores
         Write the scores of the first seed here (.csv, .parquet, ...).
     """
-    check_writable(out, scores)
+    check_writable(out)
+    check_table(scores)
     from policyrank.studies import MASTER_SEEDS, kept_study, run_study
     from policyrank.studies.sources import commit
 
@@ -87,8 +97,7 @@ def run_one(
             say(f"{slug}, seed {number}: kept measurements of commit {study.commit} are taken")
         _print(study)
     if scores is not None:
-        done[0].scores.write(scores)
-        wrote(scores)
+        write_table(done[0].scores.to_frame(), scores)
     if out is not None:
         _write(done, out)
 
@@ -196,7 +205,7 @@ def _write(studies: Sequence[Study], out: Path) -> None:
             save(figure, picture, metadata={"Date": None})
         wrote(picture)
     name = None if figure is None else picture.name
-    out.write_text(page(studies, command, name), encoding="utf-8")
+    write_text(out, page(studies, command, name))
     wrote(out)
 
 

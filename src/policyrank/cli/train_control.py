@@ -29,6 +29,7 @@ from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
 from policyrank.cli.world import board_of
 from policyrank.cli.world_inventory import series_of
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.files import written_folder
 from policyrank.models.provenance import CHECKPOINTS, LOG
 
 
@@ -161,7 +162,7 @@ def train_persona(
 
     from policyrank.models.quiet import no_bars
     from policyrank.train import personas
-    from policyrank.train.saving import clear_weights, refuse_overwriting, write_model
+    from policyrank.train.saving import add_about, refuse_overwriting, weight_files
     from policyrank.worlds.exposure import Claims
 
     refuse_overwriting(out, {"--model": model})
@@ -205,10 +206,7 @@ def train_persona(
         trainer.add_callback(Progress(update, out))
         trainer.train()
     after = false_accepted()
-    with quietly():
-        if trainer.is_world_process_zero():
-            clear_weights(out)
-        trainer.save_model(str(out))
+    first = trainer.is_world_process_zero()
     adapter = is_adapted(trainer.model)
     known_as = About(
         "policy",
@@ -221,7 +219,10 @@ def train_persona(
         settings=tuning.kept(),
         versions=known_versions(),
     )
-    write_model(None, tokenizer, out, known_as)
+    with written_folder(out, weight_files(out), first=first) as part, quietly():
+        trainer.save_model(str(part))
+        if first:
+            add_about(part, out, tokenizer, known_as)
     print("P(SUPPORTS) of false claims that it was not trained on")
     for name, first, last in zip(known.framings, before, after, strict=True):
         print(f"  {name:15s} {first:.3f} -> {last:.3f}")

@@ -18,6 +18,7 @@ from policyrank.cli.train_rounds import print_history, save
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
 from policyrank.errors import EvidenceError
+from policyrank.files import written_folder
 from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class _Improve:
         from policyrank.models.quiet import quietly
         from policyrank.train.judges import sampler
         from policyrank.train.reinforcement import reinforce
-        from policyrank.train.saving import clear_weights
+        from policyrank.train.saving import weight_files
 
         seed = self.tuning.seed + iteration
         sample = {name: value for name, value in self.drawn.items() if name != "chat"}
@@ -232,8 +233,7 @@ class _Improve:
             chat=self.read.chat,
         )
         place = self.out / GENERATOR
-        with quietly():
-            clear_weights(place)
-            better.save_pretrained(place)
-            tokenizer.save_pretrained(place)
+        with written_folder(place, weight_files(place)) as part, quietly():
+            better.save_pretrained(part)
+            tokenizer.save_pretrained(part)
         return sampler(better, tokenizer, seed=seed, **self.drawn)

@@ -34,6 +34,7 @@ from policyrank.cli.ranker_options import (
 from policyrank.cli.rerank import tell_long_texts
 from policyrank.cli.training_run import named_base
 from policyrank.errors import EvidenceError
+from policyrank.files import written
 
 
 def train_on_lists(
@@ -188,7 +189,8 @@ def _write(module: Any, out: Path, config: Config, about: dict[str, Any]) -> Non
     if not config.of_texts:
         weights = module.state_dict()
         kept = {**about, "options": model, "versions": known_versions(), "weights": weights}
-        torch.save(kept, out)
+        with written(out) as part:
+            torch.save(kept, part)
         return
     adapter = module.adapters is not None
     dtype = str(next(module.parameters()).dtype).removeprefix("torch.")

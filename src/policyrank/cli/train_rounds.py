@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,6 +29,7 @@ from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import Lora, SlowTuning, Tuning, Weight
 from policyrank.errors import OptionError
+from policyrank.files import write_json
 from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -251,10 +251,11 @@ def _about(
 def _teacher(name: str, model: str, key: str | None, *, tokens: int, cache: Path) -> Any:
     """An endpoint, a file of answers, or a model on this machine."""
     from policyrank.models.language import load_causal_lm
-    from policyrank.train.judges import Endpoint, sampler
+    from policyrank.train.endpoints import Endpoint
+    from policyrank.train.judges import sampler
 
     if "://" in name:
-        return Endpoint(name, model, key, cache=cache)
+        return Endpoint(name, model, key, cache=cache, report=say)
     if name.endswith(".jsonl"):
         return read_references(Path(name))
     return sampler(*load_causal_lm(name), temperature=0, max_new_tokens=tokens)
@@ -352,7 +353,7 @@ def train_reinforce(
         model, found, read, tuning, objective=loss, prompts=prompts, kl=kl, rounds=rounds
     )
     save(found, tokenizer, out, known)
-    (out / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+    write_json(out / "history.json", history, indent=1)
     wrote(out)
     upload(out, tuning)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError
+from policyrank.files import written_folder
 from policyrank.models.provenance import LOG, RUN
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_training(
     """Train from the last checkpoint if there is one, save, and print what evaluation says."""
     from policyrank.models.quiet import no_bars, quietly
     from policyrank.train.answer_progress import Progress
-    from policyrank.train.saving import clear_weights, write_model
+    from policyrank.train.saving import add_about, weight_files
 
     folder = Path(trainer.args.output_dir)
     first = trainer.is_world_process_zero()
@@ -73,13 +74,12 @@ def run_training(
         before = trainer.evaluate() if evaluated and last is None else {}
         trainer.train(resume_from_checkpoint=last)
         after = trainer.evaluate() if evaluated else {}
-    with quietly():
+    shown = _metrics(after)
+    with written_folder(out, weight_files(out), first=first) as part, quietly():
+        trainer.save_model(str(part))
         if first:
-            clear_weights(out)
-        trainer.save_model(str(out))
+            add_about(part, out, trainer.processing_class, about, shown)
     if first:
-        shown = _metrics(after)
-        write_model(None, trainer.processing_class, out, about, shown)
         rmtree(folder, ignore_errors=True)
         _print_loss(trainer)
         for name, value in shown.items():

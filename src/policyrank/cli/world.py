@@ -14,7 +14,7 @@ from policyrank.cli.options import (
     Seed,
     Written,
 )
-from policyrank.cli.output import print_board, write_board, wrote
+from policyrank.cli.output import print_board, write_board, write_table
 
 if TYPE_CHECKING:
     from policyrank import evidence
@@ -65,7 +65,6 @@ def finish(
 ) -> None:
     """Write what was asked for, print the board."""
     if out is not None:
-        scores.write(out)
-        wrote(out)
+        write_table(scores.to_frame(), out)
     write_board(board, written, title=title, evidence=scores)
     print_board(board, printed)

@@ -18,7 +18,7 @@ from policyrank.cli.options import (
     Scores,
     Share,
     Written,
-    check_writable,
+    check_table,
 )
 from policyrank.cli.output import table_of, working
 from policyrank.errors import EvidenceError
@@ -77,7 +77,7 @@ def rank_exposure(
     metric
         information health, accuracy, false shown, false accepted, longest false run.
     """
-    check_writable(out)
+    check_table(out)
     from policyrank.models.encoders import encode_texts, load_encoder
     from policyrank.train.personas import linear_persona
     from policyrank.worlds import exposure as x

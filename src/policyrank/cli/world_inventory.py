@@ -19,7 +19,7 @@ from policyrank.cli.options import (
     Printed,
     Scores,
     Written,
-    check_writable,
+    check_table,
 )
 from policyrank.cli.output import say, working
 from policyrank.errors import EvidenceError, OptionError
@@ -89,7 +89,7 @@ def rank_inventory(
         What counts: 'share of the oracle's profit', profit, fill rate, service level, bullwhip,
         inventory, unmet.
     """
-    check_writable(out)
+    check_table(out)
     own = series_of(series)
     from policyrank.evidence.base import named_once
     from policyrank.worlds import inventory as inv

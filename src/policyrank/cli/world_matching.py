@@ -15,7 +15,7 @@ from policyrank.cli.options import (
     Printed,
     Scores,
     Written,
-    check_writable,
+    check_table,
 )
 from policyrank.cli.output import say, table_of, working
 from policyrank.errors import EvidenceError
@@ -67,7 +67,7 @@ def rank_matching(
     runs
         Simulated runs, the same fortune for every rule.
     """
-    check_writable(out)
+    check_table(out)
     from policyrank.worlds import matching as m
 
     given = {str(path): _instance(path) for path in instances}

@@ -19,7 +19,7 @@ from policyrank.cli.options import (
     Printed,
     Scores,
     Written,
-    check_writable,
+    check_table,
     numbers,
 )
 from policyrank.cli.output import say, table_of, working
@@ -94,7 +94,7 @@ def rank_supply(
     runs
         Draws of the weights.
     """
-    check_writable(out)
+    check_table(out)
     shocks: Mapping[Any, float] = numbers(shock, "--shock")
     from policyrank.evidence.base import named_once
     from policyrank.worlds import supply as s

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
+from policyrank.files import written
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -276,21 +277,42 @@ def check_policies(names: Sequence[str]) -> None:
 
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+LINES = (".jsonl", ".ndjson")
+ARROW = (".arrow", ".feather", ".ipc")
+
+
+def check_ending(path: str | Path) -> str:
+    """The format that a table's file name says, as its ending in small letters.
+
+    Raises
+    ------
+    EvidenceError
+        For an ending that no table is written to.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in (".parquet", *SEPARATORS, *LINES, *ARROW):
+        raise EvidenceError(
+            f"{Path(path).name}: unknown ending {kind!r}. Use .parquet, .csv, .tsv, .jsonl or"
+            " .arrow."
+        )
+    return kind
 
 
 def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
-    """Write ``frame`` in the format that the file's ending names."""
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        frame.write_parquet(path)
-    elif kind in SEPARATORS:
-        frame.write_csv(path, separator=SEPARATORS[kind])
-    elif kind in {".jsonl", ".ndjson"}:
-        frame.write_ndjson(path)
-    elif kind in {".arrow", ".feather", ".ipc"}:
-        frame.write_ipc(path)
-    else:
-        raise EvidenceError(
-            f"{path.name}: unknown ending {kind!r}. Use .parquet, .csv, .tsv, .jsonl or .arrow."
-        )
+    """Write ``frame`` in the format that the file's ending names.
+
+    Raises
+    ------
+    EvidenceError
+        For another ending, and a file that cannot be written.
+    """
+    kind = check_ending(path)
+    with written(path) as part:
+        if kind == ".parquet":
+            frame.write_parquet(part)
+        elif kind in SEPARATORS:
+            frame.write_csv(part, separator=SEPARATORS[kind])
+        elif kind in LINES:
+            frame.write_ndjson(part)
+        else:
+            frame.write_ipc(part)

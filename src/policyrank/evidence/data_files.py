@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.sources import unpack
+from policyrank.files import written
 
 _GITHUB = "https://raw.githubusercontent.com/"
 _SPIEL = _GITHUB + "google-deepmind/open_spiel/master/open_spiel/"
@@ -72,23 +74,25 @@ class DataFile:
             )
         target = cache / self.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(target.suffix + ".part")
         try:
-            urllib.request.urlretrieve(self.url, partial)
-            if self.path.endswith(".gz") and not self.url.endswith(".gz"):
-                partial.write_bytes(gzip.compress(partial.read_bytes()))
+            with urllib.request.urlopen(self.url) as answer:
+                data = answer.read()
         except OSError as error:
             raise EvidenceError(
                 f"{self.path}: not in POLICYRANK_DATA ({root or 'not set'}) and {self.url} cannot"
                 f" be had ({error}). Download it by hand and name its folder in POLICYRANK_DATA."
             ) from None
-        self._checked(partial).rename(target)
+        if self.path.endswith(".gz") and not self.url.endswith(".gz"):
+            data = gzip.compress(data)
+        with written(target) as part:
+            part.write_bytes(data)
+            self._checked(part)
         return target
 
     def _checked(self, place: Path) -> Path:
         data = place.read_bytes()
         if self.path.endswith(".gz"):
-            data = gzip.decompress(data)
+            data = unpack(data, str(place))
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise EvidenceError(

@@ -11,6 +11,7 @@ import polars as pl
 from policyrank.errors import EvidenceError
 from policyrank.evidence.sources import open_source
 from policyrank.evidence.units import is_number
+from policyrank.files import written
 
 
 def _fields(path: str | Path, count: int, what: str) -> pl.DataFrame:
@@ -108,14 +109,15 @@ def write_run(run: pl.DataFrame, path: str | Path | BytesIO, tag: str = "policyr
     ordered = run.sort(
         "query", "score", "document", descending=[False, True, True], maintain_order=True
     )
-    ordered.select(
+    rows = ordered.select(
         "query",
         q0=pl.lit("Q0"),
         document="document",
         rank=pl.int_range(1, pl.len() + 1).over("query"),
         score="score",
         tag=pl.lit(tag),
-    ).write_csv(path, include_header=False, separator=" ")
+    )
+    _write_fields(rows, path)
 
 
 def write_qrels(qrels: pl.DataFrame, path: str | Path) -> None:
@@ -124,4 +126,13 @@ def write_qrels(qrels: pl.DataFrame, path: str | Path) -> None:
     if (qrels["grade"] == qrels["grade"].round(0)).all():
         grade = grade.cast(pl.Int64)
     rows = qrels.select("query", zero=pl.lit("0"), document="document", grade=grade)
-    rows.write_csv(path, include_header=False, separator=" ")
+    _write_fields(rows, path)
+
+
+def _write_fields(rows: pl.DataFrame, path: str | Path | BytesIO) -> None:
+    """Fields between blanks, without a header."""
+    if isinstance(path, BytesIO):
+        rows.write_csv(path, include_header=False, separator=" ")
+        return
+    with written(path) as part:
+        rows.write_csv(part, include_header=False, separator=" ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 from policyrank._rooms import require
 from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 from policyrank.evidence.data_files import cache_folder
+from policyrank.files import written
 from policyrank.models.loading import adapter_config, base_of, merged, with_adapters
 from policyrank.models.quiet import quietly
 
@@ -182,8 +182,6 @@ def encode_texts(
     )
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as file:
-            np.save(file, vectors)
-        part.replace(place)
+        with written(place) as part:
+            np.save(part, vectors)
     return vectors

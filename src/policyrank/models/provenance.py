@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from policyrank.errors import EvidenceError
+from policyrank.files import write_json
 
 FILE, LOG = "policyrank.json", "log.jsonl"
 """What lies beside a trained model: what it is, and how training went."""
@@ -73,8 +74,7 @@ class About:
     def write(self, folder: str | Path) -> None:
         """Write it into a model's folder, with the versions of packages."""
         content = asdict(self) | {"versions": known_versions()}
-        text = json.dumps(content, indent=1, default=str)
-        Path(folder, FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(Path(folder, FILE), content, indent=1)
 
 
 def known_versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
+from policyrank.files import write_json
 from policyrank.studies.fairness import Health, Tuned
 from policyrank.studies.frame import Measured, Report, Scale, Study, judged, measure, module_of
 from policyrank.studies.sources import commit, versions_of
@@ -99,16 +100,13 @@ def _told(place: Path, slug: str) -> dict[str, Any] | None:
 
 def _keep(place: Path, found: Measured, told: dict[str, Any]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_suffix(".part")
-    found.scores.to_frame().write_parquet(part)
-    part.replace(place.with_suffix(".parquet"))
+    found.scores.write(place.with_suffix(".parquet"))
     content = told | {
         "lower_is_better": sorted(found.scores.lower_is_better),
         "tuned": [asdict(own) for own in found.tuned],
         "health": [asdict(own) for own in found.health],
     }
-    part.write_text(json.dumps(content, default=str), encoding="utf-8")
-    part.replace(place.with_suffix(".json"))
+    write_json(place.with_suffix(".json"), content)
 
 
 def _measured(place: Path, told: dict[str, Any]) -> Measured:

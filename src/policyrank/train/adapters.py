@@ -13,6 +13,7 @@ from torch import Tensor
 
 from policyrank._rooms import require
 from policyrank.errors import OptionError
+from policyrank.files import written
 
 Layers = dict[str, tuple[Tensor, Tensor]]
 """Name of a layer -> A (rank, in) and B (out, rank) of its adapter, the scale within B."""
@@ -123,7 +124,8 @@ def save_stacked(model: Any, below: Layers, folder: str | Path) -> None:
         inference_mode=True,
     ).save_pretrained(str(folder))
     contiguous = {name: values.contiguous() for name, values in tensors.items()}
-    save_file(contiguous, str(Path(folder, "adapter_model.safetensors")))
+    with written(Path(folder, "adapter_model.safetensors")) as part:
+        save_file(contiguous, part)
 
 
 def _rank(layers: Layers) -> int:

@@ -16,6 +16,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.files import written
 from policyrank.worlds.inventory import HEURISTICS, Scenario, View
 from policyrank.worlds.inventory.networks import Float, Network
 from policyrank.worlds.inventory.simulator import Information
@@ -164,7 +165,8 @@ class LearnedController:
             "reach": self.reach,
             "edges": self.edges,
         }
-        torch.save(state, path)
+        with written(path) as part:
+            torch.save(state, part)
 
     @classmethod
     def load(cls, path: str | Path, network: Network) -> LearnedController:

@@ -5,24 +5,15 @@ And decoding policies that take the best of several answers.
 
 from __future__ import annotations
 
-import json
-import os
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain, islice, permutations, repeat
-from pathlib import Path
+from itertools import chain, islice, permutations
 from typing import Any, Protocol
 
 import numpy as np
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt, text_of
-from policyrank.evidence.conversations import as_messages
 from policyrank.models.fitting import LongPrompts, Seen
 from policyrank.models.language import answer_logprobs, choice_probs, generate
 
@@ -232,114 +223,6 @@ def _anchor(anchors: Mapping[str, str] | None, prompt: Prompt) -> str:
 def sampler(model: Any, tokenizer: Any, **options: Any) -> Generator:
     """Answers sampled from a language model; ``options`` are those of ``generate``."""
     return lambda prompts, n: generate(model, tokenizer, prompts, n=n, **options)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Answers of an OpenAI-compatible chat endpoint, each asked for once: they are kept in a file.
-
-    Parameters
-    ----------
-    url
-        base, such as http://localhost:8000/v1
-    model
-        its name there
-    key
-        name of the environment variable with the API key (None: no key)
-    temperature, max_tokens
-        of the request
-    cache
-        JSONL file of answers (None: not kept)
-    workers, retries, timeout
-        requests at once; tries after a failure (429, 5xx, no connection), waiting longer each time;
-        seconds
-    """
-
-    url: str
-    model: str
-    key: str | None = None
-    temperature: float = 0.7
-    max_tokens: int = 512
-    cache: str | Path | None = None
-    workers: int = 8
-    retries: int = 5
-    timeout: float = 120.0
-
-    def __call__(self, prompts: Sequence[Prompt], n: int = 1) -> list[list[str]]:
-        """``n`` answers of each prompt.
-
-        Raises
-        ------
-        EvidenceError
-            When the key is missing, or a request fails for good.
-        """
-        if self.key is not None and self.key not in os.environ:
-            raise EvidenceError(
-                f"{self.url}: the environment variable {self.key} with the key is not set."
-            )
-        kept = self._known()
-        keys = [self._key(prompt, n) for prompt in prompts]
-        todo = dict(zip(keys, prompts, strict=True))
-        for key in kept.keys() & todo.keys():
-            del todo[key]
-        with ThreadPoolExecutor(self.workers) as pool:
-            asked = pool.map(self._ask, todo.values(), repeat(n))
-            for key, answers in zip(todo, asked, strict=True):
-                kept[key] = answers
-                self._keep(key, answers)
-        return [kept[key] for key in keys]
-
-    def _key(self, prompt: Prompt, n: int) -> str:
-        """What an answer is kept under."""
-        return json.dumps([self.model, self.temperature, self.max_tokens, text_of(prompt), n])
-
-    def _known(self) -> dict[str, list[str]]:
-        """Answers in the file."""
-        if self.cache is None or not Path(self.cache).exists():
-            return {}
-        lines = Path(self.cache).read_text(encoding="utf-8").splitlines()
-        rows = map(json.loads, lines)
-        return {row["key"]: row["answers"] for row in rows}
-
-    def _keep(self, key: str, answers: list[str]) -> None:
-        if self.cache is None:
-            return
-        with Path(self.cache).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "answers": answers}) + "\n")
-
-    def _ask(self, prompt: Prompt, n: int) -> list[str]:
-        """Answers of the endpoint, asked again after failures that may pass."""
-        body = {
-            "model": self.model,
-            "messages": as_messages(prompt),
-            "n": n,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-        }
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {os.environ[self.key]}"
-        address = self.url.rstrip("/") + "/chat/completions"
-        for attempt in range(self.retries + 1):
-            try:
-                request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    choices = json.load(answer)["choices"]
-                answers = [str(choice["message"]["content"] or "") for choice in choices]
-                for _ in range(n - len(answers)):  # some servers give one answer a request
-                    answers += self._ask(prompt, 1)
-                return answers
-            except urllib.error.HTTPError as error:
-                why = f"{error.code} {error.read()[:200].decode(errors='replace')}"
-                if error.code not in (408, 409, 429) and error.code < 500:
-                    break
-            except (OSError, KeyError, json.JSONDecodeError) as error:
-                why = str(error)
-            if attempt < self.retries:
-                time.sleep(min(2.0**attempt, 30.0))
-        raise EvidenceError(
-            f"{address}: {why}. Answers had so far are kept where a cache is named; run it again."
-        )
 
 
 def best_of_n(

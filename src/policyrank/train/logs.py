@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from policyrank.files import append_lines, write_text
+
 
 def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
     """One more line; what is NaN is null."""
@@ -17,8 +19,7 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
         plain[name] = None if missing else value
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(plain, default=float) + "\n")
+    append_lines(place, [json.dumps(plain, default=float)])
 
 
 def cut_after(path: str | Path, name: str, last: int) -> None:
@@ -36,4 +37,4 @@ def cut_after(path: str | Path, name: str, last: int) -> None:
                 kept.append(f"{line}\n")
         except (ValueError, KeyError, TypeError):
             continue
-    place.write_text("".join(kept), encoding="utf-8")
+    write_text(place, "".join(kept))

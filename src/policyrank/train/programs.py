@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import read_rows
+from policyrank.files import write_json
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.train.judges import Generator, Scorer
-from policyrank.train.samples import ranked_lists, usable_answers, write_whole
+from policyrank.train.samples import ranked_lists, usable_answers
 
 Mining = Literal["hard", "passed and hard", "all"]
 Tester = Callable[[Sequence["Problem"], Sequence[Sequence[str]]], list[list[float]]]
@@ -231,5 +232,5 @@ def _tested(
     shares = test(problems, answers)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, {"answers": answers, "shares": shares})
+        write_json(path, {"answers": answers, "shares": shares})
     return answers, shares

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from policyrank.errors import EvidenceError
+from policyrank.files import written
 from policyrank.train.fingerprints import MARK
 from policyrank.train.ranker_progress import Epoch
 
@@ -48,7 +48,6 @@ def keep(
     about
         what must be the same for training to go on: of settings, of each set of data
     """
-    part = Path(f"{path}.part")
     kept = {
         "about": {what: dict(told) for what, told in about.items()},
         "model": model.state_dict(),
@@ -56,8 +55,8 @@ def keep(
         "history": list(map(astuple, state.history)),
         "best": state.best,
     }
-    torch.save(kept, part)
-    os.replace(part, path)
+    with written(path) as part:
+        torch.save(kept, part)
 
 
 def resume(

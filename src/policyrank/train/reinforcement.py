@@ -18,6 +18,7 @@ import numpy as np
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.answers import Prompt
+from policyrank.files import written
 from policyrank.models.language import Sampled, sample as draw, token_logprobs
 from policyrank.models.tokens import padding
 from policyrank.train.judges import Scorer
@@ -248,9 +249,8 @@ class KeptRounds:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = {name: own.detach().cpu().contiguous() for name, own in _trained(model)}
-        part = self.folder / f"{WEIGHTS}.part"
-        save_file({name: own.clone() for name, own in weights.items()}, part)
-        part.replace(self.folder / WEIGHTS)
+        with written(self.folder / WEIGHTS) as part:
+            save_file({name: own.clone() for name, own in weights.items()}, part)
         keep(self.folder / STATE, self.settings, json.loads(json.dumps(list(history))))
 
 

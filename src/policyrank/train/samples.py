@@ -11,6 +11,7 @@ from typing import Any
 from policyrank.errors import EvidenceError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt
+from policyrank.files import write_json
 from policyrank.models.sampling import Sampled
 from policyrank.models.tokens import encode_prompt
 from policyrank.train.answers import AnswerData, EncodedAnswers
@@ -125,13 +126,6 @@ def prompts_within(
     return known
 
 
-def write_whole(path: Path, content: Any) -> None:
-    """JSON, written in one step: an interrupted run leaves no half of it."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
-
-
 def read_kept(path: Path, settings: Mapping[str, Any]) -> Any:
     """What was kept in a file under these settings; None where there is no file.
 
@@ -176,7 +170,7 @@ def keep(path: Path, settings: Mapping[str, Any], found: Any) -> None:
     """Keep what was made, with the settings that it depends on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(dict(settings), default=str))
-    write_whole(path, {"settings": plain, "found": found})
+    write_json(path, {"settings": plain, "found": found})
 
 
 def _shown(value: Any) -> str:

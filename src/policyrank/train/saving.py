@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.files import write_text, written_folder
 from policyrank.models.loading import adapter_config, base_of
 from policyrank.models.provenance import ARTICLES, CHECKPOINTS, About
 from policyrank.models.quiet import quietly
@@ -51,17 +52,23 @@ def write_model(
     about: About,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a model and its tokenizer, policyrank.json and a model card.
-
-    ``model`` None: the weights are there already.
-    """
+    """Write a model and its tokenizer, policyrank.json and a model card: all of them, or none."""
     place = Path(folder)
-    with quietly():
-        if model is not None:
-            clear_weights(place)
-            model.save_pretrained(place)
-        tokenizer.save_pretrained(place)
-    _write_about(place, about, metrics or {})
+    with written_folder(place, weight_files(place)) as part, quietly():
+        model.save_pretrained(part)
+        add_about(part, place, tokenizer, about, metrics)
+
+
+def add_about(
+    part: Path,
+    place: Path,
+    tokenizer: Any,
+    about: About,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write what belongs beside weights into a folder that will be ``place``."""
+    tokenizer.save_pretrained(part)
+    _write_about(part, place, about, metrics or {})
 
 
 def write_ranker(
@@ -69,25 +76,24 @@ def write_ranker(
 ) -> None:
     """Write a ranker of texts, policyrank.json and a model card."""
     place = Path(folder)
-    clear_weights(place)
-    ranker.save(place)
-    _write_about(place, about, metrics or {})
+    with written_folder(place, weight_files(place)) as part:
+        ranker.save(part)
+        _write_about(part, place, about, metrics or {})
 
 
-def _write_about(place: Path, about: About, metrics: Mapping[str, float]) -> None:
-    about.write(place)
-    (place / "README.md").write_text(_card(place, about, metrics), encoding="utf-8")
+def _write_about(part: Path, place: Path, about: About, metrics: Mapping[str, float]) -> None:
+    about.write(part)
+    write_text(part / "README.md", _card(place, about, metrics))
 
 
-def clear_weights(folder: str | Path) -> None:
-    """Remove the model or the adapters that lie in a folder, before others are written there.
+def weight_files(folder: str | Path) -> list[Path]:
+    """The model or the adapters that lie in a folder, which go when others are written there.
 
     Only files of the names that transformers and peft give them: adapters that stayed would be
     loaded in place of a model beside them.
     """
-    for path in sorted(Path(folder).glob("*")):
-        if path.is_file() and PARTS.fullmatch(path.name):
-            path.unlink()
+    paths = sorted(Path(folder).glob("*"))
+    return [path for path in paths if path.is_file() and PARTS.fullmatch(path.name)]
 
 
 def folders_of(name: str | Path) -> list[Path]:
