@@ -52,25 +52,29 @@ def print_json(what: Any) -> None:
     print(json.dumps(what, indent=2, ensure_ascii=False, default=str))
 
 
-_FORMULA = r"^('*[=+\-@\t\r])"
-
-
 def print_csv(frame: pl.DataFrame) -> None:
-    """Print CSV; texts that a spreadsheet would run get an apostrophe in front.
+    """Print CSV; texts that a spreadsheet would run get an apostrophe in front, which is said."""
+    from policyrank.evidence.formulas import without_formulas
 
-    One apostrophe less before ``'``, ``=``, ``+``, ``-`` or ``@`` gives back every text as it was.
-    """
-    import polars as pl
-
-    print(frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$1")).write_csv(), end="")
+    texts, changed = without_formulas(frame)
+    print(texts.write_csv(), end="")
+    _tell_formulas(changed)
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Write a table to a file, and say so."""
     from policyrank.evidence.base import write_frame
 
-    write_frame(frame, path)
+    _tell_formulas(write_frame(frame, path))
     wrote(path)
+
+
+def _tell_formulas(changed: int) -> None:
+    if changed:
+        say(
+            f"policyrank: an apostrophe stands before what begins with = + - or @ ({changed:,}"
+            " times), so that no spreadsheet runs it; it is taken away where policyrank reads it"
+        )
 
 
 def print_board(board: Leaderboard, printed: Printed) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.formulas import without_formulas
 from policyrank.files import written
 
 K = TypeVar("K")
@@ -298,8 +299,11 @@ def check_ending(path: str | Path) -> str:
     return kind
 
 
-def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
+def write_frame(frame: pl.DataFrame, path: str | Path) -> int:
     """Write ``frame`` in the format that the file's ending names.
+
+    In .csv and .tsv an apostrophe stands before texts that a spreadsheet would run; those who read
+    them here get the texts as they were. Returns how many texts have one.
 
     Raises
     ------
@@ -307,6 +311,9 @@ def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
         For another ending, and a file that cannot be written.
     """
     kind = check_ending(path)
+    changed = 0
+    if kind in SEPARATORS:
+        frame, changed = without_formulas(frame)
     with written(path) as part:
         if kind == ".parquet":
             frame.write_parquet(part)
@@ -316,3 +323,4 @@ def write_frame(frame: pl.DataFrame, path: str | Path) -> None:
             frame.write_ndjson(part)
         else:
             frame.write_ipc(part)
+    return changed

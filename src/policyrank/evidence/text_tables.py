@@ -12,6 +12,7 @@ import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.account import plural
+from policyrank.evidence.formulas import with_formulas
 from policyrank.evidence.sources import LARGE, Source
 
 SEPARATORS = (",", "\t", ";", "|")
@@ -133,8 +134,10 @@ def frame_of_text(source: Source, buffer: Callable[[], Any]) -> pl.LazyFrame:
         odd = len(row) == len(header) + 1 and '"' in first[1]
         odd |= bool(re.search(rf'{re.escape(separator)} +"', first[0] + first[1]))
     if odd:
-        return _parsed(source, separator, skip).lazy()
-    return pl.scan_csv(buffer(), separator=separator, infer_schema=False, skip_rows=skip)
+        frame = _parsed(source, separator, skip).lazy()
+    else:
+        frame = pl.scan_csv(buffer(), separator=separator, infer_schema=False, skip_rows=skip)
+    return with_formulas(frame, source)
 
 
 def _fields(line: str, separator: str) -> list[str]:
