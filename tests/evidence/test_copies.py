@@ -1,10 +1,12 @@
 """Columns that stand twice in other units: the same pairs as among all pairs, found sooner."""
 
 from itertools import combinations
-from time import perf_counter
+from time import process_time
 
 import numpy as np
+import pytest
 
+from policyrank import rank
 from policyrank.evidence import read
 from policyrank.evidence.copies import is_copy, likely_copies
 
@@ -46,8 +48,10 @@ def test_half_of_the_columns_in_percent():
     assert len(found.columns) == 20
 
 
-def test_ten_thousand_columns_take_seconds():
-    start = perf_counter()
-    found = read(_wide(10_000, lambda name, i: str((7 * i + 13 * ord(name)) % 97)))
-    assert len(found) == 30_000
-    assert perf_counter() - start < 20
+def test_twenty_thousand_columns_take_seconds_and_are_compared_by_all_methods():
+    start = process_time()
+    found = read(_wide(20_000, lambda name, i: str((7 * i + 13 * ord(name)) % 97)))
+    assert len(found) == 60_000
+    assert process_time() - start < 8  # what grows with their square takes minutes
+    board = rank(found, method="nash-averaging")
+    assert sum(board.extras["tasks"].values()) == pytest.approx(1)

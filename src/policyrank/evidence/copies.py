@@ -85,16 +85,18 @@ def _proportional(columns: Sequence[Float]) -> Iterator[tuple[int, int]]:
 def _clusters(
     sorted_by_shape: Iterable[tuple[float, float, int]],
 ) -> Iterator[list[tuple[float, int]]]:
-    """Runs of columns whose shapes are equal up to rounding: their largest values and places."""
+    """Runs of two and more columns of shapes equal up to rounding: largest values and places."""
     cluster: list[tuple[float, int]] = []
     before = -np.inf
     for shape, top, place in sorted_by_shape:
-        if shape - before > _CLOSE * max(abs(shape), 1) and cluster:
-            yield cluster
+        if shape - before > _CLOSE * max(abs(shape), 1):
+            if len(cluster) > 1:
+                yield cluster
             cluster = []
         cluster.append((top, place))
         before = shape
-    yield cluster
+    if len(cluster) > 1:
+        yield cluster
 
 
 def _times_apart(cluster: list[tuple[float, int]]) -> Iterator[tuple[int, int]]:

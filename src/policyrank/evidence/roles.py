@@ -111,7 +111,7 @@ def judge(
     parsed = parse(series, where, comma=comma, plain=plain)
     column = Column(name, "score", parsed)
     known = parsed.values[np.isfinite(parsed.values)]
-    if not parsed.strange.any() and np.isin(known, (0.0, 1.0)).all():
+    if not parsed.strange.any() and ((known == 0) | (known == 1)).all():
         column.is_flag = _holds_flags(series)
     if name.startswith("_"):
         column.leave("internal, by its name")

@@ -71,7 +71,12 @@ class TableReading:
     has_commas: bool = False
 
     def __post_init__(self) -> None:
-        self.has_commas = has_decimal_commas(self.table, semicolons=self.semicolons)
+        # A text with a comma is no float.
+        floats = self.as_floats
+        strange = [
+            name for name, own in floats.items() if own.null_count() > self.table[name].null_count()
+        ]
+        self.has_commas = has_decimal_commas(self.table[strange], semicolons=self.semicolons)
         if self.semicolons:
             for column in self.table.iter_columns():
                 refuse_grouped_points(column, self.account.name)

@@ -360,11 +360,15 @@ def with_one_header(table: pl.DataFrame) -> pl.DataFrame:
 
 def _filled(table: pl.DataFrame) -> pl.Series:
     """Whether any cell of a row holds something; mostly the first columns tell."""
+    first = _any_filled(table[:, :4])
+    return first if first.all() else _any_filled(table)
+
+
+def _any_filled(table: pl.DataFrame) -> pl.Series:
     cells = []
     for name, kind in table.schema.items():
         cell = pl.col(name).is_not_null()
         if kind == pl.String:
             cell = pl.col(name).str.strip_chars().fill_null("") != ""
         cells.append(cell)
-    first = table.select(pl.any_horizontal(cells[:4])).to_series()
-    return first if first.all() else table.select(pl.any_horizontal(cells)).to_series()
+    return table.select(pl.any_horizontal(cells)).to_series()

@@ -215,11 +215,11 @@ class WideTable(TableReading):
         parsed = column.parsed
         for note in parsed.notes:
             self.account.note(note)
-        cells = self.table[column.name]
         strange = np.flatnonzero(parsed.strange | np.isinf(parsed.values))
         places = []
         for i in strange:
-            places.append(f"row {i + 1:,}, column {column.name!r} ({cells[int(i)]!r})")
+            cell = self.table[column.name][int(i)]
+            places.append(f"row {i + 1:,}, column {column.name!r} ({cell!r})")
         self.account.unusable(
             "no number (leave it empty where it was not measured, or read other columns with"
             " --tasks or --on)",

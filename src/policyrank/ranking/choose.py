@@ -282,6 +282,8 @@ def compare(
             if methods is not None:
                 raise
             failed[name] = str(error)
+        except MemoryError:
+            failed[name] = f"not enough memory for {len(evidence):,} results"
     if not boards:
         reasons = [f"{name}: {reason}" for name, reason in failed.items()]
         raise EvidenceError("no method applies: " + "; ".join(reasons))

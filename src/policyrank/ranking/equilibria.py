@@ -6,6 +6,7 @@ from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp, softmax
 
@@ -56,13 +57,11 @@ def max_entropy_equilibrium(payoffs: ArrayLike) -> tuple[Float, float]:
     off = a - value
     # p may be scaled up at will, so every row that can be positive and every column that can be
     # slack reaches 1 at once.
+    reached = sparse.eye(rows)
     wide = linprog(
         np.r_[np.zeros(rows), -np.ones(rows + columns)],
-        A_ub=np.block(
-            [
-                [-np.eye(rows), np.eye(rows), np.zeros((rows, columns))],
-                [-off.T - 1e-10, np.zeros((columns, rows)), np.eye(columns)],
-            ]
+        A_ub=sparse.block_array(
+            [[-reached, reached, None], [-off.T - 1e-10, None, sparse.eye(columns)]]
         ),
         b_ub=np.zeros(rows + columns),
         bounds=[(0, 1e7)] * rows + [(0, 1)] * (rows + columns),
