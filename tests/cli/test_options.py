@@ -286,3 +286,45 @@ def test_the_tests_hold_what_the_table_says(verb):
     for test, options in EXERCISED[verb].items():
         needed = {*verb.split(), *(name for name in options.split() if name.startswith("-"))}
         assert needed <= words(*test.split(".")), test
+
+
+@pytest.mark.parametrize("number", ["1.7", "2.5", "1e2", "true", "٣", " 3", "9" * 30, ""])
+def test_whole_numbers_are_whole(number, command, tmp_path):
+    file = tmp_path / "battles.csv"
+    file.write_text("a,b,winner\nx,y,x\ny,x,y\n")
+    code, said = command("rank", file, "--seed", number)
+    assert code == 2
+    assert "no whole number" in said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[rank\n", "not a TOML file"),
+        ("rank = 3\n", "must be a mapping"),
+        ("[rank]\nseed = 1.7\n", "'1.7' is no whole number"),
+        ("[rank]\nlevel = 1e400\n", "Must be < 1"),
+        ("[rank]\nnosuch = 1\n", "nosuch"),
+        ("[nosuch]\nlevel = 0.9\n", "has 'nosuch'"),
+        ("rank = " + "[" * 100_000, "nested too deep"),
+        ("", "the file is empty"),
+    ],
+)
+def test_configurations_that_are_none_are_one_line(content, told, command, tmp_path):
+    file, config = tmp_path / "battles.csv", tmp_path / "options.toml"
+    file.write_text("a,b,winner\nx,y,x\ny,x,y\n")
+    config.write_text(content)
+    code, said = command("rank", file, "--config", config)
+    assert code in (1, 2)
+    assert told in said.err
+    assert "options.toml" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_no_name_of_a_yaml_configuration_stands_twice(command, tmp_path):
+    file, config = tmp_path / "battles.csv", tmp_path / "options.yaml"
+    file.write_text("a,b,winner\nx,y,x\ny,x,y\n")
+    config.write_text("rank: {level: 0.8, level: 0.9}\n")
+    assert "'level' stands twice" in command("rank", file, "--config", config)[1].err
+    config.write_text("rank: {1: 2}\n")
+    assert "1 is no name" in command("rank", file, "--config", config)[1].err

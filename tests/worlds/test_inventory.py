@@ -436,7 +436,7 @@ def test_networks_are_read_from_files(tmp_path):
         inv.simulate(same, inv.newsvendor, [1, 2]).profit,
     )
     for text, message in (
-        ("nodes = ", "no TOML"),
+        ("nodes = ", "not a TOML file"),
         ("[[edges]]\nfrom = 1\n", "edge 1"),
         ("[node.a]\n", "'node'"),
         ('[nodes.a]\nstok = 1\n[[edges]]\nfrom = "a"\nto = "b"\n', "mine.toml: node 'a'"),
@@ -444,7 +444,7 @@ def test_networks_are_read_from_files(tmp_path):
         path.write_text(text)
         with pytest.raises(EvidenceError, match=message):
             inv.scenario(str(path))
-    with pytest.raises(EvidenceError, match="No such file"):
+    with pytest.raises(EvidenceError, match="no such file"):
         inv.scenario(str(tmp_path / "none.toml"))
 
 

@@ -68,7 +68,10 @@ def _pair(place: str, row: Mapping[str, Any]) -> Pair:
             raise EvidenceError(f"{place}: no {column}. Each row has prompt, chosen and rejected.")
     found = read_row(place, {name: row[name] for name in row if name != "margin"})
     chosen, rejected = found.completions
-    pair = Pair(found.prompt, chosen, rejected, row.get("alpha"))
+    alpha = row.get("alpha")
+    if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, (int, float))):
+        raise EvidenceError(f"{place}: alpha is {str(alpha)[:60]!r}; it is a share of raters.")
+    pair = Pair(found.prompt, chosen, rejected, alpha)
     if pair.chosen == pair.rejected:
         raise EvidenceError(f"{place}: chosen and rejected are the same answer.")
     if pair.alpha is not None and not 0.5 < pair.alpha <= 1:

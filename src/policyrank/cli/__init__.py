@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
-from cyclopts.config import Toml, Yaml
+from cyclopts.config import Dict
 
 from policyrank._rooms import missing_extra
 from policyrank.cli.verbs import FAMILIES, GROUPS, Verb
@@ -61,12 +61,14 @@ def _add(app: App, verbs: dict[str, Verb], group: Group, arguments: Sequence[str
 def _config(path: Path | None) -> Any:
     if path is None:
         return None
-    if not path.is_file():
-        raise OptionError(f"--config {path}: no such file.")
-    readers: dict[str, Any] = {".toml": Toml, ".yaml": Yaml, ".yml": Yaml}
-    if path.suffix not in readers:
+    if path.suffix not in (".toml", ".yaml", ".yml"):
         raise OptionError(f"--config {path}: write TOML (.toml) or YAML (.yaml).")
-    return readers[path.suffix](path, must_exist=True)
+    from policyrank.evidence.settings_files import read_settings, refuse_others
+
+    found = read_settings(path)
+    verbs = [name for own in GROUPS.values() for name in own]
+    refuse_others(found, [*verbs, *FAMILIES], str(path))
+    return Dict(found, source=str(path))
 
 
 def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:

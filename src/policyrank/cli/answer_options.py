@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import DATA, METHOD, AtLeastOne, Flag, Names, NotNegative
+from policyrank.cli.options import DATA, METHOD, AtLeastOne, Flag, Names, NotNegative, Whole
 from policyrank.cli.output import say
 from policyrank.errors import EvidenceError, OptionError
 
@@ -89,7 +89,7 @@ class Texts:
         out.
     """
 
-    max_length: Annotated[int | None, Parameter(validator=Number(gte=4))] = None
+    max_length: Annotated[Whole | None, Parameter(validator=Number(gte=4))] = None
     plain: Annotated[bool | None, Parameter(negative="chat", show_default=False)] = None
     cut_prompts: Flag = False
 

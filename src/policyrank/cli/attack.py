@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, check_table
+from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, Whole, check_table
 from policyrank.cli.output import print_csv, working, write_table
 from policyrank.errors import EvidenceError
 
@@ -27,7 +27,7 @@ def attack_ranker(
     documents: Path,
     kind: str | None = None,
     run: Path | None = None,
-    depth: Annotated[int, Parameter(validator=Number(gte=10))] = 200,
+    depth: Annotated[Whole, Parameter(validator=Number(gte=10))] = 200,
     topics: Annotated[Path | None, Parameter(group=METHOD)] = None,
     method: Annotated[Names, Parameter(group=METHOD)] = None,
     attacked: Annotated[
@@ -183,7 +183,9 @@ def _candidates(asked: Texts, texts: Texts, run: Path | None, depth: int, seed: 
 def _groups(path: Path) -> Candidates:
     """Group -> names of its queries."""
     groups: Candidates = {}
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    from policyrank.evidence.sources import open_source
+
+    for line_number, line in open_source(path).lines():
         if not line.strip():
             continue
         group, sign, query = line.partition("\t")

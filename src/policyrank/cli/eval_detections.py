@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from policyrank.cli.options import METHOD, OUT, Flag, Html, Json, check_table, check_writable
+from policyrank.cli.options import METHOD, OUT, Flag, Html, Json, check_table, check_writable, whole
 from policyrank.cli.output import print_json, say, working, write_table, wrote
 from policyrank.errors import EvidenceError, OptionError
 
@@ -29,7 +29,7 @@ def rank_detectors(
     budget: Annotated[Literal["fixed", "lvis", "coco", "none"], Parameter(group=METHOD)] = "fixed",
     masks: Annotated[Flag, Parameter(group=METHOD)] = False,
     iou: Annotated[list[float] | None, Parameter(group=METHOD)] = None,
-    recall_at: Annotated[list[int] | None, Parameter(group=METHOD)] = None,
+    recall_at: Annotated[list[int] | None, Parameter(group=METHOD, converter=whole)] = None,
     audit: Annotated[Flag, Parameter(group=METHOD)] = False,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     html: Html = None,

@@ -207,27 +207,26 @@ def _from_python(spec: Path) -> Spec:
 
 
 def _from_toml(spec: Path) -> Spec:
-    import tomllib
+    from policyrank.evidence.settings_files import read_settings, refuse_others, table_in
 
-    try:
-        data = tomllib.loads(spec.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise EvidenceError(f"{spec}: not a TOML file ({error}).") from None
-    policies = {name: _named(place) for name, place in (data.get("policies") or {}).items()}
+    data = read_settings(spec)
+    refuse_others(data, ("policies", "tasks", "play"), str(spec))
+    given = table_in(data.get("policies", {}), f"{spec}: policies")
+    policies = {name: _named(spec, place) for name, place in given.items()}
     play = data.get("play")
-    return Spec(policies, data.get("tasks"), _named(play) if play else None)
+    return Spec(policies, data.get("tasks"), _named(spec, play) if play else None)
 
 
-def _named(place: str) -> Any:
+def _named(spec: Path, place: object) -> Any:
     import importlib
 
     module, found, name = str(place).partition(":")
     if not found:
-        raise EvidenceError(f'{place!r}: write "module:callable".')
+        raise EvidenceError(f'{spec}: {place!r}: write "module:callable".')
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise EvidenceError(f"{place!r}: cannot be imported ({error}).") from None
+        raise EvidenceError(f"{spec}: {place!r}: cannot be imported ({error}).") from None
 
 
 def _carry(folder: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -17,6 +18,8 @@ from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from cyclopts import Token
 
     from policyrank.evidence import Evidence
 
@@ -29,10 +32,23 @@ TEXTS = Group("Texts", sort_key=6)
 OUT = Group("Where it goes", sort_key=8)
 READ = Group("How to read the file", sort_key=9)
 
-AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
-AtLeastTwo = Annotated[int, Parameter(validator=Number(gte=2))]
+
+def whole(hint: Any, tokens: Sequence[Token]) -> Any:
+    """Whole numbers as they are written: 1.7 is none, which would be rounded."""
+    found = []
+    for token in tokens:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", token.value):
+            place = "" if token.source == "cli" else f"{token.source}: "
+            raise ValueError(f"{place}{token.value[:40]!r} is no whole number")
+        found.append(int(token.value))
+    return found if get_origin(hint) is list else found[0]
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
+AtLeastOne = Annotated[Whole, Parameter(validator=Number(gte=1))]
+AtLeastTwo = Annotated[Whole, Parameter(validator=Number(gte=2))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
-Count = Annotated[int, Parameter(validator=Number(gte=0))]
+Count = Annotated[Whole, Parameter(validator=Number(gte=0))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 Names = list[str] | None
 Flag = Annotated[bool, Parameter(show_default=False)]
@@ -53,7 +69,7 @@ Level = Annotated[
         help="Coverage of intervals and rank sets, between 0 and 1.",
     ),
 ]
-Seed = Annotated[int, Parameter(group=UNSURE, help="Seed of everything that is drawn.")]
+Seed = Annotated[Whole, Parameter(group=UNSURE, help="Seed of everything that is drawn.")]
 Html = Annotated[Path | None, Parameter(group=OUT, help="Write one self-contained page.")]
 Plot = Annotated[Path | None, Parameter(group=OUT, help="Write a plot: .png, .svg or .pdf.")]
 Title = Annotated[str | None, Parameter(group=OUT, help="Headline of the page or plot.")]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policyrank.cli.options import Printed, Written
-from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,20 +101,3 @@ def write_board(board: Leaderboard, written: Written, *, title: str, **page: Any
     if written.plot is not None:
         board.plot(written.plot, title=title)
         wrote(written.plot)
-
-
-def table_of(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """A CSV file as a frame that has these columns."""
-    if not path.is_file():
-        raise EvidenceError(f"{path}: no such file.")
-    import polars as pl
-
-    try:
-        frame = pl.read_csv(path)
-    except pl.exceptions.PolarsError as error:
-        raise EvidenceError(f"{path}: {str(error).splitlines()[0]}.") from error
-    for column in columns:
-        if column not in frame.columns:
-            there = ", ".join(frame.columns)
-            raise EvidenceError(f"{path} has no column {column!r}; it has {there}.")
-    return frame

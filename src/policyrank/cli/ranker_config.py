@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -68,21 +67,10 @@ def read_config(path: Path | None) -> Config:
 
 
 def _tables(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix not in (".yaml", ".yml"):
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise EvidenceError(f"{path}: not a TOML file ({error}).") from None
-    import yaml
+    from policyrank.evidence.settings_files import read_settings
 
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise EvidenceError(f"{path}: not a YAML file ({error}).") from None
-    if not isinstance(found, dict):
-        raise EvidenceError(f"{path}: not a YAML file of tables. It has data, model and train.")
-    return _with_numbers(found)
+    found = read_settings(path)
+    return _with_numbers(found) if path.suffix in (".yaml", ".yml") else found
 
 
 _POWER = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)

@@ -19,6 +19,7 @@ from policyrank.cli.options import (
     Count,
     Names,
     NotNegative,
+    Whole,
 )
 from policyrank.cli.tuning import ADAPTERS, Alpha, Portion
 
@@ -169,7 +170,7 @@ class Ranker:
     kind: Annotated[str | None, _or("kind")] = None
     name: Annotated[str | None, _or("name")] = None
     layers: Annotated[Count | None, _or("layers", "all")] = None
-    max_length: Annotated[int | None, Parameter(validator=Number(gte=4))] = None
+    max_length: Annotated[Whole | None, Parameter(validator=Number(gte=4))] = None
     dtype: Annotated[str | None, _or("dtype", "float32")] = None
     model_option: Names = None
     loss: Annotated[str | None, _or("loss")] = None
@@ -283,7 +284,7 @@ class Steps:
     clip: Annotated[Positive | None, _or("clip")] = None
     bf16: Maybe = None
     gradient_checkpointing: Maybe = None
-    seed: Annotated[int | None, _or("seed")] = None
+    seed: Annotated[Whole | None, _or("seed")] = None
 
 
 @Parameter(name="*", group=OUT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, check_writable
+from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, Whole, check_writable
 from policyrank.cli.output import say, working, wrote
 from policyrank.errors import EvidenceError, OptionError
 
@@ -34,7 +34,7 @@ def rerank_candidates(
         AtLeastOne | None, Parameter(group=TEXTS, show_default="100; of a run all")
     ] = None,
     kind: Annotated[str | None, Parameter(group=TEXTS)] = None,
-    max_length: Annotated[int | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
+    max_length: Annotated[Whole | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
     dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
 ) -> None:

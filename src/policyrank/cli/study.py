@@ -17,6 +17,7 @@ from policyrank.cli.options import (
     check_folder,
     check_table,
     check_writable,
+    whole,
 )
 from policyrank.cli.output import say, working, write_table, wrote
 from policyrank.errors import EvidenceError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Scale = Literal["smoke", "small", "full"]
 Seeds = Annotated[
     list[int] | None,
-    Parameter(show_default="101 and 202", validator=Number(gte=0), negative=()),
+    Parameter(show_default="101 and 202", validator=Number(gte=0), negative=(), converter=whole),
 ]
 
 

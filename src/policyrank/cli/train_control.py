@@ -22,7 +22,7 @@ from policyrank.cli.options import (
     check_folder,
     check_writable,
 )
-from policyrank.cli.output import print_board, table_of, working, wrote
+from policyrank.cli.output import print_board, working, wrote
 from policyrank.cli.train_answers import load_model
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
@@ -158,17 +158,16 @@ def train_persona(
         Share of claims that it is tested on, before and after.
     """
     check_folder(out)
-    import polars as pl
 
     from policyrank.models.quiet import no_bars
     from policyrank.train import personas
     from policyrank.train.saving import add_about, refuse_overwriting, weight_files
-    from policyrank.worlds.exposure import Claims
+    from policyrank.worlds.exposure import Claims, read_claims
 
     refuse_overwriting(out, {"--model": model})
     tuning.check()
-    frame = table_of(claims, ("claim", "label"))
-    known = Claims.of(frame["claim"].to_list(), frame["label"].cast(pl.Int64).to_numpy())
+    frame = read_claims(claims)
+    known = Claims.of(frame["claim"].to_list(), frame["label"].to_numpy())
     rest, test = (known.take(part) for part in known.split((1 - held_out, held_out), tuning.seed))
     if test.true.all():
         raise EvidenceError(f"no false claim among the {len(test)} held out: raise --held-out.")

@@ -20,7 +20,7 @@ from policyrank.cli.options import (
     Written,
     check_table,
 )
-from policyrank.cli.output import table_of, working
+from policyrank.cli.output import working
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -118,13 +118,14 @@ def _claims(path: Path | None) -> tuple[Any, Any]:
 
     if path is None:
         return x.openfactcheck(), None
-    import polars as pl
+    from policyrank.evidence.remarks import naming
 
-    frame = table_of(path, ("claim", "label"))
+    frame = x.read_claims(path)
     groups = credibility = None
     if "group" in frame.columns:
-        groups = frame["group"].cast(pl.String).rank("dense").to_numpy()
+        groups = frame["group"].rank("dense").to_numpy()
     if "credibility" in frame.columns:
         credibility = frame["credibility"].to_numpy()
-    true = frame["label"].cast(pl.Int64).to_numpy()
-    return x.Claims.of(frame["claim"].to_list(), true, groups=groups), credibility
+    true = frame["label"].to_numpy()
+    with naming(str(path)):
+        return x.Claims.of(frame["claim"].to_list(), true, groups=groups), credibility

@@ -16,8 +16,9 @@ from policyrank.cli.options import (
     Scores,
     Written,
     check_table,
+    whole,
 )
-from policyrank.cli.output import say, table_of, working
+from policyrank.cli.output import say, working
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ from policyrank.cli.world import WorldSeed, board_of, finish
 
 def rank_matching(
     *instances: Path,
-    triangle: Annotated[list[int] | None, Parameter(group=MODEL)] = None,
+    triangle: Annotated[list[int] | None, Parameter(group=MODEL, converter=whole)] = None,
     random: Annotated[Names, Parameter(group=MODEL)] = None,
     rule: Annotated[Names, Parameter(group=METHOD)] = None,
     bound: Annotated[
@@ -117,9 +118,16 @@ def _shares(scores: evidence.Scores, most: dict[str, float]) -> evidence.Scores:
 def _instance(path: Path) -> Matching:
     import numpy as np
 
+    from policyrank.evidence.plain_tables import read_columns
+    from policyrank.evidence.remarks import naming
     from policyrank.worlds.matching import Matching
 
-    frame = table_of(path, ("offline", "arrival", "chance"))
+    frame = read_columns(
+        path,
+        texts=("offline", "arrival"),
+        numbers=("chance", "weight"),
+        perhaps=("weight",),
+    )
     offline = frame["offline"].unique(maintain_order=True).to_list()
     arrivals = frame["arrival"].unique(maintain_order=True).to_list()
     _refuse_twins(frame, path)
@@ -127,11 +135,12 @@ def _instance(path: Path) -> Matching:
     column = [arrivals.index(name) for name in frame["arrival"]]
     chance = np.zeros((len(offline), len(arrivals)))
     chance[row, column] = frame["chance"].to_numpy()
-    if "weight" not in frame.columns:
-        return Matching.of(chance, None)
-    weights = np.ones(len(offline))
-    weights[row] = frame["weight"].to_numpy()
-    return Matching.of(chance, weights)
+    weights = None
+    if "weight" in frame.columns:
+        weights = np.ones(len(offline))
+        weights[row] = frame["weight"].to_numpy()
+    with naming(str(path)):
+        return Matching.of(chance, weights)
 
 
 def _refuse_twins(frame: pl.DataFrame, path: Path) -> None:

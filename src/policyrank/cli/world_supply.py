@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ from policyrank.cli.options import (
     check_table,
     numbers,
 )
-from policyrank.cli.output import say, table_of, working
+from policyrank.cli.output import say, working
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -144,33 +144,39 @@ def _tell_stress(network: SupplyNetwork, temperature: float) -> None:
 
 def _weights(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Names, and a number in the last column."""
-    rows = table_of(path, columns).select(columns).rows()
-    return [(*map(str, names), float(weight)) for *names, weight in rows]
+    from policyrank.evidence.plain_tables import read_columns
+
+    return read_columns(path, texts=columns[:-1], numbers=columns[-1:]).rows()
 
 
 def _interventions(path: Path) -> list[Intervention]:
-    import tomllib
-
+    from policyrank.evidence.settings_files import read_settings, refuse_others, table_in
     from policyrank.worlds.supply import Intervention
 
-    try:
-        given = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise EvidenceError(f"{path}: {error}.") from error
     found = []
-    for name, parts in given.items():
-        if not isinstance(parts, dict) or set(parts) - {"z", "zz", "x", "cost"}:
-            raise EvidenceError(
-                f"{path}: [{name!r}] has z, zz, x (tables of node = strength) and cost."
-            )
-        pairs = {}
-        for text, strength in parts.get("zz", {}).items():
-            first, space, second = text.partition(" ")
+    for name, parts in read_settings(path).items():
+        where = f"{path}: [{name!r}]"
+        refuse_others(table_in(parts, where), ("z", "zz", "x", "cost"), where)
+        z = _strengths(parts.get("z", {}), f"{where} z")
+        x = _strengths(parts.get("x", {}), f"{where} x")
+        zz: dict[tuple[Hashable, Hashable], float] = {}
+        for text, strength in _strengths(parts.get("zz", {}), f"{where} zz").items():
+            first, space, second = str(text).partition(" ")
             if not space:
-                raise EvidenceError(
-                    f"{path}: [{name!r}] zz has {text!r}: write 'node node' = strength."
-                )
-            pairs[first, second] = float(strength)
-        cost = float(parts.get("cost", 0.0))
-        found.append(Intervention(name, parts.get("z", {}), pairs, parts.get("x", {}), cost))
+                raise EvidenceError(f"{where} zz has {text!r}: write 'node node' = strength.")
+            zz[first, second] = strength
+        cost = _strengths({"cost": parts.get("cost", 0.0)}, where)["cost"]
+        found.append(Intervention(name, z, zz, x, cost))
+    return found
+
+
+def _strengths(given: object, where: str) -> dict[Hashable, float]:
+    """A table of numbers."""
+    from policyrank.evidence.settings_files import table_in
+
+    found: dict[Hashable, float] = {}
+    for name, value in table_in(given, where).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
+            raise EvidenceError(f"{where}: {name} is {value!r}, and strengths are numbers.")
+        found[name] = float(value)
     return found

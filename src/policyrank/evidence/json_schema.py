@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.sources import open_source
 
 T = TypeVar("T")
 
@@ -42,6 +44,22 @@ def parse_json(text: str | bytes, shape: type[T], where: str) -> T:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
     return in_shape(_plain(text, where), shape, where)
+
+
+def read_json(path: str | Path, shape: type[T]) -> T:
+    """A JSON file in the shape that a reader needs.
+
+    Raises
+    ------
+    EvidenceError
+        When there is none, it is no JSON or has another shape, saying where in it.
+    """
+    try:
+        text = open_source(path).text
+    except EvidenceError as error:  # of models' files the folder tells them apart
+        told = str(error).removeprefix(f"{path}: ").removeprefix(f"{Path(path).name}: ")
+        raise EvidenceError(f"{path}: {told}") from None
+    return parse_json(text, shape, str(path))
 
 
 def in_shape(value: Any, shape: type[T], where: str) -> T:

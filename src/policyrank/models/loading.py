@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 from policyrank._rooms import require
 from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 from policyrank.evidence.data_files import cache_folder
+from policyrank.evidence.json_schema import read_json
 from policyrank.models.provenance import FILE, about, expect
 from policyrank.models.quiet import quietly
 
@@ -96,10 +96,11 @@ def adapter_config(name: str) -> dict[str, Any] | None:
     path = Path(name) / "adapter_config.json"
     if not path.is_file():
         return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise EvidenceError(f"{path}: cannot be read ({error}).") from None
+    found = read_json(path, dict[str, Any])
+    base = found.get("base_model_name_or_path")
+    if base is not None and not isinstance(base, str):
+        raise EvidenceError(f"{path}: base_model_name_or_path is {base!r}, and it is a name.")
+    return found
 
 
 def base_of(name: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.json_schema import read_json
 from policyrank.models.loading import adapter_config, architectures, load_causal_lm
 from policyrank.models.provenance import About, Kind, about
 from policyrank.models.reward_models import load_reward_model
@@ -78,8 +78,8 @@ def _kind_of_encoder(folder: Path) -> Kind | None:
     """What sentence-transformers wrote there; None where it did not."""
     path = folder / "config_sentence_transformers.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
+        told = read_json(path, dict[str, Any]).get("model_type")
+    except EvidenceError:
         told = None
     if told == "CrossEncoder":
         return "cross-encoder"

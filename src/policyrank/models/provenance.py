@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.json_schema import in_shape, read_json
 from policyrank.files import write_json
 
 FILE, LOG = "policyrank.json", "log.jsonl"
@@ -100,15 +100,13 @@ def about(name: str | Path) -> About | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        known = {own.name for own in fields(About)}
-        told = About(**{key: value for key, value in found.items() if key in known})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EvidenceError(f"{path}: not what policyrank writes ({error}).") from None
-    if not isinstance(told.kind, str) or told.kind not in ARTICLES:
-        kinds = ", ".join(ARTICLES)
-        raise EvidenceError(f"{path}: kind {told.kind!r} is none of {kinds}.")
-    return told
+        found = read_json(path, dict[str, Any])
+    except EvidenceError as error:
+        raise EvidenceError(f"{error} It is not what policyrank writes.") from None
+    kind = found.get("kind")
+    if not isinstance(kind, str) or kind not in ARTICLES:
+        raise EvidenceError(f"{path}: kind {kind!r} is none of {', '.join(ARTICLES)}.")
+    return in_shape(found, About, str(path))
 
 
 def expect(name: str, kinds: Sequence[Kind]) -> About | None:

@@ -6,19 +6,20 @@ fooled it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import read_rows
+from policyrank.evidence.json_schema import read_json
 from policyrank.files import write_json
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.train.judges import Generator, Scorer
@@ -59,18 +60,26 @@ def read_problems(
         tests = row.get("tests") or row.get("test_list")
         if tests is None and row.get("test") and entry:
             tests = statements(str(row["test"]), str(entry))
-        if not prompt or not tests:
+        if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
+            tests = None
+        if not isinstance(prompt, str) or not prompt.strip() or not tests:
             raise EvidenceError(
                 f"{place}: a problem has a prompt and tests (a list of statements, or HumanEval's"
                 " test with entry_point)."
             )
         name = str(row.get("task_id", len(out) + 1))
-        before = [*(row.get("test_imports") or ()), row.get("test_setup_code") or ""]
+        if entry is not None and not isinstance(entry, str):
+            raise EvidenceError(f"{place}: entry_point is {str(entry)[:60]!r}, and it is a name.")
+        imports = row.get("test_imports") or []
+        if not isinstance(imports, list):
+            raise EvidenceError(f"{place}: test_imports is no list of statements.")
+        before = [*imports, row.get("test_setup_code") or ""]
         first = "\n".join(filter(None, map(str, before)))
         whole = (f"{first}\n{test}".lstrip("\n") for test in tests)
-        out.append(Problem(str(prompt), tuple(whole), entry, name))
+        out.append(Problem(prompt, tuple(whole), entry, name))
     if not out:
-        raise EvidenceError("no problems.")
+        place = source if isinstance(source, (str, Path)) else "the rows"
+        raise EvidenceError(f"{place}: no problems.")
     return out
 
 
@@ -215,6 +224,13 @@ def _mined(
     }
 
 
+class _Tested(msgspec.Struct):
+    """Answers, and the shares of tests that they pass, as a file keeps them."""
+
+    answers: list[list[str]]
+    shares: list[list[float]]
+
+
 def _tested(
     folder: str | Path | None,
     number: int,
@@ -226,8 +242,11 @@ def _tested(
     """Answers and the shares of tests that they pass; kept in the folder."""
     path = None if folder is None else Path(folder) / f"tested-{number}.json"
     if path is not None and path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return kept["answers"], kept["shares"]
+        kept = read_json(path, _Tested)
+        sizes = [len(problems), *map(len, kept.answers)]
+        if sizes != [len(kept.answers), *map(len, kept.shares)]:
+            raise EvidenceError(f"{path}: of other problems or samples. Remove it.")
+        return kept.answers, kept.shares
     answers = usable_answers(generator([problem.prompt for problem in problems], samples))
     shares = test(problems, answers)
     if path is not None:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from policyrank.errors import EvidenceError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt
+from policyrank.evidence.json_schema import read_json
 from policyrank.files import write_json
 from policyrank.models.sampling import Sampled
 from policyrank.models.tokens import encode_prompt
@@ -126,6 +129,11 @@ def prompts_within(
     return known
 
 
+class _Kept(msgspec.Struct):
+    settings: dict[str, Any]
+    found: Any
+
+
 def read_kept(path: Path, settings: Mapping[str, Any]) -> Any:
     """What was kept in a file under these settings; None where there is no file.
 
@@ -137,10 +145,10 @@ def read_kept(path: Path, settings: Mapping[str, Any]) -> Any:
     if not path.is_file():
         return None
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found, was = kept["found"], kept["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvidenceError(f"{path}: not what policyrank keeps ({error}). Remove it.") from None
+        kept = read_json(path, _Kept)
+    except EvidenceError as error:
+        raise EvidenceError(f"{error} It is not what policyrank keeps.") from None
+    found, was = kept.found, kept.settings
     now = json.loads(json.dumps(dict(settings), default=str))
     other = _first_other(was, now)
     if other is not None:

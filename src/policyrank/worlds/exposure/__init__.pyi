@@ -3,6 +3,7 @@ from .claims import (
     Claims as Claims,
     linked_groups as linked_groups,
     openfactcheck as openfactcheck,
+    read_claims as read_claims,
 )
 from .model import POLICIES as POLICIES, Personas as Personas, Policy as Policy, World as World
 from .simulator import (
@@ -28,5 +29,6 @@ __all__ = [
     "evidence",
     "linked_groups",
     "openfactcheck",
+    "read_claims",
     "simulate",
 ]

@@ -10,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.plain_tables import read_columns
 
 Float = NDArray[np.float64]
 
@@ -175,6 +177,34 @@ def linked_groups(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
     graph = coo_matrix((np.ones(len(claims)), (claims, columns)), shape=(size, size))
     _, group = connected_components(graph, directed=False)
     return np.asarray(group[: len(keys)], dtype=np.int64)
+
+
+def read_claims(path: str | Path) -> pl.DataFrame:
+    """A table with claim, label (1: true, 0: false) and perhaps credibility in [0, 1], group.
+
+    Raises
+    ------
+    EvidenceError
+        Naming the row whose label or credibility is something else, or whose claim is empty.
+    """
+    frame = read_columns(
+        path,
+        texts=("claim", "group"),
+        numbers=("label", "credibility"),
+        perhaps=("group", "credibility"),
+    )
+    ranges = {"label": pl.col("label").is_in([0.0, 1.0])}
+    if "credibility" in frame.columns:
+        ranges["credibility"] = pl.col("credibility").is_between(0, 1)
+    for column, within in ranges.items():
+        row = frame.select(~within).to_series().arg_true()
+        if len(row):
+            takes = "0 or 1" if column == "label" else "between 0 and 1"
+            raise EvidenceError(
+                f"{path}, row {row[0] + 1:,}: {column} is {frame[column][row[0]]:g}, and it is"
+                f" {takes}. Mend the row."
+            )
+    return frame
 
 
 def openfactcheck(words: tuple[int, int] = (4, 40)) -> Claims:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError
+from policyrank.evidence.settings_files import read_settings, refuse_others, table_in
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -28,15 +28,24 @@ REORDER = {"lead": 0.0, "price": 0.0, "transit": 0.0, "fixed": 0.0}
 MARKET = {"price": 0.0, "backlog": 0.0, "share": 1.0}
 LEAST = {"yield": 1e-9}
 """Allowed attributes with their defaults; a yield of 0 would need endless input."""
+MOST = 1e15
+LARGEST = {"capacity": math.inf, "lead": 10_000.0}
+"""The largest number of anything, of which single units are still told apart, and exceptions: what
+is on its way is kept period by period.
+"""
 
 
-def number_at_least(value: Any, place: str, low: float = 0.0) -> float:
-    """The value as a number; otherwise an error that names its place."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number) or number < low:
+def number_at_least(value: Any, place: str, low: float = 0.0, most: float = MOST) -> float:
+    """The value as a number; otherwise an error that names its place. Texts and truths are none."""
+    number = math.nan
+    if not isinstance(value, (bool, str)):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+    if number > most:
+        raise EvidenceError(f"{place} is {value!r}: it is at most {most:g}.")
+    if not number >= low:
         raise EvidenceError(f"{place} is {value!r}: it is a number of at least {low:g}.")
     return number
 
@@ -153,24 +162,25 @@ class Network:
         EvidenceError
             As ``of``, naming the file.
         """
-        try:
-            given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise EvidenceError(f"{path}: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise EvidenceError(f"{path} is no TOML: {error}.") from error
-        if strange := set(given) - {"nodes", "edges"}:
-            raise EvidenceError(f"{path} has {sorted(strange)}: a network has nodes and edges.")
+        given = read_settings(path)
+        refuse_others(given, ("nodes", "edges"), f"{path}: a network")
+        nodes: Any = table_in(given.get("nodes", {}), f"{path}: nodes")
+        for name, row in nodes.items():
+            table_in(row, f"{path}: {_node_text(name)}")
+        rows = given.get("edges", [])
+        if not isinstance(rows, list):
+            raise EvidenceError(f"{path}: edges are no list. Write [[edges]] before each.")
         edges: Edges = {}
-        for place, row in enumerate(given.get("edges", []), start=1):
-            if not {"from", "to"} <= set(row):
-                raise EvidenceError(f"{path}: edge {place} has no from or no to.")
-            edge = (row.pop("from"), row.pop("to"))
+        for place, found in enumerate(rows, start=1):
+            row = dict(table_in(found, f"{path}: edge {place}"))
+            edge = (row.pop("from", None), row.pop("to", None))
+            if not all(isinstance(end, str) and end for end in edge):
+                raise EvidenceError(f"{path}: edge {place}: from and to are names of nodes.")
             if edge in edges:
                 raise EvidenceError(f"{path}: edge {edge[0]!r} -> {edge[1]!r} is there twice.")
             edges[edge] = row
         try:
-            return cls.of(given.get("nodes", {}), edges)
+            return cls.of(nodes, edges)
         except EvidenceError as error:
             raise EvidenceError(f"{path}: {error}") from None
 
@@ -245,7 +255,8 @@ def _columns(
             raise EvidenceError(f"{text(row)} has {sorted(strange)}: it has {allowed}.")
         for key, value in given.items():
             where = f"{key} of {text(row)}"
-            found[key][place] = number_at_least(value, where, LEAST.get(key, 0.0))
+            most = LARGEST.get(key, MOST)
+            found[key][place] = number_at_least(value, where, LEAST.get(key, 0.0), most)
     return found
 
 
