@@ -17,16 +17,31 @@ LONGEST_LINE = 1500
 """Characters of a word and of a line of messages; files of others hold longer ones."""
 
 
+def printable(text: str) -> str:
+    """A text in which nothing steers a terminal or turns its direction: lines, tabs, and signs.
+
+    Examples
+    --------
+    >>> printable("\x1b[31mred\x1b[0m and \u202eturned")
+    '�[31mred�[0m and �turned'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)
+
+
 def one_line(text: str) -> str:
-    """A text on one line; over-long words, and an over-long line, are cut in their middle.
+    """A text on one line that a terminal can show; over-long words, and an over-long line, are cut
+    in their middle.
 
     Examples
     --------
     >>> one_line("no column 'a\\nb'"), len(one_line("x" * 100_000))
     ("no column 'a b'", 300)
     """
-    if len(text) <= LONGEST_WORD and len(text.splitlines()) <= 1:
+    if len(text) <= LONGEST_WORD and text.isprintable():
         return text
+    text = printable(" ".join(text.splitlines()))
     words = [_cut(word, LONGEST_WORD) for word in text.split()]
     return _cut(" ".join(words), LONGEST_LINE)
 
@@ -50,7 +65,10 @@ class EvidenceError(PolicyrankError, ValueError):
 
 
 class OptionError(PolicyrankError, ValueError):
-    """An option that does not exist, or a value that it does not take."""
+    """An option that does not exist, or a value that it does not take; the message is one line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class MissingExtraError(PolicyrankError, ImportError):

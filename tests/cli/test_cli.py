@@ -414,3 +414,13 @@ def test_csv_holds_no_formulas_and_can_be_turned_back(tmp_path):
     assert [re.sub(r"^'('*[=+\-@\t\r])", r"\1", name) for name in found] == names
     assert printed["score"].to_list() == [-float(i) for i in range(len(names))]
     assert pl.read_csv(run("rank", file, "--csv").stdout.encode())["policy"].to_list()[0] == "'=1+1"
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path):
+    file = tmp_path / "battles.csv"
+    file.write_text("a,b,winner\nx,y,x\ny,x,y\n")
+    command = [sys.executable, "-m", "policyrank", "rank", str(file), "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["policyrank: standard output: No space left on device"]

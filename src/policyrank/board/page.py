@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from policyrank.board.wording import clean, cuts, number, rank_set, resolution, share
+from policyrank.errors import printable
 from policyrank.files import write_text
 
 if TYPE_CHECKING:
@@ -122,10 +123,17 @@ def audit_html(
     )
 
 
+def _shown(value: Any) -> Any:
+    """A text as a page can hold it; markup of ours stays."""
+    return printable(value) if type(value) is str else value
+
+
 def _page(template: str, path: str | Path | None, **parts: Any) -> str:
     """The filled template, written to ``path`` when given."""
     environment = Environment(
-        loader=PackageLoader("policyrank.board"), autoescape=select_autoescape(default=True)
+        loader=PackageLoader("policyrank.board"),
+        autoescape=select_autoescape(default=True),
+        finalize=_shown,
     )
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     version = metadata.version("policyrank")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from policyrank.errors import printable
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ def clean(name: str) -> str:
     'two⏎lines'
     """
     on_a_line = name.replace("\n", "⏎").replace("\t", " ")
-    return "".join(c if c.isprintable() else "�" for c in on_a_line)
+    return printable(on_a_line)
 
 
 def number(value: float, step: float) -> str:

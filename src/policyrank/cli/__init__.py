@@ -15,7 +15,7 @@ from cyclopts.config import Dict
 
 from policyrank._rooms import missing_extra
 from policyrank.cli.verbs import FAMILIES, GROUPS, Verb
-from policyrank.errors import OptionError, PolicyrankError
+from policyrank.errors import EvidenceError, OptionError, PolicyrankError, one_line
 
 ABOUT = "Rank policies - models, agents, rerankers, controllers - and say how sure the ranking is."
 CONFIG = "--config FILE (TOML or YAML) gives the options of any verb; those typed here win."
@@ -65,9 +65,12 @@ def _config(path: Path | None) -> Any:
         raise OptionError(f"--config {path}: write TOML (.toml) or YAML (.yaml).")
     from policyrank.evidence.settings_files import read_settings, refuse_others
 
-    found = read_settings(path)
     verbs = [name for own in GROUPS.values() for name in own]
-    refuse_others(found, [*verbs, *FAMILIES], str(path))
+    try:
+        found = read_settings(path)
+        refuse_others(found, [*verbs, *FAMILIES], str(path))
+    except EvidenceError as error:
+        raise OptionError(f"--config: {error}") from None
     return Dict(found, source=str(path))
 
 
@@ -106,6 +109,7 @@ def _run() -> None:
         _import_while_parsing(arguments)
         app = build(arguments, config)
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # a disk that is full is said, too
     except (CycloptsError, OptionError) as error:
         _say(" ".join(str(error).split()))
         sys.exit(2)
@@ -122,7 +126,7 @@ def _run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        _say(f"{error.filename or ''}: {error.strerror or error}")
+        _say(f"{error.filename or 'standard output'}: {error.strerror or error}")
         sys.exit(1)
     except MemoryError:
         _say(
@@ -158,4 +162,4 @@ def _collect_seldom() -> None:
 
 
 def _say(text: str) -> None:
-    print(f"policyrank: {text}", file=sys.stderr)
+    print(f"policyrank: {one_line(text)}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -26,7 +25,7 @@ from policyrank.cli.answer_options import (
     tell,
 )
 from policyrank.cli.options import OUT, TUNE, Seed, check_writable
-from policyrank.cli.output import say, working, wrote
+from policyrank.cli.output import say, show_exactly, working, wrote
 from policyrank.errors import EvidenceError
 from policyrank.files import write_text
 
@@ -307,7 +306,7 @@ def _write(rows: Iterable[dict[str, Any]], path: Path | None) -> None:
     """JSONL to a file, or to standard output."""
     lines = [_line(row) + "\n" for row in rows]
     if path is None:
-        sys.stdout.write("".join(lines))
+        show_exactly("".join(lines))
         return
     write_text(path, "".join(lines))
     wrote(path)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.options import METHOD, OUT, AtLeastOne, Csv, Names, Seed, Whole, check_table
-from policyrank.cli.output import print_csv, working, write_table
+from policyrank.cli.output import print_csv, show, working, write_table
 from policyrank.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ def attack_ranker(
     if csv:
         print_csv(table)
         return
-    print(
+    show(
         f"imitation from {report.lists} lists: first ten overlap {report.overlap:.0%} (chance"
         f" {report.chance:.0%}), rank-biased overlap {report.rbo:.2f}"
     )
-    print(
+    show(
         f"{report.frame['query'].n_unique()} queries, {targets} lowest documents each, at most"
         f" {budget} words; the ranker scored {report.calls:,} documents\n"
     )
@@ -218,7 +218,7 @@ def _attack_topics(
     if csv:
         print_csv(table)
         return
-    print(
+    show(
         f"imitation from {report.lists} lists; {report.frame['group'].n_unique()} groups,"
         f" {options['targets']} documents each, at most {options['budget']} edits; the ranker"
         f" scored {report.calls:,} documents\n"
@@ -246,10 +246,10 @@ def _write(report: Any, unit: str, path: Path) -> None:
 def _print_table(table: pl.DataFrame, shown: dict[str, str], *, width: int) -> None:
     """A row a method; ``shown``: heading -> column."""
     first = max(map(len, table["method"]))
-    print(" " * first + "".join(f"{heading:>{width}s}" for heading in shown))
+    show(" " * first + "".join(f"{heading:>{width}s}" for heading in shown))
     for row in table.iter_rows(named=True):
         cells = [f"{_cell(row, column):>{width}s}" for column in shown.values()]
-        print(f"{row['method']:{first}s}" + "".join(cells))
+        show(f"{row['method']:{first}s}" + "".join(cells))
 
 
 def _cell(row: dict[str, Any], column: str) -> str:

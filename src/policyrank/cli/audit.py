@@ -21,7 +21,7 @@ from policyrank.cli.options import (
     check_writable,
     title_of,
 )
-from policyrank.cli.output import command_line, working, wrote
+from policyrank.cli.output import command_line, show, show_json, working, wrote
 from policyrank.errors import EvidenceError
 
 
@@ -66,9 +66,9 @@ def audit_file(
         audit_html(found.to_dict(), html, title=heading, command=command_line())
         wrote(html)
     if json:
-        print(found.to_json())
+        show_json(found.to_json())
     else:
-        print(findings_text(found.to_dict(), colour=sys.stdout.isatty()))
+        show(findings_text(found.to_dict(), colour=sys.stdout.isatty()))
     if fail_on_concern and found.concerns:
         sys.exit(3)
 

@@ -22,7 +22,7 @@ from policyrank.cli.options import (
     one_of,
     title_of,
 )
-from policyrank.cli.output import print_csv, print_json, working, write_board
+from policyrank.cli.output import print_csv, print_json, show, working, write_board
 
 if TYPE_CHECKING:
     from policyrank.board import MethodComparison
@@ -70,7 +70,7 @@ def compare_file(
     else:
         from policyrank.board import comparison_text
 
-        print(comparison_text(found, top=top, colour=sys.stdout.isatty()))
+        show(comparison_text(found, top=top, colour=sys.stdout.isatty()))
 
 
 def _plain(found: MethodComparison) -> dict[str, object]:
@@ -104,7 +104,7 @@ def list_methods(*, train: Flag = False) -> None:
 
     for name, method in METHODS.items():
         takes = ", ".join(form.__name__.lower() for form in method.takes)
-        print(f"{name:22s} {method.about:58s} {takes}")
+        show(f"{name:22s} {method.about:58s} {takes}")
 
 
 def _list_objectives() -> None:
@@ -112,6 +112,6 @@ def _list_objectives() -> None:
     from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
     from policyrank.learn.rewards import REWARD_LOSSES
 
-    print(f"train ranker: {', '.join(LOSSES)}")
-    print(f"train preference: {', '.join([*PREFERENCE_LOSSES, 'tpo', *UNPAIRED_LOSSES])}")
-    print(f"train reward: {', '.join(REWARD_LOSSES)}")
+    show(f"train ranker: {', '.join(LOSSES)}")
+    show(f"train preference: {', '.join([*PREFERENCE_LOSSES, 'tpo', *UNPAIRED_LOSSES])}")
+    show(f"train reward: {', '.join(REWARD_LOSSES)}")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from policyrank.cli.output import working
+from policyrank.cli.output import show, working
 
 CONTROLLERS = (
     "newsvendor",
@@ -55,19 +55,19 @@ def _inventory(folder: Path) -> None:
     controllers["DLP-I"] = inv.PLANS["DLP-I"]
     scenarios = inv.core_grid()
     title = f"Eight inventory controllers on {len(scenarios)} scenarios"
-    print(
+    show(
         f"{title}, 20 episodes each with the same customers (Barati and Hu 2026, arXiv 2605.11355);"
         " -I: knows the mean demand\n"
     )
     scores, board = ranked_live(inv.growing_evidence(scenarios, controllers, range(20)), title)
-    print(text(board, colour=sys.stdout.isatty()))
+    show(text(board, colour=sys.stdout.isatty()))
     page, plot, table = (folder / f"inventory.{kind}" for kind in ("html", "png", "csv"))
     scores.write(table)
     board.to_html(page, evidence=scores, title=title, command="policyrank demo inventory")
     board.plot(plot, title=title)
-    print("\n1.0 is the profit of an oracle that knows all customers in advance.")
-    print(f"wrote {page}, {plot}, {table}")
-    print(
+    show("\n1.0 is the profit of an oracle that knows all customers in advance.")
+    show(f"wrote {page}, {plot}, {table}")
+    show(
         "try    policyrank world inventory --network serial --controller MSSP-I --controller"
         " echelon-I --episodes 10"
     )
@@ -83,15 +83,15 @@ def _atari(folder: Path) -> None:
     scores.write(table)
     colour = sys.stdout.isatty()
     title = "Eight agents on 57 Atari games"
-    print(f"{title} (scores published by Badia et al. 2020, arXiv 2003.13350)\n")
+    show(f"{title} (scores published by Badia et al. 2020, arXiv 2003.13350)\n")
     with working("Ranking …"):
         board = rank(scores)
         compared = compare(scores)
-    print(text(board, colour=colour))
-    print("\nThe same scores by every method that applies: the mean score tells another story.\n")
-    print(comparison_text(compared, colour=colour))
+    show(text(board, colour=colour))
+    show("\nThe same scores by every method that applies: the mean score tells another story.\n")
+    show(comparison_text(compared, colour=colour))
     command = f"policyrank rank {table} --html {page}"
     board.to_html(page, evidence=scores, compared=compared, title=title, command=command)
     board.plot(plot, title=title)
-    print(f"\nwrote {page} (the whole story on one page), {plot}, {table}")
-    print(f"try    policyrank rank {table} --method kemeny")
+    show(f"\nwrote {page} (the whole story on one page), {plot}, {table}")
+    show(f"try    policyrank rank {table} --method kemeny")

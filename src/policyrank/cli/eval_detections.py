@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from policyrank.cli.options import METHOD, OUT, Flag, Html, Json, check_table, check_writable, whole
-from policyrank.cli.output import print_json, say, working, write_table, wrote
+from policyrank.cli.output import print_json, say, show, working, write_table, wrote
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def rank_detectors(
     if audit:
         _print_gamed(found, truth, overlap)
     if board is not None:
-        print("\nAP by category (a category is a task):")
-        print(board)
+        show("\nAP by category (a category is a task):")
+        show(board)
 
 
 def _check(files: tuple[Path, ...], html: Path | None, *, audited: bool) -> None:
@@ -138,10 +138,10 @@ def _print_summaries(summaries: Mapping[str, Mapping[str, float]]) -> None:
     """A table in percent, the best detector first."""
     columns = list(next(iter(summaries.values())))
     width = max(map(len, summaries))
-    print(" " * width + "".join(f"{column:>10s}" for column in columns))
+    show(" " * width + "".join(f"{column:>10s}" for column in columns))
     for name in sorted(summaries, key=lambda name: -summaries[name]["AP"]):
         cells = [f"{100 * summaries[name][column]:10.2f}" for column in columns]
-        print(f"{name:{width}s}" + "".join(cells))
+        show(f"{name:{width}s}" + "".join(cells))
 
 
 def _tell_thin(results: Mapping[str, Any], truth: GroundTruth) -> None:
@@ -165,7 +165,7 @@ def _print_gamed(found: Mapping[str, Detections], truth: GroundTruth, overlap: O
         summary = detection_ap(truth, detections, budget=budget, overlap=overlap).summary()
         return 100 * summary["AP"]
 
-    print(
+    show(
         f"\nAP with at most {most} detections an image, before and after keeping only the best of"
         " each class first, beside AP-Fixed:"
     )
@@ -175,7 +175,7 @@ def _print_gamed(found: Mapping[str, Detections], truth: GroundTruth, overlap: O
         for kept in FEWER:
             fewer = own.take(gamed(own, kept))
             cells.append(f"best {kept}: {ap(fewer, limit):.2f} (fixed {ap(fewer, 'fixed'):.2f})")
-        print(f"{name:{width}s}  {'  '.join(cells)}")
+        show(f"{name:{width}s}  {'  '.join(cells)}")
 
 
 def _board(by_category: pl.DataFrame) -> Leaderboard:

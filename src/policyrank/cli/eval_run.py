@@ -19,7 +19,7 @@ from policyrank.cli.options import (
     check_table,
     check_writable,
 )
-from policyrank.cli.output import print_json, write_board, write_table
+from policyrank.cli.output import print_json, show, write_board, write_table
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def rank_runs(
         return
     from policyrank.board import text
 
-    print(text(board, colour=sys.stdout.isatty(), top=top))
+    show(text(board, colour=sys.stdout.isatty(), top=top))
     _print_means(scores, board.policies[:top], names)
-    print(f"\npaired over queries, {names[0]} (permutation test; p after Holm's correction):")
+    show(f"\npaired over queries, {names[0]} (permutation test; p after Holm's correction):")
     _print_tests(tests)
 
 
@@ -100,7 +100,7 @@ def _print_one(means: dict[str, float], *, json: bool) -> None:
         print_json(means)
         return
     for name, value in means.items():
-        print(f"{name:20s} {value:.4f}")
+        show(f"{name:20s} {value:.4f}")
 
 
 def _print_means(scores: evidence.Scores, runs: Sequence[str], names: Sequence[str]) -> None:
@@ -111,14 +111,14 @@ def _print_means(scores: evidence.Scores, runs: Sequence[str], names: Sequence[s
     for name in names:
         means.append(scores.filter(metrics=name).table().mean(axis=0))
     width = max(map(len, scores.policies))
-    print("\n" + " " * width + "".join(f"{name:>14s}" for name in names))
+    show("\n" + " " * width + "".join(f"{name:>14s}" for name in names))
     for run in runs:
         cells = np.stack(means)[:, scores.policies.index(run)]
-        print(f"{run:{width}s}" + "".join(f"{mean:14.4f}" for mean in cells))
+        show(f"{run:{width}s}" + "".join(f"{mean:14.4f}" for mean in cells))
 
 
 def _print_tests(tests: Sequence[PairedTest]) -> None:
     for t in tests:
         interval = f"[{t.lower:+.4f}, {t.upper:+.4f}]"
         p = f"p {t.p:.4f}, {t.p_holm:.4f}"
-        print(f"{t.better} - {t.than}: {t.difference:+.4f} {interval}, {p}")
+        show(f"{t.better} - {t.than}: {t.difference:+.4f} {interval}, {p}")

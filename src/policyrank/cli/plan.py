@@ -17,7 +17,7 @@ from policyrank.cli.options import (
     one_of,
     title_of,
 )
-from policyrank.cli.output import print_csv, print_json, working
+from policyrank.cli.output import print_csv, print_json, show, working
 from policyrank.errors import OptionError
 
 Goal = Literal["rank-uncertainty", "best", "a-optimal", "d-optimal"]
@@ -57,4 +57,4 @@ def plan_file(
         plain = {name: getattr(made, name) for name in names}
         print_json({**plain, "plan": made.frame.to_dicts()})
     else:
-        print(made)
+        show(made)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from policyrank.cli.answer_options import Texts, tell
 from policyrank.cli.options import METHOD, OUT, AtLeastOne, Flag, Json, check_table, check_writable
-from policyrank.cli.output import say, working, write_table
+from policyrank.cli.output import say, show, show_json, working, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,9 +81,9 @@ def audit_model(
     tell(seen, read)
     audit = preference_audit(found, chosen, rejected)
     if json:
-        print(audit.frame.write_json())
+        show_json(audit.frame.write_json())
     else:
-        print(audit)
+        show(audit)
     if out is not None:
         table = _table(found, chosen, rejected, audit.difficulty)
         write_table(table, out)

@@ -23,7 +23,7 @@ from policyrank.cli.options import (
     one_of,
     title_of,
 )
-from policyrank.cli.output import print_csv, print_json, working, wrote
+from policyrank.cli.output import print_csv, print_json, show, working, wrote
 from policyrank.errors import EvidenceError
 
 SHOWN = 9
@@ -87,8 +87,8 @@ def profile_file(
         places = range(len(found.thresholds))
         if threshold is None:
             places = range(0, len(places), max(len(places) // SHOWN, 1))
-        print(found.text(places))
+        show(found.text(places))
         from policyrank.board.terminal import NOTE_MARKS
 
         for note in found.notes:
-            print(f"{NOTE_MARKS[note.severity][0]} {note}")
+            show(f"{NOTE_MARKS[note.severity][0]} {note}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from policyrank.cli.options import OUT, AtLeastOne, Csv, FileName, Json, Reading, one_of, title_of
-from policyrank.cli.output import print_csv, print_json, say, working
+from policyrank.cli.output import print_csv, print_json, say, show, working
+from policyrank.errors import one_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,28 +52,30 @@ def read_files(
 
 def _show(evidence: Evidence, frame: pl.DataFrame, first: int) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from policyrank.evidence.account import plural
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     with console.capture() as shown:
-        console.print(evidence.summary, style="bold", markup=False)
+        console.print(Text(evidence.summary, style="bold"))
         for note in evidence.notes:
-            console.print(f"· {note}", markup=False)
+            console.print(Text(f"· {note}"))
         console.print(_table(frame.head(first)))
         if frame.height > first:
             console.print(f"… and {plural(frame.height - first, 'more row')}")
-    print("\n".join(line.rstrip() for line in shown.get().splitlines()))
+    show("\n".join(line.rstrip() for line in shown.get().splitlines()))
 
 
 def _table(frame: pl.DataFrame) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, kind in frame.schema.items():
-        table.add_column(name, justify="right" if kind.is_numeric() else "left")
+        table.add_column(Text(one_line(name)), justify="right" if kind.is_numeric() else "left")
     for row in frame.rows():
-        table.add_row(*map(_cell, row))
+        table.add_row(*(Text(one_line(_cell(value))) for value in row))
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, Whole, check_writable
-from policyrank.cli.output import say, working, wrote
+from policyrank.cli.output import say, show_exactly, working, wrote
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def rerank_candidates(
         return
     text = BytesIO()
     write_run(found, text, tag=tag)
-    sys.stdout.write(text.getvalue().decode())
+    show_exactly(text.getvalue().decode())
 
 
 def _check(vain: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from policyrank.cli.options import (
     check_writable,
     whole,
 )
-from policyrank.cli.output import say, working, write_table, wrote
+from policyrank.cli.output import say, show, working, write_table, wrote
 from policyrank.errors import EvidenceError
 from policyrank.files import write_text
 
@@ -46,11 +46,11 @@ def list_studies(*, names: Flag = False) -> None:
     from policyrank.studies import STUDIES
 
     if names:
-        print("\n".join(STUDIES))
+        show("\n".join(STUDIES))
         return
     width = max(map(len, STUDIES))
     for slug, about in STUDIES.items():
-        print(f"{slug:{width}s}  {about}")
+        show(f"{slug:{width}s}  {about}")
 
 
 def run_one(
@@ -215,13 +215,13 @@ def _print(done: Study) -> None:
     from policyrank.studies import boards
 
     for metric, board in boards(done).items():
-        print(f"{metric}\n\n{text(board, colour=sys.stdout.isatty())}\n")
+        show(f"{metric}\n\n{text(board, colour=sys.stdout.isatty())}\n")
     for own in done.verdicts:
         interval = f"{own.effect:+.4g} [{own.lower:.4g}, {own.upper:.4g}]"
         over = f"over {own.units:,} ({own.unit})"
         p = "" if own.p_holm != own.p_holm else f", p {own.p_holm:.2g}"
-        print(f"{own.verdict.upper():12s} {own.claim.text}: {interval} {over}{p}")
+        show(f"{own.verdict.upper():12s} {own.claim.text}: {interval} {over}{p}")
     for sign in done.measured.health:
         if not sign.healthy:
-            print(f"UNHEALTHY    {sign.method}: {sign.sign} {sign.value:.4g}")
-    print(f"\n{done.seconds:.0f} s, scale {done.scale}, seed {done.seed}")
+            show(f"UNHEALTHY    {sign.method}: {sign.sign} {sign.value:.4g}")
+    show(f"\n{done.seconds:.0f} s, scale {done.scale}, seed {done.seed}")

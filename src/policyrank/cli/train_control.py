@@ -22,7 +22,7 @@ from policyrank.cli.options import (
     check_folder,
     check_writable,
 )
-from policyrank.cli.output import print_board, working, wrote
+from policyrank.cli.output import print_board, show, working, wrote
 from policyrank.cli.train_answers import load_model
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
@@ -222,8 +222,8 @@ def train_persona(
         trainer.save_model(str(part))
         if first:
             add_about(part, out, tokenizer, known_as)
-    print("P(SUPPORTS) of false claims that it was not trained on")
+    show("P(SUPPORTS) of false claims that it was not trained on")
     for name, first, last in zip(known.framings, before, after, strict=True):
-        print(f"  {name:15s} {first:.3f} -> {last:.3f}")
+        show(f"  {name:15s} {first:.3f} -> {last:.3f}")
     wrote(out)
     upload(out, tuning)

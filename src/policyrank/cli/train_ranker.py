@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from policyrank.cli.options import check_writable
-from policyrank.cli.output import working, wrote
+from policyrank.cli.output import show, working, wrote
 from policyrank.cli.ranker_config import (
     Config,
     check_config,
@@ -156,14 +156,14 @@ def _tell_end(trainer: Any, history: list[Any], queries: int, tested: Any) -> No
     """The best epoch, and the measure on test data."""
     best = max(history, key=lambda epoch: epoch.validation)
     if isnan(best.validation):
-        print(f"{len(history)} epochs: loss {history[-1].loss:.4f} in the last")
+        show(f"{len(history)} epochs: loss {history[-1].loss:.4f} in the last")
     else:
-        print(
+        show(
             f"best epoch {best.epoch + 1} of {len(history)}: validation {trainer.metric}"
             f" {best.validation:.4f}"
         )
     if tested is not None:
-        print(f"test {trainer.metric} {tested.mean():.4f} over {queries:,} queries")
+        show(f"test {trainer.metric} {tested.mean():.4f} over {queries:,} queries")
 
 
 def _about(trainer: Any, sets: dict[str, Any], history: list[Any]) -> dict[str, Any]:

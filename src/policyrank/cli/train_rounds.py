@@ -24,7 +24,7 @@ from policyrank.cli.answer_options import (
     tell,
 )
 from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
-from policyrank.cli.output import say, working, wrote
+from policyrank.cli.output import say, show, working, wrote
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import Lora, SlowTuning, Tuning, Weight
@@ -387,4 +387,4 @@ def save(model: Any, tokenizer: Any, folder: Path, about: About) -> None:
 def print_history(history: list[dict[str, float]]) -> None:
     """A line a stage."""
     for record in history:
-        print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
+        show(", ".join(f"{name} {value:.4g}" for name, value in record.items()))

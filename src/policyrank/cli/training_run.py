@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
-from policyrank.cli.output import say, working, wrote
+from policyrank.cli.output import say, show, working, wrote
 from policyrank.errors import EvidenceError
 from policyrank.files import written_folder
 from policyrank.models.provenance import LOG, RUN
@@ -84,7 +84,7 @@ def run_training(
         _print_loss(trainer)
         for name, value in shown.items():
             was = before.get(f"eval_{name}")
-            print(f"{name}: {value:.4g}" if was is None else f"{name}: {was:.4g} -> {value:.4g}")
+            show(f"{name}: {value:.4g}" if was is None else f"{name}: {was:.4g} -> {value:.4g}")
         wrote(out)
         upload(out, tuning)
 
@@ -134,9 +134,9 @@ def _print_loss(trainer: Any) -> None:
     """The first and the last loss that were logged."""
     losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
     if len(losses) > 1:
-        print(f"training loss: {losses[0]:.4g} -> {losses[-1]:.4g}")
+        show(f"training loss: {losses[0]:.4g} -> {losses[-1]:.4g}")
     elif losses:
-        print(f"training loss: {losses[0]:.4g}")
+        show(f"training loss: {losses[0]:.4g}")
 
 
 def _metrics(found: dict[str, float]) -> dict[str, float]:

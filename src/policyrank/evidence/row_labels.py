@@ -100,6 +100,8 @@ def _metrics_or_raters(reading: WideTable) -> str | None:
 
 def _are_places(cells: pl.DataFrame) -> bool:
     """Whether every row holds 1 to k once."""
+    if any(kind.is_nested() or kind.is_temporal() for kind in cells.dtypes):
+        return False
     numbers = cells.select(pl.all().cast(pl.Float64, strict=False)).to_numpy()
     if np.isnan(numbers).any():
         return False

@@ -78,7 +78,7 @@ def read_problems(
         whole = (f"{first}\n{test}".lstrip("\n") for test in tests)
         out.append(Problem(prompt, tuple(whole), entry, name))
     if not out:
-        place = source if isinstance(source, (str, Path)) else "the rows"
+        place = str(source) if isinstance(source, (str, Path)) else "the rows"
         raise EvidenceError(f"{place}: no problems.")
     return out
 

@@ -220,6 +220,8 @@ def _result(subsets: Sequence[_Subset], file: _File, wanted: Wanted) -> Result:
                 f" It has: {listed(subset.metrics)}."
             )
         values.append(value)
+    if not values:
+        raise EvidenceError(f"{file.place}: {file.task} has no subset with scores. Remove it.")
     names = sorted(subset.name for subset in subsets)
     if len(names) > 1:
         wanted.account.note(f"{file.task}: the mean over {plural(len(names), 'subset')}")
