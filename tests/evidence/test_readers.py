@@ -328,3 +328,15 @@ def test_fuzz_csv_like(parts):
         read("".join(parts).encode(), bad="skip")
     except EvidenceError:
         return
+
+
+def test_files_that_may_not_be_opened_are_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "scores.csv"
+    path.write_text("model,go,chess\nant,1,2\nbee,3,4\n")
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refused)
+    with pytest.raises(EvidenceError, match=r"scores\.csv: cannot be read \(Permission denied\)"):
+        read(path)

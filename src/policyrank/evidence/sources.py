@@ -221,8 +221,7 @@ class Source:
         """The first 64 KiB, unpacked."""
         if self.data is not None or self.path is None or "content" in self.__dict__:
             return self.content[:HEAD]
-        with self.path.open("rb") as file:
-            start = file.read(HEAD)
+        start = _bytes_of(self.path, self.name, HEAD)
         if any(start.startswith(magic) for magic in _PACKED):
             return self.content[:HEAD]
         return start
@@ -268,9 +267,10 @@ class Source:
         return stem
 
 
-def _bytes_of(path: Path, name: str) -> bytes:
+def _bytes_of(path: Path, name: str, most: int = -1) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise EvidenceError(f"{name}: cannot be read ({error.strerror}).") from None
 
