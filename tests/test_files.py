@@ -182,6 +182,9 @@ WRITING = {
 }
 OTHERS = {
     ("cli/study.py", "open"): "the log of a process that runs",
+    ("evaluation/runner.py", "open"): "the log of what policies print while they run",
+    ("evaluation/workers.py", "open"): "what a process prints, as it prints it",
+    ("worlds/isolation.py", "write_text"): "limits of a control group",
     ("models/loading.py", "save_pretrained"): "a folder that is renamed when it is whole",
     ("train/adapters.py", "save_pretrained"): "into a folder that written_folder gives",
     ("train/text_rankers.py", "save_pretrained"): "into a folder that written_folder gives",
