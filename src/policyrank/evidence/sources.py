@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from policyrank.errors import EvidenceError, one_line
+from policyrank.errors import EvidenceError
 from policyrank.evidence.addresses import shown_address, without_secrets
 
 HEAD = 1 << 16
@@ -317,7 +317,7 @@ def open_source(source: str | Path | bytes) -> Source:
 
 def _shown(name: str) -> str:
     """A file's name as messages can hold it: on one line, and of characters that there are."""
-    return one_line(name)
+    return "".join(sign if sign.isprintable() else "?" for sign in name)
 
 
 def _fetched(address: str) -> Source:
