@@ -80,11 +80,10 @@ def clustered_mean(
     if cluster is not None:
         group = np.unique(np.asarray(cluster), return_inverse=True)[1].ravel()
     mean = weights @ table / total
-    size = int(group.max()) + 1
-    share = np.bincount(group, weights, size) / total
-    sums = np.empty((size, table.shape[1]))
+    share = np.bincount(group, weights) / total
+    sums = np.empty((len(share), table.shape[1]))
     for k, column in enumerate((table - mean).T):
-        sums[:, k] = np.bincount(group, weights * column, size)
+        sums[:, k] = np.bincount(group, weights * column)
     largest = float(share.max())
     spread = np.full((table.shape[1],) * 2, np.nan)
     df = np.nan
@@ -108,4 +107,6 @@ def satterthwaite(share: ArrayLike) -> float:
     q = np.asarray(share, dtype=float)
     q = q / q.sum()
     a = q**2 / (1 - q)
-    return max(1.0, 1 / float((q**2).sum() + a.sum() ** 2 - (a**2).sum()))
+    # Of one cluster that weighs nearly all, the two large terms cancel to less than nothing.
+    crossed = max(float(a.sum() ** 2 - (a**2).sum()), 0.0)
+    return max(1.0, 1 / (float((q**2).sum()) + crossed))

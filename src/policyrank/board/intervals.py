@@ -47,8 +47,7 @@ def quantile(p: float, df: ArrayLike | None) -> Any:
     if df is None:
         return float(ndtri(p))
     freedom = np.asarray(df, dtype=float)
-    finite = ~np.isinf(freedom)
-    found = np.where(finite, stdtrit(np.where(finite, freedom, 1.0), p), ndtri(p))
+    found = np.where(np.isinf(freedom), ndtri(p), stdtrit(freedom, p))
     return found if found.ndim else float(found)
 
 
@@ -61,10 +60,10 @@ def as_normal(t: ArrayLike, df: ArrayLike) -> Float:
     array([ 1.478, -1.478,  2.   ])
     """
     given, freedom = np.broadcast_arrays(np.asarray(t, dtype=float), np.asarray(df, dtype=float))
-    finite = ~np.isinf(freedom)
-    tail = stdtr(np.where(finite, freedom, 1.0), -np.abs(given))
-    deviate = np.copysign(-ndtri(np.maximum(tail, 1e-300)), given)
-    return np.where(finite, np.where(np.isnan(freedom), 0.0, deviate), given)
+    tail = stdtr(freedom, -np.abs(given))
+    deviate = np.copysign(ndtri(np.maximum(tail, 1e-300)), given)
+    told = np.where(np.isinf(freedom), given, deviate)
+    return np.where(np.isnan(freedom), 0.0, told)
 
 
 def percentile_interval(
