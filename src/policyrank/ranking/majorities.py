@@ -209,9 +209,10 @@ def dominated(sure: Certain) -> Certain:
     """bool (n, n): the row is in a set whose members all certainly beat the column and the rest."""
     open_pairs = sparse.csr_matrix(~sure.T & ~np.eye(len(sure), dtype=bool))
     found = sparse.csgraph.connected_components(open_pairs, directed=True, connection="strong")
-    number, part = int(found[0]), found[1]
+    number, part = found
     member = np.zeros((number, len(sure)))
     member[part, np.arange(len(sure))] = 1
-    ahead = (member @ sure @ member.T > 0).sum(axis=1)
-    place = number - 1 - ahead[part]
-    return place[:, None] < place
+    beaten = member @ sure @ member.T > 0
+    np.fill_diagonal(beaten, False)
+    ahead = beaten.sum(axis=1)[part]
+    return ahead[:, None] > ahead
