@@ -51,7 +51,8 @@ ROOMS = {
         " board/pair_gaps.py ranking/*_errors.py ranking/majorities.py ranking/committee*.py",
         "tests/board tests/ranking/test_bradley_terry_fit.py tests/ranking/test_certainty.py"
         " tests/ranking/test_ties.py tests/ranking/test_voting.py tests/ranking/test_committees.py"
-        " tests/ranking/test_score_profiles.py",
+        " tests/ranking/test_score_profiles.py tests/ranking/test_score_errors.py"
+        " tests/ranking/test_ballot_errors.py tests/ranking/test_cluster_errors.py",
     ),
     "evaluation": Room(
         "evaluation/stopping.py evaluation/importance.py evaluation/cross_fitting.py"
@@ -59,7 +60,7 @@ ROOMS = {
         " evaluation/simulation.py evaluation/transport*.py",
         "tests/evaluation/test_off_policy.py tests/evaluation/test_runner.py"
         " tests/evaluation/test_simulation.py tests/evaluation/test_targeting.py"
-        " tests/evaluation/test_transport.py",
+        " tests/evaluation/test_transport.py tests/evaluation/test_support.py",
     ),
     "train": Room(
         "train/judges.py train/reinforcement.py",
