@@ -60,7 +60,8 @@ ROOMS = {
         " evaluation/simulation.py evaluation/transport*.py",
         "tests/evaluation/test_off_policy.py tests/evaluation/test_runner.py"
         " tests/evaluation/test_simulation.py tests/evaluation/test_targeting.py"
-        " tests/evaluation/test_transport.py tests/evaluation/test_support.py",
+        " tests/evaluation/test_transport.py tests/evaluation/test_transport_twins.py"
+        " tests/evaluation/test_support.py",
     ),
     "train": Room(
         "train/judges.py train/reinforcement.py",

@@ -185,6 +185,15 @@ def test_replicates_that_all_agree_have_their_degrees_of_freedom():
     assert inside_tasks(cube, paired=True).df.tolist() == [[9, 9], [9, 9]]
 
 
+def test_two_replicates_of_one_task_have_one_degree_of_freedom():
+    cube = np.array([[[1.0, 3.0], [2.0, np.nan]]])
+    found = inside_tasks(cube, paired=False)
+    assert found.df[0, 0] == 1
+    assert np.isnan(found.df[1, 1])
+    assert found.units.tolist() == [2, 1]
+    assert found.covariance.tolist() == [[1, 0], [0, 0]]
+
+
 def slow_z(errors):
     """Differences by t, with one pseudo-unit of the typical pair's variance."""
     n, own = len(errors.mean), errors.covariance.diagonal()
