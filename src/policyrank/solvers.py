@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 class Solution:
     """Of a minimisation: the best point, its value, and a bound below which no value can lie.
 
-    ``x`` is None when none was found in time.
+    ``x`` is None when none was found in time, or there is none (the bound is infinite then).
     """
 
     x: Float | None
@@ -71,6 +71,8 @@ def mixed_integer(
     solver.setOptionValue("mip_rel_gap", float(gap))
     solver.passModel(lp)
     solver.run()
+    if solver.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+        return Solution(None, np.inf, np.inf)
     info = solver.getInfo()
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return Solution(None, np.inf, float(info.mip_dual_bound))

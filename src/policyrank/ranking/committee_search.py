@@ -193,9 +193,7 @@ def another_as_good(election: Election, picked: list[int], seconds: float) -> bo
         by_membership = np.argsort(-found.x[: election.scores.shape[1]], kind="stable")
         if election.score(by_membership[: election.size].tolist()) >= enough:
             return True
-    if -found.bound < enough:
-        return False
-    return None if found.x is None and np.isfinite(found.bound) else False
+    return False if -found.bound < enough else None
 
 
 def _solved(election: Election, seconds: float, other_than: list[int] | None = None) -> Solution:
