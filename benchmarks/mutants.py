@@ -62,7 +62,7 @@ ROOMS = {
         "tests/evaluation/test_off_policy.py tests/evaluation/test_runner.py"
         " tests/evaluation/test_simulation.py tests/evaluation/test_targeting.py"
         " tests/evaluation/test_transport.py tests/evaluation/test_transport_twins.py"
-        " tests/evaluation/test_support.py",
+        " tests/evaluation/test_support.py tests/evaluation/test_off_policy_twins.py",
     ),
     "train": Room(
         "train/judges.py train/reinforcement.py",

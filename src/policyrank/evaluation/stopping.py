@@ -36,7 +36,7 @@ def log_evidence(wins: Float, losses: Float) -> Float:
 
 
 def _beats(state: State, hypotheses: int, delta: float) -> NDArray[np.bool_]:
-    return log_evidence(state.wins, state.wins.T) >= np.log(max(hypotheses, 1) / delta)
+    return log_evidence(state.wins, state.wins.T) >= np.log(hypotheses / delta)
 
 
 def best_known(delta: float = 0.05) -> Stop:
