@@ -53,7 +53,7 @@ ROOMS = {
         " tests/ranking/test_ties.py tests/ranking/test_voting.py tests/ranking/test_committees.py"
         " tests/ranking/test_score_profiles.py tests/ranking/test_score_errors.py"
         " tests/ranking/test_ballot_errors.py tests/ranking/test_cluster_errors.py"
-        " tests/ranking/test_committee_twins.py",
+        " tests/ranking/test_committee_twins.py tests/ranking/test_paired_errors.py",
     ),
     "evaluation": Room(
         "evaluation/stopping.py evaluation/importance.py evaluation/cross_fitting.py"

@@ -3,19 +3,24 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy.stats import beta, binomtest
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta, binomtest, norm, t
 
 from policyrank.board import clustered_mean, rank_confidence_sets, rank_probabilities, rank_sets
 from policyrank.board.bounded import (
+    bounded_errors,
     clopper_pearson,
     dispersion,
+    far_from_half,
     gaffke,
     q_wilson,
+    share_interval,
     tango,
     wilson,
 )
 from policyrank.board.clusters import satterthwaite
 from policyrank.board.intervals import as_normal, error_draws
+from policyrank.errors import EvidenceError
 
 UNIT = st.lists(st.floats(0, 1), min_size=2, max_size=12)
 
@@ -186,3 +191,130 @@ def test_the_best_alone_has_the_one_sided_critical_value():
         sets = rank_confidence_sets([0.0, gap * np.sqrt(2)], np.eye(2), size=200_000)
         assert sets.best.tolist() == [may, True]
         assert sets.lower.tolist() == [1, 1]
+
+
+def slow_wilson(mean, q):
+    """The means m within q m (1 - m) of the squared distance: ends by bisection."""
+
+    def inside(m):
+        return (m - mean) ** 2 <= q * m * (1 - m) + 1e-15
+
+    ends = []
+    for end in (0.0, 1.0):
+        near, far = mean, end
+        for _ in range(200):
+            middle = (near + far) / 2
+            near, far = (middle, far) if inside(middle) else (near, middle)
+        ends.append(near)
+    return ends
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_ends_solve_their_equation(level):
+    mean, psi = np.array([0.1, 0.5, 0.93, 0.5]), np.array([0.05, 0.3, 0.01, 2.0])
+    df = np.array([2.0, 9.0, np.inf, 1.0])
+    quantiles = t.ppf((1 + level) / 2, df)
+    quantiles[2] = norm.ppf((1 + level) / 2)
+    low, high = q_wilson(mean, psi, df, level)
+    for k in range(4):
+        slow = slow_wilson(mean[k], quantiles[k] ** 2 * psi[k])
+        assert (low[k], high[k]) == pytest.approx(tuple(slow), abs=1e-9)
+    assert (q_wilson(mean, psi, df)[0] == q_wilson(mean, psi, df, 0.95)[0]).all()
+    assert wilson(0.3, 9) == wilson(0.3, 9, 0.95)
+    assert clopper_pearson(0.3, 9) == clopper_pearson(0.3, 9, 0.95)
+    assert gaffke([0.2, 0.6]) == gaffke([0.2, 0.6], 0.95)
+    assert tango(3, 4, 1, 2) == tango(3, 4, 1, 2, 0.95)
+    low, high = q_wilson([0.0, 1.0], [0.1, 0.1], 5)
+    assert (low[0], high[1]) == (0, 1)
+    assert 0 < high[0] < 1
+    assert 0 < low[1] < 1
+
+
+def test_dispersion_has_one_pseudo_unit_of_prior():
+    for m, variance, null, df in ((0.3, 0.02, 0.05, 7.0), (1.0, 0.0, 0.1, 2.0)):
+        slow = (df * variance + null) / (df * m * (1 - m) + 1 / 4)
+        assert dispersion(m, variance, null, df) == pytest.approx(slow)
+
+
+def test_errors_of_bounded_means_pair_by_pair():
+    rng = np.random.default_rng(0)
+    values = rng.random((9, 3)) * [1, 0.5, 0.8]
+    mean, covariance = values.mean(axis=0), np.cov(values, rowvar=False) / 9
+    null = np.eye(3) / 36 + 0.002
+    df = np.array([[8.0, 7, 6], [7, 5, 4], [6, 4, np.nan]])
+    found = bounded_errors(mean, covariance, null, df, 0.9)
+    for j in range(3):
+        for k in range(3):
+            if j == k:
+                psi = dispersion(mean[j], covariance[j, j], null[j, j], df[j, j])
+                ends = q_wilson(mean[j], psi, df[j, j], 0.9)
+                assert found.ends[j] == pytest.approx(np.array(ends), nan_ok=True)
+                assert found.z[j, j] == 0
+            else:
+                variance = covariance[j, j] + covariance[k, k] - 2 * covariance[j, k]
+                prior = null[j, j] + null[k, k] - 2 * null[j, k]
+                half = 0.5 + (mean[j] - mean[k]) / 2
+                psi = dispersion(half, variance / 4, prior / 4, df[j, k])
+                z = as_normal((half - 0.5) / np.sqrt(psi / 4), df[j, k])
+                assert found.z[j, k] == pytest.approx(z)
+                assert far_from_half(half, psi, df[j, k]) == pytest.approx(z)
+            known = 1.0 if np.isnan(df[j, k]) else df[j, k]
+            slow = (known * covariance[j, k] + null[j, k]) / (known + 1)
+            assert found.covariance[j, k] == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_shares_of_clusters(level):
+    x, cluster = np.array([1, 1, 0, 1, 0.5, 1, 0, 1]), list("aabbbcdd")
+    mean = clustered_mean(x[:, None], cluster)
+    null = (0.25 + 0.75 * mean.effective / 8) / (4 * mean.effective)
+    psi = dispersion(x.mean(), mean.covariance[0, 0], null, mean.df)
+    ends = np.array(q_wilson(x.mean(), psi, mean.df, level))
+    assert share_interval(x, cluster, level) == pytest.approx(ends)
+    if level == 0.95:
+        assert share_interval(x, cluster) == share_interval(x, cluster, 0.95)
+    assert share_interval([1, 1], ["a", "a"]) == (0, 1)
+    alone = share_interval(x)
+    assert alone == share_interval(x, list(range(8)))
+
+
+def test_gaffke_by_its_own_draws():
+    values = [0.9, 0.1, 0.4]
+    share = np.random.default_rng(0).dirichlet(np.ones(4), 20_000)
+    inner = share[:, :3] @ np.sort(values)
+    low, high = gaffke(values, 0.8)
+    assert low == pytest.approx(np.quantile(inner, 0.1))
+    assert high == pytest.approx(np.quantile(inner + share[:, 3], 0.9))
+    assert gaffke([1, 1])[1] == 1
+    for wrong in ([-0.1, 0.5], [0.5, 1.1]):
+        with pytest.raises(EvidenceError, match="gaffke: values lie in"):
+            gaffke(wrong)
+    assert gaffke([0, 0])[0] == 0
+
+
+def slow_share(counts, difference):
+    """The likeliest share that only the second passes, given the difference of the rates."""
+    both, first, second, neither = counts
+
+    def unlikely(p):
+        probabilities = np.clip([p + difference, p, 1 - 2 * p - difference], 1e-12, None)
+        return -np.dot([first, second, both + neither], np.log(probabilities))
+
+    reach = (max(0, -difference), (1 - difference) / 2)
+    return minimize_scalar(unlikely, bounds=reach, options={"xatol": 1e-12}).x
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_tango_solves_its_score_equation(level):
+    """At the ends the score statistic is the quantile, its variance by the restricted maximum."""
+    z = norm.ppf((1 + level) / 2)
+    for counts in ((5, 4, 1, 3), (0, 6, 5, 0), (9, 1, 3, 2)):
+        both, first, second, neither = counts
+        n = both + first + second + neither
+        for end in tango(both, first, second, neither, level):
+            p = slow_share(counts, end)
+            spread = np.sqrt(n * (2 * p + end * (1 - end)))
+            assert abs(first - second - n * end) == pytest.approx(z * spread, rel=1e-3)
+    with pytest.raises(EvidenceError, match="there is no task"):
+        tango(0, 0, 0, 0)
+    assert tango(0, 1, 0, 0)[1] == 1

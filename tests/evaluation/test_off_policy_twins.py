@@ -204,6 +204,18 @@ def test_a_board_of_values_is_its_parts(options, clustered):
     assert ("clusters" in kinds) == clustered
 
 
+def test_actions_that_no_policy_takes_need_no_rows_to_foretell_them_by():
+    rng = np.random.default_rng(8)
+    actions, features = np.r_[rng.integers(0, 2, 39), 2], rng.normal(size=(40, 1))
+    chances = np.tile([0.45, 0.45, 0.1], (40, 1))
+    policies = {"zero": np.zeros(40, int), "one": np.ones(40, int)}
+    board = off_policy_value(policies, actions, rng.normal(size=40), features, chances)
+    assert np.isfinite(board.rating).all()
+    policies["two"] = np.full(40, 2)
+    with pytest.raises(EvidenceError, match="action 2 is logged 1 times"):
+        off_policy_value(policies, actions, rng.normal(size=40), features, chances)
+
+
 def test_options_of_values_that_cannot_be():
     policies, actions, outcome, features, chances = logged()
     given = (policies, actions, outcome, features, chances)
