@@ -389,3 +389,53 @@ def test_equal_ballots_are_units_each():
     units = Units.of(Cells.of(heavy, cluster="ballot"))
     assert units.size.tolist() == [3, 3, 3, 3]
     assert units.copies.tolist() == [3, 1, 2, 1]
+
+
+def rater_parts(cells, link, fit):
+    """Each rater's score, information and leverage over all parameters."""
+    scores, informations = by_row(cells, link, fit)
+    mass, bread = cells.count * cells.weight, expected_inverse(cells, link, fit)
+    found = []
+    for rater in np.unique(cells.cluster):
+        rows = cells.cluster == rater
+        information = (informations[rows] * mass[rows, None, None]).sum(axis=0)
+        leverage = np.trace(information @ bread)
+        found.append((mass[rows] @ scores[rows], information, leverage))
+    return found, bread
+
+
+@pytest.mark.parametrize("chunk", [robust_errors.CHUNK, 4 * 6])
+@pytest.mark.parametrize("ties", ["half", "rao-kupper"])
+def test_light_raters_are_corrected_to_first_order_and_bound_the_freedom(ties, chunk, monkeypatch):
+    """Of twelve raters the two of the largest leverage are exact; the others in chunks."""
+    monkeypatch.setattr(cluster_errors, "MOST_EXACT", 2)
+    monkeypatch.setattr(robust_errors, "CHUNK", chunk)
+    cells = Cells.of(played(4, 400, seed=8, raters=12, covariates=1), cluster="rater")
+    link = LINKS[ties]
+    fit = newton(cells, link)
+    parts, bread = rater_parts(cells, link, fit)
+    leverage = np.array([part[2] for part in parts])
+    heavy = np.argsort(-leverage)[:2]
+    free = np.flatnonzero(bread.diagonal() > 0)
+    square = np.ix_(free, free)
+    meat, made = np.zeros_like(bread), []
+    for k, (score, information, _) in enumerate(parts):
+        moved = score + information @ bread @ score / 2
+        if k in heavy:
+            made.append(corrected(free, information[square], score[free], bread))
+            moved = np.zeros(len(bread))
+            moved[free] = made[-1].score
+        meat += np.outer(moved, moved)
+    found = sandwich(cells, link, fit)
+    expected = fit.inverse @ meat @ fit.inverse + fit.inverse / 12
+    assert found.covariance == pytest.approx(expected, abs=1e-9)
+    ratings = np.eye(len(bread))[:, :4]
+    ratings[:4] -= 0.25
+    lightest = np.sort(leverage)[-3]
+    df = degrees_of_freedom(made, bread, ratings, lightest).df
+    assert found.df == pytest.approx(df)
+    monkeypatch.setattr(robust_errors, "MOST_CELLS", 31)  # of four ratings: one rater
+    fewer = sandwich(cells, link, fit).df
+    first = corrected(free, parts[heavy[0]][1][square], parts[heavy[0]][0][free], bread)
+    df = degrees_of_freedom([first], bread, ratings, np.sort(leverage)[-2]).df
+    assert fewer == pytest.approx(df)
