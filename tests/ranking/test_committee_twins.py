@@ -191,6 +191,16 @@ def test_rules_that_go_step_by_step(rule, twin, whole, ties):
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize(
+    ("seed", "ballots", "k"), [(9, 20, 3), (14, 20, 4), (47, 8, 3), (64, 8, 4)]
+)
+def test_voters_who_cannot_pay_an_equal_share_pay_what_they_have(seed, ballots, k):
+    votes = Votes(seed, ballots=ballots, ties=seed % 2 == 0)
+    members, tied = slow_equal_shares(votes, k)
+    found = equal_shares(votes.rankings, k)
+    assert (found.members, bool(found.tied)) == (members, tied)
+
+
 def served_by(votes, members, k):
     """Most voters that can be with a member they approve of, seats as even as can be."""
     voters = [v for v, w in enumerate(votes.weight) for _ in range(int(w))]
@@ -271,9 +281,9 @@ def kept(members, low, high):
 @pytest.mark.parametrize("rule", COMMITTEE_RULES)
 def test_best_committees_and_ties_by_every_committee(rule):
     seen = set()
-    for seed in range(8):
+    for seed in range(6):
         votes = Votes(seed, whole=seed % 2 == 0)
-        for k in (1, 2, 4):
+        for k in (2, 4):
             everything = list(combinations(range(N), k))
             score = {c: slow_score(votes, c, rule, k) for c in everything}
             for c in everything[:3]:
