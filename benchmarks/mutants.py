@@ -66,7 +66,7 @@ ROOMS = {
     ),
     "train": Room(
         "train/judges.py train/reinforcement.py",
-        "tests/train/test_answers.py tests/train/test_judges.py",
+        "tests/train/test_answers.py tests/train/test_judges.py tests/train/test_reinforcement.py",
         "*judge* *scorer* each_answer as_lists best_of_n majority _differences _likelihoods"
         " _record _mean reinforce",
     ),
