@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from policyrank.learn.advantages import advantage, of_shares, standardised
+from policyrank.learn.advantages import of_shares, standardised
 from policyrank.learn.rewards.models import (
     bradley_terry_reward,
     discriminator_oracle,
@@ -178,29 +178,3 @@ def test_weights_of_steps(kind):
     if kind == "similar":
         default = step_weights(torch.tensor(steps), torch.tensor(present), torch.tensor(best))
         assert default.tolist() == found.tolist()
-
-
-@pytest.mark.parametrize("n", [2, 5])
-def test_advantages_over_samples(n):
-    rewards = np.random.default_rng(34).integers(0, 4, (n, 6)).astype(float)
-    rewards[:, 0] = 1.0
-    given = torch.tensor(rewards)
-    others = (rewards.sum(axis=0) - rewards) / (n - 1)
-    centred, spread = rewards - rewards.mean(axis=0), rewards.std(axis=0, ddof=1)
-    ranks = np.sign(rewards[:, None] - rewards[None]).sum(axis=1) / (n - 1)
-    slow = {
-        "none": rewards,
-        "loo": rewards - others,
-        "mean": centred,
-        "std": np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0),
-        "rank": ranks,
-    }
-    for baseline, wanted in slow.items():
-        assert advantage(given, baseline).numpy() == pytest.approx(wanted)
-    assert advantage(given).numpy() == pytest.approx(slow["loo"])
-    assert advantage(given[:1], "none").tolist() == rewards[:1].tolist()
-    for baseline in ("loo", "mean", "std", "rank"):
-        with pytest.raises(ValueError, match="at least two samples, not 1"):
-            advantage(given[:1], baseline)
-    with pytest.raises(ValueError, match="use none, loo, mean, std or rank"):
-        advantage(given, "median")
