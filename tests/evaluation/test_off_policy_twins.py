@@ -231,6 +231,8 @@ def test_options_of_values_that_cannot_be():
             off_policy_value(*given, **options)
     with pytest.raises(EvidenceError, match="at least two policies"):
         off_policy_value({"two": policies["two"]}, *given[1:])
+    ends = (float(outcome.min()), float(outcome.max()))
+    assert np.isfinite(off_policy_value(*given, outcome_range=ends).rating).all()
     first = int(np.argmax(outcome > 0.5)) + 1
     with pytest.raises(EvidenceError, match=f"row {first}: "):
         off_policy_value(*given, outcome_range=(-3, 0.5))

@@ -49,6 +49,13 @@ def test_measures_equal_trec_eval(seed):
         "SetP(relative=true)": ir.SetP(relative=True),
         "SetP(relative=true, least=3)": ir.SetP(relative=True, rel=3),
         "SetR": ir.SetR,
+        "SetR(least=2)": ir.SetR(rel=2),
+        "SetP(least=2)": ir.SetP(rel=2),
+        "SetF(least=2)": ir.SetF(rel=2),
+        "SetAP(least=2)": ir.SetAP(rel=2),
+        "RR(least=2)": ir.RR(rel=2),
+        "R(least=2)@20": ir.R(rel=2) @ 20,
+        "AP(least=3)@20": ir.AP(rel=3) @ 20,
         "SetF": ir.SetF,
         "SetF(beta=2)": ir.SetF(beta=4.0),  # what is called beta there is its square
         "SetAP": ir.SetAP,
