@@ -54,6 +54,7 @@ def stage(monkeypatch):
 
     def token_logprobs(model, coded, pad):
         assert not model.training
+        assert pad == 7
         weight = float(model.weight.detach())
         done = [(k, -len(ids) * weight - 0.1 * head[0]) for k, (head, ids) in enumerate(coded)]
         yield done[2:]
@@ -68,7 +69,7 @@ def stage(monkeypatch):
         "prompts_within": prompts_within,
         "token_logprobs": token_logprobs,
         "sampled_data": sampled_data,
-        "padding": lambda tokenizer: 0,
+        "padding": lambda tokenizer: 7,
         "ListwisePreferenceTrainer": Trainer,
         "ListwisePreferenceConfig": SimpleNamespace(of=lambda *a, **k: (a, k)),
     }.items():
