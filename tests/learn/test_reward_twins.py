@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from policyrank.learn.advantages import of_shares, standardised
+from policyrank.learn.distributions import PlackettLuce
+from policyrank.learn.losses.policy_gradient import pg_rank
 from policyrank.learn.rewards.models import (
     bradley_terry_reward,
     discriminator_oracle,
@@ -30,6 +32,7 @@ from ragged import (
     of_deviation,
     pair_twin,
     softplus,
+    tensors,
 )
 
 
@@ -178,3 +181,67 @@ def test_weights_of_steps(kind):
     if kind == "similar":
         default = step_weights(torch.tensor(steps), torch.tensor(present), torch.tensor(best))
         assert default.tolist() == found.tolist()
+
+
+def slow_surrogate(lists, row, rankings, gains, baseline, to_go, temperature):
+    """Each draw's advantage times the log-probability of its choices, a place at a time."""
+    k, total = gains.shape[1], 0.0
+    reward = np.array([[own[p:].sum() if to_go else own.sum() for p in range(k)] for own in gains])
+    draws = len(reward)
+    others = (reward.sum(axis=0) - reward) / (draws - 1)
+    spread = reward.std(axis=0, ddof=1)
+    centred = reward - reward.mean(axis=0)
+    weight = {
+        "none": reward,
+        "loo": reward - others,
+        "mean": centred,
+        "std": np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12),
+        "rank": np.sign(reward[:, None] - reward[None]).sum(axis=1) / (draws - 1),
+    }[baseline]
+    for own, ranking in zip(weight, rankings, strict=True):
+        left = set(lists.shown(row).tolist())
+        for value, item in zip(own, ranking, strict=True):
+            if item in left:
+                s = lists.s[row] / temperature
+                total += value * (s[item] - np.log(sum(np.exp(s[j]) for j in left)))
+                left.remove(item)
+    return -total / draws
+
+
+@pytest.mark.parametrize("baseline", ["none", "loo", "mean", "std", "rank"])
+@pytest.mark.parametrize("to_go", [True, False])
+def test_expected_utilities_by_their_surrogate(baseline, to_go):
+    lists = Lists(35)
+    given = tensors(lists, "where")
+    s, y = torch.tensor(lists.s), torch.tensor(lists.y)
+    for k, temperature, draws in ((10, 1.0, 16), (2, 0.5, 5)):
+        policy = PlackettLuce(s, given["where"], temperature)
+        rankings = policy.sample(draws, k, torch.Generator().manual_seed(3))
+        gains = precision_gains(y, rankings, given["where"])
+        options = {"baseline": baseline, "reward_to_go": to_go}
+        if draws == 5:
+            options |= {"k": 2, "temperature": 0.5, "samples": 5}
+        found = pg_rank(
+            s, y, utility="precision", generator=torch.Generator().manual_seed(3),
+            reduce="none", **given, **options,
+        )  # fmt: skip
+        for row in range(LISTS):
+            own = rankings[:, row].numpy(), gains[:, row].numpy()
+            slow = slow_surrogate(lists, row, *own, baseline, to_go, temperature)
+            asks = np.ptp(lists.of("y", row)) > 0
+            assert found[row].item() == pytest.approx(slow if asks else 0.0)
+
+
+def test_expected_ndcg_is_what_is_raised_by_default():
+    lists = Lists(36)
+    s, y = torch.tensor(lists.s), torch.tensor(lists.y)
+    drawn = torch.Generator().manual_seed(0)
+    told = {"utility": "ndcg", "k": 10, "samples": 16, "baseline": "loo", "reward_to_go": True}
+    default = pg_rank(s, y, generator=drawn)
+    same = pg_rank(s, y, generator=torch.Generator().manual_seed(0), temperature=1.0, **told)
+    assert default.item() == same.item()
+    with pytest.raises(ValueError, match="at least two samples, not 1"):
+        pg_rank(s, y, samples=1)
+    assert torch.isfinite(pg_rank(s, y, samples=1, baseline="none"))
+    with pytest.raises(ValueError, match="use none, loo, mean, std, rank"):
+        pg_rank(s, y, baseline="median")
