@@ -102,7 +102,7 @@ def test_wrong_usage_gets_one_line(command, arguments, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a,1,0.5,2\nb,1,0.3,1\na,1,0.9,2\n", "the pair of 'a' and 1 is there twice"),
+        ("a,1,0.5,2\nb,1,0.3,1\na,1,0.9,2\n", "the pair of 'a' and '1' is there twice"),
         ("a,1,0.5,2\nb,1,0.3,1\na,2,0.9,3\n", "'a' has two weights"),
     ],
 )
