@@ -11,7 +11,7 @@ Plackett-Luce, and gains most from longer lists.
 (`policyrank.worlds.sequences`): a GRU imitates the better of two random answers; 300 prompts with K
 answers of that policy are labelled by the mean share of wins under a noisy judge; each loss has the
 same lists, start, batches, 8 epochs and beta .1, and its own learning rate for each length of
-lists: that out of four which wins most in two worlds apart from those judged. The win rate is
+lists: that out of four which wins most in six worlds apart from those judged. The win rate is
 P(true reward of a sample > that of a sample of the policy before) on 400 fresh prompts. A replicate
 is a world with everything in it. Because losses go differently far, each is also trained for up to
 60 epochs, and its win rate is read where its KL from the start first comes to 1, 2 and 3 nats
@@ -81,7 +81,7 @@ class Size:
 
 SCALES: dict[Scale, Size] = {
     "smoke": Size(2, prompts=64, epochs=1, long=2, steps=50, tuning=1, judged=50, rates=RATES[2:]),
-    "small": Size(16, prompts=300, epochs=8, long=60, steps=600, tuning=2),
+    "small": Size(16, prompts=300, epochs=8, long=60, steps=600, tuning=6),
     "full": Size(100, prompts=1500, epochs=8, long=60, steps=600, tuning=10),
 }
 

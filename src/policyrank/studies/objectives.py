@@ -8,7 +8,7 @@ best of all.
 
 **What is done here**: *Short sequences* with a known true reward: lists of 4 samples of a policy,
 300 prompts, labels by the true reward with noise of 1, standardised in each list; 8 epochs, and for
-each objective its own learning rate: that out of four which wins most in three worlds apart from
+each objective its own learning rate: that out of four which wins most in eight worlds apart from
 those judged; win rate over the policy before on 400 fresh prompts. A replicate is a world. Where
 they go differently far the KL is beside: for equal KL see LiPO. *SmolLM2-135M-Instruct*, eight of
 the objectives: lists of 4 of the ten answers of AlpacaEval, cut at 64 tokens, labels the place in
@@ -82,7 +82,7 @@ class Size:
 
 SCALES: dict[Scale, Size] = {
     "smoke": Size(2, 32, steps=50, epochs=2, lists=0, tuning=1, judged=50, rates=RATES[2:]),
-    "small": Size(16, 300, steps=600, epochs=8, lists=32, tuning=3),
+    "small": Size(16, 300, steps=600, epochs=8, lists=32, tuning=8),
     "full": Size(100, 1500, steps=600, epochs=8, lists=150, tuning=10),
 }
 UNIT, PROMPT = Unit("world"), Unit("prompt", "task")

@@ -22,7 +22,7 @@ imitation, or by a clipped policy gradient on the discriminator's rewards (40 ro
 prompts with 8 samples), which converge to log-ratios of policies, so that less the log-ratio to the
 start they would be greatest at z' itself (this form was added after the plain one had failed); KL
 of the result from z'. A replicate is a seed of everything. Each learner has its own learning rate:
-that out of four which does best in two worlds apart from those judged, students at no more than 15
+that out of four which does best in five worlds apart from those judged, students at no more than 15
 nats from where they started. *Real answers*: AlpacaEval's lists, the best answer as the reference,
 heads on MiniLM's embeddings, their learning rates out of four by a sixth of the prompts, which
 judges nothing; the others are judged by heads of four of five folds: share of pairs in order among
@@ -128,8 +128,8 @@ class Size:
 
 SCALES: dict[Scale, Size] = {
     "smoke": Size(2, steps=5, tune=5, start=5, epochs=1, rounds=2, folds=0, tuning=1),
-    "small": Size(15, 800, tune=300, start=600, epochs=20, rounds=40, folds=5, tuning=2),
-    "full": Size(20, 20_000, tune=2500, start=600, epochs=20, rounds=60, folds=5, tuning=4),
+    "small": Size(15, 800, tune=300, start=600, epochs=20, rounds=40, folds=5, tuning=5),
+    "full": Size(20, 20_000, tune=2500, start=600, epochs=20, rounds=60, folds=5, tuning=10),
 }
 UNIT, PROMPT = Unit("world"), Unit("prompt", "task")
 CLAIMS = (

@@ -9,7 +9,7 @@ longer lists.
 **What is done here**: the world of short sequences with a known true reward: a GRU imitates the
 better of two random answers; 600 prompts with n of its samples are ranked by the true reward; every
 method has the same lists, start and 4 epochs, and its own learning rate for each n: that out of
-four which wins most in two worlds apart from those judged. The win rate is that over the policy
+four which wins most in six worlds apart from those judged. The win rate is that over the policy
 before, on 400 fresh prompts. A replicate is a world. "equal gaps" is ListMLE on the same scores
 with the same imitation. Because the methods go differently far, PRO, RRHF and imitation are also
 trained for up to 20 epochs on lists of 8 and of 2, and their win rates are read where the KL from
@@ -90,7 +90,7 @@ class Size:
 
 SCALES: dict[Scale, Size] = {
     "smoke": Size(2, 64, epochs=2, long=4, folds=0, steps=50, tuning=1, judged=50, rates=RATES[2:]),
-    "small": Size(15, 600, epochs=4, long=20, folds=5, steps=600, tuning=2),
+    "small": Size(15, 600, epochs=4, long=20, folds=5, steps=600, tuning=6),
     "full": Size(50, 1500, epochs=4, long=20, folds=5, steps=600, tuning=10),
 }
 UNIT, PROMPT = Unit("world"), Unit("prompt", "task")

@@ -100,7 +100,7 @@ class Size:
 
 SCALES: dict[Scale, Size] = {
     "smoke": Size(2, 32, 1, rounds=2, steps=50, taught=2, rated=0, tuning=1, judged=50),
-    "small": Size(16, 400, 6, rounds=50, steps=600, taught=20, rated=24, tuning=2),
+    "small": Size(16, 400, 6, rounds=50, steps=600, taught=20, rated=24, tuning=6),
     "full": Size(100, 400, 6, rounds=50, steps=600, taught=20, rated=805, tuning=10),
 }
 UNIT, PROMPT = Unit("world"), Unit("prompt", "task")

@@ -8,7 +8,7 @@ then writes is tested and fed back: what passes, and what fails although it is r
 **What is done here**: *The loop, where the truth is known*: short sequences, "pass" is a true
 reward above 2 (about 1 sample in 40); 60 problems with 10 samples of a policy of uniform answers to
 start; the reranker is an MLP on embeddings of prompt and answer tokens and of neighbours (500 steps
-on pairs; for each way to mine its own learning rate, that out of three which is best in two worlds
+on pairs; for each way to mine its own learning rate, that out of three which is best in five worlds
 apart from those judged, where the generator learned from a reranker at the middle one); the
 generator is improved by 30 rounds of the clipped policy gradient on the reranker's scores less .5
 of the samples' log-ratios to the first one (32 problems, 8 samples; without that the generator
@@ -150,7 +150,7 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     """Measure; a replicate is a world, of the real lists a problem is a task."""
     seeds, steps, rounds, real, tuning = {
         "smoke": (2, 10, 2, 10, 1),
-        "small": (20, 500, 30, 96, 2),
+        "small": (20, 500, 30, 96, 5),
         "full": (100, 500, 30, 96, 10),
     }[scale]
     torch.set_num_threads(1)
