@@ -16,6 +16,7 @@ from policyrank.cli.verbs import FAMILIES, GROUPS
 HERE = Path(__file__).parent
 BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
 TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
+LANGUAGE = "language_rankers."
 
 READ = {
     READING + "columns_are_read_as_told": (
@@ -225,6 +226,14 @@ EXERCISED = {
             " RANKER"
         ),
         RANKERS + "what_says_nothing_is_refused": "--zero-based FILE",
+        LANGUAGE + "methods_bring_the_best_up": "--method",
+        LANGUAGE + "how_it_is_asked": "--children --places --votes --query-words --passage-words",
+        LANGUAGE + "windows": "--window --step --passes",
+        LANGUAGE + "thinking": "--thinks --tokens",
+        LANGUAGE + "the_endpoint_is_as_told": "--served-model --key --cache",
+        LANGUAGE + "workers_are_queries_at_once": "--workers",
+        LANGUAGE + "a_budget_and_answers_that_cannot_be_read": "--calls",
+        LANGUAGE + "a_local_model_weighs_or_writes": "--write",
     },
     "attack": {
         RANKERS + "attacks_are_as_told": (

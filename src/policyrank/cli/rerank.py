@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, Whole, check_writable
 from policyrank.cli.output import say, show_exactly, working, wrote
+from policyrank.cli.rerank_language import Asked, rerank_by_language
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def rerank_candidates(
     max_length: Annotated[Whole | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
     dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    asked: Asked = Asked(),
 ) -> None:
-    """Rank candidates with a trained ranker.
+    """Rank candidates with a trained ranker, or by asking a language model.
 
     Writes a TREC run. Texts are named as their files name them, lines of a LETOR file by their
     number within the query (1, 2, ...).
@@ -45,8 +47,8 @@ def rerank_candidates(
     Parameters
     ----------
     ranker
-        What `policyrank train ranker` wrote, or with --kind a sentence-transformers folder or hub
-        name.
+        What `policyrank train ranker` wrote, with --kind a sentence-transformers folder or hub
+        name, or with --method a causal language model or the URL of an endpoint.
     file
         LETOR file with the candidates (rankers of features).
     zero_based
@@ -77,13 +79,33 @@ def rerank_candidates(
     of_texts = {**stage, "kind": kind, "max-length": max_length, "dtype": dtype}
     _check(of_texts if file is not None else {"zero-based": zero_based or None})
     check_first_stage("--", run, first_stage, None)
+    asked.check(ranker)
     if file is not None:
+        if asked.method is not None:
+            raise OptionError("--method asks about texts: give --queries and --documents.")
         found = _rerank_letor(Path(ranker), file, zero_based)
+    elif asked.method is not None:
+        if kind is not None or max_length is not None:
+            raise OptionError("--kind and --max-length are of encoders: leave them out.")
+        texts = _texts(queries, documents)
+        listed = candidates(*texts, run, first_stage, depth)
+        found = rerank_by_language(ranker, asked, dtype, texts, listed)
     else:
-        assert queries is not None
-        assert documents is not None
         module = _loaded(ranker, {"kind": kind, "max_length": max_length, "dtype": dtype})
         found = _rerank_texts(module, queries, documents, run, first_stage, depth)
+    _write(found, ranker, out)
+
+
+def _texts(queries: Path | None, documents: Path | None) -> tuple[dict[str, str], dict[str, str]]:
+    from policyrank.evidence import read_texts
+
+    assert queries is not None
+    assert documents is not None
+    return read_texts(queries), read_texts(documents)
+
+
+def _write(found: pl.DataFrame, ranker: str, out: Path | None) -> None:
+    """A TREC run, to a file or to standard output."""
     from policyrank.evidence import write_run
 
     tag = Path(ranker).stem
@@ -250,8 +272,8 @@ def tell_long_texts(module: Any, data: Any) -> None:
 
 def _rerank_texts(
     module: Any,
-    queries: Path,
-    documents: Path,
+    queries: Path | None,
+    documents: Path | None,
     run: Path | None,
     first_stage: str | None,
     depth: int | None,
@@ -259,10 +281,9 @@ def _rerank_texts(
     import numpy as np
     import polars as pl
 
-    from policyrank.evidence import read_texts
     from policyrank.train import RankerTrainer, TextData
 
-    asked, texts = read_texts(queries), read_texts(documents)
+    asked, texts = _texts(queries, documents)
     found = candidates(asked, texts, run, first_stage, depth)
     data = TextData.of(asked, texts, found)
     tell_long_texts(module, data)

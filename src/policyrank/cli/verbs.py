@@ -58,7 +58,10 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
     },
     TRAIN: {
-        "rerank": Verb("rerank:rerank_candidates", "Rank candidates with a trained ranker."),
+        "rerank": Verb(
+            "rerank:rerank_candidates",
+            "Rank candidates with a trained ranker, or by asking a language model.",
+        ),
         "score": Verb("answers:score_answers", "Score and rank answers by a model or a program."),
         "generate": Verb(
             "answers:generate_answers",

@@ -270,6 +270,37 @@ class _Counted:
         return place
 
 
+class Budget:
+    """Who writes or weighs, for so many questions; then no more answers come.
+
+    Attributes
+    ----------
+    calls
+        questions that may be asked; None: any number
+    asked, refused
+        how many were, and were not
+    """
+
+    def __init__(self, answer: Callable[..., Any], calls: int | None = None) -> None:
+        self.answer, self.calls = answer, calls
+        self.asked, self.refused = 0, 0
+        self._lock = threading.Lock()
+
+    def __call__(self, prompts: Sequence[Prompt], *options: Sequence[str]) -> Any:
+        with self._lock:
+            free = len(prompts) if self.calls is None else max(self.calls - self.asked, 0)
+            taken = min(len(prompts), free)
+            self.asked += taken
+            self.refused += len(prompts) - taken
+        found = self.answer(prompts[:taken], *options) if taken else []
+        if options:
+            silent = np.full((len(prompts) - taken, len(options[0])), np.nan)
+            return (
+                np.concatenate([np.asarray(found).reshape(taken, -1), silent]) if taken else silent
+            )
+        return [*found, *[""] * (len(prompts) - taken)]
+
+
 def rerank_all(
     ranker: LanguageRanker,
     lists: Sequence[tuple[str, Sequence[str]]],
