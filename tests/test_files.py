@@ -15,7 +15,14 @@ import pytest
 import policyrank as pr
 from policyrank.errors import EvidenceError
 from policyrank.evidence import write_qrels, write_run
-from policyrank.files import append_lines, write_bytes, write_json, write_text, written_folder
+from policyrank.files import (
+    append_lines,
+    write_bytes,
+    write_json,
+    write_text,
+    written_folder,
+    written_whole_folder,
+)
 
 OLD = b"what was there"
 RUN = pl.DataFrame({"query": ["q"] * 30, "document": map(str, range(30)), "score": [1.0] * 30})
@@ -153,10 +160,50 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     with full_disk(), pytest.raises(EvidenceError, match="model: cannot be written"):
         write(100)
     assert sorted(os.listdir(place)) == ["log.jsonl", "model.safetensors"]
+    (place / ".part-1-ab.json").write_text("of a process that was killed")
     write(10)
     assert sorted(os.listdir(place)) == ["config.json", "deeper", "log.jsonl"]
     assert (place / "deeper" / "model.bin").read_bytes() == b"n" * 10
     assert other.read_bytes() == OLD
+
+
+def test_a_whole_folder_takes_the_place_of_another_in_one_step(tmp_path):
+    place = tmp_path / "checkpoint-1"
+
+    def write(size):
+        with written_whole_folder(place) as part:
+            (part / "deeper").mkdir()
+            (part / "deeper" / "model.bin").write_bytes(b"n" * size)
+
+    write(10)
+    (place / "old").write_bytes(OLD)
+    with full_disk(), pytest.raises(EvidenceError, match="checkpoint-1: cannot be written"):
+        write(100)
+    assert sorted(os.listdir(place)) == ["deeper", "old"]
+    assert os.listdir(tmp_path) == ["checkpoint-1"]
+    write(20)
+    assert os.listdir(place) == ["deeper"]
+    assert (place / "deeper" / "model.bin").read_bytes() == b"n" * 20
+
+
+def test_what_is_written_and_its_name_reach_the_disk(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def to_disk(handle):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        return fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", to_disk)
+    write_text(tmp_path / "board.txt", "new")
+    file, folder = synced
+    assert file.name.startswith(".part")
+    assert folder == tmp_path
+    with written_folder(tmp_path / "model") as part:
+        (part / "deeper").mkdir()
+        (part / "deeper" / "model.bin").write_bytes(b"new")
+    assert synced[2].name == "model.bin"
+    assert set(synced[3:]) == {tmp_path / "model", tmp_path / "model" / "deeper"}
 
 
 def test_lines_are_appended_whole_or_not_at_all(tmp_path):
@@ -185,7 +232,6 @@ OTHERS = {
     ("evaluation/runner.py", "open"): "the log of what policies print while they run",
     ("evaluation/workers.py", "open"): "what a process prints, as it prints it",
     ("worlds/isolation.py", "write_text"): "limits of a control group",
-    ("models/loading.py", "save_pretrained"): "a folder that is renamed when it is whole",
     ("train/adapters.py", "save_pretrained"): "into a folder that written_folder gives",
     ("train/text_rankers.py", "save_pretrained"): "into a folder that written_folder gives",
     ("train/saving.py", "save_pretrained"): "into a folder that written_folder gives",

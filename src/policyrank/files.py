@@ -41,13 +41,14 @@ def written(path: str | Path) -> Iterator[Path]:
             yield Path(path)
         return
     target = Path(os.path.realpath(path))
-    part = target.with_name(f"{PART}-{os.getpid()}-{token_hex(4)}{_short_ending(target)}")
+    part = _beside(target)
     try:
         with _telling(path):
             yield part
-            _settle(part)
+            to_disk(part)
             _keep_mode(part, target)
             part.replace(target)
+            to_disk(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -111,7 +112,7 @@ def written_folder(
     if not first:
         yield part
         return
-    shutil.rmtree(part, ignore_errors=True)
+    remove_parts(place)
     try:
         with _telling(folder):
             part.mkdir(parents=True)
@@ -124,13 +125,53 @@ def written_folder(
 def _put(part: Path, place: Path, replaced: Sequence[Path]) -> None:
     files = [path for path in sorted(part.rglob("*")) if path.is_file()]
     for path in files:
-        _settle(path)
+        to_disk(path)
     for path in replaced:
         path.unlink(missing_ok=True)
+    folders = {place}
     for path in files:
         target = place / path.relative_to(part)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+        folders.add(target.parent)
+    for folder in folders:
+        to_disk(folder)
+
+
+@contextmanager
+def written_whole_folder(folder: str | Path) -> Iterator[Path]:
+    """A place beside ``folder`` to write files to; it takes the place of ``folder`` in one step.
+
+    Otherwise what was there stays as it was. ``written_folder`` is for a folder that others write
+    to as well.
+
+    Raises
+    ------
+    EvidenceError
+        When they cannot be written; what was there stays.
+    """
+    target = Path(os.path.realpath(folder))
+    part = _beside(target)
+    try:
+        with _telling(folder):
+            part.mkdir(parents=True)
+            yield part
+            for path in [*part.rglob("*"), part]:
+                to_disk(path)
+            shutil.rmtree(target, ignore_errors=True)
+            part.replace(target)
+            to_disk(target.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_parts(folder: str | Path) -> None:
+    """Remove what processes that were killed wrote in part into a folder with one writer."""
+    for path in [Path(folder, PART), *Path(folder).glob(f"{PART}-*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def append_lines(path: str | Path, lines: Sequence[str]) -> None:
@@ -203,10 +244,25 @@ def _is_device(path: Path) -> bool:
     )
 
 
-def _settle(path: Path) -> None:
-    """Wait until a file is on the disk: its name must not come there before it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def to_disk(path: str | Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    A file's name must not come there before what it holds. Not all systems can wait for a folder.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:
+        if not Path(path).is_dir():
+            raise
+
+
+def _beside(target: Path) -> Path:
+    """A name beside a target that nothing else has."""
+    return target.with_name(f"{PART}-{os.getpid()}-{token_hex(4)}{_short_ending(target)}")
 
 
 def _keep_mode(part: Path, target: Path) -> None:

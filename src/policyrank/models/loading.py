@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from policyrank._rooms import require
 from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 from policyrank.evidence.data_files import cache_folder
 from policyrank.evidence.json_schema import read_json
+from policyrank.files import written_whole_folder
 from policyrank.models.provenance import FILE, about, expect
 from policyrank.models.quiet import quietly
 
@@ -271,14 +271,7 @@ def _read(copy: Path) -> tuple[Any, Any] | None:
 def _made(copy: Path, place: str, file: str) -> tuple[Any, Any]:
     """The model of a GGUF file, of which a copy is left in one step."""
     loaded, tokenizer = _loaded(place, file)
-    part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
-    try:
-        with quietly():
-            loaded.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        if copy.exists():  # one that could not be read
-            shutil.rmtree(copy)
-        part.rename(copy)
-    except OSError:
-        shutil.rmtree(part, ignore_errors=True)
+    with suppress(EvidenceError), written_whole_folder(copy) as part, quietly():
+        loaded.save_pretrained(part)
+        tokenizer.save_pretrained(part)
     return loaded, tokenizer
