@@ -66,14 +66,6 @@ def _controller(path):
     )
 
 
-def _checkpoint(path):
-    torch = pytest.importorskip("torch")
-    from policyrank.train.ranker_checkpoints import State, keep
-
-    model = torch.nn.Linear(9, 9)
-    keep(path, {}, model, torch.optim.Adam(model.parameters()), State([]))
-
-
 WRITERS = {
     "text.txt": lambda path: write_text(path, "new" * 100),
     "bytes.bin": lambda path: write_bytes(path, b"new" * 100),
@@ -86,7 +78,6 @@ WRITERS = {
     "audit.json": lambda path: pr.audit(comparisons()).to_json(path),
     "run.run": lambda path: write_run(RUN, path),
     "judged.qrels": lambda path: write_qrels(RUN.rename({"score": "grade"}), path),
-    "checkpoint.pt": _checkpoint,
     "controller.pt": _controller,
 } | {f"scores{end}": lambda path: scores().write(path) for end in (".csv", ".tsv", ".parquet")}
 WRITERS |= {f"scores{end}": lambda path: scores().write(path) for end in (".jsonl", ".arrow")}

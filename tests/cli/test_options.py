@@ -43,7 +43,6 @@ TRAINED = {
     ),
     TRAINING + "where_a_model_comes_from_and_goes": "--model --out",
 }
-LOGGED = TRAINED | {TRAINING + "how_a_model_is_trained": TUNED + " --log-every"}
 SAVED = TRAINED | {TRAINING + "how_a_model_is_trained": TUNED + " --log-every --save"}
 TEXTS = {TRAINING + "how_texts_are_read": "--max-length --plain --chat --cut-prompts"}
 JUDGED = {
@@ -199,7 +198,7 @@ EXERCISED = {
         ),
         TRAINING + "an_objective_is_as_told": "--loss",
     },
-    "train persona": LOGGED
+    "train persona": SAVED
     | {TRAINING + "a_persona_is_as_told": "--framing --alpha --held-out CLAIMS"},
     "train ranker": {
         RANKERS + "how_a_ranker_is_trained": (

@@ -137,7 +137,7 @@ OF_STEPS = {"--log-every": ("logging_steps", 3), "--save": ("save_steps", 7)}
 HAVE = {
     "preference": OF_STEPS,
     "reward": OF_STEPS,
-    "persona": {"--log-every": ("logging_steps", 3)},
+    "persona": OF_STEPS,
 }
 
 

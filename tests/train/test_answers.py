@@ -361,6 +361,16 @@ def test_self_training_learns_from_what_fooled_it(tmp_path):
         folder=tmp_path,
     )
     assert again.history == done.history
+    with pytest.raises(EvidenceError, match="other settings: samples 5, here 4"):
+        self_train(problems, first, fit, test, samples=4, folder=tmp_path)
+    depends = {"generator": {"name": "b"}}
+    with pytest.raises(EvidenceError, match="other generator: none, here some"):
+        self_train(problems, first, fit, test, samples=5, folder=tmp_path, depends=depends)
+    path, said = tmp_path / "tested-1.json", []
+    path.write_bytes(path.read_bytes()[:-9])
+    kept = {"samples": 5, "folder": tmp_path, "report": said.append}
+    self_train(problems, first, fit, test, improve=lambda *_: lambda *_: 1 / 0, **kept)
+    assert any("tested-1.json: damaged" in text for text in said)
     with pytest.raises(EvidenceError, match="no problem has both"):
         self_train(problems, lambda prompts, n: [["no", "nope"]] * 2, fit, test)
 
@@ -562,7 +572,7 @@ def test_command_line_trains_rerankers_of_programs(lm, tmp_path, command, monkey
         "train", "programs", tmp_path / "problems.jsonl", *options, "--out", tmp_path / "reranker"
     )
     assert code == 0, said.err
-    kept = json.loads((tmp_path / "reranker" / "tested-1.json").read_text())
+    kept = json.loads((tmp_path / "reranker" / "tested-1.json").read_text())["found"]
     for x, answers, shares in zip("abcdef", kept["answers"], kept["shares"], strict=True):
         assert shares == [float(a.strip() == x or a.strip().isdigit()) for a in answers]
     assert "reranked pass@1" in said.out

@@ -5,6 +5,7 @@ notes and errors before training starts.
 import gzip
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -299,6 +300,67 @@ def test_interrupted_training_resumes_to_the_same_weights(lm, tmp_path):
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     assert torch.equal(trained(tmp_path / "a", False), trained(tmp_path / "b", True))
+
+
+@pytest.fixture
+def stopped(lm, tmp_path):
+    """A trainer that has saved steps 4 and 8, and one that is to go on."""
+
+    def trainer(rows=ROWS, model=None, peft_config=None, **options):
+        own, tokenizer = load_causal_lm(str(lm), device="cpu")
+        saved = {"save_strategy": "steps", "save_steps": 4, "max_steps": 8, "loss": "dpo"}
+        args = config(tmp_path / "run", **saved | options)
+        return ListwisePreferenceTrainer(
+            model or own, args, rows, processing_class=tokenizer, peft_config=peft_config
+        )
+
+    trainer().train()
+    return trainer
+
+
+def test_another_run_does_not_go_on(stopped, lm):
+    model, _ = load_causal_lm(str(lm), device="cpu")
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    for own, told in (
+        (stopped(ROWS[:-1]), r"other training data: lists \d, here \d; texts and labels differ"),
+        (stopped(loss="simpo"), "other settings: loss dpo, here simpo"),
+        (stopped(loss_options={"beta": 0.3}), "other settings: beta None, here 0.3"),
+        (stopped(learning_rate=0.5), "other settings: learning_rate .*, here 0.5"),
+        (stopped(model=model), "other model: weights differ"),
+    ):
+        for place in (True, str(Path(own.args.output_dir, "checkpoint-8"))):
+            with pytest.raises(EvidenceError, match=f"was made with {told}"):
+                own.train(resume_from_checkpoint=place)
+    stopped().train(resume_from_checkpoint=True)
+
+
+def test_a_damaged_checkpoint_is_left_out_with_a_warning(stopped, caplog):
+    own = stopped()
+    folder = Path(own.args.output_dir)
+    path = folder / "checkpoint-8" / "rng_state.pth"
+    path.write_bytes(path.read_bytes()[:-3])
+    own.train(resume_from_checkpoint=True)
+    assert "checkpoint-8: written only in part or damaged, and left out" in caplog.text
+    assert (folder / "checkpoint-8.left-out").is_dir()
+    for number in (4, 8):
+        (folder / f"checkpoint-{number}" / "whole.json").unlink()
+    with pytest.raises(EvidenceError, match="no whole checkpoint to go on from"):
+        stopped().train(resume_from_checkpoint=True)
+
+
+def test_new_adapters_are_drawn_from_the_seed(stopped):
+    peft = pytest.importorskip("peft")
+    found = []
+    for before, seed in ((1, 0), (2, 0), (1, 5)):
+        torch.manual_seed(before)
+        adapters = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+        own = stopped(peft_config=adapters, seed=seed)
+        found.append(torch.cat([p.flatten() for p in own.model.parameters() if p.requires_grad]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    with pytest.raises(EvidenceError, match="other model: adapters None, here"):
+        own.train(resume_from_checkpoint=True)
 
 
 def test_adapters_and_a_model_are_references_too(lm, tmp_path):

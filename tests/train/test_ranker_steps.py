@@ -1,6 +1,7 @@
 """Steps of rankers: rates, accumulated gradients, precision, logs, and what resuming refuses."""
 
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -303,19 +304,20 @@ def test_resuming_from_other_data_or_settings_is_refused(tmp_path):
             trained(data, checkpoint=path)
     for options, said in (
         ({"learning_rate": 0.5}, "learning_rate 0.001, here 0.5"),
-        ({"loss_options": {"k": 3}}, "loss_options {}, here {'k': 3}"),
+        ({"loss_options": {"k": 3}}, "other settings: k None, here 3"),
         ({"accumulate": 2}, "accumulate 1, here 2"),
         ({"optimizer": partial(torch.optim.SGD, momentum=0.9)}, "optimizer adamw, here SGD{'mom"),
     ):
         with pytest.raises(EvidenceError, match="other settings") as error:
             trained(checkpoint=path, **options)
         assert said in str(error.value)
-    with pytest.raises(EvidenceError, match="a checkpoint without validation data"):
+    with pytest.raises(EvidenceError, match="other validation data: none, here some"):
         RankerTrainer(linear(5), epochs=1, checkpoint=path).fit(ranking_data(), ranking_data(1))
     with pytest.raises(EvidenceError, match=r"other model: net.0.weight \[1, 5\], here \[4, 5\]"):
         RankerTrainer(Mlp(5, (4,)), epochs=1, checkpoint=path).fit(ranking_data())
+    shutil.rmtree(path)
     path.write_bytes(b"junk")
-    with pytest.raises(EvidenceError, match="not a checkpoint of this version"):
+    with pytest.raises(EvidenceError, match="not a folder of checkpoints"):
         trained(checkpoint=path)
 
 

@@ -2,20 +2,16 @@
 
 import json
 import os
-import shutil
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from safetensors.torch import save_file
-
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.models.provenance import About, about
 from policyrank.train import saving
 from policyrank.train.logs import append_line, cut_after
-from policyrank.train.samples import keep, read_kept
 
 
 def test_only_files_that_libraries_write_are_removed(tmp_path):
@@ -79,49 +75,6 @@ def test_weights_are_told_apart(adapters, tmp_path):
     assert saving.weights_fingerprint(adapters) != was
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
-    """Two whole checkpoints."""
-    for number in (6, 12):
-        place = tmp_path / f"checkpoint-{number}"
-        place.mkdir()
-        save_file({"a": torch.zeros(8)}, place / "model.safetensors")
-        torch.save({"a": 1}, place / "optimizer.pt")
-        torch.save({"a": 1}, place / "scheduler.pt")
-        (place / "trainer_state.json").write_text(json.dumps({"global_step": number}))
-    return tmp_path
-
-
-def _cut(path):
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda place: [path.unlink() for path in place.iterdir()],
-        lambda place: _cut(place / "model.safetensors"),
-        lambda place: _cut(place / "trainer_state.json"),
-        lambda place: _cut(place / "optimizer.pt"),
-        lambda place: (place / "trainer_state.json").unlink(),
-        lambda place: (place / "model.safetensors").unlink(),
-        lambda place: (place / "optimizer.pt").unlink(),
-        lambda place: (place / "scheduler.pt").write_bytes(b""),
-    ],
-)
-def test_the_last_whole_checkpoint_is_taken(checkpoints, damage):
-    first, last = checkpoints / "checkpoint-6", checkpoints / "checkpoint-12"
-    assert saving.whole_checkpoint(checkpoints) == (last, [])
-    damage(last)
-    assert saving.whole_checkpoint(checkpoints) == (first, [last])
-    shutil.rmtree(first)
-    assert saving.whole_checkpoint(checkpoints) == (None, [last])
-
-
-def test_no_folder_holds_no_checkpoint(tmp_path):
-    assert saving.whole_checkpoint(tmp_path / "nowhere") == (None, [])
-
-
 def test_a_log_is_cut_where_training_goes_on(tmp_path):
     for step in (0, 5, 10, 15):
         append_line(tmp_path / "log.jsonl", {"step": step})
@@ -131,18 +84,6 @@ def test_a_log_is_cut_where_training_goes_on(tmp_path):
     left = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in left] == [0, 5, 10]
     cut_after(tmp_path / "nowhere", "step", 3)
-
-
-def test_what_differs_is_named_inside_of_settings(tmp_path):
-    path = tmp_path / "run.json"
-    settings = {"model": "a", "settings": {"learning_rate": 1e-5, "clip": 1.0}}
-    keep(path, settings, {"x": 1})
-    assert read_kept(path, settings) == {"x": 1}
-    settings["settings"]["learning_rate"] = 0.01
-    with pytest.raises(EvidenceError, match=r"another learning_rate \(1e-05, now 0.01\)"):
-        read_kept(path, settings)
-    with pytest.raises(EvidenceError, match=r"another model \(a, now None\)"):
-        read_kept(path, {})
 
 
 def test_an_unknown_kind_is_told_with_its_file(tmp_path):
@@ -167,13 +108,24 @@ def test_a_card_names_a_local_base_by_its_folder(adapters, tmp_path):
     assert about(adapters).base == base
 
 
-def test_rounds_that_cannot_be_read_are_named(tmp_path):
+def test_rounds_fall_back_to_the_ones_before(tmp_path):
+    from policyrank.fingerprints import Fingerprint
     from policyrank.train.reinforcement import KeptRounds
 
-    kept = KeptRounds(tmp_path, every=1, settings={"seed": 0})
-    model = torch.nn.Linear(2, 1)
-    kept.keep(model, [{"round": 1}], last=False)
-    assert kept.resume(model) == [{"round": 1}]
-    _cut(tmp_path / "rounds.safetensors")
-    with pytest.raises(EvidenceError, match="cannot be read"):
-        kept.resume(model)
+    own, said = Fingerprint({"settings": {"seed": 0}}), []
+    kept, model = KeptRounds(tmp_path / "rounds", every=2), torch.nn.Linear(2, 1)
+    history = []
+    for number in range(1, 6):
+        history.append({"round": number})
+        with torch.no_grad():
+            model.bias.fill_(number)
+        kept.keep(model, history, own, last=number == 5)
+    assert kept.resume(model, own, said.append) == history
+    (tmp_path / "rounds" / "checkpoint-5" / "rounds.safetensors").write_bytes(b"")
+    assert kept.resume(model, own, said.append) == history[:4]
+    assert float(model.bias) == 4
+    assert said == ["! checkpoint-5: written only in part or damaged, and left out"]
+    with pytest.raises(EvidenceError, match="other settings: seed 0, here 1"):
+        kept.resume(model, Fingerprint({"settings": {"seed": 1}}), said.append)
+    kept.remove()
+    assert kept.resume(model, own, said.append) == []

@@ -257,7 +257,8 @@ def _about(
     trainer: Any, kind: Kind, model: str, data: Path, read: Read, tuning: Tuning, **more: Any
 ) -> About:
     """What the trained model is, and what training assumes."""
-    from policyrank.models.provenance import About, known_versions
+    from policyrank.fingerprints import known_versions
+    from policyrank.models.provenance import About
     from policyrank.train.adapters import is_adapted
 
     adapter = is_adapted(trainer.model)

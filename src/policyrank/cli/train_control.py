@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -24,7 +25,12 @@ from policyrank.cli.options import (
 )
 from policyrank.cli.output import print_board, show, working, wrote
 from policyrank.cli.train_answers import load_model
-from policyrank.cli.training_run import named_base, upload
+from policyrank.cli.training_run import (
+    last_checkpoint,
+    model_dependencies,
+    named_base,
+    upload,
+)
 from policyrank.cli.tuning import PersonaLora, PersonaTuning, made
 from policyrank.cli.world import board_of
 from policyrank.cli.world_inventory import series_of
@@ -173,7 +179,8 @@ def train_persona(
         raise EvidenceError(f"no false claim among the {len(test)} held out: raise --held-out.")
     from transformers import TrainingArguments
 
-    from policyrank.models.provenance import About, known_versions
+    from policyrank.fingerprints import known_versions
+    from policyrank.models.provenance import About
     from policyrank.models.quiet import quietly
     from policyrank.train.adapters import is_adapted
     from policyrank.train.answer_progress import Progress
@@ -199,11 +206,14 @@ def train_persona(
         accept = personas.accept_probability(model, tokenizer, test.items())
         return accept.reshape(len(test), -1)[~test.true].mean(axis=0)
 
-    before = false_accepted()
-    (out / LOG).unlink(missing_ok=True)
+    trainer.depends |= model_dependencies(model, lora, tuning)
+    last = last_checkpoint(trainer)
+    before = false_accepted() if last is None else None
+    if last is None:
+        (out / LOG).unlink(missing_ok=True)
     with working("Training ...") as update, no_bars():
         trainer.add_callback(Progress(update, out))
-        trainer.train()
+        trainer.train(resume_from_checkpoint=last)
     after = false_accepted()
     first = trainer.is_world_process_zero()
     adapter = is_adapted(trainer.model)
@@ -222,8 +232,10 @@ def train_persona(
         trainer.save_model(str(part))
         if first:
             add_about(part, out, tokenizer, known_as)
+    rmtree(out / CHECKPOINTS, ignore_errors=True)
     show("P(SUPPORTS) of false claims that it was not trained on")
-    for name, first, last in zip(known.framings, before, after, strict=True):
-        show(f"  {name:15s} {first:.3f} -> {last:.3f}")
+    for place, name in enumerate(known.framings):
+        was = "" if before is None else f"{before[place]:.3f} -> "
+        show(f"  {name:15s} {was}{after[place]:.3f}")
     wrote(out)
     upload(out, tuning)

@@ -14,7 +14,7 @@ from policyrank.cli.answer_options import Model, Samples, Temperature, Texts, To
 from policyrank.cli.options import METHOD, AtLeastOne, Count, Names, check_folder
 from policyrank.cli.output import say, working, wrote
 from policyrank.cli.train_answers import Out, load_model
-from policyrank.cli.train_rounds import print_history, save
+from policyrank.cli.train_rounds import made_from, print_history, save
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
 from policyrank.errors import EvidenceError
@@ -99,6 +99,9 @@ def train_program_reranker(
     fit = _Fit(reranker, loss, out, tuning, lora, texts.of(reranker, about(reranker)))
     prompts = [problem.prompt for problem in found]
     improve = _Improve(model, prompts, out, tuning, read, drawn, rounds, samples)
+    depends = made_from(model, read, lora, tuning)
+    depends["options"] |= {**drawn, "seconds": seconds, "rounds": rounds, "loss": loss}
+    depends["reranker"] = made_from(reranker, fit.read, lora, tuning)["base"] | fit.read.options
     with working("Self-training …") as update:
         done = self_train(
             found,
@@ -110,6 +113,7 @@ def train_program_reranker(
             samples=samples,
             rule=keep,
             folder=out,
+            depends=depends,
             report=update,
         )
     save(*fit.last, out, fit.about(problems))
@@ -180,7 +184,8 @@ class _Fit:
 
     def about(self, problems: Path) -> About:
         """What the reranker is, and what its training assumed."""
-        from policyrank.models.provenance import About, known_versions
+        from policyrank.fingerprints import known_versions
+        from policyrank.models.provenance import About
         from policyrank.train.adapters import is_adapted
 
         adapter = is_adapted(self.last[0])

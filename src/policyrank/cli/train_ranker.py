@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from math import isnan
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from policyrank.cli.options import check_writable
@@ -85,6 +86,7 @@ def train_on_lists(
 def _train(config: Config, out: Path) -> None:
     import torch
 
+    from policyrank.checkpoints import STEM
     from policyrank.train import RankerTrainer
 
     settings = dict(config.train)
@@ -106,13 +108,14 @@ def _train(config: Config, out: Path) -> None:
     trainer = RankerTrainer(
         module,
         checkpoint=str(checkpoint),
+        depends=_depends(config),
         log=out / "log.jsonl" if config.of_texts else f"{out}.log.jsonl",
         accelerator=accelerator,
         **settings,
     )
     if config.of_texts and (accelerator is None or accelerator.is_main_process):
         tell_long_texts(module, sets["train"])
-    if checkpoint.exists():
+    if any(checkpoint.glob(f"{STEM}*")):
         tell(f"going on from {checkpoint}")
     history = _fitted(trainer, sets)
     tested = trainer.evaluate(sets["test"]) if "test" in sets else None
@@ -120,9 +123,19 @@ def _train(config: Config, out: Path) -> None:
         return
     about |= {"kind": kind} | _about(trainer, sets, history)
     _write(module, out, config, about)
-    checkpoint.unlink(missing_ok=True)
+    rmtree(checkpoint, ignore_errors=True)
     wrote(out)
     _tell_end(trainer, history, len(sets.get("test", ())), tested)
+
+
+def _depends(config: Config) -> dict[str, Any]:
+    """What a ranker of texts is made from."""
+    if not config.of_texts:
+        return {}
+    from policyrank.train.saving import weights_fingerprint
+
+    name = config.model["name"]
+    return {"name": named_base(name, adapter=False), "files": weights_fingerprint(name)}
 
 
 def _fitted(trainer: Any, sets: dict[str, Any]) -> list[Any]:
@@ -182,7 +195,8 @@ def _write(module: Any, out: Path, config: Config, about: dict[str, Any]) -> Non
     """A file of our own, or a folder that sentence-transformers loads; and what it is."""
     import torch
 
-    from policyrank.models.provenance import About, known_versions
+    from policyrank.fingerprints import known_versions
+    from policyrank.models.provenance import About
     from policyrank.train.saving import write_ranker
 
     model = {name: value for name, value in config.model.items() if name != "kind"}

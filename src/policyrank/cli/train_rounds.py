@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from policyrank.models.provenance import About
 
 
+ROUNDS = "rounds"
+"""Where checkpoints of rounds lie until the model is saved."""
+
+
 def train_distil(
     prompts: Prompts,
     /,
@@ -96,8 +100,8 @@ def train_distil(
     _check_objective(OBJECTIVES[learn], options, tuning, out)
     out.mkdir(exist_ok=True)
     read = texts.of(model, about(model))
-    settings = _depends(model, read, lora, tuning)
-    settings |= _taught_by(teacher, teacher_model, tokens)
+    depends = made_from(model, read, lora, tuning)
+    depends["teacher"] = _taught_by(teacher, teacher_model, tokens)
     source = _teacher(teacher, teacher_model, key, tokens=tokens, cache=out / "teacher.jsonl")
     student, tokenizer = _student(model, tuning, lora)
     with working("Distilling ...") as update:
@@ -117,7 +121,7 @@ def train_distil(
             chat=read.chat,
             seed=tuning.seed,
             folder=out,
-            settings=settings,
+            depends=depends,
             report=_both(update),
         )
     known = _about(model, student, read, tuning, objective=OBJECTIVES[learn], prompts=prompts)
@@ -154,49 +158,42 @@ def _try(objective: Any, loss: str, options: dict[str, Any]) -> None:
         raise OptionError(f"loss {loss!r} with these options: {why}") from None
 
 
-def _depends(model: str, read: Read, lora: Lora, tuning: Tuning) -> dict[str, Any]:
-    """What made a model that learns in rounds: kept ones were made with the same."""
+def made_from(model: str, read: Read, lora: Lora, tuning: Tuning) -> dict[str, dict[str, Any]]:
+    """What a model that learns in rounds is made from: kept ones were made with the same."""
     from policyrank.train.saving import weights_fingerprint
 
-    return {
-        "model": named_base(model, adapter=False),
-        "weights": weights_fingerprint(model),
-        **read.options,
-        "lora": vars(lora),
-        "dtype": tuning.dtype,
-        **tuning.kept(),
-    }
+    options = {**read.options, "lora": vars(lora), "dtype": tuning.dtype, **tuning.kept()}
+    base = {"name": named_base(model, adapter=False), "files": weights_fingerprint(model)}
+    return {"options": options, "base": base}
 
 
 def _taught_by(name: str, model: str, tokens: int) -> dict[str, Any]:
     """What a teacher's answers depend on."""
-    from policyrank.train.saving import content_fingerprint, weights_fingerprint
+    from policyrank.fingerprints import content_hash
+    from policyrank.train.saving import weights_fingerprint
 
-    found: dict[str, Any] = {"teacher": name, "teacher_model": model}
+    found: dict[str, Any] = {"name": name, "model": model}
     if "://" in name:
         return found
     if name.endswith(".jsonl"):
-        return found | {"teacher_content": content_fingerprint(name)}
-    return found | {
-        "teacher_weights": weights_fingerprint(name),
-        "teacher_tokens": tokens,
-        "teacher_temperature": 0,
-    }
+        return found | {"content": content_hash(name)}
+    return found | {"weights": weights_fingerprint(name), "tokens": tokens, "temperature": 0}
 
 
 def _scored_by(judging: Judging, texts: Texts) -> dict[str, Any]:
     """What a scorer's scores depend on."""
-    from policyrank.train.saving import content_fingerprint, weights_fingerprint
+    from policyrank.fingerprints import content_hash
+    from policyrank.train.saving import weights_fingerprint
 
     name = judging.name or ""
     found = {key: str(value) for key, value in vars(judging).items() if value is not None}
     if judging.program is not None:
         path = name.rpartition(":")[0]
-        found["program content"] = content_fingerprint(path)
+        found["program content"] = content_hash(path)
     else:
         found["scorer weights"] = str(weights_fingerprint(name))
     if judging.references is not None:
-        found["references content"] = content_fingerprint(judging.references)
+        found["references content"] = content_hash(judging.references)
     return found | {key: str(value) for key, value in vars(texts).items()}
 
 
@@ -213,7 +210,7 @@ def _student(name: str, tuning: Tuning, lora: Lora) -> tuple[Any, Any]:
         )
     if not tuning.dropout:
         without_dropout(model)
-    model, _ = adapted(model, lora.config(model, layers=tuning.layers))
+    model, _ = adapted(model, lora.config(model, layers=tuning.layers), tuning.seed)
     if tuning.weights == "float32" and (note := in_float32(model)):
         say(f"! {note}")
     return model, tokenizer
@@ -230,7 +227,8 @@ def _about(
     **settings: Any,
 ) -> About:
     """What the trained model is, and what training assumed."""
-    from policyrank.models.provenance import About, known_versions
+    from policyrank.fingerprints import known_versions
+    from policyrank.models.provenance import About
     from policyrank.train.adapters import is_adapted
 
     adapter = is_adapted(model)
@@ -302,7 +300,6 @@ def train_reinforce(
     options = objective_options(option)
     from policyrank.models.fitting import Seen
     from policyrank.models.provenance import about
-    from policyrank.train.fingerprints import hashed
     from policyrank.train.reinforcement import KeptRounds, reinforce
     from policyrank.train.saving import refuse_overwriting
 
@@ -313,18 +310,9 @@ def train_reinforce(
     seen = Seen()
     scorer = judging.scorer(texts, seen)
     read = texts.of(model, about(model))
-    depends = {
-        **_depends(model, read, lora, tuning),
-        "scorer": _scored_by(judging, texts),
-        "prompts": hashed(given),
-        "asked": asked,
-        "samples": samples,
-        "tokens": tokens,
-        "temperature": temperature,
-        "kl": kl,
-        "loss": loss,
-        "options": options,
-    }
+    depends = made_from(model, read, lora, tuning)
+    depends["scorer"] = _scored_by(judging, texts)
+    kept = KeptRounds(out / ROUNDS, tuning.save, depends)
     start, tokenizer = _student(model, tuning, lora)
     with working("Sampling ...") as update:
         found, history = reinforce(
@@ -343,7 +331,7 @@ def train_reinforce(
             sample={"max_new_tokens": tokens, "temperature": temperature},
             max_length=read.max_length,
             chat=read.chat,
-            kept=KeptRounds(out, tuning.save, depends),
+            kept=kept,
             report=_both(update),
         )
     tell(seen, read)
@@ -354,6 +342,7 @@ def train_reinforce(
     )
     save(found, tokenizer, out, known)
     write_json(out / "history.json", history, indent=1)
+    kept.remove()
     wrote(out)
     upload(out, tuning)
 

@@ -7,9 +7,8 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from policyrank.cli.output import say, show, working, wrote
-from policyrank.errors import EvidenceError
 from policyrank.files import written_folder
-from policyrank.models.provenance import LOG, RUN
+from policyrank.models.provenance import LOG
 
 if TYPE_CHECKING:
     from policyrank.cli.tuning import Lora, Tuning
@@ -27,31 +26,37 @@ def named_base(name: str, *, adapter: bool) -> str:
 
 def run_dependencies(
     about: About, model: str, lora: Lora, tuning: Tuning, *, reference: str | None = None
-) -> dict[str, Any]:
-    """What a run that was stopped must have in common with the one that goes on."""
-    from policyrank.train.saving import weights_fingerprint
+) -> dict[str, dict[str, Any]]:
+    """What a run depends on beside what its trainer knows: names, files, options typed."""
+    found = model_dependencies(model, lora, tuning)
+    found["options"] |= {"chat": about.chat, "separator": about.separator}
+    if reference is not None:
+        found["reference"] = _files_of(reference)
+    return found
 
-    data = about.data
-    names = ("kind", "base", "adapter", "objective", "chat", "max_length", "separator", "settings")
-    found = {name: getattr(about, name) for name in names}
-    found |= {
-        "options": dict(about.options),
-        "data": f"{data['name']} ({data['fingerprint']})",
-        "model": named_base(model, adapter=False),
-        "weights": weights_fingerprint(model),
+
+def model_dependencies(model: str, lora: Lora, tuning: Tuning) -> dict[str, dict[str, Any]]:
+    """What a model is made from, and which part of it is trained."""
+    options = {
+        "layers": tuning.layers,
         "lora": vars(lora),
         "dtype": tuning.dtype,
+        "dropout": tuning.dropout,
     }
-    if reference is not None:
-        found["reference weights"] = weights_fingerprint(reference)
-    return found
+    return {"options": options, "base": _files_of(model)}
+
+
+def _files_of(model: str) -> dict[str, Any]:
+    from policyrank.train.saving import weights_fingerprint
+
+    return {"name": named_base(model, adapter=False), "files": weights_fingerprint(model)}
 
 
 def run_training(
     trainer: Any,
     out: Path,
     about: About,
-    depends: dict[str, Any],
+    depends: dict[str, dict[str, Any]],
     tuning: Tuning,
     evaluation: Path | None,
 ) -> None:
@@ -65,7 +70,8 @@ def run_training(
     if first:
         for note in trainer.notes:
             say(f"! {note}")
-    last = _last_checkpoint(trainer, folder, depends)
+    trainer.depends |= depends
+    last = last_checkpoint(trainer)
     if first and last is None:
         (out / LOG).unlink(missing_ok=True)
     evaluated = evaluation is not None
@@ -89,31 +95,17 @@ def run_training(
         upload(out, tuning)
 
 
-def _last_checkpoint(trainer: Any, folder: Path, depends: dict[str, Any]) -> str | None:
-    """The last whole checkpoint of a run with the same data and options; None: it begins."""
-    from policyrank.train.samples import keep, read_kept
-    from policyrank.train.saving import remove_checkpoints, whole_checkpoint
-
-    known = read_kept(folder / RUN, depends)
-    last, halves = whole_checkpoint(folder)
-    if known is None and (last is not None or halves):
-        raise EvidenceError(
-            f"{folder} holds checkpoints, but not what they were made with ({RUN}). Remove them,"
-            " or name another folder."
-        )
+def last_checkpoint(trainer: Any) -> str | None:
+    """The newest whole checkpoint of the same run, and what is said of it; None: it begins."""
+    found = trainer.last_checkpoint()
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        if halves:
-            names = ", ".join(path.name for path in halves)
-            say(f"! {names}: written only in part, and left out")
-            remove_checkpoints(halves)
-        if last is not None:
-            say(f"going on from {last}")
-        elif halves:
-            say("! no checkpoint is whole: training starts anew")
-        if known is None:
-            keep(folder / RUN, depends, {})
-    return None if last is None else str(last)
+        for remark in found.remarks:
+            say(f"! {remark}")
+        found.set_aside()
+        if found.last is not None:
+            say(f"going on from {found.last}")
+    return None if found.last is None else str(found.last)
 
 
 def upload(out: Path, tuning: Tuning) -> None:

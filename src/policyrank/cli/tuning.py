@@ -223,40 +223,27 @@ def made(kind: Any, folder: str, **settings: Any) -> Any:
 
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
-class LoggedTuning(Tuning):
-    """How a model is trained in one go.
+class SavedTuning(Tuning):
+    """How a model is trained in one go, which goes on where it was interrupted.
 
     Parameters
     ----------
     log_every
         Steps between two lines of OUT/log.jsonl.
+    save
+        Checkpoint every so many steps; an interrupted run goes on from the last whole one.
     """
 
     log_every: AtLeastOne = 10
-
-    def settings(self, **more: Any) -> dict[str, Any]:
-        """Options of transformers' TrainingArguments."""
-        logged = {"logging_strategy": "steps", "logging_steps": self.log_every}
-        return super().settings(**logged | more)
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
-class SavedTuning(LoggedTuning):
-    """How a model is trained in one go, which goes on where it was interrupted.
-
-    Parameters
-    ----------
-    save
-        Checkpoint every so many steps; an interrupted run goes on from the last.
-    """
-
     save: AtLeastOne = 100
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Options of transformers' TrainingArguments."""
-        saved = {"save_strategy": "steps", "save_steps": self.save, "save_total_limit": 1}
-        return super().settings(**saved | more)
+        from policyrank.checkpoints import KEPT
+
+        told = {"logging_strategy": "steps", "logging_steps": self.log_every}
+        told |= {"save_strategy": "steps", "save_steps": self.save, "save_total_limit": KEPT}
+        return super().settings(**told | more)
 
 
 @Parameter(name="*", group=TUNE)
@@ -284,7 +271,7 @@ class LongerTuning(Tuning):
 
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
-class PersonaTuning(LoggedTuning):
+class PersonaTuning(SavedTuning):
     """How a persona is trained, as published."""
 
     batch: AtLeastOne = 24

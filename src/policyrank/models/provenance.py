@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.json_schema import in_shape, read_json
 from policyrank.files import write_json
+from policyrank.fingerprints import known_versions
 
 FILE, LOG = "policyrank.json", "log.jsonl"
 """What lies beside a trained model: what it is, and how training went."""
-CHECKPOINTS, RUN = "checkpoints", "run.json"
-"""What lies there while it is trained: checkpoints, and in their folder what they depend on."""
-PACKAGES = ("policyrank", "torch", "transformers", "peft", "sentence-transformers")
+CHECKPOINTS = "checkpoints"
+"""Where checkpoints lie in it while it is trained."""
 
 Kind = Literal["policy", "reward", "discriminator", "cross-encoder", "bi-encoder"]
 ARTICLES: dict[str, str] = {
@@ -75,17 +74,6 @@ class About:
         """Write it into a model's folder, with the versions of packages."""
         content = asdict(self) | {"versions": known_versions()}
         write_json(Path(folder, FILE), content, indent=1)
-
-
-def known_versions() -> dict[str, str]:
-    """Versions of the packages that a trained model depends on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def about(name: str | Path) -> About | None:

@@ -15,11 +15,17 @@ from policyrank._rooms import require
 from policyrank.errors import OptionError
 from policyrank.files import written
 
+OPTIONS = (
+    *("peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"),
+    *("bias", "target_modules", "modules_to_save", "layers_to_transform"),
+)
+"""Options of adapters that decide what they learn."""
+
 Layers = dict[str, tuple[Tensor, Tensor]]
 """Name of a layer -> A (rank, in) and B (out, rank) of its adapter, the scale within B."""
 
 
-def adapted(model: Any, peft_config: Any) -> tuple[Any, Layers | None]:
+def adapted(model: Any, peft_config: Any, seed: int | None = None) -> tuple[Any, Layers | None]:
     """The model as it is trained, and the adapters that lie below the new ones.
 
     Parameters
@@ -30,6 +36,8 @@ def adapted(model: Any, peft_config: Any) -> tuple[Any, Layers | None]:
         of new adapters. Where the model has adapters already they are merged into its weights, and
         the new ones are stacked on top: ``save_stacked`` writes both as one. None: no new ones;
         adapters that the model has are trained further
+    seed
+        of the new adapters' first weights; None: they are drawn as torch stands
 
     Raises
     ------
@@ -57,10 +65,25 @@ def adapted(model: Any, peft_config: Any) -> tuple[Any, Layers | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of one library about another
         try:
-            return get_peft_model(model, peft_config), below
+            with torch.random.fork_rng(enabled=seed is not None):
+                if seed is not None:
+                    torch.manual_seed(seed)
+                return get_peft_model(model, peft_config), below
         except (ValueError, TypeError) as error:
             why = " ".join(str(error).split())[:300]
             raise OptionError(f"adapters do not fit the model: {why}") from None
+
+
+def adapter_facts(config: Any) -> dict[str, Any]:
+    """Options of adapters that decide what they learn, the same in each process."""
+    found = {}
+    for name in OPTIONS:
+        value = getattr(config, name, None)
+        if isinstance(value, (set, frozenset, list, tuple)):
+            value = sorted(map(str, value))
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def is_adapted(model: Any) -> bool:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import SequentialSampler
-from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
@@ -36,6 +36,7 @@ from policyrank.train.answers import (
     encode_answers,
 )
 from policyrank.train.preparing import in_float32, without_dropout
+from policyrank.train.resumable import ResumableTrainer, may_go_on, model_facts
 
 Float = NDArray[np.float64]
 Labels = Literal["as-given", "win-shares"]
@@ -112,7 +113,7 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
-class AnswerTrainer(Trainer):
+class AnswerTrainer(ResumableTrainer):
     """What trainers on ranked answers share: data, metrics, logs.
 
     Losses are means over the lists of an optimizer step, however it is cut into batches.
@@ -120,9 +121,6 @@ class AnswerTrainer(Trainer):
     Parameters as in ``ListwisePreferenceTrainer``.
     """
 
-    model: Any
-    args: Any
-    train_dataset: Any
     eval_dataset: Any
 
     def __init__(
@@ -155,7 +153,9 @@ class AnswerTrainer(Trainer):
                 f" {args.max_length:,}"
             )
             args.max_length = context
-        model, self._below = adapted(model, peft_config)
+        if may_go_on(args):
+            self.start = model_facts(model, peft_config)
+        model, self._below = adapted(model, peft_config, args.seed)
         if args.weights == "float32" and (note := in_float32(model)):
             self._model_notes.append(note)
         self._encode = partial(

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import AnswerSets, RankedAnswers, read_answers
+from policyrank.fingerprints import hashed
 from policyrank.models.fitting import LongPrompts, Seen, fitted
 from policyrank.models.tokens import AnswerTokens, answer_tokens, ask
-from policyrank.train.fingerprints import hashed
 
 Layout = Literal["shared", "rows"]
 FLAT = ("row", "place", "at", "target", "answer", "step")
@@ -104,8 +104,9 @@ class AnswerData(torch.utils.data.Dataset[EncodedAnswers]):
         return replace(self, lists=[replace(own, reference=known) for own, known in pairs])
 
     def fingerprint(self) -> str:
-        """Of all tokens and labels, in their order."""
-        return hashed([[own.prompt, own.completions, own.labels] for own in self.lists])
+        """Of all tokens, steps and labels, in their order."""
+        parts = [[own.prompt, own.completions, own.steps, own.labels] for own in self.lists]
+        return hashed(parts)
 
 
 def encode_answers(

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from policyrank.errors import EvidenceError
+from policyrank.fingerprints import hashed
 from policyrank.learn.curricula import Curriculum
-from policyrank.train.fingerprints import hashed
 from policyrank.train.negatives import Sampler, uniform
 
 Float = NDArray[np.float64]

@@ -19,20 +19,20 @@ from torch import Tensor
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt, text_of
+from policyrank.fingerprints import Fingerprint, hashed
 from policyrank.learn.losses import Reduce
 from policyrank.models.fitting import Seen, fitted
 from policyrank.models.language import Sampled, sample as draw
 from policyrank.models.tokens import answer_tokens, ask
 from policyrank.train.answers import AnswerData, EncodedAnswers
-from policyrank.train.fingerprints import hashed
 from policyrank.train.judges import Generator, Scorer, rating_judge, vote_judge
+from policyrank.train.kept_files import keep, read_kept
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
+from policyrank.train.resumable import model_facts, training_settings
 from policyrank.train.samples import (
-    keep,
     prompts_within,
     ranked_lists,
-    read_kept,
     refuse_nothing,
     sampled_data,
     usable_samples,
@@ -127,7 +127,7 @@ def distil(
     chat: bool | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
+    depends: Mapping[str, Mapping[str, Any]] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Distillation:
     """Teach a student from one teacher answer a prompt.
@@ -156,9 +156,10 @@ def distil(
     folder
         where anchors and candidates are written as they come; what is there is not asked or sampled
         again
-    settings
-        what they depend on beside these options, such as what the student is made from; anchors on
-        those alone whose names begin with "teacher". What was kept with others is refused
+    depends
+        what they depend on beside these options and the student: part -> name -> value; anchors on
+        its part "teacher" alone. What was kept with others is refused, with what differs; damaged
+        files are named and made again
 
     Raises
     ------
@@ -180,10 +181,23 @@ def distil(
     within = prompts_within(tokenizer, prompts, room, chat, say)
     prompts, heads = [prompt for prompt, _ in within], [ids for _, ids in within]
     texts = [text_of(prompt) for prompt in prompts]
-    about = {"seed": seed, **dict(sample or {}), **dict(settings or {})}
     say("asking the teacher")
-    anchors = _anchors(place, about, teacher, prompts, texts)
+    parts = dict(depends or {})
+    anchors = _anchors(place, Fingerprint(_only(parts, "teacher")), teacher, prompts, texts, say)
     done = Distillation(anchors)
+    settings = {"seed": seed, "candidates": candidates, "learn": learn, **drawn}
+    settings |= {"max_length": max_length, "chat": chat, "loss_options": dict(loss_options or {})}
+    if not callable(judge):
+        settings["judge"] = judge
+    kept = _Kept(place, say)
+    if place is not None:
+        parts |= {
+            "settings": training_settings(arguments("imitation")) | settings,
+            "prompts": {"prompts": len(texts), "texts": hashed(texts)},
+            "anchors": {"anchors": len(anchors), "texts": hashed(sorted(anchors.items()))},
+            "student": model_facts(model),
+        }
+        kept = _Kept(place, say, Fingerprint(parts))
     say("imitating the anchors")
     data = imitation_data(
         prompts, [anchors[text] for text in texts], tokenizer, max_length=max_length, chat=chat
@@ -193,15 +207,6 @@ def distil(
         model, arguments("imitation"), data, loss=imitation, reference=None, mean_over="tokens"
     )
     done.history.append({"stage": 0, "loss": loss})
-    if not callable(judge):
-        about["judge"] = judge
-    about |= {"max_length": max_length, "chat": chat, "learn": learn}
-    about["options"] = dict(loss_options or {})
-    about |= {
-        "candidates": candidates,
-        "prompts": hashed(texts),
-        "anchors": hashed(sorted(anchors.items())),
-    }
     for number in range(1, rounds + 1):
         say(
             f"round {number} of {rounds}: sampling and ranking {candidates} candidates of"
@@ -209,7 +214,7 @@ def distil(
         )
         options = {"chat": chat, "seed": seed * 10_007 + number, **drawn}
         make = partial(_ranked, model, tokenizer, prompts, candidates, judge, anchors, options)
-        made, scores = _kept(place, f"round-{number}", about, make)
+        made, scores = kept.made(f"round-{number}", make)
         done.rounds.append(ranked_lists(prompts, _texts(made), scores))
         say(f"round {number} of {rounds}: learning from the ranking")
         data = _to_learn(heads, made, scores, learn)
@@ -301,44 +306,54 @@ def _ask(
     return found
 
 
+def _only(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One part, where it is told."""
+    return {name: parts[name]} if name in parts else {}
+
+
 def _anchors(
     folder: Path | None,
-    about: Mapping[str, Any],
+    fingerprint: Fingerprint,
     teacher: Generator | Mapping[str, str],
     prompts: Sequence[Prompt],
     texts: Sequence[str],
+    say: Callable[[str], None],
 ) -> dict[str, str]:
     """The teacher's answers by prompt; it is asked for those that are not kept."""
     path = None if folder is None else folder / "anchors.json"
-    depends = {name: value for name, value in about.items() if name.startswith("teacher")}
     known: dict[str, str] = {}
     if path is not None:
-        known = dict(read_kept(path, depends) or {})
+        known = dict(read_kept(path, fingerprint, say) or {})
     new = {text: prompt for text, prompt in zip(texts, prompts, strict=True) if text not in known}
     if new:
         with torch.random.fork_rng():
             known |= _ask(teacher, list(new.values()), list(new))
         if path is not None:
-            keep(path, depends, known)
+            keep(path, fingerprint, known)
     return {text: known[text] for text in texts}
 
 
-def _kept(
-    folder: Path | None,
-    name: str,
-    about: Mapping[str, Any],
-    make: Callable[[], tuple[list[list[Sampled]], list[list[float]]]],
-) -> tuple[list[list[Sampled]], list[list[float]]]:
-    """Candidates and scores that are kept in the folder; made and kept where they are not there."""
-    path = None if folder is None else folder / f"{name}.json"
-    if path is not None and (found := read_kept(path, about)) is not None:
-        made = []
-        for answers in found["answers"]:
-            made.append([Sampled(text, tuple(ids), ended) for text, ids, ended in answers])
-        return made, found["scores"]
-    with torch.random.fork_rng():
-        made, scores = make()
-    if path is not None:
-        plain = [[[one.text, list(one.ids), one.ended] for one in answers] for answers in made]
-        keep(path, about, {"answers": plain, "scores": scores})
-    return made, scores
+@dataclass(frozen=True)
+class _Kept:
+    """Candidates and scores that are kept in a folder; None: nowhere."""
+
+    folder: Path | None
+    say: Callable[[str], None]
+    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint({}, {}))
+
+    def made(
+        self, name: str, make: Callable[[], tuple[list[list[Sampled]], list[list[float]]]]
+    ) -> tuple[list[list[Sampled]], list[list[float]]]:
+        """Those of a round; made and kept where they are not there."""
+        path = None if self.folder is None else self.folder / f"{name}.json"
+        if path is not None and (found := read_kept(path, self.fingerprint, self.say)) is not None:
+            made = []
+            for answers in found["answers"]:
+                made.append([Sampled(text, tuple(ids), ended) for text, ids, ended in answers])
+            return made, found["scores"]
+        with torch.random.fork_rng():
+            made, scores = make()
+        if path is not None:
+            plain = [[[one.text, list(one.ids), one.ended] for one in answers] for answers in made]
+            keep(path, self.fingerprint, {"answers": plain, "scores": scores})
+        return made, scores

@@ -176,7 +176,7 @@ def language_persona(
     peft_config: Any = None,
     **options: Any,
 ) -> Any:
-    """A transformers ``Trainer`` of a causal language model that judges claims.
+    """A transformers ``Trainer`` of a causal language model that judges claims; it can go on.
 
     It answers with SUPPORTS or REFUTES: loss on the label and its end only, weighted by example.
     Call ``.train()`` on it.
@@ -192,9 +192,11 @@ def language_persona(
         for example ``LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["q_proj",
         "k_proj", "v_proj", "o_proj"])``, as published
     """
-    from transformers import Trainer, TrainingArguments
+    from transformers import TrainingArguments
 
-    class PersonaTrainer(Trainer):
+    from policyrank.train.resumable import ResumableTrainer, may_go_on, model_facts
+
+    class PersonaTrainer(ResumableTrainer):
         def compute_loss(
             self,
             model: Any,
@@ -230,7 +232,8 @@ def language_persona(
     )
     given.remove_unused_columns = False
     attenuated = attenuation(claims, framing, alpha)
-    tuned, _ = adapted(model, peft_config)
+    start = model_facts(model, peft_config) if may_go_on(given) else None
+    tuned, _ = adapted(model, peft_config, given.seed)
     if weights == "float32":
         in_float32(tuned)
     trainer = PersonaTrainer(
@@ -241,6 +244,7 @@ def language_persona(
         processing_class=tokenizer,
         **options,
     )
+    trainer.start = start
     trainer.model_accepts_loss_kwargs = True  # the loss is a mean over all tokens of a step
     return trainer
 

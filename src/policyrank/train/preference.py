@@ -25,6 +25,7 @@ from policyrank.train.answers import AnswerData
 from policyrank.train.judges import Judge
 from policyrank.train.likelihood_trainer import LikelihoodTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
+from policyrank.train.resumable import model_facts
 from policyrank.train.token_likelihood import by_step, hidden_by_step, token_log_probs
 
 
@@ -103,6 +104,8 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
             **options,
         )
         self.reference = _reference_of(args, reference_model, self.model)
+        if self.start is not None and isinstance(self.reference, torch.nn.Module):
+            self.depends["reference model"] = model_facts(self.reference)
         if args.by_step:
             for data in self._sets():
                 _check_steps(data)
@@ -116,7 +119,11 @@ class ListwisePreferenceTrainer(LikelihoodTrainer):
             self.reference = AdapterStart(self.model)
 
     def train(self, *args: Any, **options: Any) -> Any:
-        """Check the layout, compute the reference's log-probabilities, and train."""
+        """Check the layout, compute the reference's log-probabilities, and train.
+
+        ``resume_from_checkpoint=True`` goes on from the newest whole checkpoint, to the same
+        weights; another run is refused (``ResumableTrainer``).
+        """
         self._prepare()
         return super().train(*args, **options)
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import read_rows
-from policyrank.evidence.json_schema import read_json
-from policyrank.files import write_json
+from policyrank.fingerprints import Fingerprint, hashed
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.train.judges import Generator, Scorer
+from policyrank.train.kept_files import keep, read_kept
 from policyrank.train.samples import ranked_lists, usable_answers
 
 Mining = Literal["hard", "passed and hard", "all"]
@@ -130,6 +130,7 @@ def self_train(
     samples: int = 8,
     rule: Mining = "passed and hard",
     folder: str | Path | None = None,
+    depends: Mapping[str, Mapping[str, Any]] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> SelfTraining:
     """Sample, test, rank, improve, mine, and again.
@@ -150,7 +151,10 @@ def self_train(
         1 trains the reranker once
     folder
         where tested samples are kept as they come; an interrupted run does not sample and test them
-        again
+        again, damaged ones aside
+    depends
+        what they depend on beside problems, ``samples`` and ``rule``, such as what the generator
+        is: part -> name -> value. What was kept with others is refused, with what differs
 
     Raises
     ------
@@ -169,18 +173,26 @@ def self_train(
     history: list[dict[str, float]] = []
     if iterations < 1:
         raise OptionError(f"iterations={iterations}: at least one.")
+    tested = None
+    if folder is not None:
+        parts: dict[str, Any] = {
+            "settings": {"samples": samples, "rule": rule},
+            "problems": {"problems": len(problems), "texts and tests": hashed(list(problems))},
+        }
+        tested = _Tested(Path(folder), Fingerprint(parts | dict(depends or {})), say)
     for number in range(1, iterations + 1):
         at = f"iteration {number} of {iterations}"
         say(f"{at}: sampling and testing {samples} solutions of {len(problems)} problems")
-        answers, shares = _tested(folder, number, problems, samples, current, test)
+        make = partial(_samples, problems, samples, current, test)
+        answers, shares = make() if tested is None else tested.made(number, make)
         record = {"iteration": number, **_rates(shares)}
         if scorer is None:
             chosen = [np.ones(len(own), dtype=bool) for own in answers]
         else:
             chosen, found = _mined(scorer(prompts, answers), shares, rule)
             record |= found
-        for kept, made, share, keep in zip(pool, answers, shares, chosen, strict=True):
-            kept.update(compress(zip(made, share, strict=True), keep))
+        for known, made, share, which in zip(pool, answers, shares, chosen, strict=True):
+            known.update(compress(zip(made, share, strict=True), which))
         lists = ranked_lists(prompts, list(map(list, pool)), [[*own.values()] for own in pool])
         if not lists:
             raise EvidenceError(
@@ -224,32 +236,30 @@ def _mined(
     }
 
 
-class _Tested(msgspec.Struct):
-    """Answers, and the shares of tests that they pass, as a file keeps them."""
-
-    answers: list[list[str]]
-    shares: list[list[float]]
-
-
-def _tested(
-    folder: str | Path | None,
-    number: int,
-    problems: Sequence[Problem],
-    samples: int,
-    generator: Generator,
-    test: Tester,
+def _samples(
+    problems: Sequence[Problem], samples: int, generator: Generator, test: Tester
 ) -> tuple[list[list[str]], list[list[float]]]:
-    """Answers and the shares of tests that they pass; kept in the folder."""
-    path = None if folder is None else Path(folder) / f"tested-{number}.json"
-    if path is not None and path.exists():
-        kept = read_json(path, _Tested)
-        sizes = [len(problems), *map(len, kept.answers)]
-        if sizes != [len(kept.answers), *map(len, kept.shares)]:
-            raise EvidenceError(f"{path}: of other problems or samples. Remove it.")
-        return kept.answers, kept.shares
+    """Answers and the shares of tests that they pass."""
     answers = usable_answers(generator([problem.prompt for problem in problems], samples))
-    shares = test(problems, answers)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"answers": answers, "shares": shares})
-    return answers, shares
+    return answers, test(problems, answers)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Tested samples that are kept in a folder."""
+
+    folder: Path
+    fingerprint: Fingerprint
+    say: Callable[[str], None]
+
+    def made(
+        self, number: int, make: Callable[[], tuple[list[list[str]], list[list[float]]]]
+    ) -> tuple[list[list[str]], list[list[float]]]:
+        """Those of an iteration; made and kept where they are not there."""
+        path = self.folder / f"tested-{number}.json"
+        found = read_kept(path, self.fingerprint, self.say)
+        if found is not None:
+            return found["answers"], found["shares"]
+        answers, shares = make()
+        keep(path, self.fingerprint, {"answers": answers, "shares": shares})
+        return answers, shares

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.fingerprints import Fingerprint
 from policyrank.learn import (
     Curriculum,
     RankingLoss,
@@ -41,6 +42,7 @@ from policyrank.train.ranker_progress import (
     check_trackers,
     started_trackers,
 )
+from policyrank.train.weights import weights_hash
 
 Float = NDArray[np.float64]
 
@@ -115,7 +117,11 @@ class RankerTrainer:
     seed
         of everything that is drawn: the same seed gives the same weights on the same machine
     checkpoint
-        file written after each epoch; when it is there, training goes on from it
+        folder where a checkpoint is written after each epoch, and the last two stay; training goes
+        on from the newest whole one
+    depends
+        what the weights depend on beside options, data and model, such as the model's name: a
+        checkpoint of others is refused
     log, log_every
         file of JSON lines: one an epoch, and one every so many steps (None: none between)
     report_to
@@ -171,6 +177,7 @@ class RankerTrainer:
     gradient_checkpointing: bool = False
     seed: int = 0
     checkpoint: str | Path | None = None
+    depends: Mapping[str, Any] = field(default_factory=dict)
     log: str | Path | None = None
     log_every: int | None = None
     report_to: str | Sequence[str] = ()
@@ -215,9 +222,9 @@ class RankerTrainer:
             stepping.check_bf16(weights[0].device)
         make = stepping.named("optimizer", self.optimizer, stepping.OPTIMIZERS)
         optimizer = make(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
-        about = {} if self.checkpoint is None else self._about(train, validation)
-        state = checkpoints.resume(self.checkpoint, about, self.model, optimizer)
         processes = Processes(self.accelerator)
+        own = self._fingerprint(train, validation)
+        state = checkpoints.resume(self.checkpoint, own, self.model, optimizer, processes)
         model, optimizer = processes.prepare(self.model, optimizer)
         done = len(state.history)
         with (
@@ -233,7 +240,7 @@ class RankerTrainer:
                     continue
                 log.write(told)
                 if self.checkpoint is not None:
-                    checkpoints.keep(self.checkpoint, about, self.model, optimizer, state)
+                    checkpoints.keep(self.checkpoint, own, self.model, optimizer, state)
                 if self.report is not None:
                     self.report(state.history[-1])
         if state.best is not None:
@@ -312,18 +319,24 @@ class RankerTrainer:
                 check_labels(data.labels[start:stop], domain, most=most, name=own)
             raise
 
-    def _about(self, train: Lists, validation: Lists | None) -> dict[str, dict[str, Any]]:
+    def _fingerprint(self, train: Lists, validation: Lists | None) -> Fingerprint:
         """What must be the same for training to go on from a checkpoint."""
+        if self.checkpoint is None:
+            return Fingerprint({}, {})
         settings = self.settings()
         if stepping.name_of(self.scheduler) != "constant" or 0 < self.warmup < 1:
             settings["epochs"] = self.epochs  # rates depend on how many there will be
-        shapes = {name: str(list(own.shape)) for name, own in self.model.named_parameters()}
+        named = list(self.model.named_parameters())
+        model = {name: str(list(own.shape)) for name, own in named}
+        frozen = [(name, own) for name, own in named if not own.requires_grad]
+        model["frozen weights"] = weights_hash(frozen)
+        model |= dict(self.depends)
         if adapters := getattr(self.model, "adapters", None):
-            shapes["adapters"] = adapters
-        about = {"settings": settings, "model": shapes, "training data": train.fingerprint()}
+            model["adapters"] = adapters
+        parts = {"settings": settings, "model": model, "training data": train.fingerprint()}
         if validation is not None:
-            about["validation data"] = validation.fingerprint()
-        return about
+            parts["validation data"] = validation.fingerprint()
+        return Fingerprint(parts)
 
     def _log(self, processes: Processes, done: int) -> RunLog:
         """Where epochs and steps are written, by the first process."""

@@ -38,6 +38,11 @@ class Processes:
         """Whether this process writes and tells."""
         return self.index == 0
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
+
     def prepare(self, model: nn.Module, optimizer: Any) -> tuple[Any, Any]:
         """Model and optimizer as every process is to use them."""
         if self.accelerator is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -16,18 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from policyrank.errors import EvidenceError
+from policyrank.checkpoints import newest_whole, written_checkpoint
 from policyrank.evidence.answers import Prompt
-from policyrank.files import written
+from policyrank.files import write_json
+from policyrank.fingerprints import Fingerprint, hashed
 from policyrank.models.language import Sampled, sample as draw, token_logprobs
 from policyrank.models.tokens import padding
 from policyrank.train.judges import Scorer
 from policyrank.train.preference import ListwisePreferenceTrainer
 from policyrank.train.preference_config import ListwisePreferenceConfig
-from policyrank.train.samples import keep, prompts_within, read_kept, refuse_nothing, sampled_data
+from policyrank.train.resumable import model_facts, training_settings
+from policyrank.train.samples import prompts_within, refuse_nothing, sampled_data
 
 STATE, WEIGHTS = "rounds.json", "rounds.safetensors"
-"""What an interrupted run goes on from."""
+"""What a checkpoint of rounds holds."""
 
 
 def reinforce(
@@ -91,7 +94,11 @@ def reinforce(
     known = prompts_within(tokenizer, prompts, max_length - drawn["max_new_tokens"], chat, say)
     before = copy.deepcopy(model).eval() if kl else None
     run = kept or KeptRounds(None)
-    history = run.resume(model)
+    settings = {"batch": batch, "samples": samples, "kl": kl, "seed": seed, **drawn}
+    settings |= {"loss": loss, "loss_options": dict(loss_options or {})}
+    settings |= {"max_length": max_length, "chat": chat}
+    own = _fingerprint(run, settings, arguments, known, model)
+    history = run.resume(model, own, say)
     if history:
         say(f"going on after round {len(history)}")
     pad = padding(tokenizer)
@@ -126,8 +133,26 @@ def reinforce(
             trainer = ListwisePreferenceTrainer(model, config, data, processing_class=tokenizer)
             trainer.train()
             model = trainer.model
-        run.keep(model, history, last=number == rounds)
+        run.keep(model, history, own, last=number == rounds)
     return model, history
+
+
+def _fingerprint(
+    run: KeptRounds,
+    settings: Mapping[str, Any],
+    arguments: Callable[[str], Any],
+    known: Sequence[tuple[Prompt, list[int]]],
+    model: Any,
+) -> Fingerprint:
+    """What rounds depend on; how many there will be does not count."""
+    if run.folder is None:
+        return Fingerprint({}, {})
+    parts = {
+        "settings": {**training_settings(arguments("round-1")), **settings},
+        "prompts": {"prompts": len(known), "texts": hashed([ids for _, ids in known])},
+        "model": model_facts(model),
+    }
+    return Fingerprint({**parts, **run.depends})
 
 
 def _likelihoods(
@@ -199,59 +224,64 @@ class KeptRounds:
     Attributes
     ----------
     folder
-        None: nothing is kept
+        of checkpoints; None: nothing is kept. It stays when all rounds are done, so that nothing is
+        lost before the model is saved: ``remove`` it then
     every
-        rounds between two savings
-    settings
-        what the run depends on, such as seed and scorer: a run that was kept with others is refused
+        rounds between two checkpoints
+    depends
+        what the run depends on beside the options of ``reinforce``, prompts and model, such as the
+        scorer: part -> name -> value
     """
 
     folder: Path | None
     every: int = 10
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    depends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def resume(self, model: Any) -> list[dict[str, float]]:
-        """The history so far, its weights put into the model."""
-        if self.folder is None:
+    def resume(
+        self, model: Any, fingerprint: Fingerprint, say: Callable[[str], None]
+    ) -> list[dict[str, float]]:
+        """The history so far, the weights of its last checkpoint put into the model.
+
+        Raises
+        ------
+        EvidenceError
+            For checkpoints of another run, with what differs.
+        """
+        found = newest_whole(self.folder, fingerprint)
+        for remark in found.remarks:
+            say(f"! {remark}")
+        found.set_aside()
+        if found.last is None:
             return []
-        history = read_kept(self.folder / STATE, self.settings)
-        if history is None:
-            return []
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        try:
-            kept = load_file(self.folder / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise EvidenceError(
-                f"{self.folder / WEIGHTS}: cannot be read ({error}). Remove it and {STATE}."
-            ) from None
+        kept = load_file(found.last / WEIGHTS)
         for name, weights in _trained(model):
-            if name not in kept or kept[name].shape != weights.shape:
-                raise EvidenceError(
-                    f"{self.folder / WEIGHTS}: of another model ({name} is not there). Name another"
-                    " folder, or remove it."
-                )
             weights.data.copy_(kept[name])
-        return list(history)
+        return list(json.loads((found.last / STATE).read_text(encoding="utf-8")))
 
-    def keep(self, model: Any, history: Sequence[dict[str, float]], *, last: bool) -> None:
-        """Write the state every so many rounds; after the last one it is not needed any more."""
-        if self.folder is None:
-            return
-        if last:
-            for name in (STATE, WEIGHTS):
-                (self.folder / name).unlink(missing_ok=True)
-            return
-        if len(history) % self.every:
+    def keep(
+        self,
+        model: Any,
+        history: Sequence[dict[str, float]],
+        fingerprint: Fingerprint,
+        *,
+        last: bool,
+    ) -> None:
+        """Write a checkpoint every so many rounds, and after the last one."""
+        if self.folder is None or (len(history) % self.every and not last):
             return
         from safetensors.torch import save_file
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         weights = {name: own.detach().cpu().contiguous() for name, own in _trained(model)}
-        with written(self.folder / WEIGHTS) as part:
-            save_file({name: own.clone() for name, own in weights.items()}, part)
-        keep(self.folder / STATE, self.settings, json.loads(json.dumps(list(history))))
+        with written_checkpoint(self.folder, len(history), fingerprint) as part:
+            save_file({name: own.clone() for name, own in weights.items()}, part / WEIGHTS)
+            write_json(part / STATE, list(history))
+
+    def remove(self) -> None:
+        """Once the model is saved, the checkpoints are not needed any more."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _trained(model: Any) -> Iterator[tuple[str, Any]]:

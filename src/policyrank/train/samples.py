@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import msgspec
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import RankedAnswers
 from policyrank.evidence.answers import Prompt
-from policyrank.evidence.json_schema import read_json
-from policyrank.files import write_json
 from policyrank.models.sampling import Sampled
 from policyrank.models.tokens import encode_prompt
 from policyrank.train.answers import AnswerData, EncodedAnswers
@@ -127,60 +121,3 @@ def prompts_within(
     if lost:
         say(f"left out: {lost:,} of {len(prompts):,} prompts of more than {room} tokens")
     return known
-
-
-class _Kept(msgspec.Struct):
-    settings: dict[str, Any]
-    found: Any
-
-
-def read_kept(path: Path, settings: Mapping[str, Any]) -> Any:
-    """What was kept in a file under these settings; None where there is no file.
-
-    Raises
-    ------
-    EvidenceError
-        When it was made with other settings, naming them.
-    """
-    if not path.is_file():
-        return None
-    try:
-        kept = read_json(path, _Kept)
-    except EvidenceError as error:
-        raise EvidenceError(f"{error} It is not what policyrank keeps.") from None
-    found, was = kept.found, kept.settings
-    now = json.loads(json.dumps(dict(settings), default=str))
-    other = _first_other(was, now)
-    if other is not None:
-        name, before, after = other
-        raise EvidenceError(
-            f"{path} was made with another {name} ({_shown(before)}, now {_shown(after)}). Name"
-            " another folder, or remove it."
-        )
-    return found
-
-
-def _first_other(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Name and both values of the first setting that differs, the innermost one."""
-    for name in {**was, **now}:
-        before, after = was.get(name), now.get(name)
-        if before == after and (name in was) == (name in now):
-            continue
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            inner = _first_other(before, after)
-            if inner is not None:
-                return inner
-        return name, before, after
-    return None
-
-
-def keep(path: Path, settings: Mapping[str, Any], found: Any) -> None:
-    """Keep what was made, with the settings that it depends on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(json.dumps(dict(settings), default=str))
-    write_json(path, {"settings": plain, "found": found})
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 40 else f"{text[:37]}..."

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.files import write_text, written_folder
+from policyrank.fingerprints import hashed
 from policyrank.models.loading import adapter_config, base_of
 from policyrank.models.provenance import ARTICLES, CHECKPOINTS, About
 from policyrank.models.quiet import quietly
-from policyrank.train.fingerprints import hashed
 
 PARTS = re.compile(
     r"adapter_config\.json|adapter_model\.(safetensors|bin)"
@@ -162,54 +159,6 @@ def weights_fingerprint(name: str | Path) -> str | None:
             stat = path.stat()
             parts.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
     return hashed(parts) if parts else None
-
-
-def content_fingerprint(path: str | Path) -> str:
-    """Hash of what a file holds."""
-    return hashed([Path(path).read_bytes()])
-
-
-def whole_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
-    """The last checkpoint that training can go on from, and later ones that were written in part.
-
-    None where there is no whole one.
-    """
-    numbered = []
-    for path in folder.glob("checkpoint-*"):
-        number = path.name.rpartition("-")[2]
-        if path.is_dir() and number.isdecimal():
-            numbered.append((int(number), path))
-    halves: list[Path] = []
-    for _, path in sorted(numbered, reverse=True):
-        if _is_whole(path):
-            return path, halves
-        halves.append(path)
-    return None, halves
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether state, optimizer, schedule and weights can all be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        weights = sorted(checkpoint.glob("*.safetensors"))
-        for path in weights:
-            with safe_open(path, framework="pt"):
-                pass
-    except (OSError, ValueError, SafetensorError):
-        return False
-    if any(path.is_dir() for path in checkpoint.iterdir()):
-        return "global_step" in state  # sharded, by FSDP or DeepSpeed, which know their own files
-    # What torch.save writes ends in the directory of a zip file.
-    saved = [checkpoint / name for name in ("optimizer.pt", "scheduler.pt")]
-    return bool(weights) and "global_step" in state and all(map(zipfile.is_zipfile, saved))
-
-
-def remove_checkpoints(paths: list[Path]) -> None:
-    """Remove checkpoints that nothing goes on from."""
-    for path in paths:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _card(place: Path, about: About, metrics: Mapping[str, float]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from policyrank.errors import OptionError
 from policyrank.models.encoders import head_is_new, load_cross_encoder, load_encoder
 from policyrank.models.quiet import quietly
-from policyrank.train.adapters import Layers, adapted, is_adapted, save_stacked
+from policyrank.train.adapters import Layers, adapted, adapter_facts, is_adapted, save_stacked
 from policyrank.train.freezing import train_last
 from policyrank.train.texts import TextData, Texts
 
@@ -66,9 +66,9 @@ class TextRanker(nn.Module):
         )
 
     @property
-    def adapters(self) -> str | None:
-        """The settings of its adapters; None without any."""
-        return repr(self.body.active_peft_config) if is_adapted(self.body) else None
+    def adapters(self) -> dict[str, Any] | None:
+        """The options of its adapters; None without any."""
+        return adapter_facts(self.body.active_peft_config) if is_adapted(self.body) else None
 
     def adapt(self, peft_config: Any) -> None:
         """Train adapters in place of the weights.

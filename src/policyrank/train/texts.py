@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from policyrank.errors import EvidenceError
+from policyrank.fingerprints import hashed
 from policyrank.train.data import Batch, Lists
-from policyrank.train.fingerprints import hashed
 from policyrank.train.negatives import Sampler, uniform
 
 
