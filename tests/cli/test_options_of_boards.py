@@ -342,6 +342,18 @@ def evaluated(run, tmp_path, monkeypatch):
     return call
 
 
+def test_a_store_is_of_one_spec(evaluated, tmp_path):
+    evaluated("--budget", 10, "--store", "s.db")
+    spec = tmp_path / "spec.py"
+    spec.write_text(spec.read_text() + "\n\n# a comment\n")
+    calls, _ = evaluated("--budget", 12, "--store", "s.db")
+    assert len(calls) == 2
+    spec.write_text(spec.read_text().replace('("weak", 0.0)', '("weak", 0.5)'))
+    _, said = evaluated("--budget", 20, "--store", "s.db", code=1)
+    assert "store s.db: run 'run' was made with other spec: code differ. Go on with" in said.err
+    evaluated("--budget", 10, "--store", "s.db", "--run", "second")
+
+
 def test_how_many_evaluations_and_of_whom(evaluated, monkeypatch):
     calls, said = evaluated("--budget", 40)
     assert len(calls) == 40

@@ -271,7 +271,7 @@ def test_store_refuses_other_settings_and_second_runners(tmp_path):
     evaluate(POLICIES, TASKS, budget=10, workers=0, store=path)
     more = evaluate(POLICIES, TASKS, budget=30, workers=0, store=path)
     assert len(more.results) == 30
-    with pytest.raises(EvidenceError, match=r"other settings \(seed\)"):
+    with pytest.raises(EvidenceError, match="other settings: seed 0, here 1"):
         evaluate(POLICIES, TASKS, budget=30, workers=0, store=path, seed=1)
     evaluate(POLICIES, TASKS, budget=10, workers=0, store=path, seed=1, run="another")
     with sa.create_engine(f"sqlite:///{path}").begin() as db:
@@ -288,7 +288,7 @@ def test_store_refuses_other_settings_and_second_runners(tmp_path):
 
 def test_a_result_is_kept_once(tmp_path):
     found = evaluate(POLICIES, TASKS, budget=2, workers=0)
-    store = Store(tmp_path / "s.db", "r", {})
+    store = Store(tmp_path / "s.db", "r")
     for _ in range(2):
         store.add(found.results[0])
     assert len(store.results()) == 1
@@ -517,7 +517,7 @@ def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
     from dataclasses import replace
 
     results = evaluate(POLICIES, TASKS, budget=400, workers=0).results
-    store = Store(tmp_path / "full.db", "r", {})
+    store = Store(tmp_path / "full.db", "r")
     with store.engine.connect() as db:
         pages = db.execute(sa.text("PRAGMA page_count")).scalar()
     sa.event.listen(
@@ -536,7 +536,7 @@ def test_a_full_disk_and_a_locked_store_lose_nothing(tmp_path):
     assert "full" in said
     assert 0 < kept < 400
     assert len(rows(tmp_path / "full.db")) == kept
-    locked = Store(tmp_path / "locked.db", "r", {})
+    locked = Store(tmp_path / "locked.db", "r")
     locked.engine = sa.create_engine(
         f"sqlite:///{tmp_path / 'locked.db'}", connect_args={"timeout": 0.1}
     )

@@ -130,6 +130,7 @@ def evaluate_spec(
             common_random_numbers=not independent,
             seed=seed,
             log=log,
+            depends={"spec": {"code": _code_hash(spec)}},
             report=lambda progress: update(str(progress)),
         )
     _tell(found)
@@ -197,6 +198,19 @@ def _load(spec: Path) -> Spec:
                     f"{spec}: {name!r} is no callable(task, seed). Make it one, or define PLAY."
                 )
     return given
+
+
+def _code_hash(spec: Path) -> str:
+    """A hash of what a spec says, comments and layout aside; not of what it imports."""
+    import ast
+
+    from policyrank.fingerprints import hashed
+
+    if spec.suffix == ".toml":
+        import tomllib
+
+        return hashed([tomllib.loads(spec.read_text(encoding="utf-8"))])
+    return hashed([ast.unparse(ast.parse(spec.read_bytes()))])
 
 
 def _from_python(spec: Path) -> Spec:

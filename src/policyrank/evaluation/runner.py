@@ -22,6 +22,7 @@ from policyrank.evaluation.stopping import Stop
 from policyrank.evaluation.store import Result, Store
 from policyrank.evaluation.workers import Inline, Pool, Workers
 from policyrank.evidence import Comparisons, Labels, Scores
+from policyrank.fingerprints import Fingerprint
 from policyrank.ranking import rank as rank_evidence
 
 Play = Callable[[Any, Any, Any, int], float]
@@ -74,6 +75,7 @@ def evaluate(
     retries: int = 1,
     seed: int = 0,
     log: str | Path | None = None,
+    depends: Mapping[str, Mapping[str, Any]] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Evaluation:
     """Evaluate policies on tasks, choosing what to run next, and rank them.
@@ -115,6 +117,9 @@ def evaluate(
     log
         file for what policies print, each evaluation's under a line that names it; a run that goes
         on adds to it. None: standard error
+    depends
+        what results depend on beside these options, such as hashes of the policies' files: part ->
+        name -> value. A store of others is refused, with what differs
     report
         called with the progress, at most ten times a second
 
@@ -125,8 +130,8 @@ def evaluate(
     Raises
     ------
     EvidenceError
-        For an unknown sampler, a store that cannot be used, or other settings than the run in the
-        store was started with.
+        For an unknown sampler, a store that cannot be used, or one of a run with other settings,
+        with what differs.
 
     Notes
     -----
@@ -157,7 +162,7 @@ def evaluate(
         "pairs": play is not None,
         "common random numbers": common_random_numbers,
     }
-    kept = Store(store, run, settings)
+    kept = Store(store, run, Fingerprint({"settings": settings, **(depends or {})}))
     call = partial(_call, dict(policies), task_of, play)
     loop = Loop(
         state,
@@ -261,6 +266,9 @@ def evidence_of(results: list[Result], *, pairs: bool) -> Scores | Comparisons |
         return None
     values = np.array(_column(done, "value"), dtype=float)
     note = f"evaluated here, {len(done):,} results"
+    versions = sorted(set(_column(done, "version")))
+    if len(versions) > 1:
+        note += f" by policyrank {', '.join(versions)}"
     if len(done) < len(results):
         note += f", {len(results) - len(done):,} failures not counted"
     if pairs:

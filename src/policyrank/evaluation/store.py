@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.addresses import shown_address, without_secrets
+from policyrank.fingerprints import Fingerprint
 
 HEART = 4.0
 """Seconds between two movements of a lease's count."""
@@ -114,8 +115,9 @@ class Store:
         a path (SQLite), or an SQLAlchemy URL; None: in memory
     run
         name of the run; a database may hold several
-    settings
-        what must be the same when the run goes on
+    fingerprint
+        what must be the same when the run goes on; None: nothing. Another version of policyrank is
+        no reason to refuse: each result tells its own
 
     Raises
     ------
@@ -124,7 +126,9 @@ class Store:
         process works on it. No message shows a password.
     """
 
-    def __init__(self, where: str | Path | None, run: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, where: str | Path | None, run: str, fingerprint: Fingerprint | None = None
+    ) -> None:
         self.run, self.where = run, where
         self.owner, self.place = str(uuid.uuid4()), _place()
         self._over = threading.Event()
@@ -132,7 +136,7 @@ class Store:
             self.engine = self._opened()
             _META.create_all(self.engine)
             self._add_columns()
-            self._take(json.dumps(settings, sort_keys=True, default=str))
+            self._take(fingerprint)
         if where is not None:
             threading.Thread(target=self._live, name="policyrank lease", daemon=True).start()
 
@@ -168,15 +172,17 @@ class Store:
                     kind = column.type.compile(self.engine.dialect)
                     db.execute(sa.text(f"ALTER TABLE {RUNS.name} ADD COLUMN {column.name} {kind}"))
 
-    def _take(self, settings: str) -> None:
+    def _take(self, fingerprint: Fingerprint | None) -> None:
         """Get the lease of this run."""
+        now = fingerprint or Fingerprint({})
+        settings = json.dumps(now.plain(), sort_keys=True)
         with contextlib.suppress(sa.exc.IntegrityError), self.engine.begin() as db:
             db.execute(RUNS.insert().values(run=self.run, settings=settings))
         row = self._row()
-        if row["settings"] != settings:
+        told = _known(row["settings"]).differences(now)
+        if told:
             raise EvidenceError(
-                f"store {self}: run {self.run!r} was started with other settings"
-                f" ({_changed(row['settings'], settings)}). Go on with the same ones, or give"
+                f"store {self}: run {self.run!r} was made with {told}. Go on with the same, or give"
                 " another run name."
             )
         mine = {
@@ -276,10 +282,13 @@ def _engine(where: str | Path | None) -> sa.Engine:
     return engine
 
 
-def _changed(before: str, now: str) -> str:
-    """Names of the settings that differ."""
-    old, new = json.loads(before), json.loads(now)
-    return ", ".join(k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k))
+def _known(told: str) -> Fingerprint:
+    """The fingerprint in a store; of older ones their settings alone were kept."""
+    found = json.loads(told)
+    try:
+        return Fingerprint.read(found)
+    except ValueError:
+        return Fingerprint({"settings": found}, {})
 
 
 def _pragmas(connection: Any, _: Any) -> None:
