@@ -237,7 +237,6 @@ def test_study_runs_small(slug, data):
 
 
 def test_data_sets_are_checked(tmp_path, monkeypatch):
-    from policyrank.errors import EvidenceError
 
     (tmp_path / "multiagent-incomplete-information").mkdir()
     (tmp_path / "multiagent-incomplete-information" / "soccer.txt").write_text("0.5")
@@ -294,6 +293,33 @@ def test_kept_measurements_are_of_the_same_code(tmp_path, monkeypatch):
         before = len(calls)
         kept.kept_study("roboarena", tmp_path, "smoke", 1)
         assert len(calls) - before == new
-    (tmp_path / "roboarena-smoke-2.json").write_text("{")
-    with pytest.raises(EvidenceError, match="not what a study keeps"):
-        kept.kept_study("roboarena", tmp_path, "smoke", 2)
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_damaged_measurements_are_named_and_measured_again(tmp_path, monkeypatch, ending, damage):
+    from policyrank.studies import kept
+
+    calls, said = [], []
+
+    def measured(slug, scale, seed, report):
+        calls.append(seed)
+        return Measured(rows_of({"a": [[1.0, 2.0]]})), 1.5
+
+    monkeypatch.setattr(kept, "measure", measured)
+    first = kept.kept_study("roboarena", tmp_path, "smoke", 1)
+    path = tmp_path / f"roboarena-smoke-1.{ending}"
+    content = path.read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "cut": content[:-9],
+        "changed": content[:middle] + bytes(9) + content[middle + 9 :],
+        "empty": b"",
+    }
+    path.write_bytes(damaged[damage])
+    again = kept.kept_study("roboarena", tmp_path, "smoke", 1, said.append)
+    assert calls == [1, 1]
+    assert said[0].startswith("roboarena-smoke-1: what is kept is of other code or damaged")
+    assert again.scores.to_frame().equals(first.scores.to_frame())
+    kept.kept_study("roboarena", tmp_path, "smoke", 1)
+    assert calls == [1, 1]

@@ -128,6 +128,9 @@ def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch
     count = len(asked)
     assert teacher(["q", "p"], 2) == [["answer q"] * 2, ["answer p"] * 2]
     assert len(asked) == count
+    elsewhere = Endpoint(url + "v2/", "m", "KEY", cache=tmp_path / "cache.jsonl")
+    assert elsewhere(["p"], 2) == [["answer p"] * 2]
+    assert asked[-1][0] == "/v1/v2/chat/completions"
     with pytest.raises(EvidenceError, match="400 no such model"):
         teacher(["bad"])
     monkeypatch.delenv("KEY")

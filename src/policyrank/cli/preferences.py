@@ -60,11 +60,13 @@ def audit_model(
     from policyrank.models.fitting import Seen
     from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
+    from policyrank.train.saving import weights_fingerprint
 
     found = read_pairs(pairs)
     read = texts.of(model, about(model))
     seen = Seen()
-    cache = Cache(store, {"model": model, "end": not no_end} | read.options, report=say)
+    known = {"model": model, "weights": weights_fingerprint(model), "end": not no_end}
+    cache = Cache(store, known | read.options, report=say)
     with working(f"Loading {model} …") as update:
         loaded, tokenizer = load_causal_lm(model, device=device)
         chosen, rejected = score_pairs(

@@ -80,13 +80,15 @@ def rank_exposure(
     check_table(out)
     from policyrank.models.encoders import encode_texts, load_encoder
     from policyrank.train.personas import linear_persona
+    from policyrank.train.saving import weights_fingerprint
     from policyrank.worlds import exposure as x
 
     chosen = _chosen(policy, x.POLICIES)
     given, credibility = _claims(claims)
     framings = len(given.framings)
     with working("Encoding claims …") as update:
-        texts = encode_texts(load_encoder(encoder), given.items(), cache=encoder)
+        name = f"{encoder} {weights_fingerprint(encoder)}"
+        texts = encode_texts(load_encoder(encoder), given.items(), cache=name)
         vectors = texts.reshape(len(given), framings, -1)
         train, test = given.split((0.5, 0.5), seed)
         learn, rest = given.take(train), given.take(test)

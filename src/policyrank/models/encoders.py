@@ -172,8 +172,9 @@ def encode_texts(
     if cache is not None:
         key = json.dumps([cache, encoder.max_seq_length, list(texts)], ensure_ascii=False)
         place = cache_folder() / "vectors" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-        if place.is_file():
-            return np.load(place)
+        known = _kept_vectors(place)
+        if known is not None:
+            return known
     vectors = np.asarray(
         encoder.encode(
             list(texts), batch_size=batch, show_progress_bar=progress, normalize_embeddings=True
@@ -185,3 +186,11 @@ def encode_texts(
         with written(place) as part:
             np.save(part, vectors)
     return vectors
+
+
+def _kept_vectors(place: Path) -> NDArray[np.float32] | None:
+    """Vectors of a file; None where there is none, or a damaged one."""
+    try:
+        return np.load(place)
+    except (OSError, ValueError, EOFError):
+        return None

@@ -12,9 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
 from policyrank.files import write_json
+from policyrank.fingerprints import content_hash
 from policyrank.studies.fairness import Health, Tuned
 from policyrank.studies.frame import Measured, Report, Scale, Study, judged, measure, module_of
 from policyrank.studies.sources import commit, versions_of
@@ -34,16 +34,14 @@ def kept_study(
     """A study whose measurements are in a folder, measured and put there if they are not.
 
     Those of other code of the study, scale or seed are not taken; where the rest of policyrank has
-    changed since, their ``commit`` tells.
-
-    Raises
-    ------
-    EvidenceError
-        When what is kept cannot be read.
+    changed since, their ``commit`` tells. Damaged ones are named, and measured again.
     """
     place = folder / f"{slug}-{scale}-{seed}"
     told = _told(place, slug)
-    if told is None:
+    found = None if told is None else _measured(place, told)
+    if found is None and _is_there(place) and report is not None:
+        report(f"{place.name}: what is kept is of other code or damaged, and measured again")
+    if told is None or found is None:
         found, seconds = measure(slug, scale, seed, report)
         told = {
             "source": _source(slug),
@@ -52,8 +50,6 @@ def kept_study(
             "commit": commit(),
         }
         _keep(place, found, told)
-    else:
-        found = _measured(place, told)
     return judged(slug, found, scale, seed, told["seconds"], told["versions"], told["commit"])
 
 
@@ -85,23 +81,28 @@ def _is_claims(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def _is_there(place: Path) -> bool:
+    return place.with_suffix(".json").is_file() and place.with_suffix(".parquet").is_file()
+
+
 def _told(place: Path, slug: str) -> dict[str, Any] | None:
     """What is known of kept measurements; None if there are none of today's study."""
-    path = place.with_suffix(".json")
-    if not path.is_file() or not place.with_suffix(".parquet").is_file():
+    if not _is_there(place):
         return None
     try:
-        told = dict(json.loads(path.read_text(encoding="utf-8")))
+        told = dict(json.loads(place.with_suffix(".json").read_text(encoding="utf-8")))
         source = str(told["source"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvidenceError(f"{path}: not what a study keeps ({error}). Remove it.") from None
+    except (ValueError, KeyError, TypeError):
+        return None
     return told if source == _source(slug) else None
 
 
 def _keep(place: Path, found: Measured, told: dict[str, Any]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    found.scores.write(place.with_suffix(".parquet"))
+    table = place.with_suffix(".parquet")
+    found.scores.write(table)
     content = told | {
+        "scores": content_hash(table),
         "lower_is_better": sorted(found.scores.lower_is_better),
         "tuned": [asdict(own) for own in found.tuned],
         "health": [asdict(own) for own in found.health],
@@ -109,8 +110,19 @@ def _keep(place: Path, found: Measured, told: dict[str, Any]) -> None:
     write_json(place.with_suffix(".json"), content)
 
 
-def _measured(place: Path, told: dict[str, Any]) -> Measured:
-    frame = pl.read_parquet(place.with_suffix(".parquet"))
+def _measured(place: Path, told: dict[str, Any]) -> Measured | None:
+    """What is kept; None where it is damaged."""
+    table = place.with_suffix(".parquet")
+    try:
+        if told.get("scores", content_hash(table)) != content_hash(table):
+            return None
+        return _read(table, told)
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+        return None
+
+
+def _read(table: Path, told: dict[str, Any]) -> Measured:
+    frame = pl.read_parquet(table)
     names = {name: frame[name].to_list() for name in ("metric", "replicate") if name in frame}
     scores = Scores.of(
         frame["policy"].to_list(),

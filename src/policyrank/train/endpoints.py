@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence.answers import Prompt, text_of
+from policyrank.evidence.answers import Prompt
 from policyrank.evidence.conversations import as_messages
 from policyrank.evidence.json_schema import parse_json
 from policyrank.evidence.kept_lines import read_kept_lines
@@ -85,7 +85,8 @@ class Endpoint:
 
     def _key(self, prompt: Prompt, n: int) -> str:
         """What an answer is kept under."""
-        return json.dumps([self.model, self.temperature, self.max_tokens, text_of(prompt), n])
+        asked = as_messages(prompt)
+        return json.dumps([self.url, self.model, self.temperature, self.max_tokens, asked, n])
 
     def _known(self) -> dict[str, list[str]]:
         """Answers in the file."""
