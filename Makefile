@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SYSTEM := bubblewrap postgresql
 APT := DEBIAN_FRONTEND=noninteractive timeout 300 apt-get -qq --yes --no-install-recommends -o Acquire::http::Timeout=15 -o Acquire::Retries=0
 
-.PHONY: demo test test-fast test-oldest test-newest mutants docs bench pictures studies lint clean
+.PHONY: demo test test-fast test-oldest test-newest mutants kill docs bench pictures studies lint clean
 
 demo: .venv/.demo
 	$(BIN)/policyrank demo
@@ -43,6 +43,10 @@ test-newest: .venv-newest/.done
 # Small mistakes that no test notices: a sample, such as MUTANTS='--number 60 --seed 3 --only learn/*'.
 mutants: .venv/.mutants
 	$(BIN)/python benchmarks/mutants.py $(MUTANTS)
+
+# Every trainer is killed ten times, at random moments, and must end with the weights of a run that was not.
+kill: .venv/.test
+	POLICYRANK_KILLS=10 $(BIN)/pytest -s tests/train/test_killed.py
 
 docs: .venv/.test
 	$(BIN)/mkdocs serve
