@@ -82,8 +82,9 @@ def test_half_a_line_in_the_cache_is_asked_for_again(endpoint, tmp_path):
     assert asking(["p", "q"]) == [["yes"], ["yes"]]
     assert path.read_bytes() == whole
     path.write_bytes(b"nonsense\n" + whole)
+    assert asking(["p"]) == [["yes"]]  # it has read the file
     with pytest.raises(EvidenceError, match=r"cache\.jsonl, line 1"):
-        asking(["p"])
+        endpoint(GOOD)(["p"])
 
 
 def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch):
@@ -137,3 +138,20 @@ def test_endpoints_are_asked_once_and_again_after_failures(tmp_path, monkeypatch
     with pytest.raises(EvidenceError, match="variable KEY"):
         teacher(["p"])
     server.shutdown()
+
+
+def test_many_at_once_keep_whole_lines_and_read_the_file_once(endpoint, tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from policyrank.train import endpoints
+
+    asked = endpoint(GOOD)
+    read, calls = endpoints.read_kept_lines, []
+    monkeypatch.setattr(endpoints, "read_kept_lines", lambda *own: calls.append(1) or read(*own))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda k: asked([f"prompt {k % 40}"]), range(200)))
+    assert found == [[["yes"]]] * 200
+    lines = (tmp_path / "cache.jsonl").read_text().splitlines()
+    assert {json.loads(line)["answers"][0] for line in lines} == {"yes"}
+    assert 40 <= len(lines) <= 200
+    assert len(calls) == 1

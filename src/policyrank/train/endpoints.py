@@ -10,9 +10,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -58,6 +60,7 @@ class Endpoint:
     retries: int = 5
     timeout: float = 120.0
     report: Callable[[str], Any] | None = None
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __call__(self, prompts: Sequence[Prompt], n: int = 1) -> list[list[str]]:
         """``n`` answers of each prompt.
@@ -71,25 +74,25 @@ class Endpoint:
             raise EvidenceError(
                 f"{self.url}: the environment variable {self.key} with the key is not set."
             )
-        kept = self._known()
         keys = [self._key(prompt, n) for prompt in prompts]
-        todo = dict(zip(keys, prompts, strict=True))
-        for key in kept.keys() & todo.keys():
-            del todo[key]
+        with self._lock:
+            found = {key: self._kept[key] for key in keys if key in self._kept}
+        todo = {key: own for key, own in zip(keys, prompts, strict=True) if key not in found}
         with ThreadPoolExecutor(self.workers) as pool:
             asked = pool.map(self._ask, todo.values(), repeat(n))
             for key, answers in zip(todo, asked, strict=True):
-                kept[key] = answers
+                found[key] = answers
                 self._keep(key, answers)
-        return [kept[key] for key in keys]
+        return [found[key] for key in keys]
 
     def _key(self, prompt: Prompt, n: int) -> str:
         """What an answer is kept under."""
         asked = as_messages(prompt)
         return json.dumps([self.url, self.model, self.temperature, self.max_tokens, asked, n])
 
-    def _known(self) -> dict[str, list[str]]:
-        """Answers in the file."""
+    @cached_property
+    def _kept(self) -> dict[str, list[str]]:
+        """Answers in the file, which is read once."""
         if self.cache is None:
             return {}
         return {row.key: row.answers for row in read_kept_lines(self.cache, _Kept, self.report)}
@@ -97,7 +100,9 @@ class Endpoint:
     def _keep(self, key: str, answers: list[str]) -> None:
         if self.cache is None:
             return
-        append_lines(self.cache, [json.dumps({"key": key, "answers": answers})])
+        with self._lock:
+            self._kept[key] = answers
+            append_lines(self.cache, [json.dumps({"key": key, "answers": answers})])
 
     def _ask(self, prompt: Prompt, n: int) -> list[str]:
         """Answers of the endpoint; some servers give one a request."""
