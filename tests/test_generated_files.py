@@ -8,12 +8,14 @@ import json
 import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from damages import damaged, generator
 from policyrank.errors import PolicyrankError
+from policyrank.fingerprints import Fingerprint
 from seeds import Seed
 
 EACH = int(os.environ.get("POLICYRANK_GENERATED", "60"))
@@ -64,7 +66,8 @@ start = 0.5
 LETOR = "".join(f"{k % 3} qid:{k // 4} 1:{k / 7:.3f} 2:{-k} 4:1e-3 # d{k}\n" for k in range(1, 13))
 ABOUT = {"kind": "policy", "base": "smollm2", "adapter": False, "chat": None, "max_length": 64}
 ABOUT |= {"options": {"beta": 0.1}, "data": {"rows": 3}, "settings": {}, "versions": {"torch": "2"}}
-KEPT = {"settings": {"seed": 0, "data": {"name": "x"}}, "found": [[1, 2.5], ["a"]]}
+KEPT_OF = {"settings": {"seed": 0}, "data": {"name": "x"}}
+KEPT = [[1, 2.5], ["a"]]
 SPEC = '[policies]\nant = "math:floor"\nbee = "math:ceil"\n'
 SPEC += 'play = "math:pow"\n[tasks]\none = 1\n'
 CLAIMS = "claim,label,credibility,group\nants fly,0,0.2,a\nbees fly,1,0.9,b\ncats fly,0,0.1,a\n"
@@ -165,9 +168,20 @@ def _adapter(path):
 
 
 def _kept(path):
-    from policyrank.train.samples import read_kept
+    from policyrank.train.kept_files import read_kept
 
-    assert read_kept(path, KEPT["settings"]) is not None
+    said = []
+    found = read_kept(path, Fingerprint(KEPT_OF, {}), said.append)
+    assert found == KEPT or (found is None and len(said) == 1)
+
+
+def kept_text():
+    """A kept file as it is written."""
+    from policyrank.train.kept_files import keep
+
+    with TemporaryDirectory() as folder:
+        keep(Path(folder, "kept.json"), Fingerprint(KEPT_OF, {}), KEPT)
+        return Path(folder, "kept.json").read_text()
 
 
 def _problems(path):
@@ -226,7 +240,7 @@ FILES = {
     "train.txt": (LETOR, _letor),
     "about.json": (json.dumps(ABOUT), _about),
     "adapter.json": (json.dumps({"base_model_name_or_path": "smollm2", "r": 4}), _adapter),
-    "kept.json": (json.dumps(KEPT), _kept),
+    "kept.json": (kept_text(), _kept),
     "problems.jsonl": (PROBLEMS, _problems),
     "pairs.jsonl": (PAIRS, _pairs),
     "prompts.jsonl": (ANSWERS, _prompts),

@@ -321,6 +321,41 @@ def test_passwords_are_not_shown(address, command, tmp_path, monkeypatch):
         assert text.strip().count("\n") == 0
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:hush hush@host/x",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3D1%3BPWD%3Dhush%3B",
+        "s3://bucket/x.csv?X-Amz-Security-Token=hush",
+        "az://c/x.csv?sv=1&sig=hush",
+        "hf://me:hush@datasets/x.csv",
+        "http://hush@host/x.csv",
+        "postgresql://me:hush@host/x?options=a@b",
+        "https://h/x?auth=hush&code=hush#access_token=hush",
+        "postgresql://me:a+hush@host/x?passfile=hush",
+    ],
+)
+def test_secrets_of_all_kinds(address):
+    from policyrank.evidence.addresses import shown_address, without_secrets
+
+    assert "hush" not in shown_address(address)
+    assert "host" in shown_address(address) or "host" not in address
+    secret = "hush hush" if " " in address else "a+hush" if "a+" in address else "hush"
+    if "odbc" not in address:
+        assert "hush" not in without_secrets(f"denied: {secret}", address)
+
+
+def test_one_process_does_not_work_twice_on_a_run(where, results):
+    first = Store(where, "r", {})
+    with pytest.raises(EvidenceError, match=f"process {os.getpid()} on"):
+        Store(where, "r", {})
+    first.add(results[0])
+    first.close()
+    second = Store(where, "r", {})
+    assert len(second.results()) == 1
+    second.close()
+
+
 def test_a_wrong_password_is_not_shown(server):
     for secret in ("wr0ng", "wr%2F0ng"):
         address = server.address(password=secret)

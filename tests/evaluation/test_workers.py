@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from policyrank.errors import EvidenceError
 from policyrank.evaluation import evaluate
 from policyrank.evaluation.processes import descendants
 from policyrank.evaluation.workers import Job, Pool
@@ -204,6 +205,89 @@ def test_nothing_outlives_the_runner(tmp_path, how):
     parent.send_signal(how)
     parent.wait(timeout=20)
     assert [pid for pid in below if not gone(pid)] == []
+
+
+def forks_beside(seconds):
+    """Another process of the run's own, which holds all its descriptors."""
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(seconds)
+        os._exit(0)
+    return pid
+
+
+def test_what_is_forked_beside_a_run_does_not_keep_workers(tmp_path):
+    pool = Pool(sleeps_long_after(300, tmp_path / "pid"), 1, 1.5)
+    beside = forks_beside(60)
+    try:
+        start = time.monotonic()
+        pool.submit(Job(0, ("t", 0)))
+        assert "longer than" in pool.collect()[0].error
+        assert time.monotonic() - start < 6
+        assert gone(int((tmp_path / "pid").read_text()))
+    finally:
+        pool.close()
+        os.kill(beside, signal.SIGKILL)
+        os.waitpid(beside, 0)
+
+
+ENDS = {
+    "interrupts": (
+        "threading.Thread(target=time.sleep, args=(99,)).start(); raise KeyboardInterrupt"
+    ),
+    "no output": "sys.stdout = None",
+    "closed output": "sys.stdout.close()",
+    "no text": "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})",
+    "odd text": "raise ValueError('\\udc80 and \\0')",
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_policies_that_end_oddly(name, tmp_path):
+    def odd(task, seed):
+        exec(ENDS[name], {"threading": __import__("threading"), "time": time, "sys": sys})
+        return 2.0
+
+    start = time.monotonic()
+    run = {"budget": 8, "workers": 2, "retries": 0, "store": tmp_path / "s.db"}
+    found = evaluate({"odd": odd, "a": constant}, ["t"], **run)
+    assert time.monotonic() - start < 20
+    assert len(found.results) == 8
+    values = {result.value for result in found.results if result.policy == "odd"}
+    assert values == ({2.0} if "output" in name else {None})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_odd_characters_end_nothing(tmp_path, workers):
+    def odd(task, seed):
+        print("\udc80")
+        raise ValueError("a\udc80b\0c")
+
+    log = tmp_path / "log"
+    run = {"budget": 4, "workers": workers, "log": log, "store": tmp_path / "s.db", "retries": 0}
+    found = evaluate({"odd": odd, "a": constant}, ["t"], **run)
+    assert {own.error for own in found.failures} == {"ValueError: a\\udc80b\\x00c"}
+    assert log.exists()
+    for name in ("x" * 401, "a\0b", "a\nb"):
+        with pytest.raises(EvidenceError, match="at most 400"):
+            evaluate({name: constant, "a": constant}, ["t"], budget=2, workers=0)
+
+
+def test_a_daemonic_process_is_told_what_to_do():
+    import multiprocessing
+
+    def child(queue):
+        try:
+            evaluate({"a": constant, "b": constant}, ["t"], budget=2, workers=1)
+        except EvidenceError as error:
+            queue.put(str(error))
+
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=child, args=(queue,), daemon=True)
+    process.start()
+    assert "workers=0" in queue.get(timeout=20)
+    process.join()
 
 
 def test_policies_may_start_processes_of_their_own():

@@ -174,10 +174,12 @@ def test_a_run_goes_on_from_what_was_kept(stage):
     kept = []
 
     class Kept:
-        def resume(self, model):
+        folder = None
+
+        def resume(self, model, fingerprint, say):
             return [{"round": 1}]
 
-        def keep(self, model, history, *, last):
+        def keep(self, model, history, fingerprint, *, last):
             kept.append((model.weight.item(), len(history), last))
 
     said = []

@@ -439,6 +439,49 @@ def test_what_a_test_leaves_behind_is_gone_before_the_next(apart):
     assert "only so many" in run_tests("", [f"{some}\n{some}"], isolation=apart).errors[0]
 
 
+def test_the_report_of_many_failures_is_no_output_of_the_program(apart):
+    tests = [f"assert f({i}) == {i}" for i in range(40)]
+    tests += [f"assert f({i}) == 0, 'é' * 300" for i in range(1, 200)]
+    found = run_tests("def f(i): return i", tests, isolation=apart)
+    assert (found.passed, len(found.errors)) == (40, 239)
+    strange = "class E(Exception):\n  def __str__(self): raise ValueError\nraise E"
+    assert "cannot be had" in run_tests(strange, ["1"], isolation=apart).errors[0]
+    assert run_tests("1 / 0", [], isolation=apart).status == "error"
+    assert sandbox.outputs("x = 'y'", ["x * 300", "x * 299 + 'z'"])[0] == "value " + repr("y" * 300)
+
+
+def test_no_test_finds_what_another_wrote(apart):
+    leaves = "import os; os.makedirs('/tmp/a/b'); open('/dev/shm/c', 'w'); os.chmod('/tmp/a', 0)"
+    none = "import os; assert os.listdir('/tmp') == os.listdir('/dev/shm') == []"
+    found = run_tests(
+        "import os\nos.mkdir('out')\nos.rmdir('out')", [leaves, none], isolation=apart
+    )
+    assert found.errors == ("", "")
+    made = run_tests("import os\nos.mkdir('out')", ["assert os.path.isdir('out')"], isolation=apart)
+    assert made.passed == 1
+
+
+def test_a_place_that_is_not_built_is_no_failure_of_the_program():
+    assert run_program("print(1)").status == "ok"
+    with pytest.raises(EvidenceError, match="could not be run apart"):
+        run_program("print(1)", files=2)
+    with pytest.raises(EvidenceError, match="could not be run apart"):
+        run_all([("x = 1", ["assert x"])], files=2)
+
+
+def test_packages_that_were_not_named_are_not_there(apart):
+    listed = "import sys, os; print([os.listdir(p) for p in sys.path if p.endswith('-packages')])"
+    look = "import os, sys, glob; print(sum((glob.glob(p + '/python3*/*-packages/*') for p in"
+    look += " ('/usr/lib', '/python/lib', '/usr/lib64')), []))"
+    for code in (listed, look):
+        assert run_program(code, isolation=apart).stdout == "[]\n"
+    import_one = "import threadpoolctl; print('there')"
+    found = run_program(import_one, packages=["threadpoolctl"], isolation=apart)
+    assert found.stdout == "there\n"
+    with pytest.raises(EvidenceError, match="not installed"):
+        run_program("", packages=["__main__"])
+
+
 def test_many_programs():
     seen = []
     many = run_all(

@@ -16,10 +16,11 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
+from typing import NoReturn
 
 LINUX = sys.platform == "linux"
 PATIENCE = 5.0
@@ -27,39 +28,49 @@ PATIENCE = 5.0
 _DIE_WITH_PARENT, _REAP_ORPHANS = 1, 36
 
 
-def keep(connection: Connection, work: Callable[[], None]) -> None:
+def keep(connection: Connection, work: Callable[[], None]) -> NoReturn:
     """Go on as a process that does ``work``; the one that called becomes its keeper.
 
-    Returns in the process below only, once its work is done.
+    Neither returns.
     """
     _control(_REAP_ORPHANS, 1)
-    keeper = os.getpid()
+    parent, keeper = os.getppid(), os.getpid()
     below = os.fork()
     if below == 0:
         os.setsid()
         _control(_DIE_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() == keeper:
-            work()
-        return
+        _do(work, alive=os.getppid() == keeper)
     os.setsid()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _over)
     status = 0
     try:
-        status = _until_over(connection, below)
-    except _OverError:
-        pass
+        status = _until_over(connection, below, parent, _told_to_end())
     finally:
         end_below(below)
         _exit_like(status)
 
 
-class _OverError(BaseException):
-    """The keeper was told to end."""
+def _do(work: Callable[[], None], *, alive: bool) -> NoReturn:
+    """Work, and end at once: threads that are left over are not waited for."""
+    code = 1
+    try:
+        if alive:
+            work()
+        code = 0
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
-def _over(_number: int, _frame: FrameType | None) -> None:
-    raise _OverError
+def _told_to_end() -> int:
+    """A descriptor that can be read from once this process was told to end, which it is not."""
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+    signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)
+    return told
 
 
 def _control(what: int, value: int) -> None:
@@ -68,20 +79,26 @@ def _control(what: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(what, value, 0, 0, 0)
 
 
-def _until_over(connection: Connection, below: int) -> int:
-    """Wait for the process below to end, and give its status, or for the connection to hang up."""
+def _until_over(connection: Connection, below: int, parent: int, told: int) -> int:
+    """Wait for the process below to end, and give its status, or for the parent to.
+
+    The parent's end of the connection hangs up; where another process holds it too, its death is
+    seen by itself.
+    """
     waiting, patience = select.poll(), 50
     waiting.register(connection.fileno(), 0)
+    waiting.register(told, select.POLLIN)
     if hasattr(os, "pidfd_open"):
         waiting.register(os.pidfd_open(below), select.POLLIN)
         patience = 1000
-    while True:
+    while os.getppid() == parent:
         for pid, status in _ended():
             if pid == below:
                 return status
         for descriptor, event in waiting.poll(patience):
-            if descriptor == connection.fileno() and event:
+            if descriptor in (connection.fileno(), told) and event:
                 return 0
+    return 0
 
 
 def _ended() -> list[tuple[int, int]]:
@@ -135,7 +152,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _exit_like(status: int) -> None:
+def _exit_like(status: int) -> NoReturn:
     """End as the process below did, without a core file of its own."""
     if os.WIFSIGNALED(status):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -150,6 +150,12 @@ def evaluate(
     task_of: dict[str, Any] = dict(zip(task_names, task_names, strict=True))
     if isinstance(tasks, Mapping):
         task_of = dict(tasks)
+    for name in (*names, *task_names):
+        if len(name) > 400 or not name.isprintable():
+            raise EvidenceError(
+                f"{name[:60]!r}: names of policies and tasks have at most 400 characters, all of"
+                " them printable."
+            )
     rule, rule_name = _rule(sampler)
     if budget < 1:
         raise EvidenceError(f"budget={budget}: allow at least one evaluation.")
@@ -210,7 +216,9 @@ def _log_to(path: str | Path | None, *, anew: bool) -> Callable[[str], None]:
     def add(text: str) -> None:
         nonlocal seen
         try:
-            with file.open("a" if seen else "w", encoding="utf-8") as out:
+            with file.open(
+                "a" if seen else "w", encoding="utf-8", errors="backslashreplace"
+            ) as out:
                 out.write(text)
         except OSError as error:
             raise EvidenceError(

@@ -30,6 +30,8 @@ HEART = 4.0
 """Seconds between two movements of a lease's count."""
 LEASE = 20.0
 """Seconds that a count stands still before another machine takes the run."""
+_HELD: set[str] = set()
+"""Leases that this process holds."""
 
 _META = sa.MetaData()
 RUNS = sa.Table(
@@ -39,7 +41,7 @@ RUNS = sa.Table(
     sa.Column("settings", sa.Text, nullable=False),
     sa.Column("host", sa.String(200)),
     sa.Column("pid", sa.Integer),
-    sa.Column("beat", sa.Float),
+    sa.Column("beat", sa.Double),
     sa.Column("owner", sa.String(40)),
     sa.Column("place", sa.String(200)),
     sa.Column("born", sa.String(40)),
@@ -56,12 +58,12 @@ RESULTS = sa.Table(
     sa.Column("proposal", sa.Integer, nullable=False),
     sa.Column("mate", sa.String(400), nullable=False, default=""),
     sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("value", sa.Float),
+    sa.Column("value", sa.Double),
     sa.Column("error", sa.Text),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("started", sa.Double, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
     sa.Column("host", sa.String(200), nullable=False),
     sa.Column("version", sa.String(100), nullable=False),
     sa.UniqueConstraint("run", "policy", "opponent", "task", "replicate"),
@@ -137,6 +139,7 @@ class Store:
             _META.create_all(self.engine)
             self._add_columns()
             self._take(fingerprint)
+        _HELD.add(self.owner)
         if where is not None:
             threading.Thread(target=self._live, name="policyrank lease", daemon=True).start()
 
@@ -160,7 +163,7 @@ class Store:
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
-            first = without_secrets(_first(error), self.where)
+            first = _first(without_secrets(_text(error), self.where))
             raise EvidenceError(f"store {self}: {what} ({first}). {remedy}") from None
 
     def _add_columns(self) -> None:
@@ -218,7 +221,9 @@ class Store:
         if row["pid"] is None:
             return False
         if (row["place"] or row["host"]) in (self.place, socket.gethostname()):
-            return row["pid"] != os.getpid() and _alive(row["pid"], row["born"])
+            if row["pid"] == os.getpid():
+                return row["owner"] in _HELD
+            return _alive(row["pid"], row["born"])
         until = time.monotonic() + LEASE
         while time.monotonic() < until:
             time.sleep(min(HEART / 4, 1.0))
@@ -260,6 +265,7 @@ class Store:
     def close(self) -> None:
         """Let another process go on with the run."""
         self._over.set()
+        _HELD.discard(self.owner)
         with contextlib.suppress(sa.exc.SQLAlchemyError):  # the lease ends with this process
             self._change({"pid": None, "owner": None}, RUNS.c.owner == self.owner)
         self.engine.dispose()
@@ -321,11 +327,12 @@ def _alive(pid: int, born: str | None) -> bool:
         return False
     except PermissionError:
         pass
-    return born is None or _born(pid) == born
+    return born is None or _born(pid) in (None, born)
 
 
-def _first(error: BaseException) -> str:
-    text = str(getattr(error, "orig", None) or error).strip()
-    if not text:
-        return type(error).__name__
+def _text(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+
+
+def _first(text: str) -> str:
     return text.splitlines()[0][:200]

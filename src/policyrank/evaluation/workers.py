@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from policyrank.errors import EvidenceError
 from policyrank.evaluation.processes import PATIENCE, keep
 
 LONGEST = 2**16
@@ -97,8 +98,23 @@ def attempt(
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
-        value, error = math.nan, f"{type(problem).__name__}: {problem}"[:1000]
+        value, error = math.nan, told(problem)
     return value, error, time.perf_counter() - start, socket.gethostname()
+
+
+def told(problem: BaseException) -> str:
+    """What an exception of others says, whatever it does when it is asked; of plain characters.
+
+    Examples
+    --------
+    >>> told(ValueError("a\\0b"))
+    'ValueError: a\\\\x00b'
+    """
+    try:
+        text = f"{type(problem).__name__}: {problem}"[:1000]
+    except BaseException:
+        text = "an error whose text cannot be had"
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 class Inline:
@@ -164,10 +180,14 @@ def _serve(connection: Connection, function: Callable[..., Any], output: Path) -
         if message is None:
             return
         number, call = message
-        found = attempt(function, call)
+        try:
+            found = attempt(function, call)
+        except KeyboardInterrupt as problem:  # of the policy: a terminal's does not come here
+            found = math.nan, told(problem), 0.0, socket.gethostname()
         if os.getpid() != own:
             os._exit(0)  # a policy forked, and both came back
-        sys.stdout.flush()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
         connection.send_bytes(json.dumps([number, own, *found]).encode())
 
 
@@ -220,8 +240,12 @@ class _Worker:
         return ""
 
     def end(self) -> None:
-        """End it, with all that it started."""
+        """End it, with all that it started.
+
+        Its keeper is told too: what was forked meanwhile may hold our end of the connection open.
+        """
         self.connection.close()
+        self.process.terminate()
         self.process.join(timeout=2 * PATIENCE)
         if self.process.is_alive():
             self.process.kill()
@@ -253,6 +277,10 @@ class Pool:
         timeout: float | None,
         method: str | None = None,
     ) -> None:
+        if mp.current_process().daemon:
+            raise EvidenceError(
+                "this is a daemonic process, which may start none: evaluate in it (workers=0)."
+            )
         self.function, self.timeout, self.host = function, timeout, socket.gethostname()
         if method is None:
             method = "fork" if "fork" in mp.get_all_start_methods() else "spawn"

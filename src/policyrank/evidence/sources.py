@@ -362,7 +362,8 @@ def open_sources(source: str | Path | Sequence[str | Path]) -> list[Source]:
         within = None
     files = [path for path in paths if path.is_file() and not _is_hidden(path, within)]
     if not files:
-        raise EvidenceError(f"{source}: no files there. Check the path or the pattern.")
+        shown = shown_address(source)
+        raise EvidenceError(f"{shown}: no files there. Check the path or the pattern.")
     return _named_apart([Source(_shown(path.name), path, within=within) for path in files])
 
 

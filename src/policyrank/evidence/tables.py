@@ -13,6 +13,7 @@ import polars as pl
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence.account import Account, plural
+from policyrank.evidence.addresses import shown_address, without_secrets
 from policyrank.evidence.sources import CLOUD, Source, open_source
 from policyrank.evidence.text_tables import (
     frame_of_text,
@@ -114,7 +115,7 @@ def open_table(source: Any) -> tuple[pl.LazyFrame, str]:
     if type(source).__module__.split(".")[0] == "pyarrow":
         return _in_memory(lambda: pl.DataFrame(source), "the table"), "the table"
     if isinstance(source, str) and source.startswith(CLOUD):
-        return _in_cloud(source), source.rpartition("/")[2]
+        return _in_cloud(source), source.partition("?")[0].rpartition("/")[2]
     if isinstance(source, (bytes, str, Path)):
         source = open_source(source)
     if isinstance(source, Source):
@@ -155,7 +156,8 @@ def _of_pandas(source: Any) -> pl.DataFrame:
 
 
 def _in_cloud(address: str) -> pl.LazyFrame:
-    ending = Path(address).suffix.lower()
+    ending = Path(address.partition("?")[0]).suffix.lower()
+    shown = shown_address(address)
     scan = {
         ".parquet": pl.scan_parquet,
         ".csv": lambda place: pl.scan_csv(place, infer_schema=False),
@@ -163,16 +165,15 @@ def _in_cloud(address: str) -> pl.LazyFrame:
         ".arrow": pl.scan_ipc,
     }.get(ending)
     if scan is None:
-        raise EvidenceError(
-            f"{address}: only .parquet, .csv, .jsonl and .arrow are read from there."
-        )
+        raise EvidenceError(f"{shown}: only .parquet, .csv, .jsonl and .arrow are read from there.")
     try:
         frame = scan(address)
         frame.collect_schema()
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # polars panics on some broken files with a BaseException
-        raise broken(address, error) from None
+        why = without_secrets(str(broken(shown, error)), address)
+        raise EvidenceError(why) from None
     return frame
 
 

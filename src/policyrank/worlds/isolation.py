@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
@@ -37,7 +39,8 @@ _ROOM = "/mnt"
 _PREPARE = (
     'test -z "$GROUP" || echo $$ >"$GROUP/cgroup.procs" || exit 125;'
     f' mount -t tmpfs -o "$ROOM,mode=1777,nosuid,nodev" none {_ROOM}'
-    f' && mkdir -m 1777 {_ROOM}/tmp {_ROOM}/shm && unset GROUP ROOM && exec "$@"'
+    f" && mkdir -m 1777 {_ROOM}/tmp {_ROOM}/shm && mkdir -m 555 {_ROOM}/none"
+    ' && unset GROUP ROOM && exec "$@"'
 )
 
 
@@ -108,8 +111,11 @@ class Isolation:
     def command(
         self, words: Sequence[str], limits: Limits, uid: int, files: Sequence[int], more: Packages
     ) -> list[str]:
-        """The command that runs Python apart; ``files``: descriptors of program and filter."""
-        program, filtered = files
+        """The command that runs Python apart.
+
+        ``files``: descriptors of the program, the filter, and where it is told that it was begun.
+        """
+        program, filtered, tells = files
         namespace = [] if self.root else ["--user", "--map-root-user"]
         outside = ["unshare", *namespace, "--mount", "sh", "-c", _PREPARE, "sh"]
         python, seen = self._interpreter()
@@ -123,6 +129,7 @@ class Isolation:
             *more.bound(),
             *self._bound("/usr/bin/prlimit", "/usr/bin/setpriv"),
             *_devices(),
+            *("--json-status-fd", str(tells)),
             *(
                 "--perms",
                 "0444",
@@ -160,6 +167,7 @@ class Isolation:
     def _interpreter(self) -> tuple[str, list[str]]:
         """The interpreter's path inside, and what is bound for it: all parents can be entered."""
         seen = [*_folders("/usr", "/usr/bin"), *_libraries()]
+        seen += _without_packages("/usr", "/usr")
         prefix = self.interpreter.parents[1]
         if str(prefix) == "/usr":
             inside = str(self.interpreter)
@@ -169,6 +177,7 @@ class Isolation:
         for name in ("lib", "lib64"):
             if (prefix / name).is_dir():
                 seen += ["--ro-bind", str((prefix / name).resolve()), f"/python/{name}"]
+        seen += _without_packages(str(prefix), "/python")
         return inside, [*seen, "--setenv", "LD_LIBRARY_PATH", "/python/lib"]
 
 
@@ -184,14 +193,36 @@ class Packages:
             return []
         found = [*_folders("/packages"), "--setenv", "PYTHONPATH", "/packages"]
         for name in self.names:
-            spec = find_spec(name) if name.isidentifier() else None
-            if spec is None or not spec.submodule_search_locations:
-                raise EvidenceError(f"package {name!r} for programs: not installed here.")
-            folder = Path(next(iter(spec.submodule_search_locations)))
-            for own in (folder, folder.with_name(f"{name}.libs")):
-                if own.is_dir():
-                    found += ["--ro-bind", str(own.resolve()), f"/packages/{own.name}"]
+            for own in _of_package(name):
+                found += ["--ro-bind", str(own.resolve()), f"/packages/{own.name}"]
         return found
+
+
+@cache
+def _of_package(name: str) -> tuple[Path, ...]:
+    """The file or folder of an installed package, and the folders of libraries beside it."""
+    with contextlib.suppress(ValueError, ImportError):
+        spec = find_spec(name) if name.isidentifier() else None
+        if spec is not None and spec.origin is not None:
+            place = Path(spec.origin)
+            if spec.submodule_search_locations:
+                place = place.parent
+            known = metadata.packages_distributions().get(name, [name])
+            names = {own.replace("-", "_").lower() for own in (name, *known)}
+            libraries = [own for own in place.parent.glob("*.libs") if own.stem.lower() in names]
+            return (place, *libraries)
+    raise EvidenceError(f"package {name!r} for programs: not installed here.")
+
+
+def _without_packages(prefix: str, inside: str) -> list[str]:
+    """What is installed beside the standard library, hidden by an empty folder."""
+    found: list[str] = []
+    for library in ("lib", "lib64"):
+        for place in sorted(Path(prefix, library).glob("python3*/*-packages")):
+            if place.is_dir() and not Path(prefix, library).is_symlink():
+                hidden = f"{inside}/{library}/{place.parent.name}/{place.name}"
+                found += ["--ro-bind", f"{_ROOM}/none", hidden]
+    return found
 
 
 def _folders(*names: str) -> list[str]:

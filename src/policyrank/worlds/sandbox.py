@@ -39,7 +39,13 @@ from policyrank.worlds.isolation import (
 from policyrank.worlds.sandbox_programs import HARNESS
 from policyrank.worlds.system_calls import seccomp_filter
 
+LONGEST = 200
+"""Characters of a test's message that are kept."""
 Status = Literal["ok", "error", "timeout", "memory", "output"]
+
+
+class _NotBuiltError(Exception):
+    """The place was not built, so that the program was never begun."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,10 @@ def run_program(
     apart = isolation or Isolation()
     _refuse_without(apart)
     limits = Limits(seconds, memory, disk, files, output)
-    return _run(code, stdin, limits, apart, Packages(tuple(packages)))
+    try:
+        return _run(code, stdin, limits, apart, Packages(tuple(packages)))
+    except _NotBuiltError as error:
+        raise EvidenceError(f"a program could not be run apart ({error}).") from None
 
 
 @cache
@@ -135,7 +144,10 @@ def unavailable(isolation: Isolation | None = None) -> str:
     apart = isolation or Isolation()
     if why := apart.missing():
         return why
-    found = _run("print(1)", "", Limits(seconds=20.0), apart, Packages())
+    try:
+        found = _run("print(1)", "", Limits(seconds=20.0), apart, Packages())
+    except _NotBuiltError as error:
+        return f"bubblewrap cannot build a place for them ({error})"
     if found.stdout == "1\n":
         return ""
     said = found.stderr.strip().splitlines()[-1:] or [found.status]
@@ -155,17 +167,23 @@ def _run(
     with contextlib.ExitStack() as held:
         program, filtered, typed = (
             held.enter_context(_in_memory(content))
-            for content in (code.encode(), seccomp_filter(), stdin.encode())
+            for content in (
+                code.encode("utf-8", "backslashreplace"),
+                seccomp_filter(),
+                stdin.encode("utf-8", "surrogateescape"),
+            )
         )
         uid = held.enter_context(user_of_its_own()) if isolation.root else 0
         bound = limits.memory + limits.disk + OVERHEAD
         group = held.enter_context(memory_group(bound)) if isolation.root else None
+        told, tells = os.pipe()
+        held.callback(os.close, told)
         process = subprocess.Popen(
-            isolation.command(words, limits, uid, (program, filtered), packages),
+            isolation.command(words, limits, uid, (program, filtered, tells), packages),
             stdin=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(program, filtered),
+            pass_fds=(program, filtered, tells),
             env={
                 "PATH": os.defpath + ":/usr/sbin:/sbin",
                 "GROUP": str(group or ""),
@@ -177,7 +195,11 @@ def _run(
             group=isolation.user,
             extra_groups=None if isolation.user is None else [],
         )
+        os.close(tells)
         status, out, err = _watched(process, start + limits.seconds, limits.output)
+        if status is None and b"child-pid" not in os.read(told, 4096):
+            why = err.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+            raise _NotBuiltError(why[0][:200])
         if status is None:
             status = "memory" if ran_out(group) else _ended(process.returncode, err)
     return Outcome(status, out, err, time.monotonic() - start)
@@ -272,18 +294,39 @@ def run_tests(
     room
         limits of ``run_program``
     """
+    return _tested(code, tests, seconds, tuple(packages), isolation, LONGEST, room)
+
+
+def _tested(
+    code: str,
+    tests: Sequence[str],
+    seconds: float,
+    packages: tuple[str, ...],
+    isolation: Isolation | None,
+    longest: int,
+    room: Room,
+) -> TestOutcome:
+    """Tests of a program; ``longest``: characters of a message that are kept."""
     what = "the standard library" + (f" and {', '.join(packages)}" if packages else " alone")
-    given = {"code": code, "tests": list(tests), "seconds": seconds, "with": what}
+    given = {
+        "code": code,
+        "tests": list(tests),
+        "seconds": seconds,
+        "with": what,
+        "longest": longest,
+    }
+    # What tests print goes nowhere: the output is the report, of so much at most.
+    report: Room = {"output": 4096 + (len(tests) + 1) * (6 * longest + 1500)}
     found = run_program(
         f"GIVEN = {json.dumps(given)!r}\n{HARNESS}",
         packages=packages,
         isolation=isolation,
         seconds=seconds * (2 * len(tests) + 1) + 5,
-        **room,
+        **(room | report),
     )
     with contextlib.suppress(ValueError):
-        errors = tuple(json.loads(found.stdout))
-        return TestOutcome(errors, "error" if any(errors) else "ok")
+        first, errors = json.loads(found.stdout)
+        return TestOutcome(tuple(errors), "error" if first or any(errors) else "ok")
     status = "error" if found.status == "ok" else found.status
     why = "ended before its tests did" if status == "error" else status
     return TestOutcome((why,) * len(tests), status)
@@ -410,5 +453,5 @@ def outputs(
 ) -> list[str]:
     """What expressions come to after the code, as text; or the error."""
     asked = [f"raise AssertionError('value ' + repr({one}))" for one in expressions]
-    errors = run_tests(code, asked, seconds=seconds, **room).errors
+    errors = _tested(code, asked, seconds, (), None, 100_000, room).errors
     return [error.removeprefix("AssertionError: ") for error in errors]

@@ -28,8 +28,24 @@ def run(texts):
             exec(compile(text, "program", "exec"), module.__dict__)
     except BaseException as error:
         why = reason(error)
-        return type(error).__name__ + ": " + str(error)[:200] + (why and " (" + why + ")")
+        try:
+            text = type(error).__name__[:100] + ": " + str(error)[: given["longest"]]
+        except BaseException:
+            text = "an error whose text cannot be had"
+        return text + (why and " (" + why + ")")
     return ""
+
+def empty(folder):
+    "Remove what is in a folder, however its modes are."
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for own in entries:
+        if own.is_dir(follow_symlinks=False):
+            os.chmod(own.path, 0o700)
+            empty(own.path)
+            os.rmdir(own.path)
+        else:
+            os.unlink(own.path)
 
 def alone(texts, answer):
     os.close(told)
@@ -37,7 +53,7 @@ def alone(texts, answer):
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     found = json.dumps(run(texts)).encode()
-    os.write(answer, found[:60000])
+    os.write(answer, found)
     os._exit(0)
 
 def attempt(texts, seconds):
@@ -61,7 +77,7 @@ def attempt(texts, seconds):
         if reading in ready:
             chunk = os.read(reading, 65536)
             found += chunk
-            if not chunk or len(found) > 65536:
+            if not chunk or len(found) > 2**20:
                 waiting.discard(reading)
         elif ended in ready:
             break
@@ -70,8 +86,21 @@ def attempt(texts, seconds):
     except ProcessLookupError:
         pass
     _, status = os.waitpid(child, 0)
+    gone = time.monotonic() + 2
+    while time.monotonic() < gone:  # they count as processes until they are gone
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:
+            break
+        time.sleep(0.001)
     os.close(reading)
     os.close(ended)
+    for folder in ("/tmp", "/dev/shm"):
+        try:
+            os.chmod(folder, 0o1777)
+        except OSError:
+            pass
+        empty(folder)
     if late:
         return "Late: too long"
     try:
@@ -85,6 +114,8 @@ first = attempt([given["code"]], given["seconds"])
 spent = time.monotonic() - start
 tests = [[given["code"], test] for test in given["tests"]]
 results = [first or attempt(test, given["seconds"] + spent) for test in tests]
-os.write(told, (json.dumps(results) + "\n").encode())
+left = memoryview(json.dumps([first, results]).encode())
+while left:
+    left = left[os.write(told, left):]
 os._exit(0)
 """
