@@ -214,7 +214,7 @@ def _names_of(found: Any) -> list[str]:
     if isinstance(found, list):
         return [_name_of(found), *(source.name for source in found)]
     if isinstance(found, str):
-        return [found.rpartition("/")[2]]
+        return [found.partition("?")[0].rpartition("/")[2] if "://" in found else Path(found).name]
     return ["the table", "the frame"]
 
 
