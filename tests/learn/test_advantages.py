@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from policyrank.errors import OptionError
-from policyrank.learn import group_advantage, group_keys, reward_to_go
+from policyrank.learn import group_advantage, group_keys, group_mean, reward_to_go
 from policyrank.learn.advantages import standardised
 
 ONE_OF_EIGHT = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
@@ -144,6 +144,15 @@ def test_order_shift_and_scale(seed, baseline):
         )
         doubled = group_advantage(2 * rewards, groups, baseline=baseline)
         assert torch.allclose(doubled, 2 * found, equal_nan=True)
+
+
+def test_means_of_groups():
+    values = torch.tensor([[1.0, torch.nan], [3.0, torch.nan], [5.0, 2.0]])
+    found = group_mean(values, torch.tensor([4, 4, 9]))
+    assert found[:, 0].tolist() == [2, 2, 5]
+    assert found[:2, 1].isnan().all()
+    assert found[2, 1] == 2
+    assert group_mean(values[:, 0]).tolist() == [3, 3, 3]
 
 
 def test_lists_are_groups_too():

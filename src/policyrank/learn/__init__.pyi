@@ -4,6 +4,7 @@ from .advantages import (
     Advantage as Advantage,
     group_advantage as group_advantage,
     group_keys as group_keys,
+    group_mean as group_mean,
     reward_to_go as reward_to_go,
 )
 from .curricula import EASINESS as EASINESS, Curriculum as Curriculum, Easiness as Easiness
@@ -64,6 +65,7 @@ __all__ = [
     "curricula",
     "group_advantage",
     "group_keys",
+    "group_mean",
     "label_domain",
     "largest_label",
     "losses",

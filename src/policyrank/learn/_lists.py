@@ -84,11 +84,16 @@ def low(values: Tensor) -> float:
     return torch.finfo(values.dtype).min / 4
 
 
+def discounts(gain: Tensor) -> Tensor:
+    """1 / log2(place + 1) of the places of a list: (list,)."""
+    place = torch.arange(2, gain.shape[-1] + 2, device=gain.device, dtype=gain.dtype)
+    return 1 / torch.log2(place)
+
+
 def ideal_dcg(gain: Tensor, k: int | None = None) -> Tensor:
     """DCG@k of the best order: the sum of the k largest gains (..., list) over log2(place + 1)."""
     best = gain.sort(dim=-1, descending=True).values[..., :k]
-    place = torch.arange(2, best.shape[-1] + 2, device=gain.device, dtype=gain.dtype)
-    return (best / torch.log2(place)).sum(dim=-1)
+    return (best * discounts(best)).sum(dim=-1)
 
 
 def relative_gains(y: Tensor, mask: Tensor) -> Tensor:

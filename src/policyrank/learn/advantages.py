@@ -98,6 +98,27 @@ def group_advantage(
     return out.reshape(values.shape)
 
 
+def group_mean(values: Tensor, groups: Tensor | Sequence[Hashable] | None = None) -> Tensor:
+    """The mean of each sample's group, NaN left out: the shape of the values.
+
+    NaN where a group has none.
+
+    Examples
+    --------
+    >>> group_mean(torch.tensor([1.0, 3.0, torch.nan, 5.0]), ["a", "a", "a", "b"])
+    tensor([2., 2., 2., 5.])
+    """
+    values = widen(values)
+    columns = values.flatten(1) if values.ndim > 1 else values[:, None]
+    key, count = _cells(groups, columns)
+    flat = columns.reshape(-1)
+    there = ~flat.isnan()
+    total = flat.new_zeros(count, dtype=torch.float64)
+    total = total.index_add(0, key[there], flat[there].double())
+    mean = total / torch.bincount(key[there], minlength=count)
+    return mean[key].to(values.dtype).reshape(values.shape)
+
+
 def group_keys(keys: Sequence[Hashable]) -> Tensor:
     """Keys of any kind as integers, in the order of their first occurrence: (samples,).
 

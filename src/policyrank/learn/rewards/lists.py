@@ -12,16 +12,10 @@ import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
-from policyrank.learn._lists import widen
+from policyrank.learn._lists import discounts, ideal_dcg, widen
 from policyrank.learn.advantages import reward_to_go
 
 Coverage = Literal["recall", "precision", "f1"]
-
-
-def discounts(places: int, *, like: Tensor) -> Tensor:
-    """1 / log2(place + 1): (places,)."""
-    rank = torch.arange(2, places + 2, dtype=torch.float64, device=like.device)
-    return (1 / torch.log2(rank)).to(widen(like).dtype)
 
 
 def ndcg(relevance: Tensor, ideal: Tensor, *, k: int | None = None) -> Tensor:
@@ -42,14 +36,14 @@ def ndcg(relevance: Tensor, ideal: Tensor, *, k: int | None = None) -> Tensor:
     tensor([0.3869])
     """
     best = widen(ideal).expand(len(relevance), -1) if ideal.ndim == 1 else widen(ideal)
-    whole = dcg(best.sort(dim=-1, descending=True).values, k=k)
+    whole = ideal_dcg(best, k)
     return torch.where(whole > 0, dcg(relevance, k=k) / whole, torch.nan)
 
 
 def dcg(relevance: Tensor, *, k: int | None = None) -> Tensor:
     """Discounted gains, summed: (answers,)."""
     gains = widen(relevance)[..., :k]
-    return gains @ discounts(gains.shape[-1], like=gains)
+    return gains @ discounts(gains)
 
 
 def rank_credit(relevance: Tensor, *, future: float | None = None) -> Tensor:
@@ -77,7 +71,7 @@ def rank_credit(relevance: Tensor, *, future: float | None = None) -> Tensor:
     """
     gains = widen(relevance)
     if future is None:
-        return reward_to_go(gains, discounts(gains.shape[-1], like=gains))
+        return reward_to_go(gains, discounts(gains))
     if not 0 <= future < 1:
         raise OptionError(f"future={future}: a weight from 0, below 1.")
     out = gains.clone()

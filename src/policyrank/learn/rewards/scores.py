@@ -10,6 +10,7 @@ from torch import Tensor
 
 from policyrank.errors import OptionError
 from policyrank.learn._lists import widen
+from policyrank.learn.advantages import group_mean
 
 _FLOOR = 1e-6
 """Under roots and in variances, as VisualQuality-R1 has it."""
@@ -156,18 +157,6 @@ def consistency_bonus(
     >>> consistency_bonus(torch.tensor([0.95, 0.5]), torch.tensor([0.6, 0.6]), gate=0.9)
     tensor([0.3000, 0.0000])
     """
-    if groups is None:
-        groups = torch.zeros_like(rewards, dtype=torch.long)
-    _, own = groups.unique(return_inverse=True)
-    ahead = _means(rewards, own) >= _means(corrupted, own)
-    earned = ahead[own] & (rewards > gate)
+    ahead = group_mean(rewards, groups) >= group_mean(corrupted, groups)
+    earned = ahead & (rewards > gate)
     return torch.where(earned, bonus, 0.0).to(widen(rewards).dtype)
-
-
-def _means(values: Tensor, own: Tensor) -> Tensor:
-    """The mean of each group, NaN left out: (groups,)."""
-    there = ~values.isnan()
-    count = int(own.max()) + 1 if own.numel() else 0
-    total = torch.zeros(count, dtype=torch.float64, device=values.device)
-    total = total.index_add(0, own[there], values[there].double())
-    return total / torch.bincount(own[there], minlength=count)
