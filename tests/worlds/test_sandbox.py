@@ -492,6 +492,17 @@ def test_many_programs():
     assert seen[-1] == (6, 6)
 
 
+def test_an_interruption_ends_what_is_under_way():
+    def interrupt(done, of):
+        raise KeyboardInterrupt
+
+    slow = ("import time", ["time.sleep(20)"] * 5)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_all([("", ["1"]), slow, slow, slow], workers=3, seconds=30, report=interrupt)
+    assert time.monotonic() - start < 15
+
+
 def test_where_it_cannot_be_it_refuses(monkeypatch):
     def refusal(apart):
         sandbox.unavailable.cache_clear()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 import select
 import signal
 import sys
@@ -155,6 +154,8 @@ def descendants(pid: int) -> list[int]:
 def _exit_like(status: int) -> NoReturn:
     """End as the process below did, without a core file of its own."""
     if os.WIFSIGNALED(status):
+        import resource  # Windows, which has no fork, has none either
+
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(OSError):  # SIGKILL has no other way
             signal.signal(os.WTERMSIG(status), signal.SIG_DFL)

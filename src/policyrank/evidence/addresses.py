@@ -6,8 +6,8 @@ import re
 from urllib.parse import unquote, unquote_plus
 
 SECRETS = (
-    r"pass\w*|pwd|\w*password\w*|\w*tokens?|\w*secrets?|\w*signature|sig|sas|\w*keys?|auth\w*|code|jwt"
-    r"|bearer|\w*credentials?|odbc_connect"
+    r"pass\w*|pwd|\w*password\w*|\w*tokens?|\w*secrets?|\w*signature|sig|sas|\w*keys?"
+    r"|auth\w*|code|jwt|bearer|\w*credentials?|odbc_connect"
 )
 _USER = re.compile(r"(?<=://)([^/:@]*):(.*)@(?=[^@]*$)")
 _ALONE = re.compile(r"(?<=^http://)[^/:@]+(?=@)|(?<=^https://)[^/:@]+(?=@)")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import fcntl
 import json
 import os
 import re
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +208,8 @@ def _run(
 @contextlib.contextmanager
 def _in_memory(content: bytes) -> Iterator[int]:
     """A descriptor that content can be read from, and nothing can be written to."""
+    import fcntl  # Linux only, as all that is run here
+
     descriptor = os.memfd_create("policyrank", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
@@ -220,6 +222,10 @@ def _in_memory(content: bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
+_RUNNING: dict[int, subprocess.Popen[bytes]] = {}
+"""Thread -> the program that it waits for."""
+
+
 def _watched(
     process: subprocess.Popen[bytes], until: float, output: int
 ) -> tuple[Status | None, str, str]:
@@ -227,6 +233,7 @@ def _watched(
     assert process.stdout is not None
     assert process.stderr is not None
     kept = {process.stdout: bytearray(), process.stderr: bytearray()}
+    _RUNNING[threading.get_ident()] = process
     try:
         status = _listen(kept, until, output)
         if status is None:
@@ -235,6 +242,7 @@ def _watched(
             except subprocess.TimeoutExpired:
                 status = "timeout"
     finally:
+        _RUNNING.pop(threading.get_ident(), None)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -342,8 +350,12 @@ def run_all(
     isolation: Isolation | None = None,
     **room: Unpack[Room],
 ) -> list[TestOutcome]:
-    """Test many programs (code, tests) at once; ``report`` is called with those done and in all."""
+    """Test many programs (code, tests) at once; ``report`` is called with those done and in all.
+
+    An interruption ends those under way.
+    """
     _refuse_without(isolation or Isolation())
+    own: set[int] = set()
 
     def tested(program: tuple[str, Sequence[str]]) -> TestOutcome:
         code, tests = program
@@ -352,12 +364,27 @@ def run_all(
         )
 
     out = []
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for found in pool.map(tested, programs):
-            out.append(found)
-            if report is not None:
-                report(len(out), len(programs))
+    most = workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(most, initializer=lambda: own.add(threading.get_ident())) as pool:
+        under_way = [pool.submit(tested, program) for program in programs]
+        try:
+            for future in under_way:
+                out.append(future.result())
+                if report is not None:
+                    report(len(out), len(programs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in under_way):
+                _kill_those_of(own)
+                time.sleep(0.02)
+            raise
     return out
+
+
+def _kill_those_of(threads: set[int]) -> None:
+    for process in filter(None, map(_RUNNING.get, threads)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def check_statements(test: str, entry_point: str) -> list[str]:
