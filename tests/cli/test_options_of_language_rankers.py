@@ -83,7 +83,35 @@ def test_how_it_is_asked(rerank):
     short = rerank(*heap, "--query-words", 2, "--passage-words", 3).prompts[0]
     assert "Query: which one ...\n" in short
     assert "points ...\n" in short
+    few = rerank(*heap, "--query-words", 2, "--passage-words", 3)
+    assert "2 of 2 queries are longer than 2 words: their end is not shown" in few.err
+    assert "60 of 60 candidates are longer than 3 words" in few.err
+    assert "not shown" not in usual.err
     assert any("Query: which one of 0 is best of all\n" in own for own in usual.prompts)
+
+
+def test_the_order_of_rows_says_nothing(rerank, tmp_path):
+    """Ties of score are by document, as in every run; a query without candidates is told."""
+    rerank.told.form = "no answer"
+    tied = [f"q0 Q0 {d} 1 {k // 3} r\n" for k, d in enumerate(WORTH)]
+    orders = []
+    for rows in (tied, tied[::-1]):
+        (tmp_path / "run").write_text("".join(rows))
+        for depth in ((), ("--depth", 7)):
+            found = rerank("--method", "setwise-heapsort", *depth)
+            orders.append(found.orders["q0"])
+            assert "1 queries have no candidates" in found.err
+    assert orders[0] == orders[2]
+    assert orders[1] == orders[3] == orders[0][:7]
+
+
+def test_the_methods_are_those_of_the_library():
+    from typing import get_args
+
+    from policyrank.cli.rerank_language import Method
+    from policyrank.train.language_rankers import METHODS
+
+    assert get_args(Method) == METHODS
 
 
 def test_windows(rerank):

@@ -176,16 +176,15 @@ def candidates(
 
 
 def _run_to(path: Path, depth: int | None) -> pl.DataFrame:
-    """A run, of each query the first ``depth``; of equal scores those that stand first."""
-    import polars as pl
+    """A run, of each query the first ``depth``; ties of score by document, as everywhere."""
 
     from policyrank.evidence import read_run
 
     found = read_run(path)
     if depth is None:
         return found
-    place = pl.col("score").rank("ordinal", descending=True).over("query")
-    kept = found.filter(place <= depth)
+    found = found.sort("query", "score", "document", descending=[False, True, True])
+    kept = found.group_by("query", maintain_order=True).head(depth)
     if len(kept) < len(found):
         say(f"{path.name}: {len(found) - len(kept):,} candidates below {depth:,} are left out")
     return kept

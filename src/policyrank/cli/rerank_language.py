@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from policyrank.models.fitting import Seen
-    from policyrank.train.language_rankers import Budget, LanguageRanker, Ranking
+    from policyrank.train.language_rankers import Asking, Budget, LanguageRanker
+    from policyrank.train.sorts import Sorted
 
 LANGUAGE = Group("Language models", sort_key=7)
 Method = Literal["setwise-heapsort", "setwise-bubble", "pairwise", "listwise-window", "pointwise"]
@@ -131,12 +132,18 @@ class Asked:
     def _writes(self, ranker: str) -> bool:
         return self.write or "://" in ranker or self.method == "listwise-window"
 
-    def ranker(self, name: str, dtype: str | None, seen: Seen) -> tuple[LanguageRanker, Budget]:
-        """Who ranks, and the budget of its questions; ``seen`` counts those that are too long."""
-        from policyrank.train.language_rankers import Asking, Budget, LanguageRanker
+    @property
+    def asking(self) -> Asking:
+        """How texts are shown."""
+        from policyrank.train.language_rankers import Asking
 
         shown = _given(query_words=self.query_words, passage_words=self.passage_words)
-        asking = Asking(thinks=self.thinks, **shown)
+        return Asking(thinks=self.thinks, **shown)
+
+    def ranker(self, name: str, dtype: str | None, seen: Seen) -> tuple[LanguageRanker, Budget]:
+        """Who ranks, and the budget of its questions; ``seen`` counts those that are too long."""
+        from policyrank.train.language_rankers import Budget, LanguageRanker
+
         options = _given(
             children=self.children,
             k=self.places,
@@ -148,7 +155,7 @@ class Asked:
         assert self.method is not None
         how = Budget(self._model(name, dtype, seen), self.calls)
         asked: dict[str, Any] = {"write": how} if self._writes(name) else {"weigh": how}
-        return LanguageRanker(asking=asking, method=self.method, **asked, **options), how
+        return LanguageRanker(asking=self.asking, method=self.method, **asked, **options), how
 
     def _model(self, name: str, dtype: str | None, seen: Seen) -> Any:
         tokens = self.tokens or (2048 if self.thinks else 64)
@@ -197,7 +204,7 @@ def rerank_by_language(
     from policyrank.train.language_rankers import rerank_all
 
     queries, documents = texts
-    listed = run.sort("query", "score", descending=[False, True], maintain_order=True)
+    listed = run.sort("query", "score", "document", descending=[False, True, True])
     groups = listed.group_by("query", maintain_order=True).agg("document")
     lists = []
     for query, names in groups.iter_rows():
@@ -206,10 +213,11 @@ def rerank_by_language(
             lacking = f"document {missing[0]!r}" if missing else f"query {query!r}"
             raise EvidenceError(f"the run names {lacking}, which has no text.")
         lists.append((queries[query], [documents[own] for own in names]))
+    _tell_cut(queries, lists, asked)
     seen = Seen()
     ranker, budget = asked.ranker(name, dtype, seen)
     workers = (asked.workers or 8) if "://" in name else 1
-    found: list[Ranking] = []
+    found: list[Sorted] = []
     with working("Ranking ...") as update:
         ranked = rerank_all(
             ranker,
@@ -232,7 +240,25 @@ def rerank_by_language(
     return pl.DataFrame(rows, schema=["query", "document", "score"], orient="row")
 
 
-def _tell(found: list[Ranking], budget: Budget) -> None:
+def _tell_cut(queries: dict[str, str], lists: list[tuple[str, list[str]]], asked: Asked) -> None:
+    """What of the texts is not shown, and who has no candidates."""
+    if len(lists) < len(queries):
+        say(f"{len(queries) - len(lists):,} queries have no candidates, and are not in the run")
+    passages = [text for _, own in lists for text in own]
+    for what, texts, most in (
+        ("queries", [query for query, _ in lists], asked.asking.query_words),
+        ("candidates", passages, asked.asking.passage_words),
+    ):
+        longer = sum(len(text.split()) > most for text in texts)
+        if longer:
+            option = f"--{'query' if what == 'queries' else 'passage'}-words"
+            say(
+                f"{longer:,} of {len(texts):,} {what} are longer than {most:,} words: their end is"
+                f" not shown ({option})"
+            )
+
+
+def _tell(found: list[Sorted], budget: Budget) -> None:
     """How often it was asked, and what could not be read."""
     invalid = sum(own.invalid for own in found)
     say(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,7 @@ from policyrank.learn.rewards import parsing
 from policyrank.train import sorts
 
 Method = Literal["setwise-heapsort", "setwise-bubble", "pairwise", "listwise-window", "pointwise"]
-METHODS: tuple[Method, ...] = (
-    "setwise-heapsort",
-    "setwise-bubble",
-    "pairwise",
-    "listwise-window",
-    "pointwise",
-)
+METHODS: tuple[Method, ...] = get_args(Method)
 Write = Callable[[Sequence[Prompt]], Sequence[str]]
 """Prompts -> what a model writes on each."""
 
@@ -122,29 +116,6 @@ def _cut(text: str, words: int) -> str:
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """What came of reranking one query.
-
-    Attributes
-    ----------
-    order
-        places of its passages, best first
-    scores
-        of each passage where a model gave some (pointwise), else None
-    calls, invalid
-        questions that were asked, and that had no answer that could be read
-    gave_up
-        the order is that of the first stage
-    """
-
-    order: tuple[int, ...]
-    calls: int
-    invalid: int
-    gave_up: bool = False
-    scores: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True)
 class LanguageRanker:
     """Rerank with a language model.
 
@@ -205,13 +176,13 @@ class LanguageRanker:
                 f"children={self.children}: at most {len(LETTERS) - 1} where letters are weighed."
             )
 
-    def __call__(self, query: str, passages: Sequence[str]) -> Ranking:
+    def __call__(self, query: str, passages: Sequence[str]) -> sorts.Sorted:
         """The order of a query's passages, which come as the first stage has them."""
         if self.method == "pointwise":
             return self._alone(query, passages)
         if self.method == "listwise-window":
             arrange = partial(self._arranged, query, passages)
-            found = sorts.listwise_windows(
+            return sorts.listwise_windows(
                 len(passages),
                 arrange,
                 window=self.window,
@@ -219,14 +190,13 @@ class LanguageRanker:
                 passes=self.passes,
                 give_up=self.give_up,
             )
-            return Ranking(found.order, found.calls, found.invalid, found.gave_up)
         asked = _Counted(partial(self._chosen, query, passages))
         choose = sorts.by_vote(asked, self.votes, self.seed)
         if self.method == "pairwise":
             choose = sorts.by_pairs(asked)
         sort = sorts.setwise_bubble if self.method == "setwise-bubble" else sorts.setwise_heapsort
         found = sort(len(passages), choose, children=self.children, k=self.k, give_up=self.give_up)
-        return Ranking(found.order, asked.calls, asked.invalid, found.gave_up)
+        return replace(found, calls=asked.calls, invalid=asked.invalid)
 
     def _chosen(self, query: str, passages: Sequence[str], items: Sequence[int]) -> int | None:
         shown = [passages[own] for own in items]
@@ -245,7 +215,7 @@ class LanguageRanker:
         (text,) = self.write([prompt])
         return parsing.permutation(text, len(items), strict=self.strict).value
 
-    def _alone(self, query: str, passages: Sequence[str]) -> Ranking:
+    def _alone(self, query: str, passages: Sequence[str]) -> sorts.Sorted:
         assert self.weigh is not None
         prompts = [self.asking.relevance(query, text) for text in passages]
         chances = self.weigh(prompts, ["Yes", "No"])[:, 0] if prompts else np.zeros(0)
@@ -254,7 +224,8 @@ class LanguageRanker:
         invalid = int(unread.sum())
         gave_up = invalid > self.give_up * len(passages)
         places = range(len(passages)) if gave_up else order.tolist()
-        return Ranking(tuple(places), len(passages), invalid, gave_up, tuple(chances.tolist()))
+        scores = tuple(chances.tolist())
+        return sorts.Sorted(tuple(places), len(passages), invalid, gave_up, scores)
 
 
 class _Counted:
@@ -307,7 +278,7 @@ def rerank_all(
     *,
     concurrency: int = 1,
     report: Callable[[int, int], None] | None = None,
-) -> Iterator[Ranking]:
+) -> Iterator[sorts.Sorted]:
     """Rank many queries' passages, several at a time; in the order of the queries.
 
     Parameters
@@ -319,7 +290,7 @@ def rerank_all(
     """
     done, lock = 0, threading.Lock()
 
-    def one(place: int) -> Ranking:
+    def one(place: int) -> sorts.Sorted:
         nonlocal done
         query, passages = lists[place]
         found = replace(ranker, seed=ranker.seed + place)(query, passages)

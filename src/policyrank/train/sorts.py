@@ -40,12 +40,15 @@ class Sorted:
         how often somebody was asked, and gave no valid answer
     gave_up
         so many answers were invalid that the order is that of the first stage
+    scores
+        of each item, where it was asked about alone, else None
     """
 
     order: tuple[int, ...]
     calls: int
     invalid: int
     gave_up: bool = False
+    scores: tuple[float, ...] | None = None
 
 
 class _Asked:
