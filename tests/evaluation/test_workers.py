@@ -13,8 +13,9 @@ import pytest
 
 from policyrank.errors import EvidenceError
 from policyrank.evaluation import evaluate
+from policyrank.evaluation.attempts import Job
 from policyrank.evaluation.processes import descendants
-from policyrank.evaluation.workers import Job, Pool
+from policyrank.evaluation.workers import Pool
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

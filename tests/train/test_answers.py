@@ -22,7 +22,8 @@ from policyrank.train.distillation import distil
 from policyrank.train.programs import Problem, mine, read_problems, self_train
 from policyrank.train.reinforcement import reinforce
 from policyrank.worlds import sandbox
-from policyrank.worlds.sandbox import check_statements, docstring_examples, outputs
+from policyrank.worlds.problem_texts import check_statements, docstring_examples
+from policyrank.worlds.sandbox import outputs
 
 needs_sandbox = pytest.mark.skipif(
     bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}"

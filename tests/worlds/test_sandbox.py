@@ -16,7 +16,8 @@ import pytest
 from policyrank.errors import EvidenceError
 from policyrank.worlds import isolation, sandbox, system_calls
 from policyrank.worlds.isolation import Isolation
-from policyrank.worlds.sandbox import check_statements, code_of, run_all, run_program, run_tests
+from policyrank.worlds.problem_texts import check_statements, code_of
+from policyrank.worlds.sandbox import run_all, run_program, run_tests
 
 pytestmark = pytest.mark.skipif(
     bool(sandbox.unavailable()),

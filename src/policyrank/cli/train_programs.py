@@ -83,13 +83,13 @@ def train_program_reranker(
     from policyrank.train.judges import sampler
     from policyrank.train.programs import read_problems, self_train
     from policyrank.train.saving import refuse_overwriting
-    from policyrank.worlds import sandbox
+    from policyrank.worlds import problem_texts, sandbox
 
     named = {"--model": model, "--reranker": reranker}
     refuse_overwriting(out, named, below=(CHECKPOINTS, GENERATOR))
     tuning.check()
 
-    found = read_problems(problems, sandbox.check_statements)
+    found = read_problems(problems, problem_texts.check_statements)
     if why := sandbox.unavailable():
         raise EvidenceError(f"programs cannot be run apart here: {why}.")
     out.mkdir(exist_ok=True)
@@ -124,13 +124,13 @@ def train_program_reranker(
 
 def _test(asked: Any, answers: Any, seconds: float, packages: Sequence[str]) -> list[list[float]]:
     """The share of tests that each answer passes."""
-    from policyrank.worlds import sandbox
+    from policyrank.worlds import problem_texts, sandbox
 
     runs = []
     for problem, own in zip(asked, answers, strict=True):
-        imports = sandbox.imports_of(problem.prompt)
+        imports = problem_texts.imports_of(problem.prompt)
         for answer in own:
-            code = sandbox.code_of(answer, problem.entry_point)
+            code = problem_texts.code_of(answer, problem.entry_point)
             runs.append((imports + code, problem.tests))
     results = iter(sandbox.run_all(runs, seconds=seconds, packages=packages))
     return [[next(results).share for _ in own] for own in answers]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from policyrank.errors import EvidenceError
-from policyrank.evaluation.workers import Ended, Job, Pool
+from policyrank.evaluation.attempts import Ended, Job
+from policyrank.evaluation.workers import Pool
 
 PATIENCE = 60.0
 

@@ -11,11 +11,11 @@ from importlib import metadata
 
 import numpy as np
 
+from policyrank.evaluation.attempts import Ended, Job, Workers
 from policyrank.evaluation.rules import SamplingRule
 from policyrank.evaluation.state import State
 from policyrank.evaluation.stopping import Stop
 from policyrank.evaluation.store import Result, Store
-from policyrank.evaluation.workers import Ended, Job, Workers
 
 GIVE_UP = 5
 """Failures after which a policy that never worked is set aside."""

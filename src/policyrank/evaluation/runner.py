@@ -14,13 +14,14 @@ import numpy as np
 
 from policyrank.board import Leaderboard
 from policyrank.errors import EvidenceError
+from policyrank.evaluation.attempts import Inline, Workers
 from policyrank.evaluation.cluster import RayPool
 from policyrank.evaluation.loop import Loop, Progress
 from policyrank.evaluation.rules import RULES, SamplingRule
 from policyrank.evaluation.state import State
 from policyrank.evaluation.stopping import Stop
 from policyrank.evaluation.store import Result, Store
-from policyrank.evaluation.workers import Inline, Pool, Workers
+from policyrank.evaluation.workers import Pool
 from policyrank.evidence import Comparisons, Labels, Scores
 from policyrank.fingerprints import Fingerprint
 from policyrank.ranking import rank as rank_evidence

@@ -16,13 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from policyrank.evidence import datasets
 from policyrank.learn.rewards import plackett_luce_reward
 from policyrank.studies.frame import Report
-from policyrank.worlds.sandbox import (
-    check_statements,
-    docstring_examples,
-    imports_of,
-    outputs,
-    run_all,
-)
+from policyrank.worlds.problem_texts import check_statements, docstring_examples, imports_of
+from policyrank.worlds.sandbox import outputs, run_all
 
 
 @dataclass(frozen=True)
