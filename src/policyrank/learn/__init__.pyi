@@ -34,6 +34,13 @@ from .losses import (
     preference_loss as preference_loss,
 )
 from .rewards import REWARD_LOSSES as REWARD_LOSSES, RewardLoss as RewardLoss
+from .rollouts import (
+    Reward as Reward,
+    Rewards as Rewards,
+    Rollouts as Rollouts,
+    of_columns as of_columns,
+    rewarded as rewarded,
+)
 from .segments import STEP_WEIGHTS as STEP_WEIGHTS, StepWeight as StepWeight
 from .utilities import UTILITIES as UTILITIES, Utility as Utility
 
@@ -58,7 +65,10 @@ __all__ = [
     "PolicyObjective",
     "PreferenceLoss",
     "RankingLoss",
+    "Reward",
     "RewardLoss",
+    "Rewards",
+    "Rollouts",
     "StepWeight",
     "Utility",
     "check_labels",
@@ -69,8 +79,10 @@ __all__ = [
     "label_domain",
     "largest_label",
     "losses",
+    "of_columns",
     "preference_loss",
     "reward_to_go",
+    "rewarded",
     "rewards",
     "segments",
     "win_shares",
