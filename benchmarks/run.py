@@ -82,6 +82,14 @@ def measure(code: str, *args: object, limit: int = LIMIT) -> tuple[float | None,
 
 
 POLICYRANK = "import sys; sys.argv[0] = 'policyrank'; from policyrank.cli import main; main()"
+IMPORTS = "import numpy, scipy.special, polars"
+COUNTED = """
+import sys, polars
+polars.scan_parquet(sys.argv[1]).group_by(polars.all()).len().collect()
+"""
+FLOORS = """The floor of 10,000 battles and of help is a bare import of numpy, scipy.special and
+polars; of 10 million battles that polars is imported, reads the file and counts equal rows. The
+shortest of nine runs, in turn."""
 ARENA_RANK = """
 import sys, multiprocessing, pandas as pd
 # its pool hangs when it forks a process in which JAX runs
@@ -307,6 +315,24 @@ def cost(page: Page, cache: Path, scale: int) -> None:
         page.row(f"{size:,}", f"{policies:,}", seconds(took), f"{memory:,.0f} MB")
 
 
+def floors(page: Page, cache: Path, scale: int, times: int = 9) -> None:
+    """The shortest of several runs, ours and the floor in turn."""
+    page.section("What no board can do without", "command", "policies", "time", "floor", "times")
+    commands: list[tuple[str, int, str, tuple[object, ...]]] = [("--help", 0, IMPORTS, ("--help",))]
+    for whole, policies in ((10_000, 20), (10_000, 50), (10_000, 200), (10_000_000, 200)):
+        path = battles(cache / f"battles-{whole // scale}-{policies}.parquet", whole, policies)
+        floor = IMPORTS if whole == 10_000 else COUNTED
+        commands.append((f"rank {whole:,} battles", policies, floor, ("rank", path)))
+    for name, policies, floor, arguments in commands:
+        ours, least = [], []
+        for _ in range(times):
+            ours.append(measure(POLICYRANK, *arguments)[0] or LIMIT)
+            least.append(measure(floor, *arguments[1:])[0] or LIMIT)
+        ratio = f"{min(ours) / min(least):.2f}"
+        page.row(name, policies or "", seconds(min(ours)), seconds(min(least)), ratio)
+    page.tell("", FLOORS)
+
+
 def where(page: Page) -> None:
     packages = (
         "policyrank",
@@ -344,6 +370,7 @@ def main() -> None:
     kemeny(page)
     alpha_rank(page)
     cost(page, options.cache, scale)
+    floors(page, options.cache, scale)
     where(page)
     options.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg.blas import dtrmm
-from scipy.linalg.lapack import dpotrf
 from scipy.special import ndtri, stdtr, stdtrit
 from threadpoolctl import threadpool_limits
 
@@ -102,6 +100,9 @@ def _correlated(draws: Float, covariance: Float) -> Float:
     if len(covariance) <= MANY:
         value, vector = np.linalg.eigh(covariance)
         return draws @ (vector * np.sqrt(np.clip(value, 0, None))).T
+    from scipy.linalg.blas import dtrmm  # slow to import, and rarely needed
+    from scipy.linalg.lapack import dpotrf
+
     # Eigenvectors of thousands take ten times as long; a ridge far below rounding of the draws
     # makes the centred covariance, which has a null direction, positive.
     ridge = 1e-10 * np.trace(covariance) / len(covariance)

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Labels
+from policyrank.ranking.connected import components
 from policyrank.ranking.links import Link
 
 Float = NDArray[np.float64]
@@ -105,12 +106,6 @@ class Cells:
         return code // self.size, code % self.size, member
 
 
-def components(cells: Cells) -> NDArray[np.int64]:
-    """Which connected component of the comparison graph each policy lies in."""
-    graph = sparse.coo_matrix((np.ones(len(cells.i)), (cells.i, cells.j)), shape=(cells.size,) * 2)
-    return np.asarray(sparse.csgraph.connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
 def is_strong(cells: Cells, link: Link) -> bool:
     """Whether a finite maximum exists: Ford's condition, that every policy reaches every other
     along wins or ties.
@@ -122,10 +117,7 @@ def is_strong(cells: Cells, link: Link) -> bool:
 
     def strong_components(won: NDArray[np.bool_], lost: NDArray[np.bool_]) -> int:
         winner, loser = np.r_[i[won], j[lost]], np.r_[j[won], i[lost]]
-        graph = sparse.coo_matrix((np.ones(len(winner)), (winner, loser)), shape=(cells.size,) * 2)
-        return int(
-            sparse.csgraph.connected_components(graph, directed=True, connection="strong")[0]
-        )
+        return int(components((winner, loser), cells.size, strong=True).max()) + 1
 
     if strong_components(y > 0, y < 1) > 1:
         return False

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Unpack
 
 import numpy as np
-from scipy import sparse
 
 from policyrank.board.assembly import CoverageOptions
 from policyrank.board.intervals import Seed, generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
+from policyrank.ranking.connected import components
 from policyrank.ranking.conventions import checks_options, need
 from policyrank.ranking.kemeny_search import (
     MOST_COUNTED,
@@ -140,9 +140,8 @@ def _components(wins: Float) -> tuple[Order, Order]:
     """
     policies = len(wins)
     not_beaten = wins >= wins.T
-    graph = sparse.csr_matrix((not_beaten & ~np.eye(policies, dtype=bool)).astype(np.int8))
-    count, part = sparse.csgraph.connected_components(graph, directed=True, connection="strong")
-    member = np.zeros((count, policies))
+    part = components(np.nonzero(not_beaten), policies, strong=True)
+    member = np.zeros((part.max(initial=-1) + 1, policies))
     member[part, np.arange(policies)] = 1
     ahead = (member @ not_beaten @ member.T > 0).sum(axis=1)
     return part, np.argsort(-ahead, kind="stable")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import gammaincc
 
 from policyrank.board.leaderboard import Note
 from policyrank.evidence import Comparisons, Rankings
+from policyrank.ranking.connected import components
 
 Float = NDArray[np.float64]
 SINGLE_BALLOT = Note(
@@ -59,9 +59,9 @@ def connectivity(policies: tuple[str, ...], wins: Float) -> Connectivity:
     >>> found.connected, found.undefeated
     (False, ('x',))
     """
-    graph = sparse.csr_matrix(wins > 0)
-    component = sparse.csgraph.connected_components(graph, directed=False)[1]
-    strong = sparse.csgraph.connected_components(graph, directed=True, connection="strong")[1]
+    beat = np.nonzero(wins > 0)
+    component = components(beat, len(wins))
+    strong = components(beat, len(wins), strong=True)
     won, lost = wins.sum(axis=1), wins.sum(axis=0)
     played = won + lost > 0
     names = np.asarray(policies, dtype=object)

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.lapack import dpotrf, dpotri
 from threadpoolctl import ThreadpoolController
 
 from policyrank.board.intervals import MANY
 from policyrank.errors import EvidenceError
-from policyrank.ranking.cells import Cells, assemble, components, mirror
+from policyrank.ranking.cells import Cells, assemble, mirror
+from policyrank.ranking.connected import components
 from policyrank.ranking.links import LINKS, Link, Terms
 
 Float = NDArray[np.float64]
@@ -187,8 +186,8 @@ class _Problem:
             return _sparse_step(self.cells, h, self.penalty, gradient, free)
         active = self.pinned_information(terms)
         ridge = 1e-13 * max(np.trace(active), 1e-300)
-        factor = cho_factor(active + np.eye(len(active)) * ridge)
-        return np.asarray(cho_solve(factor, gradient))
+        active[np.diag_indices_from(active)] += ridge
+        return np.asarray(np.linalg.solve(active, gradient), dtype=np.float64)
 
     def halved(
         self, p: Float, step: Float, value: float, decrement: float
@@ -259,7 +258,7 @@ def expected_inverse(cells: Cells, link: Link, fit: Fit) -> Float:
 
 def _loose(cells: Cells, fixed: Iterable[int]) -> NDArray[np.int64]:
     """The connected component of each policy, -1 where a fixed policy pins its level: (n,)."""
-    part = components(cells)
+    part = components((cells.i, cells.j), cells.size)
     return np.where(np.isin(part, part[list(fixed)]), -1, part)
 
 
@@ -267,6 +266,8 @@ def inverted(positive: Float) -> Float:
     """Of a positive definite matrix; for thousands of rows in place."""
     if len(positive) <= MANY:
         return np.asarray(np.linalg.inv(positive), dtype=np.float64)
+    from scipy.linalg.lapack import dpotrf, dpotri  # slow to import, and rarely needed
+
     # Threads of LAPACK wait for each other for half a minute where the machine is busy.
     with blas().limit(limits=1, user_api="blas"):
         factor, failed = dpotrf(positive.T, lower=0, overwrite_a=1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import betainc, ndtr
 
 from policyrank.board.clusters import clustered_mean
@@ -20,6 +19,7 @@ from policyrank.board.intervals import as_normal
 from policyrank.board.rank_sets import RankSets
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.base import first_repeated, ones_if_none
+from policyrank.ranking.connected import components
 
 Float = NDArray[np.float64]
 Certain = NDArray[np.bool_]
@@ -207,10 +207,8 @@ def of_winner(sure: Certain) -> Projection:
 
 def dominated(sure: Certain) -> Certain:
     """bool (n, n): the row is in a set whose members all certainly beat the column and the rest."""
-    open_pairs = sparse.csr_matrix(~sure.T & ~np.eye(len(sure), dtype=bool))
-    found = sparse.csgraph.connected_components(open_pairs, directed=True, connection="strong")
-    number, part = found
-    member = np.zeros((number, len(sure)))
+    part = components(np.nonzero(~sure.T), len(sure), strong=True)
+    member = np.zeros((part.max(initial=-1) + 1, len(sure)))
     member[part, np.arange(len(sure))] = 1
     beaten = member @ sure @ member.T > 0
     np.fill_diagonal(beaten, False)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from policyrank.errors import EvidenceError
+from policyrank.ranking.connected import components
 
 Float = NDArray[np.float64]
 GTH_LIMIT = 600
@@ -77,8 +78,9 @@ def _closed_classes(jump: sparse.csr_matrix) -> tuple[NDArray[np.int64], int]:
         (jump.data * likely, jump.indices, jump.indptr), shape=jump.shape, copy=True
     )
     strong.eliminate_zeros()
-    count, part = sparse.csgraph.connected_components(strong, directed=True, connection="strong")
     links = strong.tocoo()
+    part = components((links.row, links.col), len(likeliest), strong=True)
+    count = int(part.max()) + 1
     crosses = part[links.row] != part[links.col]
     is_open = np.zeros(count, bool)
     is_open[part[links.row[crosses]]] = True

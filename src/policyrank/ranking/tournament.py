@@ -6,11 +6,11 @@ from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from policyrank.board.intervals import generator
 from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.evidence import Comparisons, Rankings
+from policyrank.ranking.connected import components
 from policyrank.ranking.conventions import checks_options, need
 from policyrank.ranking.majorities import of_dominance, of_majorities, of_winner
 from policyrank.ranking.rules import IntervalOptions, Preferences, RuleOptions, rule_board
@@ -228,9 +228,7 @@ def _free_edges(
     """Edges that close no cycle with what is locked, nor with others of the same margin."""
     i, j = np.nonzero(edges & ~reaches.T)
     together = reaches | edges & ~reaches.T
-    part = sparse.csgraph.connected_components(
-        sparse.csr_matrix(together), directed=True, connection="strong"
-    )[1]
+    part = components(np.nonzero(together), len(together), strong=True)
     fits = part[i] != part[j]
     return i[fits], j[fits]
 

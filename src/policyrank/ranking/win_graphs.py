@@ -16,6 +16,7 @@ from policyrank.board.leaderboard import Leaderboard, Note
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Comparisons, Rankings
 from policyrank.evidence.base import ones_if_none
+from policyrank.ranking.connected import components
 from policyrank.ranking.conventions import check_interval, checks_options, need
 from policyrank.ranking.diagnostics import SINGLE_BALLOT, evidence_notes
 from policyrank.ranking.rules import Preferences
@@ -305,8 +306,8 @@ def graph_errors(evidence: Preferences, found: Sensitivity) -> dict[str, Any]:
 
 def _strong_parts(wins: Float) -> int:
     """Groups of policies inside which wins lead from everybody to everybody."""
-    graph = sparse.csr_matrix(wins > 0)
-    return int(sparse.csgraph.connected_components(graph, connection="strong")[0])
+    part = components(np.nonzero(wins > 0), len(wins), strong=True)
+    return int(part.max(initial=-1)) + 1
 
 
 def _of_graph(wins: Float, parts: int) -> list[Note]:
