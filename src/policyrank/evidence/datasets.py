@@ -25,6 +25,7 @@ from policyrank.evidence.detections import (
     read_detections,
     read_ground_truth,
 )
+from policyrank.evidence.quality_datasets import QUALITY_DATASETS
 from policyrank.evidence.readers import read_comparisons
 from policyrank.evidence.scores import Scores
 from policyrank.evidence.text_datasets import TEXT_DATASETS
@@ -232,6 +233,7 @@ DATASETS: dict[str, Callable[[], object]] = {
     "roboarena-progress": _roboarena_progress,
     "llmfao": _llmfao,
     **TEXT_DATASETS,
+    **QUALITY_DATASETS,
     "coco100": _coco100,
     "lvis100": _lvis100,
     "ihdp": _ihdp,

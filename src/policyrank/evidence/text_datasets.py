@@ -130,6 +130,22 @@ def _humaneval_solutions() -> list[dict[str, Any]]:
     return _json_lines("humaneval_ranked_solutions.jsonl")
 
 
+def _musique() -> list[dict[str, Any]]:
+    """100 MuSiQue questions with 20 paragraphs each, two to four of them supporting."""
+    text = FILES["musique_train_100.json"].fetch().read_text(encoding="utf-8")
+    return list(json.loads(text))
+
+
+def _inspired() -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """228 turns of dialogues on films, and the catalogue: id -> name.
+
+    A turn has context, target_ids, mentioned_before, and 20 names by each of gpt4 and gpt35.
+    """
+    table = pl.read_csv(FILES["inspired_catalog.tsv"].fetch(), separator="\t", quote_char=None)
+    catalogue = dict(zip(table["item_id"].to_list(), table["name"].to_list(), strict=True))
+    return _json_lines("inspired_test_turns.jsonl"), catalogue
+
+
 TEXT_DATASETS: dict[str, Callable[[], object]] = {
     "crowd-pairs": _crowd_pairs,
     "cranfield": _cranfield,
@@ -138,5 +154,7 @@ TEXT_DATASETS: dict[str, Callable[[], object]] = {
     "alpacaeval": _alpacaeval,
     "humaneval": _humaneval,
     "humaneval-solutions": _humaneval_solutions,
+    "musique100": _musique,
+    "inspired": _inspired,
 }
 """The part of ``datasets.DATASETS`` that is text."""
