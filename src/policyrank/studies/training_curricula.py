@@ -21,19 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from policyrank.evidence import Scores, datasets
+from policyrank.evidence import Scores
 from policyrank.learn import Curriculum
-from policyrank.models.encoders import encode_texts, load_encoder
 from policyrank.studies.claims import Claim, Unit, for_each
+from policyrank.studies.cranfield import Candidates, reranking
 from policyrank.studies.frame import Report, Row, Scale, quiet, scores_of
 from policyrank.train import Mlp, RankerTrainer, RankingData
-from policyrank.train.first_stage import bm25_run
 
 TITLE = "Training curricula"
 PAPER = "arXiv 2004.14269"
@@ -70,38 +67,6 @@ CLAIMS = (
         NDCG,
     ),
 )
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Of one query: grades (n,), features (n, 769) and BM25 scores (n,) of its candidates."""
-
-    grades: NDArray[np.float64]
-    features: NDArray[np.float32]
-    scores: NDArray[np.float64]
-
-
-@cache
-def reranking(depth: int, most: int | None = None) -> dict[str, Candidates]:
-    """Of each query (the first ``most``) its candidates by BM25."""
-    queries, documents, qrels = datasets.load("cranfield")
-    queries = dict(list(queries.items())[:most])
-    found = bm25_run(queries, documents, depth=depth)
-    found = found.join(qrels, on=["query", "document"], how="left")
-    encoder = load_encoder("minilm", device="cpu")
-    used = sorted(set(found["document"]))
-    texts = [documents[name] for name in used]
-    vectors = dict(zip(used, encode_texts(encoder, texts), strict=True))
-    asked = dict(zip(queries, encode_texts(encoder, list(queries.values())), strict=True))
-    out = {}
-    for (name,), part in found.group_by("query", maintain_order=True):
-        own = asked[str(name)]
-        theirs = np.stack([vectors[document] for document in part["document"]])
-        cosine = (theirs @ own)[:, None]
-        features = np.hstack([20 * own * theirs, 20 * np.abs(own - theirs), 3 * cosine])
-        grades = part["grade"].fill_null(0.0).to_numpy()
-        out[str(name)] = Candidates(grades, features.astype(np.float32), part["score"].to_numpy())
-    return out
 
 
 def data_of(lists: dict[str, Candidates], names: list[str]) -> RankingData:
