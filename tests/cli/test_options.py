@@ -16,7 +16,7 @@ from policyrank.cli.verbs import FAMILIES, GROUPS
 HERE = Path(__file__).parent
 BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
 TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
-LANGUAGE = "language_rankers."
+LANGUAGE, ENDPOINTS = "language_rankers.", "rerank_endpoints."
 
 READ = {
     READING + "columns_are_read_as_told": (
@@ -229,8 +229,13 @@ EXERCISED = {
         LANGUAGE + "how_it_is_asked": "--children --places --votes --query-words --passage-words",
         LANGUAGE + "windows": "--window --step --passes",
         LANGUAGE + "thinking": "--thinks --tokens",
-        LANGUAGE + "the_endpoint_is_as_told": "--served-model --key --cache",
+        LANGUAGE + "questions_in_other_words": "--questions",
+        LANGUAGE + "the_endpoint_is_as_told": "--served-model --key --cache --retries --timeout",
         LANGUAGE + "workers_are_queries_at_once": "--workers",
+        ENDPOINTS + "how_a_rerank_endpoint_is_asked": (
+            "--api --served-model --key --workers --at-once --truncate --retries --timeout --cache"
+            " --query-words --passage-words --calls"
+        ),
         LANGUAGE + "a_budget_and_answers_that_cannot_be_read": "--calls",
         LANGUAGE + "a_local_model_weighs_or_writes": "--write",
     },

@@ -23,11 +23,14 @@ def rerank(ran, lm, tmp_path, monkeypatch):
     (tmp_path / "d.tsv").write_text(texts)
     listed = "".join(f"q{q} Q0 {d} 1 {-k} r\n" for q in range(2) for k, d in enumerate(WORTH))
     (tmp_path / "run").write_text(listed)
+    from policyrank.train.spent import Spent
+
     told = SimpleNamespace(prompts=[], made=[], form="{}")
 
     class Oracle:
         def __init__(self, url, model, **options):
             told.made.append((url, model, options))
+            self.spent = Spent()
 
         def __call__(self, prompts):
             return [[answer(prompt)] for prompt in prompts]
@@ -138,6 +141,33 @@ def test_the_endpoint_is_as_told(rerank, tmp_path):
     url, model, options = rerank.told.made[-1]
     assert (url, model, options["key"], str(options["cache"])) == (URL, "m", "KEY", "c.jsonl")
     assert (options["temperature"], options["max_tokens"]) == (0, 64)
+    assert "retries" not in options
+    rerank("--method", "pairwise", "--retries", 0, "--timeout", 2.5)
+    options = rerank.told.made[-1][2]
+    assert (options["retries"], options["timeout"]) == (0, 2.5)
+    rerank("--method", "listwise-window", "--window", 30)
+    assert rerank.told.made[-1][2]["max_tokens"] == 240
+
+
+def test_questions_in_other_words(rerank, tmp_path):
+    """Of what is asked in German the oracle understands nothing but the labels."""
+    told = 'order = "Ordne {count} Texte zu: {query}\\n{passages}\\n{how}"\nlabel = "Nur Zahlen."\n'
+    (tmp_path / "german.toml").write_text(told)
+    found = rerank("--method", "listwise-window", "--questions", "german.toml")
+    assert found.orders["q0"][:10] == BEST[:10]
+    assert found.prompts[0].startswith(
+        "Ordne 20 Texte zu: which one of 0 is best of all\n[1] worth"
+    )
+    assert found.prompts[0].endswith("\nNur Zahlen.")
+    for content, says in (
+        ('order = "{query}"', "does not show {passages}"),
+        ('ordre = "{query} {passages}"', "has 'ordre': it has choice"),
+        ("order = 3", "order is no text"),
+        ("order", "not a TOML file"),
+    ):
+        (tmp_path / "german.toml").write_text(content)
+        words = ("--method", "listwise-window", "--questions", "german.toml")
+        assert says in rerank(*words, code=2 if "show" in says else 1).err
 
 
 def test_workers_are_queries_at_once(rerank, monkeypatch):

@@ -315,6 +315,11 @@ def test_choices_as_rank_r1_rewards_them(text, value):
         ("of 1999, [3]", 2, ""),
         ("none", None, "not one of them"),
         ("[99]", None, "not one of them"),
+        ("<think>[1] or [2]", None, "no answer"),
+        ("【2】", 1, ""),
+        ("［２］", 1, ""),
+        ("الجواب [٢]", 1, ""),
+        ("٢", 1, ""),
         ("<think>[1]</think> so [2]", 1, ""),
     ],
 )
@@ -335,6 +340,8 @@ def test_choices_where_one_is_needed(text, value, trouble):
         ("1,1,2", None, (0, 1, 2)),
         ("Top 2: [1] > [2] > [3]", None, (0, 1, 2)),
         ("¹²³", None, None),
+        ("【2】＞【1】＞【3】", (1, 0, 2), (1, 0, 2)),
+        ("[٢] > [١]", None, (1, 0, 2)),
         ("", None, None),
     ],
 )

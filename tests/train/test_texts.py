@@ -225,6 +225,21 @@ def test_first_stages():
         bm25_run({"q": "hello"}, {"d": "a b", "e": "the"})
 
 
+def test_bm25_finds_words_of_scripts_without_blanks():
+    documents = {
+        "cat": "猫が静かに鳴く",
+        "dog": "犬が夜に吠える",
+        "tax": "所得税の申告期限",
+        "thai": "แมวนอนหลับ",
+    }
+    queries = {"q1": "猫はどこ", "q2": "所得税", "q3": "แมว"}
+    run = bm25_run(queries, documents, depth=2)
+    best = dict(
+        run.group_by("query", maintain_order=True).first().select("query", "document").rows()
+    )
+    assert best == {"q1": "cat", "q2": "tax", "q3": "thai"}
+
+
 def test_texts_and_judgements_are_read(tmp_path):
     (tmp_path / "a.tsv").write_text("1\tone  two\n2\tthree\tfour\n")
     (tmp_path / "b.jsonl").write_text(

@@ -143,8 +143,8 @@ def attack_ranker(
 
 
 def _victim(ranker: str, kind: str | None) -> Any:
-    from policyrank.cli.rerank import kind_of
     from policyrank.models.encoders import load_cross_encoder, load_encoder, refuse_new_head
+    from policyrank.train.saved_rankers import kind_of
     from policyrank.train.scorers import cosine_scorer, cross_scorer
 
     if kind_of(ranker, kind) == "bi-encoder":

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, Whole, check_writable
 from policyrank.cli.output import say, show_exactly, working, wrote
+from policyrank.cli.rerank_endpoint import AtEndpoint, rerank_at_endpoint
 from policyrank.cli.rerank_language import Asked, rerank_by_language
 from policyrank.errors import EvidenceError, OptionError
 
@@ -38,8 +39,9 @@ def rerank_candidates(
     dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     asked: Asked = Asked(),
+    there: AtEndpoint = AtEndpoint(),
 ) -> None:
-    """Rank candidates with a trained ranker, or by asking a language model.
+    """Rank candidates with a trained ranker, an endpoint, or by asking a language model.
 
     Writes a TREC run. Texts are named as their files name them, lines of a LETOR file by their
     number within the query (1, 2, ...).
@@ -48,7 +50,8 @@ def rerank_candidates(
     ----------
     ranker
         What `policyrank train ranker` wrote, with --kind a sentence-transformers folder or hub
-        name, or with --method a causal language model or the URL of an endpoint.
+        name, the URL of a rerank endpoint, or with --method a causal language model or the URL of
+        an OpenAI-compatible endpoint.
     file
         LETOR file with the candidates (rankers of features).
     zero_based
@@ -80,20 +83,36 @@ def rerank_candidates(
     _check(of_texts if file is not None else {"zero-based": zero_based or None})
     check_first_stage("--", run, first_stage, None)
     asked.check(ranker)
+    there.check(ranker, asked.method)
+    remote = "://" in ranker
     if file is not None:
-        if asked.method is not None:
-            raise OptionError("--method asks about texts: give --queries and --documents.")
+        if asked.method is not None or remote:
+            raise OptionError("language models and endpoints read texts: --queries, --documents.")
         found = _rerank_letor(Path(ranker), file, zero_based)
-    elif asked.method is not None:
-        if kind is not None or max_length is not None:
-            raise OptionError("--kind and --max-length are of encoders: leave them out.")
+    elif asked.method is not None or remote:
+        _check_encoders(kind, max_length, dtype if remote else None)
         texts = _texts(queries, documents)
         listed = candidates(*texts, run, first_stage, depth)
-        found = rerank_by_language(ranker, asked, dtype, texts, listed)
+        if asked.method is not None:
+            found = rerank_by_language(ranker, asked, there, dtype, texts, listed)
+        else:
+            words = (asked.query_words, asked.passage_words)
+            found = rerank_at_endpoint(
+                there.reranker(ranker), texts, listed, words=words, calls=asked.calls
+            )
     else:
-        module = _loaded(ranker, {"kind": kind, "max_length": max_length, "dtype": dtype})
+        from policyrank.train.saved_rankers import load_text_ranker
+
+        module = load_text_ranker(ranker, kind=kind, max_length=max_length, dtype=dtype, report=say)
         found = _rerank_texts(module, queries, documents, run, first_stage, depth)
-    _write(found, ranker, out)
+    _write(found, _tag(ranker, there.served_model), out)
+
+
+def _check_encoders(kind: str | None, max_length: int | None, dtype: str | None) -> None:
+    """Refuse options of encoders, where none is read here."""
+    for name, value in {"kind": kind, "max-length": max_length, "dtype": dtype}.items():
+        if value is not None:
+            raise OptionError(f"--{name} is of encoders that are read here: leave it out.")
 
 
 def _texts(queries: Path | None, documents: Path | None) -> tuple[dict[str, str], dict[str, str]]:
@@ -104,11 +123,17 @@ def _texts(queries: Path | None, documents: Path | None) -> tuple[dict[str, str]
     return read_texts(queries), read_texts(documents)
 
 
-def _write(found: pl.DataFrame, ranker: str, out: Path | None) -> None:
+def _tag(ranker: str, served_model: str | None) -> str:
+    """What the run calls who ranked: a file's name, or an endpoint's model or host."""
+    if "://" not in ranker:
+        return Path(ranker).stem
+    return served_model or ranker.split("://")[1].split("/")[0]
+
+
+def _write(found: pl.DataFrame, tag: str, out: Path | None) -> None:
     """A TREC run, to a file or to standard output."""
     from policyrank.evidence import write_run
 
-    tag = Path(ranker).stem
     if out is not None:
         write_run(found, out, tag=tag)
         wrote(out)
@@ -124,22 +149,6 @@ def _check(vain: dict[str, Any]) -> None:
         if value is not None:
             about = "features" if name == "zero-based" else "texts"
             raise OptionError(f"--{name} is of rankers of {about}: leave it out.")
-
-
-def kind_of(ranker: str, kind: str | None) -> str:
-    """cross-encoder or bi-encoder: as told, or as its files say."""
-    from policyrank.models import kind_of_model
-    from policyrank.train import TEXT_RANKERS
-
-    kinds = " or a ".join(TEXT_RANKERS)
-    if kind is None:
-        try:
-            kind = kind_of_model(ranker)
-        except EvidenceError:
-            raise EvidenceError(f"{ranker}: say with --kind whether it is a {kinds}.") from None
-    if kind not in TEXT_RANKERS:
-        raise EvidenceError(f"{ranker}: say with --kind whether it is a {kinds}.")
-    return kind
 
 
 def check_first_stage(
@@ -191,26 +200,20 @@ def _run_to(path: Path, depth: int | None) -> pl.DataFrame:
 
 
 def _rerank_letor(ranker: Path, file: Path, zero_based: bool) -> pl.DataFrame:
-    if not ranker.is_file():
-        raise EvidenceError(f"{ranker}: no such file. Train one with `policyrank train ranker`.")
     import numpy as np
     import polars as pl
-    import torch
 
-    from policyrank.train import RANKERS, RankerTrainer, read_letor_files
+    from policyrank.train import RankerTrainer, read_letor_files
+    from policyrank.train.saved_rankers import load_feature_ranker
 
-    try:
-        kept = torch.load(ranker, weights_only=True)
-        model = RANKERS[kept["kind"]](kept["features"], **kept["options"])
-        model.load_state_dict(kept["weights"])
-    except Exception as error:
-        first = str(error).splitlines()[0][:200]
-        raise EvidenceError(f"{ranker}: not a ranker of policyrank ({first}).") from None
-    trained_from = kept.get("features_from", 1)
-    features_from: Any = 0 if zero_based else trained_from
-    if features_from != trained_from:
-        say(f"the ranker was trained on features from {trained_from}, they are read from 0 as told")
-    found = read_letor_files({"": file}, features_from=features_from, features=kept["features"])
+    kept = load_feature_ranker(ranker)
+    features_from: Any = 0 if zero_based else kept.features_from
+    if features_from != kept.features_from:
+        say(
+            f"the ranker was trained on features from {kept.features_from}, they are read from 0"
+            " as told"
+        )
+    found = read_letor_files({"": file}, features_from=features_from, features=kept.features)
     data = found.sets[""]
     say(
         f"{file.name}: {len(data):,} queries, {len(data.labels):,} rows, {found.features:,}"
@@ -218,7 +221,7 @@ def _rerank_letor(ranker: Path, file: Path, zero_based: bool) -> pl.DataFrame:
     )
     for note in found.notes:
         say(note)
-    if kept["standardise"]:
+    if kept.standardise:
         data = data.standardised()
     length = np.diff(data.offsets)
     place = np.arange(len(data.labels)) - np.repeat(data.offsets[:-1], length)
@@ -226,31 +229,9 @@ def _rerank_letor(ranker: Path, file: Path, zero_based: bool) -> pl.DataFrame:
         {
             "query": np.repeat(np.array(data.queries), length),
             "document": (place + 1).astype(str),
-            "score": RankerTrainer(model).scores(data),
+            "score": RankerTrainer(kept.model).scores(data),
         }
     )
-
-
-def _loaded(ranker: str, told: dict[str, Any]) -> Any:
-    """An encoder as it was trained, or as told where that is said to differ."""
-    from policyrank.models.encoders import refuse_new_head
-    from policyrank.models.provenance import about
-    from policyrank.train import TEXT_RANKERS
-
-    trained = about(ranker)
-    options = {}
-    for name, value in told.items():
-        before = getattr(trained, name, None)
-        options[name] = before if value is None else value
-        if None not in (before, value) and before != value:
-            say(f"{ranker} was trained with {name} {before}: it is {value} now, as told")
-    kind = kind_of(ranker, options.pop("kind"))
-    module = TEXT_RANKERS[kind](ranker, trainable=False, **options)
-    if kind == "cross-encoder":
-        refuse_new_head(module.encoder, ranker)
-    for note in module.notes:
-        say(note)
-    return module
 
 
 def tell_long_texts(module: Any, data: Any) -> None:

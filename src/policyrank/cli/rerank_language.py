@@ -10,13 +10,21 @@ from cyclopts import Group, Parameter
 
 from policyrank.cli.options import AtLeastOne, Flag
 from policyrank.cli.output import say, working
-from policyrank.errors import EvidenceError, OptionError
+from policyrank.cli.rerank_endpoint import (
+    AtEndpoint,
+    given,
+    lists_of,
+    option_name,
+    tell_cut,
+    tell_missing,
+)
+from policyrank.errors import OptionError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from policyrank.models.fitting import Seen
-    from policyrank.train.language_rankers import Asking, Budget, LanguageRanker
+    from policyrank.train.asking import Asking, Questions
+    from policyrank.train.language_rankers import Budget, LanguageRanker
     from policyrank.train.sorts import Sorted
 
 LANGUAGE = Group("Language models", sort_key=7)
@@ -32,7 +40,8 @@ OF_METHODS: dict[str, tuple[str, ...]] = {
     "passes": ("listwise-window",),
 }
 """Option -> methods that look at it."""
-OF_ENDPOINTS = ("served_model", "key", "workers", "cache")
+OF_RERANK_ENDPOINTS = ("query_words", "passage_words", "calls")
+"""What says something about a rerank endpoint too, without a method."""
 
 
 @Parameter(name="*", group=LANGUAGE)
@@ -64,21 +73,17 @@ class Asked:
     passes
         Over the whole list (1).
     query_words
-        Words of a query that are shown (64).
+        Words of a query that are shown (64; to a rerank endpoint all).
     passage_words
-        Words of a passage that are shown (150).
+        Words of a passage that are shown (150; to a rerank endpoint all).
     tokens
-        That it may write (64; 2,048 where it thinks).
-    served_model
-        The model's name at the endpoint.
-    key
-        Environment variable that holds the endpoint's key.
-    workers
-        Queries at once at an endpoint (8).
-    cache
-        JSONL file of the endpoint's answers, which are not asked for again.
+        That it may write (64, or 8 for each passage of a window; 2,048 where it thinks).
+    questions
+        TOML or YAML with the questions in other words or another language: choice, letter, order,
+        relevance, label, think, yes, no.
     calls
-        Questions that may be asked in all; what comes after keeps its place.
+        Questions, or requests to a rerank endpoint, that may be made in all, those that --cache
+        answers included; what comes after keeps its place.
     """
 
     method: Method | None = None
@@ -93,10 +98,7 @@ class Asked:
     query_words: Many = None
     passage_words: Many = None
     tokens: Many = None
-    served_model: str | None = None
-    key: str | None = None
-    workers: Many = None
-    cache: Path | None = None
+    questions: Path | None = None
     calls: Many = None
 
     def check(self, ranker: str) -> None:
@@ -107,18 +109,17 @@ class Asked:
         OptionError
             Naming the option.
         """
-        given = {name: value for name, value in vars(self).items() if value not in (None, False)}
+        told = {name: value for name, value in vars(self).items() if value not in (None, False)}
         if self.method is None:
-            for name in given:
-                raise OptionError(f"{_option(name)} is of language models: give --method too.")
+            for name in told:
+                if "://" not in ranker or name not in OF_RERANK_ENDPOINTS:
+                    raise OptionError(
+                        f"{option_name(name)} is of language models: give --method too."
+                    )
             return
-        for name in given:
+        for name in told:
             if self.method not in OF_METHODS.get(name, (self.method,)):
-                raise OptionError(f"{_option(name)} says nothing with --method {self.method}.")
-            if name in OF_ENDPOINTS and "://" not in ranker:
-                raise OptionError(f"{_option(name)} is of an endpoint: name its URL as the ranker.")
-        if "://" in ranker and self.served_model is None:
-            raise OptionError("--served-model: which model is it at the endpoint?")
+                raise OptionError(f"{option_name(name)} says nothing with --method {self.method}.")
         if self.method == "pointwise" and self._writes(ranker):
             raise OptionError(
                 "--method pointwise weighs Yes and No, which only a local model tells."
@@ -126,8 +127,10 @@ class Asked:
         if self._writes(ranker):
             return
         for name in ("thinks", "tokens"):
-            if name in given:
-                raise OptionError(f"{_option(name)} is of a model that writes: give --write too.")
+            if name in told:
+                raise OptionError(
+                    f"{option_name(name)} is of a model that writes: give --write too."
+                )
 
     def _writes(self, ranker: str) -> bool:
         return self.write or "://" in ranker or self.method == "listwise-window"
@@ -135,16 +138,23 @@ class Asked:
     @property
     def asking(self) -> Asking:
         """How texts are shown."""
-        from policyrank.train.language_rankers import Asking
+        from policyrank.train.asking import Asking, read_questions
 
-        shown = _given(query_words=self.query_words, passage_words=self.passage_words)
+        shown: dict[str, Any] = given(
+            query_words=self.query_words, passage_words=self.passage_words
+        )
+        if self.questions is not None:
+            shown["questions"] = read_questions(self.questions)
         return Asking(thinks=self.thinks, **shown)
 
-    def ranker(self, name: str, dtype: str | None, seen: Seen) -> tuple[LanguageRanker, Budget]:
-        """Who ranks, and the budget of its questions; ``seen`` counts those that are too long."""
+    def ranker(
+        self, name: str, there: AtEndpoint, dtype: str | None
+    ) -> tuple[LanguageRanker, Budget]:
+        """Who ranks, and the budget of its questions."""
         from policyrank.train.language_rankers import Budget, LanguageRanker
 
-        options = _given(
+        assert self.method is not None
+        options = given(
             children=self.children,
             k=self.places,
             votes=self.votes,
@@ -152,47 +162,47 @@ class Asked:
             step=self.step,
             passes=self.passes,
         )
-        assert self.method is not None
-        how = Budget(self._model(name, dtype, seen), self.calls)
-        asked: dict[str, Any] = {"write": how} if self._writes(name) else {"weigh": how}
-        return LanguageRanker(asking=self.asking, method=self.method, **asked, **options), how
+        asking = self.asking
+        model, more = self._model(name, there, dtype, asking.questions)
+        how = Budget(model, self.calls)
+        asked = "write" if self._writes(name) else "weigh"
+        options |= {asked: how, **more}
+        return LanguageRanker(asking=asking, method=self.method, **options), how
 
-    def _model(self, name: str, dtype: str | None, seen: Seen) -> Any:
-        tokens = self.tokens or (2048 if self.thinks else 64)
+    def _model(
+        self, name: str, there: AtEndpoint, dtype: str | None, questions: Questions
+    ) -> tuple[Any, dict[str, Any]]:
+        """Who answers; what a ranker is told of it beside."""
         if "://" in name:
-            from policyrank.train.endpoints import Endpoint
-
-            assert self.served_model is not None
-            endpoint = Endpoint(
-                name,
-                self.served_model,
-                key=self.key,
-                temperature=0.0,
-                max_tokens=tokens,
-                cache=self.cache,
-                report=say,
-            )
-            return lambda prompts: [answers[0] for answers in endpoint(prompts)]
+            endpoint = there.writer(name, self._most_tokens())
+            more: dict[str, Any] = {"spent": endpoint.spent}
+            return lambda prompts: [answers[0] for answers in endpoint(prompts)], more
         from policyrank.models.language import load_causal_lm
-        from policyrank.train.language_rankers import weigher, writer
+        from policyrank.train import language_rankers as by
+        from policyrank.train.spent import Spent
 
-        model, tokenizer = load_causal_lm(name, **_given(dtype=dtype))
+        spent, (model, tokenizer) = Spent(), load_causal_lm(name, **given(dtype=dtype))
         if self._writes(name):
-            return writer(model, tokenizer, tokens=tokens, seen=seen)
-        return weigher(model, tokenizer, max_length=2**20, seen=seen)
+            tokens = self._most_tokens()
+            answer: Any = by.writer(model, tokenizer, tokens=tokens, spent=spent)
+        else:
+            labels = (questions.yes, questions.no)
+            tokens = by.label_tokens(
+                tokenizer, labels if self.method == "pointwise" else by.LETTERS
+            )
+            answer = by.weigher(model, tokenizer, spent=spent, max_length=2**20)
+        return answer, {"spent": spent, "fits": by.fits_in(model, tokenizer, tokens)}
 
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+    def _most_tokens(self) -> int:
+        """Tokens of an answer: one label; all of a window's; or also what is thought before."""
+        usual = 8 * (self.window or 20) if self.method == "listwise-window" else 64
+        return self.tokens or (2048 if self.thinks else max(usual, 64))
 
 
 def rerank_by_language(
     name: str,
     asked: Asked,
+    there: AtEndpoint,
     dtype: str | None,
     texts: tuple[dict[str, str], dict[str, str]],
     run: pl.DataFrame,
@@ -200,23 +210,14 @@ def rerank_by_language(
     """A run in the order of a language model: query, document, score (places from the end)."""
     import polars as pl
 
-    from policyrank.models.fitting import Seen
     from policyrank.train.language_rankers import rerank_all
 
     queries, documents = texts
-    listed = run.sort("query", "score", "document", descending=[False, True, True])
-    groups = listed.group_by("query", maintain_order=True).agg("document")
-    lists = []
-    for query, names in groups.iter_rows():
-        missing = [own for own in names if own not in documents]
-        if query not in queries or missing:
-            lacking = f"document {missing[0]!r}" if missing else f"query {query!r}"
-            raise EvidenceError(f"the run names {lacking}, which has no text.")
-        lists.append((queries[query], [documents[own] for own in names]))
-    _tell_cut(queries, lists, asked)
-    seen = Seen()
-    ranker, budget = asked.ranker(name, dtype, seen)
-    workers = (asked.workers or 8) if "://" in name else 1
+    groups, lists = lists_of(queries, documents, run)
+    ranker, budget = asked.ranker(name, there, dtype)
+    tell_missing(queries, lists)
+    tell_cut(lists, ranker.asking.query_words, ranker.asking.passage_words)
+    workers = there.at_a_time if "://" in name else 1
     found: list[Sorted] = []
     with working("Ranking ...") as update:
         ranked = rerank_all(
@@ -227,35 +228,14 @@ def rerank_by_language(
         )
         found += ranked
     _tell(found, budget)
-    if seen.long:
-        less = "show less (--passage-words, --children, --window)"
-        say(
-            f"! {seen.long:,} questions are longer than the model reads, and were not asked: {less}"
-        )
+    for note in ranker.spent.notes():
+        say(note)
     rows = []
-    for (query, names), own in zip(groups.iter_rows(), found, strict=True):
+    for (query, names), own in zip(groups, found, strict=True):
         rows += [
             (query, names[item], float(len(names) - place)) for place, item in enumerate(own.order)
         ]
     return pl.DataFrame(rows, schema=["query", "document", "score"], orient="row")
-
-
-def _tell_cut(queries: dict[str, str], lists: list[tuple[str, list[str]]], asked: Asked) -> None:
-    """What of the texts is not shown, and who has no candidates."""
-    if len(lists) < len(queries):
-        say(f"{len(queries) - len(lists):,} queries have no candidates, and are not in the run")
-    passages = [text for _, own in lists for text in own]
-    for what, texts, most in (
-        ("queries", [query for query, _ in lists], asked.asking.query_words),
-        ("candidates", passages, asked.asking.passage_words),
-    ):
-        longer = sum(len(text.split()) > most for text in texts)
-        if longer:
-            option = f"--{'query' if what == 'queries' else 'passage'}-words"
-            say(
-                f"{longer:,} of {len(texts):,} {what} are longer than {most:,} words: their end is"
-                f" not shown ({option})"
-            )
 
 
 def _tell(found: list[Sorted], budget: Budget) -> None:

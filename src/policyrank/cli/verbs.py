@@ -60,7 +60,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     TRAIN: {
         "rerank": Verb(
             "rerank:rerank_candidates",
-            "Rank candidates with a trained ranker, or by asking a language model.",
+            "Rank candidates with a trained ranker, an endpoint, or by asking a language model.",
         ),
         "score": Verb("answers:score_answers", "Score and rank answers by a model or a program."),
         "generate": Verb(

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +20,8 @@ from policyrank.evidence.conversations import as_messages
 from policyrank.evidence.json_schema import parse_json
 from policyrank.evidence.kept_lines import read_kept_lines
 from policyrank.files import append_lines
+from policyrank.train.posting import check_key, post
+from policyrank.train.spent import Spent
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,9 @@ class Endpoint:
         seconds
     report
         told what is left out of the file
+    spent
+        counts tokens, as far as the server tells them, answers that were cut, and those that the
+        file had
     """
 
     url: str
@@ -60,6 +60,7 @@ class Endpoint:
     retries: int = 5
     timeout: float = 120.0
     report: Callable[[str], Any] | None = None
+    spent: Spent = field(default_factory=Spent, repr=False, compare=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __call__(self, prompts: Sequence[Prompt], n: int = 1) -> list[list[str]]:
@@ -70,19 +71,15 @@ class Endpoint:
         EvidenceError
             When the key is missing, or a request fails for good.
         """
-        if self.key is not None and self.key not in os.environ:
-            raise EvidenceError(
-                f"{self.url}: the environment variable {self.key} with the key is not set."
-            )
+        check_key(self.url, self.key)
         keys = [self._key(prompt, n) for prompt in prompts]
         with self._lock:
             found = {key: self._kept[key] for key in keys if key in self._kept}
         todo = {key: own for key, own in zip(keys, prompts, strict=True) if key not in found}
+        self.spent.add(kept=n * len(found))
         with ThreadPoolExecutor(self.workers) as pool:
-            asked = pool.map(self._ask, todo.values(), repeat(n))
-            for key, answers in zip(todo, asked, strict=True):
-                found[key] = answers
-                self._keep(key, answers)
+            asked = pool.map(self._ask, todo, todo.values(), repeat(n))
+            found.update(zip(todo, asked, strict=True))
         return [found[key] for key in keys]
 
     def _key(self, prompt: Prompt, n: int) -> str:
@@ -104,11 +101,12 @@ class Endpoint:
             self._kept[key] = answers
             append_lines(self.cache, [json.dumps({"key": key, "answers": answers})])
 
-    def _ask(self, prompt: Prompt, n: int) -> list[str]:
-        """Answers of the endpoint; some servers give one a request."""
+    def _ask(self, key: str, prompt: Prompt, n: int) -> list[str]:
+        """Answers of the endpoint, which are kept; some servers give one a request."""
         answers = self._reply(prompt, n)
         while len(answers) < n:
             answers += self._reply(prompt, 1)
+        self._keep(key, answers[:n])
         return answers[:n]
 
     def _reply(self, prompt: Prompt, n: int) -> list[str]:
@@ -120,31 +118,21 @@ class Endpoint:
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {os.environ[self.key]}"
         address = self.url.rstrip("/") + "/chat/completions"
-        for attempt in range(self.retries + 1):
-            try:
-                request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    return _answers(answer.read())
-            except urllib.error.HTTPError as error:
-                why = _told_by(error)
-                if error.code not in (408, 409, 429) and error.code < 500:
-                    break
-            except EvidenceError as error:
-                why = str(error)
-            except (OSError, http.client.HTTPException) as error:
-                why = str(error) or type(error).__name__
-            except ValueError as error:  # an address, or a key, that cannot be one
-                why = str(error)
-                break
-            if attempt < self.retries:
-                time.sleep(min(2.0**attempt, 30.0))
-        raise EvidenceError(
-            f"{address}: {why}. Answers had so far are kept where a cache is named; run it again."
+        told: dict[str, Any] = {"retries": self.retries, "timeout": self.timeout}
+        return self._count(post(address, body, _whole, key=self.key, **told))
+
+    def _count(self, reply: _Reply) -> list[str]:
+        """The answers of a reply, which are counted."""
+        usage = reply.usage
+        self.spent.add(
+            answers=len(reply.choices),
+            told=0 if usage is None else len(reply.choices),
+            read=0 if usage is None else usage.prompt_tokens,
+            written=0 if usage is None else usage.completion_tokens,
+            cut=sum(choice.finish_reason == "length" for choice in reply.choices),
         )
+        return [choice.message.content or "" for choice in reply.choices]
 
 
 class _Message(msgspec.Struct):
@@ -153,10 +141,17 @@ class _Message(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class _Reply(msgspec.Struct):
     choices: list[_Choice]
+    usage: _Usage | None = None
 
 
 class _Kept(msgspec.Struct):
@@ -166,18 +161,9 @@ class _Kept(msgspec.Struct):
     answers: list[str]
 
 
-def _answers(reply: bytes) -> list[str]:
-    """Answers in a reply, at least one."""
-    choices = parse_json(reply, _Reply, "the reply").choices
-    if not choices:
+def _whole(reply: bytes) -> _Reply:
+    """A reply with at least one answer."""
+    found = parse_json(reply, _Reply, "the reply")
+    if not found.choices:
         raise EvidenceError("the reply holds no answer (choices is empty)")
-    return [choice.message.content or "" for choice in choices]
-
-
-def _told_by(error: urllib.error.HTTPError) -> str:
-    """The code of a failure, and the beginning of what the server says."""
-    try:
-        said = error.read()[:200].decode(errors="replace")
-    except (OSError, http.client.HTTPException):
-        said = ""
-    return f"{error.code} {said}"
+    return found

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from policyrank._rooms import require
 from policyrank.errors import EvidenceError
 from policyrank.models.encoders import encode_texts
+from policyrank.train.asking import UNSPACED
+
+_WORD = rf"[{UNSPACED}]|[^\W{UNSPACED}]{{2,}}"
+"""bm25s's own words of two characters and more, and single ones of scripts without blanks."""
 
 
 def bm25_run(
@@ -24,8 +28,9 @@ def bm25_run(
 ) -> pl.DataFrame:
     """The ``depth`` best documents of each query by BM25: columns query, document, score.
 
-    bm25s; English stop words, no stemming. Documents that share no word with the query are left
-    out.
+    bm25s; English stop words, no stemming; where a script puts no blanks between words (Chinese,
+    Japanese, Thai, ...), each of its characters is a word. Documents that share no word with the
+    query are left out.
 
     Raises
     ------
@@ -40,14 +45,15 @@ def bm25_run(
     if not queries or not documents:
         raise EvidenceError("BM25 needs at least one query and one document.")
     index = bm25s.BM25(k1=k1, b=b)
-    words = bm25s.tokenize(list(documents.values()), stopwords="en", show_progress=False)
+    how: Any = {"stopwords": "en", "token_pattern": _WORD, "show_progress": False}
+    words = bm25s.tokenize(list(documents.values()), **how)
     if not words.vocab:
         raise EvidenceError(
             "BM25 finds no word in the documents: it reads words of two characters and more that"
             " are no English stop words. Give candidates by a run, or use a dense first stage."
         )
     index.index(words, show_progress=False)
-    tokens = bm25s.tokenize(list(queries.values()), stopwords="en", show_progress=False)
+    tokens = bm25s.tokenize(list(queries.values()), **how)
     found, scores = index.retrieve(tokens, k=min(depth, len(documents)), show_progress=False)
     names = np.array(list(documents))
     return _run(queries, names[found], scores).filter(pl.col("score") > 0)

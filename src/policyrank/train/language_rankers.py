@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,7 +20,11 @@ from numpy.typing import NDArray
 from policyrank.errors import OptionError
 from policyrank.evidence.conversations import Prompt
 from policyrank.learn.rewards import parsing
+from policyrank.models.tokens import encode_prompt, option_ids
 from policyrank.train import sorts
+from policyrank.train.asking import LETTERS, Asking, count_words
+from policyrank.train.posting import RefusedError
+from policyrank.train.spent import Spent
 
 Method = Literal["setwise-heapsort", "setwise-bubble", "pairwise", "listwise-window", "pointwise"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -28,91 +33,6 @@ Write = Callable[[Sequence[Prompt]], Sequence[str]]
 
 Weigh = Callable[[Sequence[Prompt], Sequence[str]], NDArray[np.float64]]
 """Prompts and options -> chances of the options as the answer: (prompts, options); NaN: none."""
-
-LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_THINKS = (
-    "Think first about what the query asks and about each passage, between <think> and </think>,"
-    " then answer between <answer> and </answer>."
-)
-_PLAIN = "Answer with the label alone."
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How a model is asked, and how passages are shown.
-
-    Parameters
-    ----------
-    thinks
-        it thinks between tags before it answers between tags
-    query_words, passage_words
-        words of a query and of a passage that are shown; what is longer is cut at its end
-    system
-        message before the question, for models with a chat template; None: none
-    """
-
-    thinks: bool = False
-    query_words: int = 64
-    passage_words: int = 150
-    system: str | None = None
-
-    def choice(self, query: str, passages: Sequence[str]) -> Prompt:
-        """Which passage is the most relevant?"""
-        how = _THINKS if self.thinks else _PLAIN
-        labels = [f"[{k + 1}]" for k in range(len(passages))]
-        asked = (
-            "Which of these passages is the most relevant to the query?\n\n"
-            f"{self._query(query)}\n\n{self._listed(passages, labels)}\n\n{how}"
-            " The answer is the label of one passage, such as [2], and nothing else."
-        )
-        return self._prompt(asked)
-
-    def letter(self, query: str, passages: Sequence[str]) -> Prompt:
-        """The same with letters as labels, which are one token each: to be weighed."""
-        labels = [f"{letter}:" for letter in LETTERS[: len(passages)]]
-        asked = (
-            "Which of these passages is the most relevant to the query?\n\n"
-            f"{self._query(query)}\n\n{self._listed(passages, labels)}\n\n"
-            "Answer with the letter of one passage alone."
-        )
-        return self._prompt(asked)
-
-    def order(self, query: str, passages: Sequence[str]) -> Prompt:
-        """In what order are the passages relevant?"""
-        labels = [f"[{k + 1}]" for k in range(len(passages))]
-        asked = (
-            f"Order these {len(passages)} passages by their relevance to the query, the most"
-            f" relevant first.\n\n{self._query(query)}\n\n{self._listed(passages, labels)}\n\n"
-            f"{_THINKS + ' ' if self.thinks else ''}"
-            "The answer names each label once, such as [2] > [1] > [3], and nothing else."
-        )
-        return self._prompt(asked)
-
-    def relevance(self, query: str, passage: str) -> Prompt:
-        """Is the passage relevant?"""
-        asked = (
-            f"Does this passage answer the query?\n\n{self._query(query)}\n\n"
-            f"Passage: {_cut(passage, self.passage_words)}\n\nAnswer Yes or No."
-        )
-        return self._prompt(asked)
-
-    def _query(self, query: str) -> str:
-        return f"Query: {_cut(query, self.query_words)}"
-
-    def _listed(self, passages: Sequence[str], labels: Sequence[str]) -> str:
-        shown = (_cut(text, self.passage_words) for text in passages)
-        return "\n".join(f"{label} {text}" for label, text in zip(labels, shown, strict=True))
-
-    def _prompt(self, text: str) -> Prompt:
-        if self.system is None:
-            return text
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
-
-
-def _cut(text: str, words: int) -> str:
-    """The first words of a text, on one line."""
-    found = text.split()
-    return " ".join(found[:words]) + (" ..." if len(found) > words else "")
 
 
 @dataclass(frozen=True)
@@ -139,6 +59,11 @@ class LanguageRanker:
         questions with the passages shuffled, for each choice; 1: as they stand, shuffled once
     strict
         answers count only in the form that was asked for
+    fits
+        whether the model can read a prompt, its answer included; of what it cannot, less of each
+        passage is shown. None: it is told by the server that refuses it
+    spent
+        counts what had to be shortened, or left out
     seed
         of the shuffles
 
@@ -161,6 +86,8 @@ class LanguageRanker:
     strict: bool = False
     give_up: float = 0.5
     seed: int = 0
+    fits: Callable[[Prompt], bool] | None = None
+    spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -201,31 +128,72 @@ class LanguageRanker:
     def _chosen(self, query: str, passages: Sequence[str], items: Sequence[int]) -> int | None:
         shown = [passages[own] for own in items]
         if self.weigh is not None:
-            chances = self.weigh([self.asking.letter(query, shown)], LETTERS[: len(items)])[0]
-            return None if np.isnan(chances).any() else int(np.argmax(chances))
-        assert self.write is not None
-        (text,) = self.write([self.asking.choice(query, shown)])
+            for prompt in self._questions(lambda asking: asking.letter(query, shown), shown):
+                chances = self.weigh([prompt], LETTERS[: len(items)])[0]
+                return None if np.isnan(chances).any() else int(np.argmax(chances))
+            return None
+        text = self._written(lambda asking: asking.choice(query, shown), shown)
         return parsing.choice(text, len(items), strict=self.strict).value
 
     def _arranged(
         self, query: str, passages: Sequence[str], items: Sequence[int]
     ) -> Sequence[int] | None:
-        assert self.write is not None
-        prompt = self.asking.order(query, [passages[own] for own in items])
-        (text,) = self.write([prompt])
-        return parsing.permutation(text, len(items), strict=self.strict).value
+        shown = [passages[own] for own in items]
+        text = self._written(lambda asking: asking.order(query, shown), shown)
+        said = parsing.permutation(text, len(items), strict=self.strict)
+        self.spent.add(mended=said.value is not None and bool(said.trouble))
+        return said.value
 
     def _alone(self, query: str, passages: Sequence[str]) -> sorts.Sorted:
-        assert self.weigh is not None
-        prompts = [self.asking.relevance(query, text) for text in passages]
-        chances = self.weigh(prompts, ["Yes", "No"])[:, 0] if prompts else np.zeros(0)
+        options = [self.asking.questions.yes, self.asking.questions.no]
+        chances = np.full(len(passages), np.nan)
+        places, prompts = [], []
+        for place, text in enumerate(passages):
+            for prompt in islice(self._questions(partial(_relevance, query, text), [text]), 1):
+                places.append(place)
+                prompts.append(prompt)
+        if prompts:
+            assert self.weigh is not None
+            chances[places] = self.weigh(prompts, options)[:, 0]
         unread = np.isnan(chances)
         order = np.argsort(-np.where(unread, -1.0, chances), kind="stable")
         invalid = int(unread.sum())
         gave_up = invalid > self.give_up * len(passages)
-        places = range(len(passages)) if gave_up else order.tolist()
+        ranked = range(len(passages)) if gave_up else order.tolist()
         scores = tuple(chances.tolist())
-        return sorts.Sorted(tuple(places), len(passages), invalid, gave_up, scores)
+        return sorts.Sorted(tuple(ranked), len(passages), invalid, gave_up, scores)
+
+    def _written(self, make: Callable[[Asking], Prompt], shown: Sequence[str]) -> str:
+        """What the model writes on the first question that fits; nothing where none does."""
+        assert self.write is not None
+        for prompt in self._questions(make, shown):
+            try:
+                return self.write([prompt])[0]
+            except RefusedError as error:
+                if not error.too_long:
+                    raise
+        return ""
+
+    def _questions(
+        self, make: Callable[[Asking], Prompt], shown: Sequence[str]
+    ) -> Iterator[Prompt]:
+        """A question, then with ever less of each passage, as far as they fit."""
+        words = min(self.asking.passage_words, max(map(count_words, shown), default=1))
+        asking = self.asking
+        while True:
+            prompt = make(asking)
+            if self.fits is None or self.fits(prompt):
+                yield prompt
+            if words <= 1:
+                break
+            self.spent.add(shortened=asking is self.asking)
+            words = words * 2 // 3
+            asking = replace(asking, passage_words=words)
+        self.spent.add(shortened=-(asking is not self.asking), long=1)
+
+
+def _relevance(query: str, passage: str, asking: Asking) -> Prompt:
+    return asking.relevance(query, passage)
 
 
 class _Counted:
@@ -304,19 +272,65 @@ def rerank_all(
         yield from pool.map(one, range(len(lists)))
 
 
-def weigher(model: Any, tokenizer: Any, **options: Any) -> Weigh:
-    """Weigh by a causal language model; ``options``: of ``models.language.choice_probs``."""
+def weigher(model: Any, tokenizer: Any, *, spent: Spent | None = None, **options: Any) -> Weigh:
+    """Weigh by a causal language model; ``options``: of ``models.language.choice_probs``.
+
+    ``spent`` counts tokens.
+    """
     from policyrank.models.language import choice_probs
 
-    return lambda prompts, labels: choice_probs(model, tokenizer, prompts, labels, **options)
+    def weigh(prompts: Sequence[Prompt], labels: Sequence[str]) -> NDArray[np.float64]:
+        if spent is not None:
+            read = sum(len(encode_prompt(tokenizer, own)) for own in prompts)
+            spent.add(read=read, answers=len(prompts), told=len(prompts))
+        return choice_probs(model, tokenizer, prompts, labels, **options)
+
+    return weigh
 
 
-def writer(model: Any, tokenizer: Any, *, tokens: int = 64, **options: Any) -> Write:
-    """Write greedily with a causal language model; ``options`` are those of ``models.sampling``."""
+def writer(
+    model: Any, tokenizer: Any, *, tokens: int = 64, spent: Spent | None = None, **options: Any
+) -> Write:
+    """Write greedily with a causal language model; ``options`` are those of ``models.sampling``.
+
+    ``spent`` counts tokens, and answers that were cut.
+    """
     from policyrank.models.sampling import sample
 
     def write(prompts: Sequence[Prompt]) -> list[str]:
         made = sample(model, tokenizer, prompts, max_new_tokens=tokens, temperature=0, **options)
+        answers = [own[0] for own in made if own]
+        if spent is not None:
+            spent.add(
+                read=sum(len(encode_prompt(tokenizer, own)) for own in prompts),
+                written=sum(len(own.ids) for own in answers),
+                cut=sum(not own.ended for own in answers),
+                answers=len(answers),
+                told=len(answers),
+            )
         return [own[0].text if own else "" for own in made]
 
     return write
+
+
+def label_tokens(tokenizer: Any, labels: Sequence[str]) -> int:
+    """Tokens of the longest label."""
+    return max(len(option_ids(tokenizer, label)) for label in labels)
+
+
+def fits_in(model: Any, tokenizer: Any, tokens: int) -> Callable[[Prompt], bool]:
+    """Whether a model reads a prompt and may then write so many tokens, what it thinks included.
+
+    Raises
+    ------
+    OptionError
+        When its context has no room for that many.
+    """
+    from policyrank.models.sampling import context_of
+
+    context = context_of(model)
+    if tokens >= context:
+        raise OptionError(
+            f"tokens={tokens:,}: the model reads {context:,} in all, the question included."
+        )
+    return lambda prompt: len(encode_prompt(tokenizer, prompt)) + tokens <= context

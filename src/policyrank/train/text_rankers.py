@@ -279,13 +279,22 @@ def long_texts(ranker: TextRanker, data: TextData, *, most: int = 10_000) -> tup
         candidates to look at, spread over all; of a bi-encoder their documents are looked at, of a
         cross-encoder the pairs with their queries
     """
-    tokenizer = ranker.encoder.tokenizer
     rows = np.unique(np.linspace(0, len(data.labels) - 1, min(most, len(data.labels))).astype(int))
     documents = [data.collection[place] for place in data.documents[rows]]
-    texts = [documents]
+    query = np.searchsorted(data.offsets, rows, side="right") - 1
+    found = token_lengths(ranker, [data.texts[place] for place in query], documents)
+    return int((found > ranker.encoder.max_seq_length).sum()), len(rows)
+
+
+def token_lengths(
+    ranker: TextRanker, queries: Sequence[str], documents: Sequence[str]
+) -> NDArray[np.int64]:
+    """Tokens of each candidate, before any is cut: (candidates,).
+
+    Of a bi-encoder of the document, of a cross-encoder of the pair with its query.
+    """
+    texts = [list(documents)]
     if isinstance(ranker, CrossEncoderRanker):
-        query = np.searchsorted(data.offsets, rows, side="right") - 1
-        texts = [[data.texts[place] for place in query], documents]
-    found = tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
-    longest = ranker.encoder.max_seq_length
-    return sum(len(ids) > longest for ids in found), len(rows)
+        texts = [list(queries), list(documents)]
+    found = ranker.encoder.tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
+    return np.fromiter(map(len, found), dtype=np.int64, count=len(documents))

@@ -18,8 +18,11 @@ T = TypeVar("T")
 
 _BOTH = re.compile(r"<think>.*?</think>\s*<answer>(.*?)</answer>", re.DOTALL)
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_LABEL = re.compile(r"\[\s*(\d+)\s*\]")
+_LABEL = re.compile(r"[\[［【〔]\s*(\d+)\s*[\]］】〕]")
 _ID = re.compile(r"\d+", re.ASCII)
+_ANY_ID = re.compile(r"\d+")
+"""Numbers in the digits of any script."""
+
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _LISTED = re.compile(r"^\s*(?:[-*•]+|\(?\d{1,3}[.):])\s+")
 
@@ -48,7 +51,7 @@ def answer_block(text: str, *, strict: bool = True) -> tuple[str, Span] | None:
 
     Strict: the first that follows a closed ``<think>`` block, tags in lower case (Rank-R1,
     ReasonRank). Lenient: the last one, closed or not; without one, what follows the thinking, or
-    the whole text.
+    the whole text; thinking that does not end has no answer.
 
     Examples
     --------
@@ -64,6 +67,8 @@ def answer_block(text: str, *, strict: bool = True) -> tuple[str, Span] | None:
     if tagged:
         return tagged[-1][1], tagged[-1].span(1)
     start = text.rfind("</think>")
+    if start < 0 and text.lstrip().startswith("<think>"):
+        return None
     start = 0 if start < 0 else start + len("</think>")
     return text[start:], (start, len(text))
 
@@ -93,7 +98,7 @@ def choice(text: str, items: int, *, strict: bool = True) -> Said[int]:
         if labels[0] not in known:
             return Said(None, "not one of them", span)
         return Said(known[labels[0]], "", span)
-    named = _LABEL.findall(content) or _ID.findall(content)
+    named = _LABEL.findall(content) or _ANY_ID.findall(content)
     chosen = {int(label) - 1 for label in named if 1 <= int(label) <= items}
     if len(chosen) != 1:
         return Said(None, "several" if chosen else "not one of them", span)
@@ -118,7 +123,8 @@ def permutation(text: str, items: int, *, strict: bool = True) -> Said[tuple[int
     if found is None:
         return Said(None, "no answer")
     content, span = found
-    said = [int(number) - 1 for number in _ID.findall(content)]
+    known = _ID if strict else _ANY_ID
+    said = [int(number) - 1 for number in known.findall(content)]
     if not strict and _LABEL.search(content):
         said = [int(number) - 1 for number in _LABEL.findall(content)]
     order = tuple(dict.fromkeys(k for k in said if 0 <= k < items))
