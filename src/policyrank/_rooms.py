@@ -14,6 +14,7 @@ EXTRAS = {
     "accelerate": "llm",
     "bm25s": "retrieval",
     "datasets": "llm",
+    "fastapi": "serve",
     "gymnasium": "control",
     "pandas": "pandas",
     "peft": "llm",
@@ -27,6 +28,7 @@ EXTRAS = {
     "stable_baselines3": "control",
     "torch": "learn",
     "transformers": "llm",
+    "uvicorn": "serve",
 }
 """Module -> the extra that brings it."""
 

@@ -16,7 +16,7 @@ from policyrank.cli.verbs import FAMILIES, GROUPS
 HERE = Path(__file__).parent
 BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
 TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
-LANGUAGE, ENDPOINTS = "language_rankers.", "rerank_endpoints."
+LANGUAGE, ENDPOINTS, SERVING = "language_rankers.", "rerank_endpoints.", "serving."
 
 READ = {
     READING + "columns_are_read_as_told": (
@@ -238,6 +238,11 @@ EXERCISED = {
         ),
         LANGUAGE + "a_budget_and_answers_that_cannot_be_read": "--calls",
         LANGUAGE + "a_local_model_weighs_or_writes": "--write",
+    },
+    "serve": {
+        SERVING + "what_is_served": "--kind --max-length --dtype --sigmoid RANKER",
+        SERVING + "where_it_is_served": "--host --port --key --served-model",
+        SERVING + "what_is_taken": "--max-documents --max-megabytes --max-waiting",
     },
     "attack": {
         RANKERS + "attacks_are_as_told": (

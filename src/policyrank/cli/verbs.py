@@ -62,6 +62,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "rerank:rerank_candidates",
             "Rank candidates with a trained ranker, an endpoint, or by asking a language model.",
         ),
+        "serve": Verb(
+            "serve:serve_ranker", "Serve a trained ranker: POST /v1/rerank and /v1/score."
+        ),
         "score": Verb("answers:score_answers", "Score and rank answers by a model or a program."),
         "generate": Verb(
             "answers:generate_answers",
