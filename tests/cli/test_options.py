@@ -88,7 +88,9 @@ EXERCISED = {
     },
     "plan": READ
     | {BOARDS + "a_plan_differs": "--budget --goal", BOARDS + "forms_of_output": "--json --csv"},
-    "eval-run": {BOARDS + "retrieval_runs": "--measure -m --least --out --html --json --top FILES"},
+    "eval-run": {
+        BOARDS + "retrieval_runs": "--measure -m --least --answered --out --html --json --top FILES"
+    },
     "eval-detections": {
         BOARDS + "detectors": "--budget --masks --iou --recall-at --audit --out --html --json FILES"
     },
@@ -221,8 +223,8 @@ EXERCISED = {
     },
     "rerank": {
         RANKERS + "reranking_texts": (
-            "--queries --documents --run --out --max-length --dtype --depth --first-stage --kind"
-            " RANKER"
+            "--queries --documents --run --out --candidates-out --max-length --dtype --depth"
+            " --first-stage --kind RANKER"
         ),
         RANKERS + "what_says_nothing_is_refused": "--zero-based FILE",
         LANGUAGE + "methods_bring_the_best_up": "--method",

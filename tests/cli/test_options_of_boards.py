@@ -228,6 +228,17 @@ def test_retrieval_runs(run, judged, tmp_path):
         assert "P@1" in said.out
         assert "nDCG@10" not in said.out
     assert json.loads(run(*judged, "--json").out)["board"]["policies"][0]["policy"] == "good"
+    with (tmp_path / "qrels").open("a") as file:
+        file.write("q3 0 a 1\n")
+    run(*judged, "--answered", "--out", "answered.csv")
+    assert pl.read_csv(tmp_path / "answered.csv")["task"].n_unique() == 2
+    one = ("eval-run", "bad.run", "qrels", "-m", "RR")
+    said = run(*one)
+    assert "bad lacks 1 of 3 judged queries: they score 0 (--answered leaves them out)" in said.err
+    assert said.out.split() == ["RR", "0.3333"]
+    said = run(*one, "--answered")
+    assert "they are left out" in said.err
+    assert said.out.split() == ["RR", "0.5000"]
     shown = [run(*judged, *top).out.split("paired over")[0] for top in ((), ("--top", 1))]
     assert [re.findall("^.*bad .*$", text, re.MULTILINE) != [] for text in shown] == [True, False]
 

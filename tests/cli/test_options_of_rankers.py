@@ -270,6 +270,11 @@ def test_reranking_texts(run, encoder, tiny, tmp_path, stages):
     cut = run(*words, "--run", "run", "--depth", 3)
     assert {query: set(own) for query, own in ranked(cut.out).items()} == first_of_run(tmp_path, 3)
     assert "candidates below 3 are left out" in cut.err
+    said = run(*words, "--run", "run", "--depth", 3, "--candidates-out", "first.run")
+    assert "wrote first.run" in said.err
+    shown = ranked((tmp_path / "first.run").read_text())
+    assert {query: set(own) for query, own in shown.items()} == first_of_run(tmp_path, 3)
+    assert shown != ranked(said.out)
     said = run(*words, "--run", "run", "--first-stage", "dense", code=2)
     assert "leave --first-stage out" in said.err
     words = ("rerank", tiny, *TEXTS.split(), "--run", "run")
@@ -281,7 +286,7 @@ def test_what_says_nothing_is_refused(run, train, tmp_path):
     train("--train", "train.txt")
     assert len(run("rerank", "r.pt", "test.txt").out.splitlines()) == 4
     vain = ("--run run", "--kind bi-encoder", "--max-length 9", "--dtype float32")
-    for words in (*vain, "--first-stage bm25", "--depth 3"):
+    for words in (*vain, "--first-stage bm25", "--depth 3", "--candidates-out x"):
         said = run("rerank", "r.pt", "test.txt", *words.split(), code=2)
         assert f"{words.split()[0]} is of rankers of texts" in said.err
     said = run("rerank", "r.pt", *TEXTS.split(), "--zero-based", code=2)

@@ -10,7 +10,14 @@ from scipy import stats
 from policyrank.errors import EvidenceError
 from policyrank.evidence import Scores
 from policyrank.metrics.retrieval_names import measure
-from policyrank.ranking.runs import fuse_runs, judged, paired_tests, run_means, score_runs
+from policyrank.ranking.runs import (
+    fuse_runs,
+    judged,
+    paired_tests,
+    run_means,
+    score_runs,
+    unanswered,
+)
 
 QUERIES = ["q0", "q1", "q2", "q3"]
 DOCUMENTS = ["d0", "d1", "d2", "d3", "d4", "d5"]
@@ -89,6 +96,27 @@ def test_scores_of_runs_query_by_query():
     default = score_runs(runs, qrels)
     assert set(default.metric.names) == {"nDCG@10", "AP", "RR", "R@100"}
     assert list(run_means(runs["full"], qrels)) == ["nDCG@10", "AP", "RR", "R@100"]
+
+
+def test_queries_that_no_run_answers_may_be_left_out():
+    """Of four judged queries two runs answer one and two: two are left, and one is missed."""
+    named = [f"q{k}" for k in range(4)]
+    qrels = pl.DataFrame({"query": named, "document": ["d"] * 4, "grade": [1] * 4})
+    one = pl.DataFrame({"query": ["q1"], "document": ["d"], "score": [1.0]})
+    two = pl.DataFrame({"query": ["q1", "q3"], "document": ["d", "e"], "score": [1.0, 1.0]})
+    runs = {"one": one, "two": two}
+    every, some = (score_runs(runs, qrels, ["RR"], answered=own) for own in (False, True))
+    assert (every.task.names, some.task.names) == (tuple(named), ("q1", "q3"))
+    assert some.table().tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    assert some.notes == (
+        "2 judged queries that no run answers are left out",
+        "one lacks 1 of 2 queries: they score 0",
+    )
+    assert run_means(two, qrels, ["RR"]) == {"RR": 0.25}
+    assert run_means(two, qrels, ["RR"], answered=True) == {"RR": 0.5}
+    assert unanswered(two, qrels) == (2, 4)
+    with pytest.raises(EvidenceError, match="none of its queries is judged"):
+        score_runs({"x": one.with_columns(query=pl.lit("z"))}, qrels, ["RR"], answered=True)
 
 
 def test_queries_need_a_document_of_the_least_grade():

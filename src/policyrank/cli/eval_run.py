@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from policyrank.cli.options import (
     METHOD,
+    Flag,
     Html,
     Json,
     Names,
@@ -19,7 +20,7 @@ from policyrank.cli.options import (
     check_table,
     check_writable,
 )
-from policyrank.cli.output import print_json, show, write_board, write_table
+from policyrank.cli.output import print_json, say, show, write_board, write_table
 from policyrank.errors import EvidenceError, OptionError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def rank_runs(
     *files: Path,
     measure: Annotated[Names, Parameter(group=METHOD, alias="-m")] = None,
     least: Annotated[float, Parameter(group=METHOD)] = 1,
+    answered: Annotated[Flag, Parameter(group=METHOD)] = False,
     out: Scores = None,
     html: Html = None,
     json: Json = False,
@@ -55,6 +57,9 @@ def rank_runs(
         repeatable. The first one ranks.
     least
         Smallest grade that is relevant, for choosing queries.
+    answered
+        Only queries that some run answers, where a sample of those that are judged was ranked
+        (otherwise a query that a run lacks scores 0).
     """
     if len(files) < 2:
         raise OptionError("give at least one run, and the judgements last")
@@ -70,14 +75,20 @@ def rank_runs(
     names = measure or MEASURES
     from policyrank.evidence.trec import read_qrels, read_run
     from policyrank.ranking import aggregate
-    from policyrank.ranking.runs import paired_tests, run_means, score_runs
+    from policyrank.ranking.runs import paired_tests, run_means, score_runs, unanswered
 
     loaded = {path.stem: read_run(path) for path in runs}
     grades = read_qrels(judgements)
     if len(runs) == 1:
-        _print_one(run_means(loaded[runs[0].stem], grades, names, least=least), json=json)
+        run = loaded[runs[0].stem]
+        means = run_means(run, grades, names, least=least, answered=answered)
+        lacking, of = unanswered(run, grades, least=least)
+        if lacking:
+            then = "they are left out" if answered else "they score 0 (--answered leaves them out)"
+            say(f"{runs[0].stem} lacks {lacking:,} of {of:,} judged queries: {then}")
+        _print_one(means, json=json)
         return
-    scores = score_runs(loaded, grades, names, least=least)
+    scores = score_runs(loaded, grades, names, least=least, answered=answered)
     if out is not None:
         write_table(scores.to_frame(), out)
     first = scores.filter(metrics=names[0])

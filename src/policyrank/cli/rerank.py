@@ -38,6 +38,7 @@ def rerank_candidates(
     max_length: Annotated[Whole | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
     dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    candidates_out: Annotated[Path | None, Parameter(group=OUT)] = None,
     asked: Asked = Asked(),
     there: AtEndpoint = AtEndpoint(),
 ) -> None:
@@ -74,12 +75,17 @@ def rerank_candidates(
         Of the weights: float32, bfloat16, float16 (as the ranker was trained if not given).
     out
         Write a TREC run here (otherwise to standard output).
+    candidates_out
+        Write the candidates here as the first stage ranks them: a run to compare with by
+        `policyrank eval-run`.
     """
     check_writable(out)
+    check_writable(candidates_out)
     if (file is None) == (queries is None or documents is None):
         raise EvidenceError("give either a LETOR file, or both --queries and --documents.")
     stage = {"run": run, "first-stage": first_stage, "depth": depth}
     of_texts = {**stage, "kind": kind, "max-length": max_length, "dtype": dtype}
+    of_texts["candidates-out"] = candidates_out
     _check(of_texts if file is not None else {"zero-based": zero_based or None})
     check_first_stage("--", run, first_stage, None)
     asked.check(ranker)
@@ -89,22 +95,22 @@ def rerank_candidates(
         if asked.method is not None or remote:
             raise OptionError("language models and endpoints read texts: --queries, --documents.")
         found = _rerank_letor(Path(ranker), file, zero_based)
-    elif asked.method is not None or remote:
-        _check_encoders(kind, max_length, dtype if remote else None)
+    else:
+        if asked.method is not None or remote:
+            _check_encoders(kind, max_length, dtype if remote else None)
         texts = _texts(queries, documents)
         listed = candidates(*texts, run, first_stage, depth)
+        if candidates_out is not None:
+            _write(listed, "first-stage" if run is None else run.stem, candidates_out)
         if asked.method is not None:
             found = rerank_by_language(ranker, asked, there, dtype, texts, listed)
-        else:
+        elif remote:
             words = (asked.query_words, asked.passage_words)
-            found = rerank_at_endpoint(
-                there.reranker(ranker), texts, listed, words=words, calls=asked.calls
-            )
-    else:
-        from policyrank.train.saved_rankers import load_text_ranker
-
-        module = load_text_ranker(ranker, kind=kind, max_length=max_length, dtype=dtype, report=say)
-        found = _rerank_texts(module, queries, documents, run, first_stage, depth)
+            endpoint = there.reranker(ranker)
+            found = rerank_at_endpoint(endpoint, texts, listed, words=words, calls=asked.calls)
+        else:
+            told = {"kind": kind, "max_length": max_length, "dtype": dtype}
+            found = _rerank_texts(ranker, told, texts, listed)
     _write(found, _tag(ranker, there.served_model), out)
 
 
@@ -251,21 +257,19 @@ def tell_long_texts(module: Any, data: Any) -> None:
 
 
 def _rerank_texts(
-    module: Any,
-    queries: Path | None,
-    documents: Path | None,
-    run: Path | None,
-    first_stage: str | None,
-    depth: int | None,
+    ranker: str,
+    told: dict[str, Any],
+    texts: tuple[dict[str, str], dict[str, str]],
+    listed: pl.DataFrame,
 ) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
     from policyrank.train import RankerTrainer, TextData
+    from policyrank.train.saved_rankers import load_text_ranker
 
-    asked, texts = _texts(queries, documents)
-    found = candidates(asked, texts, run, first_stage, depth)
-    data = TextData.of(asked, texts, found)
+    module = load_text_ranker(ranker, **told, report=say)
+    data = TextData.of(*texts, listed)
     tell_long_texts(module, data)
     with working("Ranking …"):
         scores = RankerTrainer(module).scores(data)

@@ -67,6 +67,7 @@ def score_runs(
     measures: Sequence[str] = ("nDCG@10", "AP", "RR", "R@100"),
     *,
     least: float = 1,
+    answered: bool = False,
 ) -> Scores:
     """Scores of runs: policies are runs, tasks are queries, metrics are measures.
 
@@ -80,6 +81,9 @@ def score_runs(
         names as ``metrics.retrieval_names.measure`` reads them
     least
         queries without a document of this grade say nothing and are left out
+    answered
+        queries that no run answers are left out too, where only some of those that are judged were
+        asked about
 
     Returns
     -------
@@ -103,13 +107,16 @@ def score_runs(
     queries, rules = _queries(qrels, least), _rules(measures)
     notes = []
     dropped = qrels["query"].n_unique() - len(queries)
+    if answered:
+        queries, silent = _answered(queries, list(runs.values()))
+        notes += silent
     if dropped:
         notes.append(f"{dropped:,} queries without a relevant document are left out")
     policies, tasks, metrics, values = [], [], [], []
     for name, run in runs.items():
-        answered = run.filter(pl.col("query").is_in(queries))["query"].n_unique()
-        missing = len(queries) - answered
-        if answered == 0:
+        own = run.filter(pl.col("query").is_in(queries))["query"].n_unique()
+        missing = len(queries) - own
+        if own == 0:
             raise EvidenceError(
                 f"run {name}: none of its queries is judged. Do the query names of run and qrels"
                 " match?"
@@ -139,6 +146,7 @@ def run_means(
     measures: Sequence[str] = ("nDCG@10", "AP", "RR", "R@100"),
     *,
     least: float = 1,
+    answered: bool = False,
 ) -> dict[str, float]:
     """Means of one run over the queries that have a relevant document. Parameters and errors as in
     ``score_runs``.
@@ -155,8 +163,31 @@ def run_means(
         raise EvidenceError(
             "none of the run's queries is judged. Do the query names of run and qrels match?"
         )
+    if answered:
+        queries, _ = _answered(queries, [run])
     found = judged(run, qrels, queries)
     return {name: float(rule(found).mean()) for name, rule in rules.items()}
+
+
+def unanswered(run: pl.DataFrame, qrels: pl.DataFrame, *, least: float = 1) -> tuple[int, int]:
+    """How many queries with a relevant document a run lacks, and how many there are.
+
+    Examples
+    --------
+    >>> qrels = pl.DataFrame({"query": ["q", "r"], "document": ["x", "x"], "grade": [1, 1]})
+    >>> unanswered(pl.DataFrame({"query": ["q"], "document": ["x"], "score": [1.0]}), qrels)
+    (1, 2)
+    """
+    queries = _queries(qrels, least)
+    return len(queries) - len(_answered(queries, [run])[0]), len(queries)
+
+
+def _answered(queries: list[str], runs: Sequence[pl.DataFrame]) -> tuple[list[str], list[str]]:
+    """Queries that some run answers, and what is said of the others."""
+    there = {name for run in runs for name in run["query"].unique()}
+    found = [query for query in queries if query in there]
+    left = len(queries) - len(found)
+    return found, [f"{left:,} judged queries that no run answers are left out"] if left else []
 
 
 def _queries(qrels: pl.DataFrame, least: float) -> list[str]:
