@@ -250,6 +250,8 @@ def test_parts_and_a_budget(server):
     found, met = rank_lists(endpoint, [("q", TEXTS), ("r", TEXTS), ("s", TEXTS[:1])], calls=3)
     assert [own is None for own in found] == [False, True, True]
     assert (len(server.asked), met.requests, met.refused) == (2, 2, 3)
+    found, met = rank_lists(endpoint, [("q", TEXTS)], calls=2)
+    assert (found, met.refused) == ([(1.5, -0.5, 7.0)], 0)
     many = [f"one{k}" for k in range(70)]
     server.reply = lambda body: [{"index": k, "score": 1} for k, _ in enumerate(body["texts"])]
     _, met = rank_lists(RerankEndpoint(server.url, api="tei"), [("q", many)])
