@@ -28,6 +28,7 @@ EXTRAS = {
     "stable_baselines3": "control",
     "torch": "learn",
     "transformers": "llm",
+    "trl": "trl",
     "uvicorn": "serve",
 }
 """Module -> the extra that brings it."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from policyrank.errors import OptionError
-from policyrank.learn import Rewards, Rollouts, of_columns, rewarded
+from policyrank.learn import Rewards, Rollouts, of_batch, of_columns, rewarded
 
 
 def rollouts(**changed):
@@ -90,3 +90,20 @@ def test_what_does_not_fit_is_named(changed, match):
     """Shapes are checked where rollouts are made."""
     with pytest.raises(OptionError, match=match):
         rollouts(**changed)
+
+
+def test_a_reward_of_the_batch_sees_all_groups():
+    def told(batch):
+        assert batch.groups.tolist() == [7, 2, 7]
+        return Rewards(torch.tensor([1.0, torch.nan, 3.0]), {"all": torch.arange(3.0)})
+
+    found = rewarded(rollouts(), of_batch(told))
+    assert found.values[[0, 2]].tolist() == [1, 3]
+    assert found.values[1].isnan()
+    assert found.parts["all"].tolist() == [0, 1, 2]
+
+    def wrong(batch):
+        return [1.0]
+
+    with pytest.raises(OptionError, match="reward wrong: values of shape"):
+        rewarded(rollouts(), of_batch(wrong))

@@ -6,6 +6,8 @@ from .advantages import (
     group_keys as group_keys,
     group_mean as group_mean,
     reward_to_go as reward_to_go,
+    token_gains as token_gains,
+    without_ties as without_ties,
 )
 from .curricula import EASINESS as EASINESS, Curriculum as Curriculum, Easiness as Easiness
 from .distributions import (
@@ -38,6 +40,7 @@ from .rollouts import (
     Reward as Reward,
     Rewards as Rewards,
     Rollouts as Rollouts,
+    of_batch as of_batch,
     of_columns as of_columns,
     rewarded as rewarded,
 )
@@ -79,11 +82,14 @@ __all__ = [
     "label_domain",
     "largest_label",
     "losses",
+    "of_batch",
     "of_columns",
     "preference_loss",
     "reward_to_go",
     "rewarded",
     "rewards",
     "segments",
+    "token_gains",
     "win_shares",
+    "without_ties",
 ]

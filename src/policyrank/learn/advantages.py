@@ -12,6 +12,7 @@ from torch import Tensor
 from policyrank.errors import OptionError
 from policyrank.learn._lists import widen
 from policyrank.learn.labels import label_distribution
+from policyrank.learn.segments import of_segments
 
 Baseline = Literal["none", "mean", "loo", "rank"]
 Scale = Literal["none", "std", "sample", "batch"]
@@ -156,6 +157,65 @@ def _cells(groups: Tensor | Sequence[Hashable] | None, columns: Tensor) -> tuple
         highest = int(own.max())
     every = own.long()[:, None] * width + torch.arange(width, device=own.device)
     return every.reshape(-1), (highest + 1) * width
+
+
+def without_ties(gains: Tensor, groups: Tensor | Sequence[Hashable] | None = None) -> Tensor:
+    """NaN, which says nothing, where all gains of a group are 0: the shape of the gains.
+
+    A group of equal rewards has no policy gradient, but would have a share of the denominator, and
+    a KL gradient. Of several columns (segments, tokens), all must be 0.
+
+    Examples
+    --------
+    >>> without_ties(torch.tensor([0.0, 0.0, 1.0, 0.0, -1.0]), ["a", "a", "b", "b", "b"])
+    tensor([nan, nan,  1.,  0., -1.])
+    """
+    size = gains.abs().nan_to_num(nan=0.0)
+    size = size.flatten(1).amax(dim=1) if gains.ndim > 1 and gains.shape[1] else size.reshape(-1)
+    key, count = _cells(groups, size[:, None])
+    largest = size.new_zeros(count).scatter_reduce(0, key, size, "amax")
+    silent = largest[key] == 0
+    return gains.masked_fill(silent.reshape(-1, *[1] * (gains.ndim - 1)), torch.nan)
+
+
+def token_gains(gains: Tensor, where: Tensor, segments: Tensor | None = None) -> Tensor:
+    """What was said of a row, or of its segments, at each of its tokens: (rows, tokens).
+
+    NaN, which says nothing, where masked, at tokens that belong to no segment, and to one of which
+    nothing is said.
+
+    Parameters
+    ----------
+    gains
+        (rows,), or (rows, segments), of segments 1, 2, ...
+    where
+        (rows, tokens), what the policy wrote itself
+    segments
+        (rows, tokens), from 1; 0: of none. Where given, tokens of none say nothing
+
+    Raises
+    ------
+    OptionError
+        When gains of segments come without segments.
+
+    Examples
+    --------
+    >>> gains = torch.tensor([[2.0, 5.0]])
+    >>> token_gains(gains, torch.ones(1, 5), torch.tensor([[0, 1, 1, 2, 3]]))
+    tensor([[nan, 2., 2., 5., nan]])
+    """
+    if segments is None:
+        if gains.ndim > 1:
+            raise OptionError(f"gains {tuple(gains.shape)} are of segments: give the segments.")
+        out = widen(gains)[:, None].expand(where.shape)
+        return out.masked_fill(~where.bool(), torch.nan)
+    none = segments == 0
+    if gains.ndim > 1:
+        none = none | (segments > gains.shape[1])
+        out = of_segments(widen(gains), segments)
+    else:
+        out = widen(gains)[:, None].expand(where.shape)
+    return out.masked_fill(none | ~where.bool(), torch.nan)
 
 
 class _Cells:

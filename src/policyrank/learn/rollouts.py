@@ -154,8 +154,19 @@ def of_columns(function: Callable[..., Any]) -> Reward:
     return reward
 
 
+def of_batch(reward: Reward) -> Reward:
+    """A reward that sees the whole batch at once: items compared with one another, not answers."""
+
+    def whole(rollouts: Rollouts) -> Any:
+        return reward(rollouts)
+
+    whole.__name__ = getattr(reward, "__name__", type(reward).__name__)
+    whole.of_batch = True  # type: ignore[attr-defined]
+    return whole
+
+
 def rewarded(rollouts: Rollouts, reward: Reward) -> Rewards:
-    """What a reward says of all groups.
+    """What a reward says of all groups, a group at a time (``of_batch``: of all at once).
 
     Raises
     ------
@@ -164,8 +175,11 @@ def rewarded(rollouts: Rollouts, reward: Reward) -> Rewards:
         of no number, infinite ones, or other segments from group to group.
     """
     name = getattr(reward, "__name__", type(reward).__name__)
+    parts_of = rollouts.by_group()
+    if getattr(reward, "of_batch", False):
+        parts_of = iter([(torch.arange(len(rollouts)), rollouts)] if len(rollouts) else [])
     found = []
-    for rows, group in rollouts.by_group():
+    for rows, group in parts_of:
         found.append((rows, _checked(reward(group), name, len(group))))
     if not found:
         return Rewards(torch.zeros(0))

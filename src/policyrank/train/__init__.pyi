@@ -45,6 +45,7 @@ from .trees import (
     preference_trees as preference_trees,
     split_steps as split_steps,
 )
+from .trl import RolloutGRPOTrainer as RolloutGRPOTrainer
 
 __all__ = [
     "OPTIMIZERS",
@@ -67,6 +68,7 @@ __all__ = [
     "RankingData",
     "RewardModelConfig",
     "RewardModelTrainer",
+    "RolloutGRPOTrainer",
     "Sampler",
     "TextData",
     "Texts",

@@ -70,6 +70,8 @@ class PolicyObjective:
     beta, divergence
         weight of KL to the reference, and its estimator: k1 log-ratio, k2 half its square, k3
         exp(d) - d - 1 with d of reference over policy (Schulman 2020)
+    weighted_divergence
+        weigh that estimate by the ratio, so that its gradient is KL's own (TRL's default)
     entropy_weight
         of the mean entropy, which is rewarded
 
@@ -83,7 +85,7 @@ class PolicyObjective:
     Schulman et al. (2017), arXiv 1707.06347; Shao et al. (2024), arXiv 2402.03300; Yu et al.
     (2025), "DAPO", arXiv 2503.14476; Liu et al. (2025), arXiv 2503.20783; Zheng et al. (2025),
     "GSPO", arXiv 2507.18071; Zhao et al. (2025), "GMPO", arXiv 2507.20673; MiniMax (2025), "CISPO",
-    arXiv 2506.13585.
+    arXiv 2506.13585; DeepSeek-AI (2025), "DeepSeek-V3.2", arXiv 2512.02556.
 
     Examples
     --------
@@ -104,6 +106,7 @@ class PolicyObjective:
     length: int | None = None
     beta: float = 0.0
     divergence: Divergence = "k3"
+    weighted_divergence: bool = False
     entropy_weight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -176,7 +179,8 @@ class PolicyObjective:
         each, clipped, weight = self._surrogate(log_probs, step, gain, mask, segments)
 
         far = self._divergence(log_probs, reference, mask)
-        each = (each + self.beta * far).masked_fill(~mask, 0.0)
+        held = far * weight if self.weighted_divergence else far
+        each = (each + self.beta * held).masked_fill(~mask, 0.0)
         loss = self._averaged(each, mask, segments, total)
         if self.entropy_weight:
             if entropy is None:
