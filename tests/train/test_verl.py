@@ -2,7 +2,6 @@
 
 import sys
 from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from verl.workers.config import ActorConfig
 from policyrank.errors import OptionError
 from policyrank.learn import Rewards, group_advantage, of_batch
 from policyrank.train import verl as ours
+from policyrank.train.places import imported
 from policyrank.train.verl_seams import (
     NOTHING,
     GroupOptions,
@@ -26,6 +26,7 @@ from policyrank.train.verl_seams import (
     told,
     unmarked,
 )
+from verl_here import importable
 
 ROWS, TOKENS = 6, 7
 LENGTHS = torch.tensor([7, 5, 1, 6, 3, 4])
@@ -321,7 +322,7 @@ def long_enough(group):
 def here(monkeypatch):
     """This file, where names of functions are looked up."""
     monkeypatch.setitem(sys.modules, "rewards_of_users", sys.modules[__name__])
-    ours.imported.cache_clear()
+    imported.cache_clear()
     return "rewards_of_users"
 
 
@@ -332,7 +333,7 @@ def test_scores_of_samples(here):
     assert score("abc") == {"score": 1.0, "applies": 1.0}
     assert score("ab") == {"score": 0.0, "applies": 1.0}
     assert score("?") == {"score": NOTHING, "applies": 0.0}
-    for wrong, says in (("math", 'write "module:name"'), ("math:no", "cannot be imported")):
+    for wrong, says in (("math", 'write "module:name'), ("math:no", "cannot be imported")):
         with pytest.raises(OptionError, match=says):
             score("abc", wrong)
 
@@ -369,10 +370,7 @@ def batch_size(rollouts):
 @pytest.fixture
 def trainer(monkeypatch, here):
     """verl's trainer without what it samples with: its own steps on a batch that it kept."""
-    for name in ("transfer_queue", "torchdata", "torchdata.stateful_dataloader", "aiohttp"):
-        monkeypatch.setitem(sys.modules, name, MagicMock())
-    for name in ("cachetools", "uvicorn", "zmq", "zmq.asyncio"):
-        monkeypatch.setitem(sys.modules, name, MagicMock())
+    importable(monkeypatch)
     from omegaconf import OmegaConf
     from verl.trainer.ppo.v1 import get_trainer_cls, trainer_base
 

@@ -12,8 +12,6 @@ that verl counts itself, unless ``policyrank.train.verl_trainer`` takes them out
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -23,7 +21,8 @@ from verl.trainer.ppo.core_algos import register_adv_est, register_policy_loss
 
 from policyrank.errors import MissingExtraError, OptionError
 from policyrank.learn.losses import PolicyObjective
-from policyrank.learn.rollouts import Reward, Rewards, Rollouts, rewarded
+from policyrank.learn.rollouts import Rewards, Rollouts, rewarded
+from policyrank.train.places import imported
 from policyrank.train.verl_seams import NOTHING, GroupOptions, policy_loss, token_advantages
 
 PINNED = "0.9"
@@ -123,6 +122,7 @@ def sample_score(
     extra_info: dict[str, Any] | None = None,
     *,
     reward: str,
+    segments: str = "",
     **_: Any,
 ) -> dict[str, float]:
     """A reward of this library where verl asks for the score of one sample.
@@ -136,7 +136,10 @@ def sample_score(
     ground_truth
         the column ``ground_truth``; those in ``extra_info`` have their names
     reward
-        ``"module:function"``, under verl's ``reward_kwargs``
+        ``"module:function"``, see ``places.imported``; under verl's ``reward_kwargs``
+    segments
+        ``"mean"``: the mean of a reward of segments, which is refused without: what
+        ``policyrank.train.verl_trainer`` shows of validation, and does not learn from
 
     Returns
     -------
@@ -152,28 +155,9 @@ def sample_score(
         columns={name: [value] for name, value in columns.items()},
     )
     found: Rewards = rewarded(alone, imported(reward))
-    if found.values.ndim > 1:
+    if found.values.ndim > 1 and segments != "mean":
         raise OptionError(f"reward {reward}: one of segments needs policyrank.train.verl_trainer.")
-    value = found.values.item()
+    value = found.values.nanmean().item()
     applies = value == value
     parts = {name: said.nan_to_num(nan=0.0).item() for name, said in found.parts.items()}
     return {"score": value if applies else NOTHING, "applies": float(applies), **parts}
-
-
-@cache
-def imported(place: str) -> Reward:
-    """What ``"module:name"`` names.
-
-    Raises
-    ------
-    OptionError
-        When it cannot be imported.
-    """
-    module, found, name = place.partition(":")
-    if not found:
-        raise OptionError(f'{place!r}: write "module:name".')
-    try:
-        own: Reward = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"{place!r}: cannot be imported ({error}).") from None
-    return own

@@ -25,7 +25,8 @@ from policyrank.errors import OptionError, refuse_unknown_options
 from policyrank.learn.advantages import group_keys, token_gains
 from policyrank.learn.rewards import weighted_sum
 from policyrank.learn.rollouts import Rollouts, rewarded
-from policyrank.train.verl import imported
+from policyrank.train.places import imported
+from policyrank.train.verl import ESTIMATOR
 from policyrank.train.verl_seams import GroupOptions, told
 
 MODE = "policyrank"
@@ -173,6 +174,8 @@ class RolloutPPOTrainer(PPOTrainerSync):
     def __init__(self, config: Any) -> None:
         self.options = TrainerOptions.of(config)
         self.gained = GroupOptions.of(config.algorithm)
+        if config.algorithm.adv_estimator != ESTIMATOR:
+            raise OptionError(f"algorithm.adv_estimator: give {ESTIMATOR}, whose options count.")
         if config.algorithm.use_kl_in_reward:
             raise OptionError(
                 "algorithm.use_kl_in_reward: policyrank's rewards are not of tokens; use"
