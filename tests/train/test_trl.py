@@ -209,11 +209,12 @@ def test_what_is_said_of_one_segment_moves_only_its_tokens(made):
         values[:, 0] = torch.nan
         return values
 
-    for inputs, _ in captured(made(rewards=None, group_rewards=second, segments=halves)):
-        first = inputs["segments"] == 1
-        assert (inputs["advantages"][first] == 0).all()
-        assert (inputs["tool_mask"][first] == 0).all()
-        assert inputs["advantages"].abs().sum() > 0
+    for beside in (None, letters):  # what is said of a row does not bring a segment in
+        for inputs, _ in captured(made(rewards=beside, group_rewards=second, segments=halves)):
+            first = inputs["segments"] == 1
+            assert (inputs["advantages"][first] == 0).all()
+            assert (inputs["tool_mask"][first] == 0).all()
+            assert inputs["advantages"].abs().sum() > 0
     with pytest.raises(OptionError, match="give the segments"):
         made(rewards=None, group_rewards=in_halves).train()
 
@@ -253,6 +254,7 @@ def test_rows_that_say_nothing_have_no_share(made, loss_type):
     ((inputs, loss),) = captured(trainer)
     speaks = (inputs["completion_mask"] * inputs["tool_mask"]).any(dim=1)
     assert 0 < speaks.sum() < 16
+    assert inputs["num_items_in_batch"] == inputs["completion_mask"][speaks].sum()
     assert trainer.state.log_history[0]["silent_share"] == 1 - speaks.sum().item() / 16
     left = {
         name: own[speaks] if isinstance(own, torch.Tensor) and own.ndim else own
@@ -315,6 +317,24 @@ def test_an_objective_is_the_loss(made, name):
     own, said = step(made(args=given, objective=objective, keep_agreeing=True))
     assert (own - plain).norm() <= 1e-5 * plain.norm()
     assert said["entropy"] == pytest.approx(logged["entropy"], abs=1e-5)
+
+
+def test_weights_of_a_sampler_are_heeded(made):
+    """What vLLM sampled with other chances is weighed as TRL weighs it."""
+    own, plain = (made(objective=objective) for objective in (PolicyObjective(), None))
+    inputs, _ = captured(own)[0]
+    rng = torch.Generator().manual_seed(0)
+    shape = inputs["completion_ids"].shape
+    inputs["importance_sampling_ratio"] = 0.5 + torch.rand(shape, generator=rng)
+    losses = []
+    for trainer in (own, plain):
+        trainer.use_vllm = trainer.vllm_importance_sampling_correction = True
+        trainer.current_gradient_accumulation_steps = 2
+        trainer.model = own.model.train()
+        losses.append(type(trainer)._compute_loss(trainer, own.model, inputs).item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    inputs["importance_sampling_ratio"] = torch.ones(shape)
+    assert abs(type(plain)._compute_loss(plain, own.model, inputs).item() - losses[0]) > 1e-4
 
 
 def test_ratios_of_segments(made):
