@@ -130,6 +130,17 @@ class Reward(Protocol):
     def __call__(self, group: Rollouts, /) -> Rewards | Tensor | Sequence[float | None]: ...
 
 
+def of_batch(reward: Reward) -> Reward:
+    """A reward that sees the whole batch at once: items compared with one another, not answers."""
+
+    def whole(rollouts: Rollouts) -> Any:
+        return reward(rollouts)
+
+    whole.__name__ = getattr(reward, "__name__", type(reward).__name__)
+    whole.of_batch = True  # type: ignore[attr-defined]
+    return whole
+
+
 def of_columns(function: Callable[..., Any]) -> Reward:
     """A function of TRL's kind, ``f(prompts=, completions=, **columns)``, as a reward.
 
@@ -152,17 +163,6 @@ def of_columns(function: Callable[..., Any]) -> Reward:
 
     reward.__name__ = getattr(function, "__name__", type(function).__name__)
     return reward
-
-
-def of_batch(reward: Reward) -> Reward:
-    """A reward that sees the whole batch at once: items compared with one another, not answers."""
-
-    def whole(rollouts: Rollouts) -> Any:
-        return reward(rollouts)
-
-    whole.__name__ = getattr(reward, "__name__", type(reward).__name__)
-    whole.of_batch = True  # type: ignore[attr-defined]
-    return whole
 
 
 def rewarded(rollouts: Rollouts, reward: Reward) -> Rewards:
