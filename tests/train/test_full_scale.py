@@ -1,7 +1,11 @@
 """The papers' own settings: TRL and verl read their files, which name what is there."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -158,6 +162,19 @@ def test_verl_composes_it(composed, monkeypatch):
     assert get_trainer_cls(config.trainer.v1.trainer_mode)
     if name == "f-grpo":
         assert TrainerOptions.of(config).segments
+
+
+def test_verl_loads_the_plug_in():
+    """While it is itself being imported; and finds it where the package is installed."""
+    told = "from verl.trainer.ppo import core_algos as c; print(list(c.ADV_ESTIMATOR_REGISTRY))"
+    env = os.environ | {"VERL_USE_EXTERNAL_MODULES": "policyrank.train.verl"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert "'policyrank'" in done.stdout, done.stderr
+    project = tomllib.loads((CONFIGS.parent / "pyproject.toml").read_text())
+    plugins = project["project"]["entry-points"]["verl.plugins"]
+    assert plugins == {"policyrank": "policyrank.train.verl"}
 
 
 def test_verl_asks_for_scores(composed):
