@@ -169,6 +169,10 @@ def test_losses_read_the_segments_again():
     gains = torch.tensor([[1.0, 1, 1, 0, 0, torch.nan, -1]])
     index = torch.tensor([[1, 1, 2, 3, 4, 5, 6]])
     assert read_segments(told(gains, index)).tolist() == [[1, 1, 2, 3, 4, 0, 5]]
+    for index, wanted in (([[1, 0, 1]], [[1, 0, 1]]), ([[1, 2, 3]], [[1, 0, 2]])):
+        interrupted = told(torch.tensor([[1.0, torch.nan, 1.0]]), torch.tensor(index))
+        assert read_segments(interrupted).tolist() == wanted
+    index = torch.tensor([[1, 1, 2, 3, 4, 5, 6]])
     assert told(gains, index)[0, [0, 2, 6]].tolist() == pytest.approx([1, 1, -1], abs=2e-6)
 
 

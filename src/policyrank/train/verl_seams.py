@@ -167,20 +167,31 @@ def unmarked(rewards: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
 def told(gains: Tensor, segments: Tensor) -> Tensor:
     """Advantages of tokens in which the losses here read segments again: (rows, tokens).
 
-    Neighbouring segments differ by a millionth, an advantage of 0 is the smallest number, and what
-    says nothing is 0.
+    Of any four neighbouring segments each differs by about a millionth, an advantage of 0 is the
+    smallest number, and what says nothing is 0.
     """
-    odd = segments % 2 == 1
-    shifted = torch.where(odd, gains * (1 + 2.0**-20), gains)
-    tiny = torch.where(odd, -NOTHING, NOTHING)
-    return torch.where(gains == 0, tiny, shifted).nan_to_num(nan=0.0)
+    level = segments % 4
+    tiny = -NOTHING * (1 + level)
+    shifted = gains * (1 + level * 2.0**-21)
+    return torch.where(gains == 0, tiny.to(gains.dtype), shifted).nan_to_num(nan=0.0)
 
 
 def read_segments(advantages: Tensor) -> Tensor:
-    """Segments of what ``told`` wrote: runs of one advantage, 0 where nothing is said."""
-    before = torch.cat([torch.zeros_like(advantages[:, :1]), advantages[:, :-1]], dim=-1)
-    starts = (advantages != before) & (advantages != 0)
-    return starts.cumsum(dim=-1).masked_fill(advantages == 0, 0)
+    """Segments of what ``told`` wrote: runs of one advantage, 0 where nothing is said.
+
+    What says nothing in between, such as a tool's output, ends no run.
+
+    Examples
+    --------
+    >>> read_segments(torch.tensor([[2.0, 0.0, 2.0, -1.0]]))
+    tensor([[1, 0, 1, 2]])
+    """
+    says = advantages != 0
+    place = torch.arange(advantages.shape[-1], device=advantages.device)
+    last = place.expand_as(advantages).masked_fill(~says, -1).cummax(dim=-1).values
+    before = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], dim=-1)
+    previous = advantages.gather(-1, before.clamp(min=0)).masked_fill(before < 0, 0.0)
+    return (says & (advantages != previous)).cumsum(dim=-1).masked_fill(~says, 0)
 
 
 def token_advantages(
