@@ -3,6 +3,11 @@ from .encoders import (
     load_cross_encoder as load_cross_encoder,
     load_encoder as load_encoder,
 )
+from .group_sampling import (
+    Decoding as Decoding,
+    GroupSampler as GroupSampler,
+    ModelSampler as ModelSampler,
+)
 from .language import (
     LogProb as LogProb,
     answer_logprobs as answer_logprobs,
@@ -16,8 +21,11 @@ from .sampling import Sampled as Sampled, generate as generate, sample as sample
 
 __all__ = [
     "About",
+    "Decoding",
+    "GroupSampler",
     "Loaded",
     "LogProb",
+    "ModelSampler",
     "Sampled",
     "about",
     "answer_logprobs",

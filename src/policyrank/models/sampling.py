@@ -27,11 +27,14 @@ class Sampled:
         as they were sampled, the end token included where it was
     ended
         whether the model ended it; else it was cut at the most new tokens
+    log_probs
+        of each id, by whoever sampled; None: not known
     """
 
     text: str
     ids: tuple[int, ...]
     ended: bool
+    log_probs: tuple[float, ...] | None = None
 
 
 def sample(
@@ -122,7 +125,7 @@ def sample(
         rows = made[:, ids.shape[1] :].tolist()
         for row, k in enumerate(group):
             own = rows[row * n : (row + 1) * n]
-            out[k] = [_sampled(tokenizer, row_ids, stop) for row_ids in own]
+            out[k] = [as_sampled(tokenizer, row_ids, stop) for row_ids in own]
         done += len(group)
         if report is not None:
             report(done, len(prompts))
@@ -157,7 +160,7 @@ def context_of(model: Any) -> int:
     return int(known or 2**30)
 
 
-def _sampled(tokenizer: Any, ids: Sequence[int], stop: Sequence[int]) -> Sampled:
+def as_sampled(tokenizer: Any, ids: Sequence[int], stop: Sequence[int]) -> Sampled:
     """An answer up to its end; what follows is padding."""
     own = list(ids)
     for place, token in enumerate(own):

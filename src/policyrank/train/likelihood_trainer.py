@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as progress
 
+from policyrank.models.rows import TOLERANCE, takes, window_of
 from policyrank.train.answer_trainer import AnswerTrainer
 from policyrank.train.answers import AnswerCollator, AnswerData, EncodedAnswers, Layout
 from policyrank.train.token_likelihood import by_step, token_log_probs
 
 logger = logging.getLogger(__name__)
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the mean log-probability of a token
 
 
 class LikelihoodTrainer(AnswerTrainer):
@@ -28,10 +26,7 @@ class LikelihoodTrainer(AnswerTrainer):
     def __init__(self, model: Any, args: Any, *data: Any, layout: Layout, **options: Any) -> None:
         super().__init__(model, args, *data, layout=layout, **options)
         self.layout = layout
-        base = self.model
-        if hasattr(base, "get_base_model"):
-            base = base.get_base_model()
-        self._keep = "logits_to_keep" in inspect.signature(base.forward).parameters
+        self._keep = takes(self.model, "logits_to_keep")
 
     def _settle_layout(self) -> None:
         """Give each answer a row of its own where the model does not keep them apart in one."""
@@ -60,7 +55,7 @@ class LikelihoodTrainer(AnswerTrainer):
         for data in sets:
             for own in data.lists:
                 longest = max(longest, len(own.prompt) + max(map(len, own.completions)))
-        return longest <= _window(self.model.config) and self._answers_kept_apart(sets[0][0])
+        return longest <= window_of(self.model.config) and self._answers_kept_apart(sets[0][0])
 
     def _answers_kept_apart(self, first: EncodedAnswers) -> bool:
         """Whether the shared layout gives what rows give, on one list."""
@@ -137,12 +132,3 @@ class LikelihoodTrainer(AnswerTrainer):
         for row, own in zip(sums, lists, strict=True):
             found.append([row[c, :depth].tolist() for c, depth in enumerate(own.depths)])
         return found
-
-
-def _window(config: Any) -> float:
-    """Tokens that a layer looks back, at most."""
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    window = getattr(text, "sliding_window", None)
-    if window is None or getattr(text, "use_sliding_window", True) is False:
-        return math.inf
-    return float(window)
