@@ -6,8 +6,14 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from policyrank.errors import OptionError
-from policyrank.learn import group_advantage, group_keys, group_mean, reward_to_go
-from policyrank.learn.advantages import standardised
+from policyrank.learn import (
+    GROUP_ADVANTAGES,
+    group_advantage,
+    group_keys,
+    group_mean,
+    reward_to_go,
+)
+from policyrank.learn.advantages import named_group_advantage, standardised
 
 ONE_OF_EIGHT = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
 
@@ -188,3 +194,19 @@ def test_reward_to_go_counts_what_can_still_be_caused():
     assert found[0].tolist() == pytest.approx([0.7, 0.2])
     assert found[1, 0] == 1.0
     assert found[1, 1].isnan()
+
+
+def test_settings_that_have_names_are_trls_and_take_options():
+    rewards, groups = torch.tensor([1.0, 0.0, 0.0, 5.0, 7.0]), torch.tensor([0, 0, 0, 1, 1])
+    found = named_group_advantage("grpo")(rewards, groups)
+    mean, deviation = rewards[:3].mean(), rewards[:3].std()
+    assert found[:3] == pytest.approx((rewards[:3] - mean) / (deviation + 1e-4))
+    assert named_group_advantage("rloo")(rewards, groups)[0] == 1
+    assert named_group_advantage("dr-grpo", scale="std", epsilon=0.0)(rewards, groups)[3] == -1
+    for name in GROUP_ADVANTAGES:
+        equal = named_group_advantage(name)(torch.ones(4), torch.tensor([0, 0, 1, 1]))
+        assert equal.tolist() == [1.0 if name == "none" else 0.0] * 4
+    with pytest.raises(OptionError, match="use one of grpo"):
+        named_group_advantage("no")
+    with pytest.raises(OptionError, match="scal"):
+        named_group_advantage("grpo", scal="std")

@@ -339,3 +339,29 @@ def test_phases_by_what_a_parser_found():
     for wrong, says in (([[(3, 1)]], "in order"), ([[(0, 4), (3, 5)]], "overlap"), ([], "rows")):
         with pytest.raises(OptionError, match=says):
             span_segments(starts, wrong, torch.ones_like(starts))
+
+
+@pytest.mark.parametrize("average", ["token", "sequence", "sum", "segment"])
+def test_parts_of_a_batch_add_up_to_the_whole(average):
+    """With what the whole one counts, entropy and all; what says nothing does not count."""
+    given = tensors(2)
+    given.advantages[1] = torch.nan
+    segments = 1 + torch.arange(TOKENS).expand(BATCH, -1) // 3
+    objective = PolicyObjective(average=average, beta=0.1, entropy_weight=0.3)
+
+    def loss_of(rows, **whole):
+        names = ("old", "reference", "entropy")
+        own = {name: getattr(given, name)[rows] for name in names}
+        logs, where = given.log_probs[rows], given.where[rows]
+        found = objective(
+            logs, given.advantages[rows], where, segments=segments[rows], **own, **whole
+        )
+        return found.loss
+
+    counted = objective.counted(given.advantages, given.where, segments)
+    tokens = objective.counting(given.advantages, given.where, segments).sum()
+    assert counted == (tokens if average == "token" else 3)
+    assert tokens == 7 + 2 + 5
+    whole = loss_of(slice(None))
+    parts = [loss_of(rows, total=counted, tokens=tokens) for rows in (slice(0, 3), slice(3, 4))]
+    assert float(sum(parts).detach()) == pytest.approx(float(whole.detach()), abs=1e-12)

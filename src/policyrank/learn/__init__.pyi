@@ -1,7 +1,9 @@
 from . import curricula as curricula, losses as losses, rewards as rewards, segments as segments
 from .advantages import (
     ADVANTAGES as ADVANTAGES,
+    GROUP_ADVANTAGES as GROUP_ADVANTAGES,
     Advantage as Advantage,
+    GroupAdvantage as GroupAdvantage,
     group_advantage as group_advantage,
     group_keys as group_keys,
     group_mean as group_mean,
@@ -41,6 +43,7 @@ from .rollouts import (
     Rewards as Rewards,
     Rollouts as Rollouts,
     of_batch as of_batch,
+    as_reward as as_reward,
     of_columns as of_columns,
     rewarded as rewarded,
 )
@@ -50,6 +53,7 @@ from .utilities import UTILITIES as UTILITIES, Utility as Utility
 __all__ = [
     "ADVANTAGES",
     "EASINESS",
+    "GROUP_ADVANTAGES",
     "LABEL_DOMAINS",
     "LOSSES",
     "POLICY_OBJECTIVES",
@@ -61,6 +65,7 @@ __all__ = [
     "BradleyTerry",
     "Curriculum",
     "Easiness",
+    "GroupAdvantage",
     "LabelDomain",
     "Mallows",
     "PlackettLuce",
@@ -74,6 +79,7 @@ __all__ = [
     "Rollouts",
     "StepWeight",
     "Utility",
+    "as_reward",
     "check_labels",
     "curricula",
     "group_advantage",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from policyrank.errors import OptionError
 from policyrank.learn._lists import widen
+from policyrank.learn._options import check_options
 from policyrank.learn.labels import label_distribution
 from policyrank.learn.segments import of_segments
 
@@ -97,6 +98,45 @@ def group_advantage(
     out = torch.full_like(flat, torch.nan)
     out[there] = gain.to(out.dtype)
     return out.reshape(values.shape)
+
+
+class GroupAdvantage(Protocol):
+    """Rewards (samples, ...) and whom each is compared with (samples,) -> advantages.
+
+    Of the shape of the rewards; NaN: says nothing.
+    """
+
+    def __call__(self, rewards: Tensor, groups: Tensor, /) -> Tensor: ...
+
+
+GROUP_ADVANTAGES: dict[str, Callable[..., Tensor]] = {
+    "grpo": partial(group_advantage, scale="sample"),
+    "dr-grpo": group_advantage,
+    "rloo": partial(group_advantage, baseline="loo"),
+    "ranks": partial(group_advantage, baseline="rank"),
+    "batch": partial(group_advantage, scale="batch"),
+    "none": partial(group_advantage, baseline="none", least=1),
+}
+"""Settings of ``group_advantage`` that have names; its options can be given on top."""
+
+
+def named_group_advantage(advantage: str | GroupAdvantage, **options: Any) -> GroupAdvantage:
+    """One of ``GROUP_ADVANTAGES`` by name, with options; a function is what it is.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name or option.
+    """
+    if isinstance(advantage, str):
+        if advantage not in GROUP_ADVANTAGES:
+            names = ", ".join(GROUP_ADVANTAGES)
+            raise OptionError(f"advantage={advantage!r}: use one of {names}, or a function.")
+        name, found = f"advantage {advantage!r}", GROUP_ADVANTAGES[advantage]
+    else:
+        name, found = "the advantage", advantage
+    check_options(found, options, name=name, given=("rewards", "groups"))
+    return partial(found, **options) if options else found
 
 
 def group_mean(values: Tensor, groups: Tensor | Sequence[Hashable] | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -163,6 +164,21 @@ def of_columns(function: Callable[..., Any]) -> Reward:
 
     reward.__name__ = getattr(function, "__name__", type(function).__name__)
     return reward
+
+
+def as_reward(function: Callable[..., Any]) -> Reward:
+    """A reward as it is, and a function of TRL's kind as ``of_columns`` makes one of it.
+
+    Of TRL's kind is what takes ``completions``, or keywords of any name.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return function
+    kinds = {own.kind for own in parameters.values()}
+    if "completions" in parameters or inspect.Parameter.VAR_KEYWORD in kinds:
+        return of_columns(function)
+    return function
 
 
 def rewarded(rollouts: Rollouts, reward: Reward) -> Rewards:

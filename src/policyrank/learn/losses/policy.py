@@ -133,6 +133,7 @@ class PolicyObjective:
         reference: Tensor | None = None,
         entropy: Tensor | None = None,
         total: float | Tensor | None = None,
+        tokens: float | Tensor | None = None,
     ) -> PolicyLoss:
         """The loss of a batch.
 
@@ -156,8 +157,10 @@ class PolicyObjective:
         entropy
             (batch, tokens), of the policy at each token
         total
-            what the sum is divided by instead of what counts here: tokens (average ``"token"``) or
-            sequences of the whole batch, where this is a part of it
+            what the sum is divided by instead of what counts here, where this is a part of a
+            batch: ``counted`` of the whole one
+        tokens
+            what the entropy's sum is divided by: tokens that count in the whole batch
 
         Raises
         ------
@@ -168,12 +171,9 @@ class PolicyObjective:
             log_probs, where=where, old=old, segments=segments, reference=reference, entropy=entropy
         )
         log_probs = widen(log_probs)
+        mask = self.counting(advantages, where, segments)
         gain = widen(advantages if advantages.ndim > 1 else advantages[:, None])
-        gain = gain.expand_as(log_probs)
-        mask = where.bool() & ~gain.isnan()
-        if "segment" in (self.ratio, self.average):
-            mask = mask & (_given(segments) > 0)
-        gain = gain.masked_fill(~mask, 0.0)
+        gain = gain.expand_as(log_probs).masked_fill(~mask, 0.0)
         before = log_probs.detach() if old is None else widen(old)
         step = (log_probs - before).masked_fill(~mask, 0.0)
         each, clipped, weight = self._surrogate(log_probs, step, gain, mask, segments)
@@ -185,13 +185,28 @@ class PolicyObjective:
         if self.entropy_weight:
             if entropy is None:
                 raise OptionError("entropy_weight: give the entropy of each token.")
-            loss = loss - self.entropy_weight * _token_mean(widen(entropy), mask)
+            held = widen(entropy).masked_fill(~mask, 0.0).sum()
+            held = held / (mask.sum().clamp(min=1) if tokens is None else tokens)
+            loss = loss - self.entropy_weight * held
         return PolicyLoss(
             loss,
             _token_mean(clipped.to(loss.dtype), mask),
             _token_mean(far.detach(), mask),
             _token_mean(weight.detach(), mask),
         )
+
+    def counting(self, advantages: Tensor, where: Tensor, segments: Tensor | None = None) -> Tensor:
+        """Which tokens count: (batch, tokens)."""
+        gain = advantages if advantages.ndim > 1 else advantages[:, None]
+        mask = where.bool() & ~gain.isnan()
+        if "segment" in (self.ratio, self.average):
+            mask = mask & (_given(segments) > 0)
+        return mask
+
+    def counted(self, advantages: Tensor, where: Tensor, segments: Tensor | None = None) -> Tensor:
+        """What the loss is a mean over: tokens (average ``"token"``) or sequences that count."""
+        mask = self.counting(advantages, where, segments)
+        return mask.sum() if self.average == "token" else mask.any(dim=-1).sum()
 
     def _surrogate(
         self, log_probs: Tensor, step: Tensor, gain: Tensor, mask: Tensor, segments: Tensor | None

@@ -4,6 +4,11 @@ from .compose import (
     normalised_sum as normalised_sum,
     weighted_sum as weighted_sum,
 )
+from .composed import (
+    gate as gate,
+    normalised as normalised,
+    weighted as weighted,
+)
 from .lists import (
     coverage as coverage,
     dcg as dcg,
@@ -51,9 +56,11 @@ __all__ = [
     "diagnose_rubric",
     "discriminator_oracle",
     "fidelity",
+    "gate",
     "gated",
     "ndcg",
     "near",
+    "normalised",
     "normalised_sum",
     "parsing",
     "plackett_luce_reward",
@@ -64,6 +71,7 @@ __all__ = [
     "rubric_reward",
     "thurstone",
     "tiered",
+    "weighted",
     "weighted_sum",
     "within",
 ]
