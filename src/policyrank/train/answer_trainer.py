@@ -5,29 +5,27 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import SequentialSampler
-from transformers import EvalPrediction, PrinterCallback, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from policyrank.errors import EvidenceError, OptionError, refuse_unknown_options
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.answers import win_shares
 from policyrank.learn import check_labels, label_domain
 from policyrank.learn._lists import span
 from policyrank.learn.label_domains import largest_label
 from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
 from policyrank.metrics import best_share
-from policyrank.models.fitting import LongPrompts
-from policyrank.models.sampling import context_of
 from policyrank.models.tokens import padding
-from policyrank.train.adapters import adapted, save_stacked
+from policyrank.train.adapters import save_stacked
 from policyrank.train.answers import (
     AnswerCollator,
     AnswerData,
@@ -35,22 +33,16 @@ from policyrank.train.answers import (
     Layout,
     encode_answers,
 )
-from policyrank.train.preparing import in_float32, without_dropout
-from policyrank.train.resumable import ResumableTrainer, may_go_on, model_facts
+from policyrank.train.preparing import prepared
+from policyrank.train.resumable import ResumableTrainer
+from policyrank.train.text_config import TextConfig
 
 Float = NDArray[np.float64]
 Labels = Literal["as-given", "win-shares"]
-CHOICES: dict[str, tuple[str, ...]] = {
-    "labels": ("as-given", "win-shares"),
-    "weights": ("float32", "as given"),
-    "long_prompts": ("leave out", "cut"),
-    "mean_over": ("lists", "tokens"),
-}
-"""Option of a trainer -> its choices."""
 
 
 @dataclass
-class AnswerConfig(TrainingArguments):
+class AnswerConfig(TextConfig):
     """Options of any trainer on ranked answers, beside transformers' own; a batch is so many lists.
 
     Attributes
@@ -61,56 +53,10 @@ class AnswerConfig(TrainingArguments):
         ``"as-given"``: refused before training where the loss cannot take them; ``"win-shares"``:
         of each answer the share of the others of its list that it is above
         (``evidence.answers.win_shares``), which every loss takes
-    max_length, long_prompts, chat
-        see ``encode_answers``
-    dropout
-        keep the model's dropout; off, policy and reference read alike
-    weights
-        ``"float32"``: weights in half precision are trained in float32; ``"as given"``
     """
 
     loss_options: dict[str, Any] = field(default_factory=dict)
     labels: Labels = "as-given"
-    max_length: int = 1024
-    long_prompts: LongPrompts = "leave out"
-    chat: bool | None = None
-    dropout: bool = False
-    weights: Literal["float32", "as given"] = "float32"
-
-    @classmethod
-    def of(cls, args: TrainingArguments, **options: Any) -> Self:
-        """The arguments as they are, with a trainer's options.
-
-        Raises
-        ------
-        OptionError
-            For an option that there is not.
-        """
-        refuse_unknown_options(options, (own.name for own in fields(cls)), of=cls.__name__)
-        # Not made anew: __post_init__ has been run on these arguments.
-        made = cls.__new__(cls)
-        for own in fields(cls):
-            if own.default_factory is dict:
-                setattr(made, own.name, {})
-        vars(made).update(vars(args) | options)
-        return made
-
-    def to_dict(self) -> dict[str, Any]:
-        """Values for JSON; functions stand by their names."""
-        return _named(super().to_dict())
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is saved beside a model; functions stand by their names."""
-        return _named(vars(self))
-
-
-def _named(values: dict[str, Any]) -> dict[str, Any]:
-    named = dict(values)
-    for name in ("loss", "step_weights"):
-        value = values.get(name)
-        if callable(value):
-            named[name] = getattr(value, "__name__", type(value).__name__)
-    return named
 
 
 class AnswerTrainer(ResumableTrainer):
@@ -142,22 +88,9 @@ class AnswerTrainer(ResumableTrainer):
         if isinstance(train_dataset, Mapping):
             told = ", ".join(map(str, train_dataset))
             raise OptionError(f"training data are several sets ({told}): name one of them.")
-        _check_choices(args)
-        self._model_notes: list[str] = []
-        if not args.dropout:
-            without_dropout(model)
-        context = context_of(model)
-        if args.max_length > context:
-            self._model_notes.append(
-                f"max_length is {context:,} tokens, the model's context, instead of"
-                f" {args.max_length:,}"
-            )
-            args.max_length = context
-        if may_go_on(args):
-            self.start = model_facts(model, peft_config)
-        model, self._below = adapted(model, peft_config, args.seed)
-        if args.weights == "float32" and (note := in_float32(model)):
-            self._model_notes.append(note)
+        args.check_choices()
+        made = prepared(model, args, peft_config)
+        self._model_notes, self._below, self.start = list(made.notes), made.below, made.start
         self._encode = partial(
             encode_answers,
             tokenizer=processing_class,
@@ -175,7 +108,7 @@ class AnswerTrainer(ResumableTrainer):
         metrics = partial(preference_metrics, unpaired=self._unpaired)
         options.setdefault("compute_metrics", metrics)
         super().__init__(
-            model,
+            made.model,
             args,
             self._collate,
             self._encoded(train_dataset, args),
@@ -295,14 +228,6 @@ class AnswerTrainer(ResumableTrainer):
         if prediction_loss_only:
             return loss, None, None
         return loss, tuple(values.float() for values in found.values()), inputs["labels"]
-
-
-def _check_choices(args: AnswerConfig) -> None:
-    """Refuse words that are none of an option's choices."""
-    for name, choices in CHOICES.items():
-        given = getattr(args, name, choices[0])
-        if given not in choices:
-            raise OptionError(f"{name}={given!r}: use {' or '.join(map(repr, choices))}.")
 
 
 def _check_labels(data: AnswerData, args: Any) -> None:

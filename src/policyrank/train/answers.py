@@ -323,7 +323,7 @@ class AnswerCollator:
                     flat["row"].append(np.full(len(written), row))
                     flat["place"].append(place[written])
                     flat["at"].append(start + written)
-                    flat["target"].append(np.array(part.tokens)[written])
+                    flat["target"].append(np.array(part.tokens, dtype=np.int64)[written])
                     flat["answer"].append(np.full(len(written), answer))
                     flat["step"].append(np.array(part.steps)[written])
                 start = stop

@@ -13,7 +13,7 @@ from transformers.utils import logging as progress
 from policyrank.models.rows import TOLERANCE, takes, window_of
 from policyrank.train.answer_trainer import AnswerTrainer
 from policyrank.train.answers import AnswerCollator, AnswerData, EncodedAnswers, Layout
-from policyrank.train.token_likelihood import by_step, token_log_probs
+from policyrank.train.token_likelihood import by_step, layouts_agree, token_log_probs
 
 logger = logging.getLogger(__name__)
 
@@ -59,26 +59,12 @@ class LikelihoodTrainer(AnswerTrainer):
 
     def _answers_kept_apart(self, first: EncodedAnswers) -> bool:
         """Whether the shared layout gives what rows give, on one list."""
-        short = EncodedAnswers(
-            first.prompt[-64:],
-            [tokens[:64] for tokens in first.completions[:3]],
-            [steps[:64] for steps in first.steps[:3]],
-            first.labels[:3],
-        )
-        try:
-            shared = self._mean_by_step(short, "shared")
-        except (RuntimeError, ValueError, TypeError):
-            return False
-        apart = (shared - self._mean_by_step(short, "rows")).abs().max()
         dtype = self.model.dtype
         if self.args.bf16 or self.args.fp16:
             dtype = torch.bfloat16
-        return bool(apart < TOLERANCE.get(dtype, 0.1))
-
-    def _mean_by_step(self, own: EncodedAnswers, layout: Layout) -> Tensor:
-        batch = self._on_device(AnswerCollator(self.collate.pad, layout)([own]))
-        sums = by_step(self._flat(batch, layout), batch, int(batch["step"].max()))
-        return sums / batch["lengths"][..., None]
+        apart = TOLERANCE.get(dtype, 0.1)
+        with self.accelerator.autocast():
+            return layouts_agree(self.model, first, self.collate.pad, keep=self._keep, apart=apart)
 
     def _flat(self, batch: dict[str, Tensor], layout: Layout) -> Tensor:
         was = self.model.training

@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from policyrank.train.adapters import is_adapted
+from policyrank.models.sampling import context_of
+from policyrank.train.adapters import Layers, adapted, is_adapted
+from policyrank.train.resumable import may_go_on, model_facts
+from policyrank.train.text_config import TextConfig
 
 HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model as a trainer takes it.
+
+    Attributes
+    ----------
+    below
+        adapters below those that are trained
+    start
+        what it was, where a run goes on from checkpoints
+    notes
+        what was done to it
+    """
+
+    model: Any
+    below: Layers | None
+    start: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+
+
+def prepared(model: Any, args: TextConfig, peft_config: Any = None) -> Prepared:
+    """A model as it is trained; ``args.max_length`` is at most its context.
+
+    Raises
+    ------
+    OptionError
+        For adapters that cannot be stacked.
+    """
+    notes = []
+    if not args.dropout:
+        without_dropout(model)
+    context = context_of(model)
+    if args.max_length > context:
+        notes.append(
+            f"max_length is {context:,} tokens, the model's context, instead of {args.max_length:,}"
+        )
+        args.max_length = context
+    start = model_facts(model, peft_config) if may_go_on(args) else None
+    model, below = adapted(model, peft_config, args.seed)
+    if args.weights == "float32" and (note := in_float32(model)):
+        notes.append(note)
+    return Prepared(model, below, start, tuple(notes))
 
 
 def in_float32(model: Any) -> str | None:

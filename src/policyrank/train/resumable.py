@@ -100,6 +100,7 @@ class ResumableTrainer(Trainer):
         super().__init__(*args, **options)
         self.depends: dict[str, dict[str, Any]] = {}
         self._fingerprint: Fingerprint | None = None
+        self._resumed: Path | None = None
 
     def fingerprint(self) -> Fingerprint:
         """What the run depends on."""
@@ -136,6 +137,7 @@ class ResumableTrainer(Trainer):
             resume_from_checkpoint = self._found()
         elif resume_from_checkpoint:
             self._refuse_other(Path(resume_from_checkpoint))
+        self._resumed = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         return super().train(resume_from_checkpoint or None, *args, **options)
 
     def _found(self) -> str:
@@ -167,9 +169,13 @@ class ResumableTrainer(Trainer):
             super()._save_checkpoint(*args, **options)
         finally:
             self.args.save_total_limit = most
+        self._save_more(Path(self.args.output_dir, f"{STEM}{self.state.global_step}"))
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             place = Path(self.args.output_dir)
             seal(place / f"{STEM}{self.state.global_step}", self.fingerprint())
             if most:
                 prune(place, most, self.state.best_model_checkpoint)
+
+    def _save_more(self, checkpoint: Path) -> None:
+        """Write what a trainer keeps beside weights, each process its own."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policyrank.train.answers import Layout
+from policyrank.train.answers import AnswerCollator, EncodedAnswers, Layout
 
 
 def attention(owner: Tensor, part: Tensor, dtype: torch.dtype) -> Tensor:
@@ -40,7 +40,55 @@ def token_log_probs(
         whether it takes ``logits_to_keep``: logits are then computed only where something is
         predicted
     """
-    row, place = batch["row"], batch["place"]
+    found, place = _read(model, batch, layout, keep, hidden)
+    log_probs = _LogProbs.apply(found.logits, batch["row"], place, batch["target"])
+    if not hidden:
+        return log_probs, None
+    return log_probs, found.hidden_states[-1][batch["row"], batch["at"]]
+
+
+def sampled_log_probs(
+    model: Any,
+    batch: dict[str, Tensor],
+    *,
+    layout: Layout,
+    keep: bool,
+    temperature: float = 1.0,
+    learned_entropy: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of completion tokens, and the entropy where each was drawn: flat.
+
+    Parameters
+    ----------
+    temperature
+        of sampling, by which logits are divided: what is learned is what was sampled from
+    learned_entropy
+        whether the entropy has a gradient
+    """
+    found, place = _read(model, batch, layout, keep, hidden=False)
+    logits = found.logits if temperature == 1.0 else found.logits / temperature
+    log_probs = _LogProbs.apply(logits, batch["row"], place, batch["target"])
+    if learned_entropy:
+        return log_probs, _entropy(logits[batch["row"], place])
+    entropy = torch.zeros_like(log_probs)
+    with torch.no_grad():
+        for start in range(0, len(place), 256):  # so that little more memory is taken
+            own = slice(start, start + 256)
+            entropy[own] = _entropy(logits[batch["row"][own], place[own]])
+    return log_probs, entropy
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Of each distribution: (tokens, vocabulary) -> (tokens,)."""
+    log_probs = logits.float().log_softmax(dim=-1)
+    return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def _read(
+    model: Any, batch: dict[str, Tensor], layout: Layout, keep: bool, hidden: bool
+) -> tuple[Any, Tensor]:
+    """What a model makes of a batch, and where in its logits each token is predicted."""
+    place = batch["place"]
     dtype = next(model.parameters()).dtype
     seen: dict[str, Any] = {
         "input_ids": batch["input_ids"],
@@ -56,11 +104,40 @@ def token_log_probs(
         seen["logits_to_keep"] = used
     if hidden:
         seen["output_hidden_states"] = True
-    found = model(**seen)
-    log_probs = _LogProbs.apply(found.logits, row, place, batch["target"])
-    if not hidden:
-        return log_probs, None
-    return log_probs, found.hidden_states[-1][row, batch["at"]]
+    return model(**seen), place
+
+
+def layouts_agree(model: Any, own: EncodedAnswers, pad: int, *, keep: bool, apart: float) -> bool:
+    """Whether the shared layout gives what rows give, on the beginnings of one list.
+
+    Parameters
+    ----------
+    apart
+        how far the mean log-probability of a token may be apart
+    """
+    short = EncodedAnswers(
+        own.prompt[-64:],
+        [tokens[:64] for tokens in own.completions[:3]],
+        [steps[:64] for steps in own.steps[:3]],
+        own.labels[:3],
+    )
+    device, means = next(model.parameters()).device, []
+    layouts: tuple[Layout, ...] = ("shared", "rows")
+    was = model.training
+    model.eval()
+    try:
+        for layout in layouts:
+            batch = AnswerCollator(pad, layout)([short])
+            batch = {name: values.to(device) for name, values in batch.items()}
+            with torch.no_grad():
+                flat, _ = token_log_probs(model, batch, layout=layout, keep=keep)
+            sums = by_step(flat, batch, int(batch["step"].max()))
+            means.append(sums / batch["lengths"][..., None])
+    except (RuntimeError, ValueError, TypeError):
+        return False
+    finally:
+        model.train(was)
+    return bool((means[0] - means[1]).abs().max() < apart)
 
 
 def by_step(flat: Tensor, batch: dict[str, Tensor], steps: int) -> Tensor:
