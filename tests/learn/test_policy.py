@@ -46,9 +46,12 @@ def trl_loss(given, **options):
         "delta": None,
         "max_completion_length": TOKENS,
         "entropy_coef": 0.0,
+        "use_bias_correction_kl": False,
     } | options
     args = SimpleNamespace(
-        delta=settings.pop("delta"), use_bias_correction_kl=False, steps_per_generation=1
+        delta=settings.pop("delta"),
+        use_bias_correction_kl=settings.pop("use_bias_correction_kl"),
+        steps_per_generation=1,
     )
     fake = MagicMock(
         args=args,
@@ -82,6 +85,18 @@ def trl_loss(given, **options):
 OF_TRL = {
     "grpo": (PolicyObjective(average="sequence"), {}),
     "with KL": (PolicyObjective(average="sequence", beta=0.04), {"beta": 0.04}),
+    "with weighted KL": (
+        PolicyObjective(average="sequence", beta=0.04, weighted_divergence=True),
+        {"beta": 0.04, "use_bias_correction_kl": True},
+    ),
+    "sequence ratio with weighted KL": (
+        PolicyObjective(ratio="sequence", average="sequence", beta=0.04, weighted_divergence=True),
+        {
+            "beta": 0.04,
+            "use_bias_correction_kl": True,
+            "importance_sampling_level": "sequence",
+        },
+    ),
     "bnpo": (PolicyObjective(), {"loss_type": "bnpo"}),
     "dapo": (PolicyObjective(clip=(0.2, 0.28)), {"loss_type": "dapo", "epsilon_high": 0.28}),
     "dr_grpo": (PolicyObjective(average="length", length=TOKENS), {"loss_type": "dr_grpo"}),

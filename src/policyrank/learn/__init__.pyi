@@ -17,6 +17,10 @@ from .distributions import (
     Mallows as Mallows,
     PlackettLuce as PlackettLuce,
 )
+from .importance import (
+    ImportanceWeights as ImportanceWeights,
+    truncated_weights as truncated_weights,
+)
 from .label_domains import (
     LABEL_DOMAINS as LABEL_DOMAINS,
     label_domain as label_domain,
@@ -66,6 +70,7 @@ __all__ = [
     "Curriculum",
     "Easiness",
     "GroupAdvantage",
+    "ImportanceWeights",
     "LabelDomain",
     "Mallows",
     "PlackettLuce",
@@ -96,6 +101,7 @@ __all__ = [
     "rewards",
     "segments",
     "token_gains",
+    "truncated_weights",
     "win_shares",
     "without_ties",
 ]

@@ -199,14 +199,16 @@ def rewarded(rollouts: Rollouts, reward: Reward) -> Rewards:
         found.append((rows, _checked(reward(group), name, len(group))))
     if not found:
         return Rewards(torch.zeros(0))
-    shapes = {own.values.shape[1:] for _, own in found}
+    told = [own for _, own in found if own.values.ndim > 1 or not own.values.isnan().all()]
+    shapes = {own.values.shape[1:] for own in told} or {torch.Size()}
     if len(shapes) > 1:
         widths = ", ".join(str(tuple(shape)) for shape in sorted(shapes))
         raise OptionError(f"reward {name}: values of segments {widths}; pad them with NaN.")
     values = torch.full((len(rollouts), *shapes.pop()), torch.nan)
     parts: dict[str, Tensor] = {}
     for rows, own in found:
-        values[rows] = own.values
+        if own.values.shape[1:] == values.shape[1:]:
+            values[rows] = own.values
         for part, said in own.parts.items():
             parts.setdefault(part, torch.full((len(rollouts),), torch.nan))[rows] = said
     return Rewards(values, parts)

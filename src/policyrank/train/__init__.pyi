@@ -5,6 +5,8 @@ from .data import (
     RankingData as RankingData,
     gap_lists as gap_lists,
 )
+from .group import GroupTrainer as GroupTrainer
+from .group_config import GroupConfig as GroupConfig
 from .letor import (
     LetorFiles as LetorFiles,
     read_letor as read_letor,
@@ -57,6 +59,8 @@ __all__ = [
     "BiEncoderRanker",
     "CrossEncoderRanker",
     "Epoch",
+    "GroupConfig",
+    "GroupTrainer",
     "LetorFiles",
     "ListTransformer",
     "Lists",

@@ -51,7 +51,7 @@ class Progress(TrainerCallback):
             return
         told = [
             f"{name} {logs[name]:.3g}"
-            for name in ("loss", "accuracy")
+            for name in ("loss", "accuracy", "reward")
             if isinstance(logs.get(name), (int, float))
         ]
         if told:

@@ -325,7 +325,7 @@ class AnswerCollator:
                     flat["at"].append(start + written)
                     flat["target"].append(np.array(part.tokens, dtype=np.int64)[written])
                     flat["answer"].append(np.full(len(written), answer))
-                    flat["step"].append(np.array(part.steps)[written])
+                    flat["step"].append(np.array(part.steps, dtype=np.int64)[written])
                 start = stop
         columns = {name: np.concatenate(flat[name], dtype=np.int64) for name in FLAT}
         return {name: torch.from_numpy(values) for name, values in (by_row | columns).items()}

@@ -185,9 +185,9 @@ class PolicyObjective:
         if self.entropy_weight:
             if entropy is None:
                 raise OptionError("entropy_weight: give the entropy of each token.")
-            held = widen(entropy).masked_fill(~mask, 0.0).sum()
-            held = held / (mask.sum().clamp(min=1) if tokens is None else tokens)
-            loss = loss - self.entropy_weight * held
+            uncertain = widen(entropy).masked_fill(~mask, 0.0).sum()
+            uncertain = uncertain / (mask.sum().clamp(min=1) if tokens is None else tokens)
+            loss = loss - self.entropy_weight * uncertain
         return PolicyLoss(
             loss,
             _token_mean(clipped.to(loss.dtype), mask),

@@ -1,0 +1,168 @@
+"""How likely outputs of groups are, by the model that learns and by what KL is to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from policyrank.models.rows import TOLERANCE, takes, window_of
+from policyrank.train.adapters import AdapterStart, is_adapted
+from policyrank.train.answers import AnswerCollator, EncodedAnswers
+from policyrank.train.group_config import GroupConfig
+from policyrank.train.group_data import PromptRow
+from policyrank.train.group_making import ComparedGroups
+from policyrank.train.rounds import Batch, by_output, learning_batch
+from policyrank.train.token_likelihood import layouts_agree, sampled_log_probs
+
+logger = logging.getLogger(__name__)
+
+
+class GroupLikelihood:
+    """Reads groups in one layout, at the temperature of sampling.
+
+    Parameters
+    ----------
+    model
+        that learns
+    accelerator
+        of its trainer: device and precision
+    pad
+        id of padding
+    learned_entropy
+        whether the entropy has a gradient
+
+    Attributes
+    ----------
+    collate
+        lays groups out
+    reference
+        a model, or the start of adapters; None: KL is to nothing
+    """
+
+    def __init__(
+        self, model: Any, accelerator: Any, args: GroupConfig, pad: int, *, learned_entropy: bool
+    ) -> None:
+        self._model, self._accelerator, self._args = model, accelerator, args
+        self._keep = takes(model, "logits_to_keep")
+        self._learned_entropy = learned_entropy
+        self._settled = False
+        self.collate = AnswerCollator(pad, args.layout)
+        self.reference: Any = None
+
+    def refer(self, given: Any, beta: float) -> None:
+        """Take a reference: a model, or where KL counts this one as it is now."""
+        self.reference = given
+        if given is None and beta:
+            start = AdapterStart if is_adapted(self._model) else deepcopy
+            self.reference = start(self._model)
+        if isinstance(self.reference, torch.nn.Module):
+            self.reference = self._accelerator.prepare_model(
+                self.reference.eval().requires_grad_(False), evaluation_mode=True
+            )
+
+    def settle(self, rows: Sequence[PromptRow]) -> None:
+        """Give each output a row of its own where the model does not keep them apart in one."""
+        if self._settled or self.collate.layout == "rows":
+            return
+        self._settled = True
+        first, args = rows[0].ids, self._args
+        tails = [first[-5:], first[::-1][:7], [*first[-1:], *first[:3]]]
+        own = EncodedAnswers(first, tails, [[1] * len(tail) for tail in tails], [0.0] * 3)
+        apart = TOLERANCE.get(self._model.dtype, 0.1)
+        if args.bf16 or args.fp16:
+            apart = 0.1
+        longest = max(len(row.ids) for row in rows) + args.tokens
+        together = longest <= window_of(self._model.config)
+        if together:
+            pad = self.collate.pad
+            with self._accelerator.autocast():
+                together = layouts_agree(self._model, own, pad, keep=self._keep, apart=apart)
+        if not together:
+            self.collate = AnswerCollator(self.collate.pad, "rows")
+            logger.warning(
+                "this model does not keep outputs in one row apart; each gets a row of its own"
+                " (layout='rows')"
+            )
+
+    def laid_out(
+        self,
+        batches: Sequence[Sequence[PromptRow]],
+        found: ComparedGroups,
+        *,
+        first: int,
+        served: bool,
+    ) -> list[Batch]:
+        """What is learned from, by batch; of groups that say nothing at most one in a batch.
+
+        Parameters
+        ----------
+        batches
+            prompts of each, whose groups follow one another in ``found``
+        first
+            batches that are learned from first: how likely their outputs were is known then
+        served
+            with log-probabilities of who sampled
+        """
+        group, rollouts, samples = 0, found.rollouts, self._args.samples
+        learned = {"advantages": found.gains}
+        if rollouts.segments is not None:
+            learned["segments"] = rollouts.segments
+        if served and rollouts.log_probs is not None:
+            learned["sampled"] = rollouts.log_probs
+        made = []
+        for number, rows in enumerate(batches):
+            every = range(group, group + len(rows))
+            chosen = [k for k in every if found.telling[k]] or [group]
+            at = [k * samples + own for k in chosen for own in range(samples)]
+            batch = learning_batch(
+                self.collate,
+                [rows[k - group] for k in chosen],
+                rollouts.take(at),
+                {name: own[at] for name, own in learned.items()},
+            )
+            batch["number"] = torch.tensor(number)
+            if number >= first:
+                batch["old"] = self._fixed(self._model, batch)
+            if self.reference is not None:
+                batch["kept_to"] = self._of_reference(batch)
+            group += len(rows)
+            made.append(batch)
+        return made
+
+    def read(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies of a batch that is on the device: (outputs, tokens)."""
+        with self._accelerator.autocast():
+            flat, uncertain = sampled_log_probs(
+                model,
+                batch,
+                layout=self.collate.layout,
+                keep=self._keep,
+                temperature=self._args.temperature,
+                learned_entropy=self._learned_entropy,
+            )
+        return by_output(flat, batch), by_output(uncertain, batch)
+
+    def _of_reference(self, batch: Batch) -> Tensor:
+        """Log-probabilities by the reference: (outputs, tokens)."""
+        before: AbstractContextManager[Any] = nullcontext()
+        model = self.reference
+        if isinstance(model, AdapterStart):
+            model, before = self._model, model.put_back()
+        with before:
+            return self._fixed(model, batch)
+
+    def _fixed(self, model: Any, batch: Batch) -> Tensor:
+        """Log-probabilities by a model that does not learn: (outputs, tokens)."""
+        moved = {name: own.to(self._accelerator.device) for name, own in batch.items()}
+        was = model.training
+        model.eval()
+        with torch.no_grad():
+            found, _ = self.read(model, moved)
+        model.train(was)
+        return found.cpu()
