@@ -76,7 +76,7 @@ class GroupRows:
             use_cache=True,
             **keep,
         )
-        self._past = found.past_key_values
+        self._past = getattr(found, self._cache)
         return found.logits[:, -1].repeat_interleave(self._samples, dim=0)
 
     def step(self, at: Tensor, tokens: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class GroupRows:
             use_cache=True,
             **{self._cache: self._past},
         )
-        self._past = found.past_key_values
+        self._past = getattr(found, self._cache)
         return found.logits[row, column]
 
     def _leave(self, prompts: Tensor) -> None:

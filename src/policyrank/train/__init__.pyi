@@ -32,6 +32,7 @@ from .reward_trainer import (
     RewardModelConfig as RewardModelConfig,
     RewardModelTrainer as RewardModelTrainer,
 )
+from .server_sampling import ServerSampler as ServerSampler
 from .text_rankers import (
     TEXT_RANKERS as TEXT_RANKERS,
     BiEncoderRanker as BiEncoderRanker,
@@ -74,6 +75,7 @@ __all__ = [
     "RewardModelTrainer",
     "RolloutGRPOTrainer",
     "Sampler",
+    "ServerSampler",
     "TextData",
     "Texts",
     "bi_encoder",
