@@ -18,6 +18,7 @@ LOADED = [
     "policyrank.train.preference",
     "policyrank.train.reward_trainer",
     "policyrank.train.distillation",
+    "policyrank.train.group",
     "policyrank.train.reinforcement",
     "policyrank.train.personas",
     "policyrank.train.text_rankers",

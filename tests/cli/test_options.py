@@ -182,6 +182,26 @@ EXERCISED = {
         ),
         TRAINING + "a_teacher_at_an_endpoint": "--teacher-model --key --samples --tokens",
     },
+    "train group": SAVED
+    | TEXTS
+    | {
+        TRAINING + "groups_are_compared_as_told": (
+            "--data --advantage --advantage-option --objective --option --passes"
+            " --steps-per-round --keep-agreeing --mask-cut"
+        ),
+        TRAINING + "groups_are_sampled_as_told": (
+            "--samples --tokens --temperature --top-k --top-p --sampled-rows"
+        ),
+        TRAINING + "a_server_samples": (
+            "--server --served-model --key --server-adapters --retokenise --correction"
+        ),
+        TRAINING + "rewards_that_models_give": "--reward --reference",
+        TRAINING + "rewards_by_name": (
+            "--reward --weight --compose --label --places --lenient --test-seconds --package"
+        ),
+        TRAINING + "rewards_that_fail": "--reward-seconds --count-failures",
+        TRAINING + "groups_to_evaluate_on": "--eval",
+    },
     "train reinforce": TRAINED
     | TEXTS
     | JUDGED

@@ -18,12 +18,32 @@ STEPS = [{"prompt": "say a", "tree": {"text": "a", "children": [{"text": "b", "s
 PROBLEMS = [{"prompt": "def f():", "tests": ["assert f()"], "entry_point": "f"}]
 TEACHER = [{"prompt": row["prompt"], "answer": "aaa"} for row in ROWS]
 CLAIMS = "claim,label\n" + "".join(f"{name},{k % 2}\n" for k, name in enumerate("abcdefgh"))
-PROGRAM = "def length(prompt, answer):\n    return len(answer)\n"
+PROGRAM = """
+def length(prompt, answer):
+    return len(answer)
+
+def lengths(completions, **columns):
+    return [len(text) for text in completions]
+
+def raises(completions, **columns):
+    if columns["n"][0] == 1:
+        raise KeyError("no")
+    return lengths(completions)
+
+def hangs(completions, **columns):
+    import time
+    time.sleep(20)
+"""
+ASKED = [
+    {"prompt": "say a", "label": [0, 2, 1], "right": "b", "n": 1},
+    {"prompt": "say b", "label": [1, 0, 0], "right": "c", "n": 2},
+]
 
 VERBS = {
     "preference": "--data rows.jsonl",
     "reward": "--data rows.jsonl",
     "distil": "rows.jsonl --teacher teacher.jsonl --samples 3 --tokens 4",
+    "group": "--data asked.jsonl --reward by.py:lengths --samples 3 --tokens 4",
     "reinforce": "rows.jsonl --program by.py:length --samples 3 --tokens 4 --rounds 1",
     "programs": "problems.jsonl --reranker lm --rounds 1 --tokens 4 --samples 3",
     "persona": "claims.csv --held-out 0.5",
@@ -63,6 +83,8 @@ def as_it_stands(trainer):
         held=trainer.eval_dataset and len(trainer.eval_dataset),
         judge=getattr(trainer, "judge", None),
         reference=getattr(trainer, "reference", None),
+        groups=getattr(trainer, "groups", None),
+        likely=getattr(trainer, "likely", None),
         trained=[name for name, own in model.named_parameters() if own.requires_grad],
         dtype={own.dtype for name, own in model.named_parameters() if "lora" not in name},
         peft=getattr(model, "peft_config", {}).get("default"),
@@ -83,6 +105,7 @@ def train(command, shaky, tmp_path, monkeypatch):
     for name, rows in (("rows", ROWS), ("problems", PROBLEMS), ("teacher", TEACHER)):
         written(tmp_path / f"{name}.jsonl", rows)
     written(tmp_path / "steps.jsonl", STEPS)
+    written(tmp_path / "asked.jsonl", ASKED)
     (tmp_path / "claims.csv").write_text(CLAIMS)
     (tmp_path / "by.py").write_text(PROGRAM)
     seen, programmed = [], []
@@ -135,6 +158,7 @@ ARGS = {
 """Option -> transformers' name of it, and a value that is not the default."""
 OF_STEPS = {"--log-every": ("logging_steps", 3), "--save": ("save_steps", 7)}
 HAVE = {
+    "group": OF_STEPS,
     "preference": OF_STEPS,
     "reward": OF_STEPS,
     "persona": OF_STEPS,
@@ -318,6 +342,176 @@ def test_a_teacher_at_an_endpoint(train, monkeypatch):
     train("distil", "--teacher-model", "big", "--key", "SECRET")
     assert asked[0][0] == ("http://x", "big", "SECRET")
     assert (calls[0][1]["candidates"], calls[0][1]["sample"]["max_new_tokens"]) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("--advantage rloo", "advantage", "rloo"),
+        ("--advantage-option epsilon=0.5", "advantage_options", {"epsilon": 0.5}),
+        ("--objective grpo", "objective", "grpo"),
+        ("--option beta=0.5", "objective_options", {"beta": 0.5}),
+        ("--passes 3", "passes", 3),
+        ("--steps-per-round 2", "steps_per_round", 2),
+        ("--keep-agreeing", "keep_agreeing", True),
+        ("--mask-cut", "mask_cut", True),
+    ],
+)
+def test_groups_are_compared_as_told(train, monkeypatch, words, name, value):
+    ((old,), _), ((new,), _) = train("group"), train("group", *words.split())
+    assert getattr(old.args, name) != value
+    assert getattr(new.args, name) == value
+    monkeypatch.setitem(VERBS, "group", "--data problems.jsonl --reward by.py:lengths --tokens 4")
+    (other,), _ = train("group")
+    assert (old.lists, other.lists) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("--samples 5", "samples", 5),
+        ("--tokens 6", "tokens", 6),
+        ("--temperature 0.5", "temperature", 0.5),
+        ("--top-k 7", "top_k", 7),
+        ("--top-p 0.9", "top_p", 0.9),
+        ("--sampled-rows 9", "sampled_rows", 9),
+    ],
+)
+def test_groups_are_sampled_as_told(train, monkeypatch, words, name, value):
+    base = "--data asked.jsonl --reward by.py:lengths"
+    monkeypatch.setitem(VERBS, "group", base)
+    ((old,), _), ((new,), _) = train("group"), train("group", *words.split())
+    assert getattr(old.args, name) != value
+    assert getattr(new.args, name) == value
+    sampler = new.groups.sampler
+    known = {"tokens": sampler.decoding.max_new_tokens, "sampled_rows": sampler.rows}
+    if name != "samples":
+        assert known.get(name, getattr(sampler.decoding, name, None)) == value
+
+
+def test_a_server_samples(train):
+    words = "--server http://x --served-model big --key SECRET --retokenise --correction 3"
+    (own,), _ = train("group", *words.split(), "--server-adapters", "shared", "--lora", 2)
+    sampler = own.groups.sampler
+    found = (sampler.url, sampler.model, sampler.key, str(sampler.adapters), sampler.retokenise)
+    assert found == ("http://x", "big", "SECRET", "shared", True)
+    assert sampler.decoding.max_new_tokens == 4
+    assert own.args.correction == 3
+    for wrong in ("--key A", "--served-model a", "--retokenise", "--server-adapters a"):
+        assert "give its URL (--server)" in train("group", *wrong.split(), code=2)[1].err
+    assert "--served-model" in train("group", "--server", "http://x", code=2)[1].err
+    words = "--server http://x --served-model big --server-adapters shared"
+    assert "--lora 16" in train("group", *words.split(), code=2)[1].err
+
+
+def said_of(own, *texts, row=0, **more):
+    """What the reward of a trainer says of these outputs to a prompt of the data."""
+    from policyrank.learn import Rollouts, rewarded
+
+    columns = {**ASKED[row], **more}
+    prompts = [columns.pop("prompt")] * len(texts)
+    group = Rollouts(
+        torch.zeros(len(texts), 1),
+        torch.ones(len(texts), 1),
+        torch.zeros(len(texts)),
+        prompts=prompts,
+        completions=list(texts),
+        columns={name: [value] * len(texts) for name, value in columns.items()},
+    )
+    return rewarded(group, own.groups.reward)
+
+
+@pytest.fixture
+def rewards_of(train, monkeypatch):
+    """A verb's trainer with these rewards, and what was said."""
+    monkeypatch.setitem(VERBS, "group", "--data asked.jsonl --samples 3 --tokens 4")
+
+    def call(*words, code=0):
+        own, said = train("group", *words, code=code)
+        return own[0] if own else None, said
+
+    return call
+
+
+def test_rewards_by_name(rewards_of, monkeypatch):
+    order, chosen = "<think></think><answer>[2] > [3] > [1]</answer>", "[2]"
+    own, _ = rewards_of("--reward", "ndcg")
+    found = said_of(own, order, "[2] > [3] > [1]", "no")
+    assert found.values.tolist() == [1, 0, 0]
+    assert found.parts["ndcg/unparsed"].tolist() == [0, 1, 1]
+    own, _ = rewards_of("--reward", "recall", "--places", 1, "--lenient")
+    assert said_of(own, "[2] > [3] > [1]", "[1] > [2] > [3]").values.tolist() == [0.5, 0]
+    own, _ = rewards_of("--reward", "choice", "--lenient")
+    assert said_of(own, chosen, "[3]", "x").values.tolist() == [1, 0.5, 0]
+    own, _ = rewards_of("--reward", "exact", "--label", "right", "--lenient")
+    assert said_of(own, " b ", "c").values.tolist() == [1, 0]
+    words = ["--reward", "choice", "--reward", "by.py:lengths", "--lenient"]
+    own, _ = rewards_of(*words, "--weight", 10, "--weight", 1)
+    assert said_of(own, "[2]", "[3]").values.tolist() == [13, 8]
+    own, _ = rewards_of(*words, "--compose", "normalised")
+    assert said_of(own, "[2]", "x").values.sum().abs() < 1e-3
+    own, _ = rewards_of(
+        "--reward", "choice", "--reward", "recall", "--compose", "least", "--lenient"
+    )
+    assert said_of(own, "[2] [1] [3]").values.tolist() == [0]
+    made = [SimpleNamespace(share=0.5), SimpleNamespace(share=1.0)]
+    tested = told_of(monkeypatch, "policyrank.worlds.sandbox.run_all", made)
+    own, _ = rewards_of("--reward", "tests", "--test-seconds", 0.5, "--package", "numpy")
+    found = said_of(own, "a", "b", tests=["assert f()"])
+    assert found.values.tolist() == [0.5, 1]
+    assert found.parts["tests/passed"].tolist() == [0, 1]
+    assert tested[0][1] == {"seconds": 0.5, "packages": ["numpy"]}
+    module = rewards_of("--reward", "by:lengths")[0]
+    assert said_of(module, "abc").values.tolist() == [3]
+    for words, told in (
+        ([], "--reward: name at least one"),
+        (["--reward", "no"], "use ndcg, recall"),
+        (["--reward", "ndcg", "--reward", "ndcg"], "named twice"),
+        (["--reward", "by.py:no"], "has no function no"),
+        (["--reward", "by:no"], "has no function no"),
+        (["--reward", "nosuch:no"], "cannot be imported"),
+        (["--reward", "ndcg", "--weight", 1, "--weight", 2], "2 weights for 1 rewards"),
+        (["--reward", "ndcg", "--weight", 1, "--compose", "hard"], "--weight is of sums"),
+    ):
+        assert told in rewards_of(*words, code=2 if told[0] in "-u2n" else 1)[1].err
+
+
+def test_rewards_that_models_give(rewards_of):
+    own, _ = rewards_of("--reward", "judge:lm", "--plain")
+    assert (said_of(own, "a", "b").values > 1).all()
+    own, _ = rewards_of("--reward", "likelihood:lm", "--plain")
+    assert (said_of(own, "a", "b").values < 0).all()
+    own, _ = rewards_of("--reward", "rubric:lm", "--plain")
+    assert said_of(own, "a", rubric=None).values.isnan().all()
+    rubric = [{"criterion": "short", "weight": 2}, {"criterion": "kind"}]
+    met = said_of(own, "a", "b", rubric=rubric).values
+    assert ((met > 0) & (met < 1)).all()
+    words = ["--reward", "by.py:lengths", "--option", "beta=0.1"]
+    first, second = rewards_of(*words)[0], rewards_of(*words, "--reference", "lm")[0]
+    assert first.args.objective_options == {"beta": 0.1}
+    assert second.likely.reference is not None
+    assert (
+        "would be overwritten" in rewards_of("--reward", "judge:lm", "--out", "lm", code=2)[1].err
+    )
+
+
+def test_rewards_that_fail(rewards_of):
+    own, _ = rewards_of("--reward", "by.py:raises", "--count-failures", "--reward-seconds", 0.2)
+    assert said_of(own, "abc").values.isnan().all()
+    assert said_of(own, "abc", row=1).values.tolist() == [3]
+    own, _ = rewards_of("--reward", "by.py:hangs", "--count-failures", "--reward-seconds", 0.2)
+    assert said_of(own, "abc").values.isnan().all()
+    assert own.args.reward_seconds == 0.2
+    own, _ = rewards_of("--reward", "by.py:raises")
+    with pytest.raises(ValueError, match="KeyError"):
+        said_of(own, "abc")
+
+
+def test_groups_to_evaluate_on(train, tmp_path):
+    assert train("group")[0][0].held is None
+    (own,), said = train("group", "--eval", "asked.jsonl")
+    assert own.held == 2
+    assert "reward: " in said.out
 
 
 def test_reinforcement_is_as_told(train, monkeypatch, shaky):

@@ -39,6 +39,15 @@ CASES = {
         *("persona", "claims.csv", "--held-out", 0.4, "--steps", 12, "--batch", 2),
         *("--learning-rate", 0.01, "--lora", 0, "--save", 2, "--out", "out"),
     ],
+    "group": [
+        *("group", "--data", "prompts.jsonl", "--reward", "judge.py:letters", "--samples", 4),
+        *("--tokens", 5, "--passes", 2, "--steps-per-round", 2, "--objective", "grpo", *SAVED),
+    ],
+    "group, adapters, parts": [
+        *("group", "--data", "prompts.jsonl", "--reward", "judge.py:letters", "--samples", 4),
+        *("--tokens", 5, "--passes", 3, "--accumulate", 2, "--objective", "grpo", "--lora", 2),
+        *("--option", "entropy_weight=0.01", *SAVED),
+    ],
     "reinforce": [
         *("reinforce", "prompts.jsonl", "--program", "judge.py:score", "--rounds", 6),
         *("--save", 1, "--learning-rate", 0.01, *ROUNDS),
@@ -74,7 +83,7 @@ if KILLS > 2:
         *("--architecture", "mlp", "--out", "out.pt"),
     ]
 
-MODEL = {"preference", "reward", "persona", "reinforce", "distil", "programs"}
+MODEL = {"preference", "reward", "persona", "group", "reinforce", "distil", "programs"}
 ANEW = {"distil", "programs", "controller", "controller, imitating"}
 """What begins anew, though what was asked, sampled and tested is kept."""
 GOES_ON = [name for name in CASES if name not in ANEW]
@@ -95,6 +104,7 @@ def place(tmp_path):
     (tmp_path / "claims.csv").write_text(f"claim,label\n{claims}")
     (tmp_path / "judge.py").write_text(
         "def score(prompt, answer): return len(set(answer)) + answer.count('a')\n"
+        "def letters(completions, **columns): return [score(None, text) for text in completions]\n"
     )
     problems = [
         {"prompt": f"from math import e as {x}", "tests": [f"assert {x} > 2"], "entry_point": "f"}

@@ -190,7 +190,7 @@ class Judging:
         if name is None:
             raise OptionError("name one of --reward, --judge, --likelihood, --program.")
         if self.program is not None:
-            return _function(self.program)
+            return Program(self.program, named_in_file("--program", self.program))
         from policyrank.models.provenance import about
 
         if self.reward is not None:
@@ -357,21 +357,27 @@ def _finite(score: Any) -> float:
     return number
 
 
-def _function(place: str) -> Program:
-    """A scorer from ``FILE.py:NAME``."""
+def named_in_file(option: str, place: str) -> Callable[..., Any]:
+    """A user's function, ``FILE.py:NAME``.
+
+    Raises
+    ------
+    EvidenceError
+        Naming the option, when there is no such file or function, or it cannot be run.
+    """
     path, _, name = place.rpartition(":")
     if not Path(path).is_file():
         raise EvidenceError(
-            f"--program {place}: write FILE.py:NAME; there is no file {path or place}."
+            f"{option} {place}: write FILE.py:NAME; there is no file {path or place}."
         )
     scope: dict[str, Any] = {"__name__": Path(path).stem, "__file__": path}
     try:
         exec(compile(Path(path).read_text(encoding="utf-8"), path, "exec"), scope)
     except Exception as error:
         raise EvidenceError(
-            f"--program {place}: {path} cannot be run ({type(error).__name__}: {error})."
+            f"{option} {place}: {path} cannot be run ({type(error).__name__}: {error})."
         ) from error
     function = scope.get(name)
     if not callable(function):
-        raise EvidenceError(f"--program {place}: {path} has no function {name}.")
-    return Program(place, function)
+        raise EvidenceError(f"{option} {place}: {path} has no function {name}.")
+    return function

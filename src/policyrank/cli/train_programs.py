@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -81,6 +81,7 @@ def train_program_reranker(
     from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
     from policyrank.train.judges import sampler
+    from policyrank.train.program_tests import shares_passed
     from policyrank.train.programs import read_problems, self_train
     from policyrank.train.saving import refuse_overwriting
     from policyrank.worlds import problem_texts, sandbox
@@ -107,7 +108,7 @@ def train_program_reranker(
             found,
             sampler(generator, tokenizer, seed=tuning.seed, **drawn),
             fit,
-            lambda asked, answers: _test(asked, answers, seconds, package or ()),
+            partial(shares_passed, seconds=seconds, packages=package or ()),
             improve=improve if rounds else None,
             iterations=iterations,
             samples=samples,
@@ -120,20 +121,6 @@ def train_program_reranker(
     print_history(done.history)
     wrote(out)
     upload(out, tuning)
-
-
-def _test(asked: Any, answers: Any, seconds: float, packages: Sequence[str]) -> list[list[float]]:
-    """The share of tests that each answer passes."""
-    from policyrank.worlds import problem_texts, sandbox
-
-    runs = []
-    for problem, own in zip(asked, answers, strict=True):
-        imports = problem_texts.imports_of(problem.prompt)
-        for answer in own:
-            code = problem_texts.code_of(answer, problem.entry_point)
-            runs.append((imports + code, problem.tests))
-    results = iter(sandbox.run_all(runs, seconds=seconds, packages=packages))
-    return [[next(results).share for _ in own] for own in answers]
 
 
 @dataclass

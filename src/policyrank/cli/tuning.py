@@ -248,6 +248,15 @@ class SavedTuning(Tuning):
 
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
+class GroupTuning(SavedTuning):
+    """How a model is trained on groups, in small steps."""
+
+    learning_rate: Rate = 1e-6
+    schedule: str = "constant"
+
+
+@Parameter(name="*", group=TUNE)
+@dataclass(frozen=True)
 class SlowTuning(Tuning):
     """How a model is trained in rounds, in small steps.
 

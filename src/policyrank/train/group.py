@@ -251,7 +251,9 @@ class GroupTrainer(ResumableTrainer):
         progress = self.state.global_step / max(self.state.max_steps, 1)
         sampler = self.groups.sampler
         if hasattr(sampler, "update"):
-            sampler.update(self.accelerator.unwrap_model(self.model))
+            if self.is_world_process_zero():
+                sampler.update(self.accelerator.unwrap_model(self.model))
+            self.accelerator.wait_for_everyone()
         with self.accelerator.autocast():
             return self.groups.sampled(rows, seed=seed, progress=progress)
 

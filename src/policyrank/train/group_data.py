@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from policyrank.errors import EvidenceError
-from policyrank.evidence.answer_prompts import PROMPTS, read_prompt
+from policyrank.evidence.answer_prompts import read_prompt
 from policyrank.evidence.answers import Prompt, read_rows
 from policyrank.fingerprints import hashed
 from policyrank.models.fitting import LongPrompts
 from policyrank.models.tokens import encode_prompt
 
-TAKEN = ("prompts", "completions", "completion_ids", "ended", "progress")
-"""Names that rewards get beside columns."""
+TAKEN = ("prompt", "prompts", "completions", "completion_ids", "ended", "progress")
+"""Names by which rewards get something else than a column."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ class PromptData(torch.utils.data.Dataset[PromptRow]):
 
     rows: list[PromptRow]
     notes: tuple[str, ...] = ()
-    columns: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,7 +79,7 @@ def encode_prompts(
     Raises
     ------
     EvidenceError
-        Naming the row without a prompt, a column whose name is taken, and when nothing is left.
+        Naming the row without a prompt, and when nothing is left.
     """
     found: list[tuple[Prompt, list[int], dict[str, Any]]] = []
     long = 0
@@ -93,8 +92,7 @@ def encode_prompts(
         long += len(ids) > room
         if len(ids) > room and long_prompts == "leave out":
             continue
-        columns = {name: own for name, own in row.items() if name not in PROMPTS}
-        found.append((prompt, ids[-room:], columns))
+        found.append((prompt, ids[-room:], dict(row)))
     if not found:
         raise EvidenceError(
             f"no prompt has at most {room} tokens ({long:,} are longer). Raise max_length, or take"
@@ -103,25 +101,25 @@ def encode_prompts(
             else "no prompts."
         )
     names = tuple(dict.fromkeys(name for _, _, columns in found for name in columns))
-    if taken := [name for name in names if name in TAKEN]:
-        raise EvidenceError(
-            f"column {taken[0]!r}: rewards get something else by this name. Rename it."
-        )
+    taken = [name for name in names if name in TAKEN]
+    names = tuple(name for name in names if name not in TAKEN)
     rows = []
     for number, (prompt, ids, columns) in enumerate(found):
         rows.append(PromptRow(number, prompt, ids, {name: columns.get(name) for name in names}))
-    return PromptData(rows, _notes(rows, names, long, room, long_prompts), names)
+    notes = _notes(rows, long, room, long_prompts)
+    for name in taken:
+        if name != "prompt":
+            notes.append(f"column {name}: left out, rewards get the outputs' own by this name")
+    return PromptData(rows, tuple(notes))
 
 
-def _notes(
-    rows: list[PromptRow], names: tuple[str, ...], long: int, room: int, long_prompts: LongPrompts
-) -> tuple[str, ...]:
+def _notes(rows: list[PromptRow], long: int, room: int, long_prompts: LongPrompts) -> list[str]:
     notes = []
     if long:
         done = {"leave out": "left out", "cut": "cut at their beginning"}[long_prompts]
         notes.append(f"{done}: {long:,} prompts of more than {room} tokens")
-    for name in names:
+    for name in rows[0].columns:
         missing = sum(row.columns[name] is None for row in rows)
         if missing:
             notes.append(f"{name}: missing in {missing:,} of {len(rows):,} rows (None to rewards)")
-    return tuple(notes)
+    return notes

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import TrainerCallback
 
 from policyrank.evidence.answers import text_of
 from policyrank.learn import Rewards, Rollouts
 from policyrank.train.group_making import ComparedGroups
+from policyrank.train.logs import append_line, cut_after
 
 Float = NDArray[np.float64]
 
@@ -89,3 +93,29 @@ def _text(value: Any) -> Any:
         return text_of(value)
     except ValueError:
         return value
+
+
+class SampleLog:
+    """Keeps the outputs that are shown in a folder's samples.jsonl, a line each.
+
+    Where training goes on, what comes again is not kept twice.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder, "samples.jsonl")
+
+    def __call__(self, records: Sequence[dict[str, Any]]) -> None:
+        """Keep the outputs of a round."""
+        for record in records:
+            append_line(self.path, record)
+
+    def callback(self) -> TrainerCallback:
+        """For the trainer whose ``show`` this is."""
+        path = self.path
+
+        class Cut(TrainerCallback):
+            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                if state.is_world_process_zero:
+                    cut_after(path, "step", state.global_step - 1)
+
+        return Cut()

@@ -140,6 +140,13 @@ class ResumableTrainer(Trainer):
         self._resumed = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         return super().train(resume_from_checkpoint or None, *args, **options)
 
+    def _run_epoch(self, *args: Any, **options: Any) -> None:
+        """As of any ``Trainer``, which after its last step inside an epoch would make one more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **options)
+
     def _found(self) -> str:
         found = self.last_checkpoint()
         self.accelerator.wait_for_everyone()

@@ -1,0 +1,319 @@
+"""Options of ``policyrank train group``: rewards, how groups are sampled, and who samples them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from policyrank.cli.answer_options import Judging, Samples, Tokens, named_in_file, objective_options
+from policyrank.cli.options import METHOD, AtLeastOne, Count, Flag, Names
+from policyrank.cli.tuning import finite
+from policyrank.errors import EvidenceError, OptionError
+
+if TYPE_CHECKING:
+    from policyrank.cli.answer_options import Texts
+    from policyrank.learn import Reward
+    from policyrank.models.fitting import Seen
+
+REWARDS = Group("Rewards", sort_key=2)
+SAMPLING = Group("Sampling", sort_key=3)
+OF_LABELS = ("ndcg", "recall", "choice", "exact", "tests")
+"""Rewards that read columns of the data."""
+OF_MODELS = ("rubric", "reward-model", "judge", "likelihood")
+"""Rewards that ask a model: ``NAME:MODEL``."""
+Positive = Annotated[float, Parameter(validator=(Number(gt=0), finite))]
+
+
+@Parameter(name="*", group=REWARDS)
+@dataclass(frozen=True)
+class Rewarding:
+    """What outputs are rewarded for.
+
+    Parameters
+    ----------
+    reward
+        ndcg, recall, choice or exact (by --label), tests (programs, in the sandbox), rubric:MODEL,
+        reward-model:MODEL, judge:MODEL, likelihood:MODEL, or your function as FILE.py:NAME or
+        module:NAME; repeatable.
+    weight
+        Of each reward, in their order; repeatable (None: 1 each).
+    compose
+        Several rewards: their sum, normalised in each group first or not, or a gate.
+    label
+        Column with the relevance of the items as shown (a list), or the right answer (exact).
+    places
+        First places of a ranking that count (None: all).
+    lenient
+        Mend rankings and answers that are not as asked, instead of giving them 0.
+    test_seconds
+        Time of each test of a program.
+    package
+        Installed package that programs may import beside the standard library; repeatable.
+    reward_seconds
+        Time that the rewards of one group may take.
+    count_failures
+        Leave out groups whose reward raises or takes too long, and count them, instead of stopping.
+    """
+
+    reward: Names = None
+    weight: list[float] | None = None
+    compose: Literal["sum", "normalised", "geometric", "product", "least", "hard"] = "sum"
+    label: str = "label"
+    places: AtLeastOne | None = None
+    lenient: Flag = False
+    test_seconds: Positive = 2.0
+    package: Names = None
+    reward_seconds: Positive = 600.0
+    count_failures: Flag = False
+
+    def composed(self, texts: Texts, seen: Seen) -> Reward:
+        """One reward of all that were named.
+
+        Raises
+        ------
+        OptionError
+            For none, an unknown one, or weights that do not fit.
+        EvidenceError
+            When a function or a model is not there, or programs cannot be run apart.
+        """
+        if not self.reward:
+            raise OptionError("--reward: name at least one.")
+        if self.compose not in ("sum", "normalised") and self.weight:
+            raise OptionError(f"--weight is of sums, not of --compose {self.compose}.")
+        from policyrank.learn import rewards
+
+        named = {}
+        for spec in self.reward:
+            if spec in named:
+                raise OptionError(f"--reward {spec}: named twice.")
+            named[spec] = self._one(spec, texts, seen)
+        if self.compose == "sum":
+            return rewards.weighted(named, self.weight)
+        if self.compose == "normalised":
+            return rewards.normalised(named, self.weight)
+        return rewards.gate(named, self.compose)
+
+    def _one(self, spec: str, texts: Texts, seen: Seen) -> Any:
+        kind, _, model = spec.partition(":")
+        if spec in OF_LABELS:
+            return self._of_label(spec)
+        if kind in OF_MODELS and model:
+            return _of_model(kind, model, texts, seen)
+        if model:
+            return _function(spec)
+        known = ", ".join((*OF_LABELS, *(f"{name}:MODEL" for name in OF_MODELS)))
+        raise OptionError(f"--reward {spec}: use {known}, FILE.py:NAME or module:NAME.")
+
+    def _of_label(self, name: str) -> Reward:
+        from policyrank.train import named_rewards
+        from policyrank.worlds import sandbox
+
+        if name == "tests":
+            if why := sandbox.unavailable():
+                raise EvidenceError(f"programs cannot be run apart here: {why}.")
+            packages = self.package or ()
+            return named_rewards.program_reward(seconds=self.test_seconds, packages=packages)
+        parsed: dict[str, Any] = {"label": self.label, "strict": not self.lenient}
+        if name == "exact":
+            return named_rewards.exact_reward(**parsed)
+        if name == "choice":
+            return named_rewards.choice_reward(**parsed)
+        metric: Any = name
+        return named_rewards.list_reward(metric, places=self.places, **parsed)
+
+    def models(self) -> dict[str, str | None]:
+        """Option -> the model that it names."""
+        found: dict[str, str | None] = {}
+        for spec in self.reward or []:
+            kind, _, model = spec.partition(":")
+            if kind in OF_MODELS:
+                found[f"--reward {kind}:"] = model
+        return found
+
+    def depends(self) -> dict[str, Any]:
+        """What rewards depend on: names, and what files and models of these hold."""
+        from policyrank.fingerprints import content_hash
+        from policyrank.train.saving import weights_fingerprint
+
+        found: dict[str, Any] = {key: str(value) for key, value in vars(self).items()}
+        for spec in self.reward or []:
+            kind, _, model = spec.partition(":")
+            if kind in OF_MODELS:
+                found[f"{spec} weights"] = str(weights_fingerprint(model))
+            elif kind.endswith(".py") and Path(kind).is_file():
+                found[f"{spec} content"] = content_hash(kind)
+        return found
+
+
+def _of_model(kind: str, name: str, texts: Texts, seen: Seen) -> Reward:
+    """A reward by a model's scores, or by its verdicts on a rubric."""
+    from policyrank.train import named_rewards
+
+    if kind == "rubric":
+        from policyrank.models.language import load_causal_lm
+        from policyrank.models.provenance import about
+
+        model, tokenizer = load_causal_lm(name)
+        read = texts.of(name, about(name))
+        return named_rewards.rubric_by(
+            model, tokenizer, max_length=2 * read.max_length, chat=read.chat, seen=seen
+        )
+    option: dict[str, Any] = {kind.removesuffix("-model"): name}
+    return named_rewards.of_scorer(Judging(**option).scorer(texts, seen), f"{kind}:{name}")
+
+
+def _function(place: str) -> Any:
+    """A user's reward, ``FILE.py:NAME`` or ``module:NAME``."""
+    where, _, name = place.rpartition(":")
+    if where.endswith(".py"):
+        return named_in_file("--reward", place)
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(where), name, None)
+    except Exception as error:  # whatever a user's module raises
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise EvidenceError(f"--reward {place}: {where} cannot be imported ({why}).") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not callable(found):
+        raise EvidenceError(f"--reward {place}: {where} has no function {name}.")
+    return found
+
+
+@Parameter(name="*", group=METHOD)
+@dataclass(frozen=True)
+class Comparing:
+    """How outputs of a group are compared and learned from.
+
+    Parameters
+    ----------
+    advantage
+        How much better each output did than its group.
+    advantage_option
+        NAME=VALUE of the advantage, such as epsilon=1e-6; repeatable.
+    objective
+        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo.
+    option
+        NAME=VALUE of the objective, such as beta=0.04; repeatable.
+    reference
+        Model that KL is to (None: the one that training starts from, where beta is not 0).
+    passes
+        Over the groups of a round.
+    steps_per_round
+        Optimizer steps of one pass.
+    keep_agreeing
+        Let groups count whose outputs are rewarded alike: they hold to the reference.
+    mask_cut
+        Compare outputs that were cut, but do not learn from them.
+    """
+
+    advantage: Literal["grpo", "dr-grpo", "rloo", "ranks", "batch", "none"] = "grpo"
+    advantage_option: Names = None
+    objective: str = "dapo"
+    option: Names = None
+    reference: str | None = None
+    passes: AtLeastOne = 1
+    steps_per_round: AtLeastOne = 1
+    keep_agreeing: Flag = False
+    mask_cut: Flag = False
+
+    def settings(self) -> dict[str, Any]:
+        """As ``GroupConfig`` has them."""
+        return {
+            "advantage": self.advantage,
+            "advantage_options": objective_options(self.advantage_option),
+            "objective": self.objective,
+            "objective_options": objective_options(self.option),
+            "passes": self.passes,
+            "steps_per_round": self.steps_per_round,
+            "keep_agreeing": self.keep_agreeing,
+            "mask_cut": self.mask_cut,
+        }
+
+
+@Parameter(name="*", group=SAMPLING)
+@dataclass(frozen=True)
+class Sampling:
+    """How groups are sampled, and by whom.
+
+    Parameters
+    ----------
+    temperature
+        Of sampling, at which log-probabilities are learned too.
+    top_k
+        Draw among so many likeliest tokens (0: all).
+    top_p
+        Draw among the likeliest tokens that together have this probability.
+    sampled_rows
+        Outputs that are sampled at once.
+    server
+        URL of an OpenAI-compatible server of completions, such as vLLM's, that samples instead.
+    served_model
+        The model's name there.
+    key
+        Environment variable that holds the server's key.
+    server_adapters
+        Folder that the server reads too: adapters (--lora) are written there and loaded anew before
+        each round.
+    retokenise
+        Learn from a server's texts where it gives no token ids.
+    correction
+        Largest weight of a token by how likely it is here over how likely it was to the server.
+    """
+
+    samples: Samples = 8
+    tokens: Tokens = 128
+    temperature: Positive = 1.0
+    top_k: Count = 0
+    top_p: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 1.0
+    sampled_rows: AtLeastOne = 64
+    server: str | None = None
+    served_model: str | None = None
+    key: str | None = None
+    server_adapters: Path | None = None
+    retokenise: Flag = False
+    correction: Positive = 2.0
+
+    def __post_init__(self) -> None:
+        of_server = ("served_model", "key", "server_adapters", "retokenise")
+        for name in of_server:
+            if self.server is None and getattr(self, name):
+                option = name.replace("_", "-")
+                raise OptionError(f"--{option} is of a server: give its URL (--server).")
+        if self.server is not None and self.served_model is None:
+            raise OptionError("--served-model: which model is it at the server?")
+
+    def settings(self) -> dict[str, Any]:
+        """As ``GroupConfig`` has them."""
+        names = ("samples", "tokens", "temperature", "top_k", "top_p", "sampled_rows", "correction")
+        return {name: getattr(self, name) for name in names}
+
+    def sampler(self, args: Any, tokenizer: Any, report: Any) -> Any:
+        """The server; None: the model itself."""
+        if self.server is None or self.served_model is None:
+            return None
+        from policyrank.train import ServerSampler
+
+        return ServerSampler(
+            self.server,
+            self.served_model,
+            tokenizer,
+            args.decoding(),
+            key=self.key,
+            chat=args.chat,
+            adapters=self.server_adapters,
+            retokenise=self.retokenise,
+            report=partial(_remark, report),
+        )
+
+
+def _remark(report: Any, text: str) -> None:
+    report(f"! {text}")
