@@ -17,6 +17,7 @@ import msgspec
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.json_schema import parse_json
+from policyrank.files import written_folder
 from policyrank.models.group_sampling import Decoding
 from policyrank.models.sampling import Sampled
 from policyrank.models.tokens import stop_ids
@@ -133,7 +134,8 @@ class ServerSampler:
                 " leave the server as it is (adapters=None)."
             )
         folder = Path(self.adapters).resolve()
-        model.save_pretrained(str(folder))
+        with written_folder(folder) as part:
+            model.save_pretrained(str(part))
         with suppress(RefusedError):  # the first time there are none
             self._post("unload_lora_adapter", {"lora_name": self.model}, bytes)
         body = {"lora_name": self.model, "lora_path": str(folder)}
