@@ -58,6 +58,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/learn.py --out docs/benchmarks-learn.md
 	$(BIN)/python benchmarks/preference.py --out docs/benchmarks-preference.md
 	$(BIN)/python benchmarks/plugins.py --out docs/benchmarks-plugins.md
+	$(BIN)/python benchmarks/group.py --out docs/benchmarks-group.md
 	$(BIN)/python benchmarks/detection.py --out docs/benchmarks-detection.md
 	$(BIN)/python benchmarks/worlds.py --out docs/benchmarks-worlds.md
 

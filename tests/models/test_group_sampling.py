@@ -183,7 +183,10 @@ def test_samples_end_where_the_context_does(tokenizer):
         ModelSampler(model, tokenizer)([[7] * 64], 2, seed=0)
 
 
-def test_processors_see_ids_and_change_logits(tokenizer):
+@pytest.mark.parametrize("layout", ["one row", "rows"])
+def test_processors_see_ids_and_change_logits(layout, tokenizer, monkeypatch):
+    if layout == "rows":
+        monkeypatch.setattr(group_sampling, "keeps_apart", lambda model: False)
     model = tiny("llama", torch.float32)
     seen = []
 
@@ -191,8 +194,11 @@ def test_processors_see_ids_and_change_logits(tokenizer):
         seen.append(tuple(ids.shape))
         return torch.full_like(logits, -1e9).index_fill(1, torch.tensor([12]), 0.0)
 
-    found = ModelSampler(model, tokenizer, Decoding(3, processors=only))([HEADS[0]], 2, seed=0)
+    several = transformers.LogitsProcessorList([only])
+    decoding = Decoding(3, processors=several)
+    found = ModelSampler(model, tokenizer, decoding)([HEADS[0]], 2, seed=0)
     assert [own.ids for own in found[0]] == [(12, 12, 12)] * 2
+    assert [own.log_probs for own in found[0]] == [(0, 0, 0)] * 2
     assert seen == [(2, 6), (2, 7), (2, 8)]
 
 

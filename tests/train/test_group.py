@@ -1,7 +1,11 @@
 """Learning from groups: TRL's own gradient, what must not move, what fails, and what is told."""
 
+import ast
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -601,3 +605,62 @@ def test_models_that_mix_outputs_take_rows(lm, tmp_path, caplog):
     own.train()
     assert own.likely.collate.layout == "rows"
     assert "each gets a row of its own" in caplog.text
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from test_group import Canned, on_some, trainer_of
+own = trainer_of(
+    {lm!r}, {out!r}, on_some("abd"), sampler=Canned(known=True),
+    per_device_train_batch_size=4 // {processes}, passes=2, max_steps=3, eval_dataset={rows!r},
+    objective_options={{"beta": 0.1, "entropy_weight": 0.1}},
+)
+own.train()
+found = sorted(own.evaluate().items())
+if own.is_world_process_zero():
+    print("found", found)
+own.save_model({out!r})
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_the_weights_of_one(lm, tmp_path):
+    """Three steps, the last in another round, with groups that say nothing."""
+    from safetensors.torch import load_file
+
+    found, told = [], []
+    for processes in (1, 2):
+        out, script = tmp_path / f"of-{processes}", tmp_path / f"script-{processes}.py"
+        names = {"lm": str(lm), "out": str(out), "processes": processes}
+        here = os.path.dirname(__file__)
+        script.write_text(SCRIPT.format(here=here, rows=ROWS, **names))
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
+        done = subprocess.run(
+            [sys.executable, *map(str, launch), str(script)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(load_file(out / "model.safetensors"))
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith("found"))
+        told.append(dict(ast.literal_eval(line.removeprefix("found "))))
+    assert all(torch.allclose(found[0][k], found[1][k], atol=2e-6) for k in found[0])
+    assert told[0] == pytest.approx(told[1])
+
+
+def test_in_half_precision_and_with_less_memory(lm, tmp_path):
+    """bf16 computes nearly the same, checkpointing of gradients the same."""
+    options = {"objective": "grpo", "passes": 2, "max_steps": 2, "learning_rate": 0.1}
+    plain = moved(trainer_of(lm, tmp_path, sampler=Canned(), **options))
+    less = moved(trainer_of(lm, tmp_path, sampler=Canned(), gradient_checkpointing=True, **options))
+    assert norm({name: plain[name] - less[name] for name in plain}) < 1e-5 * norm(plain)
+    half = trainer_of(lm, tmp_path, sampler=Canned(), bf16=True, **options)
+    found = moved(half)
+    assert half.model.dtype == torch.float32
+    assert 0 < norm({name: plain[name] - found[name] for name in plain}) < 0.1 * norm(plain)
+    own = trainer_of(lm, tmp_path, bf16=True, **options)
+    own.train()
+    assert own.likely.collate.layout == "shared"

@@ -246,7 +246,6 @@ class ModelSampler:
         ids, mask = padded_left(heads, pad)
         how = self.decoding
         recorder = _Recorder(how)
-        first = [] if how.processors is None else [how.processors]
         drawing: dict[str, Any] = {"do_sample": False}
         if how.temperature:
             drawing = {"do_sample": True, "temperature": how.temperature}
@@ -261,7 +260,7 @@ class ModelSampler:
                 eos_token_id=stop or None,
                 num_return_sequences=samples,
                 max_new_tokens=min(how.max_new_tokens, context - ids.shape[1]),
-                logits_processor=LogitsProcessorList([*first, recorder]),
+                logits_processor=LogitsProcessorList([recorder]),
                 **drawing,
             )
         recorder.chosen(made)
@@ -274,7 +273,7 @@ class ModelSampler:
 
 
 class _Recorder:
-    """A processor of ``generate`` that changes nothing: log-probabilities of what was chosen."""
+    """A processor of ``generate``: log-probabilities of what was chosen, after those given."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -283,6 +282,8 @@ class _Recorder:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.chosen(input_ids)
+        if self._decoding.processors is not None:
+            scores = self._decoding.processors(input_ids, scores)
         self._last = self._decoding.log_probs(scores)
         return scores
 
