@@ -359,7 +359,8 @@ def test_rewards_of_segments_are_advantages_of_their_tokens(lm, tmp_path):
         return (1 + (torch.arange(rollouts.ids.shape[1]) >= 2).long()).expand(rollouts.ids.shape)
 
     def second(group):
-        values = torch.tensor(by_length(None, [ids.tolist() for ids in group.ids]))
+        ids = [own[mask].tolist() for own, mask in zip(group.ids, group.where, strict=True)]
+        values = torch.tensor(by_length(None, ids))
         return torch.stack([torch.full_like(values, torch.nan), values], dim=1)
 
     own = trainer_of(lm, tmp_path, second, sampler=Canned((5, 3, 6, 4)), segments=halves)
@@ -369,6 +370,13 @@ def test_rewards_of_segments_are_advantages_of_their_tokens(lm, tmp_path):
     told = own.objective.counting(batch["advantages"], batch["learns"])
     assert not told[:, :2].any()
     assert torch.equal(told[:, 2:], batch["learns"][:, 2:])
+
+    def last(rollouts):
+        return (halves(rollouts) - 1).masked_fill(~rollouts.where, 0)
+
+    plain = trainer_of(lm, tmp_path, sampler=Canned((5, 3, 6, 4)), segments=last)
+    alone = moved(plain)  # what is of no segment says nothing
+    assert norm({name: alone[name] - found[name] for name in found}) < 1e-6
     with pytest.raises(OptionError, match="which tokens are of each"):
         trainer_of(lm, tmp_path, second, sampler=Canned()).train()
 

@@ -124,11 +124,18 @@ class GroupMaker:
         return gains
 
     def _by_token(self, gains: Tensor, rollouts: Rollouts) -> Tensor:
-        if gains.ndim == 1:
-            return gains[:, None].expand(rollouts.ids.shape)
-        if rollouts.segments is None:
-            raise OptionError("rewards of segments: tell which tokens are of each (segments).")
-        return of_segments(gains, rollouts.segments)
+        """Advantages at each token; NaN at those of no segment, or of one that says nothing."""
+        found = gains[:, None].expand(rollouts.ids.shape) if gains.ndim == 1 else None
+        segments = rollouts.segments
+        if segments is None:
+            if found is None:
+                raise OptionError("rewards of segments: tell which tokens are of each (segments).")
+            return found
+        none = segments == 0
+        if found is None:
+            none = none | (segments > gains.shape[1])
+            found = of_segments(gains, segments)
+        return found.masked_fill(none, torch.nan)
 
 
 def one_reward(rewards: Any, args: GroupConfig) -> GuardedReward:
