@@ -165,6 +165,16 @@ def test_only_the_likeliest_that_have_the_probability_are_drawn():
         assert sorted(drawn.unique().tolist()) == list(range(min(top_k, 4)))
 
 
+def test_what_has_no_chance_is_never_drawn():
+    """At the ends of the distribution function, and with a chance of almost 1."""
+    chances = torch.tensor([[0.0, 1e-7, 0.0, 1.0, 0.0], [0.25, 0.0, 0.5, 0.25, 0.0]])
+    rng = torch.Generator().manual_seed(0)
+    drawn = torch.stack([group_sampling._chosen(chances, rng) for _ in range(4000)])
+    assert set(drawn[:, 0].tolist()) <= {1, 3}
+    shares = drawn[:, 1].bincount(minlength=5) / len(drawn)
+    assert shares == pytest.approx(torch.tensor([0.25, 0, 0.5, 0.25, 0]), abs=0.03)
+
+
 def test_prompts_in_batches_are_what_they_are_alone(tokenizer):
     model = tiny("llama", torch.float32)
     whole = ModelSampler(model, tokenizer, Decoding(5, temperature=0), rows=64)

@@ -91,7 +91,20 @@ class Decoding:
             kept = kept.masked_fill(kept < least, -torch.inf)
         if self.top_p < 1:
             kept = _nucleus(kept, self.top_p)
-        return torch.multinomial(kept.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+        return _chosen(kept.softmax(dim=-1), generator)
+
+
+def _chosen(chances: Tensor, generator: torch.Generator) -> Tensor:
+    """One of each row, by the inverse of its distribution function: one random number a row.
+
+    ``torch.multinomial`` draws one for each entry, which takes longer than a small model's layers.
+    """
+    whole = chances.double().cumsum(dim=-1)
+    at = torch.rand(
+        (*chances.shape[:-1], 1), generator=generator, dtype=whole.dtype, device=whole.device
+    )
+    found = torch.searchsorted(whole, at * whole[..., -1:], right=True)
+    return found.clamp(max=chances.shape[-1] - 1).squeeze(-1)
 
 
 def _nucleus(log_probs: Tensor, top_p: float) -> Tensor:
