@@ -413,7 +413,7 @@ def said_of(own, *texts, row=0, **more):
     group = Rollouts(
         torch.zeros(len(texts), 1),
         torch.ones(len(texts), 1),
-        torch.zeros(len(texts)),
+        torch.zeros(len(texts), dtype=torch.long),
         prompts=prompts,
         completions=list(texts),
         columns={name: [value] * len(texts) for name, value in columns.items()},
@@ -463,17 +463,18 @@ def test_rewards_by_name(rewards_of, monkeypatch):
     assert tested[0][1] == {"seconds": 0.5, "packages": ["numpy"]}
     module = rewards_of("--reward", "by:lengths")[0]
     assert said_of(module, "abc").values.tolist() == [3]
-    for words, told in (
-        ([], "--reward: name at least one"),
-        (["--reward", "no"], "use ndcg, recall"),
-        (["--reward", "ndcg", "--reward", "ndcg"], "named twice"),
-        (["--reward", "by.py:no"], "has no function no"),
-        (["--reward", "by:no"], "has no function no"),
-        (["--reward", "nosuch:no"], "cannot be imported"),
-        (["--reward", "ndcg", "--weight", 1, "--weight", 2], "2 weights for 1 rewards"),
-        (["--reward", "ndcg", "--weight", 1, "--compose", "hard"], "--weight is of sums"),
+    for code, words, told in (
+        (2, [], "--reward: name at least one"),
+        (2, ["--reward", "no"], "use ndcg, recall"),
+        (2, ["--reward", "ndcg", "--reward", "ndcg"], "named twice"),
+        (1, ["--reward", "by.py:no"], "has no function no"),
+        (2, ["--reward", "by:no"], "cannot be imported"),
+        (2, ["--reward", "nosuch:no"], "cannot be imported"),
+        (2, ["--reward", "by:__name__"], "no function"),
+        (2, ["--reward", "ndcg", "--weight", 1, "--weight", 2], "2 weights for 1 rewards"),
+        (2, ["--reward", "ndcg", "--weight", 1, "--compose", "hard"], "--weight is of sums"),
     ):
-        assert told in rewards_of(*words, code=2 if told[0] in "-u2n" else 1)[1].err
+        assert told in rewards_of(*words, code=code)[1].err
 
 
 def test_rewards_that_models_give(rewards_of):

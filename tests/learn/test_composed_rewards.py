@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from policyrank.errors import OptionError
-from policyrank.learn import Rewards, Rollouts, as_reward, rewarded
+from policyrank.learn import Rewards, Rollouts, as_reward, of_batch, rewarded
 from policyrank.learn.rewards import gate, normalised, weighted
 
 NAN = float("nan")
@@ -73,3 +73,12 @@ def test_functions_of_trls_kind_are_told_by_their_signature():
     group = rollouts(columns={"label": [1, 2, 3, 4]})
     assert rewarded(group, as_reward(lambda completions, label, **_: label)).values[3] == 4
     assert rewarded(group, as_reward(lambda rows: rows.columns["label"])).values[3] == 4
+
+
+def test_what_sees_the_whole_batch_sees_it_in_a_composition_too():
+    def place(rollouts):
+        return torch.arange(float(len(rollouts)))
+
+    assert rewarded(rollouts(), weighted([of_batch(place), length])).values.tolist() == [1, 4, 4, 7]
+    found = rewarded(rollouts(), normalised([of_batch(place)], epsilon=0.0)).values
+    assert found == pytest.approx(torch.tensor([-1, 1, -1, 1]) / 2**0.5)

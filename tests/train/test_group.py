@@ -377,7 +377,7 @@ def test_rewards_of_segments_are_advantages_of_their_tokens(lm, tmp_path):
     plain = trainer_of(lm, tmp_path, sampler=Canned((5, 3, 6, 4)), segments=last)
     alone = moved(plain)  # what is of no segment says nothing
     assert norm({name: alone[name] - found[name] for name in found}) < 1e-6
-    with pytest.raises(OptionError, match="which tokens are of each"):
+    with pytest.raises(OptionError, match="give the segments"):
         trainer_of(lm, tmp_path, second, sampler=Canned()).train()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from cyclopts.validators import Number
 from policyrank.cli.answer_options import Judging, Samples, Tokens, named_in_file, objective_options
 from policyrank.cli.options import METHOD, AtLeastOne, Count, Flag, Names
 from policyrank.cli.tuning import finite
-from policyrank.errors import EvidenceError, OptionError
+from policyrank.errors import EvidenceError, OptionError, PolicyrankError
 
 if TYPE_CHECKING:
     from policyrank.cli.answer_options import Texts
@@ -41,8 +40,8 @@ class Rewarding:
     ----------
     reward
         ndcg, recall, choice or exact (by --label), tests (programs, in the sandbox), rubric:MODEL,
-        reward-model:MODEL, judge:MODEL, likelihood:MODEL, or your function as FILE.py:NAME or
-        module:NAME; repeatable.
+        reward-model:MODEL, judge:MODEL, likelihood:MODEL, or your function as FILE.py:NAME,
+        module:NAME or module:NAME(option=value); repeatable.
     weight
         Of each reward, in their order; repeatable (None: 1 each).
     compose
@@ -171,20 +170,24 @@ def _of_model(kind: str, name: str, texts: Texts, seen: Seen) -> Reward:
 
 
 def _function(place: str) -> Any:
-    """A user's reward, ``FILE.py:NAME`` or ``module:NAME``."""
-    where, _, name = place.rpartition(":")
+    """A user's reward, ``FILE.py:NAME``, ``module:NAME`` or ``module:NAME(option=value)``."""
+    from policyrank.train.places import imported
+
+    where = place.partition(":")[0]
     if where.endswith(".py"):
         return named_in_file("--reward", place)
     sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(where), name, None)
+        found = imported(place)
+    except PolicyrankError as error:
+        raise OptionError(f"--reward {error}") from None
     except Exception as error:  # whatever a user's module raises
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise EvidenceError(f"--reward {place}: {where} cannot be imported ({why}).") from error
     finally:
         sys.path.remove(os.getcwd())
     if not callable(found):
-        raise EvidenceError(f"--reward {place}: {where} has no function {name}.")
+        raise OptionError(f"--reward {place}: that is no function.")
     return found
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from policyrank.models.provenance import About
 
 
-def train_group(
+def train_on_groups(
     *,
     data: Annotated[
         Path,

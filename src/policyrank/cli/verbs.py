@@ -112,7 +112,8 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "train_rounds:train_distil", "Distil a teacher from one answer a prompt."
             ),
             "group": Verb(
-                "train_group:train_group", "Train a language model on groups of its own outputs."
+                "train_group:train_on_groups",
+                "Train a language model on groups of its own outputs.",
             ),
             "reinforce": Verb(
                 "train_rounds:train_reinforce", "Train a language model on its own scored answers."

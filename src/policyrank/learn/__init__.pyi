@@ -46,8 +46,8 @@ from .rollouts import (
     Reward as Reward,
     Rewards as Rewards,
     Rollouts as Rollouts,
-    of_batch as of_batch,
     as_reward as as_reward,
+    of_batch as of_batch,
     of_columns as of_columns,
     rewarded as rewarded,
 )

@@ -17,9 +17,10 @@ from policyrank.learn import (
     Rollouts,
     as_reward,
     rewarded,
+    token_gains,
+    without_ties,
 )
 from policyrank.learn.rewards import weighted
-from policyrank.learn.segments import of_segments
 from policyrank.models.group_sampling import GroupSampler
 from policyrank.train.group_config import GroupConfig
 from policyrank.train.group_data import PromptRow
@@ -101,7 +102,7 @@ class GroupMaker:
         if said.values.isnan().all():
             failed = f" ({self.reward.error})" if self.reward.error else ""
             raise EvidenceError(f"no output could be rewarded{failed}. Look at the reward.")
-        gains = self._by_token(self._gains(said, rollouts), rollouts)
+        gains = token_gains(self._gains(said, rollouts), rollouts.where, rollouts.segments)
         counting = self.objective.counting(gains, rollouts.where, rollouts.segments)
         groups = counting.reshape(-1, self.args.samples * counting.shape[1])
         return ComparedGroups(rollouts, said, gains, tuple(groups.any(dim=-1).tolist()))
@@ -115,27 +116,10 @@ class GroupMaker:
                 " give one of each."
             )
         if not self.args.keep_agreeing:
-            flat = gains.reshape(len(rollouts), -1).nan_to_num(nan=0.0)
-            for rows, _ in rollouts.by_group():
-                if not bool(flat[rows].any()):
-                    gains[rows] = torch.nan
+            gains = without_ties(gains, rollouts.groups)
         if self.args.mask_cut and rollouts.ended is not None:
             gains[~rollouts.ended] = torch.nan
         return gains
-
-    def _by_token(self, gains: Tensor, rollouts: Rollouts) -> Tensor:
-        """Advantages at each token; NaN at those of no segment, or of one that says nothing."""
-        found = gains[:, None].expand(rollouts.ids.shape) if gains.ndim == 1 else None
-        segments = rollouts.segments
-        if segments is None:
-            if found is None:
-                raise OptionError("rewards of segments: tell which tokens are of each (segments).")
-            return found
-        none = segments == 0
-        if found is None:
-            none = none | (segments > gains.shape[1])
-            found = of_segments(gains, segments)
-        return found.masked_fill(none, torch.nan)
 
 
 def one_reward(rewards: Any, args: GroupConfig) -> GuardedReward:

@@ -66,6 +66,7 @@ class GuardedReward:
         self, reward: Reward, seconds: float | None, failures: Literal["stop", "count"]
     ) -> None:
         self.__name__ = getattr(reward, "__name__", type(reward).__name__)
+        self.of_batch = getattr(reward, "of_batch", False)
         self._reward, self._seconds, self._failures = reward, seconds, failures
         self.failed, self.error = 0, ""
 

@@ -38,7 +38,8 @@ def weighted(rewards: Named, weights: Sequence[float] | None = None) -> Reward:
     tensor([0.7000, 0.9000])
     """
     named = _named(rewards)
-    return _composed(named, partial(weighted_sum, weights=_weights(named, weights)))
+    given = _weights(named, weights)
+    return _composed(named, lambda parts, _: weighted_sum(parts, given))
 
 
 def normalised(
@@ -53,15 +54,18 @@ def normalised(
     """
     named = _named(rewards)
     given = _weights(named, weights)
-    return _composed(named, partial(normalised_sum, weights=given, epsilon=epsilon))
+    rule = partial(normalised_sum, weights=given, epsilon=epsilon)
+    return _composed(named, rule)
 
 
 def gate(rewards: Named, kind: Gate = "geometric", *, threshold: float = 0.5) -> Reward:
     """One reward of several in [0, 1] that all must hold (``gated``)."""
-    return _composed(_named(rewards), partial(gated, gate=kind, threshold=threshold))
+    return _composed(_named(rewards), lambda parts, _: gated(parts, kind, threshold=threshold))
 
 
-def _composed(rewards: Mapping[str, Reward], rule: Callable[[Tensor], Tensor]) -> Reward:
+def _composed(rewards: Mapping[str, Reward], rule: Callable[[Tensor, Tensor], Tensor]) -> Reward:
+    """Of the whole batch where one of them is; ``rule``: parts and groups -> values."""
+
     def reward(group: Rollouts) -> Rewards:
         found = {name: rewarded(group, own) for name, own in rewards.items()}
         shapes = {own.values.shape for own in found.values()}
@@ -73,9 +77,12 @@ def _composed(rewards: Mapping[str, Reward], rule: Callable[[Tensor], Tensor]) -
             parts[name] = own.values if own.values.ndim == 1 else own.values.nanmean(dim=-1)
             for part, values in own.parts.items():
                 parts[f"{name}/{part}"] = values
-        return Rewards(rule(torch.stack([own.values for own in found.values()], dim=-1)), parts)
+        values = torch.stack([own.values for own in found.values()], dim=-1)
+        return Rewards(rule(values, group.groups), parts)
 
     reward.__name__ = "+".join(rewards)
+    several = any(getattr(own, "of_batch", False) for own in rewards.values())
+    reward.of_batch = several  # type: ignore[attr-defined]
     return reward
 
 
