@@ -189,6 +189,7 @@ EXERCISED = {
             "--data --advantage --advantage-option --objective --option --passes"
             " --steps-per-round --keep-agreeing --mask-cut"
         ),
+        TRAINING + "outputs_have_segments": "--segments",
         TRAINING + "groups_are_sampled_as_told": (
             "--samples --tokens --temperature --top-k --top-p --sampled-rows"
         ),

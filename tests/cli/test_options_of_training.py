@@ -366,6 +366,18 @@ def test_groups_are_compared_as_told(train, monkeypatch, words, name, value):
     assert (old.lists, other.lists) == (2, 1)
 
 
+def test_outputs_have_segments(train):
+    """Built-in ones and a file's, with the objective that asks for them."""
+    lines = "policyrank.train.phases:by_lines(most=20)"
+    (own,), _ = train("group", "--segments", lines, "--objective", "segment-grpo")
+    assert own.groups.segments.__qualname__.startswith("by_lines")
+    assert own.args.objective == "segment-grpo"
+    assert train("group")[0][0].groups.segments is None
+    assert "lengths" in train("group", "--segments", "by.py:lengths", code=2)[1].err
+    wrong = "policyrank.train.phases:nothing"
+    assert "--segments" in train("group", "--segments", wrong, code=2)[1].err
+
+
 @pytest.mark.parametrize(
     ("words", "name", "value"),
     [

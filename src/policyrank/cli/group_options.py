@@ -169,25 +169,25 @@ def _of_model(kind: str, name: str, texts: Texts, seen: Seen) -> Reward:
     return named_rewards.of_scorer(Judging(**option).scorer(texts, seen), f"{kind}:{name}")
 
 
-def _function(place: str) -> Any:
-    """A user's reward, ``FILE.py:NAME``, ``module:NAME`` or ``module:NAME(option=value)``."""
+def _function(place: str, option: str = "--reward") -> Any:
+    """A user's function, ``FILE.py:NAME``, ``module:NAME`` or ``module:NAME(option=value)``."""
     from policyrank.train.places import imported
 
     where = place.partition(":")[0]
     if where.endswith(".py"):
-        return named_in_file("--reward", place)
+        return named_in_file(option, place)
     sys.path.insert(0, os.getcwd())
     try:
         found = imported(place)
     except PolicyrankError as error:
-        raise OptionError(f"--reward {error}") from None
+        raise OptionError(f"{option} {error}") from None
     except Exception as error:  # whatever a user's module raises
         why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise EvidenceError(f"--reward {place}: {where} cannot be imported ({why}).") from error
+        raise EvidenceError(f"{option} {place}: {where} cannot be imported ({why}).") from error
     finally:
         sys.path.remove(os.getcwd())
     if not callable(found):
-        raise OptionError(f"--reward {place}: that is no function.")
+        raise OptionError(f"{option} {place}: that is no function.")
     return found
 
 
@@ -203,7 +203,7 @@ class Comparing:
     advantage_option
         NAME=VALUE of the advantage, such as epsilon=1e-6; repeatable.
     objective
-        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo.
+        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo; with --segments segment-grpo.
     option
         NAME=VALUE of the objective, such as beta=0.04; repeatable.
     reference
@@ -216,6 +216,10 @@ class Comparing:
         Let groups count whose outputs are rewarded alike: they hold to the reference.
     mask_cut
         Compare outputs that were cut, but do not learn from them.
+    segments
+        What parts of an output rewards and ratios are of: policyrank.train.phases:by_lines(most=20)
+        (the items of a list), policyrank.train.phases:by_markers(markers=['</SLATE>']), or your
+        function of a tokenizer that gives one of rollouts, as FILE.py:NAME or module:NAME.
     """
 
     advantage: Literal["grpo", "dr-grpo", "rloo", "ranks", "batch", "none"] = "grpo"
@@ -227,6 +231,24 @@ class Comparing:
     steps_per_round: AtLeastOne = 1
     keep_agreeing: Flag = False
     mask_cut: Flag = False
+    segments: str | None = None
+
+    def parts(self, tokenizer: Any) -> Any:
+        """The segments of outputs, as ``GroupTrainer`` takes them; None: each is whole."""
+        if self.segments is None:
+            return None
+        made = _function(self.segments, "--segments")
+        try:
+            found = made(tokenizer)
+        except Exception as error:  # whatever a user's function raises
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise OptionError(f"--segments {self.segments}: {why}.") from error
+        if not callable(found):
+            raise OptionError(
+                f"--segments {self.segments}: called with a tokenizer it gives no function of"
+                " rollouts."
+            )
+        return found
 
     def settings(self) -> dict[str, Any]:
         """As ``GroupConfig`` has them."""

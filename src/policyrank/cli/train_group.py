@@ -95,11 +95,12 @@ def train_on_groups(
         processing_class=tokenizer,
         sampler=sampling.sampler(args, tokenizer, say),
         reference_model=other,
+        segments=comparing.parts(tokenizer),
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
         callbacks=[log.callback()],
     )
-    told = _about(trainer, model, data, read, rewarding, sampling, tuning)
+    told = _about(trainer, model, data, read, rewarding, comparing, sampling, tuning)
     depends = run_dependencies(told, model, lora, tuning, reference=comparing.reference)
     depends["rewards"] = rewarding.depends()
     run_training(trainer, out, told, depends, tuning, evaluation)
@@ -120,6 +121,7 @@ def _about(
     data: Path,
     read: Read,
     rewarding: Rewarding,
+    comparing: Comparing,
     sampling: Sampling,
     tuning: GroupTuning,
 ) -> About:
@@ -133,6 +135,8 @@ def _about(
     settings: dict[str, Any] = {"rewards": rewarding.reward, "advantage": args.advantage}
     if args.advantage_options:
         settings["advantage_options"] = args.advantage_options
+    if comparing.segments is not None:
+        settings["segments"] = comparing.segments
     if rewarding.weight:
         settings["weights"] = rewarding.weight
     settings |= {"compose": rewarding.compose, **sampling.settings(), "server": sampling.server}
