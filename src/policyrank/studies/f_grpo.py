@@ -50,6 +50,7 @@ POINTS = {"at the start": 0, "after 30 updates": 30, "after 150 updates": 150}
 EARLY = ("at the start", "after 30 updates")
 
 UNIT = Unit("split", overlap=3 / 7)
+MAIN = Claim("", OWN, JOINT, NDCG, tasks=("300",))
 CLAIMS = (
     *for_each(
         EARLY,

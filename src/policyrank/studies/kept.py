@@ -77,7 +77,7 @@ def _source(slug: str) -> str:
 def _is_claims(node: ast.stmt) -> bool:
     """Whether a statement only says what is claimed, or is a file's docstring."""
     if isinstance(node, ast.Assign):
-        return ast.unparse(node.targets[0]) == "CLAIMS"
+        return ast.unparse(node.targets[0]) in ("CLAIMS", "MAIN")
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 

@@ -50,7 +50,12 @@ def page(studies: Sequence[Study], command: str, picture: str | None = None) -> 
     head, _, body = str(module_of(first.slug).__doc__).strip().partition("\n")
     lines = [f"# {head.rstrip('.')}", "", body.strip()]
     if picture is not None:
-        lines += ["", f"![The methods of the first claim, with 95% intervals]({picture})"]
+        shown = (
+            "Methods"
+            if hasattr(module_of(first.slug), "MAIN")
+            else "The methods of the first claim"
+        )
+        lines += ["", f"![{shown}, with 95% intervals]({picture})"]
     lines += [*_verdicts(studies), *_tuning(studies), *_health(studies)]
     tables = [table(study) for study in studies]
     for metric in pl.concat([frame["metric"] for frame in tables]).unique(maintain_order=True):

@@ -28,7 +28,7 @@ def main_comparison(studies: Sequence[Study]) -> Figure | None:
     if not methods:
         return None
     methods.sort(key=lambda name: np.mean([own[name].effect for own in found]))
-    height = 0.9 + 0.3 * len(methods)
+    height = 0.9 + 0.3 * len(methods) + 0.25 * (len(studies) > 1)
     figure = Figure(figsize=(7.5, height), layout="constrained")
     axes = figure.add_subplot()
     offsets = np.linspace(-0.15, 0.15, len(studies)) if len(studies) > 1 else [0.0]
@@ -54,6 +54,6 @@ def main_comparison(studies: Sequence[Study]) -> Figure | None:
     if lower:
         axes.invert_yaxis()
     if len(studies) > 1:
-        axes.legend(frameon=False, fontsize="small")
+        figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -50,6 +50,7 @@ READ = (25, 50, 100, 200)
 GOAL = 0.8
 
 UNIT = Unit("world")
+MAIN = Claim("", LEANING, FIXED, SCORE, tasks=("25 updates",))
 CLAIMS = (
     *for_each(
         REPLAYS,

@@ -54,6 +54,7 @@ PASSES = {"1 pass": 1, "4 passes": 4}
 
 UNIT = Unit("world")
 DIALOGUE = Unit("dialogue", "task", of=lambda turn: turn.partition(",")[0])
+MAIN = Claim("", OWN, WHOLE, GAIN, tasks=("4 passes",))
 CLAIMS = (
     *for_each(
         TEACHERS,

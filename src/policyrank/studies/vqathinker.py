@@ -123,6 +123,16 @@ CLAIMS = (
         (CLIPS,),
         unit=DRAW,
     ),
+    Claim(
+        "The same, in 2% and more",
+        OWN,
+        BATCH,
+        ASTRAY,
+        0.02,
+        (CLIPS,),
+        unit=DRAW,
+        seen=(101, 202),
+    ),
 )
 
 
