@@ -32,6 +32,9 @@ class ScoredItems:
     score: Float
     group: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.score)
+
 
 def _aadb() -> ScoredItems:
     """9,958 photographs: eleven attributes in [-1, 1], and how beautiful, in [0, 1]."""
