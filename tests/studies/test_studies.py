@@ -251,18 +251,41 @@ def test_data_sets_are_checked(tmp_path, monkeypatch):
         file.fetch()
 
 
+def size_of(found):
+    """Policies or pictures, or entries; of several sets those of the smallest."""
+    if isinstance(found, tuple):
+        found = found[0]
+    for name in ("policies", "images"):
+        if hasattr(found, name):
+            return len(getattr(found, name))
+    if isinstance(found, dict) and all(hasattr(own, "score") for own in found.values()):
+        return min(len(own) for own in found.values())
+    return len(found)
+
+
 def test_every_named_data_set_loads(data):
     for name in datasets.DATASETS:
-        found = data(name)
-        found = found[0] if isinstance(found, tuple) else found
-        assert (
-            len(
-                next(
-                    (getattr(found, k) for k in ("policies", "images") if hasattr(found, k)), found
-                )
-            )
-            >= 4
-        )
+        assert size_of(data(name)) >= 4
+
+
+def test_human_scores_lie_on_their_scales(data):
+    photographs, pictures, videos = data("aadb"), data("kadid"), data("video-quality")
+    assert [len(own) for own in (photographs, pictures)] == [9958, 10125]
+    assert (pictures.features.sum(axis=1) == 1).all()
+    assert len(set(pictures.group.tolist())) == 81
+    levels = [
+        pictures.score[pictures.features[:, level::5].any(axis=1)].mean() for level in range(5)
+    ]
+    assert np.round(levels, 2).tolist() == [4.08, 3.52, 3.06, 2.5, 2.01]
+    assert {name: len(own) for name, own in videos.items()} == {
+        "KoNViD-1k": 1200,
+        "LIVE-VQC": 585,
+        "YouTube-UGC": 1340,
+    }
+    for own in videos.values():
+        assert np.isfinite(own.features).all()
+        assert own.score.min() >= 1
+        assert own.score.max() <= 5
 
 
 def test_kept_measurements_are_of_the_same_code(tmp_path, monkeypatch):
