@@ -1,6 +1,7 @@
 """Methods are tuned alike, compared at equal cost, and unhealthy ones are failed runs."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -194,17 +195,36 @@ def trials(rng, shift):
     return people[0], people[1:]
 
 
+def test_lasso_fits_that_do_not_converge_are_counted(monkeypatch):
+    """A rule that warns twice is a method with two; more than a path of them is not well."""
+    exceptions = pytest.importorskip("sklearn.exceptions")
+    target, sources = trials(np.random.default_rng(0), 0.0)
+
+    def rule(*_):
+        for _ in range(2):
+            warnings.warn("slow", exceptions.ConvergenceWarning, stacklevel=1)
+        return lambda x: np.zeros(len(x))
+
+    monkeypatch.setattr(trial_transport, "TRANSPORTS", {"slow": rule})
+    (found,) = trial_transport.effects(target, sources, target.x, [1])[1]
+    assert (found.method, found.value, found.healthy) == ("slow", 2.0, True)
+    assert not replace(found, value=trial_transport.MOST_UNFINISHED + 1).healthy
+
+
 def test_transports_that_the_sources_do_not_bear_are_refused():
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     target, sources = trials(rng, 0.0)
     estimates, health = trial_transport.effects(target, sources, target.x, [1], connected=False)
     assert set(trial_transport.WEIGHTED) <= set(estimates)
-    assert all(own.value > 0.5 for own in health)
+    effective = [own for own in health if own.sign == trial_transport.EFFECTIVE]
+    assert len(effective) == 2
+    assert all(own.value > 0.5 for own in effective)
     far, sources = trials(rng, 30.0)
     estimates, health = trial_transport.effects(far, sources, far.x, [1], connected=False)
     assert not set(trial_transport.WEIGHTED) & set(estimates)
-    assert [own.value for own in health] == [0.0, 0.0]
+    effective = [own for own in health if own.sign == trial_transport.EFFECTIVE]
+    assert [own.value for own in effective] == [0.0, 0.0]
     rows = list(trial_transport.measured(estimates, np.ones(60), "t", 0))
     ranks = {method: value for method, _, metric, _, value in rows if metric == "rank of PEHE"}
     assert (

@@ -109,7 +109,7 @@ class Size:
 
 
 SCALES: dict[Scale, Size] = {
-    "smoke": Size(2, 1, 10, (10,)),
+    "smoke": Size(2, 1, 10, (50,)),
     "small": Size(20, 3, 300, (50, 300)),
     "full": Size(100, 10, 1000, (50, 300, 1000)),
 }
