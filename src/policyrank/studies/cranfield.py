@@ -92,7 +92,7 @@ def reranked(
         if scorer is not None:
             with torch.no_grad():
                 order = scorer(inputs(own)).argsort(descending=True, stable=True).numpy()
-        grades = torch.from_numpy(own.grades)
+        grades = torch.tensor(own.grades)
         found[name] = float(ndcg(grades[order.copy()][None], grades, k=10))
     return found
 
