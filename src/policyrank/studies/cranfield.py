@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from policyrank.evidence import datasets
 from policyrank.learn.rewards import ndcg
 from policyrank.models.encoders import encode_texts, load_encoder
+from policyrank.studies.fairness import Settings, Tuned, tune
+from policyrank.studies.frame import Report, Row
 from policyrank.train.first_stage import bm25_run
+
+NDCG, FIRST_STAGE = "nDCG@10", "BM25"
+RATES = (3e-4, 1e-3, 3e-3)
+"""Learning rates that each method may choose from."""
 
 
 @dataclass(frozen=True)
@@ -132,3 +138,56 @@ def descend(
         loss().backward()
         optimizer.step()
     return scorer
+
+
+@dataclass(frozen=True)
+class Rerankers:
+    """Methods that learn to rerank, compared on queries that they have not seen.
+
+    Attributes
+    ----------
+    names
+        queries: a third is for tuning, and judges nothing
+    methods
+        that learn; BM25 stands beside
+    train
+        (method, fold, learning rate) -> a scorer
+    count, draws
+        folds, and how often queries are dealt out to them anew
+    """
+
+    lists: Mapping[str, Candidates]
+    names: Sequence[str]
+    methods: Sequence[str]
+    train: Callable[[str, Fold, float], nn.Module]
+    count: int
+    draws: int
+    seed: int
+
+    def tuned(self, report: Report) -> dict[str, Tuned]:
+        """Each method's learning rate, by the queries that are apart."""
+        aside, _ = apart(self.names, self.seed)
+
+        def reached(method: str, settings: Settings, draw: int) -> float:
+            report(f"tuning {method}: {settings}")
+            values: dict[str, float] = {}
+            for fold in folds(aside, self.seed, 100 + draw, self.count):
+                scorer = self.train(method, fold, settings["lr"])
+                values |= reranked(self.lists, fold.test, scorer)
+            return float(np.mean(list(values.values())))
+
+        grids = {method: [{"lr": rate} for rate in RATES] for method in self.methods}
+        return tune(grids, reached, range(1), metric=NDCG)
+
+    def judged(self, tuned: Mapping[str, Tuned], report: Report) -> Iterator[Row]:
+        """nDCG@10 of each query that is not apart, once a draw."""
+        _, rest = apart(self.names, self.seed)
+        for draw in range(self.draws):
+            for number, fold in enumerate(folds(rest, self.seed, draw, self.count), 1):
+                report(f"draw {draw + 1} of {self.draws}, fold {number} of {self.count}")
+                found: dict[str, nn.Module | None] = {FIRST_STAGE: None}
+                for method in self.methods:
+                    found[method] = self.train(method, fold, tuned[method].chosen["lr"])
+                for method, scorer in found.items():
+                    for query, value in reranked(self.lists, fold.test, scorer).items():
+                        yield method, f"query {query}", NDCG, draw, value

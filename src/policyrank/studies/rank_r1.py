@@ -33,28 +33,27 @@ from policyrank.learn import PolicyObjective, group_advantage
 from policyrank.learn.rewards import ndcg
 from policyrank.studies.claims import Claim, Unit, for_each
 from policyrank.studies.cranfield import (
+    FIRST_STAGE,
+    NDCG,
     Candidates,
     Fold,
     PassageScorer,
-    apart,
+    Rerankers,
     descend,
-    folds,
     inputs,
-    reranked,
     reranking,
     usable,
 )
-from policyrank.studies.fairness import Settings, tune
 from policyrank.studies.frame import Measured, Report, Row, Scale, quiet, scores_of
 from policyrank.train.sorts import Choose, by_vote, setwise_heapsort
 
 TITLE = "Rank-R1"
 PAPER = "arXiv 2503.06034"
 ABOUT = "rewarded for naming the relevant passage; sorting by a heap"
-NDCG, CALLS, FIRST_TEN = "nDCG@10", "calls", "share of the first ten"
+CALLS, FIRST_TEN = "calls", "share of the first ten"
 SHARE = 0.18
 GRPO, GRPO_FEW = "GRPO, all sets", "GRPO, 18% of sets"
-SFT, SFT_FEW, BM25 = "supervised, all sets", "supervised, 18% of sets", "BM25"
+SFT, SFT_FEW, BM25 = "supervised, all sets", "supervised, 18% of sets", FIRST_STAGE
 LEARNERS = (GRPO, GRPO_FEW, SFT, SFT_FEW)
 CHILDREN = {"3 children": 3, "9 children": 9, "19 children": 19}
 VOTES = {"1 vote": 1, "3 votes": 3, "5 votes": 5}
@@ -116,7 +115,6 @@ SCALES: dict[Scale, Size] = {
     "small": Size(3, 5, 400, 200, 100),
     "full": Size(10, 5, 2000, 1000, 100),
 }
-RATES = (3e-4, 1e-3, 3e-3)
 SET, CHOICES, BATCH = 20, 8, 32
 
 
@@ -126,28 +124,18 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     torch.set_num_threads(1)
     report("encoding Cranfield")
     lists = reranking(size.depth, size.most)
-    aside, judged = apart(usable(lists), seed)
-
-    def reached(method: str, settings: Settings, draw: int) -> float:
-        report(f"tuning {method}: {settings}, draw {draw + 1}")
-        values: dict[str, float] = {}
-        for fold in folds(aside, seed, 100 + draw, size.folds):
-            values |= reranked(lists, fold.test, trained(method, lists, fold, settings["lr"], size))
-        return float(np.mean(list(values.values())))
-
-    grids = {method: [{"lr": rate} for rate in RATES] for method in LEARNERS}
-    tuned = tune(grids, reached, range(1), metric=NDCG)
-    rows: list[Row] = []
-    for draw in range(size.draws):
-        for number, fold in enumerate(folds(judged, seed, draw, size.folds), 1):
-            report(f"draw {draw + 1} of {size.draws}, fold {number} of {size.folds}")
-            found: dict[str, nn.Module | None] = {BM25: None}
-            for method in LEARNERS:
-                rate = tuned[method].chosen["lr"]
-                found[method] = trained(method, lists, fold, rate, size)
-            for method, scorer in found.items():
-                for query, value in reranked(lists, fold.test, scorer).items():
-                    rows.append((method, f"query {query}", NDCG, draw, value))
+    names = usable(lists)
+    rerankers = Rerankers(
+        lists,
+        names,
+        LEARNERS,
+        lambda method, fold, rate: trained(method, lists, fold, rate, size),
+        size.folds,
+        size.draws,
+        seed,
+    )
+    tuned = rerankers.tuned(report)
+    rows = list(rerankers.judged(tuned, report))
     report("sorting random lists")
     rows += of_calls(np.random.default_rng([seed, 1]), size.lists)
     rows += of_votes(np.random.default_rng([seed, 2]), size.lists)

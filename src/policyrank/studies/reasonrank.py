@@ -29,26 +29,26 @@ from policyrank.learn import PlackettLuce, PolicyObjective, group_advantage
 from policyrank.learn.rewards import coverage, ndcg, rank_biased_overlap, weighted_sum
 from policyrank.studies.claims import Claim, Unit, for_each
 from policyrank.studies.cranfield import (
+    FIRST_STAGE,
+    NDCG,
     Candidates,
     Fold,
     PassageScorer,
+    Rerankers,
     apart,
     descend,
-    folds,
     inputs,
-    reranked,
     reranking,
     usable,
 )
-from policyrank.studies.fairness import Settings, tune
 from policyrank.studies.frame import Measured, Report, Row, Scale, quiet, scores_of
 
 TITLE = "ReasonRank"
 PAPER = "arXiv 2508.07050"
 ABOUT = "a reranker rewarded by several views of its order"
 GAIN, RECALL, OVERLAP = "nDCG alone", "recall alone", "overlap alone"
-VIEWS, BM25 = "three views", "BM25"
-NDCG, SILENT = "nDCG@10", "groups that say nothing"
+VIEWS, BM25 = "three views", FIRST_STAGE
+SILENT = "groups that say nothing"
 WEIGHTS: dict[str, tuple[float, float, float]] = {
     GAIN: (1, 0, 0),
     RECALL: (0, 1, 0),
@@ -84,7 +84,6 @@ SCALES: dict[Scale, Size] = {
     "small": Size(3, 5, 300, 20, 100),
     "full": Size(10, 5, 1000, 100, 100),
 }
-RATES = (3e-4, 1e-3, 3e-3)
 LIST, RELEVANT, ORDERS, BATCH = 20, 8, 8, 16
 
 
@@ -137,29 +136,19 @@ def run(scale: Scale, seed: int, report: Report = quiet) -> Measured:
     torch.set_num_threads(1)
     report("encoding Cranfield")
     lists = reranking(size.depth, size.most)
-    aside, judged = apart(usable(lists, LIST - 1), seed)
-
-    def reached(method: str, settings: Settings, draw: int) -> float:
-        report(f"tuning {method}: {settings}, draw {draw + 1}")
-        values: dict[str, float] = {}
-        for fold in folds(aside, seed, 100 + draw, size.folds):
-            values |= reranked(lists, fold.test, trained(method, lists, fold, settings["lr"], size))
-        return float(np.mean(list(values.values())))
-
-    grids = {method: [{"lr": rate} for rate in RATES] for method in WEIGHTS}
-    tuned = tune(grids, reached, range(1), metric=NDCG)
-    rows: list[Row] = []
-    for draw in range(size.draws):
-        for number, fold in enumerate(folds(judged, seed, draw, size.folds), 1):
-            report(f"draw {draw + 1} of {size.draws}, fold {number} of {size.folds}")
-            found: dict[str, nn.Module | None] = {BM25: None}
-            for method in WEIGHTS:
-                rate = tuned[method].chosen["lr"]
-                found[method] = trained(method, lists, fold, rate, size)
-            for method, scorer in found.items():
-                for query, value in reranked(lists, fold.test, scorer).items():
-                    rows.append((method, f"query {query}", NDCG, draw, value))
-    rows += silent(lists, judged, seed, size.counted)
+    names = usable(lists, LIST - 1)
+    rerankers = Rerankers(
+        lists,
+        names,
+        tuple(WEIGHTS),
+        lambda method, fold, rate: trained(method, lists, fold, rate, size),
+        size.folds,
+        size.draws,
+        seed,
+    )
+    tuned = rerankers.tuned(report)
+    rows = list(rerankers.judged(tuned, report))
+    rows += silent(lists, apart(names, seed)[1], seed, size.counted)
     return Measured(scores_of(rows, lower_is_better=(SILENT,)), tuple(tuned.values()))
 
 
