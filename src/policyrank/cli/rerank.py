@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
-from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, Whole, check_writable
+from policyrank.cli.options import DATA, OUT, TEXTS, AtLeastOne, Flag, check_writable
 from policyrank.cli.output import say, show_exactly, working, wrote
+from policyrank.cli.ranker_reading import ReadAs
 from policyrank.cli.rerank_endpoint import AtEndpoint, rerank_at_endpoint
 from policyrank.cli.rerank_language import Asked, rerank_by_language
 from policyrank.errors import EvidenceError, OptionError
@@ -34,11 +34,9 @@ def rerank_candidates(
     depth: Annotated[
         AtLeastOne | None, Parameter(group=TEXTS, show_default="100; of a run all")
     ] = None,
-    kind: Annotated[str | None, Parameter(group=TEXTS)] = None,
-    max_length: Annotated[Whole | None, Parameter(group=TEXTS, validator=Number(gte=4))] = None,
-    dtype: Annotated[str | None, Parameter(group=TEXTS)] = None,
     out: Annotated[Path | None, Parameter(group=OUT)] = None,
     candidates_out: Annotated[Path | None, Parameter(group=OUT)] = None,
+    read: ReadAs = ReadAs(),
     asked: Asked = Asked(),
     there: AtEndpoint = AtEndpoint(),
 ) -> None:
@@ -67,12 +65,6 @@ def rerank_candidates(
         Where candidates come from without a run.
     depth
         Candidates of a query.
-    kind
-        cross-encoder or bi-encoder, for models of others.
-    max_length
-        Tokens that are read (as the ranker was trained if not given).
-    dtype
-        Of the weights: float32, bfloat16, float16 (as the ranker was trained if not given).
     out
         Write a TREC run here (otherwise to standard output).
     candidates_out
@@ -84,8 +76,8 @@ def rerank_candidates(
     if (file is None) == (queries is None or documents is None):
         raise EvidenceError("give either a LETOR file, or both --queries and --documents.")
     stage = {"run": run, "first-stage": first_stage, "depth": depth}
-    of_texts = {**stage, "kind": kind, "max-length": max_length, "dtype": dtype}
-    of_texts["candidates-out"] = candidates_out
+    told = {name.replace("_", "-"): value for name, value in read.told().items()}
+    of_texts = {**stage, **told, "candidates-out": candidates_out}
     _check(of_texts if file is not None else {"zero-based": zero_based or None})
     check_first_stage("--", run, first_stage, None)
     asked.check(ranker)
@@ -97,28 +89,20 @@ def rerank_candidates(
         found = _rerank_letor(Path(ranker), file, zero_based)
     else:
         if asked.method is not None or remote:
-            _check_encoders(kind, max_length, dtype if remote else None)
+            read.refuse("encoders that are read here", but=() if remote else ("dtype",))
         texts = _texts(queries, documents)
         listed = candidates(*texts, run, first_stage, depth)
         if candidates_out is not None:
             _write(listed, "first-stage" if run is None else run.stem, candidates_out)
         if asked.method is not None:
-            found = rerank_by_language(ranker, asked, there, dtype, texts, listed)
+            found = rerank_by_language(ranker, asked, there, read.dtype, texts, listed)
         elif remote:
             words = (asked.query_words, asked.passage_words)
             endpoint = there.reranker(ranker)
             found = rerank_at_endpoint(endpoint, texts, listed, words=words, calls=asked.calls)
         else:
-            told = {"kind": kind, "max_length": max_length, "dtype": dtype}
-            found = _rerank_texts(ranker, told, texts, listed)
+            found = _rerank_texts(ranker, read.told(), texts, listed)
     _write(found, _tag(ranker, there.served_model), out)
-
-
-def _check_encoders(kind: str | None, max_length: int | None, dtype: str | None) -> None:
-    """Refuse options of encoders, where none is read here."""
-    for name, value in {"kind": kind, "max-length": max_length, "dtype": dtype}.items():
-        if value is not None:
-            raise OptionError(f"--{name} is of encoders that are read here: leave it out.")
 
 
 def _texts(queries: Path | None, documents: Path | None) -> tuple[dict[str, str], dict[str, str]]:

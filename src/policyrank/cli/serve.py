@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.options import AtLeastOne, Flag, Whole
 from policyrank.cli.output import say
+from policyrank.cli.ranker_reading import RANKER, ReadAs
 from policyrank.errors import OptionError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from policyrank.train.served import Served
 
-RANKER = Group("The ranker", sort_key=6)
 SERVER = Group("The server", sort_key=7)
 LIMITS = Group("What it takes", sort_key=8)
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -30,9 +30,6 @@ def serve_ranker(
     ranker: str,
     /,
     *,
-    kind: Annotated[str | None, Parameter(group=RANKER)] = None,
-    max_length: Annotated[Whole | None, Parameter(group=RANKER, validator=Number(gte=4))] = None,
-    dtype: Annotated[str | None, Parameter(group=RANKER)] = None,
     sigmoid: Annotated[Flag, Parameter(group=RANKER)] = False,
     host: Annotated[str, Parameter(group=SERVER)] = "127.0.0.1",
     port: Annotated[Whole, Parameter(group=SERVER, validator=Number(gte=0, lte=65_535))] = 8000,
@@ -41,6 +38,7 @@ def serve_ranker(
     max_documents: Annotated[AtLeastOne, Parameter(group=LIMITS)] = 1000,
     max_megabytes: Annotated[AtLeastOne, Parameter(group=LIMITS)] = 16,
     max_waiting: Annotated[AtLeastOne, Parameter(group=LIMITS)] = 256,
+    read: ReadAs = ReadAs(),
 ) -> None:
     """Serve a trained ranker: POST /v1/rerank and /v1/score.
 
@@ -52,12 +50,6 @@ def serve_ranker(
     ranker
         What `policyrank train ranker` wrote (of texts a folder, adapters too; of features a file),
         or with --kind a sentence-transformers folder or hub name.
-    kind
-        cross-encoder or bi-encoder, for models of others.
-    max_length
-        Tokens that are read (as the ranker was trained if not given).
-    dtype
-        Of the weights: float32, bfloat16, float16 (as the ranker was trained if not given).
     sigmoid
         Scores between 0 and 1, as 1 / (1 + exp(-score)); otherwise as `policyrank rerank` has them.
     host
@@ -83,7 +75,7 @@ def serve_ranker(
     listening = _listening(host, port)
     from policyrank.train.serving import Limits, rerank_app
 
-    served = _loaded(ranker, {"kind": kind, "max_length": max_length, "dtype": dtype})
+    served = _loaded(ranker, read)
     name = served_model or Path(ranker).name
     limits = Limits(max_documents, max_megabytes * 2**20, max_waiting)
     app = rerank_app(served, name, limits=limits, key=secret, sigmoid=sigmoid, report=say)
@@ -117,19 +109,16 @@ def _listening(host: str, port: int) -> socket.socket:
     return found
 
 
-def _loaded(ranker: str, told: dict[str, Any]) -> Served:
+def _loaded(ranker: str, read: ReadAs) -> Served:
     """A ranker of texts, or of features where it is a file."""
     from policyrank.train.saved_rankers import load_feature_ranker, load_text_ranker
     from policyrank.train.served import ServedFeatures, ServedTexts
     from policyrank.train.text_rankers import CrossEncoderRanker
 
     if Path(ranker).is_file():
-        for name, value in told.items():
-            if value is not None:
-                option = name.replace("_", "-")
-                raise OptionError(f"--{option} is of rankers of texts: leave it out.")
+        read.refuse("rankers of texts")
         return ServedFeatures(load_feature_ranker(ranker))
-    module = load_text_ranker(ranker, **told, report=say)
+    module = load_text_ranker(ranker, **read.told(), report=say)
     reads_pairs = isinstance(module, CrossEncoderRanker)
     return ServedTexts(module, "cross-encoder" if reads_pairs else "bi-encoder")
 
