@@ -5,7 +5,7 @@ import pytest
 
 from policyrank.board import pair_gaps, rank_confidence_sets, rank_probabilities
 from policyrank.board.intervals import as_normal, error_draws
-from policyrank.board.pair_gaps import Gaps, largest_difference, largest_of_all
+from policyrank.board.pair_gaps import Gaps, extremes, largest_difference, largest_of_all
 from policyrank.board.rank_sets import draws_for
 from policyrank.errors import EvidenceError
 
@@ -126,9 +126,8 @@ def test_the_covariance_is_that_of_the_draws_where_none_is_given():
 def test_defaults_are_ten_thousand_draws_of_seed_zero_at_95():
     """Ratings near the critical value, where another draw would tell another story."""
     draws = error_draws(np.eye(6), 10_000, seed=0)
-    largest = largest_of_all(
-        draws.T.astype(np.float32), Gaps(np.zeros(6), np.eye(6), None, None, True)
-    )
+    columns, gaps = draws.T.astype(np.float32), Gaps(np.zeros(6), np.eye(6), None, None, True)
+    largest = largest_of_all(columns, gaps, extremes(columns, gaps).value)
     critical = np.quantile(largest, 0.95)
     for by, told in ((1 + 1e-6, True), (1 - 1e-6, False)):
         x = np.zeros(6)
@@ -235,11 +234,15 @@ def test_largest_differences_of_all_pairs(block, seed, monkeypatch):
     covariance[3] = covariance[:, 3] = 0  # one that is known
     draws = error_draws(covariance, 60, seed=seed)
     gaps = Gaps(x, covariance, None, None, exact=True)
-    found = largest_of_all(draws.T.astype(np.float32), gaps)
+    columns = draws.T.astype(np.float32)
+    first = extremes(columns, gaps)
+    found = largest_of_all(columns, gaps, first.value)
     scale = slow_scales(covariance)
-    for draw, top in zip(draws, found, strict=True):
-        gap = np.abs(draw[:, None] - draw) * scale
+    for draw, top, upper, lower, begun in zip(draws, found, *first, strict=True):
+        gap = (draw[:, None] - draw) * scale
         assert top == pytest.approx(gap.max(), rel=1e-4)
+        assert begun == pytest.approx(gap[upper, lower], rel=1e-4)
+        assert begun <= top
 
 
 def slow_shares(x, draws):

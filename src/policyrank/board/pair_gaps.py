@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Gaps:
 def largest_difference(
     draws: NDArray[np.float32],
     j: int,
-    others: slice | NDArray[np.bool_],
+    others: slice | NDArray[np.bool_] | NDArray[np.intp],
     scale: NDArray[np.float32],
     sign: int | None = None,
 ) -> NDArray[np.float32]:
@@ -92,7 +93,7 @@ def largest_difference(
     """
     there = draws[others]
     top = np.full(draws.shape[1], -np.inf, dtype=np.float32)
-    room = np.empty((BLOCK, draws.shape[1]), dtype=np.float32)
+    room = np.empty((min(BLOCK, len(there)), draws.shape[1]), dtype=np.float32)
     for start in range(0, len(there), BLOCK):
         block = there[start : start + BLOCK]
         gap = room[: len(block)]
@@ -107,35 +108,59 @@ def largest_difference(
     return top
 
 
-def largest_of_all(draws: NDArray[np.float32], gaps: Gaps) -> NDArray[np.float32]:
+class Extremes(NamedTuple):
+    """A pair of each draw, and its studentised difference: (size,) each."""
+
+    upper: NDArray[np.intp]
+    lower: NDArray[np.intp]
+    value: NDArray[np.float32]
+
+
+def extremes(draws: NDArray[np.float32], gaps: Gaps) -> Extremes:
+    """The largest and the smallest studentised rating of each draw, and their difference.
+
+    No other pair's difference is much larger, and of most draws none is.
+    """
+    sd = np.sqrt(np.clip(gaps.own, 0, None))
+    own = draws / np.maximum(sd, 1e-30).astype(np.float32)[:, None]
+    upper, lower = own.argmax(axis=0), own.argmin(axis=0)
+    value = np.zeros(draws.shape[1], dtype=np.float32)
+    for j in np.unique(upper):
+        at = np.flatnonzero(upper == j)
+        value[at] = (draws[j, at] - draws[lower[at], at]) * gaps.scale(j)[lower[at]]
+    return Extremes(upper, lower, value)
+
+
+def largest_of_all(
+    draws: NDArray[np.float32], gaps: Gaps, begun: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """The largest studentised difference of each draw over all pairs: (size,).
 
-    Others of like spread lie in one block. A block is left out where even its extremes, in units of
-    its smallest spread, would not reach what was found before; those with the largest errors come
-    first.
+    Of many policies, others of like spread lie in one block, and a draw's block is left out where
+    even its extremes, in units of its smallest spread, would not reach what was found before.
+    ``begun``: of one pair of each draw, such as its ``extremes``.
     """
     if len(draws) <= BLOCK:
-        top = np.zeros(draws.shape[1], dtype=np.float32)
+        top = begun.copy()
         for j in range(len(draws) - 1):
             later = slice(j + 1, None)
             np.maximum(top, largest_difference(draws, j, later, gaps.scale(j)[later]), out=top)
         return top
-    sd = np.sqrt(np.clip(gaps.covariance.diagonal(), 0, None))
-    order = np.argsort(sd, kind="stable")
-    there = draws[order]
-    starts = np.arange(0, len(there), BLOCK)
-    lowest, highest = np.minimum.reduceat(there, starts), np.maximum.reduceat(there, starts)
-    reach = np.abs(draws).max(axis=1) / np.maximum(sd, 1e-300)
-    top = np.zeros(draws.shape[1], dtype=np.float32)
-    room = np.empty((BLOCK, draws.shape[1]), dtype=np.float32)
-    for j in np.argsort(-reach, kind="stable"):
+    top = begun.copy()
+    order = np.argsort(gaps.own, kind="stable")
+    starts = np.arange(0, len(draws), BLOCK)
+    lowest = np.minimum.reduceat(draws[order], starts)
+    highest = np.maximum.reduceat(draws[order], starts)
+    order = np.r_[order, np.repeat(order[-1], len(starts) * BLOCK - len(order))]
+    order = order.reshape(-1, BLOCK)
+    blocks = np.ascontiguousarray(draws[order].transpose(2, 0, 1))
+    for j in range(len(draws)):
         scale = gaps.scale(j)[order]
         bound = np.maximum(draws[j] - lowest, highest - draws[j])
-        bound *= np.maximum.reduceat(scale, starts)[:, None]
-        for k in np.flatnonzero((bound > top).any(axis=1)):
-            block = slice(starts[k], starts[k] + BLOCK)
-            gap = np.subtract(draws[j], there[block], out=room[: len(there[block])])
-            np.abs(gap, out=gap)
-            gap *= scale[block, None]
-            np.maximum(top, gap.max(axis=0), out=top)
+        bound *= scale.max(axis=1)[:, None]
+        block, draw = np.nonzero(bound > top)
+        if len(draw):
+            gap = np.abs(blocks[draw, block] - draws[j, draw, None])
+            gap *= scale[block]
+            np.maximum.at(top, draw, gap.max(axis=1))
     return top

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyrank.board.intervals import MANY, Float, Seed, error_draws, quantile
-from policyrank.board.pair_gaps import Gaps, largest_difference, largest_of_all
+from policyrank.board.pair_gaps import Extremes, Gaps, extremes, largest_difference, largest_of_all
 from policyrank.errors import EvidenceError
+
+FEW = 16
+"""Others that a policy is compared with at once, where the first may settle it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,8 @@ def rank_confidence_sets(
     if n == 1:
         alone = np.ones(1, dtype=np.int64)
         return RankSets(alone, alone, np.zeros((1, 1), dtype=bool), np.ones(1, dtype=bool))
-    largest = largest_of_all(columns, gaps)
+    first = extremes(columns, gaps)
+    largest = largest_of_all(columns, gaps, first.value)
     critical = float(np.quantile(largest, level))
     best = None
     if n <= MANY:
@@ -148,7 +152,7 @@ def rank_confidence_sets(
         return _marginal(columns, gaps, level, stepdown=stepdown, best=best)
     better = gaps.beyond(critical)
     while stepdown:
-        critical = _stepped_down(columns, largest, gaps, better, level)
+        critical = _stepped_down(columns, largest, first, gaps, better, level)
         sharper = better | gaps.beyond(critical)
         if (sharper == better).all():
             break
@@ -184,14 +188,15 @@ def draws_for(policies: int) -> int:
 def _stepped_down(
     draws: NDArray[np.float32],
     largest: NDArray[np.float32],
+    first: Extremes,
     gaps: Gaps,
     better: NDArray[np.bool_],
     level: float,
 ) -> float:
     """The critical value over the ordered pairs that are not rejected yet.
 
-    ``largest``: of each draw, over all pairs, which bounds it. Draws far below the quantile are not
-    looked at.
+    ``largest``: of each draw, over all pairs, which bounds it. It is that where ``first`` is its
+    pair and not rejected. Draws far below the quantile are not looked at.
     """
     active = ~better
     np.fill_diagonal(active, False)
@@ -200,19 +205,23 @@ def _stepped_down(
     size = draws.shape[1]
     order = np.argsort(largest)
     left = min(size, int(np.ceil(4 * (1 - level) * size)) + 10)
+    told = (first.value == largest) & active[first.upper, first.lower]
+    top = np.where(told, largest, -np.inf)
     while True:
         chosen = order[size - left :]
+        chosen = chosen[~told[chosen]]
         part = np.ascontiguousarray(draws[:, chosen])
-        top = np.full(left, -np.inf, dtype=np.float32)
         for j in np.flatnonzero(active.any(axis=1)):
             others = active[j]
-            np.maximum(
-                top, largest_difference(part, j, others, gaps.scale(j)[others], sign=1), out=top
-            )
-        rest = np.full(size - left, -np.inf, dtype=np.float32)
-        critical = float(np.quantile(np.concatenate([rest, top]), level, method="higher"))
+            above = largest_difference(part, j, others, gaps.scale(j)[others], sign=1)
+            top[chosen] = np.maximum(top[chosen], above)
+        told[chosen] = True
+        rest = np.full(size - left, -np.inf)
+        critical = np.quantile(
+            np.concatenate([rest, top[order[size - left :]]]), level, method="higher"
+        )
         if left == size or critical >= largest[order[size - left - 1]]:
-            return critical
+            return float(critical)
         left = min(size, 3 * left)
 
 
@@ -253,7 +262,7 @@ def _may_be_best(
 
     ``ceiling``: no critical value of one policy exceeds it.
     """
-    n = len(gaps.rating)
+    n, highest = len(gaps.rating), draws.max(axis=0)
     found = np.ones(n, dtype=bool)
     for j in range(n):
         others = np.arange(n) != j
@@ -262,9 +271,35 @@ def _may_be_best(
             found[j] = False
         # The rival alone would have the normal's one-sided quantile.
         elif worst > 0.9 * quantile(level, None):
-            top = largest_difference(draws, j, others, gaps.scale(j)[others], sign=-1)
-            found[j] = worst <= np.quantile(top, level)
+            found[j] = _reached(draws, highest, gaps, j, worst, level)
     return found
+
+
+def _reached(
+    draws: NDArray[np.float32],
+    highest: NDArray[np.float32],
+    gaps: Gaps,
+    j: int,
+    worst: float,
+    level: float,
+) -> bool:
+    """Whether the quantile of the largest difference by which others are above j reaches ``worst``.
+
+    Of the draws that could reach it, a few others at a time: often the first suffice.
+    """
+    size, scale, others = len(highest), gaps.scale(j), np.delete(np.arange(len(draws)), j)
+    enough = size - np.floor(level * (size - 1))
+    part = draws[:, (highest - draws[j]) * scale.max() >= worst]
+    top = np.full(part.shape[1], -np.inf, dtype=np.float32)
+    for start in range(0, len(others), FEW):
+        few = others[start : start + FEW]
+        np.maximum(top, largest_difference(part, j, few, scale[few], sign=-1), out=top)
+        if np.count_nonzero(top >= worst) >= enough:
+            return True
+    if np.count_nonzero(top >= worst) < enough - 1:
+        return False
+    every = largest_difference(draws, j, others, scale[others], sign=-1)
+    return bool(worst <= np.quantile(every, level))
 
 
 def rank_probabilities(rating: ArrayLike, draws: ArrayLike) -> NDArray[np.float64]:

@@ -57,7 +57,7 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     """The board for a rich console: title, table, notes."""
     shown = _shown(len(board), top)
     title = Text.assemble((board.method, "bold"), f"  {board.source}  ({board.unit})")
-    parts: list[RenderableType] = [title, *_board_lines(board, shown, width)]
+    parts: list[RenderableType] = [title, _rows(board, shown, width)]
     if shown < len(board):
         parts.append(_left_out(len(board) - shown))
     for note in board.notes:
@@ -70,7 +70,7 @@ def renderable(board: Leaderboard, *, top: int | None = None, width: int = 100) 
     return Group(*parts)
 
 
-def _board_lines(board: Leaderboard, shown: int, width: int) -> list[Text]:
+def _rows(board: Leaderboard, shown: int, width: int) -> Text:
     """A line a policy, a gap below those that are separable from the next, bold the best."""
     best: set[str] = set()
     if np.isfinite(board.lower).any():
@@ -79,12 +79,13 @@ def _board_lines(board: Leaderboard, shown: int, width: int) -> list[Text]:
     cut[-1:] = False
     columns = [_aligned(*column) for column in _columns(board, shown, width).items()]
     head, *rows = map("   ".join, zip(*columns, strict=True))
-    lines = [_line(head, "bold"), _line("─" * cell_len(head))]
+    body = Text(no_wrap=True, overflow="ellipsis")
+    body.append(f"{head}\n", "bold").append("─" * cell_len(head))
     for policy, row, cut_below in zip(board.policies, rows, cut, strict=False):
-        lines.append(_line(row, "bold" if policy in best else ""))
+        body.append(f"\n{row}", "bold" if policy in best else "")
         if cut_below:
-            lines.append(Text(""))
-    return lines
+            body.append("\n")
+    return body
 
 
 def _aligned(head: str, cells: list[str]) -> list[str]:
@@ -95,10 +96,6 @@ def _aligned(head: str, cells: list[str]) -> list[str]:
     if head in LEFT:
         return [cell + space for cell, space in zip(column, padding, strict=True)]
     return [space + cell for cell, space in zip(column, padding, strict=True)]
-
-
-def _line(text: str, style: str = "") -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _columns(board: Leaderboard, shown: int, width: int) -> dict[str, list[str]]:

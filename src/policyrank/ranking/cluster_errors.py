@@ -89,8 +89,9 @@ def corrected(
     """
     inner = bread[np.ix_(place, place)]
     product = inner @ information
-    if np.sqrt(max(float((product * product.T).sum()), 0.0)) <= MODEST:
-        return _by_series(place, information, score, product, copies)
+    if _modest(product):
+        nothing = np.zeros((len(place), 0))
+        return Corrected(place, *_by_series(information, score, product), nothing, copies)
     strength, axis = np.linalg.eigh(information)
     kept = strength > 1e-12 * max(float(strength.max(initial=0.0)), 1e-300)
     root = np.sqrt(strength[kept])[:, None] * axis[:, kept].T
@@ -112,6 +113,27 @@ def corrected(
     )
 
 
+def corrected_alike(
+    place: NDArray[np.int64], information: Float, score: Float, bread: Float, copies: Float
+) -> list[Corrected]:
+    """``corrected`` of many clusters that have as many parameters each, at once.
+
+    ``place``, ``score``: (clusters, q); ``information``: (clusters, q, q); ``copies``: (clusters,).
+    """
+    inner = bread[place[:, :, None], place[:, None, :]]
+    product = inner @ information
+    modest = _modest(product)
+    moved, root, inverse = _by_series(information, score, product)
+    nothing = np.zeros((place.shape[1], 0))
+    found = []
+    for g, times in enumerate(copies.tolist()):
+        if modest[g]:
+            found.append(Corrected(place[g], moved[g], root[g], inverse[g], nothing, times))
+        else:
+            found.append(corrected(place[g], information[g], score[g], bread, times))
+    return found
+
+
 SERIES = (1 / 2, 3 / 8, 5 / 16, 35 / 128, 63 / 256)
 """Of (1 - h)^-1/2, after the 1."""
 
@@ -119,19 +141,26 @@ MODEST = 0.15
 """Leverage up to which the series stands for the roots (its error is below 3e-6)."""
 
 
-def _by_series(
-    place: NDArray[np.int64], information: Float, score: Float, product: Float, copies: float
-) -> Corrected:
-    """``corrected`` by powers of ``product``, the bread times the information."""
+def _modest(product: Float) -> NDArray[np.bool_]:
+    """Whether the series serves: of one cluster, or of each."""
+    square = (product * np.swapaxes(product, -1, -2)).sum(axis=(-1, -2))
+    return np.sqrt(np.maximum(square, 0.0)) <= MODEST
+
+
+def _by_series(information: Float, score: Float, product: Float) -> tuple[Float, Float, Float]:
+    """Score, root and inverse by powers of ``product``, the bread times the information.
+
+    Of one cluster, or of many: (..., q, q).
+    """
     moved, root, inverse = score.copy(), information.copy(), information.copy()
-    power, part = information, score
+    power, part, turned = information, score[..., None], np.swapaxes(product, -1, -2)
     for weight in SERIES:
-        part = product.T @ part
+        part = turned @ part
         power = power @ product
-        moved += weight * part
+        moved += weight * part[..., 0]
         root += weight * power
         inverse += power
-    return Corrected(place, moved, root, inverse, np.zeros((len(place), 0)), copies)
+    return moved, root, inverse
 
 
 class Freedom(NamedTuple):
@@ -166,14 +195,12 @@ def degrees_of_freedom(
     spread = bread @ contrasts
     model = contrasts.T @ spread
     n, alone = len(model), np.zeros_like(model)
-    most = np.full((n, n), lightest / (1 - lightest)) * _of_pairs(model)
-    for cluster in clusters:
-        seen = spread[cluster.place]
-        most = np.maximum(most, _of_pairs(seen.T @ cluster.inverse @ seen))
-        if cluster.alone.size:
-            part = cluster.alone.T @ seen
-            alone += part.T @ part
     variance = _of_pairs(model)
+    most = np.maximum(variance * lightest / (1 - lightest), _largest_of_pairs(clusters, spread))
+    for cluster in clusters:
+        if cluster.alone.size:
+            part = cluster.alone.T @ spread[cluster.place]
+            alone += part.T @ part
     variance_told = np.maximum(variance, 1e-300)
     df = variance_told / np.maximum(most, 1e-300)
     work = n * (n + 1) / 2 * len(clusters) * len(bread) * min(len(clusters), len(bread))
@@ -189,6 +216,25 @@ def _of_pairs(form: Float) -> Float:
     pairs = own[:, None] + own - 2 * form
     np.fill_diagonal(pairs, own)
     return np.maximum(pairs, 0)
+
+
+def _largest_of_pairs(clusters: Sequence[Corrected], spread: Float) -> Float:
+    """The largest of all clusters' forms, of ratings and differences: (n, n).
+
+    Each cluster's is a single product: own_j + own_k - 2 form_jk as (own_j, 1, seen_j)'(1, own_k,
+    -2 M seen_k).
+    """
+    n = spread.shape[1]
+    largest, room, ones, of_ratings = np.zeros((n, n)), np.empty((n, n)), np.ones(n), np.zeros(n)
+    for cluster in clusters:
+        seen = spread[cluster.place]
+        turned = cluster.inverse @ seen
+        own = (seen * turned).sum(axis=0)
+        np.matmul(np.vstack([own, ones, seen]).T, np.vstack([ones, own, -2 * turned]), out=room)
+        np.maximum(largest, room, out=largest)
+        np.maximum(of_ratings, own, out=of_ratings)
+    np.fill_diagonal(largest, of_ratings)
+    return largest
 
 
 def _exact(clusters: Sequence[Corrected], bread: Float, spread: Float, variance: Float) -> Float:

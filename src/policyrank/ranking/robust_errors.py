@@ -17,6 +17,7 @@ from policyrank.ranking.cluster_errors import (
     ALONE,
     Corrected,
     corrected,
+    corrected_alike,
     degrees_of_freedom,
     heaviest,
 )
@@ -127,8 +128,9 @@ def sandwich(cells: Cells, link: Link, fit: Fit, *, centred: bool = True) -> San
         df = found.df
         if df.min() > NORMAL:
             df = None
-        covariates = parameters[:, n:-1]
-        df_of_covariates = degrees_of_freedom(exact, bread, covariates, lightest).df.diagonal()
+        if cells.x.shape[1]:
+            covariates = parameters[:, n:-1]
+            df_of_covariates = degrees_of_freedom(exact, bread, covariates, lightest).df.diagonal()
     return Sandwich(covariance, df, df_of_covariates, units.number, *units.balance)
 
 
@@ -204,6 +206,8 @@ def _corrected(
     bread: Float,
 ) -> list[Corrected]:
     """CR2's corrections of some units."""
+    if cells.cluster is None:
+        return _corrected_singly(cells, heavy, terms, expected, bread)
     order = np.argsort(units.member, kind="stable")
     sorted_member = units.member[order]
     starts = np.searchsorted(sorted_member, heavy, side="left")
@@ -222,6 +226,33 @@ def _corrected(
         copies = float(units.copies[unit])
         found.append(corrected(place, information, score, bread, copies))
     return found
+
+
+def _corrected_singly(
+    cells: Cells, heavy: NDArray[np.intp], terms: Terms, expected: Terms, bread: Float
+) -> list[Corrected]:
+    """CR2's corrections of some cells, of which each comparison is independent.
+
+    All have a place for two policies, the covariates and the tie parameter; what is not free moves
+    nothing.
+    """
+    n, k = cells.size, cells.x.shape[1]
+    place = np.empty((len(heavy), 2 + k + 1), dtype=np.int64)
+    place[:, 0], place[:, 1] = cells.i[heavy], cells.j[heavy]
+    place[:, 2:] = np.arange(n, n + k + 1)
+    free = bread.diagonal()[place] > 0
+    of_gap = np.zeros(place.shape)
+    of_gap[:, 0], of_gap[:, 1], of_gap[:, 2:-1] = 1, -1, cells.x[heavy]
+    of_tie = np.zeros(place.shape)
+    of_tie[:, -1] = 1
+    of_gap, of_tie = of_gap * free, of_tie * free
+    w, now, mean = cells.weight[heavy], _at(terms, heavy), _at(expected, heavy)
+    crossed = of_gap[:, :, None] * of_tie[:, None, :] * (w * mean.dphi)[:, None, None]
+    information = crossed + np.swapaxes(crossed, 1, 2)
+    information += of_gap[:, :, None] * of_gap[:, None, :] * (w * mean.dd)[:, None, None]
+    information += of_tie[:, :, None] * of_tie[:, None, :] * (w * mean.phiphi)[:, None, None]
+    score = of_gap * (w * now.d)[:, None] + of_tie * (w * now.phi)[:, None]
+    return corrected_alike(place, information, score, bread, cells.count[heavy])
 
 
 def _at(terms: Terms, rows: NDArray[np.intp]) -> Terms:
