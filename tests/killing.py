@@ -19,7 +19,6 @@ LOADED = [
     "policyrank.train.reward_trainer",
     "policyrank.train.distillation",
     "policyrank.train.group",
-    "policyrank.train.reinforcement",
     "policyrank.train.personas",
     "policyrank.train.text_rankers",
     "policyrank.train.control",

@@ -187,7 +187,7 @@ EXERCISED = {
     | {
         TRAINING + "groups_are_compared_as_told": (
             "--data --advantage --advantage-option --objective --option --passes"
-            " --steps-per-round --keep-agreeing --mask-cut"
+            " --steps-per-round --keep-agreeing --mask-cut --reward-kl"
         ),
         TRAINING + "outputs_have_segments": "--segments",
         TRAINING + "groups_are_sampled_as_told": (
@@ -197,20 +197,12 @@ EXERCISED = {
             "--server --served-model --key --server-adapters --retokenise --correction"
         ),
         TRAINING + "rewards_that_models_give": "--reward --reference",
+        TRAINING + "reward_models_read_references": "--references --polar --trust-remote-code",
         TRAINING + "rewards_by_name": (
             "--reward --weight --compose --label --places --lenient --test-seconds --package"
         ),
         TRAINING + "rewards_that_fail": "--reward-seconds --count-failures",
         TRAINING + "groups_to_evaluate_on": "--eval",
-    },
-    "train reinforce": TRAINED
-    | TEXTS
-    | JUDGED
-    | {
-        TRAINING + "reinforcement_is_as_told": (
-            "--rounds --asked --samples --tokens --temperature --kl --loss --option --save"
-            " --program PROMPTS"
-        )
     },
     "train programs": TRAINED
     | TEXTS

@@ -44,7 +44,7 @@ def run(ran, lm, tmp_path, monkeypatch):
 def scorers(monkeypatch):
     """Who scores, by what model, and how texts are read; they score by length."""
     from policyrank.models import language, reward_models
-    from policyrank.train import judges, reinforcement, reward
+    from policyrank.train import judges, reward
 
     told = SimpleNamespace(models=[], scorers=[])
     loaded = language.load_causal_lm
@@ -66,14 +66,12 @@ def scorers(monkeypatch):
         monkeypatch.setattr(reward, kind, scorer(kind))
     monkeypatch.setattr(language, "load_causal_lm", load)
     monkeypatch.setattr(reward_models, "load_reward_model", load)
-    monkeypatch.setattr(reinforcement, "reinforce", lambda model, *_, **__: (model, []))
     return told
 
 
 SCORES = {
     "score": "score rows.jsonl",
     "generate": "generate rows.jsonl --model lm --samples 2 --tokens 3",
-    "reinforce": "train reinforce rows.jsonl --model lm --out out",
 }
 KNOWN = {row["prompt"]: "x" for row in ROWS}
 BY = {
@@ -115,9 +113,8 @@ def test_how_texts_are_read_by_who_scores(run, scorers, verb):
         ("--plain", "chat", False),
         ("--cut-prompts", "long_prompts", "cut"),
     ):
-        code = 2 if (verb, given) == ("reinforce", "--cut-prompts") else 0
-        run(*words, *given.split(), code=code)
-        assert code or scorers.scorers[-1][1][name] == value
+        run(*words, *given.split())
+        assert scorers.scorers[-1][1][name] == value
     if verb == "score":
         run(*words, "--chat")
         assert scorers.scorers[-1][1]["chat"] is True

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -44,7 +45,6 @@ VERBS = {
     "reward": "--data rows.jsonl",
     "distil": "rows.jsonl --teacher teacher.jsonl --samples 3 --tokens 4",
     "group": "--data asked.jsonl --reward by.py:lengths --samples 3 --tokens 4",
-    "reinforce": "rows.jsonl --program by.py:length --samples 3 --tokens 4 --rounds 1",
     "programs": "problems.jsonl --reranker lm --rounds 1 --tokens 4 --samples 3",
     "persona": "claims.csv --held-out 0.5",
 }
@@ -142,7 +142,7 @@ def train(command, shaky, tmp_path, monkeypatch):
 
 ARGS = {
     "--epochs": ("num_train_epochs", 2),
-    "--steps": ("max_steps", 3),
+    "--steps": ("max_steps", 7),
     "--batch": ("per_device_train_batch_size", 5),
     "--accumulate": ("gradient_accumulation_steps", 2),
     "--learning-rate": ("learning_rate", 0.02),
@@ -226,7 +226,7 @@ def test_how_texts_are_read(train, verb):
         ("--chat", "chat", True),
         ("--cut-prompts", "long_prompts", "cut"),
     ):
-        if words == "--cut-prompts" and verb in ("distil", "reinforce"):
+        if words == "--cut-prompts" and verb == "distil":
             assert "--cut-prompts: prompts" in train(verb, words, code=2)[1].err
             continue
         (new, *rest), _ = train(verb, *words.split())
@@ -355,6 +355,7 @@ def test_a_teacher_at_an_endpoint(train, monkeypatch):
         ("--steps-per-round 2", "steps_per_round", 2),
         ("--keep-agreeing", "keep_agreeing", True),
         ("--mask-cut", "mask_cut", True),
+        ("--reward-kl 0.3", "reward_kl", 0.3),
     ],
 )
 def test_groups_are_compared_as_told(train, monkeypatch, words, name, value):
@@ -508,6 +509,27 @@ def test_rewards_that_models_give(rewards_of):
     )
 
 
+def test_reward_models_read_references(rewards_of, monkeypatch):
+    """--references and how a reward model is read reach who scores, and are of no other reward."""
+    from policyrank.cli.answer_options import Judging
+
+    told, scorer = [], lambda prompts, answers: [[float(len(a)) for a in own] for own in answers]
+    monkeypatch.setattr(Judging, "scorer", lambda self, *_: told.append(self) or scorer)
+    known = ["--references", "teacher.jsonl"]
+    more = [*known, "--polar", "sft", "--trust-remote-code"]
+    own, _ = rewards_of("--reward", "reward-model:lm", *more)
+    rewards_of("--reward", "judge:lm", *known)
+    rewards_of("--reward", "reward-model:lm")
+    assert told == [
+        Judging(reward="lm", references=Path("teacher.jsonl"), polar="sft", trust_remote_code=True),
+        Judging(judge="lm", references=Path("teacher.jsonl")),
+        Judging(reward="lm"),
+    ]
+    assert said_of(own, "abc", "a").values.tolist() == [3, 1]
+    for wrong in (known, ["--polar", "sft"], ["--trust-remote-code"]):
+        assert "reward-model:" in rewards_of("--reward", "by.py:lengths", *wrong, code=2)[1].err
+
+
 def test_rewards_that_fail(rewards_of):
     own, _ = rewards_of("--reward", "by.py:raises", "--count-failures", "--reward-seconds", 0.2)
     assert said_of(own, "abc").values.isnan().all()
@@ -525,22 +547,6 @@ def test_groups_to_evaluate_on(train, tmp_path):
     (own,), said = train("group", "--eval", "asked.jsonl")
     assert own.held == 2
     assert "reward: " in said.out
-
-
-def test_reinforcement_is_as_told(train, monkeypatch, shaky):
-    done = (transformers.AutoModelForCausalLM.from_pretrained(shaky), [])
-    calls = told_of(monkeypatch, "policyrank.train.reinforcement.reinforce", done)
-    words = "--asked 3 --temperature 0.7 --kl 0.2 --loss dpo --option beta=0.3 --save 4"
-    train("reinforce")
-    monkeypatch.setitem(VERBS, "reinforce", "rows.jsonl --program by.py:length")
-    train("reinforce", *words.split(), "--rounds", 5, "--samples", 6, "--tokens", 7)
-    names = ("rounds", "batch", "samples", "kl", "loss", "loss_options", "sample")
-    found = [[options[name] for name in names] for _, options in calls]
-    sampled = {"max_new_tokens": 4, "temperature": 1.0}
-    assert found[0] == [1, 16, 3, 0.05, "grpo", {}, sampled]
-    sampled = {"max_new_tokens": 7, "temperature": 0.7}
-    assert found[1] == [5, 3, 6, 0.2, "dpo", {"beta": 0.3}, sampled]
-    assert [options["kept"].every for _, options in calls] == [10, 4]
 
 
 def test_programs_are_trained_as_told(train, monkeypatch, tmp_path):

@@ -286,59 +286,6 @@ def test_generated_lists_are_trained_on(run, lm, tmp_path):
     )
 
 
-def test_rounds_go_on_where_they_were(run, lm, tmp_path, monkeypatch):
-    from policyrank.train import reinforcement
-
-    prompts = written(
-        tmp_path / "prompts.jsonl", [{"prompt": p} for p in ("say a", "b", "d" * 300)]
-    )
-    (tmp_path / "judge.py").write_text("def score(prompt, answer): return answer.count('a')\n")
-    train = [
-        "train",
-        "reinforce",
-        prompts,
-        "--model",
-        lm,
-        "--program",
-        "judge.py:score",
-        "--samples",
-        6,
-        "--tokens",
-        6,
-        "--learning-rate",
-        "0.01",
-        "--max-length",
-        64,
-        "--save",
-        2,
-        "--rounds",
-        6,
-    ]
-    whole = run(*train, "--out", "whole")
-    assert "left out: 1 of 3 prompts of more than 58 tokens" in whole.err
-
-    drawn, calls = reinforcement.draw, []
-
-    def stops(*args, **options):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return drawn(*args, **options)
-
-    monkeypatch.setattr(reinforcement, "draw", stops)
-    run(*train, "--out", "parts", code=130)
-    said = run(*train, "--out", "parts", "--kl", 0.5, code=1)
-    assert "was made with other settings: kl 0.05, here 0.5." in said.err
-    said = run(*train, "--out", "parts")
-    assert "going on after round 4" in said.err
-    histories = [
-        json.loads((tmp_path / n / "history.json").read_text()) for n in ("whole", "parts")
-    ]
-    for one, other in zip(*histories, strict=True):
-        assert one == pytest.approx(other, abs=1e-4, nan_ok=True)
-    assert not (tmp_path / "parts" / "rounds").exists()
-
-
 def test_another_teacher_is_not_taken_for_the_one_that_was_asked(run, lm, tmp_path):
     prompts = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}, {"prompt": "b c"}])
     teachers = [
@@ -473,7 +420,8 @@ def test_models_that_are_read_are_not_overwritten(run, lm, rows, tmp_path):
     preference = ["train", "preference", "--data", rows, "--steps", 1]
     asked = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}])
     distil = ["train", "distil", asked, "--model", "base", "--teacher", "other"]
-    reinforce = ["train", "reinforce", asked, "--model", "base", "--reward", "other"]
+    group = ["train", "group", "--data", asked, "--model", "base"]
+    group += ["--reward", "reward-model:other"]
     (tmp_path / "claims.csv").write_text("claim,label\na,1\nb,0\n")
     problems = written(tmp_path / "p.jsonl", [{"prompt": "def f():", "tests": ["assert f()"]}])
     programs = ["train", "programs", problems, "--model", "base", "--reranker", "other"]
@@ -485,8 +433,8 @@ def test_models_that_are_read_are_not_overwritten(run, lm, rows, tmp_path):
         ([*preference, "--model", "base", "--reward", "other"], "other"),
         (["train", "reward", "--data", rows, "--model", "ad"], "base"),
         (distil, "other"),
-        (reinforce, "other"),
-        (reinforce, "base"),
+        (group, "other"),
+        (group, "base"),
         (programs, "other"),
         (["train", "persona", "claims.csv", "--model", "base"], "base"),
         (["merge", "ad"], "base"),
@@ -566,67 +514,6 @@ def test_a_log_does_not_repeat_steps(run, stopped, tmp_path):
     run(*stopped)
     steps = [row["step"] for row in lines(tmp_path / "policy" / "log.jsonl") if "loss" in row]
     assert steps == list(range(1, 21))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--loss", "ordinal"], "ordinal"),
-        (["--loss", "kto-unpaired"], "is of single answers"),
-        (["--loss", "tpo"], "weights steps"),
-        (["--option", "zzz=1"], "zzz"),
-    ],
-)
-def test_rounds_refuse_an_objective_before_they_sample(run, lm, tmp_path, options, message):
-    asked = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}])
-    (tmp_path / "judge.py").write_text("raise SystemExit('read')\n")
-    start = ["train", "reinforce", asked, "--model", lm, "--program", "judge.py:score"]
-    assert message in run(*start, *options, code=2).err
-    if "--option" in options:
-        distil = ["train", "distil", asked, "--model", lm, "--teacher", "nowhere"]
-        assert message in run(*distil, *options, code=2).err
-        assert not (tmp_path / "student").exists()
-
-
-@pytest.mark.parametrize("change", ["prompts", "program", "options", "asked", "lora"])
-def test_rounds_do_not_go_on_from_what_others_made(run, lm, tmp_path, monkeypatch, change):
-    from policyrank.train import reinforcement
-
-    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": p} for p in ("say a", "b")])
-    judge = tmp_path / "judge.py"
-    judge.write_text("def score(prompt, answer): return len(answer) + answer.count('a')\n")
-    train = ["train", "reinforce", prompts, "--model", lm, "--program", "judge.py:score"]
-    train += ["--samples", 6, "--tokens", 6, "--save", 1, "--learning-rate", 0.01]
-    drawn, calls = reinforcement.draw, []
-
-    def stops(*args, **options):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return drawn(*args, **options)
-
-    monkeypatch.setattr(reinforcement, "draw", stops)
-    run(*train, "--rounds", 3, code=130)
-    more = []
-    said = {
-        "prompts": "prompts: texts differ",
-        "program": "scorer: program content differ",
-        "options": "settings: clip None, here 0.3",
-        "asked": "settings: batch 16, here 1",
-        "lora": "model: class LlamaForCausalLM, here PeftModelForCausalLM",
-    }
-    if change == "prompts":
-        written(prompts, [{"prompt": p} for p in ("say a", "c")])
-    elif change == "program":
-        judge.write_text("def score(prompt, answer): return len(answer)\n")
-    elif change == "options":
-        more = ["--option", "clip=0.3"]
-    elif change == "asked":
-        more = ["--asked", 1]
-    else:
-        more = ["--lora", 2]
-    err = run(*train, "--rounds", 2, *more, code=1).err
-    assert f"was made with other {said[change]}" in err
 
 
 def test_distillation_does_not_go_on_from_what_others_made(run, lm, tmp_path):
@@ -724,38 +611,10 @@ def test_a_persona_takes_the_place_of_what_lay_there(run, lm, tmp_path):
     assert "--rslora is of adapters" in run(*train, "--lora", 0, "--rslora", code=2).err
 
 
-@pytest.mark.parametrize("verb", [["reinforce"], ["distil", "--teacher", "t.jsonl"]])
-def test_prompts_are_not_cut_where_answers_are_sampled(run, lm, tmp_path, verb):
+def test_prompts_are_not_cut_where_answers_are_sampled(run, lm, tmp_path):
     prompts = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}])
     written(tmp_path / "t.jsonl", [{"prompt": "say a", "answer": "aaa"}])
-    (tmp_path / "judge.py").write_text("def score(prompt, answer): return 1\n")
-    more = ["--program", "judge.py:score"] if verb == ["reinforce"] else []
-    train = ["train", verb[0], prompts, "--model", lm, *verb[1:], *more]
+    train = ["train", "distil", prompts, "--model", lm, "--teacher", "t.jsonl"]
     assert "are left out here, not cut" in run(*train, "--cut-prompts", code=2).err
-
-
-def test_a_program_that_fails_is_told(run, lm, tmp_path):
-    prompts = written(tmp_path / "prompts.jsonl", [{"prompt": "say a"}, {"prompt": "b"}])
-    (tmp_path / "judge.py").write_text(
-        "def score(prompt, answer):\n    return answer.count('a') if len(answer) % 3 else None\n"
-    )
-    said = run(
-        "train",
-        "reinforce",
-        prompts,
-        "--model",
-        lm,
-        "--program",
-        "judge.py:score",
-        "--rounds",
-        2,
-        "--samples",
-        8,
-        "--tokens",
-        6,
-        "--learning-rate",
-        "0.01",
-        "--max-length",
-        64,
-    )
-    assert "answers were not scored by" in said.err
+    assert "zzz" in run(*train, "--option", "zzz=1", code=2).err
+    assert not (tmp_path / "student").exists()

@@ -1,4 +1,4 @@
-"""Judges, distillation, reinforcement, programs, and their command line, with a model of two
+"""Judges, distillation, programs, and their command line, with a model of two
 layers.
 """
 
@@ -17,10 +17,9 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import preference_loss
 from policyrank.metrics.programs import best_of_n, oracle_at_n, pass_at_k
 from policyrank.models.language import answer_logprobs, choice_probs, load_causal_lm
-from policyrank.train import judges, reinforcement
+from policyrank.train import judges
 from policyrank.train.distillation import distil
 from policyrank.train.programs import Problem, mine, read_problems, self_train
-from policyrank.train.reinforcement import reinforce
 from policyrank.worlds import sandbox
 from policyrank.worlds.problem_texts import check_statements, docstring_examples
 from policyrank.worlds.sandbox import outputs
@@ -212,75 +211,6 @@ def test_distillation_that_cannot_work(pair, tmp_path):
                 arguments=arguments(tmp_path),
                 **options,
             )
-
-
-def test_reinforcement_pleases_the_scorer(pair, tmp_path):
-    model, tokenizer = pair
-    options = {
-        "rounds": 25,
-        "batch": 4,
-        "samples": 8,
-        "sample": {"max_new_tokens": 6, "temperature": 1.0},
-        "max_length": 64,
-    }
-    model, history = reinforce(
-        model,
-        tokenizer,
-        ["say a", "b", "c d", "e"],
-        letters,
-        arguments=arguments(tmp_path, learning_rate=1e-2),
-        kl=0.01,
-        **options,
-    )
-    assert (
-        np.mean([h["score"] for h in history[-3:]])
-        > np.mean([h["score"] for h in history[:3]]) + 0.1
-    )
-    assert history[0]["log_ratio"] == pytest.approx(0, abs=1e-4)
-    with pytest.raises(EvidenceError, match="nothing to learn"):
-        reinforce(
-            model,
-            tokenizer,
-            ["a"],
-            lambda p, c: [[1.0] * len(x) for x in c],
-            arguments=arguments(tmp_path),
-            kl=0,
-            **options,
-        )
-
-
-def test_straying_from_the_start_is_taken_from_the_scores(pair, tmp_path, monkeypatch):
-    model, tokenizer = pair
-    learned = []
-
-    def sampled_data(heads, made, rewards):
-        learned.extend(rewards)
-        return []
-
-    def draw(*given, temperature, **options):
-        assert temperature == 1
-        return sample(*given, temperature=temperature, **options)
-
-    sample = reinforcement.draw
-    monkeypatch.setattr(reinforcement, "draw", draw)
-    monkeypatch.setattr(reinforcement, "sampled_data", sampled_data)
-    monkeypatch.setattr(
-        reinforcement,
-        "_likelihoods",
-        lambda own, heads, made, pad: [[-1.0 if own is model else -5.0] * len(x) for x in made],
-    )
-    with pytest.raises(EvidenceError, match="nothing to learn"):
-        reinforce(
-            model,
-            tokenizer,
-            ["a", "b"],
-            lambda prompts, answers: [[1.0, 3.0] for _ in answers],
-            arguments=arguments(tmp_path),
-            samples=2,
-            sample={"max_new_tokens": 2},
-            kl=0.5,
-        )
-    assert learned == [[-1.0, 1.0], [-1.0, 1.0]]
 
 
 def test_measures_of_programs():
@@ -476,7 +406,7 @@ def test_command_line_trains_scores_and_generates(lm, tmp_path, command, monkeyp
 
 
 @pytest.mark.slow
-def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch):
+def test_command_line_distils(lm, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = rows_file(tmp_path / "rows.jsonl")
     (tmp_path / "teacher.jsonl").write_text(
@@ -513,25 +443,6 @@ def test_command_line_distils_and_reinforces(lm, tmp_path, command, monkeypatch)
     assert code == 0, said.err
     assert "stage 1" in said.out
     assert (tmp_path / "student" / "anchors.json").exists()
-    (tmp_path / "count.py").write_text(
-        "def letters(prompt, answer):\n    return answer.count('a')\n"
-    )
-    code, said = command(
-        "train",
-        "reinforce",
-        data,
-        *common,
-        "--program",
-        "count.py:letters",
-        "--rounds",
-        "2",
-        "--samples",
-        "4",
-        "--out",
-        tmp_path / "better",
-    )
-    assert code == 0, said.err
-    assert len(json.loads((tmp_path / "better" / "history.json").read_text())) == 2
     code, said = command(
         "train", "distil", data, *common, "--teacher", "http://x", "--out", tmp_path / "student"
     )

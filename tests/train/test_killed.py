@@ -48,10 +48,6 @@ CASES = {
         *("--tokens", 5, "--passes", 3, "--accumulate", 2, "--objective", "grpo", "--lora", 2),
         *("--option", "entropy_weight=0.01", *SAVED),
     ],
-    "reinforce": [
-        *("reinforce", "prompts.jsonl", "--program", "judge.py:score", "--rounds", 6),
-        *("--save", 1, "--learning-rate", 0.01, *ROUNDS),
-    ],
     "distil": [
         *("distil", "prompts.jsonl", "--teacher", "teacher.jsonl", "--rounds", 2),
         *("--steps", 4, "--learning-rate", 0.01, *ROUNDS),
@@ -83,7 +79,7 @@ if KILLS > 2:
         *("--architecture", "mlp", "--out", "out.pt"),
     ]
 
-MODEL = {"preference", "reward", "persona", "group", "reinforce", "distil", "programs"}
+MODEL = {"preference", "reward", "persona", "group", "distil", "programs"}
 ANEW = {"distil", "programs", "controller", "controller, imitating"}
 """What begins anew, though what was asked, sampled and tested is kept."""
 GOES_ON = [name for name in CASES if name not in ANEW]
@@ -248,7 +244,7 @@ def damaged(path, damage):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage", "writes"),
-    [("preference", "cut", 240), ("reinforce", "zeros", 90), ("ranker", "gone", 60)],
+    [("preference", "cut", 240), ("group", "zeros", 150), ("ranker", "gone", 60)],
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(name, damage, writes, lm, place, whole):
     expected, _ = whole(name)

@@ -106,26 +106,3 @@ def test_a_card_names_a_local_base_by_its_folder(adapters, tmp_path):
     assert "made from `base` by" in card
     assert base not in card
     assert about(adapters).base == base
-
-
-def test_rounds_fall_back_to_the_ones_before(tmp_path):
-    from policyrank.fingerprints import Fingerprint
-    from policyrank.train.reinforcement import KeptRounds
-
-    own, said = Fingerprint({"settings": {"seed": 0}}), []
-    kept, model = KeptRounds(tmp_path / "rounds", every=2), torch.nn.Linear(2, 1)
-    history = []
-    for number in range(1, 6):
-        history.append({"round": number})
-        with torch.no_grad():
-            model.bias.fill_(number)
-        kept.keep(model, history, own, last=number == 5)
-    assert kept.resume(model, own, said.append) == history
-    (tmp_path / "rounds" / "checkpoint-5" / "rounds.safetensors").write_bytes(b"")
-    assert kept.resume(model, own, said.append) == history[:4]
-    assert float(model.bias) == 4
-    assert said == ["! checkpoint-5: written only in part or damaged, and left out"]
-    with pytest.raises(EvidenceError, match="other settings: seed 0, here 1"):
-        kept.resume(model, Fingerprint({"settings": {"seed": 1}}), said.append)
-    kept.remove()
-    assert kept.resume(model, own, said.append) == []

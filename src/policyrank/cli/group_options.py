@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Judging, Samples, Tokens, named_in_file, objective_options
 from policyrank.cli.options import METHOD, AtLeastOne, Count, Flag, Names
-from policyrank.cli.tuning import finite
+from policyrank.cli.tuning import Weight, finite
 from policyrank.errors import EvidenceError, OptionError, PolicyrankError
 
 if TYPE_CHECKING:
@@ -44,6 +44,16 @@ class Rewarding:
         module:NAME or module:NAME(option=value); repeatable.
     weight
         Of each reward, in their order; repeatable (None: 1 each).
+    reward_kl
+        Weight of the log-ratio of whole outputs to the reference, taken from their rewards.
+    references
+        JSONL of prompt, answer: a reward-model: is a policy discriminator that reads the answer as
+        reference, a judge: sees it.
+    polar
+        The reward-model: is a released POLAR checkpoint, fine-tuned (sft) or only pre-trained, and
+        read as its authors do; with --references.
+    trust_remote_code
+        Run the code that comes with a reward-model:.
     compose
         Several rewards: their sum, normalised in each group first or not, or a gate.
     label
@@ -64,6 +74,10 @@ class Rewarding:
 
     reward: Names = None
     weight: list[float] | None = None
+    reward_kl: Weight = 0.0
+    references: Path | None = None
+    polar: Literal["sft", "pretrain"] | None = None
+    trust_remote_code: Flag = False
     compose: Literal["sum", "normalised", "geometric", "product", "least", "hard"] = "sum"
     label: str = "label"
     places: AtLeastOne | None = None
@@ -85,6 +99,7 @@ class Rewarding:
         """
         if not self.reward:
             raise OptionError("--reward: name at least one.")
+        self._check_models()
         if self.compose not in ("sum", "normalised") and self.weight:
             raise OptionError(f"--weight is of sums, not of --compose {self.compose}.")
         from policyrank.learn import rewards
@@ -105,7 +120,7 @@ class Rewarding:
         if spec in OF_LABELS:
             return self._of_label(spec)
         if kind in OF_MODELS and model:
-            return _of_model(kind, model, texts, seen)
+            return self._of_model(kind, model, texts, seen)
         if model:
             return _function(spec)
         known = ", ".join((*OF_LABELS, *(f"{name}:MODEL" for name in OF_MODELS)))
@@ -128,6 +143,37 @@ class Rewarding:
         metric: Any = name
         return named_rewards.list_reward(metric, places=self.places, **parsed)
 
+    def _check_models(self) -> None:
+        """Refuse options of models that are not asked."""
+        kinds = {spec.partition(":")[0] for spec in self.reward or []}
+        if self.references is not None and not kinds & {"reward-model", "judge"}:
+            raise OptionError("--references are read by a reward-model: or a judge:; name one.")
+        for name in ("polar", "trust_remote_code"):
+            if getattr(self, name) and "reward-model" not in kinds:
+                option = name.replace("_", "-")
+                raise OptionError(f"--{option} is of a reward model: name it (reward-model:NAME).")
+
+    def _of_model(self, kind: str, name: str, texts: Texts, seen: Seen) -> Reward:
+        """A reward by a model's scores, or by its verdicts on a rubric."""
+        from policyrank.train import named_rewards
+
+        if kind == "rubric":
+            from policyrank.models.language import load_causal_lm
+            from policyrank.models.provenance import about
+
+            model, tokenizer = load_causal_lm(name)
+            read = texts.of(name, about(name))
+            return named_rewards.rubric_by(
+                model, tokenizer, max_length=2 * read.max_length, chat=read.chat, seen=seen
+            )
+        judging = Judging(likelihood=name)
+        if kind == "judge":
+            judging = Judging(judge=name, references=self.references)
+        elif kind == "reward-model":
+            own = ("references", "polar", "trust_remote_code")
+            judging = Judging(reward=name, **{option: getattr(self, option) for option in own})
+        return named_rewards.of_scorer(judging.scorer(texts, seen), f"{kind}:{name}")
+
     def models(self) -> dict[str, str | None]:
         """Option -> the model that it names."""
         found: dict[str, str | None] = {}
@@ -149,24 +195,9 @@ class Rewarding:
                 found[f"{spec} weights"] = str(weights_fingerprint(model))
             elif kind.endswith(".py") and Path(kind).is_file():
                 found[f"{spec} content"] = content_hash(kind)
+        if self.references is not None:
+            found["references content"] = content_hash(self.references)
         return found
-
-
-def _of_model(kind: str, name: str, texts: Texts, seen: Seen) -> Reward:
-    """A reward by a model's scores, or by its verdicts on a rubric."""
-    from policyrank.train import named_rewards
-
-    if kind == "rubric":
-        from policyrank.models.language import load_causal_lm
-        from policyrank.models.provenance import about
-
-        model, tokenizer = load_causal_lm(name)
-        read = texts.of(name, about(name))
-        return named_rewards.rubric_by(
-            model, tokenizer, max_length=2 * read.max_length, chat=read.chat, seen=seen
-        )
-    option: dict[str, Any] = {kind.removesuffix("-model"): name}
-    return named_rewards.of_scorer(Judging(**option).scorer(texts, seen), f"{kind}:{name}")
 
 
 def _function(place: str, option: str = "--reward") -> Any:
@@ -203,11 +234,13 @@ class Comparing:
     advantage_option
         NAME=VALUE of the advantage, such as epsilon=1e-6; repeatable.
     objective
-        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo; with --segments segment-grpo.
+        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo; with --segments segment-grpo; or an objective
+        of `train preference`, such as dpo or lipo-lambda, on groups that their rewards rank.
     option
         NAME=VALUE of the objective, such as beta=0.04; repeatable.
     reference
-        Model that KL is to (None: the one that training starts from, where beta is not 0).
+        Model that KL, or an objective of preferences, is to (None: KL to the one that training
+        starts from, where it has a weight; preferences to the one that a round starts from).
     passes
         Over the groups of a round.
     steps_per_round

@@ -72,6 +72,7 @@ def train_on_groups(
         **read.options,
         **comparing.settings(),
         **sampling.settings(),
+        reward_kl=rewarding.reward_kl,
         reward_seconds=rewarding.reward_seconds,
         failures="count" if rewarding.count_failures else "stop",
         dropout=tuning.dropout,
@@ -139,7 +140,12 @@ def _about(
         settings["segments"] = comparing.segments
     if rewarding.weight:
         settings["weights"] = rewarding.weight
-    settings |= {"compose": rewarding.compose, **sampling.settings(), "server": sampling.server}
+    settings |= {
+        "compose": rewarding.compose,
+        "reward_kl": rewarding.reward_kl,
+        **sampling.settings(),
+        "server": sampling.server,
+    }
     for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut"):
         settings[name] = getattr(args, name)
     return About(

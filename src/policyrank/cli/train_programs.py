@@ -17,7 +17,7 @@ from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.train_rounds import made_from, print_history, save
 from policyrank.cli.training_run import named_base, upload
 from policyrank.cli.tuning import LongerTuning, Lora, Tuning, made
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.files import written_folder
 from policyrank.models.provenance import CHECKPOINTS
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from policyrank.models.provenance import About
 
 GENERATOR = "generator"
+ASKED = 16
+"""Problems of a round of improving the generator."""
+NEAR = 0.05
+"""Weight of the log-ratio to the generator as it was, taken from the reranker's scores."""
 Loss = Literal["bradley-terry", "plackett-luce"]
 
 
@@ -78,6 +82,8 @@ def train_program_reranker(
         repeatable.
     """
     check_folder(out)
+    if rounds and iterations > 1 and not temperature:
+        raise OptionError("--temperature 0: samples of a group would not differ; or --rounds 0.")
     from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
     from policyrank.train.judges import sampler
@@ -202,30 +208,54 @@ class _Improve:
     rounds: int
     samples: int
 
+    def args(self) -> Any:
+        """A round samples for ``ASKED`` prompts, and passes over them as often as told."""
+        from policyrank.train import GroupConfig
+
+        tuning, asked = self.tuning, min(ASKED, len(self.prompts))
+        steps = max(round(asked / (tuning.batch * tuning.accumulate)), 1)
+        passes = max(round(tuning.epochs), 1)
+        if tuning.steps > 0:
+            steps, passes = tuning.steps, 1
+        told = tuning.settings(max_steps=self.rounds * steps * passes)
+        return made(
+            GroupConfig,
+            str(self.out / CHECKPOINTS),
+            **told,
+            **self.read.options,
+            dropout=tuning.dropout,
+            weights=tuning.weights,
+            samples=self.samples,
+            tokens=self.drawn["max_new_tokens"],
+            temperature=self.drawn["temperature"],
+            objective="grpo",
+            objective_options={"beta": 0.0},
+            reward_kl=NEAR,
+            steps_per_round=steps,
+            passes=passes,
+        )
+
     def __call__(self, scorer: Any, iteration: int) -> Any:
         from policyrank.models.quiet import quietly
+        from policyrank.train import GroupTrainer
         from policyrank.train.judges import sampler
-        from policyrank.train.reinforcement import reinforce
+        from policyrank.train.named_rewards import of_scorer
         from policyrank.train.saving import weight_files
 
         seed = self.tuning.seed + iteration
-        sample = {name: value for name, value in self.drawn.items() if name != "chat"}
         start, tokenizer = load_model(self.model, self.tuning)
-        better, _ = reinforce(
+        trainer = GroupTrainer(
             start,
-            tokenizer,
-            self.prompts,
-            scorer,
-            arguments=lambda stage: self.tuning.stage(self.out / CHECKPOINTS, prepared=False),
-            sample=sample,
-            seed=seed,
-            rounds=self.rounds,
-            samples=self.samples,
-            max_length=self.read.max_length,
-            chat=self.read.chat,
+            self.args(),
+            of_scorer(scorer, "reranker"),
+            [{"prompt": prompt} for prompt in self.prompts],
+            processing_class=tokenizer,
         )
+        for note in trainer.notes:
+            say(f"! {note}")
+        trainer.train()
         place = self.out / GENERATOR
         with written_folder(place, weight_files(place)) as part, quietly():
-            better.save_pretrained(part)
+            trainer.save_model(str(part))
             tokenizer.save_pretrained(part)
-        return sampler(better, tokenizer, seed=seed, **self.drawn)
+        return sampler(trainer.model, tokenizer, seed=seed, **self.drawn)

@@ -1,4 +1,4 @@
-"""``policyrank train distil`` and ``train reinforce``: models that learn from their own answers."""
+"""``policyrank train distil``: a model that learns from a teacher's answers and its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from policyrank.cli.answer_options import (
-    Judging,
     Model,
     Objective,
-    Program,
     Prompts,
     Samples,
     Temperature,
@@ -21,24 +19,18 @@ from policyrank.cli.answer_options import (
     objective_options,
     read_prompts,
     read_references,
-    tell,
 )
-from policyrank.cli.options import METHOD, AtLeastOne, Count, check_folder
+from policyrank.cli.options import METHOD, Count, check_folder
 from policyrank.cli.output import say, show, working, wrote
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import named_base, upload
-from policyrank.cli.tuning import Lora, SlowTuning, Tuning, Weight
+from policyrank.cli.tuning import Lora, Tuning
 from policyrank.errors import OptionError
-from policyrank.files import write_json
 from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
     from policyrank.cli.answer_options import Read
     from policyrank.models.provenance import About
-
-
-ROUNDS = "rounds"
-"""Where checkpoints of rounds lie until the model is saved."""
 
 
 def train_distil(
@@ -134,7 +126,7 @@ def train_distil(
 def _check_objective(loss: str, options: dict[str, Any], tuning: Tuning, out: Path) -> None:
     """Refuse an objective of sampled answers, or options of it, before anything is sampled."""
     from policyrank.learn.losses.unpaired import UNPAIRED_LOSSES
-    from policyrank.train.preference_config import ListwisePreferenceConfig
+    from policyrank.train.preference_config import ListwisePreferenceConfig, try_options
 
     if loss in UNPAIRED_LOSSES:
         raise OptionError(f"--loss {loss} is of single answers; samples are lists: take another.")
@@ -142,20 +134,7 @@ def _check_objective(loss: str, options: dict[str, Any], tuning: Tuning, out: Pa
     config = ListwisePreferenceConfig.of(args, loss=loss, loss_options=options)
     if config.by_step:
         raise OptionError(f"--loss {loss} weights steps, which samples do not have: take another.")
-    _try(config.objective(), loss, options)
-
-
-def _try(objective: Any, loss: str, options: dict[str, Any]) -> None:
-    """Refuse options whose values an objective does not take, on a list of two."""
-    import torch
-
-    level, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
-    where, lengths = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2)
-    try:
-        objective(level, labels, reference=level, where=where, lengths=lengths, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise OptionError(f"loss {loss!r} with these options: {why}") from None
+    try_options(config.objective(), options, name=f"loss {loss!r}")
 
 
 def made_from(model: str, read: Read, lora: Lora, tuning: Tuning) -> dict[str, dict[str, Any]]:
@@ -178,23 +157,6 @@ def _taught_by(name: str, model: str, tokens: int) -> dict[str, Any]:
     if name.endswith(".jsonl"):
         return found | {"content": content_hash(name)}
     return found | {"weights": weights_fingerprint(name), "tokens": tokens, "temperature": 0}
-
-
-def _scored_by(judging: Judging, texts: Texts) -> dict[str, Any]:
-    """What a scorer's scores depend on."""
-    from policyrank.fingerprints import content_hash
-    from policyrank.train.saving import weights_fingerprint
-
-    name = judging.name or ""
-    found = {key: str(value) for key, value in vars(judging).items() if value is not None}
-    if judging.program is not None:
-        path = name.rpartition(":")[0]
-        found["program content"] = content_hash(path)
-    else:
-        found["scorer weights"] = str(weights_fingerprint(name))
-    if judging.references is not None:
-        found["references content"] = content_hash(judging.references)
-    return found | {key: str(value) for key, value in vars(texts).items()}
 
 
 def _student(name: str, tuning: Tuning, lora: Lora) -> tuple[Any, Any]:
@@ -257,94 +219,6 @@ def _teacher(name: str, model: str, key: str | None, *, tokens: int, cache: Path
     if name.endswith(".jsonl"):
         return read_references(Path(name))
     return sampler(*load_causal_lm(name), temperature=0, max_new_tokens=tokens)
-
-
-def train_reinforce(
-    prompts: Prompts,
-    /,
-    *,
-    model: Model,
-    judging: Judging = Judging(),
-    out: Out = Path("policy"),
-    rounds: Annotated[AtLeastOne, Parameter(group=METHOD)] = 30,
-    asked: Annotated[AtLeastOne, Parameter(group=METHOD)] = 16,
-    samples: Samples = 8,
-    tokens: Tokens = 128,
-    temperature: Temperature = 1.0,
-    kl: Annotated[Weight, Parameter(group=METHOD)] = 0.05,
-    loss: Annotated[str, Parameter(group=METHOD)] = "grpo",
-    option: Objective = None,
-    lora: Lora = Lora(),
-    tuning: SlowTuning = SlowTuning(),
-    texts: Texts = Texts(),
-) -> None:
-    """Train a language model on its own scored answers.
-
-    As a reward model, a judge or a program scores them. An interrupted run goes on from the last
-    rounds that were saved.
-
-    Parameters
-    ----------
-    rounds
-        Of sampling and learning.
-    asked
-        Prompts of a round.
-    kl
-        Weight of the log-ratio to the start, taken from the scores.
-    loss
-        grpo, label-distribution-grpo, or any objective of `train preference`.
-    """
-    check_folder(out)
-    _refuse_cutting(texts)
-    given, _ = read_prompts(prompts)
-    options = objective_options(option)
-    from policyrank.models.fitting import Seen
-    from policyrank.models.provenance import about
-    from policyrank.train.reinforcement import KeptRounds, reinforce
-    from policyrank.train.saving import refuse_overwriting
-
-    names = {"--model": model, "--reward": judging.reward}
-    names |= {"--judge": judging.judge, "--likelihood": judging.likelihood}
-    refuse_overwriting(out, names)
-    _check_objective(loss, options, tuning, out)
-    seen = Seen()
-    scorer = judging.scorer(texts, seen)
-    read = texts.of(model, about(model))
-    depends = made_from(model, read, lora, tuning)
-    depends["scorer"] = _scored_by(judging, texts)
-    kept = KeptRounds(out / ROUNDS, tuning.save, depends)
-    start, tokenizer = _student(model, tuning, lora)
-    with working("Sampling ...") as update:
-        found, history = reinforce(
-            start,
-            tokenizer,
-            given,
-            scorer,
-            rounds=rounds,
-            batch=asked,
-            samples=samples,
-            loss=loss,
-            loss_options=options,
-            kl=kl,
-            seed=tuning.seed,
-            arguments=lambda stage: tuning.stage(out / CHECKPOINTS, prepared=True),
-            sample={"max_new_tokens": tokens, "temperature": temperature},
-            max_length=read.max_length,
-            chat=read.chat,
-            kept=kept,
-            report=_both(update),
-        )
-    tell(seen, read)
-    if isinstance(scorer, Program):
-        scorer.tell()
-    known = _about(
-        model, found, read, tuning, objective=loss, prompts=prompts, kl=kl, rounds=rounds
-    )
-    save(found, tokenizer, out, known)
-    write_json(out / "history.json", history, indent=1)
-    kept.remove()
-    wrote(out)
-    upload(out, tuning)
 
 
 def _refuse_cutting(texts: Texts) -> None:

@@ -257,21 +257,6 @@ class GroupTuning(SavedTuning):
 
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
-class SlowTuning(Tuning):
-    """How a model is trained in rounds, in small steps.
-
-    Parameters
-    ----------
-    save
-        Checkpoint every so many rounds; an interrupted run goes on from the last.
-    """
-
-    learning_rate: Rate = 1e-6
-    save: AtLeastOne = 10
-
-
-@Parameter(name="*", group=TUNE)
-@dataclass(frozen=True)
 class LongerTuning(Tuning):
     """How a model is trained, in a few passes."""
 

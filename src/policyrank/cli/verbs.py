@@ -115,9 +115,6 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "train_group:train_on_groups",
                 "Train a language model on groups of its own outputs.",
             ),
-            "reinforce": Verb(
-                "train_rounds:train_reinforce", "Train a language model on its own scored answers."
-            ),
             "programs": Verb(
                 "train_programs:train_program_reranker",
                 "Train a reranker of programs in a sandbox.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ import torch
 from transformers import PrinterCallback
 
 from policyrank.errors import EvidenceError, OptionError
-from policyrank.learn import PolicyObjective, rewarded, truncated_weights
+from policyrank.learn import GroupObjective, rewarded, truncated_weights
 from policyrank.models.group_sampling import GroupSampler, ModelSampler
 from policyrank.models.language import load_causal_lm
 from policyrank.models.tokens import padding
 from policyrank.train.adapters import save_stacked
-from policyrank.train.group_config import GroupConfig
+from policyrank.train.group_config import GroupConfig, objective_facts
 from policyrank.train.group_data import PromptData, PromptRow, encode_prompts
 from policyrank.train.group_likelihood import GroupLikelihood
 from policyrank.train.group_making import GroupMaker, Segments, one_reward
@@ -83,7 +82,7 @@ class GroupTrainer(ResumableTrainer):
 
     args: GroupConfig
     eval_dataset: Any
-    objective: PolicyObjective
+    objective: GroupObjective
 
     def __init__(
         self,
@@ -105,7 +104,7 @@ class GroupTrainer(ResumableTrainer):
         if not isinstance(args, GroupConfig):
             raise OptionError(f"args is of {type(args).__name__}: give GroupConfig.")
         args.check()
-        self.objective = args.policy_objective()
+        self.objective = args.group_objective()
         advantage, reward = args.group_advantage(), one_reward(rewards, args)
         if isinstance(model, str):
             model, tokenizer = load_causal_lm(model, device="cpu", trainable=True)
@@ -143,10 +142,12 @@ class GroupTrainer(ResumableTrainer):
             pad,
             learned_entropy=self.objective.entropy_weight != 0,
         )
-        self.likely.refer(reference_model, self.objective.beta)
-        self.depends["objective"] = asdict(self.objective)
+        self.likely.refer(reference_model, self.objective.beta or args.reward_kl)
+        self.depends["objective"] = objective_facts(self.objective, args)
         if reference_model is not None and self.start is not None:
             self.depends["reference model"] = model_facts(reference_model)
+        # Preferences are held to who sampled, unless a reference is given; reward_kl is not theirs.
+        self._of_round = args.of_lists is not None and reference_model is None
         self._round: Round | None = None
         self._items = self._tokens = torch.ones(())
         self._seen: dict[str, list[float]] = defaultdict(list)
@@ -234,7 +235,12 @@ class GroupTrainer(ResumableTrainer):
         batches = [[data[k] for k in own] for own in numbers]
         rows = [row for batch in batches for row in batch]
         seed = round_seed(args.seed, number, self.accelerator.process_index)
-        found = self.groups.compared(self._outputs(rows, seed))
+        rollouts = self._outputs(rows, seed)
+        known, distance = None, None
+        if args.reward_kl:
+            known = self.likely.fixed(batches, rollouts)
+            distance = (known["old"] - known["kept_to"]).sum(dim=-1)
+        found = self.groups.compared(rollouts, distance)
         if number == 0 and not any(found.telling):
             logger.warning(
                 "the first round says nothing: the outputs of each prompt are rewarded alike. Raise"
@@ -245,7 +251,9 @@ class GroupTrainer(ResumableTrainer):
             at = {"step": self.state.global_step}
             self.show([at | own for own in shown(found, args.shown)])
         first = args.gradient_accumulation_steps  # these are read as they are learned
-        return Round(self.likely.laid_out(batches, found, first=first, served=self._served))
+        return Round(
+            self.likely.laid_out(batches, found, first=first, served=self._served, known=known)
+        )
 
     def _outputs(self, rows: Sequence[PromptRow], seed: int) -> Any:
         progress = self.state.global_step / max(self.state.max_steps, 1)
@@ -267,18 +275,19 @@ class GroupTrainer(ResumableTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The objective of one batch of groups."""
-        objective = self.objective
+        args, objective = self.args, self.objective
         log_probs, entropy = self.likely.read(model, inputs)
         old = inputs.get("old")
         if old is None:
             old = log_probs.detach()
-            if self.args.passes > 1 and self._round is not None:
+            if args.passes > 1 and self._round is not None:
                 self._round.batches[int(inputs["number"])]["old"] = old.cpu()
         gains, learns, segments = inputs["advantages"], inputs["learns"], inputs.get("segments")
         mask = objective.counting(gains, learns, segments)
         if "sampled" in inputs:
-            known = truncated_weights(old, inputs["sampled"], mask, most=self.args.correction)
-            gains = gains * known.weights
+            known = truncated_weights(old, inputs["sampled"], mask, most=args.correction)
+            if args.of_lists is None:
+                gains = gains * known.weights
             told = {
                 "sampler_gap": known.gap,
                 "sampler_weight": known.mean,
@@ -292,7 +301,7 @@ class GroupTrainer(ResumableTrainer):
             learns,
             old=old,
             segments=segments,
-            reference=inputs.get("kept_to"),
+            reference=None if self._of_round else inputs.get("kept_to"),
             entropy=entropy,
             total=self._items,
             tokens=self._tokens,

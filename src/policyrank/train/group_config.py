@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from policyrank.errors import OptionError, refuse_unknown_options
-from policyrank.learn import POLICY_OBJECTIVES, GroupAdvantage, PolicyObjective
+from policyrank.learn import (
+    POLICY_OBJECTIVES,
+    GroupAdvantage,
+    GroupObjective,
+    ListObjective,
+    PolicyObjective,
+    preference_loss,
+)
+from policyrank.learn._options import check_options
 from policyrank.learn.advantages import named_group_advantage
+from policyrank.learn.losses import REFERENCE_FREE
 from policyrank.models.group_sampling import Decoding
 from policyrank.train.answers import Layout
+from policyrank.train.preference_config import GIVEN, try_options
 from policyrank.train.text_config import TextConfig
 
 
@@ -33,7 +44,13 @@ class GroupConfig(TextConfig):
         of either. ``"batch"`` looks at the round of one process
     objective, objective_options
         a name in ``learn.POLICY_OBJECTIVES``, or a ``PolicyObjective``; fields that are changed in
-        it. ``"dr-grpo"`` divides by ``tokens`` unless told
+        it. ``"dr-grpo"`` divides by ``tokens`` unless told. Or any other name that
+        ``learn.preference_loss`` takes, such as ``"dpo"`` or ``"lipo-lambda"``, and its options:
+        each group is a list that its rewards rank, held to the policy that sampled it, or to the
+        reference model where one is given
+    reward_kl
+        weight of log pi - log pi_reference of whole outputs, taken from their rewards, so that the
+        policy stays where the reward can be trusted; at the temperature of sampling
     reward_weights
         of several rewards (None: 1 each)
     passes
@@ -71,6 +88,7 @@ class GroupConfig(TextConfig):
     advantage_options: dict[str, Any] = field(default_factory=dict)
     objective: str | PolicyObjective = "dapo"
     objective_options: dict[str, Any] = field(default_factory=dict)
+    reward_kl: float = 0.0
     reward_weights: list[float] | None = None
     passes: int = 1
     steps_per_round: int = 1
@@ -99,6 +117,8 @@ class GroupConfig(TextConfig):
         for name in ("tokens", "passes", "steps_per_round", "sampled_rows"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)}: at least 1.")
+        if not 0 <= self.reward_kl < math.inf:
+            raise OptionError(f"reward_kl={self.reward_kl}: a finite number from 0.")
         for name in ("correction", "reward_seconds"):
             own = getattr(self, name)
             if own is not None and not own > 0:
@@ -108,11 +128,31 @@ class GroupConfig(TextConfig):
         """How outputs are sampled."""
         return Decoding(self.tokens, self.temperature, self.top_k, self.top_p)
 
+    @property
+    def of_lists(self) -> str | None:
+        """The loss of preferences that ranked groups are learned by, if that is the objective."""
+        named = isinstance(self.objective, str) and self.objective not in POLICY_OBJECTIVES
+        return str(self.objective) if named else None
+
     def group_advantage(self) -> GroupAdvantage:
-        """The advantage, once its name and options are known to exist."""
+        """The advantage, once its name and options are known to exist.
+
+        Raises
+        ------
+        OptionError
+            Naming what there is, or what a loss of preferences does not look at.
+        """
+        if self.of_lists is not None:
+            given = self.advantage != "grpo" or self.advantage_options or self.keep_agreeing
+            if given:
+                raise OptionError(
+                    f"objective={self.of_lists!r} ranks each group by its rewards: leave advantage,"
+                    " advantage_options and keep_agreeing out."
+                )
+            return named_group_advantage("none")
         return named_group_advantage(self.advantage, **self.advantage_options)
 
-    def policy_objective(self) -> PolicyObjective:
+    def group_objective(self) -> GroupObjective:
         """The objective, once its name and options are known to exist.
 
         Raises
@@ -121,10 +161,9 @@ class GroupConfig(TextConfig):
             Naming what there is.
         """
         found, options = self.objective, dict(self.objective_options)
+        if self.of_lists is not None:
+            return _of_lists(self.of_lists, options, self.samples)
         if isinstance(found, str):
-            if found not in POLICY_OBJECTIVES:
-                known = ", ".join(POLICY_OBJECTIVES)
-                raise OptionError(f"objective={found!r}: use one of {known}.")
             found = POLICY_OBJECTIVES[found]
             if found.average == "length":
                 options.setdefault("length", self.tokens)
@@ -133,3 +172,21 @@ class GroupConfig(TextConfig):
         if isinstance(options.get("clip"), list):  # as JSON and TOML have it
             options["clip"] = tuple(options["clip"])
         return replace(found, **options)
+
+
+def objective_facts(objective: GroupObjective, args: GroupConfig) -> dict[str, Any]:
+    """What is told of an objective, so that a run that goes on has the same one."""
+    if isinstance(objective, PolicyObjective):
+        return asdict(objective)
+    return {"loss": args.of_lists, **args.objective_options}
+
+
+def _of_lists(name: str, options: dict[str, Any], samples: int) -> ListObjective:
+    try:
+        loss = preference_loss(name)
+    except OptionError as error:
+        known = ", ".join(POLICY_OBJECTIVES)
+        raise OptionError(f"objective={name!r}: use one of {known}; or of lists: {error}") from None
+    check_options(loss, options, name=f"objective {name!r}", given=GIVEN)
+    try_options(loss, options, name=f"objective {name!r}")
+    return ListObjective(loss, samples, options, referred=name not in REFERENCE_FREE)

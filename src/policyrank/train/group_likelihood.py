@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from policyrank.learn import Rollouts
 from policyrank.models.rows import TOLERANCE, takes, window_of
 from policyrank.train.adapters import AdapterStart, is_adapted
 from policyrank.train.answers import AnswerCollator, EncodedAnswers
@@ -55,10 +56,10 @@ class GroupLikelihood:
         self.collate = AnswerCollator(pad, args.layout)
         self.reference: Any = None
 
-    def refer(self, given: Any, beta: float) -> None:
-        """Take a reference: a model, or where KL counts this one as it is now."""
+    def refer(self, given: Any, weight: float) -> None:
+        """Take a reference: a model, or where KL has a weight this one as it is now."""
         self.reference = given
-        if given is None and beta:
+        if given is None and weight:
             start = AdapterStart if is_adapted(self._model) else deepcopy
             self.reference = start(self._model)
         if isinstance(self.reference, torch.nn.Module):
@@ -97,6 +98,7 @@ class GroupLikelihood:
         *,
         first: int,
         served: bool,
+        known: Mapping[str, Tensor] | None = None,
     ) -> list[Batch]:
         """What is learned from, by batch; of groups that say nothing at most one in a batch.
 
@@ -108,9 +110,11 @@ class GroupLikelihood:
             batches that are learned from first: how likely their outputs were is known then
         served
             with log-probabilities of who sampled
+        known
+            what ``fixed`` gave
         """
         group, rollouts, samples = 0, found.rollouts, self._args.samples
-        learned = {"advantages": found.gains}
+        learned = {"advantages": found.gains, **(known or {})}
         if rollouts.segments is not None:
             learned["segments"] = rollouts.segments
         if served and rollouts.log_probs is not None:
@@ -127,13 +131,33 @@ class GroupLikelihood:
                 {name: own[at] for name, own in learned.items()},
             )
             batch["number"] = torch.tensor(number)
-            if number >= first:
+            if number >= first and "old" not in batch:
                 batch["old"] = self._fixed(self._model, batch)
-            if self.reference is not None:
+            if self.reference is not None and "kept_to" not in batch:
                 batch["kept_to"] = self._of_reference(batch)
             group += len(rows)
             made.append(batch)
         return made
+
+    def fixed(
+        self, batches: Sequence[Sequence[PromptRow]], rollouts: Rollouts
+    ) -> dict[str, Tensor]:
+        """Log-probabilities of all outputs before anything is learned from them.
+
+        By the policy (``old``) and the reference (``kept_to``): (outputs, tokens).
+        """
+        found: dict[str, list[Tensor]] = {"old": [], "kept_to": []}
+        group, samples, width = 0, self._args.samples, rollouts.ids.shape[1]
+        for rows in batches:
+            at = range(group * samples, (group + len(rows)) * samples)
+            batch = learning_batch(self.collate, rows, rollouts.take(at), {})
+            for name, own in (
+                ("old", self._fixed(self._model, batch)),
+                ("kept_to", self._of_reference(batch)),
+            ):
+                found[name].append(torch.nn.functional.pad(own, (0, width - own.shape[1])))
+            group += len(rows)
+        return {name: torch.cat(own) for name, own in found.items()}
 
     def read(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies of a batch that is on the device: (outputs, tokens)."""

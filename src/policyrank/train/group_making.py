@@ -12,7 +12,7 @@ from torch import Tensor
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import (
     GroupAdvantage,
-    PolicyObjective,
+    GroupObjective,
     Rewards,
     Rollouts,
     as_reward,
@@ -65,7 +65,7 @@ class GroupMaker:
     sampler: GroupSampler
     reward: GuardedReward
     advantage: GroupAdvantage
-    objective: PolicyObjective
+    objective: GroupObjective
     segments: Segments | None
     pad: int
 
@@ -88,8 +88,11 @@ class GroupMaker:
         found = as_rollouts(rows, made, pad=self.pad, progress=progress)
         return found if self.segments is None else replace(found, segments=self.segments(found))
 
-    def compared(self, rollouts: Rollouts) -> ComparedGroups:
+    def compared(self, rollouts: Rollouts, distance: Tensor | None = None) -> ComparedGroups:
         """Rewards and advantages of sampled groups.
+
+        ``distance``: (outputs,), log-ratio to the reference, of which ``reward_kl`` is taken from
+        the rewards that are compared; what is told are the rewards as they were given.
 
         Raises
         ------
@@ -102,20 +105,31 @@ class GroupMaker:
         if said.values.isnan().all():
             failed = f" ({self.reward.error})" if self.reward.error else ""
             raise EvidenceError(f"no output could be rewarded{failed}. Look at the reward.")
-        gains = token_gains(self._gains(said, rollouts), rollouts.where, rollouts.segments)
+        values = said.values
+        if distance is not None:
+            said = Rewards(values, {**said.parts, "log_ratio": distance})
+            values = values - self._held(distance, values)
+        gains = self._gains(values, rollouts)
+        gains = token_gains(gains, rollouts.where, rollouts.segments)
         counting = self.objective.counting(gains, rollouts.where, rollouts.segments)
         groups = counting.reshape(-1, self.args.samples * counting.shape[1])
         return ComparedGroups(rollouts, said, gains, tuple(groups.any(dim=-1).tolist()))
 
-    def _gains(self, said: Rewards, rollouts: Rollouts) -> Tensor:
+    def _held(self, distance: Tensor, values: Tensor) -> Tensor:
+        """What an output loses by how far it is from the reference."""
+        if values.ndim > 1:
+            raise OptionError("reward_kl is of whole outputs, and rewards are of segments.")
+        return self.args.reward_kl * distance.to(values)
+
+    def _gains(self, values: Tensor, rollouts: Rollouts) -> Tensor:
         """Advantages of the shape of the rewards; NaN where they say nothing."""
-        gains = self.advantage(said.values, rollouts.groups).float().clone()
-        if gains.shape != said.values.shape:
+        gains = self.advantage(values, rollouts.groups).float().clone()
+        if gains.shape != values.shape:
             raise OptionError(
-                f"the advantage gave {tuple(gains.shape)} for rewards {tuple(said.values.shape)}:"
+                f"the advantage gave {tuple(gains.shape)} for rewards {tuple(values.shape)}:"
                 " give one of each."
             )
-        if not self.args.keep_agreeing:
+        if not self.args.keep_agreeing and self.args.of_lists is None:
             gains = without_ties(gains, rollouts.groups)
         if self.args.mask_cut and rollouts.ended is not None:
             gains[~rollouts.ended] = torch.nan

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import torch
 
 from policyrank.errors import OptionError
 from policyrank.learn import PREFERENCE_LOSSES, PreferenceLoss, StepWeight, preference_loss
@@ -83,6 +86,23 @@ class ListwisePreferenceConfig(AnswerConfig):
         found = _objective(self.loss)
         check_options(found, self.loss_options, name=f"loss {self.loss!r}", given=GIVEN)
         return found
+
+
+def try_options(objective: PreferenceLoss, options: Mapping[str, Any], *, name: str) -> None:
+    """Refuse options whose values an objective does not take, on a list of two.
+
+    Raises
+    ------
+    OptionError
+        With what it says of them.
+    """
+    level, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+    where, lengths = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2)
+    try:
+        objective(level, labels, reference=level, where=where, lengths=lengths, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise OptionError(f"{name} with these options: {why}") from None
 
 
 def _objective(loss: str | PreferenceLoss) -> PreferenceLoss:

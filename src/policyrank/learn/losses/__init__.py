@@ -48,6 +48,7 @@ from policyrank.learn.losses.preference import (
     implicit_scores,
     of_ranking,
 )
+from policyrank.learn.losses.sampled_lists import GroupObjective, ListObjective
 from policyrank.learn.losses.soft_ndcg import approx_ndcg, neural_ndcg
 
 LOSSES: dict[str, RankingLoss] = {
@@ -115,6 +116,8 @@ __all__ = [
     "POLICY_OBJECTIVES",
     "PREFERENCE_LOSSES",
     "REFERENCE_FREE",
+    "GroupObjective",
+    "ListObjective",
     "PolicyLoss",
     "PolicyObjective",
     "PreferenceLoss",

@@ -190,9 +190,9 @@ class PolicyObjective:
             loss = loss - self.entropy_weight * uncertain
         return PolicyLoss(
             loss,
-            _token_mean(clipped.to(loss.dtype), mask),
-            _token_mean(far.detach(), mask),
-            _token_mean(weight.detach(), mask),
+            token_mean(clipped.to(loss.dtype), mask),
+            token_mean(far.detach(), mask),
+            token_mean(weight.detach(), mask),
         )
 
     def counting(self, advantages: Tensor, where: Tensor, segments: Tensor | None = None) -> Tensor:
@@ -214,10 +214,10 @@ class PolicyObjective:
         """What each token loses, where the clip binds, and its ratio: (batch, tokens)."""
         if self.surrogate == "geometric":
             taken = self._nearest(step, gain)
-            weight = _exp(_mean_of(taken, mask.long()))
+            weight = ratio_of(_mean_of(taken, mask.long()))
             return -weight * gain, taken != step, weight
         parts = self._parts(mask, segments)
-        weight = _exp(step if parts is None else _mean_of(step, parts))
+        weight = ratio_of(step if parts is None else _mean_of(step, parts))
         highest = 1 + self.clip[1]
         if self.surrogate == "weighted":
             kept = weight.detach().clamp(max=highest)
@@ -253,7 +253,7 @@ class PolicyObjective:
             return -behind
         if self.divergence == "k2":
             return 0.5 * behind**2
-        return _exp(behind) - behind - 1
+        return ratio_of(behind) - behind - 1
 
     def _averaged(
         self, each: Tensor, mask: Tensor, segments: Tensor | None, total: float | Tensor | None
@@ -303,11 +303,13 @@ def _mean_of(values: Tensor, parts: Tensor) -> Tensor:
     return of_segments(segment_mean(values, parts, count), parts)
 
 
-def _exp(step: Tensor) -> Tensor:
+def ratio_of(step: Tensor) -> Tensor:
+    """Exp of a log-ratio, which goes on as a straight line where it would leave float32."""
     return torch.exp(step.clamp(max=FURTHEST)) * (1 + (step - FURTHEST).clamp(min=0))
 
 
-def _token_mean(values: Tensor, mask: Tensor) -> Tensor:
+def token_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over tokens that count; 0 where none does."""
     return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
 
 
