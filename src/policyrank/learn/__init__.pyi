@@ -41,7 +41,15 @@ from .losses import (
     PolicyObjective as PolicyObjective,
     PreferenceLoss as PreferenceLoss,
     RankingLoss as RankingLoss,
+    ValueLoss as ValueLoss,
+    ValueObjective as ValueObjective,
     preference_loss as preference_loss,
+    pretraining_loss as pretraining_loss,
+)
+from .moments import (
+    RunningMoments as RunningMoments,
+    kl_shaped_rewards as kl_shaped_rewards,
+    normalised_rewards as normalised_rewards,
 )
 from .rewards import REWARD_LOSSES as REWARD_LOSSES, RewardLoss as RewardLoss
 from .rollouts import (
@@ -54,6 +62,13 @@ from .rollouts import (
     rewarded as rewarded,
 )
 from .segments import STEP_WEIGHTS as STEP_WEIGHTS, StepWeight as StepWeight
+from .temporal import (
+    Estimates as Estimates,
+    discounted_step_returns as discounted_step_returns,
+    gae as gae,
+    step_gae as step_gae,
+    whitened as whitened,
+)
 from .utilities import UTILITIES as UTILITIES, Utility as Utility
 
 __all__ = [
@@ -71,6 +86,7 @@ __all__ = [
     "BradleyTerry",
     "Curriculum",
     "Easiness",
+    "Estimates",
     "GroupAdvantage",
     "GroupObjective",
     "ImportanceWeights",
@@ -86,26 +102,36 @@ __all__ = [
     "RewardLoss",
     "Rewards",
     "Rollouts",
+    "RunningMoments",
     "StepWeight",
     "Utility",
+    "ValueLoss",
+    "ValueObjective",
     "as_reward",
     "check_labels",
     "curricula",
+    "discounted_step_returns",
+    "gae",
     "group_advantage",
     "group_keys",
     "group_mean",
+    "kl_shaped_rewards",
     "label_domain",
     "largest_label",
     "losses",
+    "normalised_rewards",
     "of_batch",
     "of_columns",
     "preference_loss",
+    "pretraining_loss",
     "reward_to_go",
     "rewarded",
     "rewards",
     "segments",
+    "step_gae",
     "token_gains",
     "truncated_weights",
+    "whitened",
     "win_shares",
     "without_ties",
 ]

@@ -22,6 +22,7 @@ from functools import partial
 
 from policyrank.errors import OptionError
 from policyrank.learn._lists import Reduce
+from policyrank.learn.losses.critics import ValueLoss, ValueObjective, pretraining_loss
 from policyrank.learn.losses.implicit import RankingLoss
 from policyrank.learn.losses.listwise import (
     listmle,
@@ -123,6 +124,8 @@ __all__ = [
     "PreferenceLoss",
     "RankingLoss",
     "Reduce",
+    "ValueLoss",
+    "ValueObjective",
     "approx_ndcg",
     "hinge",
     "implicit_scores",
@@ -137,6 +140,7 @@ __all__ = [
     "pair_softmax",
     "pg_rank",
     "preference_loss",
+    "pretraining_loss",
     "ranking_loss",
     "ranklist",
     "ranknet",

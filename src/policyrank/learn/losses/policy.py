@@ -10,11 +10,11 @@ from torch import Tensor
 
 from policyrank.errors import OptionError
 from policyrank.learn._lists import widen
-from policyrank.learn.segments import of_segments, segment_mean, segment_sum
+from policyrank.learn.losses.averages import Average, averaged, check_average, counted, token_mean
+from policyrank.learn.segments import of_segments, segment_mean
 
 Ratio = Literal["token", "segment", "sequence"]
 Surrogate = Literal["clipped", "weighted", "geometric"]
-Average = Literal["token", "sequence", "segment", "sum", "length"]
 Divergence = Literal["k1", "k2", "k3"]
 FURTHEST = 20.0
 """A log-ratio beyond which exp goes on as a straight line: it would leave float32 at 88."""
@@ -113,14 +113,12 @@ class PolicyObjective:
         for name, known in (
             ("ratio", Ratio),
             ("surrogate", Surrogate),
-            ("average", Average),
             ("divergence", Divergence),
         ):
             if getattr(self, name) not in get_args(known):
                 names = ", ".join(get_args(known))
                 raise OptionError(f"{name}={getattr(self, name)!r}: use one of {names}.")
-        if self.average == "length" and self.length is None:
-            raise OptionError("average='length' needs the length that completions may have.")
+        check_average(self.average, self.length)
 
     def __call__(
         self,
@@ -181,7 +179,9 @@ class PolicyObjective:
         far = self._divergence(log_probs, reference, mask)
         held = far * weight if self.weighted_divergence else far
         each = (each + self.beta * held).masked_fill(~mask, 0.0)
-        loss = self._averaged(each, mask, segments, total)
+        loss = averaged(
+            each, mask, self.average, segments=segments, length=self.length, total=total
+        )
         if self.entropy_weight:
             if entropy is None:
                 raise OptionError("entropy_weight: give the entropy of each token.")
@@ -205,8 +205,7 @@ class PolicyObjective:
 
     def counted(self, advantages: Tensor, where: Tensor, segments: Tensor | None = None) -> Tensor:
         """What the loss is a mean over: tokens (average ``"token"``) or sequences that count."""
-        mask = self.counting(advantages, where, segments)
-        return mask.sum() if self.average == "token" else mask.any(dim=-1).sum()
+        return counted(self.counting(advantages, where, segments), self.average)
 
     def _surrogate(
         self, log_probs: Tensor, step: Tensor, gain: Tensor, mask: Tensor, segments: Tensor | None
@@ -255,23 +254,6 @@ class PolicyObjective:
             return 0.5 * behind**2
         return ratio_of(behind) - behind - 1
 
-    def _averaged(
-        self, each: Tensor, mask: Tensor, segments: Tensor | None, total: float | Tensor | None
-    ) -> Tensor:
-        """One number of what each token loses, 0 where masked."""
-        count = mask.sum(dim=-1)
-        if self.average == "token":
-            return each.sum() / (count.sum().clamp(min=1) if total is None else total)
-        own = each.sum(dim=-1)
-        if self.average == "sequence":
-            own = own / count.clamp(min=1)
-        elif self.average == "length":
-            assert self.length is not None
-            own = own / self.length
-        elif self.average == "segment":
-            own = _mean_of_segments(each, _given(segments).masked_fill(~mask, 0))
-        return own.sum() / ((count > 0).sum().clamp(min=1) if total is None else total)
-
 
 POLICY_OBJECTIVES: dict[str, PolicyObjective] = {
     "ppo": PolicyObjective(),
@@ -308,19 +290,7 @@ def ratio_of(step: Tensor) -> Tensor:
     return torch.exp(step.clamp(max=FURTHEST)) * (1 + (step - FURTHEST).clamp(min=0))
 
 
-def token_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over tokens that count; 0 where none does."""
-    return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
-
-
 def _given(segments: Tensor | None) -> Tensor:
     if segments is None:
         raise OptionError("ratios and means of segments need segments (batch, tokens).")
     return segments
-
-
-def _mean_of_segments(each: Tensor, parts: Tensor) -> Tensor:
-    """The mean over each sequence's segments of the mean over a segment's tokens: (batch,)."""
-    count = int(parts.max()) if parts.numel() else 0
-    there = segment_sum(torch.ones_like(each), parts, count) > 0
-    return segment_mean(each, parts, count).sum(dim=-1) / there.sum(dim=-1).clamp(min=1)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from policyrank.errors import OptionError
 from policyrank.learn._lists import span, widen
+from policyrank.learn.losses.averages import token_mean
 from policyrank.learn.losses.implicit import PreferenceLoss
-from policyrank.learn.losses.policy import PolicyLoss, ratio_of, token_mean
+from policyrank.learn.losses.policy import PolicyLoss, ratio_of
 
 
 class GroupObjective(Protocol):
