@@ -17,6 +17,11 @@ from .distributions import (
     Mallows as Mallows,
     PlackettLuce as PlackettLuce,
 )
+from .histories import (
+    hierarchical_advantage as hierarchical_advantage,
+    history_keys as history_keys,
+    shares_compared as shares_compared,
+)
 from .importance import (
     ImportanceWeights as ImportanceWeights,
     truncated_weights as truncated_weights,
@@ -50,6 +55,10 @@ from .moments import (
     RunningMoments as RunningMoments,
     kl_shaped_rewards as kl_shaped_rewards,
     normalised_rewards as normalised_rewards,
+)
+from .replays import (
+    mixed_advantage as mixed_advantage,
+    one_sided as one_sided,
 )
 from .rewards import REWARD_LOSSES as REWARD_LOSSES, RewardLoss as RewardLoss
 from .rollouts import (
@@ -115,19 +124,24 @@ __all__ = [
     "group_advantage",
     "group_keys",
     "group_mean",
+    "hierarchical_advantage",
+    "history_keys",
     "kl_shaped_rewards",
     "label_domain",
     "largest_label",
     "losses",
+    "mixed_advantage",
     "normalised_rewards",
     "of_batch",
     "of_columns",
+    "one_sided",
     "preference_loss",
     "pretraining_loss",
     "reward_to_go",
     "rewarded",
     "rewards",
     "segments",
+    "shares_compared",
     "step_gae",
     "token_gains",
     "truncated_weights",

@@ -168,8 +168,9 @@ def group_keys(keys: Sequence[Hashable]) -> Tensor:
     >>> group_keys([("q", 1), ("q", 2), ("q", 1)])
     tensor([0, 1, 0])
     """
-    seen: dict[Hashable, int] = {}
-    return torch.tensor([seen.setdefault(key, len(seen)) for key in keys], dtype=torch.long)
+    first = dict.fromkeys(keys)
+    number = dict(zip(first, range(len(first)), strict=True))
+    return torch.tensor(list(map(number.__getitem__, keys)), dtype=torch.long)
 
 
 def _cells(groups: Tensor | Sequence[Hashable] | None, columns: Tensor) -> tuple[Tensor, int]:

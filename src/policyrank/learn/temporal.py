@@ -116,7 +116,7 @@ def step_gae(
     >>> step_gae(torch.tensor([0.0, 3.0, 1.0]), torch.zeros(3), ["a", "b", "a"], decay=1.0).returns
     tensor([0.9500, 3.0000, 1.0000])
     """
-    order, ends = _in_time(trajectories, steps, rewards)
+    order, ends = in_time(trajectories, steps, rewards)
     _of_shape(rewards.shape, values=values)
     found = gae(rewards[order], values[order], ends=ends, discount=discount, decay=decay)
     return Estimates(_back(found.advantages, order), _back(found.returns, order))
@@ -153,7 +153,7 @@ def discounted_step_returns(
     tensor([0.9025, 5.0000, 0.9500, 1.0000])
     """
     _in_unit(discount=discount)
-    order, ends = _in_time(trajectories, steps, rewards)
+    order, ends = in_time(trajectories, steps, rewards)
     own = widen(rewards)[order].double()
     factor = torch.full_like(own, discount).masked_fill(ends, 0.0)
     return _back(_carried(own, factor).to(widen(rewards).dtype), order)
@@ -246,7 +246,7 @@ def _following(values: Tensor, mask: Tensor, last: Tensor | None) -> Tensor:
     return torch.cat([values, beyond], dim=-1).gather(-1, soonest)
 
 
-def _in_time(trajectories: Keys, steps: Tensor | None, rewards: Tensor) -> tuple[Tensor, Tensor]:
+def in_time(trajectories: Keys, steps: Tensor | None, rewards: Tensor) -> tuple[Tensor, Tensor]:
     """Rows by trajectory and time, and which of these end theirs: (rows,) each."""
     keys = trajectories if isinstance(trajectories, Tensor) else group_keys(trajectories)
     keys = keys.to(rewards.device)
