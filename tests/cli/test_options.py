@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
 TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
 LANGUAGE, ENDPOINTS, SERVING = "language_rankers.", "rerank_endpoints.", "serving."
+LOGS = "logs."
 
 READ = {
     READING + "columns_are_read_as_told": (
@@ -203,6 +204,13 @@ EXERCISED = {
         ),
         TRAINING + "rewards_that_fail": "--reward-seconds --count-failures",
         TRAINING + "groups_to_evaluate_on": "--eval",
+    },
+    "train filter": {
+        LOGS + "filters_differ": (
+            "--prompt --reward --score --groups --threshold --bottom --level --resamples --seed"
+            " --from"
+        ),
+        LOGS + "where_filters_go": "--out --json",
     },
     "train programs": TRAINED
     | TEXTS

@@ -115,6 +115,11 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "train_group:train_on_groups",
                 "Train a language model on groups of its own outputs.",
             ),
+            "filter": Verb(
+                "train_filter:choose_filter",
+                "Which answers to train on: filters by how far the reward can be trusted where they"
+                " look.",
+            ),
             "programs": Verb(
                 "train_programs:train_program_reranker",
                 "Train a reranker of programs in a sandbox.",

@@ -17,6 +17,12 @@ from .distributions import (
     Mallows as Mallows,
     PlackettLuce as PlackettLuce,
 )
+from .filters import (
+    RANK_FILTERS as RANK_FILTERS,
+    RankFilter as RankFilter,
+    rank_weights as rank_weights,
+    resampled as resampled,
+)
 from .histories import (
     hierarchical_advantage as hierarchical_advantage,
     history_keys as history_keys,
@@ -56,6 +62,10 @@ from .moments import (
     kl_shaped_rewards as kl_shaped_rewards,
     normalised_rewards as normalised_rewards,
 )
+from .reliability import (
+    Reliability as Reliability,
+    reward_reliability as reward_reliability,
+)
 from .replays import (
     mixed_advantage as mixed_advantage,
     one_sided as one_sided,
@@ -88,6 +98,7 @@ __all__ = [
     "LOSSES",
     "POLICY_OBJECTIVES",
     "PREFERENCE_LOSSES",
+    "RANK_FILTERS",
     "REWARD_LOSSES",
     "STEP_WEIGHTS",
     "UTILITIES",
@@ -106,7 +117,9 @@ __all__ = [
     "PolicyLoss",
     "PolicyObjective",
     "PreferenceLoss",
+    "RankFilter",
     "RankingLoss",
+    "Reliability",
     "Reward",
     "RewardLoss",
     "Rewards",
@@ -137,6 +150,9 @@ __all__ = [
     "one_sided",
     "preference_loss",
     "pretraining_loss",
+    "rank_weights",
+    "resampled",
+    "reward_reliability",
     "reward_to_go",
     "rewarded",
     "rewards",

@@ -5,6 +5,10 @@ from .data import (
     RankingData as RankingData,
     gap_lists as gap_lists,
 )
+from .filtering import (
+    FilterReport as FilterReport,
+    compare_filters as compare_filters,
+)
 from .group import GroupTrainer as GroupTrainer
 from .group_config import GroupConfig as GroupConfig
 from .letor import (
@@ -12,6 +16,7 @@ from .letor import (
     read_letor as read_letor,
     read_letor_files as read_letor_files,
 )
+from .logged_answers import Logged as Logged, read_logged as read_logged
 from .negatives import SAMPLERS as SAMPLERS, Sampler as Sampler
 from .preference import ListwisePreferenceTrainer as ListwisePreferenceTrainer
 from .preference_config import ListwisePreferenceConfig as ListwisePreferenceConfig
@@ -60,6 +65,7 @@ __all__ = [
     "BiEncoderRanker",
     "CrossEncoderRanker",
     "Epoch",
+    "FilterReport",
     "GroupConfig",
     "GroupTrainer",
     "LetorFiles",
@@ -67,6 +73,7 @@ __all__ = [
     "Lists",
     "ListwisePreferenceConfig",
     "ListwisePreferenceTrainer",
+    "Logged",
     "Mlp",
     "Progress",
     "RankerTrainer",
@@ -79,6 +86,7 @@ __all__ = [
     "TextData",
     "Texts",
     "bi_encoder",
+    "compare_filters",
     "cross_encoder",
     "encode_answers",
     "gap_lists",
@@ -86,6 +94,7 @@ __all__ = [
     "preference_trees",
     "read_letor",
     "read_letor_files",
+    "read_logged",
     "reward_model",
     "reward_scorer",
     "split_steps",
