@@ -19,6 +19,7 @@ LOADED = [
     "policyrank.train.reward_trainer",
     "policyrank.train.distillation",
     "policyrank.train.group",
+    "policyrank.train.ppo",
     "policyrank.train.personas",
     "policyrank.train.text_rankers",
     "policyrank.train.control",

@@ -205,6 +205,27 @@ EXERCISED = {
         TRAINING + "rewards_that_fail": "--reward-seconds --count-failures",
         TRAINING + "groups_to_evaluate_on": "--eval",
     },
+    "train ppo": SAVED
+    | TEXTS
+    | {
+        TRAINING + "a_critic_learns_as_told": (
+            "--critic-learning-rate --critic-rounds --value-clip --value-weight --kl --discount"
+            " --decay --raw-rewards --reward-clip --cut-reward --whiten --advantage-clip"
+            " --objective --option --passes --steps-per-round --mask-cut --filter --filter-option"
+            " --kept --samples --tokens --temperature --top-k --top-p --sampled-rows --correction"
+            " --reward-seconds --count-failures --eval --reward-kl --data"
+        ),
+        TRAINING + "what_a_critic_begins_as": (
+            "--critic --reference --pretraining --pretraining-weight --pretraining-rows"
+        ),
+        TRAINING + "a_server_samples": (
+            "--server --served-model --key --server-adapters --retokenise"
+        ),
+        TRAINING + "rewards_by_name": (
+            "--reward --weight --compose --label --places --lenient --test-seconds --package"
+        ),
+        TRAINING + "reward_models_read_references": "--references --polar --trust-remote-code",
+    },
     "train filter": {
         LOGS + "filters_differ": (
             "--prompt --reward --score --groups --threshold --bottom --level --resamples --seed"

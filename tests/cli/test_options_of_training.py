@@ -45,6 +45,7 @@ VERBS = {
     "reward": "--data rows.jsonl",
     "distil": "rows.jsonl --teacher teacher.jsonl --samples 3 --tokens 4",
     "group": "--data asked.jsonl --reward by.py:lengths --samples 3 --tokens 4",
+    "ppo": "--data asked.jsonl --reward by.py:lengths --samples 3 --tokens 4",
     "programs": "problems.jsonl --reranker lm --rounds 1 --tokens 4 --samples 3",
     "persona": "claims.csv --held-out 0.5",
 }
@@ -159,6 +160,7 @@ ARGS = {
 OF_STEPS = {"--log-every": ("logging_steps", 3), "--save": ("save_steps", 7)}
 HAVE = {
     "group": OF_STEPS,
+    "ppo": OF_STEPS,
     "preference": OF_STEPS,
     "reward": OF_STEPS,
     "persona": OF_STEPS,
@@ -402,19 +404,20 @@ def test_groups_are_sampled_as_told(train, monkeypatch, words, name, value):
         assert known.get(name, getattr(sampler.decoding, name, None)) == value
 
 
-def test_a_server_samples(train):
+@pytest.mark.parametrize("verb", ["group", "ppo"])
+def test_a_server_samples(train, verb):
     words = "--server http://x --served-model big --key SECRET --retokenise --correction 3"
-    (own,), _ = train("group", *words.split(), "--server-adapters", "shared", "--lora", 2)
+    (own,), _ = train(verb, *words.split(), "--server-adapters", "shared", "--lora", 2)
     sampler = own.groups.sampler
     found = (sampler.url, sampler.model, sampler.key, str(sampler.adapters), sampler.retokenise)
     assert found == ("http://x", "big", "SECRET", "shared", True)
     assert sampler.decoding.max_new_tokens == 4
     assert own.args.correction == 3
     for wrong in ("--key A", "--served-model a", "--retokenise", "--server-adapters a"):
-        assert "give its URL (--server)" in train("group", *wrong.split(), code=2)[1].err
-    assert "--served-model" in train("group", "--server", "http://x", code=2)[1].err
+        assert "give its URL (--server)" in train(verb, *wrong.split(), code=2)[1].err
+    assert "--served-model" in train(verb, "--server", "http://x", code=2)[1].err
     words = "--server http://x --served-model big --server-adapters shared"
-    assert "--lora 16" in train("group", *words.split(), code=2)[1].err
+    assert "--lora 16" in train(verb, *words.split(), code=2)[1].err
 
 
 def said_of(own, *texts, row=0, **more):
@@ -434,13 +437,13 @@ def said_of(own, *texts, row=0, **more):
     return rewarded(group, own.groups.reward)
 
 
-@pytest.fixture
-def rewards_of(train, monkeypatch):
+@pytest.fixture(params=["group", "ppo"])
+def rewards_of(train, monkeypatch, request):
     """A verb's trainer with these rewards, and what was said."""
-    monkeypatch.setitem(VERBS, "group", "--data asked.jsonl --samples 3 --tokens 4")
+    monkeypatch.setitem(VERBS, request.param, "--data asked.jsonl --samples 3 --tokens 4")
 
     def call(*words, code=0):
-        own, said = train("group", *words, code=code)
+        own, said = train(request.param, *words, code=code)
         return own[0] if own else None, said
 
     return call
@@ -547,6 +550,76 @@ def test_groups_to_evaluate_on(train, tmp_path):
     (own,), said = train("group", "--eval", "asked.jsonl")
     assert own.held == 2
     assert "reward: " in said.out
+
+
+OF_CRITICS = {
+    "--critic-learning-rate 0.5": ("critic_learning_rate", 0.5),
+    "--critic-rounds 7": ("critic_rounds", 7),
+    "--value-clip 0": ("value_clip", None),
+    "--value-weight 0.3": ("value_weight", 0.3),
+    "--kl 0.2": ("kl", 0.2),
+    "--discount 0.9": ("discount", 0.9),
+    "--decay 0.5": ("decay", 0.5),
+    "--raw-rewards": ("reward_scale", False),
+    "--reward-clip 0": ("reward_clip", None),
+    "--cut-reward -1.5": ("cut_reward", -1.5),
+    "--whiten": ("whiten", True),
+    "--advantage-clip 0.4": ("advantage_clip", 0.4),
+    "--objective gspo": ("objective", "gspo"),
+    "--option entropy_weight=0.1": ("objective_options", {"entropy_weight": 0.1}),
+    "--passes 2": ("passes", 2),
+    "--steps-per-round 3": ("steps_per_round", 3),
+    "--mask-cut": ("mask_cut", True),
+    "--filter best-worst": ("filter", "best-worst"),
+    "--filter power --filter-option exponent=3": ("filter_options", {"exponent": 3}),
+    "--kept 2": ("kept", 2),
+    "--samples 5": ("samples", 5),
+    "--tokens 6": ("tokens", 6),
+    "--temperature 0.5": ("temperature", 0.5),
+    "--top-k 7": ("top_k", 7),
+    "--top-p 0.9": ("top_p", 0.9),
+    "--sampled-rows 9": ("sampled_rows", 9),
+    "--correction 3": ("correction", 3.0),
+    "--reward-seconds 5": ("reward_seconds", 5.0),
+    "--count-failures": ("failures", "count"),
+}
+
+
+def test_a_critic_learns_as_told(train, monkeypatch):
+    (old,), _ = train("ppo")
+    monkeypatch.setitem(VERBS, "ppo", "--data asked.jsonl --reward by.py:lengths")
+    several = {"--filter", "--kept"}
+    for words, (name, value) in OF_CRITICS.items():
+        more = ["--samples", 2] if several & set(words.split()) else []
+        (new,), _ = train("ppo", *words.split(), *more)
+        assert getattr(old.args, name) != value, words
+        assert getattr(new.args, name) == value, words
+    raw = train("ppo", "--raw-rewards")[0][0].args
+    assert (raw.reward_centre, raw.reward_scale) == (False, False)
+    assert train("ppo", "--eval", "asked.jsonl")[0][0].held == 2
+    assert old.held is None
+    assert "--kl" in train("ppo", "--reward-kl", 0.1, code=2)[1].err
+
+
+def test_what_a_critic_begins_as(train, tmp_path, monkeypatch):
+    from policyrank.train.reward import reward_model
+
+    made, tokenizer = reward_model(str(tmp_path / "lm"), seed=9, device="cpu")
+    made.save_pretrained(tmp_path / "rm")
+    tokenizer.save_pretrained(tmp_path / "rm")
+    written(tmp_path / "texts.jsonl", [{"text": "some text"}, {"text": "more of it"}])
+    kept = told_of(monkeypatch, "policyrank.train.ppo.critic_of", made)
+    (own,), _ = train("ppo", "--critic", "rm", "--reference", "lm")
+    assert kept[-1][0][0] == "rm"
+    assert own.likely.reference is not None
+    train("ppo")
+    assert kept[-1][0][0] is None
+    words = ["--pretraining", "texts.jsonl", "--pretraining-weight", 0.5, "--pretraining-rows", 1]
+    (own,), _ = train("ppo", *words)
+    assert (own.args.pretraining_weight, own.args.pretraining_rows) == (0.5, 1)
+    words[1] = "nowhere.jsonl"
+    assert "nowhere.jsonl" in train("ppo", *words, code=1)[1].err
+    assert "would be overwritten" in train("ppo", "--critic", "rm", "--out", "rm", code=2)[1].err
 
 
 def test_programs_are_trained_as_told(train, monkeypatch, tmp_path):

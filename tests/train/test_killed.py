@@ -48,6 +48,10 @@ CASES = {
         *("--tokens", 5, "--passes", 3, "--accumulate", 2, "--objective", "grpo", "--lora", 2),
         *("--option", "entropy_weight=0.01", *SAVED),
     ],
+    "ppo": [
+        *("ppo", "--data", "prompts.jsonl", "--reward", "judge.py:letters", "--samples", 4),
+        *("--tokens", 5, "--passes", 2, "--critic-rounds", 1, *SAVED),
+    ],
     "distil": [
         *("distil", "prompts.jsonl", "--teacher", "teacher.jsonl", "--rounds", 2),
         *("--steps", 4, "--learning-rate", 0.01, *ROUNDS),
@@ -79,7 +83,7 @@ if KILLS > 2:
         *("--architecture", "mlp", "--out", "out.pt"),
     ]
 
-MODEL = {"preference", "reward", "persona", "group", "distil", "programs"}
+MODEL = {"preference", "reward", "persona", "group", "ppo", "distil", "programs"}
 ANEW = {"distil", "programs", "controller", "controller, imitating"}
 """What begins anew, though what was asked, sampled and tested is kept."""
 GOES_ON = [name for name in CASES if name not in ANEW]

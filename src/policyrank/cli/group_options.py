@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Judging, Samples, Tokens, named_in_file, objective_options
 from policyrank.cli.options import METHOD, AtLeastOne, Count, Flag, Names
-from policyrank.cli.tuning import Weight, finite
+from policyrank.cli.tuning import Lora, Weight, finite
 from policyrank.errors import EvidenceError, OptionError, PolicyrankError
 
 if TYPE_CHECKING:
@@ -348,6 +348,19 @@ class Sampling:
                 raise OptionError(f"--{option} is of a server: give its URL (--server).")
         if self.server is not None and self.served_model is None:
             raise OptionError("--served-model: which model is it at the server?")
+
+    def check(self, lora: Lora) -> None:
+        """Refuse adapters for a server where none are trained.
+
+        Raises
+        ------
+        OptionError
+            Naming the option.
+        """
+        if self.server_adapters is not None and not lora.lora:
+            raise OptionError(
+                "--server-adapters are trained adapters: give their rank too (--lora 16)."
+            )
 
     def settings(self) -> dict[str, Any]:
         """As ``GroupConfig`` has them."""

@@ -14,7 +14,6 @@ from policyrank.cli.output import say
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import named_base, run_dependencies, run_training
 from policyrank.cli.tuning import GroupTuning, Lora, made
-from policyrank.errors import OptionError
 from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ def train_on_groups(
     names = {"--model": model, "--reference": comparing.reference}
     refuse_overwriting(out, names | rewarding.models())
     tuning.check()
+    sampling.check(lora)
     read = texts.of(model, about(model))
     seen = Seen()
     reward = rewarding.composed(texts, seen)
@@ -79,10 +79,6 @@ def train_on_groups(
         weights=tuning.weights,
     )
     found, tokenizer = load_model(model, tuning, lora)
-    if sampling.server_adapters is not None and not lora.lora:
-        raise OptionError(
-            "--server-adapters are trained adapters: give their rank too (--lora 16)."
-        )
     other = None
     if comparing.reference is not None:
         other, _ = load_causal_lm(comparing.reference, device="cpu", dtype=tuning.dtype)
@@ -107,10 +103,11 @@ def train_on_groups(
     run_training(trainer, out, told, depends, tuning, evaluation)
     if trainer.is_world_process_zero():
         tell(seen, read)
-        _tell_failures(trainer)
+        tell_failures(trainer)
 
 
-def _tell_failures(trainer: Any) -> None:
+def tell_failures(trainer: Any) -> None:
+    """Say how many rewards failed."""
     reward = trainer.groups.reward
     if reward.failed:
         say(f"! the reward of {reward.failed:,} groups failed, the first by {reward.error}")

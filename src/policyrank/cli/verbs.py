@@ -120,6 +120,10 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "Which answers to train on: filters by how far the reward can be trusted where they"
                 " look.",
             ),
+            "ppo": Verb(
+                "train_ppo:train_with_critic",
+                "Train a language model by rewards and a critic (PPO).",
+            ),
             "programs": Verb(
                 "train_programs:train_program_reranker",
                 "Train a reranker of programs in a sandbox.",

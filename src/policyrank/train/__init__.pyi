@@ -18,6 +18,8 @@ from .letor import (
 )
 from .logged_answers import Logged as Logged, read_logged as read_logged
 from .negatives import SAMPLERS as SAMPLERS, Sampler as Sampler
+from .ppo import PPOTrainer as PPOTrainer
+from .ppo_config import PPOConfig as PPOConfig
 from .preference import ListwisePreferenceTrainer as ListwisePreferenceTrainer
 from .preference_config import ListwisePreferenceConfig as ListwisePreferenceConfig
 from .ranker import RankerTrainer as RankerTrainer
@@ -75,6 +77,8 @@ __all__ = [
     "ListwisePreferenceTrainer",
     "Logged",
     "Mlp",
+    "PPOConfig",
+    "PPOTrainer",
     "Progress",
     "RankerTrainer",
     "RankingData",

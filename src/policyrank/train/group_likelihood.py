@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,7 +114,8 @@ class GroupLikelihood:
         known
             what ``fixed`` gave
         """
-        group, rollouts, samples = 0, found.rollouts, self._args.samples
+        group, rollouts = 0, found.rollouts
+        samples = len(rollouts) // sum(map(len, batches))
         learned = {"advantages": found.gains, **(known or {})}
         if rollouts.segments is not None:
             learned["segments"] = rollouts.segments
@@ -144,20 +146,29 @@ class GroupLikelihood:
     ) -> dict[str, Tensor]:
         """Log-probabilities of all outputs before anything is learned from them.
 
-        By the policy (``old``) and the reference (``kept_to``): (outputs, tokens).
+        By the policy (``old``), and where there is a reference by it (``kept_to``): (outputs,
+        tokens).
         """
-        found: dict[str, list[Tensor]] = {"old": [], "kept_to": []}
-        group, samples, width = 0, self._args.samples, rollouts.ids.shape[1]
+        found = {"old": self.of_all(batches, rollouts, partial(self._fixed, self._model))}
+        if self.reference is not None:
+            found["kept_to"] = self.of_all(batches, rollouts, self._of_reference)
+        return found
+
+    def of_all(
+        self,
+        batches: Sequence[Sequence[PromptRow]],
+        rollouts: Rollouts,
+        read: Callable[[Batch], Tensor],
+    ) -> Tensor:
+        """What is read of each batch's outputs, together: (outputs, tokens)."""
+        found, group, width = [], 0, rollouts.ids.shape[1]
+        samples = len(rollouts) // sum(map(len, batches))
         for rows in batches:
             at = range(group * samples, (group + len(rows)) * samples)
-            batch = learning_batch(self.collate, rows, rollouts.take(at), {})
-            for name, own in (
-                ("old", self._fixed(self._model, batch)),
-                ("kept_to", self._of_reference(batch)),
-            ):
-                found[name].append(torch.nn.functional.pad(own, (0, width - own.shape[1])))
+            own = read(learning_batch(self.collate, rows, rollouts.take(at), {}))
+            found.append(torch.nn.functional.pad(own, (0, width - own.shape[1])))
             group += len(rows)
-        return {name: torch.cat(own) for name, own in found.items()}
+        return torch.cat(found)
 
     def read(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies of a batch that is on the device: (outputs, tokens)."""

@@ -1,0 +1,366 @@
+"""Train a language model on its own outputs with a critic: proximal policy optimisation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+
+from policyrank.errors import EvidenceError, OptionError
+from policyrank.files import write_json, written_folder
+from policyrank.learn import (
+    Rewards,
+    Rollouts,
+    RunningMoments,
+    gae,
+    kl_shaped_rewards,
+    normalised_rewards,
+    rewarded,
+    whitened,
+)
+from policyrank.learn.filters import named_filter, rank_weights
+from policyrank.train.critics import CriticReader, critic_of
+from policyrank.train.group import GroupTrainer
+from policyrank.train.group_making import ComparedGroups
+from policyrank.train.group_report import round_report, shown
+from policyrank.train.ppo_config import PPOConfig
+from policyrank.train.pretraining import PretrainingTexts
+from policyrank.train.resumable import model_facts
+from policyrank.train.rounds import Batch, Round, round_seed
+
+CRITIC, MOMENTS = "critic", "moments.json"
+"""Where the critic lies beside the policy, and what rewards were like in a checkpoint."""
+
+
+class PPOTrainer(GroupTrainer):
+    """A transformers ``Trainer`` by policy gradient with a critic, sampling included.
+
+    ``GroupTrainer`` with a critic in place of the group: outputs are rewarded at their end, KL is
+    taken off token by token, and what is better than the critic expected is learned from.
+
+    Parameters
+    ----------
+    model, rewards, train_dataset, eval_dataset, processing_class, sampler, segments, show, options
+        as ``GroupTrainer``; rewards of whole outputs, or of ``segments`` at their ends
+    args
+        all options
+    critic
+        a sequence classifier with one output (a reward model: the critic begins as it), or its
+        name; None: the policy's own body with a new head. It is trained whole
+    reference_model
+        that KL is to (or its name) instead of the model, or its adapters, as training began
+    pretraining
+        texts that keep the policy fluent (``args.pretraining_weight``): a list, or a file with a
+        column ``text``
+    peft_config
+        of adapters of the policy; name the critic then
+
+    Raises
+    ------
+    OptionError
+        For options that do not exist or do not fit; before training starts.
+    EvidenceError
+        For data that cannot be used; while it trains, when a reward fails, or none applies.
+
+    References
+    ----------
+    Schulman et al. (2017), arXiv 1707.06347; Ziegler et al. (2019), arXiv 1909.08593; Zheng et al.
+    (2023), "Secrets of RLHF in Large Language Models Part I: PPO", arXiv 2307.04964; Shen and Zhang
+    (2024), arXiv 2409.06957 (filters).
+
+    Examples
+    --------
+    >>> args = PPOConfig("run", learning_rate=5e-7)  # doctest: +SKIP
+    >>> PPOTrainer("policy", args, score, "prompts.jsonl", critic="rm").train()  # doctest: +SKIP
+    """
+
+    args: PPOConfig
+
+    def __init__(
+        self,
+        model: Any,
+        args: PPOConfig | None = None,
+        rewards: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *,
+        critic: Any = None,
+        reference_model: Any = None,
+        pretraining: Any = None,
+        **options: Any,
+    ) -> None:
+        args = args or PPOConfig("ppo")
+        if not isinstance(args, PPOConfig):
+            raise OptionError(f"args is of {type(args).__name__}: give PPOConfig.")
+        args.check()
+        if (pretraining is None) != (not args.pretraining_weight):
+            raise OptionError("pretraining texts and pretraining_weight go together: give both.")
+        self._filter = named_filter(args.filter, **args.filter_options)
+        if critic is None and isinstance(model, str):
+            critic = model
+        super().__init__(
+            model, args, rewards, train_dataset, eval_dataset, reference_model=reference_model,
+            **options,
+        )  # fmt: skip
+        if self.likely.reference is None and args.kl:
+            self.likely.refer(None, args.kl)
+        given = critic_of(critic, self.model, args.seed)
+        self.depends["critic"] = {"given": critic is not None}
+        if self.start is not None:
+            self.depends["critic"] |= model_facts(given)
+        self.critic = CriticReader(given, self.accelerator)
+        self.values = args.value_objective()
+        self.depends["values"] = asdict(self.values)
+        self.moments = RunningMoments()
+        self.texts = None
+        if pretraining is not None:
+            self.texts = PretrainingTexts(pretraining, self.processing_class, args)
+            self.depends["pretraining"] = {"texts": self.texts.fingerprint()}
+        self.add_callback(_CriticSteps(self))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the model, and left out or cut of data and pretraining texts."""
+        told = super().notes
+        return told if self.texts is None else (*told, *self.texts.notes)
+
+    @property
+    def warming(self) -> bool:
+        """Whether only the critic learns."""
+        args = self.args
+        return self.state.global_step < args.critic_rounds * args.steps_per_round * args.passes
+
+    # The critic beside the policy
+
+    def create_optimizer(self, *args: Any, **options: Any) -> Any:
+        """One optimizer, the critic's weights at their own rate."""
+        made = super().create_optimizer(*args, **options)
+        group = {"params": self.critic.weights, "lr": self.args.critic_rate}
+        made.add_param_group(group | {"weight_decay": self.args.weight_decay})
+        return made
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As of any ``Trainer``; the critic is written to the folder ``critic`` in it."""
+        super().save_model(output_dir, _internal_call)
+        tokenizer: Any = self.processing_class
+        if self.args.should_save:
+            place = Path(str(output_dir or self.args.output_dir), CRITIC)
+            with written_folder(place, ()) as part:
+                self.critic.model.save_pretrained(part)
+                tokenizer.save_pretrained(part)
+
+    def _save_more(self, checkpoint: Path) -> None:
+        super()._save_more(checkpoint)
+        if self.args.should_save:
+            write_json(checkpoint / MOMENTS, self.moments.state_dict())
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        place = Path(resume_from_checkpoint)
+        kept = type(self.critic.model).from_pretrained(place / CRITIC)
+        self.critic.model.load_state_dict(kept.state_dict())
+        state = json.loads((place / MOMENTS).read_text(encoding="utf-8"))
+        self.moments.load_state_dict(state)
+
+    # Rounds
+
+    def _sampled(self, numbers: Sequence[Sequence[int]]) -> Round:
+        """A round: outputs of prompts by batch, and what policy and critic learn from them."""
+        args, data = self.args, self.train_dataset
+        self.likely.settle(data.rows)
+        number = self.state.global_step // (args.steps_per_round * args.passes)
+        batches = [[data[k] for k in own] for own in numbers]
+        rows = [row for batch in batches for row in batch]
+        seed = round_seed(args.seed, number, self.accelerator.process_index)
+        rollouts = self._outputs(rows, seed)
+        said = rewarded(rollouts, self.groups.reward)
+        if said.values.isnan().all():
+            failed = self.groups.reward.error
+            because = f" ({failed})" if failed else ""
+            raise EvidenceError(f"no output could be rewarded{because}. Look at the reward.")
+        known = self.likely.fixed(batches, rollouts)
+        layout = self.likely.collate.layout
+        known["values"] = self.likely.of_all(
+            batches, rollouts, lambda batch: self.critic.fixed(batch, layout)
+        )
+        ranked, scores = self._scores(said, rollouts)
+        gains, known["returns"] = self._credited(scores, known, rollouts)
+        told = self._told(gains, rollouts, len(rows))
+        found = ComparedGroups(rollouts, said, gains, told)
+        self._note(round_report(found, self.groups.reward.failed) | self._far(known, rollouts))
+        if self.show is not None and self.is_world_process_zero():
+            at = {"step": self.state.global_step}
+            self.show([at | own for own in shown(found, args.shown)])
+        found, known = self._filtered(found, ranked, known, len(rows), seed)
+        return Round(
+            self.likely.laid_out(batches, found, first=0, served=self._served, known=known)
+        )
+
+    def _scores(self, said: Rewards, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+        """Normalised rewards, as outputs are ranked by them; and clipped, as they are learned."""
+        args, values = self.args, said.values
+        if args.cut_reward is not None and rollouts.ended is not None:
+            values = values.clone()
+            values[~rollouts.ended] = args.cut_reward
+        own = RunningMoments.of(values)
+        if args.world_size > 1:
+            packed = self.accelerator.gather(own.packed().to(self.accelerator.device))
+            own = RunningMoments.unpacked(packed.cpu())
+        self.moments.merge(own)
+        how = {"centre": args.reward_centre, "scale": args.reward_scale}
+        ranked = normalised_rewards(values, self.moments, **how)
+        clip = args.reward_clip
+        return ranked, ranked if clip is None else ranked.clamp(-clip, clip)
+
+    def _credited(
+        self, scores: Tensor, known: Mapping[str, Tensor], rollouts: Rollouts
+    ) -> tuple[Tensor, Tensor]:
+        """Advantages and returns of each token: (outputs, tokens)."""
+        args, where = self.args, rollouts.where.bool()
+        beta = args.kl if "kept_to" in known else 0.0
+        tokens = kl_shaped_rewards(
+            scores,
+            known["old"],
+            known.get("kept_to", known["old"]),
+            where,
+            beta=beta,
+            segments=rollouts.segments if scores.ndim == 2 else None,
+        )
+        found = gae(tokens, known["values"], where, discount=args.discount, decay=args.decay)
+        gains, returns = found
+        unsaid = scores.reshape(len(scores), -1).isnan().all(dim=-1)
+        if args.mask_cut and rollouts.ended is not None:
+            unsaid = unsaid | ~rollouts.ended
+        unsaid = unsaid[:, None] | ~where
+        gains, returns = (
+            gains.masked_fill(unsaid, torch.nan),
+            returns.masked_fill(unsaid, torch.nan),
+        )
+        if args.whiten:
+            gains = self._whitened(gains)
+        if args.advantage_clip is not None:
+            gains = gains.clamp(-args.advantage_clip, args.advantage_clip)
+        return gains, returns
+
+    def _whitened(self, gains: Tensor) -> Tensor:
+        known = ~gains.isnan()
+        moments = RunningMoments.of(gains, known)
+        if self.args.world_size > 1:
+            packed = self.accelerator.gather(moments.packed().to(self.accelerator.device))
+            moments = RunningMoments.unpacked(packed.cpu())
+        return whitened(gains, known, moments=moments).masked_fill(~known, torch.nan)
+
+    def _told(self, gains: Tensor, rollouts: Rollouts, groups: int) -> tuple[bool, ...]:
+        """Of each prompt, whether any token of its outputs counts."""
+        counting = self.objective.counting(gains, rollouts.where, rollouts.segments)
+        return tuple(counting.reshape(groups, -1).any(dim=-1).tolist())
+
+    def _far(self, known: Mapping[str, Tensor], rollouts: Rollouts) -> dict[str, float]:
+        """How far outputs are from the reference, and what the critic made of them."""
+        where = rollouts.where.bool()
+        found = {
+            "reward_mean": self.moments.mean,
+            "reward_deviation": self.moments.scale,
+            "value": float(known["values"][where].mean()) if bool(where.any()) else 0.0,
+        }
+        if "kept_to" in known:
+            apart = (known["old"] - known["kept_to"]).masked_fill(~where, 0.0)
+            found["kl_of_outputs"] = float(apart.sum(dim=-1).mean())
+        return found
+
+    def _filtered(
+        self,
+        found: ComparedGroups,
+        ranked: Tensor,
+        known: dict[str, Tensor],
+        groups: int,
+        seed: int,
+    ) -> tuple[ComparedGroups, dict[str, Tensor]]:
+        """The outputs that are learned from, drawn by what their rank weighs."""
+        args, rollouts = self.args, found.rollouts
+        if args.filter == "all" and args.kept is None:
+            return found, known
+        values = ranked if ranked.ndim == 1 else ranked.nansum(dim=-1)
+        weights = rank_weights(values, rollouts.groups, self._filter, over="group")
+        weights = weights.reshape(groups, -1)
+        dead = weights.sum(dim=-1) == 0
+        weights = weights.masked_fill(dead[:, None], 1.0)
+        rng = torch.Generator().manual_seed(seed)
+        kept = args.kept or args.samples
+        drawn = torch.multinomial(weights.double(), kept, replacement=True, generator=rng)
+        at = (drawn + torch.arange(groups)[:, None] * weights.shape[1]).reshape(-1)
+        gains = found.gains[at].masked_fill(dead.repeat_interleave(kept)[:, None], torch.nan)
+        said = Rewards(found.said.values[at])
+        kept_rollouts = rollouts.take(at)
+        told = self._told(gains, kept_rollouts, groups)
+        known = {name: own[at] for name, own in known.items()}
+        return ComparedGroups(kept_rollouts, said, gains, told), known
+
+    # Learning
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The policy's objective, the critic's loss, and that of pretraining text."""
+        args = self.args
+        values = self.critic.read(inputs, self.likely.collate.layout)
+        found = self.values(
+            values,
+            inputs["returns"],
+            inputs["learns"],
+            old=inputs["values"],
+            segments=inputs.get("segments"),
+            total=self._items,
+        )
+        self._note(
+            {
+                "value_error": float(found.error),
+                "value_clip_share": float(found.clip_share),
+                "value_explained": float(found.explained),
+            }
+        )
+        loss = args.value_weight * found.loss * self.accelerator.num_processes
+        if not self.warming:
+            loss = loss + super().compute_loss(model, inputs)
+            if self.texts is not None:
+                loss = loss + self._fluency(model, int(inputs["number"]))
+        if not torch.isfinite(loss):
+            raise EvidenceError(
+                f"step {self.state.global_step + 1}: the loss is {loss.item()}. Lower"
+                " critic_learning_rate, or look at the rewards."
+            )
+        return (loss, {}) if return_outputs else loss
+
+    def _fluency(self, model: Any, number: int) -> Tensor:
+        """Negative log-likelihood of some pretraining text, weighted: a share of the step's."""
+        args = self.args
+        assert self.texts is not None
+        with self.accelerator.autocast():
+            loss = self.texts.loss(model, self.state.global_step, number)
+        self._note({"pretraining_loss": float(loss.detach())})
+        return args.pretraining_weight * loss / args.gradient_accumulation_steps
+
+
+class _CriticSteps(TrainerCallback):
+    """The critic's gradients: clipped before a step, gone after it."""
+
+    def __init__(self, trainer: PPOTrainer) -> None:
+        self._trainer: Callable[[], PPOTrainer] = lambda: trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        trainer = self._trainer()
+        norm = trainer.critic.settle(args.max_grad_norm)
+        trainer._note({"critic_grad_norm": norm})
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer().critic.forget()
