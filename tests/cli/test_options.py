@@ -87,6 +87,11 @@ EXERCISED = {
         BOARDS + "forms_of_output": "--json",
         BOARDS + "pages_and_their_titles": "--html --title",
     },
+    "collapse": {
+        LOGS + "how_a_log_is_read": "--column --step --run FILE",
+        LOGS + "limits_differ": "--limit --baseline --patience",
+        LOGS + "where_the_signals_go": "--html --plot --title --fail-on-alarm --json",
+    },
     "plan": READ
     | {BOARDS + "a_plan_differs": "--budget --goal", BOARDS + "forms_of_output": "--json --csv"},
     "eval-run": {

@@ -358,7 +358,11 @@ VERDICT_MARKS = {
 
 
 def findings_text(
-    audit: Mapping[str, Any], *, width: int | None = None, colour: bool = False
+    audit: Mapping[str, Any],
+    *,
+    width: int | None = None,
+    colour: bool = False,
+    name: str = "audit",
 ) -> str:
     """An audit (as its ``to_dict()`` gives it) for a terminal.
 
@@ -384,7 +388,7 @@ def findings_text(
             name_style = "bold"
         check = Text(finding["check"], style=name_style)
         grid.add_row(Text(mark, style=style), check, _finding(finding))
-    title = Text.assemble(("audit", "bold"), f"  {audit['source']}: {_counted(audit)}")
+    title = Text.assemble((name, "bold"), f"  {audit['source']}: {_counted(audit)}")
     return _print(Group(title, Text(""), grid), _width(width, 100, 110), colour)
 
 

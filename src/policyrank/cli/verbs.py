@@ -44,6 +44,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     TRUST: {
         "audit": Verb("audit:audit_file", "What would a careful reader of FILE object to?"),
+        "collapse": Verb(
+            "collapse:watch_file", "Does the training collapse whose log is FILE, and since when?"
+        ),
         "preferences": Verb(
             "preferences:audit_model", "Does a language model rank answers as people do?"
         ),

@@ -62,6 +62,13 @@ from .moments import (
     kl_shaped_rewards as kl_shaped_rewards,
     normalised_rewards as normalised_rewards,
 )
+from .monitors import (
+    SIGNALS as SIGNALS,
+    Alarm as Alarm,
+    CollapseMonitor as CollapseMonitor,
+    Signal as Signal,
+    reward_signals as reward_signals,
+)
 from .reliability import (
     Reliability as Reliability,
     reward_reliability as reward_reliability,
@@ -100,10 +107,13 @@ __all__ = [
     "PREFERENCE_LOSSES",
     "RANK_FILTERS",
     "REWARD_LOSSES",
+    "SIGNALS",
     "STEP_WEIGHTS",
     "UTILITIES",
     "Advantage",
+    "Alarm",
     "BradleyTerry",
+    "CollapseMonitor",
     "Curriculum",
     "Easiness",
     "Estimates",
@@ -125,6 +135,7 @@ __all__ = [
     "Rewards",
     "Rollouts",
     "RunningMoments",
+    "Signal",
     "StepWeight",
     "Utility",
     "ValueLoss",
@@ -153,6 +164,7 @@ __all__ = [
     "rank_weights",
     "resampled",
     "reward_reliability",
+    "reward_signals",
     "reward_to_go",
     "rewarded",
     "rewards",

@@ -1,4 +1,9 @@
 from .answers import encode_answers as encode_answers
+from .collapsing import (
+    CollapseCallback as CollapseCallback,
+    CollapseReport as CollapseReport,
+    watch_log as watch_log,
+)
 from .data import (
     Batch as Batch,
     Lists as Lists,
@@ -51,6 +56,10 @@ from .texts import (
     TextData as TextData,
     Texts as Texts,
 )
+from .training_logs import (
+    TrainingLog as TrainingLog,
+    read_training_log as read_training_log,
+)
 from .trees import (
     preference_trees as preference_trees,
     split_steps as split_steps,
@@ -65,6 +74,8 @@ __all__ = [
     "TEXT_RANKERS",
     "Batch",
     "BiEncoderRanker",
+    "CollapseCallback",
+    "CollapseReport",
     "CrossEncoderRanker",
     "Epoch",
     "FilterReport",
@@ -89,6 +100,7 @@ __all__ = [
     "ServerSampler",
     "TextData",
     "Texts",
+    "TrainingLog",
     "bi_encoder",
     "compare_filters",
     "cross_encoder",
@@ -99,7 +111,9 @@ __all__ = [
     "read_letor",
     "read_letor_files",
     "read_logged",
+    "read_training_log",
     "reward_model",
     "reward_scorer",
     "split_steps",
+    "watch_log",
 ]
