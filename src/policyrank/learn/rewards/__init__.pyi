@@ -1,4 +1,13 @@
 from . import parsing as parsing
+from .chains import (
+    ChainVerdict as ChainVerdict,
+    chain_reward as chain_reward,
+    citations as citations,
+    cited_text as cited_text,
+    filled as filled,
+    placeholders as placeholders,
+    reachable_rubrics as reachable_rubrics,
+)
 from .compose import (
     gated as gated,
     normalised_sum as normalised_sum,
@@ -7,7 +16,21 @@ from .compose import (
 from .composed import (
     gate as gate,
     normalised as normalised,
+    two_layers as two_layers,
     weighted as weighted,
+)
+from .entropies import (
+    dominance_counts as dominance_counts,
+    entropy_rank_reward as entropy_rank_reward,
+    mean_entropy as mean_entropy,
+    peak_entropy as peak_entropy,
+    rank_ramp as rank_ramp,
+)
+from .gates import (
+    feasible_first as feasible_first,
+    smoothed_geometric_mean as smoothed_geometric_mean,
+    two_layer_reward as two_layer_reward,
+    violation_bound as violation_bound,
 )
 from .lists import (
     coverage as coverage,
@@ -24,6 +47,12 @@ from .models import (
     discriminator_oracle as discriminator_oracle,
     plackett_luce_reward as plackett_luce_reward,
     reward_loss as reward_loss,
+)
+from .outcomes import (
+    length_bonus as length_bonus,
+    mean_hit as mean_hit,
+    mixed_outcome as mixed_outcome,
+    ranker_reward as ranker_reward,
 )
 from .rubrics import (
     Rubric as Rubric,
@@ -44,33 +73,54 @@ from .scores import (
 
 __all__ = [
     "REWARD_LOSSES",
+    "ChainVerdict",
     "RewardLoss",
     "Rubric",
     "RubricDiagnosis",
     "bell",
     "bradley_terry_reward",
+    "chain_reward",
+    "citations",
+    "cited_text",
     "consistency_bonus",
     "contrast_factors",
     "coverage",
     "dcg",
     "diagnose_rubric",
     "discriminator_oracle",
+    "dominance_counts",
+    "entropy_rank_reward",
+    "feasible_first",
     "fidelity",
+    "filled",
     "gate",
     "gated",
+    "length_bonus",
+    "mean_entropy",
+    "mean_hit",
+    "mixed_outcome",
     "ndcg",
     "near",
     "normalised",
     "normalised_sum",
     "parsing",
+    "peak_entropy",
+    "placeholders",
     "plackett_luce_reward",
     "rank_biased_overlap",
     "rank_credit",
     "rank_fidelity",
+    "rank_ramp",
+    "ranker_reward",
+    "reachable_rubrics",
     "reward_loss",
     "rubric_reward",
+    "smoothed_geometric_mean",
     "thurstone",
     "tiered",
+    "two_layer_reward",
+    "two_layers",
+    "violation_bound",
     "weighted",
     "weighted_sum",
     "within",

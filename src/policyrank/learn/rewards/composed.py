@@ -15,6 +15,7 @@ from torch import Tensor
 
 from policyrank.errors import OptionError
 from policyrank.learn.rewards.compose import Gate, gated, normalised_sum, weighted_sum
+from policyrank.learn.rewards.gates import TwoLayerGate, two_layer_reward
 from policyrank.learn.rollouts import Reward, Rewards, Rollouts, as_reward, rewarded
 
 Named = Mapping[str, Any] | Sequence[Any]
@@ -61,6 +62,44 @@ def normalised(
 def gate(rewards: Named, kind: Gate = "geometric", *, threshold: float = 0.5) -> Reward:
     """One reward of several in [0, 1] that all must hold (``gated``)."""
     return _composed(_named(rewards), lambda parts, _: gated(parts, kind, threshold=threshold))
+
+
+def two_layers(
+    constraints: Named,
+    objectives: Named,
+    weights: Sequence[float] | None = None,
+    *,
+    gate: TwoLayerGate = "geometric",
+    thresholds: Tensor | float = 1.0,
+    penalty: float = 0.0,
+    share: float = 0.5,
+    **options: Any,
+) -> Reward:
+    """Objectives in [0, 1], gated by constraints in [0, 1] (``two_layer_reward``); all are logged.
+
+    Raises
+    ------
+    OptionError
+        For none, weights that do not fit, or a name that stands on both sides.
+    """
+    held, wanted = _named(constraints), _named(objectives)
+    if both := sorted(held.keys() & wanted.keys()):
+        raise OptionError(f"{both[0]!r} is a constraint and an objective: give it one part.")
+    given = _weights(wanted, weights)
+
+    def rule(parts: Tensor, _: Tensor) -> Tensor:
+        return two_layer_reward(
+            parts[..., : len(held)],
+            parts[..., len(held) :],
+            given,
+            gate=gate,
+            thresholds=thresholds,
+            penalty=penalty,
+            share=share,
+            **options,
+        )
+
+    return _composed({**held, **wanted}, rule)
 
 
 def _composed(rewards: Mapping[str, Reward], rule: Callable[[Tensor, Tensor], Tensor]) -> Reward:
