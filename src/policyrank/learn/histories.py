@@ -71,7 +71,7 @@ def history_keys(
     seen = _coded(observations)
     order, ends = in_time(trajectories, steps, seen)
     given = {"tasks": tasks, "actions": actions}
-    coded = {name: _coded(own) for name, own in given.items() if own is not None}
+    coded = {name: _coded(own).to(seen.device) for name, own in given.items() if own is not None}
     for name, own in coded.items():
         if len(own) != len(seen):
             raise OptionError(f"{name}: {len(own)} for {len(seen)} observations; give each one.")

@@ -72,7 +72,8 @@ def reward_reliability(
     >>> round(reward_reliability(rewards, 2 * rewards + 1).r2, 6)
     1.0
     """
-    weights = torch.ones(len(rewards)) if weights is None else weights
+    weights = torch.ones(len(rewards)) if weights is None else weights.cpu()
+    rewards, scores = rewards.cpu(), scores.cpu()
     order = _by_reward(rewards, scores, weights, bins)
     own, score, mass = (values[order].double() for values in (rewards, scores, weights))
     place = _cut(own, mass[None], bins)
@@ -104,7 +105,8 @@ def resampled_r2(
         (answers,), whose answer each is
     """
     keys = prompts if isinstance(prompts, Tensor) else group_keys(prompts)
-    key = keys.unique(return_inverse=True)[1]
+    key = keys.cpu().unique(return_inverse=True)[1]
+    rewards, scores, weights = rewards.cpu(), scores.cpu(), weights.cpu()
     order = _by_reward(rewards, scores, weights, bins)
     own, score, weight = (values[order].double() for values in (rewards, scores, weights))
     number = int(key.max()) + 1
