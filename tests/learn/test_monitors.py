@@ -147,8 +147,10 @@ def test_limits_of_ones_own():
     for wrong in ({"entropy": {"fals": 1}},):
         with pytest.raises(OptionError, match="falls"):
             CollapseMonitor(wrong)
-    with pytest.raises(OptionError):
-        CollapseMonitor(patience=0)
+    for wrong in ({"patience": 0}, {"baseline": 0}):
+        with pytest.raises(OptionError):
+            CollapseMonitor(**wrong)
+    assert CollapseMonitor(baseline=1, patience=1).update(0, {"cut": 0.9}) == []
 
 
 def test_what_was_too_short_is_waiting():

@@ -210,6 +210,15 @@ def test_lines_of_one_step_are_one(tmp_path):
     assert log.notes == ()
 
 
+def test_rows_without_a_step_are_said(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"kl": 0.3}\n{"step": 4, "kl": 0.1}\n{"entropy": 2.0}\n{"step": 5, "kl": 0.2}')
+    log = read_training_log(path)
+    assert log.steps == (0, 4, 5)
+    assert log.values == {"kl": (0.3, 0.1, 0.2), "entropy": (None, 2.0, None)}
+    assert any("2 rows name no step" in note for note in log.notes)
+
+
 def test_charts_of_wandb(tmp_path):
     path = tmp_path / "chart.csv"
     path.write_text(

@@ -151,11 +151,13 @@ def read_training_log(
         )
     if axis is None:
         notes.append("no column of the step was found: rows are counted")
-    by_step, again, without = _by_step(records, axis, set(chosen.values()))
+    by_step, again, without, stepless = _by_step(records, axis, set(chosen.values()))
     if again:
         notes.append(f"{again:,} steps were logged again (a run that went on?): the last counts")
     if without:
         notes.append(f"{without:,} rows hold none of the signals (evaluation, or other numbers)")
+    if stepless:
+        notes.append(f"{stepless:,} rows name no step: they count with the step before them")
     steps = sorted(by_step)
     values: dict[str, Values] = {
         signal: tuple(by_step[place].get(column) for place in steps)
@@ -192,27 +194,28 @@ def _axis(names: Sequence[str]) -> str | None:
 
 def _by_step(
     records: Sequence[Record], axis: str | None, wanted: set[str]
-) -> tuple[dict[float, dict[str, float]], int, int]:
-    """What was logged at each step; steps that come again, and rows without a signal."""
+) -> tuple[dict[float, dict[str, float]], int, int, int]:
+    """What was logged at each step; steps that come again, rows without a signal, or a step."""
     found: dict[float, dict[str, float]] = {}
-    furthest, again, without = -math.inf, set(), 0
-    last: float | None = None
+    furthest, again, without, stepless = -math.inf, set(), 0, 0
+    last = 0.0
     for place, record in enumerate(records):
         own = {name: number_of(record.get(name)) for name in wanted}
         known = {name: value for name, value in own.items() if value is not None}
         step = number_of(record[axis]) if axis is not None and axis in record else None
         if axis is None:
             step = float(place)
-        if step is None or not math.isfinite(step):
-            step = last if last is not None else 0.0
         if not known:
             without += 1
             continue
+        if step is None or not math.isfinite(step):
+            step = last
+            stepless += 1
         if step < furthest or (step == furthest and known.keys() & found.get(step, {}).keys()):
             again.add(step)
         furthest, last = max(furthest, step), step
         found.setdefault(step, {}).update(known)
-    return found, len(again), without
+    return found, len(again), without, stepless
 
 
 def _tail(values: Mapping[str, Values]) -> dict[str, Values]:
