@@ -489,6 +489,35 @@ def test_the_trainer_hands_over_what_verl_does_not(trainer, here):
     assert metrics["policyrank/silent"] == 0
 
 
+def test_steps_are_compared_with_those_that_share_their_history(trainer, here):
+    """The corridor of the estimator by hand: at the hub all, and those that came the same way."""
+    sys.modules[here].by_topic = lambda group: [float(text) for text in group.columns["pay"]]
+    batch = of_verl()
+    column = type(batch["uid"])
+    from tensordict.tensorclass import NonTensorData
+
+    rows = {
+        "uid": ["p"] * 5,
+        "anchor_obs": ["a", "hub", "a", "hub", "hub"],
+        "traj_uid": ["one", "one", "two", "two", "three"],
+    }
+    for name, values in rows.items():
+        batch[name] = column(*[NonTensorData(value) for value in values])
+    pays = ["0", "1", "0", "0", "9"]
+    batch["extra_info"] = column(*[NonTensorData({"pay": pay}) for pay in pays])
+    history = {"depth": 1, "scale": "none", "discount": 1.0}
+    made, kept = trainer(batch, rewards=[f"{here}:by_topic"], history=history)
+    made._compute_advantage(Keys(), {})
+    first = [float(row[0]) for row in kept["advantages"].unbind()]
+    # The last row wrote nothing: of nobody. At the hub 1 against 0, and so among those from a.
+    assert first == pytest.approx([0.5, 0.5, -0.5, -0.5, 0.0], abs=1e-6)
+    made, _ = trainer(of_verl(), rewards=[f"{here}:long_enough"], history={"depth": 1})
+    with pytest.raises(OptionError, match="reads 'anchor_obs': the data have uid"):
+        made._compute_advantage(Keys(), {})
+    with pytest.raises(OptionError, match="depht"):
+        trainer(of_verl(), rewards=[f"{here}:long_enough"], history={"depht": 1})
+
+
 def test_options_of_the_trainer(trainer, here):
     one = f"{here}:long_enough"
     for options, says in (

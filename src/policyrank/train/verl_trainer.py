@@ -22,15 +22,89 @@ from torch.nn.utils.rnn import pad_sequence
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from policyrank.errors import OptionError, refuse_unknown_options
-from policyrank.learn.advantages import group_keys, token_gains
+from policyrank.learn.advantages import Scale, group_keys, token_gains
+from policyrank.learn.histories import hierarchical_advantage, history_keys
 from policyrank.learn.rewards import weighted_sum
 from policyrank.learn.rollouts import Rollouts, rewarded
+from policyrank.learn.temporal import discounted_step_returns
 from policyrank.train.places import imported
 from policyrank.train.verl import ESTIMATOR
 from policyrank.train.verl_seams import GroupOptions, told
 
 MODE = "policyrank"
 _KEPT = ("raw_prompt", "data_source", "reward_model", "extra_info")
+
+
+@dataclass(frozen=True)
+class HistoryOptions:
+    """Rows are steps of an agent, each compared with those that share its history.
+
+    Returns of steps from their rewards (``discounted_step_returns``), in groups within groups
+    (``hierarchical_advantage``), in place of ``algorithm.policyrank``.
+
+    Parameters
+    ----------
+    observation, trajectory
+        columns with what each step saw, and whose step it is
+    step
+        column with when; None: rows of a trajectory stand in the order of time
+    depth
+        earlier observations that are looked at; 0: the present one alone
+    discount
+        of later rewards
+    scale, alpha, offset, drop_zero
+        of ``hierarchical_advantage``
+    """
+
+    observation: str = "anchor_obs"
+    trajectory: str = "traj_uid"
+    step: str | None = None
+    depth: int = 2
+    discount: float = 0.95
+    scale: Scale = "std"
+    alpha: float = 1.0
+    offset: float = 1.0
+    drop_zero: bool = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that are read."""
+        return tuple(name for name in (self.observation, self.trajectory, self.step) if name)
+
+    def gains(self, values: Tensor, rollouts: Rollouts) -> Tensor:
+        """How much better each step did than those that share its history: (rows,).
+
+        Raises
+        ------
+        OptionError
+            For a column that there is not, or rewards of segments.
+        """
+        for name in self.columns:
+            if name not in rollouts.columns:
+                there = ", ".join(rollouts.columns)
+                raise OptionError(f"policyrank.history reads {name!r}: the data have {there}.")
+        if values.ndim > 1:
+            raise OptionError("policyrank.history: rewards of segments are no rewards of steps.")
+        own = rollouts.columns
+        steps = None if self.step is None else torch.tensor(own[self.step])
+        trajectories = group_keys(own[self.trajectory])
+        returns = discounted_step_returns(values, trajectories, steps, discount=self.discount)
+        levels = history_keys(
+            own[self.observation],
+            trajectories,
+            depth=self.depth,
+            tasks=rollouts.groups,
+            steps=steps,
+        )
+        return hierarchical_advantage(
+            returns,
+            levels,
+            scale=self.scale,
+            alpha=self.alpha,
+            offset=self.offset,
+            drop_zero=self.drop_zero,
+            otherwise=torch.nan,
+        )
 
 
 @dataclass(frozen=True)
@@ -47,12 +121,15 @@ class TrainerOptions:
         column, or ``"module:function"`` of a row, whom a row is compared with; None: verl's uid
     segments
         ``"module:factory"``: called with the tokenizer it gives a function of rollouts
+    history
+        rows are steps of an agent: how they are compared
     """
 
     rewards: tuple[str, ...]
     weights: tuple[float, ...] = ()
     groups: str | None = None
     segments: str | None = None
+    history: HistoryOptions | None = None
 
     @classmethod
     def of(cls, config: Any) -> TrainerOptions:
@@ -68,6 +145,10 @@ class TrainerOptions:
         names = [str(name) for name in given]
         refuse_unknown_options(names, [field.name for field in fields(cls)], of="policyrank")
         lists = {name: tuple(given.pop(name, ())) for name in ("rewards", "weights")}
+        if (told := given.pop("history", None)) is not None:
+            names = [field.name for field in fields(HistoryOptions)]
+            refuse_unknown_options(told, names, of="policyrank.history")
+            given["history"] = HistoryOptions(**told)
         found = cls(**lists, **given)  # type: ignore[arg-type]
         if not found.rewards:
             raise OptionError('policyrank.rewards is empty: name them, ["module:function"].')
@@ -101,6 +182,8 @@ def rollouts_of(data: Mapping[str, Any], options: TrainerOptions, tokenizer: Any
             own["data_source"] = data["data_source"][k]
         for name in ("reward_model", "extra_info"):
             own |= data[name][k] or {} if name in data else {}
+        if options.history is not None:
+            own |= {name: data[name][k] for name in options.history.columns if name in data}
         for name, value in own.items():
             columns.setdefault(name, [None] * len(rows))[place] = value
     ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -186,7 +269,8 @@ class RolloutPPOTrainer(PPOTrainerSync):
         super().__init__(config)
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        names = ["uid", "responses", "response_mask", *_KEPT]
+        steps = self.options.history
+        names = ["uid", "responses", "response_mask", *_KEPT, *(steps.columns if steps else ())]
         kept = queue.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=names
         )
@@ -195,9 +279,11 @@ class RolloutPPOTrainer(PPOTrainerSync):
         step = self.global_steps / max(self.total_training_steps, 1)
         rollouts = replace(rollouts, progress=min(step, 1.0))
         values, said = values_of(rollouts, self.options)
-        gains = token_gains(
-            self.gained.gains(values, rollouts.groups), rollouts.where, rollouts.segments
-        )
+        if steps is None:
+            gains = self.gained.gains(values, rollouts.groups)
+        else:
+            gains = steps.gains(values, rollouts)
+        gains = token_gains(gains, rollouts.where, rollouts.segments)
         segments = rollouts.where.long() if rollouts.segments is None else rollouts.segments
         found = told(gains, segments)
         metrics.update(said | {"policyrank/silent": (found == 0).all(dim=1).float().mean().item()})
