@@ -208,6 +208,7 @@ EXERCISED = {
             "--reward --weight --compose --label --places --lenient --test-seconds --package"
         ),
         TRAINING + "rewards_that_fail": "--reward-seconds --count-failures",
+        TRAINING + "what_is_done_at_a_collapse": "--collapse",
         TRAINING + "groups_to_evaluate_on": "--eval",
     },
     "train ppo": SAVED
@@ -220,6 +221,7 @@ EXERCISED = {
             " --kept --samples --tokens --temperature --top-k --top-p --sampled-rows --correction"
             " --reward-seconds --count-failures --eval --reward-kl --data"
         ),
+        TRAINING + "what_is_done_at_a_collapse": "--collapse",
         TRAINING + "what_a_critic_begins_as": (
             "--critic --reference --pretraining --pretraining-weight --pretraining-rows"
         ),

@@ -545,6 +545,16 @@ def test_rewards_that_fail(rewards_of):
         said_of(own, "abc")
 
 
+@pytest.mark.parametrize("verb", ["group", "ppo"])
+def test_what_is_done_at_a_collapse(train, monkeypatch, verb):
+    callback = transformers.TrainerCallback()
+    calls = told_of(monkeypatch, "policyrank.train.CollapseCallback", callback)
+    train(verb)
+    train(verb, "--collapse", "stop")
+    train(verb, "--collapse", "ignore")
+    assert [(own["action"], own["least"]) for _, own in calls] == [("warn", 2), ("stop", 2)]
+
+
 def test_groups_to_evaluate_on(train, tmp_path):
     assert train("group")[0][0].held is None
     (own,), said = train("group", "--eval", "asked.jsonl")

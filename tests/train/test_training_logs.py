@@ -291,3 +291,24 @@ def test_any_trainer_carries_it(action):
     assert (stopped is not None) == (action == "stop")
     if stopped:
         assert COLLAPSE < stopped < COLLAPSE + 10
+
+
+@pytest.mark.parametrize("cut", [5, 40])
+def test_a_run_that_goes_on_is_watched_from_its_beginning(cut):
+    """Said after a stop is what would have been said without one; nothing is said twice."""
+    records, whole, parts = list(rows(TRL_GRPO)), [], []
+    for said, ends in ((whole, [len(records)]), (parts, [cut, len(records)])):
+        history, start = [], 0
+        for end in ends:
+            callback = CollapseCallback(said.append)
+            state, control = transformers.TrainerState(), transformers.TrainerControl()
+            state.log_history = list(history)
+            callback.on_train_begin(None, state, control)
+            for record in records[start:end]:
+                state.global_step = record["step"]
+                logs = {name: own for name, own in record.items() if name != "step"}
+                callback.on_log(None, state, control, logs=logs)
+                history.append(record)
+            start = end
+    assert parts == whole
+    assert len(whole) == 2

@@ -95,7 +95,7 @@ def train_on_groups(
         segments=comparing.parts(tokenizer),
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
-        callbacks=[log.callback()],
+        callbacks=[log.callback(), *tuning.watching(say)],
     )
     told = _about(trainer, model, data, read, rewarding, comparing, sampling, tuning)
     depends = run_dependencies(told, model, lora, tuning, reference=comparing.reference)

@@ -225,7 +225,7 @@ def train_with_critic(
         pretraining=learning.pretraining,
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
-        callbacks=[log.callback()],
+        callbacks=[log.callback(), *tuning.watching(say)],
     )
     told = _about(trainer, model, data, rewarding, criticism, learning, tuning)
     depends = run_dependencies(told, model, lora, tuning, reference=learning.reference)

@@ -249,10 +249,26 @@ class SavedTuning(Tuning):
 @Parameter(name="*", group=TUNE)
 @dataclass(frozen=True)
 class GroupTuning(SavedTuning):
-    """How a model is trained on groups, in small steps."""
+    """How a model learns from its own outputs, in small steps.
+
+    Parameters
+    ----------
+    collapse
+        What is done when signals of collapse are seen (policyrank collapse): ignore, warn, or stop
+        training once two are.
+    """
 
     learning_rate: Rate = 1e-6
     schedule: str = "constant"
+    collapse: Literal["ignore", "warn", "stop"] = "warn"
+
+    def watching(self, report: Any) -> list[Any]:
+        """Callbacks of a trainer that watch for collapse."""
+        if self.collapse == "ignore":
+            return []
+        from policyrank.train import CollapseCallback
+
+        return [CollapseCallback(report, action=self.collapse, least=2)]
 
 
 @Parameter(name="*", group=TUNE)

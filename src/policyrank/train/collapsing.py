@@ -150,16 +150,25 @@ class CollapseCallback(TrainerCallback):
         self.report, self.action, self.least = report, action, least
         self.monitor = CollapseMonitor() if monitor is None else monitor
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """What was logged before training was stopped is seen again, and not said again."""
+        for record in state.log_history:
+            self.monitor.update(record.get("step", 0), self._signals(record))
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """What is logged is watched."""
         if not logs:
             return
-        values = {}
-        for signal, name in signals_of([*logs]).items():
-            if isinstance(logs[name], (int, float)):
-                values[signal] = float(logs[name])
-        for alarm in self.monitor.update(state.global_step, values):
+        for alarm in self.monitor.update(state.global_step, self._signals(logs)):
             if state.is_world_process_zero:
                 self.report(f"! step {alarm.step:g}: {alarm.why}; {alarm.remedy}")
         if self.action == "stop" and len(self.monitor.alarms) >= self.least:
             control.should_training_stop = True
+
+    @staticmethod
+    def _signals(logs: Mapping[str, Any]) -> dict[str, float]:
+        values = {}
+        for signal, name in signals_of([*logs]).items():
+            if isinstance(logs[name], (int, float)):
+                values[signal] = float(logs[name])
+        return values

@@ -19,7 +19,10 @@ STEPS = (
     "update", "episode",
 )  # fmt: skip
 NAMES: dict[str, tuple[str, ...]] = {
-    "kl": ("kl", "objective/kl", "actor/kl_loss", "kl_loss", "actor/reward_kl_penalty"),
+    "kl": (
+        "kl", "kl_of_outputs", "objective/kl", "actor/kl_loss", "kl_loss",
+        "actor/reward_kl_penalty",
+    ),
     "entropy": (
         "entropy", "policy/entropy_avg", "actor/entropy", "actor/entropy_loss",
         "ppo/policy/entropy", "entropy_loss",
