@@ -17,16 +17,26 @@ from .loading import load_causal_lm as load_causal_lm
 from .opening import Loaded as Loaded, kind_of_model as kind_of_model, load as load
 from .provenance import About as About, about as about
 from .reward_models import load_reward_model as load_reward_model
-from .sampling import Sampled as Sampled, generate as generate, sample as sample
+from .sampling import (
+    Sampled as Sampled,
+    Trajectory as Trajectory,
+    generate as generate,
+    sample as sample,
+)
+from .turns import ChatTurns as ChatTurns, PlainTurns as PlainTurns, TurnWriter as TurnWriter
 
 __all__ = [
     "About",
+    "ChatTurns",
     "Decoding",
     "GroupSampler",
     "Loaded",
     "LogProb",
     "ModelSampler",
+    "PlainTurns",
     "Sampled",
+    "Trajectory",
+    "TurnWriter",
     "about",
     "answer_logprobs",
     "choice_probs",

@@ -47,13 +47,13 @@ def rendered_prompt(tokenizer: Any, prompt: Prompt, *, answered: bool) -> str:
     """
     messages = as_messages(prompt)
     if messages[-1].get("role") == "assistant":
-        text = _rendered(tokenizer, prompt, messages, continue_final_message=True)
+        text = rendered(tokenizer, prompt, messages, continue_final_message=True)
     else:
-        text = _rendered(tokenizer, prompt, messages, add_generation_prompt=True)
+        text = rendered(tokenizer, prompt, messages, add_generation_prompt=True)
         if answered and _opens_more(tokenizer, str(tokenizer.chat_template)):
             given = [*messages, {"role": "assistant", "content": "x"}]
-            shared = _shared(tokenizer, text, _rendered(tokenizer, prompt, given))
-            if shared.startswith(_rendered(tokenizer, prompt, messages)):
+            shared = _shared(tokenizer, text, rendered(tokenizer, prompt, given))
+            if shared.startswith(rendered(tokenizer, prompt, messages)):
                 text = shared
     if not isinstance(prompt, str):
         _refuse_losses(text, prompt)
@@ -65,8 +65,8 @@ def _opens_more(tokenizer: Any, template: str) -> bool:
     """Whether a template begins answers to be sampled otherwise than those that are given."""
     asked = [{"role": "user", "content": "a"}]
     try:
-        text = _rendered(tokenizer, "", asked, add_generation_prompt=True)
-        given = _rendered(tokenizer, "", [*asked, {"role": "assistant", "content": "x"}])
+        text = rendered(tokenizer, "", asked, add_generation_prompt=True)
+        given = rendered(tokenizer, "", [*asked, {"role": "assistant", "content": "x"}])
     except EvidenceError:
         return False
     return not given.startswith(text)
@@ -82,7 +82,7 @@ def _shared(tokenizer: Any, text: str, other: str) -> str:
     return text[: max(stops, default=0)]
 
 
-def _rendered(tokenizer: Any, prompt: Prompt, messages: Sequence[Message], **options: Any) -> str:
+def rendered(tokenizer: Any, prompt: Prompt, messages: Sequence[Message], **options: Any) -> str:
     """Messages as the chat template writes them, with the prompt's tools and variables."""
     if isinstance(prompt, Conversation):
         options |= prompt.options
@@ -154,7 +154,7 @@ def answer_tail(tokenizer: Any, asked: AskedPrompt, answer: str) -> str:
 
 
 def _added(tokenizer: Any, asked: AskedPrompt, messages: Sequence[Message]) -> str:
-    whole = _rendered(tokenizer, asked.prompt, messages)
+    whole = rendered(tokenizer, asked.prompt, messages)
     text = asked.text
     if not whole.startswith(text):
         same = _same(whole, text)
@@ -179,7 +179,7 @@ def answer_turns(
     for message in answer:
         own = message.get("role") == "assistant"
         if own and (parts or start):
-            opened = _rendered(tokenizer, asked.prompt, messages, add_generation_prompt=True)
+            opened = rendered(tokenizer, asked.prompt, messages, add_generation_prompt=True)
             if not opened.startswith(seen.text):
                 raise EvidenceError("the chat template rewrites turns once others follow.")
             parts.append((opened[len(seen.text) :], 0))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from policyrank.errors import OptionError
 from policyrank.models.rows import GroupRows, keeps_apart, window_of
-from policyrank.models.sampling import Sampled, as_sampled, context_of, padded_left
+from policyrank.models.sampling import Sampled, as_sampled, context_of, ids_until, padded_left
 from policyrank.models.tokens import padding, stop_ids
 
 APART = "this model does not keep samples in one row apart; each is sampled in a row of its own"
@@ -47,6 +47,9 @@ class Decoding:
     top_k, top_p
         draw among so many likeliest tokens (0: all), and among those that together have this
         probability
+    stop
+        texts that end a sample when it has written one, such as ``</search>``; the ids stay as they
+        were sampled, the last one may reach further than the text
     processors
         of transformers' ``generate`` (a ``LogitsProcessorList``), called with ids
         (samples, tokens) and logits (samples, vocabulary) before all others
@@ -61,6 +64,7 @@ class Decoding:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    stop: tuple[str, ...] = ()
     processors: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +77,8 @@ class Decoding:
                 f"top_k={self.top_k}, top_p={self.top_p}: 0 or more tokens, of a probability in"
                 " (0, 1]."
             )
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise OptionError(f"stop={self.stop!r}: texts that are not empty, in a tuple.")
 
     def log_probs(self, logits: Tensor) -> Tensor:
         """Of every token, at the temperature: (..., vocabulary); top-k and top-p do not count.
@@ -220,7 +226,7 @@ class ModelSampler:
             token = self.decoding.drawn(log_probs, generator)
             ids[at, place] = token
             told[at, place] = log_probs.gather(-1, token[:, None]).squeeze(-1)
-            over = torch.isin(token, stop)
+            over = torch.isin(token, stop) | self._stopped(ids[at, : place + 1])
             lengths[at[over]] = place + 1
             at = at[~over]
             if not len(at) or place + 1 == most:
@@ -229,6 +235,18 @@ class ModelSampler:
         ended = torch.ones(len(ids), dtype=torch.bool, device=device)
         ended[at] = False
         return self._told(ids, told, lengths, ended, samples)
+
+    def _stopped(self, ids: Tensor) -> Tensor:
+        """Which samples have just written a text that ends them: (samples,)."""
+        stops = self.decoding.stop
+        out = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        if stops:
+            # A token may be one byte, so that no more than so many hold the longest text.
+            most = max(len(text.encode()) for text in stops)
+            texts = self.tokenizer.batch_decode(ids[:, -most:], skip_special_tokens=False)
+            for row, text in enumerate(texts):
+                out[row] = any(stop in text for stop in stops)
+        return out
 
     def _processed(
         self, logits: Tensor, prompts: Tensor, ids: Tensor, at: Tensor, place: int, samples: int
@@ -252,7 +270,7 @@ class ModelSampler:
         self, heads: list[list[int]], samples: int, seed: int, context: int
     ) -> list[list[Sampled]]:
         """The same by ``generate``, each sample in a row of its own."""
-        from transformers import LogitsProcessorList
+        from transformers import LogitsProcessorList, StoppingCriteriaList
 
         device, pad = next(self.model.parameters()).device, padding(self.tokenizer)
         stop = stop_ids(self.tokenizer, self.chat)
@@ -263,6 +281,10 @@ class ModelSampler:
         if how.temperature:
             drawing = {"do_sample": True, "temperature": how.temperature}
             drawing |= {"top_p": how.top_p, "top_k": how.top_k}
+        if how.stop:  # generate's own stop strings want to know what each token is alone
+            start = ids.shape[1]
+            ends = [lambda seen, scores, **_: self._stopped(seen[:, start:])]
+            drawing["stopping_criteria"] = StoppingCriteriaList(ends)
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
@@ -280,7 +302,9 @@ class ModelSampler:
         rows, known = made[:, ids.shape[1] :].tolist(), recorder.log_probs()
         flat = []
         for own, log_probs in zip(rows, known, strict=True):
-            found = as_sampled(self.tokenizer, own, stop)
+            most = ids_until(self.tokenizer, own, how.stop)
+            found = as_sampled(self.tokenizer, own[:most], stop)
+            found = replace(found, ended=found.ended or most == len(found.ids))
             flat.append(replace(found, log_probs=tuple(log_probs[: len(found.ids)])))
         return [flat[k : k + samples] for k in range(0, len(flat), samples)]
 

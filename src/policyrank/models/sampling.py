@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from policyrank.errors import EvidenceError, OptionError
@@ -35,6 +36,28 @@ class Sampled:
     ids: tuple[int, ...]
     ended: bool
     log_probs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory(Sampled):
+    """Turns of a model and what it read between them, one behind the other.
+
+    Attributes
+    ----------
+    where
+        of each id, whether the model wrote it; ``log_probs`` of others are 0
+    segments
+        of each id, its turn (1, 2, ...); 0 for what the model read
+    messages
+        what was said, in turn
+    columns
+        name -> what is known of it, such as why it stopped
+    """
+
+    where: tuple[bool, ...] = ()
+    segments: tuple[int, ...] = ()
+    messages: tuple[Mapping[str, Any], ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sample(
@@ -169,6 +192,22 @@ def as_sampled(tokenizer: Any, ids: Sequence[int], stop: Sequence[int]) -> Sampl
             break
     text = tokenizer.decode(own, skip_special_tokens=True)
     return Sampled(text, tuple(own), bool(own) and own[-1] in stop)
+
+
+def ids_until(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> int | None:
+    """How many ids it takes until one of some texts is written; None: none is.
+
+    Special tokens count as their texts.
+    """
+    own = list(ids)
+
+    def holds(n: int) -> bool:
+        text = tokenizer.decode(own[:n], skip_special_tokens=False)
+        return any(stop in text for stop in stops)
+
+    if not stops or not holds(len(own)):
+        return None
+    return bisect_left(range(len(own)), True, key=holds)
 
 
 def generate(

@@ -19,7 +19,7 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.json_schema import parse_json
 from policyrank.files import written_folder
 from policyrank.models.group_sampling import Decoding
-from policyrank.models.sampling import Sampled
+from policyrank.models.sampling import Sampled, ids_until
 from policyrank.models.tokens import stop_ids
 from policyrank.train.adapters import is_adapted
 from policyrank.train.posting import RefusedError, check_key, post
@@ -164,6 +164,8 @@ class ServerSampler:
             "return_token_ids": True,
             "stop_token_ids": stop_ids(self.tokenizer, self.chat),
         }
+        if how.stop:
+            body |= {"stop": list(how.stop), "include_stop_str_in_output": True}
         return body | ({"top_k": how.top_k} if how.top_k else {})
 
     def _sample(self, choice: _Choice, stop: Sequence[int]) -> Sampled:
@@ -171,7 +173,6 @@ class ServerSampler:
         if choice.token_ids is None:
             return self._again(choice, stop, ended)
         ids = tuple(choice.token_ids)
-        self.endless += ended and not (ids and ids[-1] in stop)
         known = None if choice.logprobs is None else choice.logprobs.token_logprobs
         log_probs = None
         if known is not None and None not in known:
@@ -180,6 +181,11 @@ class ServerSampler:
                     f"{self.url}: {len(known)} log-probabilities for {len(ids)} token ids."
                 )
             log_probs = tuple(float(value) for value in known if value is not None)
+        most = ids_until(self.tokenizer, ids, self.decoding.stop)
+        if most is not None:
+            ids, ended = ids[:most], True
+            log_probs = None if log_probs is None else log_probs[:most]
+        self.endless += ended and most is None and not (ids and ids[-1] in stop)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return Sampled(text, ids, ended, log_probs)
 
