@@ -65,12 +65,16 @@ from .trees import (
     split_steps as split_steps,
 )
 from .trl import RolloutGRPOTrainer as RolloutGRPOTrainer
+from .turn_data import environment_rows as environment_rows, turn_reward as turn_reward
+from .turn_limits import STOPS as STOPS, TurnLimits as TurnLimits
+from .turn_sampling import TurnSampler as TurnSampler, call_style as call_style
 
 __all__ = [
     "OPTIMIZERS",
     "RANKERS",
     "SAMPLERS",
     "SCHEDULES",
+    "STOPS",
     "TEXT_RANKERS",
     "Batch",
     "BiEncoderRanker",
@@ -101,10 +105,14 @@ __all__ = [
     "TextData",
     "Texts",
     "TrainingLog",
+    "TurnLimits",
+    "TurnSampler",
     "bi_encoder",
+    "call_style",
     "compare_filters",
     "cross_encoder",
     "encode_answers",
+    "environment_rows",
     "gap_lists",
     "linear",
     "preference_trees",
@@ -115,5 +123,6 @@ __all__ = [
     "reward_model",
     "reward_scorer",
     "split_steps",
+    "turn_reward",
     "watch_log",
 ]

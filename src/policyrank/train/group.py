@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from policyrank.train.group_report import reward_report, round_report, shown
 from policyrank.train.preparing import prepared
 from policyrank.train.resumable import ResumableTrainer, model_facts
 from policyrank.train.rounds import Batch, Round, RoundOrder, round_seed
+from policyrank.train.turn_sampling import TurnSampler
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,9 @@ class GroupTrainer(ResumableTrainer):
     processing_class
         tokenizer
     sampler
-        samples instead of the model itself, such as a server (``ServerSampler``). If it has a
-        method ``update``, that is given the model before each round
+        samples instead of the model itself, such as a server (``ServerSampler``); or the model and
+        environments in turn (``TurnSampler``). If it has a method ``update``, that is given the
+        model before each round
     reference_model
         that KL is to (or its name) instead of the model, or its adapters, as training began; with
         it KL is logged even where ``objective.beta`` is 0
@@ -125,15 +128,7 @@ class GroupTrainer(ResumableTrainer):
             self.remove_callback(PrinterCallback)
         pad = padding(processing_class)
         self._served, self.show = sampler is not None, show
-        if sampler is None:
-            sampler = ModelSampler(
-                self.model,
-                processing_class,
-                args.decoding(),
-                args.chat,
-                args.sampled_rows,
-                report=logger.warning,
-            )
+        sampler = self._sampler(sampler, processing_class)
         self.groups = GroupMaker(args, sampler, reward, advantage, self.objective, segments, pad)
         self.likely = GroupLikelihood(
             self.model,
@@ -151,6 +146,24 @@ class GroupTrainer(ResumableTrainer):
         self._round: Round | None = None
         self._items = self._tokens = torch.ones(())
         self._seen: dict[str, list[float]] = defaultdict(list)
+
+    def _sampler(self, given: GroupSampler | None, tokenizer: Any) -> GroupSampler:
+        """Who samples: the model itself where nobody else was named, for turns of its own too."""
+        args, how = self.args, self.args.decoding()
+        if isinstance(given, TurnSampler):
+            if given.limits.tokens > args.tokens:
+                raise OptionError(
+                    f"tokens={args.tokens}: trajectories have up to {given.limits.tokens}."
+                )
+            how = given.decoding(how)
+            if given.sampler is not None:
+                return given
+        elif given is not None:
+            return given
+        own = ModelSampler(
+            self.model, tokenizer, how, args.chat, args.sampled_rows, report=logger.warning
+        )
+        return own if given is None else replace(given, sampler=own)
 
     @property
     def notes(self) -> tuple[str, ...]:

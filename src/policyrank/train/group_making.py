@@ -26,6 +26,7 @@ from policyrank.train.group_config import GroupConfig
 from policyrank.train.group_data import PromptRow
 from policyrank.train.guarding import GuardedReward
 from policyrank.train.rounds import as_rollouts
+from policyrank.train.turn_sampling import TurnSampler
 
 Segments = Callable[[Rollouts], Tensor]
 """Rollouts -> segment of each token, from 1; 0: of none. (outputs, tokens)"""
@@ -78,7 +79,10 @@ class GroupMaker:
             When the sampler gives another number of them.
         """
         samples = self.args.samples
-        made = self.sampler([row.ids for row in rows], samples, seed=seed)
+        if isinstance(self.sampler, TurnSampler):
+            made: Any = self.sampler.of_rows(rows, samples, seed=seed)
+        else:
+            made = self.sampler([row.ids for row in rows], samples, seed=seed)
         if [len(group) for group in made] != [samples] * len(rows):
             sizes = sorted({len(group) for group in made})
             raise EvidenceError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from policyrank.evidence.conversations import as_messages
 from policyrank.files import written
 from policyrank.learn import Rollouts
-from policyrank.models.sampling import Sampled
+from policyrank.models.sampling import Sampled, Trajectory
 from policyrank.train.answers import AnswerCollator, EncodedAnswers
 from policyrank.train.group_data import PromptRow
 
@@ -79,38 +79,55 @@ def as_rollouts(
 ) -> Rollouts:
     """Groups of samples, one of each row, in their order.
 
-    Outputs are texts where prompts are, and else messages, as TRL has them.
+    Outputs are texts where prompts are, and else messages, as TRL has them. Of trajectories of
+    turns only what the policy wrote is learned from, and each turn is a segment.
     """
     flat = [(row, own) for row, group in zip(rows, made, strict=True) for own in group]
     width = max(max((len(own.ids) for _, own in flat), default=1), 1)
     ids = torch.full((len(flat), width), pad)
     where = torch.zeros(ids.shape, dtype=torch.bool)
     known = torch.zeros(ids.shape)
+    segments = torch.zeros(ids.shape, dtype=torch.long)
     prompts, completions = [], []
     for k, (row, own) in enumerate(flat):
         n = len(own.ids)
         ids[k, :n] = torch.tensor(own.ids, dtype=torch.long)
         where[k, :n] = True
+        if isinstance(own, Trajectory):
+            where[k, :n] = torch.tensor(own.where, dtype=torch.bool)
+            segments[k, :n] = torch.tensor(own.segments, dtype=torch.long)
         if own.log_probs is not None:
             known[k, :n] = torch.tensor(own.log_probs)
         prompts.append(row.prompt if isinstance(row.prompt, str) else as_messages(row.prompt))
         text: Any = own.text
         if not isinstance(row.prompt, str):
             text = [{"role": "assistant", "content": own.text}]
+            if isinstance(own, Trajectory):
+                text = list(own.messages)
         completions.append(text)
     sizes = torch.tensor([len(group) for group in made])
-    names = rows[0].columns if rows else {}
+    columns = {name: [row.columns[name] for row, _ in flat] for name in _names(rows)}
+    turns = [own for _, own in flat if isinstance(own, Trajectory)]
+    in_turns = bool(turns) and len(turns) == len(flat)
+    if in_turns:
+        for name in turns[0].columns:
+            columns[name] = [own.columns[name] for own in turns]
     return Rollouts(
         ids,
         where,
         torch.arange(len(rows)).repeat_interleave(sizes),
         log_probs=None if any(own.log_probs is None for _, own in flat) else known,
+        segments=segments if in_turns else None,
         ended=torch.tensor([own.ended for _, own in flat]),
         prompts=prompts,
         completions=completions,
-        columns={name: [row.columns[name] for row, _ in flat] for name in names},
+        columns=columns,
         progress=progress,
     )
+
+
+def _names(rows: Sequence[PromptRow]) -> list[str]:
+    return list(rows[0].columns) if rows else []
 
 
 def learning_batch(
