@@ -16,6 +16,7 @@ from policyrank.cli.verbs import FAMILIES, GROUPS
 HERE = Path(__file__).parent
 BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
 TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
+ROLLOUTS = "rollouts."
 LANGUAGE, ENDPOINTS, SERVING = "language_rankers.", "rerank_endpoints.", "serving."
 LOGS = "logs."
 
@@ -289,6 +290,12 @@ EXERCISED = {
         ),
         LANGUAGE + "a_budget_and_answers_that_cannot_be_read": "--calls",
         LANGUAGE + "a_local_model_weighs_or_writes": "--write",
+    },
+    "rollouts show": {
+        ROLLOUTS + "trajectories_are_chosen": (
+            "--worst --best --group --step --stopped --trouble --tool FILE"
+        ),
+        ROLLOUTS + "how_they_are_shown": "--top --characters --html --title --json",
     },
     "serve": {
         SERVING + "what_is_served": "--kind --max-length --dtype --sigmoid RANKER",

@@ -595,6 +595,33 @@ def test_the_style_of_calls_is_the_templates_own(tokenizer, family, style):
     assert call_style(tokenizer) == style
 
 
+def test_all_trajectories_are_kept_and_come_once(lm, tmp_path, tokenizer):
+    from policyrank.evidence import read_rollouts
+    from policyrank.train.turn_logs import RolloutLog
+
+    log = RolloutLog(tmp_path)
+    for going in (None, str(tmp_path / "checkpoint-1")):
+        trainer = trainer_of(
+            lm, tmp_path, sampler_of(tokenizer, Echo, stop_cut=False), max_steps=3,
+            save_strategy="steps", save_steps=1,
+        )  # fmt: skip
+        trainer.show = log
+        trainer.add_callback(log.callback())
+        trainer.train(resume_from_checkpoint=going)
+    other = trainer_of(lm, tmp_path, sampler_of(tokenizer, Echo, turns=2), max_steps=3)
+    with pytest.raises(EvidenceError, match="other turns"):
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    found = read_rollouts(tmp_path / "rollouts.jsonl")
+    assert [own.step for own in found] == [0] * 8 + [1] * 8 + [2] * 8
+    assert [(own.group, own.sample) for own in found[:8]] == [
+        (g, k) for g in (0, 1) for k in range(4)
+    ]
+    assert all(len(own.turns) == 3 and own.stopped == "turn limit" for own in found)
+    assert found[0].reward == sum(turn.reward for turn in found[0].turns)
+    assert found[0].prompt.startswith("say ")
+    assert found[0].parts["turns"] == 3
+
+
 def test_the_page_on_agents_runs(lm, tmp_path):
     import re
     from pathlib import Path

@@ -9,6 +9,7 @@ from .rank_sets import (
     rank_confidence_sets as rank_confidence_sets,
     rank_probabilities as rank_probabilities,
 )
+from .rollout_pages import rollouts_html as rollouts_html, rollouts_text as rollouts_text
 from .terminal import (
     comparison_text as comparison_text,
     findings_text as findings_text,
@@ -32,5 +33,7 @@ __all__ = [
     "rank_confidence_sets",
     "rank_probabilities",
     "ratings",
+    "rollouts_html",
+    "rollouts_text",
     "text",
 ]

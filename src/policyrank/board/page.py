@@ -70,7 +70,7 @@ def html(
         matrix = _win_matrix(board, evidence, shown)
     if compared is not None:
         agreement = _comparison(compared, shown)
-    return _page(
+    return filled_page(
         "page.html",
         path,
         title=title,
@@ -113,7 +113,7 @@ def audit_html(
     for found in audit["findings"]:
         told = {"what": clean(found["what"]), "remedy": clean(found["remedy"])}
         groups[found["verdict"]].append({**found, **told})
-    return _page(
+    return filled_page(
         "audit.html",
         path,
         title=title,
@@ -128,7 +128,7 @@ def _shown(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def _page(template: str, path: str | Path | None, **parts: Any) -> str:
+def filled_page(template: str, path: str | Path | None, **parts: Any) -> str:
     """The filled template, written to ``path`` when given."""
     environment = Environment(
         loader=PackageLoader("policyrank.board"),

@@ -173,12 +173,12 @@ def _fit(name: str, width: int) -> str:
     return set_cell_size(name, width - 1) + "…"
 
 
-def _width(width: int | None, usual: int, most: int) -> int:
+def width_of(width: int | None, usual: int, most: int) -> int:
     """Characters of a line: as asked, or as the terminal has, ``usual`` where there is none."""
     return width or min(shutil.get_terminal_size((usual, 40)).columns, most)
 
 
-def _print(item: RenderableType, width: int, colour: bool) -> str:
+def printed(item: RenderableType, width: int, colour: bool) -> str:
     console = Console(
         width=width,
         record=False,
@@ -221,8 +221,8 @@ def text(
     · new is the best at the 95% level; 1 of 1 neighbours on the
       board can be told apart.
     """
-    size = _width(width, 100, 120)
-    return _print(renderable(board, top=top, width=size), size, colour)
+    size = width_of(width, 100, 120)
+    return printed(renderable(board, top=top, width=size), size, colour)
 
 
 MARKDOWN = str.maketrans(
@@ -311,7 +311,7 @@ def comparison_text(
     ]
     for name, why in compared.failed.items():
         parts.append(Text(f"! {name}: {why}"))
-    return _print(Group(*parts), _width(width, 120, 160), colour)
+    return printed(Group(*parts), width_of(width, 120, 160), colour)
 
 
 def _rank_table(compared: MethodComparison, shown: int) -> Table:
@@ -389,7 +389,7 @@ def findings_text(
         check = Text(finding["check"], style=name_style)
         grid.add_row(Text(mark, style=style), check, _finding(finding))
     title = Text.assemble((name, "bold"), f"  {audit['source']}: {_counted(audit)}")
-    return _print(Group(title, Text(""), grid), _width(width, 100, 110), colour)
+    return printed(Group(title, Text(""), grid), width_of(width, 100, 110), colour)
 
 
 def _counted(audit: Mapping[str, Any]) -> str:

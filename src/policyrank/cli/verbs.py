@@ -139,6 +139,17 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
             ),
         },
     ),
+    "rollouts": (
+        TRUST,
+        "Read what agents did.",
+        {
+            "show": Verb(
+                "rollouts:show_rollouts",
+                "Show the trajectories in FILE turn by turn: what was written, called, read, and"
+                " gained.",
+            ),
+        },
+    ),
     "study": (
         LEARN,
         "Measure papers' claims against their baselines.",

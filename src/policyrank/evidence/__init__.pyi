@@ -15,6 +15,13 @@ from .readers import (
     read_rankings as read_rankings,
     read_scores as read_scores,
 )
+from .rollout_logs import (
+    LoggedRollout as LoggedRollout,
+    LoggedTurn as LoggedTurn,
+    chosen_rollouts as chosen_rollouts,
+    read_rollouts as read_rollouts,
+    rollout_summary as rollout_summary,
+)
 from .scores import Scores as Scores
 from .texts import read_texts as read_texts
 from .trec import (
@@ -29,19 +36,24 @@ __all__ = [
     "Comparisons",
     "Evidence",
     "Labels",
+    "LoggedRollout",
+    "LoggedTurn",
     "Query",
     "RankedAnswers",
     "Rankings",
     "Scores",
+    "chosen_rollouts",
     "detect",
     "read",
     "read_answers",
     "read_comparisons",
     "read_qrels",
     "read_rankings",
+    "read_rollouts",
     "read_run",
     "read_scores",
     "read_texts",
+    "rollout_summary",
     "write_qrels",
     "write_run",
 ]

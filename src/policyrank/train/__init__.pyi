@@ -67,6 +67,7 @@ from .trees import (
 from .trl import RolloutGRPOTrainer as RolloutGRPOTrainer
 from .turn_data import environment_rows as environment_rows, turn_reward as turn_reward
 from .turn_limits import STOPS as STOPS, TurnLimits as TurnLimits
+from .turn_logs import RolloutLog as RolloutLog
 from .turn_sampling import TurnSampler as TurnSampler, call_style as call_style
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "RewardModelConfig",
     "RewardModelTrainer",
     "RolloutGRPOTrainer",
+    "RolloutLog",
     "Sampler",
     "ServerSampler",
     "TextData",

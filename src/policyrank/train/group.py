@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class GroupTrainer(ResumableTrainer):
     segments
         of the rollouts, for rewards and ratios a segment
     show
-        called after each round with texts of a few outputs and what they earned
+        called after each round with texts of a few outputs and what they earned; its method
+        ``compared``, where it has one, with all (``RolloutLog``)
     peft_config
         of adapters to train instead of the model's own weights
     options
@@ -139,6 +140,8 @@ class GroupTrainer(ResumableTrainer):
         )
         self.likely.refer(reference_model, self.objective.beta or args.reward_kl)
         self.depends["objective"] = objective_facts(self.objective, args)
+        if isinstance(sampler, TurnSampler):
+            self.depends["turns"] = asdict(sampler.limits)
         if reference_model is not None and self.start is not None:
             self.depends["reference model"] = model_facts(reference_model)
         # Preferences are held to who sampled, unless a reference is given; reward_kl is not theirs.
@@ -263,6 +266,9 @@ class GroupTrainer(ResumableTrainer):
         if self.show is not None and self.is_world_process_zero():
             at = {"step": self.state.global_step}
             self.show([at | own for own in shown(found, args.shown)])
+        keep = getattr(self.show, "compared", None)
+        if keep is not None:
+            keep(found, self.state.global_step, self.accelerator.process_index)
         first = args.gradient_accumulation_steps  # these are read as they are learned
         return Round(
             self.likely.laid_out(batches, found, first=first, served=self._served, known=known)
