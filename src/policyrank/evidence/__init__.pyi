@@ -23,7 +23,7 @@ from .rollout_logs import (
     rollout_summary as rollout_summary,
 )
 from .scores import Scores as Scores
-from .texts import read_texts as read_texts
+from .texts import read_corpus as read_corpus, read_texts as read_texts
 from .trec import (
     read_qrels as read_qrels,
     read_run as read_run,
@@ -47,6 +47,7 @@ __all__ = [
     "read",
     "read_answers",
     "read_comparisons",
+    "read_corpus",
     "read_qrels",
     "read_rankings",
     "read_rollouts",

@@ -15,11 +15,12 @@ from policyrank.evidence.kept_lines import read_kept_lines
 
 
 class LoggedCall(msgspec.Struct, frozen=True):
-    """A call of a tool, and what it gave."""
+    """A call of a tool, what it gave, and what the log has beside."""
 
     name: str = ""
     arguments: dict[str, Any] = {}
     result: Any = ""
+    detail: dict[str, Any] = {}
 
 
 class LoggedTurn(msgspec.Struct, frozen=True):

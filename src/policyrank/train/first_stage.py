@@ -39,24 +39,50 @@ def bm25_run(
     EvidenceError
         When there is nothing to search.
     """
-    require("bm25s", "BM25")
-    import bm25s
-
     if not queries or not documents:
         raise EvidenceError("BM25 needs at least one query and one document.")
-    index = bm25s.BM25(k1=k1, b=b)
-    how: Any = {"stopwords": "en", "token_pattern": _WORD, "show_progress": False}
-    words = bm25s.tokenize(list(documents.values()), **how)
-    if not words.vocab:
-        raise EvidenceError(
-            "BM25 finds no word in the documents: it reads words of two characters and more that"
-            " are no English stop words. Give candidates by a run, or use a dense first stage."
-        )
-    index.index(words, show_progress=False)
-    tokens = bm25s.tokenize(list(queries.values()), **how)
-    found, scores = index.retrieve(tokens, k=min(depth, len(documents)), show_progress=False)
-    names = np.array(list(documents))
-    return _run(queries, names[found], scores).filter(pl.col("score") > 0)
+    return Bm25Index(documents, k1=k1, b=b).run(queries, depth=depth)
+
+
+class Bm25Index:
+    """Documents whose words are counted once, and searched again and again; see ``bm25_run``.
+
+    Raises
+    ------
+    MissingExtraError
+        When the extra ``retrieval`` is missing.
+    EvidenceError
+        When there is nothing to search.
+    """
+
+    def __init__(self, documents: Mapping[str, str], *, k1: float = 1.2, b: float = 0.75) -> None:
+        require("bm25s", "BM25")
+        import bm25s
+
+        if not documents:
+            raise EvidenceError("BM25 needs at least one query and one document.")
+        self._index = bm25s.BM25(k1=k1, b=b)
+        self._names = np.array(list(documents))
+        words = self._words(list(documents.values()))
+        if not words.vocab:
+            raise EvidenceError(
+                "BM25 finds no word in the documents: it reads words of two characters and more"
+                " that are no English stop words. Give candidates by a run, or use a dense first"
+                " stage."
+            )
+        self._index.index(words, show_progress=False)
+
+    def _words(self, texts: list[str]) -> Any:
+        import bm25s
+
+        return bm25s.tokenize(texts, stopwords="en", token_pattern=_WORD, show_progress=False)
+
+    def run(self, queries: Mapping[str, str], *, depth: int = 100) -> pl.DataFrame:
+        """The ``depth`` best documents of each query: columns query, document, score."""
+        tokens = self._words(list(queries.values()))
+        k = min(depth, len(self._names))
+        found, scores = self._index.retrieve(tokens, k=k, show_progress=False)
+        return _run(queries, self._names[found], scores).filter(pl.col("score") > 0)
 
 
 def dense_run(

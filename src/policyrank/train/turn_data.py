@@ -23,6 +23,7 @@ def environment_rows(
     environment: Callable[[], Environment],
     *,
     system: str | None = None,
+    before: str = "",
     chat: bool = True,
     seconds: float | None = 60.0,
 ) -> list[dict[str, Any]]:
@@ -37,6 +38,8 @@ def environment_rows(
         makes one; it must begin alike for a row each time
     system
         what the agent is told before; a text with {tools} is told their names
+    before
+        stands before what an environment says that says a text
     chat
         messages, with the environment's tools; else one text
     seconds
@@ -60,6 +63,8 @@ def environment_rows(
         close = getattr(world, "close", None)
         if close is not None:
             answered_calls([close], seconds=seconds)
+        if before and isinstance(observation, str):
+            observation = before + observation
         rows.append(_with_prompt(row, observation, system, tools, chat))
     return rows
 

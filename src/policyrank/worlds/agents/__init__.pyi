@@ -1,4 +1,13 @@
 from .gymnasium_text import GymnasiumText as GymnasiumText
+from .searching import (
+    INFORMATION as INFORMATION,
+    SEARCH_TAGS as SEARCH_TAGS,
+    SEARCH_TOOLS as SEARCH_TOOLS,
+    Find as Find,
+    answer_grade as answer_grade,
+    right_answers as right_answers,
+    search_environment as search_environment,
+)
 from .stepping import (
     TROUBLES as TROUBLES,
     Environment as Environment,
@@ -15,6 +24,7 @@ from .tool_calls import (
 )
 from .tool_schemas import (
     Tool as Tool,
+    ToolResult as ToolResult,
     tool_of as tool_of,
 )
 from .tool_use import (
@@ -24,9 +34,13 @@ from .tool_use import (
 
 __all__ = [
     "CALL_STYLES",
+    "INFORMATION",
+    "SEARCH_TAGS",
+    "SEARCH_TOOLS",
     "TROUBLES",
     "CallStyle",
     "Environment",
+    "Find",
     "Grade",
     "GymnasiumText",
     "Observation",
@@ -34,8 +48,12 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolEnvironment",
+    "ToolResult",
     "TurnRecord",
+    "answer_grade",
     "as_step",
     "named_call_style",
+    "right_answers",
+    "search_environment",
     "tool_of",
 ]

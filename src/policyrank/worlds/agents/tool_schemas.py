@@ -86,6 +86,22 @@ class Tool:
         return _kinds_of(self._properties().get(name, {}))
 
 
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool gives, with more for the log than the agent reads.
+
+    Attributes
+    ----------
+    text
+        that the agent reads
+    detail
+        that logs have beside: plain values
+    """
+
+    text: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
 def tool_of(function: Callable[..., Any], *, name: str | None = None) -> Tool:
     """A tool of a Python function with annotations.
 
@@ -180,6 +196,8 @@ def result_text(result: Any) -> str:
     >>> result_text({"day": 3}), result_text("x"), result_text(None)
     ('{"day": 3}', 'x', '')
     """
+    if isinstance(result, ToolResult):
+        return result.text
     if isinstance(result, str):
         return result
     if result is None:

@@ -16,7 +16,7 @@ from policyrank.worlds.agents.tool_calls import (
     named_call_style,
     spoken,
 )
-from policyrank.worlds.agents.tool_schemas import Tool, by_name, result_text
+from policyrank.worlds.agents.tool_schemas import Tool, ToolResult, by_name, result_text
 
 Grade = Callable[[str, Mapping[str, Any]], float]
 """The final answer and the row of data -> its reward."""
@@ -89,6 +89,11 @@ class ToolEnvironment:
             return ()
         return tuple(tool.schema for tool in self._tools.values())
 
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The row of data that it was reset for."""
+        return self._row
+
     def reset(self, row: Mapping[str, Any], /) -> Observation:
         """The question, where a column holds it.
 
@@ -115,10 +120,14 @@ class ToolEnvironment:
             return self._said([("", self._told())], ["no call"], [])
         results, troubles, log = [], [], []
         for number, call in enumerate(calls):
-            text, trouble = self._called(call, number)
+            result, trouble = self._called(call, number)
+            text = result_text(result)
             results.append((call.name, text))
             troubles += [trouble] if trouble else []
-            log.append({"name": call.name, "arguments": dict(call.arguments), "result": text})
+            told = {"name": call.name, "arguments": dict(call.arguments), "result": text}
+            if isinstance(result, ToolResult) and result.detail:
+                told["detail"] = dict(result.detail)
+            log.append(told)
         return self._said(results, troubles, log)
 
     def _final(self, action: str, calls: Sequence[ToolCall]) -> str | None:
@@ -135,8 +144,8 @@ class ToolEnvironment:
             " </answer>. Try again."
         )
 
-    def _called(self, call: ToolCall, number: int) -> tuple[str, str]:
-        """What a call gave, as a text, and the trouble with it; empty: none."""
+    def _called(self, call: ToolCall, number: int) -> tuple[Any, str]:
+        """What a call gave, and the trouble with it; empty: none."""
         if number >= self.most_calls:
             return f"Error: only {self.most_calls} calls in a turn.", "malformed call"
         if call.error:
@@ -150,7 +159,7 @@ class ToolEnvironment:
         except ValueError as error:
             return f"Error: the arguments do not fit: {error}.", "bad arguments"
         try:
-            return result_text(tool.call(**arguments)), ""
+            return tool.call(**arguments), ""
         except TimeoutError as error:
             return f"Error: {call.name} took too long ({error}).", "tool late"
         except Exception as error:  # whatever a user's tool raises
