@@ -241,6 +241,27 @@ EXERCISED = {
         ),
         LOGS + "where_filters_go": "--out --json",
     },
+    "train search-agent": SAVED
+    | TEXTS
+    | {
+        TRAINING + "what_an_agent_searches": (
+            "--corpus --passage-words --first-stage --encoder --ranker --kind --depth --passages"
+            " --shown-words"
+        ),
+        TRAINING + "questions_and_answers_are_as_told": (
+            "--questions --question --label --metric --style --instruction --eval --segments"
+        ),
+        TRAINING + "how_far_an_agent_may_go": (
+            "--turns --turn-tokens --read-tokens --keep --go-on-cut --environment-seconds"
+            " --round-seconds --failed --unfinished --by-turn --discount --tokens"
+        ),
+        TRAINING + "an_agent_is_compared_and_sampled_as_told": (
+            "--samples --temperature --top-k --top-p --sampled-rows --advantage"
+            " --advantage-option --objective --option --passes --steps-per-round --keep-agreeing"
+            " --mask-cut --reference --server --served-model --key --server-adapters --retokenise"
+            " --correction"
+        ),
+    },
     "train programs": TRAINED
     | TEXTS
     | {

@@ -40,12 +40,23 @@ ASKED = [
     {"prompt": "say b", "label": [1, 0, 0], "right": "c", "n": 2},
 ]
 
+QUESTIONS = [{"question": "say a", "answer": ["ab", "b"]}, {"question": "b", "answer": "c"}]
+DOCUMENTS = [
+    {"_id": "one", "text": "ab is a letter after another letter"},
+    {"_id": "two", "text": "cd are letters that nobody wants"},
+    {"_id": "three", "text": "letter c"},
+]
+
 VERBS = {
     "preference": "--data rows.jsonl",
     "reward": "--data rows.jsonl",
     "distil": "rows.jsonl --teacher teacher.jsonl --samples 3 --tokens 4",
     "group": "--data asked.jsonl --reward by.py:lengths --samples 3 --tokens 4",
     "ppo": "--data asked.jsonl --reward by.py:lengths --samples 3 --tokens 4",
+    "search-agent": (
+        "--questions questions.jsonl --corpus documents.jsonl --samples 3 --tokens 30"
+        " --instruction told.txt"
+    ),
     "programs": "problems.jsonl --reranker lm --rounds 1 --tokens 4 --samples 3",
     "persona": "claims.csv --held-out 0.5",
 }
@@ -107,6 +118,9 @@ def train(command, shaky, tmp_path, monkeypatch):
         written(tmp_path / f"{name}.jsonl", rows)
     written(tmp_path / "steps.jsonl", STEPS)
     written(tmp_path / "asked.jsonl", ASKED)
+    written(tmp_path / "questions.jsonl", QUESTIONS)
+    written(tmp_path / "documents.jsonl", DOCUMENTS)
+    (tmp_path / "told.txt").write_text("search it ")
     (tmp_path / "claims.csv").write_text(CLAIMS)
     (tmp_path / "by.py").write_text(PROGRAM)
     seen, programmed = [], []
@@ -161,6 +175,7 @@ OF_STEPS = {"--log-every": ("logging_steps", 3), "--save": ("save_steps", 7)}
 HAVE = {
     "group": OF_STEPS,
     "ppo": OF_STEPS,
+    "search-agent": OF_STEPS,
     "preference": OF_STEPS,
     "reward": OF_STEPS,
     "persona": OF_STEPS,
@@ -673,3 +688,176 @@ def test_a_persona_is_as_told(train, monkeypatch):
     monkeypatch.setitem(VERBS, "persona", "claims.csv --framing all --alpha 0.7 --held-out 0.75")
     train("persona")
     assert told == [(4, "authoritative", 0.3), (2, None, 0.7)]
+
+
+# An agent that searches
+
+
+@pytest.fixture
+def agent(train):
+    """What ``train search-agent`` with these words would train."""
+
+    def call(*words, code=0):
+        own, said = train("search-agent", *words, code=code)
+        return (own[0] if own else None), said
+
+    return call
+
+
+def found_by(own, query="letter", row=None):
+    """What a search of the agent's shows."""
+    world = own.groups.sampler.environment()
+    world.reset({"question": "say a", "answer": ["ab"], **(row or {})})
+    return world.step(f"<search>{query}</search>").info["calls"][0]
+
+
+def test_what_an_agent_searches(agent, tmp_path, monkeypatch):
+    from policyrank.train import search_engines, served
+    from policyrank.train.served import Answered
+
+    own, said = agent()
+    assert "calls are written as tags" in said.err
+    assert found_by(own)["detail"]["found"] == ["three", "one"]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("letter of ten words that go on for much longer")
+    base = "--questions questions.jsonl --instruction told.txt --samples 3 --tokens 30"
+    monkeypatch.setitem(VERBS, "search-agent", base)
+    own, _ = agent("--corpus", "folder", "--passage-words", 4, "--shown-words", 2)
+    assert found_by(own)["detail"]["found"] == ["a.txt#1"]
+    assert found_by(own)["result"] == "[1] (a.txt#1) letter of"
+    own, _ = agent("--corpus", "http://x/retrieve")
+    assert own.groups.sampler.environment()
+    told = agent("--corpus", "http://x", "--passage-words", 3, code=2)[1].err
+    assert "--passage-words" in told
+    monkeypatch.setitem(VERBS, "search-agent", f"{base} --corpus documents.jsonl")
+    own, _ = agent("--passages", 1)
+    assert found_by(own)["detail"]["found"] == ["three"]
+    own, _ = agent("--ranker", "oracle", "--passages", 1)
+    assert found_by(own)["detail"]["found"] == ["one"]
+    own, _ = agent("--ranker", "oracle", "--passages", 1, "--depth", 1)
+    assert found_by(own)["detail"]["found"] == ["three"]
+    assert "--ranker" in agent("--kind", "bi-encoder", code=2)[1].err
+    asked = []
+
+    class Longest:
+        def __init__(self, module, kind):
+            asked.append((module, kind))
+
+        def __call__(self, own):
+            return [Answered(tuple(float(len(text)) for text in own[0].documents))]
+
+    def load(name, *, kind, report):
+        return name
+
+    monkeypatch.setattr(served, "ServedTexts", Longest)
+    monkeypatch.setattr("policyrank.train.saved_rankers.load_text_ranker", load)
+    monkeypatch.setattr("policyrank.train.saving.weights_fingerprint", lambda name: name)
+    own, _ = agent("--ranker", "mine", "--kind", "bi-encoder", "--passages", 1)
+    assert asked == [("mine", "bi-encoder")]
+    assert found_by(own)["detail"]["found"] == ["one"]
+    encoders = []
+
+    class Dense:
+        def __init__(self, documents, encoder):
+            encoders.append((len(documents), encoder))
+
+    monkeypatch.setattr(search_engines, "DenseEngine", Dense)
+    monkeypatch.setattr("policyrank.train.DenseEngine", Dense, raising=False)
+    monkeypatch.setattr("policyrank.models.load_encoder", lambda name: name, raising=False)
+    agent("--first-stage", "dense", "--encoder", "theirs")
+    assert encoders == [(3, "theirs")]
+
+
+def test_questions_and_answers_are_as_told(agent, tmp_path, monkeypatch):
+    rows = [{"q": "say a", "right": "a b", "question": "x", "answer": "y"}] * 3
+    written(tmp_path / "others.jsonl", rows)
+    base = "--corpus documents.jsonl --samples 3 --tokens 30 --questions others.jsonl"
+    monkeypatch.setitem(VERBS, "search-agent", base)
+    words = "--question q --label right --instruction told.txt"
+    agent(*words.split()[:4], code=1)  # the built-in instruction is too long for this model
+    agent(*words.split(), "--eval", "questions.jsonl", code=1)
+    own, _ = agent(*words.split())
+    assert own.lists == 3
+    world = own.groups.sampler.environment()
+    assert world.reset(rows[0]) == "say a"
+    assert world.step("<answer>b</answer>").reward == 1
+    base = "--corpus documents.jsonl --instruction told.txt --samples 3 --tokens 30"
+    monkeypatch.setitem(VERBS, "search-agent", f"{base} --questions questions.jsonl")
+    own, _ = agent("--metric", "exact", "--eval", "questions.jsonl")
+    assert own.held == 2
+    world = own.groups.sampler.environment()
+    world.reset(QUESTIONS[0])
+    assert world.step("<answer>ab c</answer>").reward == 0
+    world = agent()[0].groups.sampler.environment()
+    world.reset(QUESTIONS[0])
+    assert world.step("<answer>ab c</answer>").reward == pytest.approx(2 / 3)
+    assert "style='no'" in agent("--style", "no", code=2)[1].err
+    own, said = agent("--style", "json")
+    assert "calls are written as json" in said.err
+    assert "--segments" in agent("--segments", "by.py:lengths", code=2)[1].err
+
+
+def test_how_far_an_agent_may_go(agent, monkeypatch):
+    base = "--questions questions.jsonl --corpus documents.jsonl --instruction told.txt"
+    monkeypatch.setitem(VERBS, "search-agent", base)
+    words = (
+        "--turns 3 --turn-tokens 9 --read-tokens 11 --keep ends --go-on-cut"
+        " --environment-seconds 7 --round-seconds 90 --failed -0.25 --unfinished -0.5 --by-turn"
+        " --discount 0.5 --tokens 40 --samples 3"
+    )
+    old = agent("--tokens", 50)[0].groups
+    new = agent(*words.split())[0].groups
+    limits = new.sampler.limits
+    assert (limits.turns, limits.turn_tokens, limits.read_tokens) == (3, 9, 11)
+    assert (limits.keep, limits.stop_cut, limits.tokens) == ("ends", False, 40)
+    assert (limits.environment_seconds, limits.seconds) == (7, 90)
+    assert old.sampler.limits.stop_cut
+    assert limits.stop == ("</search>", "</answer>")
+    assert new.sampler.sampler.decoding.max_new_tokens == 9
+    world = new.sampler.environment()
+    world.reset(QUESTIONS[0])
+    assert world.step("hm").reward == -0.25
+    said = [said_of_turns(groups) for groups in (old, new)]
+    assert said[0].tolist() == [1.0]
+    assert said[1][0].nan_to_num(nan=9).tolist() == [0.25, 0.5, 9.0]
+
+
+def said_of_turns(groups):
+    from policyrank.learn import Rollouts, rewarded
+
+    columns = {"turn_rewards": [(0.0, 1.0)], "stopped": ["turn limit"], "troubles": [()]}
+    columns |= {"turns": [2], "tokens_cut": [0]}
+    own = Rollouts(torch.zeros(1, 3), torch.ones(1, 3), torch.zeros(1).long(), columns=columns)
+    return rewarded(own, groups.reward).values
+
+
+def test_an_agent_is_compared_and_sampled_as_told(agent, monkeypatch):
+    base = "--questions questions.jsonl --corpus documents.jsonl --instruction told.txt"
+    monkeypatch.setitem(VERBS, "search-agent", f"{base} --tokens 30")
+    words = (
+        "--samples 5 --temperature 0.5 --top-k 7 --top-p 0.9 --sampled-rows 9 --advantage rloo"
+        " --advantage-option scale=none --objective grpo --option beta=0.1 --passes 2"
+        " --steps-per-round 3 --keep-agreeing --mask-cut --reference lm"
+    )
+    own, _ = agent(*words.split())
+    args, how = own.args, own.groups.sampler.sampler.decoding
+    assert (args.samples, how.temperature, how.top_k, how.top_p) == (5, 0.5, 7, 0.9)
+    assert own.groups.sampler.sampler.rows == 9
+    assert (args.advantage, args.advantage_options) == ("rloo", {"scale": "none"})
+    assert (args.objective, args.objective_options) == ("grpo", {"beta": 0.1})
+    assert (args.passes, args.steps_per_round) == (2, 3)
+    assert args.keep_agreeing
+    assert args.mask_cut
+    words = "--server http://x --served-model big --key SECRET --retokenise --correction 3"
+    own, _ = agent(*words.split(), "--server-adapters", "shared", "--lora", 2)
+    served = own.groups.sampler.sampler
+    assert (served.url, served.model, served.key, served.retokenise) == (
+        "http://x",
+        "big",
+        "SECRET",
+        True,
+    )
+    assert str(served.adapters) == "shared"
+    assert served.decoding.stop == ("</search>", "</answer>")
+    assert own.args.correction == 3

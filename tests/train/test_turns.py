@@ -302,6 +302,27 @@ def test_each_turn_is_compared_with_that_turn_of_others(lm, tmp_path, tokenizer)
     assert compared.gains[rollouts.segments == 0].isnan().all()
 
 
+def test_what_pays_is_learned(lm, tmp_path, tokenizer):
+    class Likes(Echo):
+        """Pays for the letter a, in the second turn twice."""
+
+        def step(self, action):
+            step = super().step(action)
+            letters = action.split()
+            share = letters.count("a") / max(len(letters), 1)
+            return step._replace(reward=share * self.spoken, done=self.spoken == 2)
+
+    sampler = sampler_of(tokenizer, Likes, turns=2, turn_tokens=4, stop_cut=False)
+    trainer = trainer_of(
+        lm, tmp_path, sampler, turn_reward(by_turn=2), samples=8, max_steps=25, optim="adamw_torch",
+        learning_rate=0.01, per_device_train_batch_size=4,
+    )  # fmt: skip
+    trainer.train()
+    rewards = [record["reward"] for record in trainer.state.log_history if "reward" in record]
+    assert np.mean(rewards[:3]) < 0.5
+    assert np.mean(rewards[-3:]) > 2
+
+
 def test_returns_to_go():
     found = returns_to_go([[0.0, 0.0, 1.0], [1.0]], 0.95, 3)
     assert torch.allclose(found[0], torch.tensor([0.9025, 0.95, 1.0]))

@@ -367,8 +367,8 @@ class Sampling:
         names = ("samples", "tokens", "temperature", "top_k", "top_p", "sampled_rows", "correction")
         return {name: getattr(self, name) for name in names}
 
-    def sampler(self, args: Any, tokenizer: Any, report: Any) -> Any:
-        """The server; None: the model itself."""
+    def sampler(self, args: Any, tokenizer: Any, report: Any, decoding: Any = None) -> Any:
+        """The server, by ``decoding`` (None: as ``args`` have it); None: the model itself."""
         if self.server is None or self.served_model is None:
             return None
         from policyrank.train import ServerSampler
@@ -377,13 +377,21 @@ class Sampling:
             self.server,
             self.served_model,
             tokenizer,
-            args.decoding(),
+            decoding or args.decoding(),
             key=self.key,
             chat=args.chat,
             adapters=self.server_adapters,
             retokenise=self.retokenise,
             report=partial(_remark, report),
         )
+
+
+@Parameter(name="*", group=SAMPLING)
+@dataclass(frozen=True)
+class TurnSampling(Sampling):
+    """How trajectories of turns are sampled, and by whom; ``tokens`` are of a whole one."""
+
+    tokens: Tokens = 1024
 
 
 def _remark(report: Any, text: str) -> None:

@@ -127,6 +127,10 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "train_ppo:train_with_critic",
                 "Train a language model by rewards and a critic (PPO).",
             ),
+            "search-agent": Verb(
+                "train_agent:train_search_agent",
+                "Train a language model to search a corpus until it can answer.",
+            ),
             "programs": Verb(
                 "train_programs:train_program_reranker",
                 "Train a reranker of programs in a sandbox.",
