@@ -266,3 +266,113 @@ def test_gymnasium_in_words():
     Doors.action_space = gymnasium.spaces.Box(0, 1)
     with pytest.raises(OptionError, match="give act"):
         GymnasiumText(Doors())
+
+
+def fake_tests(code, tests):
+    """As the sandbox has it, in this process: the tests' own programs are known."""
+    from policyrank.worlds.sandbox import TestOutcome
+
+    errors = []
+    for test in tests:
+        try:
+            space = {}
+            exec(code, space)
+            exec(test, space)
+        except Exception as error:
+            errors.append(f"{type(error).__name__}: {error}")
+        else:
+            errors.append("")
+    return TestOutcome(tuple(errors), "ok")
+
+
+PROBLEM = {
+    "prompt": "from math import pi\nDouble a number: double(n).",
+    "tests": ["assert double(1) == 2", "assert double(3) == 6, double(3)", "assert double(0) == 0"],
+    "entry_point": "double",
+}
+
+
+def test_a_program_is_mended_by_what_its_tests_say():
+    from policyrank.worlds.agents import ProgramRepair
+
+    world = ProgramRepair(tested=fake_tests, shown=1)
+    assert world.reset(PROBLEM) == PROBLEM["prompt"]
+    step = world.step("I do not know.")
+    assert step.info["troubles"] == ("bad action",)
+    step = world.step("```python\ndef double(n):\n    return n + 1\n```")
+    assert step.reward == pytest.approx(1 / 3)
+    assert step.observation == (
+        "2 of 3 tests fail.\nassert double(3) == 6, double(3)\n  AssertionError: 4"
+    )
+    assert "1 of 3 passed" in step.info["calls"][0]["result"]
+    step = world.step("```python\ndef double(n): return 0\n```")
+    assert step.reward == 0
+    step = world.step("```python\ndef double(n:\n```")
+    assert "SyntaxError" in step.observation
+    step = world.step(
+        "<think>```python\ndef double(n): x\n```</think>"
+        "```python\ndef double(n):\n    return 2 * n\n```"
+    )
+    assert step.done
+    assert step.reward == pytest.approx(2 / 3)
+    assert "2 * n" in step.info["answer"]
+    hidden = ProgramRepair(tested=fake_tests, hidden=2)
+    hidden.reset(PROBLEM)
+    step = hidden.step("```python\ndef double(n):\n    return n + 1\n```")
+    assert "others that are not shown" in step.observation
+    assert "double(3)" not in step.observation
+    with pytest.raises(EvidenceError, match="prompt and tests"):
+        hidden.reset({"prompt": "x"})
+
+
+def test_a_program_is_tested_in_the_sandbox():
+    from policyrank.worlds import sandbox
+    from policyrank.worlds.agents import ProgramRepair
+
+    if why := sandbox.unavailable():
+        pytest.skip(f"PROGRAM REPAIR IS NOT TESTED in the sandbox: {why}")
+    world = ProgramRepair()
+    world.reset(PROBLEM)
+    step = world.step("```python\ndef double(n):\n    open('/etc/passwd', 'w')\n```")
+    assert "3 of 3 tests fail" in step.observation
+    assert world.step("```python\ndef double(n):\n    return 2 * n\n```").reward == 1
+
+
+@pytest.fixture(scope="session")
+def game(tmp_path_factory):
+    """A small game of TextWorld, made here."""
+    pytest.importorskip("textworld", reason="TEXT GAMES ARE NOT TESTED: pip install textworld")
+    import textworld
+
+    options = textworld.GameOptions()
+    options.seeds, options.nb_rooms, options.nb_objects = 3, 2, 2
+    options.quest_length = 1
+    options.path = str(tmp_path_factory.mktemp("game") / "game.z8")
+    path, _ = textworld.make(options)
+    return path
+
+
+def test_a_game_is_played_and_won(game):
+    from policyrank.worlds.agents import TextGame
+
+    world = TextGame(game)
+    first = world.reset({})
+    assert world.reset({"game": game}) == first
+    assert "Possible: " in first
+    step = world.step("fly to the moon")
+    assert step.info["troubles"] == ("bad action",)
+    won, gained = False, 0.0
+    for _ in range(12):
+        for command in sorted(world._possible):
+            if won:
+                break
+            step = world.step(f"I try this.\n> {command}")
+            assert not step.info["troubles"] or command not in step.observation
+            gained += step.reward
+            won = step.done
+    assert won
+    assert step.info["answer"] == "won"
+    assert gained == pytest.approx(1)
+    world.close()
+    with pytest.raises(EvidenceError, match="no game"):
+        TextGame().reset({})

@@ -1,4 +1,8 @@
 from .gymnasium_text import GymnasiumText as GymnasiumText
+from .program_repair import (
+    REPAIR as REPAIR,
+    ProgramRepair as ProgramRepair,
+)
 from .searching import (
     INFORMATION as INFORMATION,
     SEARCH_TAGS as SEARCH_TAGS,
@@ -15,6 +19,10 @@ from .stepping import (
     Step as Step,
     TurnRecord as TurnRecord,
     as_step as as_step,
+)
+from .text_games import (
+    PLAY as PLAY,
+    TextGame as TextGame,
 )
 from .tool_calls import (
     CALL_STYLES as CALL_STYLES,
@@ -35,6 +43,8 @@ from .tool_use import (
 __all__ = [
     "CALL_STYLES",
     "INFORMATION",
+    "PLAY",
+    "REPAIR",
     "SEARCH_TAGS",
     "SEARCH_TOOLS",
     "TROUBLES",
@@ -44,7 +54,9 @@ __all__ = [
     "Grade",
     "GymnasiumText",
     "Observation",
+    "ProgramRepair",
     "Step",
+    "TextGame",
     "Tool",
     "ToolCall",
     "ToolEnvironment",
