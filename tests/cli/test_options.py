@@ -248,6 +248,9 @@ EXERCISED = {
             "--corpus --passage-words --first-stage --encoder --ranker --kind --depth --passages"
             " --shown-words"
         ),
+        TRAINING + "a_ranker_learns_beside_an_agent": (
+            "--train-ranker --ranker-learning-rate --freeze-agent --gate --like"
+        ),
         TRAINING + "questions_and_answers_are_as_told": (
             "--questions --question --label --metric --style --instruction --eval --segments"
         ),

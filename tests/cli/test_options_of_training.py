@@ -97,6 +97,7 @@ def as_it_stands(trainer):
         reference=getattr(trainer, "reference", None),
         groups=getattr(trainer, "groups", None),
         likely=getattr(trainer, "likely", None),
+        companion=getattr(trainer, "companion", None),
         trained=[name for name, own in model.named_parameters() if own.requires_grad],
         dtype={own.dtype for name, own in model.named_parameters() if "lora" not in name},
         peft=getattr(model, "peft_config", {}).get("default"),
@@ -861,3 +862,31 @@ def test_an_agent_is_compared_and_sampled_as_told(agent, monkeypatch):
     assert str(served.adapters) == "shared"
     assert served.decoding.stop == ("</search>", "</answer>")
     assert own.args.correction == 3
+
+
+def test_a_ranker_learns_beside_an_agent(agent, monkeypatch, tmp_path):
+    from policyrank.train import text_rankers
+
+    class Saved(torch.nn.Linear):
+        def save(self, path):
+            path.mkdir(exist_ok=True)
+            (path / "weights").write_text(str(self.name))
+
+    def load(name):
+        found = Saved(1, 1)
+        found.name = name
+        return found
+
+    monkeypatch.setitem(text_rankers.TEXT_RANKERS, "bi-encoder", load)
+    monkeypatch.setattr("policyrank.train.saving.weights_fingerprint", lambda name: name)
+    words = "--ranker mine --kind bi-encoder --train-ranker --freeze-agent --depth 7 --seed 4"
+    words += " --ranker-learning-rate 0.5 --gate 0.8 --like 0.6"
+    own, _ = agent(*words.split())
+    learner = own.groups.sampler.environment.__self__.find
+    assert (learner.depth, learner.seed, learner.ranker.name) == (7, 4, "mine")
+    assert own.args.learning_rate == 0
+    assert (tmp_path / "out" / "ranker" / "weights").read_text() == "mine"
+    facts = own.companion.facts()
+    assert (facts["learning_rate"], facts["gate"], facts["threshold"]) == (0.5, 0.8, 0.6)
+    assert "name the --ranker" in agent("--train-ranker", code=2)[1].err
+    assert "nothing would learn" in agent("--freeze-agent", code=2)[1].err

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SEARCH = Group("Search", sort_key=2)
 TURNS = Group("Turns", sort_key=3)
 ORACLE = "oracle"
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 Finite = Annotated[float, Parameter(validator=Number(gt=-1e9, lt=1e9))]
 
 
@@ -45,6 +46,17 @@ class Searching:
         answer first (how good an agent could be).
     kind
         cross-encoder or bi-encoder, for rankers of others.
+    train_ranker
+        Let the ranker learn beside the agent, from the same trajectories; it is written to
+        OUT/ranker.
+    ranker_learning_rate
+        Of a ranker that learns.
+    freeze_agent
+        Let only the ranker learn.
+    gate
+        How good a ranking must be for the agent's reward to be added to its own.
+    like
+        Least likeness of sub-queries that are compared with one another.
     depth
         Candidates that a ranker gets.
     passages
@@ -68,6 +80,11 @@ class Searching:
     encoder: str = "minilm"
     ranker: str | None = None
     kind: str | None = None
+    train_ranker: Flag = False
+    ranker_learning_rate: Positive = 1e-5
+    freeze_agent: Flag = False
+    gate: Share = 0.5
+    like: Share = 0.8
     depth: AtLeastOne = 50
     passages: AtLeastOne = 3
     shown_words: AtLeastOne | None = None
@@ -75,6 +92,41 @@ class Searching:
     metric: Literal["f1", "exact"] = "f1"
     style: str | None = None
     instruction: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.train_ranker and self.ranker in (None, ORACLE):
+            raise OptionError("--train-ranker: name the --ranker that is to learn.")
+        if self.train_ranker and "://" in self.corpus:
+            raise OptionError(
+                "--train-ranker learns from a corpus that is read here, not a server."
+            )
+        if self.freeze_agent and not self.train_ranker:
+            raise OptionError("--freeze-agent: nothing would learn. Give --train-ranker.")
+
+    def learner(self, seed: int) -> Any:
+        """What learns to rank beside the agent.
+
+        Raises
+        ------
+        EvidenceError
+            When the ranker cannot be read.
+        """
+        from policyrank.train import RankerLearner, RankerPolicy
+        from policyrank.train.saved_rankers import kind_of
+        from policyrank.train.text_rankers import TEXT_RANKERS
+
+        ranker = str(self.ranker)
+        module = TEXT_RANKERS[kind_of(ranker, self.kind)](ranker)
+        first = self._first()
+        policy = RankerPolicy(first, module, self.depth, seed=seed)
+        return RankerLearner(
+            policy,
+            first.documents,
+            self.label,
+            learning_rate=self.ranker_learning_rate,
+            gate=self.gate,
+            threshold=self.like,
+        )
 
     def engine(self) -> Any:
         """The engine that was asked for."""

@@ -11,12 +11,13 @@ from cyclopts import Parameter
 from policyrank.cli.answer_options import Model, Texts
 from policyrank.cli.group_options import Comparing, TurnSampling
 from policyrank.cli.options import DATA, check_folder
-from policyrank.cli.output import say, working
+from policyrank.cli.output import say, working, wrote
 from policyrank.cli.search_options import Searching, Turns
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import named_base, run_dependencies, run_training
 from policyrank.cli.tuning import GroupTuning, Lora, made
 from policyrank.errors import EvidenceError, OptionError
+from policyrank.files import written_whole_folder
 from policyrank.models.provenance import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -71,9 +72,12 @@ def train_search_agent(
         dropout=tuning.dropout,
         weights=tuning.weights,
     )
+    learner = searching.learner(tuning.seed) if searching.train_ranker else None
+    if searching.freeze_agent:
+        args.learning_rate = 0.0
     found, tokenizer = load_model(model, tuning, lora)
     task = SearchTask(
-        searching.engine(),
+        searching.engine() if learner is None else learner.policy,
         tokenizer,
         searching.style,
         turns.limits(sampling.tokens),
@@ -109,6 +113,7 @@ def train_search_agent(
         reference_model=other,
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
+        companion=learner,
         callbacks=[log.callback()],
     )
     told = _about(trainer, model, questions, task, searching, turns, comparing, sampling, tuning)
@@ -117,6 +122,14 @@ def train_search_agent(
     run_training(trainer, out, told, depends, tuning, evaluation)
     if trainer.is_world_process_zero():
         _tell_failures(trainer)
+        if learner is not None:
+            _save_ranker(learner, out / "ranker")
+
+
+def _save_ranker(learner: Any, folder: Path) -> None:
+    with written_whole_folder(folder) as part:
+        learner.policy.ranker.save(part)
+    wrote(folder)
 
 
 def _text(path: Path | None) -> str | None:

@@ -16,10 +16,17 @@ from .filtering import (
 )
 from .group import GroupTrainer as GroupTrainer
 from .group_config import GroupConfig as GroupConfig
+from .joint_ranking import RankerLearner as RankerLearner, RankerPolicy as RankerPolicy
 from .letor import (
     LetorFiles as LetorFiles,
     read_letor as read_letor,
     read_letor_files as read_letor_files,
+)
+from .likeness import (
+    LIKENESSES as LIKENESSES,
+    Likeness as Likeness,
+    embedding_likeness as embedding_likeness,
+    semantic_groups as semantic_groups,
 )
 from .logged_answers import Logged as Logged, read_logged as read_logged
 from .negatives import SAMPLERS as SAMPLERS, Sampler as Sampler
@@ -81,6 +88,7 @@ from .turn_logs import RolloutLog as RolloutLog
 from .turn_sampling import TurnSampler as TurnSampler, call_style as call_style
 
 __all__ = [
+    "LIKENESSES",
     "OPTIMIZERS",
     "RANKERS",
     "SAMPLERS",
@@ -99,6 +107,7 @@ __all__ = [
     "GroupConfig",
     "GroupTrainer",
     "LetorFiles",
+    "Likeness",
     "ListTransformer",
     "Lists",
     "ListwisePreferenceConfig",
@@ -110,6 +119,8 @@ __all__ = [
     "PPOTrainer",
     "Passage",
     "Progress",
+    "RankerLearner",
+    "RankerPolicy",
     "RankerTrainer",
     "RankingData",
     "RerankedEngine",
@@ -131,6 +142,7 @@ __all__ = [
     "call_style",
     "compare_filters",
     "cross_encoder",
+    "embedding_likeness",
     "encode_answers",
     "environment_rows",
     "gap_lists",
@@ -142,6 +154,7 @@ __all__ = [
     "read_training_log",
     "reward_model",
     "reward_scorer",
+    "semantic_groups",
     "split_steps",
     "turn_reward",
     "watch_log",

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from policyrank.train.adapters import save_stacked
 from policyrank.train.group_config import GroupConfig, objective_facts
 from policyrank.train.group_data import PromptData, PromptRow, encode_prompts
 from policyrank.train.group_likelihood import GroupLikelihood
-from policyrank.train.group_making import GroupMaker, Segments, one_reward
+from policyrank.train.group_making import ComparedGroups, GroupMaker, Segments, one_reward
 from policyrank.train.group_report import reward_report, round_report, shown
 from policyrank.train.preparing import prepared
 from policyrank.train.resumable import ResumableTrainer, model_facts
@@ -30,6 +30,22 @@ from policyrank.train.rounds import Batch, Round, RoundOrder, round_seed
 from policyrank.train.turn_sampling import TurnSampler
 
 logger = logging.getLogger(__name__)
+
+
+class Companion(Protocol):
+    """What learns beside a trainer, from the same rollouts."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a run with it depends on."""
+
+    def compared(self, found: ComparedGroups, step: int, /) -> dict[str, float]:
+        """Learn from a round; numbers for the log."""
+
+    def save(self, folder: Path, /) -> None:
+        """Write into a checkpoint what it goes on from."""
+
+    def load(self, folder: Path, /) -> None:
+        """Go on from a checkpoint."""
 
 
 class GroupTrainer(ResumableTrainer):
@@ -67,6 +83,8 @@ class GroupTrainer(ResumableTrainer):
         ``compared``, where it has one, with all (``RolloutLog``)
     peft_config
         of adapters to train instead of the model's own weights
+    companion
+        learns beside from the same rollouts, such as a ``RankerLearner``; in one process
     options
         of ``Trainer``
 
@@ -102,6 +120,7 @@ class GroupTrainer(ResumableTrainer):
         segments: Segments | None = None,
         show: Callable[[list[dict[str, Any]]], Any] | None = None,
         peft_config: Any = None,
+        companion: Companion | None = None,
         **options: Any,
     ) -> None:
         args = args or GroupConfig("group")
@@ -146,6 +165,12 @@ class GroupTrainer(ResumableTrainer):
             self.depends["reference model"] = model_facts(reference_model)
         # Preferences are held to who sampled, unless a reference is given; reward_kl is not theirs.
         self._of_round = args.of_lists is not None and reference_model is None
+        self.companion = companion
+        self._companion_of: Path | None = None
+        if companion is not None:
+            if args.world_size > 1:
+                raise OptionError("companion: what learns beside does so in one process.")
+            self.depends["companion"] = companion.facts()
         self._round: Round | None = None
         self._items = self._tokens = torch.ones(())
         self._seen: dict[str, list[float]] = defaultdict(list)
@@ -208,6 +233,9 @@ class GroupTrainer(ResumableTrainer):
     ) -> tuple[list[Batch], Any]:
         """The batches of an optimizer step; where a round begins they are sampled."""
         args, parts = self.args, self.args.gradient_accumulation_steps
+        if self.companion is not None and self._resumed not in (None, self._companion_of):
+            self.companion.load(self._resumed)
+            self._companion_of = self._resumed
         at = self.state.global_step % (args.steps_per_round * args.passes)
         if at and self._round is None and self._resumed is not None:
             self._round = Round.load(self._kept_in(self._resumed), at * parts)
@@ -242,6 +270,8 @@ class GroupTrainer(ResumableTrainer):
         steps = self.args.steps_per_round * self.args.passes
         if self._round is not None and self.state.global_step % steps:
             self._round.save(self._kept_in(checkpoint))
+        if self.companion is not None:
+            self.companion.save(checkpoint)
 
     def _sampled(self, numbers: Sequence[Sequence[int]]) -> Round:
         """A round: outputs of prompts by batch, their rewards, and what is learned from them."""
@@ -266,6 +296,8 @@ class GroupTrainer(ResumableTrainer):
         if self.show is not None and self.is_world_process_zero():
             at = {"step": self.state.global_step}
             self.show([at | own for own in shown(found, args.shown)])
+        if self.companion is not None:
+            self._note(self.companion.compared(found, self.state.global_step))
         keep = getattr(self.show, "compared", None)
         if keep is not None:
             keep(found, self.state.global_step, self.accelerator.process_index)

@@ -89,8 +89,9 @@ class SearchTask:
 
     def environment(self) -> Environment:
         """One of them, for one trajectory."""
+        fresh = getattr(self.find, "fresh", None)
         return search_environment(
-            self.find,
+            self.find if fresh is None else fresh(),
             passages=self.passages,
             label=self.label,
             metric=self.metric,
