@@ -52,6 +52,12 @@ CASES = {
         *("ppo", "--data", "prompts.jsonl", "--reward", "judge.py:letters", "--samples", 4),
         *("--tokens", 5, "--passes", 2, "--critic-rounds", 1, *SAVED),
     ],
+    "search-agent": [
+        *("search-agent", "--questions", "questions.jsonl", "--corpus", "documents.tsv"),
+        *("--instruction", "told.txt", "--go-on-cut", "--failed", -0.5, "--turns", 4),
+        *("--samples", 4, "--tokens", 24, "--turn-tokens", 8, "--read-tokens", 6),
+        *("--passes", 2, "--objective", "grpo", *SAVED),
+    ],
     "distil": [
         *("distil", "prompts.jsonl", "--teacher", "teacher.jsonl", "--rounds", 2),
         *("--steps", 4, "--learning-rate", 0.01, *ROUNDS),
@@ -83,7 +89,7 @@ if KILLS > 2:
         *("--architecture", "mlp", "--out", "out.pt"),
     ]
 
-MODEL = {"preference", "reward", "persona", "group", "ppo", "distil", "programs"}
+MODEL = {"preference", "reward", "persona", "group", "ppo", "search-agent", "distil", "programs"}
 ANEW = {"distil", "programs", "controller", "controller, imitating"}
 """What begins anew, though what was asked, sampled and tested is kept."""
 GOES_ON = [name for name in CASES if name not in ANEW]
@@ -100,6 +106,10 @@ def place(tmp_path):
     ):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / f"{name}.jsonl").write_text(text)
+    questions = [{"question": row["prompt"], "answer": "red"} for row in ROWS[:4]]
+    text = "".join(json.dumps(row) + "\n" for row in questions)
+    (tmp_path / "questions.jsonl").write_text(text)
+    (tmp_path / "told.txt").write_text("go ")
     claims = "".join(f"claim {c},{k % 2}\n" for k, c in enumerate("abcdefghij"))
     (tmp_path / "claims.csv").write_text(f"claim,label\n{claims}")
     (tmp_path / "judge.py").write_text(
