@@ -24,7 +24,6 @@ from policyrank.train import (
     semantic_groups,
     turn_reward,
 )
-from policyrank.train.joint_ranking import composite_rewards
 
 WORDS = ["ulm", "bern", "town", "label", "the"]
 
@@ -79,18 +78,6 @@ def test_values_of_the_card():
     assert semantic_groups(same, [0, 0], least=2, likeness="exact").tolist() == [-1, -1]
     assert semantic_groups(apart, [0, 0], least=2, threshold=0).tolist() == [0, 0]
     assert semantic_groups(same, [0, 1], least=2).tolist() == [-1, -1]
-    ranked, held = torch.tensor([2 / 3, 1 / 3, 1.0, 0.0]), torch.tensor([True, True, True, False])
-    main = torch.full((4,), 0.9)
-    assert torch.allclose(
-        composite_rewards(ranked, main, held), torch.tensor([1.5667, 0.3333, 1.9, 0.9]), atol=1e-4
-    )
-    code = composite_rewards(ranked, main, held, gate=0.8, binarise=0.8)
-    assert torch.allclose(code, torch.tensor([0.6667, 0.3333, 2.0, 1.0]), atol=1e-4)
-    malformed = torch.zeros(2)
-    one = torch.tensor([True, False])
-    assert composite_rewards(
-        torch.tensor([1.0, 0.0]), malformed, one, gate=0.8, binarise=0.8
-    ).tolist() == [1.0, 0.0]
     gains = group_advantage(torch.tensor([5 / 3, 1 / 3, 0, 1]), scale="sample", epsilon=1e-6)
     assert torch.allclose(gains, torch.tensor([1.240, -0.564, -1.015, 0.338]), atol=1e-3)
     with pytest.raises(OptionError, match="likeness='word'"):

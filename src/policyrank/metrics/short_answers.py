@@ -117,19 +117,3 @@ def holds_answer(text: str, right: Sequence[str]) -> bool:
         return False
     within = _tokens(text)
     return any(_tokens(answer).strip() and _tokens(answer) in within for answer in right)
-
-
-def mean_hit(relevant: Sequence[bool], places: Sequence[int] = (1, 3, 5)) -> float:
-    """The share of cut-offs by which a relevant one stands: mean of Hit@k.
-
-    Parameters
-    ----------
-    relevant
-        of each ranked one, best first
-
-    Examples
-    --------
-    >>> round(mean_hit([False, True, False]), 3), mean_hit([True]), mean_hit([False] * 9)
-    (0.667, 1.0, 0.0)
-    """
-    return sum(any(relevant[:k]) for k in places) / len(places)

@@ -15,7 +15,8 @@ from torch import Tensor
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.files import written
 from policyrank.learn import PlackettLuce, group_advantage
-from policyrank.metrics.short_answers import holds_answer, mean_hit
+from policyrank.learn.rewards import mean_hit, ranker_reward
+from policyrank.metrics.short_answers import holds_answer
 from policyrank.train.group_making import ComparedGroups
 from policyrank.train.group_report import of_outputs
 from policyrank.train.likeness import Likeness, semantic_groups
@@ -115,44 +116,6 @@ class RankerPolicy:
         return self.ranker(Texts(tuple(queries), places, collection), where.to(device))
 
 
-def composite_rewards(
-    ranked: Tensor, main: Tensor, held: Tensor, *, gate: float = 0.5, binarise: float | None = None
-) -> Tensor:
-    """Rewards of rankings: how good each is, and how well the agent then answered: (calls,).
-
-    Where candidates hold an answer r_rel, and r_rel + r_main where r_rel > ``gate``; where they do
-    not r_main.
-
-    Parameters
-    ----------
-    ranked, main
-        (calls,), r_rel (``mean_hit``) and r_main in [0, 1]
-    held
-        (calls,), whether any candidate holds an answer
-    gate
-        0.5: the answer stands among the first three; 0.8, as in the released code: it is first
-    binarise
-        r_main is 1 from here on, else 0 (0.8 in the released code); None: as it is
-
-    References
-    ----------
-    Zeng et al. (2026), "CoSearch", arXiv 2604.17555, Equation 6.
-
-    Examples
-    --------
-    >>> ranked = torch.tensor([2 / 3, 1 / 3, 1.0, 0.0])
-    >>> held = torch.tensor([True, True, True, False])
-    >>> composite_rewards(ranked, torch.full((4,), 0.9), held)
-    tensor([1.5667, 0.3333, 1.9000, 0.9000])
-    >>> composite_rewards(ranked, torch.full((4,), 0.9), held, gate=0.8, binarise=0.8)
-    tensor([0.6667, 0.3333, 2.0000, 1.0000])
-    """
-    if binarise is not None:
-        main = (main >= binarise).to(ranked.dtype)
-    found = torch.where(ranked > gate, ranked + main, ranked)
-    return torch.where(held, found, main)
-
-
 @dataclass(frozen=True)
 class _Call:
     """A search of a trajectory: what was ranked, and what is known of it."""
@@ -170,9 +133,9 @@ class RankerLearner:
     """Learns from the agent's rollouts how to rank, for ``GroupTrainer(companion=...)``.
 
     After each round the searches of the same question whose sub-queries are alike are a group; each
-    ranking is rewarded by ``composite_rewards`` and compared with its group, and the ranker takes
-    one step of the policy gradient, without dropout. Searches of trajectories whose environment
-    failed, and of those that were not rewarded, are left out.
+    ranking is rewarded by ``learn.rewards.ranker_reward`` and compared with its group, and the
+    ranker takes one step of the policy gradient, without dropout. Searches of trajectories whose
+    environment failed, and of those that were not rewarded, are left out.
 
     Parameters
     ----------
@@ -185,7 +148,7 @@ class RankerLearner:
     learning_rate
         of AdamW
     gate, binarise
-        see ``composite_rewards``
+        see ``learn.rewards.ranker_reward``
     threshold, least, likeness
         see ``semantic_groups``
     places
@@ -242,10 +205,20 @@ class RankerLearner:
         if not calls:
             return told
         held = torch.tensor([any(call.relevant) for call in calls])
-        hits = [mean_hit([call.relevant[k] for k in call.order], self.places) for call in calls]
-        ranked = torch.tensor(hits, dtype=torch.float64)
-        main = torch.tensor([max(call.main, 0.0) for call in calls], dtype=torch.float64)
-        rewards = composite_rewards(ranked, main, held, gate=self.gate, binarise=self.binarise)
+        width = max(len(call.order) for call in calls)
+        relevance = torch.zeros(len(calls), max(width, 1))
+        for row, call in enumerate(calls):
+            for place, k in enumerate(call.order):
+                relevance[row, place] = float(call.relevant[k])
+        ranked = mean_hit(relevance, self.places).double()
+        rewards = ranker_reward(
+            ranked,
+            torch.tensor([max(call.main, 0.0) for call in calls], dtype=torch.float64),
+            held,
+            torch.ones_like(held),
+            gate=self.gate,
+            right_from=self.binarise,
+        )
         groups = semantic_groups(
             [call.query for call in calls],
             [call.group for call in calls],
