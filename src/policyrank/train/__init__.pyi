@@ -83,6 +83,7 @@ from .trees import (
 )
 from .trl import RolloutGRPOTrainer as RolloutGRPOTrainer
 from .turn_data import environment_rows as environment_rows, turn_reward as turn_reward
+from .turn_histories import history_advantage as history_advantage
 from .turn_limits import STOPS as STOPS, TurnLimits as TurnLimits
 from .turn_logs import RolloutLog as RolloutLog
 from .turn_sampling import TurnSampler as TurnSampler, call_style as call_style
@@ -146,6 +147,7 @@ __all__ = [
     "encode_answers",
     "environment_rows",
     "gap_lists",
+    "history_advantage",
     "linear",
     "preference_trees",
     "read_letor",

@@ -127,7 +127,10 @@ class GroupMaker:
 
     def _gains(self, values: Tensor, rollouts: Rollouts) -> Tensor:
         """Advantages of the shape of the rewards; NaN where they say nothing."""
-        gains = self.advantage(values, rollouts.groups).float().clone()
+        whom: Any = rollouts.groups
+        if getattr(self.advantage, "of_rollouts", False):
+            whom = rollouts
+        gains = self.advantage(values, whom).float().clone()
         if gains.shape != values.shape:
             raise OptionError(
                 f"the advantage gave {tuple(gains.shape)} for rewards {tuple(values.shape)}:"
