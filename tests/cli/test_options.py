@@ -194,7 +194,7 @@ EXERCISED = {
     | {
         TRAINING + "groups_are_compared_as_told": (
             "--data --advantage --advantage-option --objective --option --passes"
-            " --steps-per-round --keep-agreeing --mask-cut --reward-kl"
+            " --steps-per-round --keep-agreeing --mask-cut --reward-kl --labels"
         ),
         TRAINING + "outputs_have_segments": "--segments",
         TRAINING + "groups_are_sampled_as_told": (

@@ -374,6 +374,7 @@ def test_a_teacher_at_an_endpoint(train, monkeypatch):
         ("--keep-agreeing", "keep_agreeing", True),
         ("--mask-cut", "mask_cut", True),
         ("--reward-kl 0.3", "reward_kl", 0.3),
+        ("--objective dpo --labels win-shares", "labels", "win-shares"),
     ],
 )
 def test_groups_are_compared_as_told(train, monkeypatch, words, name, value):
@@ -614,6 +615,7 @@ OF_CRITICS = {
 def test_a_critic_learns_as_told(train, monkeypatch):
     (old,), _ = train("ppo")
     monkeypatch.setitem(VERBS, "ppo", "--data asked.jsonl --reward by.py:lengths")
+    assert train("ppo")[0][0].args.samples == 1
     several = {"--filter", "--kept"}
     for words, (name, value) in OF_CRITICS.items():
         more = ["--samples", 2] if several & set(words.split()) else []

@@ -125,3 +125,43 @@ def test_rewards_of_segments_are_not_held_as_wholes(lm, tmp_path):
     lists = trainer_of(lm, tmp_path, by_half, sampler=Canned(), segments=halves, objective="dpo")
     with pytest.raises((OptionError, EvidenceError), match="not one a segment"):
         lists.train()
+
+
+def test_rewards_that_a_loss_cannot_take_are_refused_or_become_shares(lm, tmp_path):
+    """Gains below 0 would be seen as none: what lipo-lambda learned would fade in silence."""
+
+    def negative(completions, completion_ids, **columns):
+        return [-20.0 - sum(ids) % 7 for ids in completion_ids]
+
+    options = {"objective": "lipo-lambda", "sampler": Canned()}
+    with pytest.raises(OptionError, match=r"takes gains.*--labels win-shares"):
+        trainer_of(lm, tmp_path, negative, **options).train()
+    own = trainer_of(lm, tmp_path, negative, labels="win-shares", **options)
+    (batch,) = own._sampled([numbers_in(own)]).batches
+    rows = [own.train_dataset[k] for k in numbers_in(own)]
+    found = own.groups.compared(own.groups.sampled(rows, seed=0, progress=0.0))
+    rewards = found.said.values.reshape(2, 4)
+    above = (rewards[:, :, None] > rewards[:, None, :]).float()
+    above += 0.5 * (rewards[:, :, None] == rewards[:, None, :]).float()
+    wanted = (above.sum(dim=-1) - 0.5) / 3
+    assert batch["advantages"][:, 0].reshape(2, 4).numpy() == pytest.approx(wanted.numpy())
+    own.train()
+    with pytest.raises(OptionError, match="labels='win-shares' are of objectives of preferences"):
+        trainer_of(lm, tmp_path, labels="win-shares")
+    with pytest.raises(OptionError, match="a label 1.5"):
+        trainer_of(
+            lm, tmp_path, lambda group: [1.5, 0.0, 0.0, 0.0], sampler=Canned(),
+            objective="point-sigmoid",
+        ).train()  # fmt: skip
+
+
+def test_kl_is_told_to_the_reference_of_the_rewards(lm, tmp_path):
+    """Preferences are held to who sampled, but what is logged is how far the start is away."""
+    own = trainer_of(
+        lm, tmp_path, objective="dpo", reward_kl=0.1, sampler=Canned(), max_steps=3,
+        learning_rate=0.3,
+    )  # fmt: skip
+    own.train()
+    told = [record["kl"] for record in own.state.log_history if "kl" in record]
+    assert told[0] == 0
+    assert abs(told[-1]) > 1e-4

@@ -347,3 +347,119 @@ def test_a_model_learns_what_is_rewarded(lm, tmp_path):
     assert np.mean(explained[-20:]) > np.mean(explained[:5])
     assert not math.isnan(rewards[-1])
     assert json.dumps(trainer.moments.state_dict())
+
+
+def test_a_filter_that_keeps_nothing_teaches_the_critic_nothing(lm, tmp_path):
+    """A threshold beyond all rewards: neither policy nor critic move, whatever is divided by."""
+    trainer = trainer_of(
+        lm, tmp_path, samples=4, filter="above", filter_options={"threshold": 99.0}, kl=0.1
+    )
+    (batch,) = trainer._sampled([numbers_in(trainer)]).batches
+    assert batch["advantages"].isnan().all()
+    assert batch["returns"].isnan().all()
+    before = {n: p.detach().clone() for n, p in trainer.critic.model.named_parameters()}
+    trainer.train()
+    assert all(torch.equal(p, before[n]) for n, p in trainer.critic.model.named_parameters())
+    assert not any("value_error" in own for own in trainer.state.log_history)
+
+
+def test_outputs_without_a_reward_are_never_drawn(lm, tmp_path):
+    """Rewards of segments below 0, and one output of which nothing is known, not even a 0."""
+    from policyrank.learn import Rewards
+
+    def reward(group):
+        rows = torch.arange(len(group), dtype=torch.float)
+        values = torch.stack([-1 - rows, -2 - rows], dim=-1)
+        values[1] = torch.nan
+        return Rewards(values)
+
+    trainer = trainer_of(
+        lm, tmp_path, reward, samples=4, filter="best", kept=2, reward_centre=False,
+        segments=lambda rollouts: rollouts.where.long(),
+    )  # fmt: skip
+    (batch,) = trainer._sampled([numbers_in(trainer)]).batches
+    assert not batch["advantages"][batch["learns"].bool()].isnan().any()
+
+
+def test_the_critics_loss_is_a_mean_over_what_it_learns_from(lm, tmp_path):
+    """Ratios of segments leave tokens out that the critic reads: it has a count of its own."""
+    trainer = trainer_of(
+        lm, tmp_path, objective="segment-grpo", kl=0.0,
+        segments=lambda rollouts: (torch.arange(rollouts.ids.shape[1]) > 0) * rollouts.where.long(),
+    )  # fmt: skip
+    (batch,) = trainer._sampled([numbers_in(trainer)]).batches
+    trainer._count([batch], torch.device("cpu"))
+    counted = trainer.values.counted(batch["returns"], batch["learns"], batch["segments"])
+    assert trainer._valued == counted
+
+
+def test_a_policy_that_would_never_learn_is_said(lm, tmp_path, caplog):
+    trainer = trainer_of(lm, tmp_path, critic_rounds=2, passes=2, max_steps=4)
+    trainer.train()
+    assert "only the critic learns in the first 4 steps (critic_rounds=2)" in caplog.text
+    caplog.clear()
+    trainer_of(lm, tmp_path, critic_rounds=2, max_steps=3).train()
+    assert "only the critic" not in caplog.text
+
+
+def test_training_goes_on_in_one_trainer(lm, tmp_path):
+    """The critic's weights are in the optimizer once, and decay where the policy's do."""
+    trainer = trainer_of(lm, tmp_path, weight_decay=0.1)
+    trainer.train()
+    trainer.args.max_steps = 2
+    trainer.train()
+    groups = trainer.optimizer.param_groups
+    own = {id(p) for p in trainer.critic.weights}
+    theirs = [group for group in groups if id(group["params"][0]) in own]
+    assert sum(len(group["params"]) for group in theirs) == len(own)
+    names = {id(p): n for n, p in trainer.critic.model.named_parameters()}
+    plain = {names[id(p)] for group in theirs if not group["weight_decay"] for p in group["params"]}
+    assert plain == {n for n in names.values() if "norm" in n}
+
+
+def test_a_critic_of_other_tokens_is_refused(lm, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(lm, other)
+    told = json.loads((other / "tokenizer.json").read_text())
+    words = told["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    (other / "tokenizer.json").write_text(json.dumps(told))
+    with pytest.raises(OptionError, match="another tokenizer: it reads 'a' as 'b'"):
+        trainer_of(lm, tmp_path, critic=str(other))
+    small, _ = reward_model(str(lm), seed=0, device="cpu")
+    small.resize_token_embeddings(9)
+    with pytest.raises(OptionError, match="knows 9 tokens"):
+        trainer_of(lm, tmp_path, critic=small)
+
+
+def test_a_critic_that_mixes_outputs_reads_rows(lm, tmp_path):
+    config = transformers.MistralConfig(
+        vocab_size=41, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_labels=1,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=6, max_position_embeddings=64,
+    )  # fmt: skip
+    critic = transformers.MistralForSequenceClassification(config)
+    trainer = trainer_of(lm, tmp_path, critic=critic)
+    trainer._sampled([numbers_in(trainer)])
+    assert trainer.likely.collate.layout == "rows"
+    same = trainer_of(lm, tmp_path)
+    same._sampled([numbers_in(same)])
+    assert same.likely.collate.layout == "shared"
+
+
+def test_values_have_no_dropout(lm, tmp_path):
+    config = transformers.GPT2Config(
+        vocab_size=41, bos_token_id=0, eos_token_id=1, n_embd=32, n_layer=2, n_head=2, n_positions=64, num_labels=1,
+        resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5, 
+    )  # fmt: skip
+    critic = transformers.GPT2ForSequenceClassification(config).train()
+    trainer = trainer_of(lm, tmp_path, critic=critic)
+    (batch,) = trainer._sampled([numbers_in(trainer)]).batches
+    again = trainer.critic.read(batch, trainer.likely.collate.layout)
+    assert again.detach().numpy() == pytest.approx(batch["values"].numpy(), abs=1e-5)
+
+
+def test_short_texts_are_counted(lm, tmp_path):
+    trainer = trainer_of(lm, tmp_path, pretraining=["abc", "", ""], pretraining_weight=1.0)
+    assert "pretraining: 2 texts of less than two tokens are left out" in trainer.notes

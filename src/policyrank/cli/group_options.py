@@ -238,6 +238,9 @@ class Comparing:
         of `train preference`, such as dpo or lipo-lambda, on groups that their rewards rank.
     option
         NAME=VALUE of the objective, such as beta=0.04; repeatable.
+    labels
+        Of an objective of `train preference`: rewards as they are, refused where it cannot take
+        them; or of each output the share of its group that it is above.
     reference
         Model that KL, or an objective of preferences, is to (None: KL to the one that training
         starts from, where it has a weight; preferences to the one that a round starts from).
@@ -259,6 +262,7 @@ class Comparing:
     advantage_option: Names = None
     objective: str = "dapo"
     option: Names = None
+    labels: Literal["as-given", "win-shares"] = "as-given"
     reference: str | None = None
     passes: AtLeastOne = 1
     steps_per_round: AtLeastOne = 1
@@ -290,6 +294,7 @@ class Comparing:
             "advantage_options": objective_options(self.advantage_option),
             "objective": self.objective,
             "objective_options": objective_options(self.option),
+            "labels": self.labels,
             "passes": self.passes,
             "steps_per_round": self.steps_per_round,
             "keep_agreeing": self.keep_agreeing,
@@ -392,6 +397,14 @@ class TurnSampling(Sampling):
     """How trajectories of turns are sampled, and by whom; ``tokens`` are of a whole one."""
 
     tokens: Tokens = 1024
+
+
+@Parameter(name="*", group=SAMPLING)
+@dataclass(frozen=True)
+class OneSampled(Sampling):
+    """How outputs are sampled, and by whom: one of each prompt, unless told."""
+
+    samples: Samples = 1
 
 
 def _remark(report: Any, text: str) -> None:

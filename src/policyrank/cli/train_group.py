@@ -143,7 +143,7 @@ def _about(
         **sampling.settings(),
         "server": sampling.server,
     }
-    for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut"):
+    for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut", "labels"):
         settings[name] = getattr(args, name)
     return About(
         "policy",

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Model, Texts, objective_options, tell
-from policyrank.cli.group_options import Rewarding, Sampling
+from policyrank.cli.group_options import OneSampled, Rewarding, Sampling
 from policyrank.cli.options import DATA, METHOD, AtLeastOne, Count, Flag, Names, check_folder
 from policyrank.cli.output import say
 from policyrank.cli.train_answers import Out, load_model
@@ -166,7 +166,7 @@ def train_with_critic(
     rewarding: Rewarding = Rewarding(),
     criticism: Criticism = Criticism(),
     learning: Learning = Learning(),
-    sampling: Sampling = Sampling(samples=1),
+    sampling: OneSampled = OneSampled(),
     lora: Lora = Lora(),
     tuning: GroupTuning = GroupTuning(),
     texts: Texts = Texts(),
@@ -185,10 +185,11 @@ def train_with_critic(
     from policyrank.models.provenance import about
     from policyrank.train import PPOConfig, PPOTrainer
     from policyrank.train.group_report import SampleLog
+    from policyrank.train.ppo import CRITIC
     from policyrank.train.saving import refuse_overwriting
 
     names = {"--model": model, "--reference": learning.reference, "--critic": criticism.critic}
-    refuse_overwriting(out, names | rewarding.models())
+    refuse_overwriting(out, names | rewarding.models(), below=(CHECKPOINTS, CRITIC))
     tuning.check()
     sampling.check(lora)
     read = texts.of(model, about(model))
@@ -227,7 +228,7 @@ def train_with_critic(
         peft_config=lora.config(found, layers=tuning.layers),
         callbacks=[log.callback(), *tuning.watching(say)],
     )
-    told = _about(trainer, model, data, rewarding, criticism, learning, tuning)
+    told = _about(trainer, model, data, rewarding, criticism, learning, sampling, tuning)
     depends = run_dependencies(told, model, lora, tuning, reference=learning.reference)
     depends["rewards"] = rewarding.depends()
     run_training(trainer, out, told, depends, tuning, evaluation)
@@ -243,6 +244,7 @@ def _about(
     rewarding: Rewarding,
     criticism: Criticism,
     learning: Learning,
+    sampling: Sampling,
     tuning: GroupTuning,
 ) -> About:
     """What the trained model is, and what training assumes."""
@@ -254,8 +256,12 @@ def _about(
     args, prompts = trainer.args, trainer.train_dataset
     settings: dict[str, Any] = {"rewards": rewarding.reward, "compose": rewarding.compose}
     settings |= criticism.settings() | {"critic": criticism.critic} | learning.settings()
-    for name in ("samples", "tokens", "temperature", "top_k", "top_p"):
-        settings[name] = getattr(args, name)
+    settings |= {"reference": learning.reference, "server": sampling.server}
+    settings |= sampling.settings()
+    if rewarding.weight:
+        settings["weights"] = rewarding.weight
+    if learning.pretraining is not None:
+        settings["pretraining"] = learning.pretraining.name
     return About(
         "policy",
         base=named_base(model, adapter=adapter),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from policyrank.errors import EvidenceError
+from policyrank.errors import EvidenceError, OptionError
 from policyrank.evidence.conversations import Answer, Prompt, text_of
 from policyrank.models.chat import AskedPrompt, answer_tail, answer_turns, rendered_prompt
 
@@ -34,6 +34,43 @@ def pad_apart(tokenizer: Any) -> int:
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(found)
             return int(found)
     raise EvidenceError("a tokenizer of end tokens only: nothing is left to pad with.")
+
+
+def refuse_other_tokens(tokenizer: Any, other: Any, what: str) -> None:
+    """Refuse a model that would read ids of this tokenizer as other tokens.
+
+    Special tokens may have other names: models add some of their own.
+
+    Raises
+    ------
+    OptionError
+        Naming the first token that is another one.
+    """
+    theirs = {number: token for token, number in other.get_vocab().items()}
+    special = {*tokenizer.all_special_ids, *other.all_special_ids}
+    for token, number in sorted(tokenizer.get_vocab().items(), key=lambda own: own[1]):
+        if number not in special and theirs.get(number, token) != token:
+            raise OptionError(
+                f"{what} has another tokenizer: it reads {token!r} as {theirs[number]!r} (id"
+                f" {number}). Name a model of the policy's own tokens."
+            )
+
+
+def refuse_fewer_tokens(tokenizer: Any, policy: Any, other: Any, what: str) -> None:
+    """Refuse a model that has no embedding of some tokens that a policy has and writes.
+
+    Raises
+    ------
+    OptionError
+        Naming how many there are.
+    """
+    written, there = (len(own.get_input_embeddings().weight) for own in (policy, other))
+    needed = min(written, max(tokenizer.get_vocab().values()) + 1)
+    if needed > there:
+        raise OptionError(
+            f"{what} knows {there:,} tokens, and the policy {needed:,}. Name a model of the"
+            " policy's own tokens."
+        )
 
 
 @dataclass(frozen=True)

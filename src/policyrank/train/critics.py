@@ -10,8 +10,10 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from policyrank.errors import OptionError
+from policyrank.models.tokens import refuse_fewer_tokens, refuse_other_tokens
 from policyrank.train.adapters import is_adapted
 from policyrank.train.answers import Layout
+from policyrank.train.preparing import without_dropout
 from policyrank.train.reward import reward_model
 from policyrank.train.rounds import Batch, by_output
 from policyrank.train.token_likelihood import attention
@@ -19,7 +21,7 @@ from policyrank.train.token_likelihood import attention
 HEADS = ("score", "classifier", "v_head")
 
 
-def critic_of(given: Any, policy: Any, seed: int) -> Any:
+def critic_of(given: Any, policy: Any, seed: int, tokenizer: Any = None) -> Any:
     """A critic: what was given, a reward model by name, or the policy's body with a new head.
 
     A critic that begins as a reward model keeps its head.
@@ -31,14 +33,19 @@ def critic_of(given: Any, policy: Any, seed: int) -> Any:
         then gets a new head; None: the policy's own body does
     seed
         of a new head
+    tokenizer
+        of the policy, whose ids the critic reads
 
     Raises
     ------
     OptionError
-        For another model, and a policy of adapters whose critic was not given.
+        For another model, one of other tokens, and a policy of adapters whose critic was not given.
     """
+    name = f"the critic {given}" if isinstance(given, str) else "the critic"
     if isinstance(given, str):
-        given, _ = reward_model(given, seed=seed, device="cpu")
+        given, theirs = reward_model(given, seed=seed, device="cpu")
+        if tokenizer is not None:
+            refuse_other_tokens(tokenizer, theirs, name)
     elif given is None:
         given = _of_policy(policy, seed)
     if is_adapted(given):
@@ -47,6 +54,8 @@ def critic_of(given: Any, policy: Any, seed: int) -> Any:
     outputs = getattr(head, "out_features", 1)
     if outputs != 1:
         raise OptionError(f"the critic has {outputs} outputs: give a reward model, which has one.")
+    if tokenizer is not None:
+        refuse_fewer_tokens(tokenizer, policy, given, name)
     return given.float()
 
 
@@ -106,9 +115,11 @@ class CriticReader:
         the critic
     """
 
-    def __init__(self, critic: Any, accelerator: Any) -> None:
+    def __init__(self, critic: Any, accelerator: Any, *, dropout: bool = False) -> None:
         self._accelerator = accelerator
-        self.model = critic.to(accelerator.device)
+        if not dropout:
+            without_dropout(critic)
+        self.model = critic.to(accelerator.device).train()
 
     @property
     def weights(self) -> list[Tensor]:
@@ -125,7 +136,20 @@ class CriticReader:
     def fixed(self, batch: Batch, layout: Layout) -> Tensor:
         """The same of a batch that is anywhere, without a gradient."""
         moved = {name: own.to(self._accelerator.device) for name, own in batch.items()}
-        return self.read(moved, layout).cpu()
+        self.model.eval()
+        found = self.read(moved, layout).cpu()
+        self.model.train()
+        return found
+
+    @torch.no_grad()
+    def flat(self, batch: Batch, layout: Layout) -> Tensor:
+        """The value before each token, as the collator lists them, without a gradient."""
+        moved = {name: own.to(self._accelerator.device) for name, own in batch.items()}
+        self.model.eval()
+        try:
+            return token_values(self.model, moved, layout=layout).cpu()
+        finally:
+            self.model.train()
 
     def settle(self, clip: float | None) -> float:
         """Gradients of all processes, clipped; their norm."""

@@ -15,6 +15,7 @@ from transformers import PrinterCallback
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import GroupObjective, rewarded, truncated_weights
+from policyrank.learn.losses.averages import token_mean
 from policyrank.models.group_sampling import GroupSampler, ModelSampler
 from policyrank.models.language import load_causal_lm
 from policyrank.models.tokens import padding
@@ -371,7 +372,8 @@ class GroupTrainer(ResumableTrainer):
                 "entropy": entropy.detach()[mask].mean(),
             }
             if "kept_to" in inputs:
-                told["kl"] = found.divergence
+                far = (log_probs.detach() - inputs["kept_to"]).masked_fill(~mask, 0.0)
+                told["kl"] = token_mean(far, mask) if self._of_round else found.divergence
             self._note({name: float(own) for name, own in told.items()})
         return (loss, {}) if return_outputs else loss
 

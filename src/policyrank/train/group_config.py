@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from policyrank.errors import OptionError, refuse_unknown_options
 from policyrank.learn import (
@@ -13,12 +17,17 @@ from policyrank.learn import (
     GroupObjective,
     ListObjective,
     PolicyObjective,
+    check_labels,
+    label_domain,
     preference_loss,
+    win_shares,
 )
 from policyrank.learn._options import check_options
 from policyrank.learn.advantages import named_group_advantage
+from policyrank.learn.label_domains import largest_label
 from policyrank.learn.losses import REFERENCE_FREE
 from policyrank.models.group_sampling import Decoding
+from policyrank.train.answer_trainer import Labels
 from policyrank.train.answers import Layout
 from policyrank.train.preference_config import GIVEN, try_options
 from policyrank.train.text_config import TextConfig
@@ -48,6 +57,10 @@ class GroupConfig(TextConfig):
         ``learn.preference_loss`` takes, such as ``"dpo"`` or ``"lipo-lambda"``, and its options:
         each group is a list that its rewards rank, held to the policy that sampled it, or to the
         reference model where one is given
+    labels
+        of an objective of preferences: rewards ``"as-given"``, refused where its loss cannot take
+        them; ``"win-shares"``: of each output the share of its group that it is above, which every
+        loss takes
     reward_kl
         weight of log pi - log pi_reference of whole outputs, taken from their rewards, so that the
         policy stays where the reward can be trusted; at the temperature of sampling
@@ -88,6 +101,7 @@ class GroupConfig(TextConfig):
     advantage_options: dict[str, Any] = field(default_factory=dict)
     objective: str | PolicyObjective = "dapo"
     objective_options: dict[str, Any] = field(default_factory=dict)
+    labels: Labels = "as-given"
     reward_kl: float = 0.0
     reward_weights: list[float] | None = None
     passes: int = 1
@@ -117,6 +131,11 @@ class GroupConfig(TextConfig):
         for name in ("tokens", "passes", "steps_per_round", "sampled_rows"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)}: at least 1.")
+        if self.labels != "as-given" and self.of_lists is None:
+            raise OptionError(
+                f"labels={self.labels!r} are of objectives of preferences, and"
+                f" objective={self.objective!r} is none. Leave them out."
+            )
         if not 0 <= self.reward_kl < math.inf:
             raise OptionError(f"reward_kl={self.reward_kl}: a finite number from 0.")
         for name in ("correction", "reward_seconds"):
@@ -190,3 +209,27 @@ def _of_lists(name: str, options: dict[str, Any], samples: int) -> ListObjective
     check_options(loss, options, name=f"objective {name!r}", given=GIVEN)
     try_options(loss, options, name=f"objective {name!r}")
     return ListObjective(loss, samples, options, referred=name not in REFERENCE_FREE)
+
+
+def labels_of(rewards: Tensor, args: GroupConfig, objective: ListObjective) -> Tensor:
+    """What ranked groups are learned by, made of what their outputs earned: (outputs,).
+
+    Raises
+    ------
+    OptionError
+        For rewards that the loss cannot take, naming the remedy.
+    """
+    lists = rewards.reshape(-1, args.samples)
+    there = ~lists.isnan()
+    if args.labels == "win-shares":
+        return win_shares(lists, there).masked_fill(~there, torch.nan).reshape(rewards.shape)
+    loss = partial(objective.loss, **objective.options)
+    name = f"objective={args.of_lists!r}"
+    try:
+        check_labels(lists, label_domain(loss), where=there, most=largest_label(loss), name=name)
+    except OptionError as error:
+        raise OptionError(
+            f"{error} Here: labels='win-shares' (--labels win-shares); labels are the rewards, less"
+            " reward_kl's share."
+        ) from None
+    return rewards

@@ -16,11 +16,12 @@ from policyrank.learn import Rollouts
 from policyrank.models.rows import TOLERANCE, takes, window_of
 from policyrank.train.adapters import AdapterStart, is_adapted
 from policyrank.train.answers import AnswerCollator, EncodedAnswers
+from policyrank.train.critics import CriticReader
 from policyrank.train.group_config import GroupConfig
 from policyrank.train.group_data import PromptRow
 from policyrank.train.group_making import ComparedGroups
 from policyrank.train.rounds import Batch, by_output, learning_batch
-from policyrank.train.token_likelihood import layouts_agree, sampled_log_probs
+from policyrank.train.token_likelihood import layouts_agree, readings_agree, sampled_log_probs
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +69,8 @@ class GroupLikelihood:
                 self.reference.eval().requires_grad_(False), evaluation_mode=True
             )
 
-    def settle(self, rows: Sequence[PromptRow]) -> None:
-        """Give each output a row of its own where the model does not keep them apart in one."""
+    def settle(self, rows: Sequence[PromptRow], critic: CriticReader | None = None) -> None:
+        """Give each output a row of its own where a model does not keep them apart in one."""
         if self._settled or self.collate.layout == "rows":
             return
         self._settled = True
@@ -85,6 +86,9 @@ class GroupLikelihood:
             pad = self.collate.pad
             with self._accelerator.autocast():
                 together = layouts_agree(self._model, own, pad, keep=self._keep, apart=apart)
+                if together and critic is not None:
+                    together = longest <= window_of(critic.model.config)
+                    together = together and readings_agree(critic.flat, own, pad, apart=apart)
         if not together:
             self.collate = AnswerCollator(self.collate.pad, "rows")
             logger.warning(

@@ -13,6 +13,7 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import (
     GroupAdvantage,
     GroupObjective,
+    ListObjective,
     Rewards,
     Rollouts,
     as_reward,
@@ -22,7 +23,7 @@ from policyrank.learn import (
 )
 from policyrank.learn.rewards import weighted
 from policyrank.models.group_sampling import GroupSampler
-from policyrank.train.group_config import GroupConfig
+from policyrank.train.group_config import GroupConfig, labels_of
 from policyrank.train.group_data import PromptRow
 from policyrank.train.guarding import GuardedReward
 from policyrank.train.rounds import as_rollouts
@@ -113,6 +114,8 @@ class GroupMaker:
         if distance is not None:
             said = Rewards(values, {**said.parts, "log_ratio": distance})
             values = values - self._held(distance, values)
+        if isinstance(self.objective, ListObjective) and values.ndim == 1:
+            values = labels_of(values, self.args, self.objective)
         gains = self._gains(values, rollouts)
         gains = token_gains(gains, rollouts.where, rollouts.segments)
         counting = self.objective.counting(gains, rollouts.where, rollouts.segments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,14 +26,17 @@ from policyrank.learn import (
     whitened,
 )
 from policyrank.learn.filters import named_filter, rank_weights
+from policyrank.learn.losses import ValueLoss
 from policyrank.train.critics import CriticReader, critic_of
 from policyrank.train.group import GroupTrainer
 from policyrank.train.group_making import ComparedGroups
-from policyrank.train.group_report import round_report, shown
+from policyrank.train.group_report import of_outputs, round_report, shown
 from policyrank.train.ppo_config import PPOConfig
 from policyrank.train.pretraining import PretrainingTexts
 from policyrank.train.resumable import model_facts
 from policyrank.train.rounds import Batch, Round, round_seed
+
+logger = logging.getLogger(__name__)
 
 CRITIC, MOMENTS = "critic", "moments.json"
 """Where the critic lies beside the policy, and what rewards were like in a checkpoint."""
@@ -110,11 +114,12 @@ class PPOTrainer(GroupTrainer):
         )  # fmt: skip
         if self.likely.reference is None and args.kl:
             self.likely.refer(None, args.kl)
-        given = critic_of(critic, self.model, args.seed)
+        given = critic_of(critic, self.model, args.seed, self.processing_class)
         self.depends["critic"] = {"given": critic is not None}
         if self.start is not None:
             self.depends["critic"] |= model_facts(given)
-        self.critic = CriticReader(given, self.accelerator)
+        self.critic = CriticReader(given, self.accelerator, dropout=args.dropout)
+        self._valued = torch.ones(())
         self.values = args.value_objective()
         self.depends["values"] = asdict(self.values)
         self.moments = RunningMoments()
@@ -141,8 +146,19 @@ class PPOTrainer(GroupTrainer):
     def create_optimizer(self, *args: Any, **options: Any) -> Any:
         """One optimizer, the critic's weights at their own rate."""
         made = super().create_optimizer(*args, **options)
-        group = {"params": self.critic.weights, "lr": self.args.critic_rate}
-        made.add_param_group(group | {"weight_decay": self.args.weight_decay})
+        known = {id(own) for group in made.param_groups for own in group["params"]}
+        if any(id(own) in known for own in self.critic.weights):
+            return made  # of a training before this one
+        decayed = set(self.get_decay_parameter_names(self.critic.model))
+        parts: dict[bool, list[Tensor]] = {True: [], False: []}  # not of norms and biases
+        for name, own in self.critic.model.named_parameters():
+            if own.requires_grad:
+                parts[name in decayed].append(own)
+        for decays, params in parts.items():
+            decay = self.args.weight_decay if decays else 0.0
+            group = {"params": params, "lr": self.args.critic_rate, "weight_decay": decay}
+            if params:
+                made.add_param_group(group)
         return made
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -173,7 +189,7 @@ class PPOTrainer(GroupTrainer):
     def _sampled(self, numbers: Sequence[Sequence[int]]) -> Round:
         """A round: outputs of prompts by batch, and what policy and critic learn from them."""
         args, data = self.args, self.train_dataset
-        self.likely.settle(data.rows)
+        self.likely.settle(data.rows, self.critic)
         number = self.state.global_step // (args.steps_per_round * args.passes)
         batches = [[data[k] for k in own] for own in numbers]
         rows = [row for batch in batches for row in batch]
@@ -286,7 +302,7 @@ class PPOTrainer(GroupTrainer):
         args, rollouts = self.args, found.rollouts
         if args.filter == "all" and args.kept is None:
             return found, known
-        values = ranked if ranked.ndim == 1 else ranked.nansum(dim=-1)
+        values = torch.from_numpy(of_outputs(ranked))
         weights = rank_weights(values, rollouts.groups, self._filter, over="group")
         weights = weights.reshape(groups, -1)
         dead = weights.sum(dim=-1) == 0
@@ -295,14 +311,25 @@ class PPOTrainer(GroupTrainer):
         kept = args.kept or args.samples
         drawn = torch.multinomial(weights.double(), kept, replacement=True, generator=rng)
         at = (drawn + torch.arange(groups)[:, None] * weights.shape[1]).reshape(-1)
-        gains = found.gains[at].masked_fill(dead.repeat_interleave(kept)[:, None], torch.nan)
+        unsaid = dead.repeat_interleave(kept)[:, None]
+        gains = found.gains[at].masked_fill(unsaid, torch.nan)
         said = Rewards(found.said.values[at])
         kept_rollouts = rollouts.take(at)
         told = self._told(gains, kept_rollouts, groups)
         known = {name: own[at] for name, own in known.items()}
+        known["returns"] = known["returns"].masked_fill(unsaid, torch.nan)
         return ComparedGroups(kept_rollouts, said, gains, told), known
 
     # Learning
+
+    def _count(self, batches: Sequence[Batch], device: torch.device) -> None:
+        super()._count(batches, device)
+        count = torch.zeros((), device=device)
+        for batch in batches:
+            count += self.values.counted(batch["returns"], batch["learns"], batch.get("segments"))
+        if self.args.world_size > 1:
+            count = self.accelerator.reduce(count, "sum")
+        self._valued = count.clamp(min=1)
 
     def compute_loss(
         self,
@@ -320,15 +347,9 @@ class PPOTrainer(GroupTrainer):
             inputs["learns"],
             old=inputs["values"],
             segments=inputs.get("segments"),
-            total=self._items,
+            total=self._valued,
         )
-        self._note(
-            {
-                "value_error": float(found.error),
-                "value_clip_share": float(found.clip_share),
-                "value_explained": float(found.explained),
-            }
-        )
+        self._note_values(found, inputs)
         loss = args.value_weight * found.loss * self.accelerator.num_processes
         if not self.warming:
             loss = loss + super().compute_loss(model, inputs)
@@ -341,6 +362,17 @@ class PPOTrainer(GroupTrainer):
             )
         return (loss, {}) if return_outputs else loss
 
+    def _note_values(self, found: ValueLoss, inputs: Batch) -> None:
+        told = inputs["returns"], inputs["learns"], inputs.get("segments")
+        if bool(self.values.counting(*told).any()):
+            self._note(
+                {
+                    "value_error": float(found.error),
+                    "value_clip_share": float(found.clip_share),
+                    "value_explained": float(found.explained),
+                }
+            )
+
     def _fluency(self, model: Any, number: int) -> Tensor:
         """Negative log-likelihood of some pretraining text, weighted: a share of the step's."""
         args = self.args
@@ -352,10 +384,19 @@ class PPOTrainer(GroupTrainer):
 
 
 class _CriticSteps(TrainerCallback):
-    """The critic's gradients: clipped before a step, gone after it."""
+    """The critic's gradients: clipped before a step, gone after it; a policy that never learns."""
 
     def __init__(self, trainer: PPOTrainer) -> None:
         self._trainer: Callable[[], PPOTrainer] = lambda: trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        alone = args.critic_rounds * args.steps_per_round * args.passes
+        if state.max_steps <= alone:
+            logger.warning(
+                "the policy stays as it is: only the critic learns in the first %s steps"
+                " (critic_rounds=%s), and there are %s. Lower critic_rounds, or train longer",
+                *(alone, args.critic_rounds, state.max_steps),
+            )
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         trainer = self._trainer()

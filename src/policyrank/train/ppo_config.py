@@ -11,7 +11,7 @@ from policyrank.learn import ListObjective, ValueObjective
 from policyrank.learn.filters import RankFilter
 from policyrank.train.group_config import GroupConfig
 
-NOT_HERE = ("advantage", "advantage_options", "keep_agreeing", "reward_kl")
+NOT_HERE = ("advantage", "advantage_options", "keep_agreeing", "labels", "reward_kl")
 """Options of groups that a critic takes the place of."""
 FASTER = 3.3
 """How much faster a critic learns than the policy, where it is not told."""

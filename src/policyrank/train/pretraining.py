@@ -40,11 +40,14 @@ class PretrainingTexts:
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         coded = [tokenizer(text)["input_ids"] + end for text in _texts(texts)]
         cut = sum(len(ids) > args.max_length for ids in coded)
+        short = sum(len(ids) < 2 for ids in coded)
         self.ids = [ids[: args.max_length] for ids in coded if len(ids) > 1]
         if not self.ids:
             raise EvidenceError("pretraining: no text of at least two tokens.")
         if cut:
-            self.notes = (f"pretraining: {cut:,} texts are cut at {args.max_length:,} tokens",)
+            self.notes += (f"pretraining: {cut:,} texts are cut at {args.max_length:,} tokens",)
+        if short:
+            self.notes += (f"pretraining: {short:,} texts of less than two tokens are left out",)
 
     def fingerprint(self) -> str:
         """What they hold."""

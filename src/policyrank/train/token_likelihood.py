@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -115,28 +116,49 @@ def layouts_agree(model: Any, own: EncodedAnswers, pad: int, *, keep: bool, apar
     apart
         how far the mean log-probability of a token may be apart
     """
+    device, was = next(model.parameters()).device, model.training
+
+    def read(batch: dict[str, Tensor], layout: Layout) -> Tensor:
+        moved = {name: values.to(device) for name, values in batch.items()}
+        with torch.no_grad():
+            return token_log_probs(model, moved, layout=layout, keep=keep)[0].cpu()
+
+    model.eval()
+    try:
+        return readings_agree(read, own, pad, apart=apart)
+    finally:
+        model.train(was)
+
+
+def readings_agree(
+    read: Callable[[dict[str, Tensor], Layout], Tensor],
+    own: EncodedAnswers,
+    pad: int,
+    *,
+    apart: float,
+) -> bool:
+    """Whether what is read of each token, flat, is the same in both layouts, as ``layouts_agree``.
+
+    Parameters
+    ----------
+    apart
+        how far the means of answers may be apart
+    """
     short = EncodedAnswers(
         own.prompt[-64:],
         [tokens[:64] for tokens in own.completions[:3]],
         [steps[:64] for steps in own.steps[:3]],
         own.labels[:3],
     )
-    device, means = next(model.parameters()).device, []
     layouts: tuple[Layout, ...] = ("shared", "rows")
-    was = model.training
-    model.eval()
+    means = []
     try:
         for layout in layouts:
             batch = AnswerCollator(pad, layout)([short])
-            batch = {name: values.to(device) for name, values in batch.items()}
-            with torch.no_grad():
-                flat, _ = token_log_probs(model, batch, layout=layout, keep=keep)
-            sums = by_step(flat, batch, int(batch["step"].max()))
+            sums = by_step(read(batch, layout), batch, int(batch["step"].max()))
             means.append(sums / batch["lengths"][..., None])
     except (RuntimeError, ValueError, TypeError):
         return False
-    finally:
-        model.train(was)
     return bool((means[0] - means[1]).abs().max() < apart)
 
 

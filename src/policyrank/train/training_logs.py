@@ -49,8 +49,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "step_kl": ("policy/approxkl_avg", "actor/ppo_kl", "ppo/policy/approxkl", "ppo_kl"),
     "value_loss": (
         "loss/value_avg", "critic/vf_loss", "ppo/loss/value", "critic_loss", "value_loss",
+        "value_error",
     ),
-    "explained": ("critic/vf_explained_var", "ppo/val/var_explained", "explained"),
+    "explained": ("critic/vf_explained_var", "ppo/val/var_explained", "explained", "value_explained"),
     "gradient": ("grad_norm", "actor/grad_norm"),
 }  # fmt: skip
 """Signal -> the columns that hold it: TRL's GRPO, RLOO and former PPO trainers, verl, OpenRLHF, and
