@@ -148,7 +148,7 @@ def test_rewards_that_a_loss_cannot_take_are_refused_or_become_shares(lm, tmp_pa
     own.train()
     with pytest.raises(OptionError, match="labels='win-shares' are of objectives of preferences"):
         trainer_of(lm, tmp_path, labels="win-shares")
-    with pytest.raises(OptionError, match="a label 1.5"):
+    with pytest.raises(OptionError, match=r"a label 1\.5"):
         trainer_of(
             lm, tmp_path, lambda group: [1.5, 0.0, 0.0, 0.0], sampler=Canned(),
             objective="point-sigmoid",

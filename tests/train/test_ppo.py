@@ -450,8 +450,8 @@ def test_a_critic_that_mixes_outputs_reads_rows(lm, tmp_path):
 
 def test_values_have_no_dropout(lm, tmp_path):
     config = transformers.GPT2Config(
-        vocab_size=41, bos_token_id=0, eos_token_id=1, n_embd=32, n_layer=2, n_head=2, n_positions=64, num_labels=1,
-        resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5, 
+        vocab_size=41, bos_token_id=0, eos_token_id=1, n_embd=32, n_layer=2, n_head=2,
+        n_positions=64, num_labels=1, resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5,
     )  # fmt: skip
     critic = transformers.GPT2ForSequenceClassification(config).train()
     trainer = trainer_of(lm, tmp_path, critic=critic)

@@ -51,7 +51,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "loss/value_avg", "critic/vf_loss", "ppo/loss/value", "critic_loss", "value_loss",
         "value_error",
     ),
-    "explained": ("critic/vf_explained_var", "ppo/val/var_explained", "explained", "value_explained"),
+    "explained": (
+        "critic/vf_explained_var", "ppo/val/var_explained", "explained", "value_explained",
+    ),
     "gradient": ("grad_norm", "actor/grad_norm"),
 }  # fmt: skip
 """Signal -> the columns that hold it: TRL's GRPO, RLOO and former PPO trainers, verl, OpenRLHF, and
