@@ -95,6 +95,12 @@ from .temporal import (
     step_gae as step_gae,
     whitened as whitened,
 )
+from .unmasking import (
+    Unmasking as Unmasking,
+    UnmaskingChoice as UnmaskingChoice,
+    choice_log_prob as choice_log_prob,
+    token_log_prob as token_log_prob,
+)
 from .utilities import UTILITIES as UTILITIES, Utility as Utility
 
 __all__ = [
@@ -137,11 +143,14 @@ __all__ = [
     "RunningMoments",
     "Signal",
     "StepWeight",
+    "Unmasking",
+    "UnmaskingChoice",
     "Utility",
     "ValueLoss",
     "ValueObjective",
     "as_reward",
     "check_labels",
+    "choice_log_prob",
     "curricula",
     "discounted_step_returns",
     "gae",
@@ -172,6 +181,7 @@ __all__ = [
     "shares_compared",
     "step_gae",
     "token_gains",
+    "token_log_prob",
     "truncated_weights",
     "whitened",
     "win_shares",

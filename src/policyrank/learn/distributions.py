@@ -22,6 +22,7 @@ from policyrank.learn._lists import (
     suffix_logsumexp,
     widen,
 )
+from policyrank.learn._subsets import LARGEST, prefix_log_probs
 
 EXACT = 7
 
@@ -113,6 +114,46 @@ class PlackettLuce:
         Shape (...) or (samples, ...).
         """
         return self.step_log_prob(rankings).sum(dim=-1)
+
+    def set_log_prob(self, members: Tensor) -> Tensor:
+        """Log-probability that these items come first, in any order among themselves: (...).
+
+        Exact: the sum over their orders, by subsets. 0 where they are all items, or none.
+
+        Parameters
+        ----------
+        members
+            (..., list), which items; of each list another number, at most 10
+
+        Raises
+        ------
+        OptionError
+            For larger sets, and for members that are padding.
+
+        Examples
+        --------
+        >>> policy = PlackettLuce(torch.tensor([1.0, 2.0, 3.0]).log())
+        >>> policy.set_log_prob(torch.tensor([False, True, True])).exp()  # 7/12
+        tensor(0.5833)
+        """
+        members = members.bool()
+        if bool((members & ~self.where).any()):
+            raise OptionError("members: padding is among them, which is never drawn.")
+        members = members.expand(self.scores.shape)
+        size = members.sum(dim=-1)
+        most = int(size.max()) if size.numel() else 0
+        if most > LARGEST:
+            raise OptionError(
+                f"a set of {most} items: at most {LARGEST}, of which 2^{LARGEST} subsets are"
+                " summed. Take the probability of their order (log_prob)."
+            )
+        nothing = low(self.scores)
+        first = members.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[..., :most]
+        drawn = self.scores.gather(-1, first).masked_fill(~members.gather(-1, first), nothing)
+        others = self.where & ~members
+        tail = torch.logsumexp(self.scores.masked_fill(~others, nothing), dim=-1)
+        found = prefix_log_probs(drawn, tail).gather(-1, size[..., None]).squeeze(-1)
+        return found.masked_fill(~others.any(dim=-1), 0.0)
 
     def log_prob_labels(
         self, labels: Tensor, ties: Literal["efron", "breslow"] = "efron"
