@@ -110,3 +110,32 @@ def lm(tmp_path_factory):
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def masked_lm(tmp_path_factory):
+    """A random BERT of two layers over characters, saved and loaded as a user's would be."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("masked")
+    special = {"pad_token": "[P]", "unk_token": "[U]", "mask_token": "[M]", "eos_token": "[E]"}
+    words = [*special.values(), *"abcdefghijklmnopqrstuvwxyz 1234"]
+    core = Tokenizer(models.WordLevel({c: i for i, c in enumerate(words)}, unk_token="[U]"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=core, **special).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        pad_token_id=0,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder

@@ -71,12 +71,13 @@ def load_causal_lm(
     else:
         loaded, tokenizer = _loaded(model, gguf, dtype)
     if dtype != "auto":
-        loaded.to(_dtype(dtype))
+        loaded.to(named_dtype(dtype))
     loaded.to(device or best_device()).eval()
     return loaded, tokenizer
 
 
-def _dtype(name: str) -> Any:
+def named_dtype(name: str) -> Any:
+    """A type of torch by name; OptionError for one that there is not."""
     import torch
 
     found = getattr(torch, name, None)

@@ -9,6 +9,7 @@ from typing import Any
 from policyrank.errors import EvidenceError
 from policyrank.evidence.json_schema import read_json
 from policyrank.models.loading import adapter_config, architectures, load_causal_lm
+from policyrank.models.masked_language import load_masked_lm
 from policyrank.models.provenance import About, Kind, about
 from policyrank.models.reward_models import load_reward_model
 
@@ -20,7 +21,7 @@ class Loaded:
     Attributes
     ----------
     kind
-        policy, reward, discriminator, cross-encoder or bi-encoder
+        policy, masked-diffusion, reward, discriminator, cross-encoder or bi-encoder
     model
         of transformers, peft or sentence-transformers
     tokenizer
@@ -68,6 +69,8 @@ def kind_of_model(name: str) -> Kind:
         return "reward"
     if any(found.endswith(("ForCausalLM", "LMHeadModel")) for found in classes):
         return "policy"
+    if any(found.endswith("ForMaskedLM") for found in classes):
+        return "masked-diffusion"
     raise EvidenceError(
         f"{name}: nothing tells whether it is a language model, a reward model or a ranker. Say so"
         " (kind=)."
@@ -96,8 +99,8 @@ def load(name: str, kind: Kind | None = None, **options: Any) -> Loaded:
     kind
         what it is used as; None: what it says that it is
     options
-        of ``load_causal_lm``, ``load_reward_model``, ``load_encoder`` or ``load_cross_encoder``,
-        such as ``device`` and ``dtype``
+        of ``load_causal_lm``, ``load_masked_lm``, ``load_reward_model``, ``load_encoder`` or
+        ``load_cross_encoder``, such as ``device`` and ``dtype``
 
     Raises
     ------
@@ -112,6 +115,8 @@ def load(name: str, kind: Kind | None = None, **options: Any) -> Loaded:
     kind = kind or kind_of_model(name)
     if kind == "policy":
         return Loaded(kind, *load_causal_lm(name, **options), about(name))
+    if kind == "masked-diffusion":
+        return Loaded(kind, *load_masked_lm(name, **options), about(name))
     if kind in ("reward", "discriminator"):
         return Loaded(kind, *load_reward_model(name, **options), about(name))
     from policyrank.models.encoders import load_cross_encoder, load_encoder

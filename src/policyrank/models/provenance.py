@@ -17,9 +17,12 @@ FILE, LOG = "policyrank.json", "log.jsonl"
 CHECKPOINTS = "checkpoints"
 """Where checkpoints lie in it while it is trained."""
 
-Kind = Literal["policy", "reward", "discriminator", "cross-encoder", "bi-encoder"]
+Kind = Literal[
+    "policy", "masked-diffusion", "reward", "discriminator", "cross-encoder", "bi-encoder"
+]
 ARTICLES: dict[str, str] = {
     "policy": "a language model",
+    "masked-diffusion": "a masked diffusion language model",
     "reward": "a reward model",
     "discriminator": "a policy discriminator, which reads a reference answer first",
     "cross-encoder": "a cross-encoder that ranks texts",

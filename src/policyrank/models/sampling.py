@@ -179,8 +179,9 @@ def context_of(model: Any) -> int:
     config = model.config
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
-    known = getattr(config, "max_position_embeddings", None)
-    return int(known or 2**30)
+    names = ("max_position_embeddings", "max_sequence_length")  # as most have it; as LLaDA
+    known = [getattr(config, name, None) for name in names]
+    return int(known[0] or known[1] or 2**30)
 
 
 def as_sampled(tokenizer: Any, ids: Sequence[int], stop: Sequence[int]) -> Sampled:

@@ -18,12 +18,13 @@ PARTS = re.compile(
     r"adapter_config\.json|adapter_model\.(safetensors|bin)"
     r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)"
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
-    r"|(generation_)?config\.json"
+    r"|(generation_)?config\.json|unmasking_policy\.json"
 )
 """Files that are a model's or adapters' weights, and what says how they are loaded."""
 
 LOADS: dict[str, str] = {
     "policy": "AutoModelForCausalLM",
+    "masked-diffusion": "AutoModelForMaskedLM",
     "reward": "AutoModelForSequenceClassification",
     "discriminator": "AutoModelForSequenceClassification",
     "cross-encoder": "CrossEncoder",
@@ -33,6 +34,7 @@ LOADS: dict[str, str] = {
 
 PIPELINES: dict[str, str] = {
     "policy": "text-generation",
+    "masked-diffusion": "text-generation",
     "cross-encoder": "text-ranking",
     "bi-encoder": "sentence-similarity",
 }
