@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 BOARDS, READING, WORLDS = "boards.", "reading.", "worlds."
 TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
 ROLLOUTS = "rollouts."
+DIFFUSION = "diffusion."
 LANGUAGE, ENDPOINTS, SERVING = "language_rankers.", "rerank_endpoints.", "serving."
 LOGS = "logs."
 
@@ -264,6 +265,24 @@ EXERCISED = {
             " --mask-cut --reference --server --served-model --key --server-adapters --retokenise"
             " --correction"
         ),
+    },
+    "train masked-diffusion": {
+        DIFFUSION + "the_trainer_is_told": (
+            "--epochs --steps --batch --accumulate --learning-rate --schedule --warmup --optimizer"
+            " --weight-decay --clip --seed --log-every --save --samples --tokens --denoising-steps"
+            " --block --order --choice --temperature --sampled-rows --advantage --objective"
+            " --passes --steps-per-round --max-length --reward-seconds --reward-kl --bf16"
+            " --gradient-checkpointing --keep-agreeing --mask-cut --count-failures --plain"
+            " --cut-prompts"
+        ),
+        DIFFUSION + "what_is_done_at_a_collapse": "--collapse",
+        DIFFUSION + "named_options": "--advantage-option --option --report-to --chat --reference",
+        DIFFUSION + "weights_and_layers": "--layers --dropout --dtype --push --model --out",
+        DIFFUSION + "rewards_and_data": (
+            "--reward --weight --compose --label --lenient --places --test-seconds --package --data"
+            " --eval --references --polar --trust-remote-code"
+        ),
+        DIFFUSION + "code_of_a_model_runs_only_where_that_is_told": "--trust-model-code",
     },
     "train programs": TRAINED
     | TEXTS

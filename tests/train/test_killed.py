@@ -58,6 +58,11 @@ CASES = {
         *("--samples", 4, "--tokens", 24, "--turn-tokens", 8, "--read-tokens", 6),
         *("--passes", 2, "--objective", "grpo", *SAVED),
     ],
+    "masked-diffusion": [
+        *("masked-diffusion", "--data", "prompts.jsonl", "--model", "masked", "--tokens", 6),
+        *("--reward", "judge.py:letters", "--samples", 4, "--denoising-steps", 3, "--passes", 2),
+        *("--steps-per-round", 2, "--option", "beta=0.05", *SAVED),
+    ],
     "distil": [
         *("distil", "prompts.jsonl", "--teacher", "teacher.jsonl", "--rounds", 2),
         *("--steps", 4, "--learning-rate", 0.01, *ROUNDS),
@@ -97,8 +102,9 @@ GOES_ON = [name for name in CASES if name not in ANEW]
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, masked_lm):
     """Data of all trainers, small."""
+    shutil.copytree(masked_lm, tmp_path / "masked")
     for name, rows in (
         ("rows", ROWS),
         ("prompts", [{"prompt": row["prompt"]} for row in ROWS[:4]]),

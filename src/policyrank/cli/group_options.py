@@ -224,8 +224,8 @@ def _function(place: str, option: str = "--reward") -> Any:
 
 @Parameter(name="*", group=METHOD)
 @dataclass(frozen=True)
-class Comparing:
-    """How outputs of a group are compared and learned from.
+class Compared:
+    """How outputs of a group are compared and learned from, as wholes.
 
     Parameters
     ----------
@@ -234,8 +234,9 @@ class Comparing:
     advantage_option
         NAME=VALUE of the advantage, such as epsilon=1e-6; repeatable.
     objective
-        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo; with --segments segment-grpo; or an objective
-        of `train preference`, such as dpo or lipo-lambda, on groups that their rewards rank.
+        ppo, grpo, dr-grpo, dapo, gspo, gmpo, cispo; segment-grpo where outputs have segments; or an
+        objective of `train preference`, such as dpo or lipo-lambda, on groups that their rewards
+        rank.
     option
         NAME=VALUE of the objective, such as beta=0.04; repeatable.
     labels
@@ -252,10 +253,6 @@ class Comparing:
         Let groups count whose outputs are rewarded alike: they hold to the reference.
     mask_cut
         Compare outputs that were cut, but do not learn from them.
-    segments
-        What parts of an output rewards and ratios are of: policyrank.train.phases:by_lines(most=20)
-        (the items of a list), policyrank.train.phases:by_markers(markers=['</SLATE>']), or your
-        function of a tokenizer that gives one of rollouts, as FILE.py:NAME or module:NAME.
     """
 
     advantage: Literal["grpo", "dr-grpo", "rloo", "ranks", "batch", "none"] = "grpo"
@@ -268,6 +265,35 @@ class Comparing:
     steps_per_round: AtLeastOne = 1
     keep_agreeing: Flag = False
     mask_cut: Flag = False
+
+    def settings(self) -> dict[str, Any]:
+        """As ``GroupConfig`` has them."""
+        return {
+            "advantage": self.advantage,
+            "advantage_options": objective_options(self.advantage_option),
+            "objective": self.objective,
+            "objective_options": objective_options(self.option),
+            "labels": self.labels,
+            "passes": self.passes,
+            "steps_per_round": self.steps_per_round,
+            "keep_agreeing": self.keep_agreeing,
+            "mask_cut": self.mask_cut,
+        }
+
+
+@Parameter(name="*", group=METHOD)
+@dataclass(frozen=True)
+class Comparing(Compared):
+    """How outputs of a group, or parts of them, are compared and learned from.
+
+    Parameters
+    ----------
+    segments
+        What parts of an output rewards and ratios are of: policyrank.train.phases:by_lines(most=20)
+        (the items of a list), policyrank.train.phases:by_markers(markers=['</SLATE>']), or your
+        function of a tokenizer that gives one of rollouts, as FILE.py:NAME or module:NAME.
+    """
+
     segments: str | None = None
 
     def parts(self, tokenizer: Any) -> Any:
@@ -286,20 +312,6 @@ class Comparing:
                 " rollouts."
             )
         return found
-
-    def settings(self) -> dict[str, Any]:
-        """As ``GroupConfig`` has them."""
-        return {
-            "advantage": self.advantage,
-            "advantage_options": objective_options(self.advantage_option),
-            "objective": self.objective,
-            "objective_options": objective_options(self.option),
-            "labels": self.labels,
-            "passes": self.passes,
-            "steps_per_round": self.steps_per_round,
-            "keep_agreeing": self.keep_agreeing,
-            "mask_cut": self.mask_cut,
-        }
 
 
 @Parameter(name="*", group=SAMPLING)

@@ -123,6 +123,10 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
                 "Which answers to train on: filters by how far the reward can be trusted where they"
                 " look.",
             ),
+            "masked-diffusion": Verb(
+                "train_denoising:train_masked_diffusion",
+                "Train a masked diffusion language model on groups of its own answers.",
+            ),
             "ppo": Verb(
                 "train_ppo:train_with_critic",
                 "Train a language model by rewards and a critic (PPO).",

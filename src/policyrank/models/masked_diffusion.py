@@ -316,8 +316,8 @@ class MaskedDiffusionSampler:
 
     def __call__(
         self, heads: Sequence[Sequence[int]], samples: int, /, *, seed: int
-    ) -> list[list[Denoised]]:
-        """``samples`` of each prompt; the same seed draws the same.
+    ) -> list[list[Sampled]]:
+        """``samples`` of each prompt, ``Denoised``; the same seed draws the same.
 
         Raises
         ------
@@ -337,7 +337,7 @@ class MaskedDiffusionSampler:
             self.model, mask_of(self.model, self.tokenizer), hidden=self.how.order == "learned"
         )
         device, was = next(self.model.parameters()).device, self.model.training
-        flat: list[Denoised | None] = [None] * (len(heads) * samples)
+        flat: list[Sampled | None] = [None] * (len(heads) * samples)
         self.model.eval()
         try:
             with torch.inference_mode():

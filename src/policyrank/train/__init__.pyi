@@ -10,6 +10,8 @@ from .data import (
     RankingData as RankingData,
     gap_lists as gap_lists,
 )
+from .denoising import MaskedDiffusionTrainer as MaskedDiffusionTrainer
+from .denoising_config import MaskedDiffusionConfig as MaskedDiffusionConfig
 from .filtering import (
     FilterReport as FilterReport,
     compare_filters as compare_filters,
@@ -114,6 +116,8 @@ __all__ = [
     "ListwisePreferenceConfig",
     "ListwisePreferenceTrainer",
     "Logged",
+    "MaskedDiffusionConfig",
+    "MaskedDiffusionTrainer",
     "Mlp",
     "OracleEngine",
     "PPOConfig",
