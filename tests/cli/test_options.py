@@ -263,7 +263,7 @@ EXERCISED = {
             "--samples --temperature --top-k --top-p --sampled-rows --advantage"
             " --advantage-option --objective --option --passes --steps-per-round --keep-agreeing"
             " --mask-cut --reference --server --served-model --key --server-adapters --retokenise"
-            " --correction"
+            " --correction --labels"
         ),
     },
     "train masked-diffusion": {

@@ -852,6 +852,8 @@ def test_an_agent_is_compared_and_sampled_as_told(agent, monkeypatch):
     assert (args.passes, args.steps_per_round) == (2, 3)
     assert args.keep_agreeing
     assert args.mask_cut
+    own, _ = agent("--objective", "dpo", "--labels", "win-shares")
+    assert own.args.labels == "win-shares"
     words = "--server http://x --served-model big --key SECRET --retokenise --correction 3"
     own, _ = agent(*words.split(), "--server-adapters", "shared", "--lora", 2)
     served = own.groups.sampler.sampler

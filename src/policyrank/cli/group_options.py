@@ -239,9 +239,6 @@ class Compared:
         rank.
     option
         NAME=VALUE of the objective, such as beta=0.04; repeatable.
-    labels
-        Of an objective of `train preference`: rewards as they are, refused where it cannot take
-        them; or of each output the share of its group that it is above.
     reference
         Model that KL, or an objective of preferences, is to (None: KL to the one that training
         starts from, where it has a weight; preferences to the one that a round starts from).
@@ -259,7 +256,6 @@ class Compared:
     advantage_option: Names = None
     objective: str = "dapo"
     option: Names = None
-    labels: Literal["as-given", "win-shares"] = "as-given"
     reference: str | None = None
     passes: AtLeastOne = 1
     steps_per_round: AtLeastOne = 1
@@ -273,7 +269,6 @@ class Compared:
             "advantage_options": objective_options(self.advantage_option),
             "objective": self.objective,
             "objective_options": objective_options(self.option),
-            "labels": self.labels,
             "passes": self.passes,
             "steps_per_round": self.steps_per_round,
             "keep_agreeing": self.keep_agreeing,
@@ -288,13 +283,21 @@ class Comparing(Compared):
 
     Parameters
     ----------
+    labels
+        Of an objective of `train preference`: rewards as they are, refused where it cannot take
+        them; or of each output the share of its group that it is above.
     segments
         What parts of an output rewards and ratios are of: policyrank.train.phases:by_lines(most=20)
         (the items of a list), policyrank.train.phases:by_markers(markers=['</SLATE>']), or your
         function of a tokenizer that gives one of rollouts, as FILE.py:NAME or module:NAME.
     """
 
+    labels: Literal["as-given", "win-shares"] = "as-given"
     segments: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """As ``GroupConfig`` has them."""
+        return super().settings() | {"labels": self.labels}
 
     def parts(self, tokenizer: Any) -> Any:
         """The segments of outputs, as ``GroupTrainer`` takes them; None: each is whole."""

@@ -82,7 +82,7 @@ class StepLikelihood(GroupLikelihood):
         self._pad = pad
         self._mask = mask_of(model, tokenizer)
 
-    def settle(self, rows: Sequence[PromptRow]) -> None:
+    def settle(self, rows: Sequence[PromptRow], critic: Any = None) -> None:
         """Nothing is tried: each answer has a row of its own."""
 
     def laid_out(
