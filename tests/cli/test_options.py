@@ -265,6 +265,7 @@ EXERCISED = {
             " --mask-cut --reference --server --served-model --key --server-adapters --retokenise"
             " --correction --labels"
         ),
+        TRAINING + "what_is_done_at_a_collapse": "--collapse",
     },
     "train masked-diffusion": {
         DIFFUSION + "the_trainer_is_told": (

@@ -562,7 +562,7 @@ def test_rewards_that_fail(rewards_of):
         said_of(own, "abc")
 
 
-@pytest.mark.parametrize("verb", ["group", "ppo"])
+@pytest.mark.parametrize("verb", ["group", "ppo", "search-agent"])
 def test_what_is_done_at_a_collapse(train, monkeypatch, verb):
     callback = transformers.TrainerCallback()
     calls = told_of(monkeypatch, "policyrank.train.CollapseCallback", callback)

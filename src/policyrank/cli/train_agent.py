@@ -114,7 +114,7 @@ def train_search_agent(
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
         companion=learner,
-        callbacks=[log.callback()],
+        callbacks=[log.callback(), *tuning.watching(say)],
     )
     told = _about(trainer, model, questions, task, searching, turns, comparing, sampling, tuning)
     depends = run_dependencies(told, model, lora, tuning, reference=comparing.reference)
