@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from policyrank.learn import discounted_step_returns
-from policyrank.studies import hgpo
+from policyrank.studies import hgpo, searchllm
 
 
 def test_exact_advantages_of_the_corridor():
@@ -61,3 +61,65 @@ def test_groups_by_the_key_itself_are_nearly_unbiased():
     bias = {method: np.exp(own[hgpo.BIAS]) for method, own in hidden.items() if hgpo.BIAS in own}
     assert bias[hgpo.ORACLE] < 0.05 < bias[hgpo.TWO] < bias[hgpo.OBSERVED]
     assert seen[hgpo.OBSERVED] == seen[hgpo.ORACLE]
+
+
+@pytest.fixture
+def pool():
+    """One question with eight sentences: 0 and 5 hold the answer, 6 and 7 are foreign."""
+    likeness = torch.eye(8)
+    likeness[0, 1] = likeness[1, 0] = 0.6
+    features = torch.zeros(1, 8, 2)
+    features[0, 6:, 0] = 1
+    features[0, [0, 5], 1] = 1
+    return searchllm.Pool(
+        features,
+        torch.ones(1, 8, dtype=torch.bool),
+        (torch.arange(8) > 5)[None],
+        torch.isin(torch.arange(8), torch.tensor([0, 5]))[None],
+        torch.full((1, 8), 30.0),
+        torch.tensor([[0, 0, 1, 2, 3, 4, 5, 6]]),
+        likeness[None],
+    )
+
+
+def test_answers_are_judged_by_the_rules(pool):
+    """Six of 30 words are 180; by hand."""
+    picked = torch.tensor([[[1, 0, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7]]])
+    own = searchllm.judged(pool, picked)
+    length = searchllm.WORDS / 180
+    assert own.constraints[0, 0].tolist() == pytest.approx([1, length, 1])
+    assert own.constraints[0, 1].tolist() == pytest.approx([4 / 6, length, 0])
+    assert own.objectives[0, 0].tolist() == pytest.approx([5 / 6, 1 - 2 * 0.6 / 30, 0.5])
+    assert own.objectives[0, 1].tolist() == pytest.approx([1, 1, 0])
+    assert own.feasible.tolist() == [[False, False]]
+    short = searchllm.Pool(**{**vars(pool), "words": torch.full((1, 8), 25.0)})
+    assert searchllm.judged(short, picked).feasible.tolist() == [[True, False]]
+
+
+def test_advantages_are_of_the_gate():
+    """One answer keeps all, one is richer and does not."""
+    own = searchllm.Judged(
+        torch.tensor([[[1.0, 1, 1], [0.5, 1, 1]]]),
+        torch.tensor([[[0.5, 0.5, 0.5], [0.9, 0.9, 0.9]]]),
+    )
+    said = {way: searchllm.advantages_of(own, way)[0] for way in searchllm.METHODS}
+    for way in (searchllm.LINEAR, searchllm.GEOMETRIC, searchllm.GDPO):
+        assert said[way] < 0  # .75 against .87; .5 against .9 x .5^(1/3) = .72
+    for way in (searchllm.PRODUCT, searchllm.LEAST, searchllm.HARD, searchllm.FEASIBLE):
+        assert said[way] > 0
+
+
+def test_a_policy_learns_to_leave_foreign_sentences_out(pool):
+    short = searchllm.Pool(**{**vars(pool), "words": torch.full((1, 8), 25.0)})
+    many = short.take(np.zeros(16, dtype=np.int64))
+    before, _ = searchllm.started(many, 0, 0)
+    after = searchllm.trained(searchllm.PRODUCT, 3e-2, many, 40, 0, 0)
+    found = [searchllm.reached(own, many, 0, 0) for own in (before, after)]
+    assert found[1][searchllm.VIOLATED] < found[0][searchllm.VIOLATED] - 0.3
+    assert found[1][searchllm.KEPT] > found[0][searchllm.KEPT] + 0.2
+
+
+def test_sentences_are_cut_at_their_ends():
+    row = {"title": "T", "paragraph_text": "It is 3.5 m. Is it? Yes! (No.) end"}
+    found = [(own.text, own.place) for own in searchllm.sentences_of(row)]
+    assert found == [("It is 3.5 m.", 0), ("Is it?", 1), ("Yes!", 2), ("(No.) end", 3)]
