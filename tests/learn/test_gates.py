@@ -100,7 +100,7 @@ def test_hard_gates_have_thresholds_and_a_penalty():
     for wrong in (
         {"gate": "soft"},
         {"gate": "hard", "delta": 0.1},
-        {"gate": "geometric", "delta": 0.0},
+        {"gate": "geometric", "delta": -0.1},
     ):
         with pytest.raises(OptionError):
             two_layer_reward(s, u, **wrong)

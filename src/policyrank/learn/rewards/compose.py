@@ -6,7 +6,8 @@ left out of sums and gates; where none applies the reward is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,8 +16,15 @@ from torch import Tensor
 from policyrank.errors import OptionError
 from policyrank.learn._lists import widen
 from policyrank.learn.advantages import group_advantage
+from policyrank.learn.rewards.gates import TWO_LAYER_GATES
 
 Gate = Literal["geometric", "product", "least", "hard"]
+_WHOLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "geometric": partial(TWO_LAYER_GATES["geometric"], delta=0.0),
+    "product": partial(TWO_LAYER_GATES["product"], delta=0.0),
+    "least": TWO_LAYER_GATES["least"],
+}
+"""Gates of ``two_layer_reward`` without smoothing: a part of 0 closes them."""
 
 
 def weighted_sum(parts: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -77,13 +85,6 @@ def gated(parts: Tensor, gate: Gate = "geometric", *, threshold: float = 0.5) ->
         return torch.where(opens, parts[..., -1], 0.0).masked_fill(~there[..., -1], torch.nan)
     if bool(((parts < 0) | (parts > 1)).any()):
         raise OptionError(f"gate={gate!r} takes parts in [0, 1].")
-    if gate == "geometric":
-        logs = parts.log().masked_fill(~there, 0.0).sum(dim=-1)
-        out = (logs / there.sum(dim=-1).clamp(min=1)).exp()
-    elif gate == "product":
-        out = parts.masked_fill(~there, 1.0).prod(dim=-1)
-    elif gate == "least":
-        out = parts.masked_fill(~there, 1.0).amin(dim=-1)
-    else:
+    if gate not in _WHOLE:
         raise OptionError(f"gate={gate!r}: use geometric, product, least or hard.")
-    return out.masked_fill(none, torch.nan)
+    return _WHOLE[gate](parts, parts).masked_fill(none, torch.nan)

@@ -40,7 +40,7 @@ def smoothed_geometric_mean(
 ) -> Tensor:
     """exp of the mean of log((s + delta) / (1 + delta)), of what applies: (...).
 
-    1 where all are 1 and where none applies (NaN); never 0: delta / (1 + delta) where all are 0.
+    1 where all are 1 and where none applies (NaN); delta / (1 + delta) where all are 0.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def smoothed_geometric_mean(
     weights
         (parts,), of their logarithms; None: alike
     delta
-        smoothing, above 0; the slope in a part is at most 1 / (m delta)
+        smoothing: the slope in a part is at most 1 / (m delta); 0: none, a part of 0 closes it
 
     References
     ----------
@@ -61,8 +61,8 @@ def smoothed_geometric_mean(
     tensor([0.6364, 0.0099])
     """
     own = widen(parts)
-    if not delta > 0:
-        raise OptionError(f"delta={delta}: it is above 0.")
+    if not delta >= 0:
+        raise OptionError(f"delta={delta}: it is 0 or more.")
     there = (~own.isnan()).to(own.dtype)
     weight = there if weights is None else there * weights
     logs = ((own.nan_to_num(nan=1.0) + delta) / (1 + delta)).log()
