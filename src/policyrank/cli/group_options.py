@@ -183,6 +183,19 @@ class Rewarding:
                 found[f"--reward {kind}:"] = model
         return found
 
+    def settings(self) -> dict[str, Any]:
+        """As ``GroupConfig`` has them."""
+        return {
+            "reward_kl": self.reward_kl,
+            "reward_seconds": self.reward_seconds,
+            "failures": "count" if self.count_failures else "stop",
+        }
+
+    def told(self) -> dict[str, Any]:
+        """What is written beside a model of what it was rewarded for."""
+        found = {"rewards": self.reward, "compose": self.compose, "reward_kl": self.reward_kl}
+        return found | ({"weights": self.weight} if self.weight else {})
+
     def depends(self) -> dict[str, Any]:
         """What rewards depend on: names, and what files and models of these hold."""
         from policyrank.fingerprints import content_hash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,14 +14,17 @@ from policyrank.cli.options import DATA, check_folder
 from policyrank.cli.output import say, working, wrote
 from policyrank.cli.search_options import Searching, Turns
 from policyrank.cli.train_answers import Out, load_model
-from policyrank.cli.training_run import named_base, run_dependencies, run_training
+from policyrank.cli.training_run import (
+    about_trained,
+    compared,
+    reference_model,
+    run_dependencies,
+    run_training,
+)
 from policyrank.cli.tuning import GroupTuning, Lora, made
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.files import written_whole_folder
 from policyrank.models.provenance import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from policyrank.models.provenance import About
 
 
 def train_search_agent(
@@ -51,7 +54,6 @@ def train_search_agent(
     check_folder(out)
     if comparing.segments is not None:
         raise OptionError("--segments: turns are the segments here. Leave it out.")
-    from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
     from policyrank.train import GroupConfig, GroupTrainer, RolloutLog, SearchTask
     from policyrank.train.saving import refuse_overwriting
@@ -69,8 +71,6 @@ def train_search_agent(
         **read.options,
         **comparing.settings(),
         **sampling.settings(),
-        dropout=tuning.dropout,
-        weights=tuning.weights,
     )
     learner = searching.learner(tuning.seed) if searching.train_ranker else None
     if searching.freeze_agent:
@@ -98,9 +98,6 @@ def train_search_agent(
     served = sampling.sampler(args, tokenizer, say, sampler.decoding(args.decoding()))
     if served is not None:
         sampler.sampler = served
-    other = None
-    if comparing.reference is not None:
-        other, _ = load_causal_lm(comparing.reference, device="cpu", dtype=tuning.dtype)
     log = RolloutLog(out)
     trainer = GroupTrainer(
         found,
@@ -110,13 +107,16 @@ def train_search_agent(
         held,
         processing_class=tokenizer,
         sampler=sampler,
-        reference_model=other,
+        reference_model=reference_model(comparing.reference, tuning),
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
         companion=learner,
         callbacks=[log.callback(), *tuning.watching(say)],
     )
-    told = _about(trainer, model, questions, task, searching, turns, comparing, sampling, tuning)
+    settings = compared(trainer.args) | {"style": task.style} | vars(turns)
+    settings |= {name: str(value) for name, value in searching.settings().items()}
+    settings |= sampling.settings() | {"server": sampling.server}
+    told = about_trained(trainer, model, questions, tuning, settings, chat=bool(task.chat))
     depends = run_dependencies(told, model, lora, tuning, reference=comparing.reference)
     depends["search"] = _depends(searching, turns, task)
     run_training(trainer, out, told, depends, tuning, evaluation)
@@ -162,47 +162,3 @@ def _tell_failures(trainer: Any) -> None:
     sampler = trainer.groups.sampler
     if sampler.failed:
         say(f"! {sampler.failed:,} environments failed, the first by {sampler.error}")
-
-
-def _about(
-    trainer: Any,
-    model: str,
-    questions: Path,
-    task: Any,
-    searching: Searching,
-    turns: Turns,
-    comparing: Comparing,
-    sampling: TurnSampling,
-    tuning: GroupTuning,
-) -> About:
-    """What the trained agent is, and what training assumes."""
-    from policyrank.fingerprints import known_versions
-    from policyrank.models.provenance import About
-    from policyrank.train.adapters import is_adapted
-
-    adapter = is_adapted(trainer.model)
-    args, prompts = trainer.args, trainer.train_dataset
-    settings: dict[str, Any] = {"advantage": args.advantage, "style": task.style}
-    if args.advantage_options:
-        settings["advantage_options"] = args.advantage_options
-    settings |= {key: str(value) for key, value in searching.settings().items()} | vars(turns)
-    settings |= {**sampling.settings(), "server": sampling.server}
-    for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut"):
-        settings[name] = getattr(args, name)
-    return About(
-        "policy",
-        base=named_base(model, adapter=adapter),
-        adapter=adapter,
-        chat=bool(task.chat),
-        max_length=args.max_length,
-        objective=args.objective,
-        options=args.objective_options,
-        dtype=str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
-        data={
-            "name": questions.name,
-            "prompts": len(prompts),
-            "fingerprint": prompts.fingerprint(),
-        },
-        settings=tuning.kept() | settings,
-        versions=known_versions(),
-    )

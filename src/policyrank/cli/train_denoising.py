@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,14 +13,15 @@ from policyrank.cli.group_options import SAMPLING, Compared, Positive, Rewarding
 from policyrank.cli.options import DATA, METHOD, AtLeastOne, Flag, check_folder
 from policyrank.cli.output import say
 from policyrank.cli.train_answers import Out
-from policyrank.cli.train_group import tell_failures
-from policyrank.cli.training_run import named_base, run_dependencies, run_training
+from policyrank.cli.training_run import (
+    about_trained,
+    compared,
+    run_dependencies,
+    run_training,
+    tell_failures,
+)
 from policyrank.cli.tuning import GroupTuning, Lora, made
 from policyrank.models.provenance import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from policyrank.cli.answer_options import Read
-    from policyrank.models.provenance import About
 
 
 @Parameter(name="*", group=SAMPLING)
@@ -117,11 +118,7 @@ def train_masked_diffusion(
         **read.options,
         **comparing.settings(),
         **vars(denoised),
-        reward_kl=rewarding.reward_kl,
-        reward_seconds=rewarding.reward_seconds,
-        failures="count" if rewarding.count_failures else "stop",
-        dropout=tuning.dropout,
-        weights=tuning.weights,
+        **rewarding.settings(),
     )
     args.check()
     reward = rewarding.composed(texts, seen)
@@ -143,7 +140,8 @@ def train_masked_diffusion(
         show=log,
         callbacks=[log.callback(), *tuning.watching(say)],
     )
-    told = _about(trainer, model, data, read, rewarding, denoised, tuning)
+    settings = rewarding.told() | compared(trainer.args) | vars(denoised)
+    told = about_trained(trainer, model, data, tuning, settings, kind="masked-diffusion")
     depends = run_dependencies(told, model, Lora(), tuning, reference=comparing.reference)
     depends["rewards"] = rewarding.depends()
     run_training(trainer, out, told, depends, tuning, evaluation)
@@ -161,40 +159,3 @@ def _last_layers(model: Any, layers: int | None) -> None:
     policy = policy_of(model)
     if policy is not None:
         policy.requires_grad_(True)
-
-
-def _about(
-    trainer: Any,
-    model: str,
-    data: Path,
-    read: Read,
-    rewarding: Rewarding,
-    denoised: Denoised,
-    tuning: GroupTuning,
-) -> About:
-    """What the trained model is, and what training assumes."""
-    from policyrank.fingerprints import known_versions
-    from policyrank.models.provenance import About
-
-    args, prompts = trainer.args, trainer.train_dataset
-    settings: dict[str, Any] = {"rewards": rewarding.reward, "advantage": args.advantage}
-    if args.advantage_options:
-        settings["advantage_options"] = args.advantage_options
-    if rewarding.weight:
-        settings["weights"] = rewarding.weight
-    settings |= {"compose": rewarding.compose, "reward_kl": rewarding.reward_kl}
-    settings |= vars(denoised)
-    for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut"):
-        settings[name] = getattr(args, name)
-    return About(
-        "masked-diffusion",
-        base=named_base(model, adapter=False),
-        chat=read.chat,
-        max_length=read.max_length,
-        objective=args.objective,
-        options=args.objective_options,
-        dtype=str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
-        data={"name": data.name, "prompts": len(prompts), "fingerprint": prompts.fingerprint()},
-        settings=tuning.kept() | settings,
-        versions=known_versions(),
-    )

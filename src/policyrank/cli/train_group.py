@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,13 +12,16 @@ from policyrank.cli.group_options import Comparing, Rewarding, Sampling
 from policyrank.cli.options import DATA, check_folder
 from policyrank.cli.output import say
 from policyrank.cli.train_answers import Out, load_model
-from policyrank.cli.training_run import named_base, run_dependencies, run_training
+from policyrank.cli.training_run import (
+    about_trained,
+    compared,
+    reference_model,
+    run_dependencies,
+    run_training,
+    tell_failures,
+)
 from policyrank.cli.tuning import GroupTuning, Lora, made
 from policyrank.models.provenance import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from policyrank.cli.answer_options import Read
-    from policyrank.models.provenance import About
 
 
 def train_on_groups(
@@ -52,7 +55,6 @@ def train_on_groups(
     """
     check_folder(out)
     from policyrank.models.fitting import Seen
-    from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
     from policyrank.train import GroupConfig, GroupTrainer
     from policyrank.train.group_report import SampleLog
@@ -72,16 +74,9 @@ def train_on_groups(
         **read.options,
         **comparing.settings(),
         **sampling.settings(),
-        reward_kl=rewarding.reward_kl,
-        reward_seconds=rewarding.reward_seconds,
-        failures="count" if rewarding.count_failures else "stop",
-        dropout=tuning.dropout,
-        weights=tuning.weights,
+        **rewarding.settings(),
     )
     found, tokenizer = load_model(model, tuning, lora)
-    other = None
-    if comparing.reference is not None:
-        other, _ = load_causal_lm(comparing.reference, device="cpu", dtype=tuning.dtype)
     log = SampleLog(out)
     trainer = GroupTrainer(
         found,
@@ -91,13 +86,14 @@ def train_on_groups(
         evaluation,
         processing_class=tokenizer,
         sampler=sampling.sampler(args, tokenizer, say),
-        reference_model=other,
+        reference_model=reference_model(comparing.reference, tuning),
         segments=comparing.parts(tokenizer),
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
         callbacks=[log.callback(), *tuning.watching(say)],
     )
-    told = _about(trainer, model, data, read, rewarding, comparing, sampling, tuning)
+    settings = _settings(trainer.args, rewarding, comparing, sampling)
+    told = about_trained(trainer, model, data, tuning, settings)
     depends = run_dependencies(told, model, lora, tuning, reference=comparing.reference)
     depends["rewards"] = rewarding.depends()
     run_training(trainer, out, told, depends, tuning, evaluation)
@@ -106,55 +102,11 @@ def train_on_groups(
         tell_failures(trainer)
 
 
-def tell_failures(trainer: Any) -> None:
-    """Say how many rewards failed."""
-    reward = trainer.groups.reward
-    if reward.failed:
-        say(f"! the reward of {reward.failed:,} groups failed, the first by {reward.error}")
-
-
-def _about(
-    trainer: Any,
-    model: str,
-    data: Path,
-    read: Read,
-    rewarding: Rewarding,
-    comparing: Comparing,
-    sampling: Sampling,
-    tuning: GroupTuning,
-) -> About:
-    """What the trained model is, and what training assumes."""
-    from policyrank.fingerprints import known_versions
-    from policyrank.models.provenance import About
-    from policyrank.train.adapters import is_adapted
-
-    adapter = is_adapted(trainer.model)
-    args, prompts = trainer.args, trainer.train_dataset
-    settings: dict[str, Any] = {"rewards": rewarding.reward, "advantage": args.advantage}
-    if args.advantage_options:
-        settings["advantage_options"] = args.advantage_options
+def _settings(
+    args: Any, rewarding: Rewarding, comparing: Comparing, sampling: Sampling
+) -> dict[str, Any]:
+    """What is written beside the model of how its outputs were sampled and compared."""
+    found = rewarding.told() | compared(args) | {"labels": args.labels}
     if comparing.segments is not None:
-        settings["segments"] = comparing.segments
-    if rewarding.weight:
-        settings["weights"] = rewarding.weight
-    settings |= {
-        "compose": rewarding.compose,
-        "reward_kl": rewarding.reward_kl,
-        **sampling.settings(),
-        "server": sampling.server,
-    }
-    for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut", "labels"):
-        settings[name] = getattr(args, name)
-    return About(
-        "policy",
-        base=named_base(model, adapter=adapter),
-        adapter=adapter,
-        chat=read.chat,
-        max_length=read.max_length,
-        objective=args.objective,
-        options=args.objective_options,
-        dtype=str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
-        data={"name": data.name, "prompts": len(prompts), "fingerprint": prompts.fingerprint()},
-        settings=tuning.kept() | settings,
-        versions=known_versions(),
-    )
+        found["segments"] = comparing.segments
+    return found | sampling.settings() | {"server": sampling.server}

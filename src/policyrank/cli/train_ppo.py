@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Model, Texts, objective_options, tell
-from policyrank.cli.group_options import OneSampled, Rewarding, Sampling
+from policyrank.cli.group_options import OneSampled, Rewarding
 from policyrank.cli.options import DATA, METHOD, AtLeastOne, Count, Flag, Names, check_folder
 from policyrank.cli.output import say
 from policyrank.cli.train_answers import Out, load_model
-from policyrank.cli.train_group import tell_failures
-from policyrank.cli.training_run import named_base, run_dependencies, run_training
+from policyrank.cli.training_run import (
+    about_trained,
+    reference_model,
+    run_dependencies,
+    run_training,
+    tell_failures,
+)
 from policyrank.cli.tuning import GroupTuning, Lora, Weight, finite, made
 from policyrank.errors import OptionError
 from policyrank.models.provenance import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from policyrank.models.provenance import About
 
 CRITICISM = Group("Critic", sort_key=3)
 FILTERS = Literal[
@@ -181,7 +183,6 @@ def train_with_critic(
     if rewarding.reward_kl:
         raise OptionError("--reward-kl is of groups: here KL is taken token by token (--kl).")
     from policyrank.models.fitting import Seen
-    from policyrank.models.language import load_causal_lm
     from policyrank.models.provenance import about
     from policyrank.train import PPOConfig, PPOTrainer
     from policyrank.train.group_report import SampleLog
@@ -203,15 +204,9 @@ def train_with_critic(
         **criticism.settings(),
         **learning.settings(),
         **sampling.settings(),
-        reward_seconds=rewarding.reward_seconds,
-        failures="count" if rewarding.count_failures else "stop",
-        dropout=tuning.dropout,
-        weights=tuning.weights,
+        **rewarding.settings(),
     )
     found, tokenizer = load_model(model, tuning, lora)
-    other = None
-    if learning.reference is not None:
-        other, _ = load_causal_lm(learning.reference, device="cpu", dtype=tuning.dtype)
     log = SampleLog(out)
     trainer = PPOTrainer(
         found,
@@ -222,56 +217,21 @@ def train_with_critic(
         processing_class=tokenizer,
         sampler=sampling.sampler(args, tokenizer, say),
         critic=criticism.critic or (model if lora.lora else None),
-        reference_model=other,
+        reference_model=reference_model(learning.reference, tuning),
         pretraining=learning.pretraining,
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
         callbacks=[log.callback(), *tuning.watching(say)],
     )
-    told = _about(trainer, model, data, rewarding, criticism, learning, sampling, tuning)
+    settings = rewarding.told() | criticism.settings() | learning.settings() | sampling.settings()
+    settings |= {"critic": criticism.critic, "reference": learning.reference}
+    settings |= {"server": sampling.server}
+    if learning.pretraining is not None:
+        settings["pretraining"] = learning.pretraining.name
+    told = about_trained(trainer, model, data, tuning, settings)
     depends = run_dependencies(told, model, lora, tuning, reference=learning.reference)
     depends["rewards"] = rewarding.depends()
     run_training(trainer, out, told, depends, tuning, evaluation)
     if trainer.is_world_process_zero():
         tell(seen, read)
         tell_failures(trainer)
-
-
-def _about(
-    trainer: Any,
-    model: str,
-    data: Path,
-    rewarding: Rewarding,
-    criticism: Criticism,
-    learning: Learning,
-    sampling: Sampling,
-    tuning: GroupTuning,
-) -> About:
-    """What the trained model is, and what training assumes."""
-    from policyrank.fingerprints import known_versions
-    from policyrank.models.provenance import About
-    from policyrank.train.adapters import is_adapted
-
-    adapter = is_adapted(trainer.model)
-    args, prompts = trainer.args, trainer.train_dataset
-    settings: dict[str, Any] = {"rewards": rewarding.reward, "compose": rewarding.compose}
-    settings |= criticism.settings() | {"critic": criticism.critic} | learning.settings()
-    settings |= {"reference": learning.reference, "server": sampling.server}
-    settings |= sampling.settings()
-    if rewarding.weight:
-        settings["weights"] = rewarding.weight
-    if learning.pretraining is not None:
-        settings["pretraining"] = learning.pretraining.name
-    return About(
-        "policy",
-        base=named_base(model, adapter=adapter),
-        adapter=adapter,
-        chat=args.chat,
-        max_length=args.max_length,
-        objective=args.objective,
-        options=args.objective_options,
-        dtype=str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
-        data={"name": data.name, "prompts": len(prompts), "fingerprint": prompts.fingerprint()},
-        settings=tuning.kept() | settings,
-        versions=known_versions(),
-    )

@@ -24,6 +24,49 @@ def named_base(name: str, *, adapter: bool) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
+def about_trained(
+    trainer: Any, name: str, data: Path, tuning: Tuning, settings: dict[str, Any], **more: Any
+) -> About:
+    """What a model is that learned from its own outputs, and what its training assumed."""
+    from policyrank.fingerprints import known_versions
+    from policyrank.models.provenance import About
+    from policyrank.train.adapters import is_adapted
+
+    args, prompts, adapter = trainer.args, trainer.train_dataset, is_adapted(trainer.model)
+    told: dict[str, Any] = {"kind": "policy", "chat": args.chat} | more
+    return About(
+        **told,
+        base=named_base(name, adapter=adapter),
+        adapter=adapter,
+        max_length=args.max_length,
+        objective=args.objective,
+        options=args.objective_options,
+        dtype=str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
+        data={"name": data.name, "prompts": len(prompts), "fingerprint": prompts.fingerprint()},
+        settings=tuning.kept() | settings,
+        versions=known_versions(),
+    )
+
+
+def compared(args: Any) -> dict[str, Any]:
+    """How outputs of groups were compared."""
+    found: dict[str, Any] = {"advantage": args.advantage}
+    if args.advantage_options:
+        found["advantage_options"] = args.advantage_options
+    for name in ("passes", "steps_per_round", "keep_agreeing", "mask_cut"):
+        found[name] = getattr(args, name)
+    return found
+
+
+def reference_model(name: str | None, tuning: Tuning) -> Any:
+    """The model that KL is to, where one is named."""
+    if name is None:
+        return None
+    from policyrank.models.language import load_causal_lm
+
+    return load_causal_lm(name, device="cpu", dtype=tuning.dtype)[0]
+
+
 def run_dependencies(
     about: About, model: str, lora: Lora, tuning: Tuning, *, reference: str | None = None
 ) -> dict[str, dict[str, Any]]:
@@ -106,6 +149,13 @@ def last_checkpoint(trainer: Any) -> str | None:
         if found.last is not None:
             say(f"going on from {found.last}")
     return None if found.last is None else str(found.last)
+
+
+def tell_failures(trainer: Any) -> None:
+    """Say how many rewards failed."""
+    reward = trainer.groups.reward
+    if reward.failed:
+        say(f"! the reward of {reward.failed:,} groups failed, the first by {reward.error}")
 
 
 def upload(out: Path, tuning: Tuning) -> None:

@@ -262,6 +262,11 @@ class GroupTuning(SavedTuning):
     schedule: str = "constant"
     collapse: Literal["ignore", "warn", "stop"] = "warn"
 
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Options of transformers' TrainingArguments, and of ``TextConfig``."""
+        own = {"dropout": self.dropout, "weights": self.weights}
+        return super().settings(**own | more)
+
     def watching(self, report: Any) -> list[Any]:
         """Callbacks of a trainer that watch for collapse."""
         if self.collapse == "ignore":
