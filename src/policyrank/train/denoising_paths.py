@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from policyrank.models.unmasking_policy import policy_of
 from policyrank.train.denoising_config import MaskedDiffusionConfig
 from policyrank.train.group_data import PromptRow
 from policyrank.train.group_likelihood import GroupLikelihood
-from policyrank.train.group_making import ComparedGroups, GroupMaker
+from policyrank.train.group_making import GroupMaker
 from policyrank.train.rounds import Batch, as_rollouts
 
 
@@ -32,6 +32,12 @@ class DenoisedRollouts(Rollouts):
     """
 
     path: Unmasking | None = None
+
+    def take(self, rows: Tensor | Sequence[int]) -> DenoisedRollouts:
+        """Some of the rows, in their order."""
+        found = vars(super().take(rows))
+        path = None if self.path is None else self.path.take(torch.as_tensor(rows))
+        return DenoisedRollouts(**found | {"path": path})
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,69 +91,30 @@ class StepLikelihood(GroupLikelihood):
     def settle(self, rows: Sequence[PromptRow], critic: Any = None) -> None:
         """Nothing is tried: each answer has a row of its own."""
 
-    def laid_out(
-        self,
-        batches: Sequence[Sequence[PromptRow]],
-        found: ComparedGroups,
-        *,
-        first: int,
-        served: bool,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> list[Batch]:
-        """What is learned from, by batch; of groups that say nothing at most one in a batch.
+    def _batch(
+        self, rows: Sequence[PromptRow], rollouts: Rollouts, learned: dict[str, Tensor]
+    ) -> Batch:
+        """Some groups as they are learned from.
 
         By answer: ``ids`` (answers, prompt and answer), prompts padded on their left, whose
         ``heads`` are their lengths; ``steps``, ``places``, ``blocks`` (answers, tokens);
         ``advantages`` and ``learns`` (answers, denoising steps).
         """
-        samples, group, made = self._args.samples, 0, []
-        for number, rows in enumerate(batches):
-            every = range(group, group + len(rows))
-            chosen = [k for k in every if found.telling[k]] or [group]
-            at = torch.tensor([k * samples + own for k in chosen for own in range(samples)])
-            batch = self._batch([rows[k - group] for k in chosen], found.rollouts, at)
-            # All tokens of a step have its advantage.
-            batch["advantages"].scatter_(1, batch["steps"] - 1, found.gains[at])
-            batch |= {name: own[at] for name, own in (known or {}).items()}
-            batch["number"] = torch.tensor(number)
-            if number >= first and "old" not in batch:
-                batch["old"] = self._fixed(self._model, batch)
-            if self.reference is not None and "kept_to" not in batch:
-                batch["kept_to"] = self._of_reference(batch)
-            group += len(rows)
-            made.append(batch)
-        return made
-
-    def of_all(
-        self,
-        batches: Sequence[Sequence[PromptRow]],
-        rollouts: Rollouts,
-        read: Callable[[Batch], Tensor],
-    ) -> Tensor:
-        """What is read of each batch's answers, together: (answers, steps)."""
-        found, group = [], 0
-        samples = len(rollouts) // sum(map(len, batches))
-        for rows in batches:
-            at = torch.arange(group * samples, (group + len(rows)) * samples)
-            found.append(read(self._batch(rows, rollouts, at)))
-            group += len(rows)
-        return torch.cat(found)
-
-    def _batch(self, rows: Sequence[PromptRow], rollouts: Rollouts, at: Tensor) -> Batch:
-        """Some groups, without what was learned of them."""
         samples = self._args.samples
         assert isinstance(rollouts, DenoisedRollouts)
         assert rollouts.path is not None
-        path = rollouts.path.take(at)
+        path = rollouts.path
         assert path.blocks is not None
         width = max(len(row.ids) for row in rows)
         heads = torch.full((len(rows), width), self._pad)
         for k, row in enumerate(rows):
             heads[k, width - len(row.ids) :] = torch.tensor(row.ids, dtype=torch.long)
         lengths = torch.tensor([len(row.ids) for row in rows])
-        gains = torch.full((len(at), self._args.denoising().count), torch.nan)
-        return {
-            "ids": torch.cat([heads.repeat_interleave(samples, dim=0), rollouts.ids[at]], dim=1),
+        gains = torch.full((len(rollouts), self._width(rollouts)), torch.nan)
+        if "advantages" in learned:  # all tokens of a step have its advantage
+            gains.scatter_(1, path.steps - 1, learned["advantages"])
+        found = {
+            "ids": torch.cat([heads.repeat_interleave(samples, dim=0), rollouts.ids], dim=1),
             "heads": lengths.repeat_interleave(samples),
             "steps": path.steps,
             "places": path.places,
@@ -155,6 +122,11 @@ class StepLikelihood(GroupLikelihood):
             "advantages": gains,
             "learns": torch.ones_like(gains, dtype=torch.bool),
         }
+        known = ("old", "kept_to")
+        return found | {name: learned[name] for name in known if name in learned}
+
+    def _width(self, rollouts: Rollouts) -> int:
+        return self._args.denoising().count
 
     def together(self, batch: Batch, rows: Tensor) -> list[Tensor]:
         """Rows by the lengths of their prompts."""

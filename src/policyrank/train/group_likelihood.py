@@ -130,12 +130,8 @@ class GroupLikelihood:
             every = range(group, group + len(rows))
             chosen = [k for k in every if found.telling[k]] or [group]
             at = [k * samples + own for k in chosen for own in range(samples)]
-            batch = learning_batch(
-                self.collate,
-                [rows[k - group] for k in chosen],
-                rollouts.take(at),
-                {name: own[at] for name, own in learned.items()},
-            )
+            told = {name: own[at] for name, own in learned.items()}
+            batch = self._batch([rows[k - group] for k in chosen], rollouts.take(at), told)
             batch["number"] = torch.tensor(number)
             if number >= first and "old" not in batch:
                 batch["old"] = self._fixed(self._model, batch)
@@ -165,14 +161,24 @@ class GroupLikelihood:
         read: Callable[[Batch], Tensor],
     ) -> Tensor:
         """What is read of each batch's outputs, together: (outputs, tokens)."""
-        found, group, width = [], 0, rollouts.ids.shape[1]
+        found, group, width = [], 0, self._width(rollouts)
         samples = len(rollouts) // sum(map(len, batches))
         for rows in batches:
             at = range(group * samples, (group + len(rows)) * samples)
-            own = read(learning_batch(self.collate, rows, rollouts.take(at), {}))
+            own = read(self._batch(rows, rollouts.take(at), {}))
             found.append(torch.nn.functional.pad(own, (0, width - own.shape[1])))
             group += len(rows)
         return torch.cat(found)
+
+    def _batch(
+        self, rows: Sequence[PromptRow], rollouts: Rollouts, learned: dict[str, Tensor]
+    ) -> Batch:
+        """Some groups as they are learned from."""
+        return learning_batch(self.collate, rows, rollouts, learned)
+
+    def _width(self, rollouts: Rollouts) -> int:
+        """Columns of what is learned of each output."""
+        return rollouts.ids.shape[1]
 
     def read(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies of a batch that is on the device: (outputs, tokens)."""
