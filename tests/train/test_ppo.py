@@ -22,6 +22,7 @@ from .test_group import ROWS, Canned, by_length, logs_of, numbers_in, other_mode
 def trainer_of(lm, folder, rewards=by_length, rows=ROWS, sampler=None, model=None, **options):
     """A trainer of the tiny model in plain steps, whose critic learns with it from the first."""
     names = {"reference_model", "segments", "peft_config", "eval_dataset", "critic", "pretraining"}
+    names |= {"show", "companion"}
     more = {name: options.pop(name) for name in names & options.keys()}
     loaded, tokenizer = load_causal_lm(str(lm), device="cpu", trainable=True)
     given = {
@@ -95,7 +96,7 @@ def test_one_step_moves_policy_and_critic_by_their_gradients(lm, tmp_path):
     before = weights_of(trainer), {n: p.detach().clone() for n, p in critic.named_parameters()}
     chosen = numbers_in(trainer)
     (batch,) = trainer._sampled([chosen]).batches
-    trainer.moments = RunningMoments()
+    trainer.credit.moments = RunningMoments()
     trainer.train()
     policy, tokenizer = load_causal_lm(str(lm), device="cpu", trainable=True)
     fresh, _ = reward_model(str(lm), seed=0, device="cpu")
@@ -463,3 +464,28 @@ def test_values_have_no_dropout(lm, tmp_path):
 def test_short_texts_are_counted(lm, tmp_path):
     trainer = trainer_of(lm, tmp_path, pretraining=["abc", "", ""], pretraining_weight=1.0)
     assert "pretraining: 2 texts of less than two tokens are left out" in trainer.notes
+
+
+def test_trajectories_are_kept_as_of_groups(lm, tmp_path):
+    """What a log of rollouts is shown, and what learns beside, are those of ``GroupTrainer``."""
+    seen = []
+
+    class Log:
+        def __call__(self, records):
+            seen.append(("shown", len(records)))
+
+        def compared(self, found, step, process):
+            seen.append(("compared", len(found.rollouts), step, process))
+
+    class Beside:
+        def compared(self, found, step):
+            seen.append(("beside", len(found.rollouts), step))
+            return {"ranker/reward": 0.5}
+
+        def facts(self):
+            return {}
+
+    trainer = trainer_of(lm, tmp_path, show=Log(), companion=Beside(), filter="best", kept=1)
+    trainer.train()
+    assert sorted(seen) == [("beside", 4, 0), ("compared", 4, 0, 0), ("shown", 2)]
+    assert logs_of(trainer)[0]["ranker/reward"] == 0.5

@@ -5,48 +5,40 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PrinterCallback
 
 from policyrank.errors import EvidenceError, OptionError
-from policyrank.learn import GroupObjective, rewarded, truncated_weights
+from policyrank.learn import GroupObjective, Rollouts, rewarded, truncated_weights
 from policyrank.learn.losses.averages import token_mean
-from policyrank.models.group_sampling import GroupSampler, ModelSampler
+from policyrank.models.group_sampling import GroupSampler
 from policyrank.models.language import load_causal_lm
 from policyrank.models.tokens import padding
 from policyrank.train.adapters import save_stacked
 from policyrank.train.group_config import GroupConfig, objective_facts
 from policyrank.train.group_data import PromptData, PromptRow, encode_prompts
 from policyrank.train.group_likelihood import GroupLikelihood
-from policyrank.train.group_making import ComparedGroups, GroupMaker, Segments, one_reward
-from policyrank.train.group_report import reward_report, round_report, shown
+from policyrank.train.group_making import (
+    Companion,
+    ComparedGroups,
+    GroupMaker,
+    Segments,
+    one_reward,
+    sampler_of,
+)
+from policyrank.train.group_report import means, reward_report, round_report, shown
 from policyrank.train.preparing import prepared
 from policyrank.train.resumable import ResumableTrainer, model_facts
 from policyrank.train.rounds import Batch, Round, RoundOrder, round_seed
 from policyrank.train.turn_sampling import TurnSampler
 
 logger = logging.getLogger(__name__)
-
-
-class Companion(Protocol):
-    """What learns beside a trainer, from the same rollouts."""
-
-    def facts(self) -> dict[str, Any]:
-        """What a run with it depends on."""
-
-    def compared(self, found: ComparedGroups, step: int, /) -> dict[str, float]:
-        """Learn from a round; numbers for the log."""
-
-    def save(self, folder: Path, /) -> None:
-        """Write into a checkpoint what it goes on from."""
-
-    def load(self, folder: Path, /) -> None:
-        """Go on from a checkpoint."""
 
 
 class GroupTrainer(ResumableTrainer):
@@ -149,7 +141,7 @@ class GroupTrainer(ResumableTrainer):
             self.remove_callback(PrinterCallback)
         pad = padding(processing_class)
         self._served, self.show = sampler is not None, show
-        sampler = self._sampler(sampler, processing_class)
+        sampler = sampler_of(sampler, self.model, processing_class, args)
         self.groups = GroupMaker(args, sampler, reward, advantage, self.objective, segments, pad)
         self.likely = GroupLikelihood(
             self.model,
@@ -175,24 +167,6 @@ class GroupTrainer(ResumableTrainer):
         self._round: Round | None = None
         self._items = self._tokens = torch.ones(())
         self._seen: dict[str, list[float]] = defaultdict(list)
-
-    def _sampler(self, given: GroupSampler | None, tokenizer: Any) -> GroupSampler:
-        """Who samples: the model itself where nobody else was named, for turns of its own too."""
-        args, how = self.args, self.args.decoding()
-        if isinstance(given, TurnSampler):
-            if given.limits.tokens > args.tokens:
-                raise OptionError(
-                    f"tokens={args.tokens}: trajectories have up to {given.limits.tokens}."
-                )
-            how = given.decoding(how)
-            if given.sampler is not None:
-                return given
-        elif given is not None:
-            return given
-        own = ModelSampler(
-            self.model, tokenizer, how, args.chat, args.sampled_rows, report=logger.warning
-        )
-        return own if given is None else replace(given, sampler=own)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -277,17 +251,12 @@ class GroupTrainer(ResumableTrainer):
     def _sampled(self, numbers: Sequence[Sequence[int]]) -> Round:
         """A round: outputs of prompts by batch, their rewards, and what is learned from them."""
         args, data = self.args, self.train_dataset
-        self.likely.settle(data.rows)
+        self._settle()
         number = self.state.global_step // (args.steps_per_round * args.passes)
         batches = [[data[k] for k in own] for own in numbers]
         rows = [row for batch in batches for row in batch]
         seed = round_seed(args.seed, number, self.accelerator.process_index)
-        rollouts = self._outputs(rows, seed)
-        known, distance = None, None
-        if args.reward_kl:
-            known = self.likely.fixed(batches, rollouts)
-            distance = (known["old"] - known["kept_to"]).sum(dim=-1)
-        found = self.groups.compared(rollouts, distance)
+        found, known = self._compared(batches, self._outputs(rows, seed))
         if number == 0 and not any(found.telling):
             logger.warning(
                 "the first round says nothing: the outputs of each prompt are rewarded alike. Raise"
@@ -302,10 +271,31 @@ class GroupTrainer(ResumableTrainer):
         keep = getattr(self.show, "compared", None)
         if keep is not None:
             keep(found, self.state.global_step, self.accelerator.process_index)
+        found, known = self._learned(found, known, seed)
         first = args.gradient_accumulation_steps  # these are read as they are learned
         return Round(
             self.likely.laid_out(batches, found, first=first, served=self._served, known=known)
         )
+
+    def _settle(self) -> None:
+        """Find the layout in which outputs are read."""
+        self.likely.settle(self.train_dataset.rows)
+
+    def _compared(
+        self, batches: Sequence[Sequence[PromptRow]], rollouts: Rollouts
+    ) -> tuple[ComparedGroups, dict[str, Tensor]]:
+        """What outputs earned and how they compare, and what is known of their tokens then."""
+        if not self.args.reward_kl:
+            return self.groups.compared(rollouts), {}
+        known = self.likely.fixed(batches, rollouts)
+        distance = (known["old"] - known["kept_to"]).sum(dim=-1)
+        return self.groups.compared(rollouts, distance), known
+
+    def _learned(
+        self, found: ComparedGroups, known: dict[str, Tensor], seed: int
+    ) -> tuple[ComparedGroups, dict[str, Tensor]]:
+        """The outputs that are learned from: all."""
+        return found, known
 
     def _outputs(self, rows: Sequence[PromptRow], seed: int) -> Any:
         progress = self.state.global_step / max(self.state.max_steps, 1)
@@ -417,15 +407,7 @@ class GroupTrainer(ResumableTrainer):
             every: list[Any] = [None] * processes
             torch.distributed.all_gather_object(every, parts)
             parts = [own for found in every for own in found]
-        found = {}
-        for name in parts[0]:
-            values = np.concatenate([own[name] for own in parts])
-            values = values[~np.isnan(values)]
-            if len(values):
-                found[f"{metric_key_prefix}_{name}"] = float(values.mean())
-            if name == "reward" and len(values) > 1:
-                error = values.std(ddof=1) / len(values) ** 0.5
-                found[f"{metric_key_prefix}_reward_error"] = float(error)
+        found = {f"{metric_key_prefix}_{name}": own for name, own in means(parts).items()}
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +24,14 @@ from policyrank.learn import (
     without_ties,
 )
 from policyrank.learn.rewards import weighted
-from policyrank.models.group_sampling import GroupSampler
+from policyrank.models.group_sampling import GroupSampler, ModelSampler
 from policyrank.train.group_config import GroupConfig, labels_of
 from policyrank.train.group_data import PromptRow
 from policyrank.train.guarding import GuardedReward
 from policyrank.train.rounds import as_rollouts
 from policyrank.train.turn_sampling import TurnSampler
+
+logger = logging.getLogger(__name__)
 
 Segments = Callable[[Rollouts], Tensor]
 """Rollouts -> segment of each token, from 1; 0: of none. (outputs, tokens)"""
@@ -106,10 +110,7 @@ class GroupMaker:
         OptionError
             For rewards or advantages of another shape.
         """
-        said = rewarded(rollouts, self.reward)
-        if said.values.isnan().all():
-            failed = f" ({self.reward.error})" if self.reward.error else ""
-            raise EvidenceError(f"no output could be rewarded{failed}. Look at the reward.")
+        said = self.rewarded(rollouts)
         values = said.values
         if distance is not None:
             said = Rewards(values, {**said.parts, "log_ratio": distance})
@@ -118,9 +119,27 @@ class GroupMaker:
             values = labels_of(values, self.args, self.objective)
         gains = self._gains(values, rollouts)
         gains = token_gains(gains, rollouts.where, rollouts.segments)
+        return ComparedGroups(rollouts, said, gains, self.telling(gains, rollouts))
+
+    def rewarded(self, rollouts: Rollouts) -> Rewards:
+        """What the reward says of all groups.
+
+        Raises
+        ------
+        EvidenceError
+            When no output can be rewarded.
+        """
+        said = rewarded(rollouts, self.reward)
+        if said.values.isnan().all():
+            failed = f" ({self.reward.error})" if self.reward.error else ""
+            raise EvidenceError(f"no output could be rewarded{failed}. Look at the reward.")
+        return said
+
+    def telling(self, gains: Tensor, rollouts: Rollouts) -> tuple[bool, ...]:
+        """Of each group, whether any token of its outputs counts."""
         counting = self.objective.counting(gains, rollouts.where, rollouts.segments)
-        groups = counting.reshape(-1, self.args.samples * counting.shape[1])
-        return ComparedGroups(rollouts, said, gains, tuple(groups.any(dim=-1).tolist()))
+        groups = len(rollouts.groups.unique())
+        return tuple(counting.reshape(groups, -1).any(dim=-1).tolist())
 
     def _held(self, distance: Tensor, values: Tensor) -> Tensor:
         """What an output loses by how far it is from the reference."""
@@ -144,6 +163,47 @@ class GroupMaker:
         if self.args.mask_cut and rollouts.ended is not None:
             gains[~rollouts.ended] = torch.nan
         return gains
+
+
+class Companion(Protocol):
+    """What learns beside a trainer, from the same rollouts."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a run with it depends on."""
+
+    def compared(self, found: ComparedGroups, step: int, /) -> dict[str, float]:
+        """Learn from a round; numbers for the log."""
+
+    def save(self, folder: Path, /) -> None:
+        """Write into a checkpoint what it goes on from."""
+
+    def load(self, folder: Path, /) -> None:
+        """Go on from a checkpoint."""
+
+
+def sampler_of(
+    given: GroupSampler | None, model: Any, tokenizer: Any, args: GroupConfig
+) -> GroupSampler:
+    """Who samples: the model itself where nobody else was named, for turns of its own too.
+
+    Raises
+    ------
+    OptionError
+        For trajectories that may be longer than outputs.
+    """
+    how = args.decoding()
+    if isinstance(given, TurnSampler):
+        if given.limits.tokens > args.tokens:
+            raise OptionError(
+                f"tokens={args.tokens}: trajectories have up to {given.limits.tokens}."
+            )
+        how = given.decoding(how)
+        if given.sampler is not None:
+            return given
+    elif given is not None:
+        return given
+    own = ModelSampler(model, tokenizer, how, args.chat, args.sampled_rows, report=logger.warning)
+    return own if given is None else replace(given, sampler=own)
 
 
 def one_reward(rewards: Any, args: GroupConfig) -> GuardedReward:

@@ -44,6 +44,19 @@ def reward_report(rollouts: Rollouts, said: Rewards) -> dict[str, Float]:
     return found | {"reward_best": _by_group(rewards, groups, np.max)}
 
 
+def means(parts: Sequence[dict[str, Float]]) -> dict[str, float]:
+    """Of each number its mean over all prompts, and of the reward its standard error."""
+    found = {}
+    for name in parts[0]:
+        values = np.concatenate([own[name] for own in parts])
+        values = values[~np.isnan(values)]
+        if len(values):
+            found[name] = float(values.mean())
+        if name == "reward" and len(values) > 1:
+            found["reward_error"] = float(values.std(ddof=1) / len(values) ** 0.5)
+    return found
+
+
 def _by_group(values: Any, groups: NDArray[np.int64], rule: Any) -> Float:
     """A number of each group, of what is not NaN."""
     found = []

@@ -19,22 +19,17 @@ from policyrank.learn import (
     Rewards,
     Rollouts,
     RunningMoments,
-    gae,
-    kl_shaped_rewards,
-    normalised_rewards,
-    rewarded,
-    whitened,
 )
-from policyrank.learn.filters import named_filter, rank_weights
 from policyrank.learn.losses import ValueLoss
+from policyrank.train.crediting import Crediting
 from policyrank.train.critics import CriticReader, critic_of
 from policyrank.train.group import GroupTrainer
+from policyrank.train.group_data import PromptRow
 from policyrank.train.group_making import ComparedGroups
-from policyrank.train.group_report import of_outputs, round_report, shown
 from policyrank.train.ppo_config import PPOConfig
 from policyrank.train.pretraining import PretrainingTexts
 from policyrank.train.resumable import model_facts
-from policyrank.train.rounds import Batch, Round, round_seed
+from policyrank.train.rounds import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +100,6 @@ class PPOTrainer(GroupTrainer):
         args.check()
         if (pretraining is None) != (not args.pretraining_weight):
             raise OptionError("pretraining texts and pretraining_weight go together: give both.")
-        self._filter = named_filter(args.filter, **args.filter_options)
         if critic is None and isinstance(model, str):
             critic = model
         super().__init__(
@@ -122,7 +116,7 @@ class PPOTrainer(GroupTrainer):
         self._valued = torch.ones(())
         self.values = args.value_objective()
         self.depends["values"] = asdict(self.values)
-        self.moments = RunningMoments()
+        self.credit = Crediting(args, self._gathered)
         self.texts = None
         if pretraining is not None:
             self.texts = PretrainingTexts(pretraining, self.processing_class, args)
@@ -134,6 +128,18 @@ class PPOTrainer(GroupTrainer):
         """What was done to the model, and left out or cut of data and pretraining texts."""
         told = super().notes
         return told if self.texts is None else (*told, *self.texts.notes)
+
+    @property
+    def moments(self) -> RunningMoments:
+        """Of all rewards that were seen."""
+        return self.credit.moments
+
+    def _gathered(self, own: RunningMoments) -> RunningMoments:
+        """Moments of all processes."""
+        if self.args.world_size == 1:
+            return own
+        packed = self.accelerator.gather(own.packed().to(self.accelerator.device))
+        return RunningMoments.unpacked(packed.cpu())
 
     @property
     def warming(self) -> bool:
@@ -186,96 +192,23 @@ class PPOTrainer(GroupTrainer):
 
     # Rounds
 
-    def _sampled(self, numbers: Sequence[Sequence[int]]) -> Round:
-        """A round: outputs of prompts by batch, and what policy and critic learn from them."""
-        args, data = self.args, self.train_dataset
-        self.likely.settle(data.rows, self.critic)
-        number = self.state.global_step // (args.steps_per_round * args.passes)
-        batches = [[data[k] for k in own] for own in numbers]
-        rows = [row for batch in batches for row in batch]
-        seed = round_seed(args.seed, number, self.accelerator.process_index)
-        rollouts = self._outputs(rows, seed)
-        said = rewarded(rollouts, self.groups.reward)
-        if said.values.isnan().all():
-            failed = self.groups.reward.error
-            because = f" ({failed})" if failed else ""
-            raise EvidenceError(f"no output could be rewarded{because}. Look at the reward.")
-        known = self.likely.fixed(batches, rollouts)
-        layout = self.likely.collate.layout
+    def _settle(self) -> None:
+        self.likely.settle(self.train_dataset.rows, self.critic)
+
+    def _compared(
+        self, batches: Sequence[Sequence[PromptRow]], rollouts: Rollouts
+    ) -> tuple[ComparedGroups, dict[str, Tensor]]:
+        """What outputs earned, and what policy and critic learn from each token."""
+        said = self.groups.rewarded(rollouts)
+        known, layout = self.likely.fixed(batches, rollouts), self.likely.collate.layout
         known["values"] = self.likely.of_all(
             batches, rollouts, lambda batch: self.critic.fixed(batch, layout)
         )
-        ranked, scores = self._scores(said, rollouts)
-        gains, known["returns"] = self._credited(scores, known, rollouts)
-        told = self._told(gains, rollouts, len(rows))
-        found = ComparedGroups(rollouts, said, gains, told)
-        self._note(round_report(found, self.groups.reward.failed) | self._far(known, rollouts))
-        if self.show is not None and self.is_world_process_zero():
-            at = {"step": self.state.global_step}
-            self.show([at | own for own in shown(found, args.shown)])
-        found, known = self._filtered(found, ranked, known, len(rows), seed)
-        return Round(
-            self.likely.laid_out(batches, found, first=0, served=self._served, known=known)
-        )
-
-    def _scores(self, said: Rewards, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
-        """Normalised rewards, as outputs are ranked by them; and clipped, as they are learned."""
-        args, values = self.args, said.values
-        if args.cut_reward is not None and rollouts.ended is not None:
-            values = values.clone()
-            values[~rollouts.ended] = args.cut_reward
-        own = RunningMoments.of(values)
-        if args.world_size > 1:
-            packed = self.accelerator.gather(own.packed().to(self.accelerator.device))
-            own = RunningMoments.unpacked(packed.cpu())
-        self.moments.merge(own)
-        how = {"centre": args.reward_centre, "scale": args.reward_scale}
-        ranked = normalised_rewards(values, self.moments, **how)
-        clip = args.reward_clip
-        return ranked, ranked if clip is None else ranked.clamp(-clip, clip)
-
-    def _credited(
-        self, scores: Tensor, known: Mapping[str, Tensor], rollouts: Rollouts
-    ) -> tuple[Tensor, Tensor]:
-        """Advantages and returns of each token: (outputs, tokens)."""
-        args, where = self.args, rollouts.where.bool()
-        beta = args.kl if "kept_to" in known else 0.0
-        tokens = kl_shaped_rewards(
-            scores,
-            known["old"],
-            known.get("kept_to", known["old"]),
-            where,
-            beta=beta,
-            segments=rollouts.segments if scores.ndim == 2 else None,
-        )
-        found = gae(tokens, known["values"], where, discount=args.discount, decay=args.decay)
-        gains, returns = found
-        unsaid = scores.reshape(len(scores), -1).isnan().all(dim=-1)
-        if args.mask_cut and rollouts.ended is not None:
-            unsaid = unsaid | ~rollouts.ended
-        unsaid = unsaid[:, None] | ~where
-        gains, returns = (
-            gains.masked_fill(unsaid, torch.nan),
-            returns.masked_fill(unsaid, torch.nan),
-        )
-        if args.whiten:
-            gains = self._whitened(gains)
-        if args.advantage_clip is not None:
-            gains = gains.clamp(-args.advantage_clip, args.advantage_clip)
-        return gains, returns
-
-    def _whitened(self, gains: Tensor) -> Tensor:
-        known = ~gains.isnan()
-        moments = RunningMoments.of(gains, known)
-        if self.args.world_size > 1:
-            packed = self.accelerator.gather(moments.packed().to(self.accelerator.device))
-            moments = RunningMoments.unpacked(packed.cpu())
-        return whitened(gains, known, moments=moments).masked_fill(~known, torch.nan)
-
-    def _told(self, gains: Tensor, rollouts: Rollouts, groups: int) -> tuple[bool, ...]:
-        """Of each prompt, whether any token of its outputs counts."""
-        counting = self.objective.counting(gains, rollouts.where, rollouts.segments)
-        return tuple(counting.reshape(groups, -1).any(dim=-1).tolist())
+        self._scores = self.credit.scores(said, rollouts)
+        gains, known["returns"] = self.credit.of_tokens(self._scores, known, rollouts)
+        self._note(self._far(known, rollouts))
+        telling = self.groups.telling(gains, rollouts)
+        return ComparedGroups(rollouts, said, gains, telling), known
 
     def _far(self, known: Mapping[str, Tensor], rollouts: Rollouts) -> dict[str, float]:
         """How far outputs are from the reference, and what the critic made of them."""
@@ -290,35 +223,20 @@ class PPOTrainer(GroupTrainer):
             found["kl_of_outputs"] = float(apart.sum(dim=-1).mean())
         return found
 
-    def _filtered(
-        self,
-        found: ComparedGroups,
-        ranked: Tensor,
-        known: dict[str, Tensor],
-        groups: int,
-        seed: int,
+    def _learned(
+        self, found: ComparedGroups, known: dict[str, Tensor], seed: int
     ) -> tuple[ComparedGroups, dict[str, Tensor]]:
         """The outputs that are learned from, drawn by what their rank weighs."""
-        args, rollouts = self.args, found.rollouts
-        if args.filter == "all" and args.kept is None:
+        if self.args.filter == "all" and self.args.kept is None:
             return found, known
-        values = torch.from_numpy(of_outputs(ranked))
-        weights = rank_weights(values, rollouts.groups, self._filter, over="group")
-        weights = weights.reshape(groups, -1)
-        dead = weights.sum(dim=-1) == 0
-        weights = weights.masked_fill(dead[:, None], 1.0)
-        rng = torch.Generator().manual_seed(seed)
-        kept = args.kept or args.samples
-        drawn = torch.multinomial(weights.double(), kept, replacement=True, generator=rng)
-        at = (drawn + torch.arange(groups)[:, None] * weights.shape[1]).reshape(-1)
-        unsaid = dead.repeat_interleave(kept)[:, None]
-        gains = found.gains[at].masked_fill(unsaid, torch.nan)
-        said = Rewards(found.said.values[at])
-        kept_rollouts = rollouts.take(at)
-        told = self._told(gains, kept_rollouts, groups)
+        prompts = len(found.telling)
+        at, unsaid = self.credit.drawn(self._scores, found.rollouts, prompts, seed)
         known = {name: own[at] for name, own in known.items()}
-        known["returns"] = known["returns"].masked_fill(unsaid, torch.nan)
-        return ComparedGroups(kept_rollouts, said, gains, told), known
+        known["returns"] = known["returns"].masked_fill(unsaid[:, None], torch.nan)
+        gains = found.gains[at].masked_fill(unsaid[:, None], torch.nan)
+        rollouts, said = found.rollouts.take(at), Rewards(found.said.values[at])
+        telling = self.groups.telling(gains, rollouts)
+        return ComparedGroups(rollouts, said, gains, telling), known
 
     # Learning
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from policyrank.errors import OptionError
 from policyrank.learn import ListObjective, ValueObjective
-from policyrank.learn.filters import RankFilter
+from policyrank.learn.filters import RankFilter, named_filter
 from policyrank.train.group_config import GroupConfig
 
 NOT_HERE = ("advantage", "advantage_options", "keep_agreeing", "labels", "reward_kl")
@@ -99,6 +99,7 @@ class PPOConfig(GroupConfig):
             if getattr(self, name) != usual:
                 raise OptionError(f"{name} is of groups: a critic takes its place. Leave it out.")
         self._check_numbers()
+        named_filter(self.filter, **self.filter_options)
         if self.filter != "all" and self.samples < 2:
             raise OptionError(
                 f"filter={self.filter!r} ranks the outputs of a prompt: sample several."
