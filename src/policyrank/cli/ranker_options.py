@@ -21,7 +21,7 @@ from policyrank.cli.options import (
     NotNegative,
     Whole,
 )
-from policyrank.cli.tuning import ADAPTERS, Alpha, Portion
+from policyrank.cli.tuning import ADAPTERS, Alpha, Portion, Positive
 
 DEFAULTS: dict[str, Any] = {
     "loss": "listmle",
@@ -65,7 +65,6 @@ def _or(name: str, without: str = "") -> Parameter:
 
 
 Maybe = Annotated[bool | None, Parameter(show_default=False)]
-Positive = Annotated[float, Parameter(validator=Number(gt=0))]
 
 
 @Parameter(name="*", group=DATA)

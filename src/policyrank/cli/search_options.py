@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from policyrank.cli.group_options import Positive
 from policyrank.cli.options import AtLeastOne, Flag
 from policyrank.cli.output import say, working
+from policyrank.cli.tuning import Positive
 from policyrank.errors import OptionError
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from policyrank.cli.answer_options import Samples, Texts, tell
-from policyrank.cli.group_options import SAMPLING, Compared, Positive, Rewarding
+from policyrank.cli.group_options import SAMPLING, Compared
 from policyrank.cli.options import DATA, METHOD, AtLeastOne, Flag, check_folder
 from policyrank.cli.output import say
+from policyrank.cli.reward_options import Rewarding
 from policyrank.cli.train_answers import Out
 from policyrank.cli.training_run import (
     about_trained,
@@ -20,7 +21,7 @@ from policyrank.cli.training_run import (
     run_training,
     tell_failures,
 )
-from policyrank.cli.tuning import GroupTuning, Lora, made
+from policyrank.cli.tuning import GroupTuning, Lora, Positive, made
 from policyrank.models.provenance import CHECKPOINTS
 
 

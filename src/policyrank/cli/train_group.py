@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from policyrank.cli.answer_options import Model, Texts, tell
-from policyrank.cli.group_options import Comparing, Rewarding, Sampling
+from policyrank.cli.group_options import Comparing, Sampling
 from policyrank.cli.options import DATA, check_folder
 from policyrank.cli.output import say
+from policyrank.cli.reward_options import Rewarding
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import (
     about_trained,

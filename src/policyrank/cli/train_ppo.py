@@ -10,9 +10,10 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from policyrank.cli.answer_options import Model, Texts, objective_options, tell
-from policyrank.cli.group_options import OneSampled, Rewarding
+from policyrank.cli.group_options import OneSampled
 from policyrank.cli.options import DATA, METHOD, AtLeastOne, Count, Flag, Names, check_folder
 from policyrank.cli.output import say
+from policyrank.cli.reward_options import Rewarding
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import (
     about_trained,
@@ -21,7 +22,7 @@ from policyrank.cli.training_run import (
     run_training,
     tell_failures,
 )
-from policyrank.cli.tuning import GroupTuning, Lora, Weight, finite, made
+from policyrank.cli.tuning import GroupTuning, Lora, Positive, Weight, finite, made
 from policyrank.errors import OptionError
 from policyrank.models.provenance import CHECKPOINTS
 
@@ -29,7 +30,6 @@ CRITICISM = Group("Critic", sort_key=3)
 FILTERS = Literal[
     "all", "best", "best-random", "best-worst", "power", "above", "above-random", "outside"
 ]
-Positive = Annotated[float, Parameter(validator=(Number(gt=0), finite))]
 Unit = Annotated[float, Parameter(validator=(Number(gte=0, lte=1), finite))]
 
 

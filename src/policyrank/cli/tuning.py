@@ -41,6 +41,7 @@ Rate = Annotated[float, Parameter(help="Peak learning rate.", validator=(Number(
 Steps = Annotated[int, Parameter(validator=_some_steps)]
 TuningSeed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32))]
 Weight = Annotated[float, Parameter(validator=(Number(gte=0), finite))]
+Positive = Annotated[float, Parameter(validator=(Number(gt=0), finite))]
 """A finite number that is not negative."""
 Portion = Annotated[float, Parameter(validator=(Number(gte=0, lte=1), finite))]
 Alpha = Annotated[float | None, Parameter(validator=(Number(gt=0), finite))]
