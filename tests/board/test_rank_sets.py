@@ -5,7 +5,13 @@ import pytest
 
 from policyrank.board import pair_gaps, rank_confidence_sets, rank_probabilities
 from policyrank.board.intervals import as_normal, error_draws
-from policyrank.board.pair_gaps import Gaps, extremes, largest_difference, largest_of_all
+from policyrank.board.pair_gaps import (
+    Blocks,
+    Gaps,
+    extremes,
+    largest_difference,
+    largest_of_all,
+)
 from policyrank.board.rank_sets import draws_for
 from policyrank.errors import EvidenceError
 
@@ -127,7 +133,7 @@ def test_defaults_are_ten_thousand_draws_of_seed_zero_at_95():
     """Ratings near the critical value, where another draw would tell another story."""
     draws = error_draws(np.eye(6), 10_000, seed=0)
     columns, gaps = draws.T.astype(np.float32), Gaps(np.zeros(6), np.eye(6), None, None, True)
-    largest = largest_of_all(columns, gaps, extremes(columns, gaps).value)
+    largest = largest_of_all(Blocks(columns, gaps), extremes(columns, gaps).value)
     critical = np.quantile(largest, 0.95)
     for by, told in ((1 + 1e-6, True), (1 - 1e-6, False)):
         x = np.zeros(6)
@@ -224,6 +230,35 @@ def test_largest_differences_in_blocks(sign, block, monkeypatch):
     assert (nobody == -np.inf).all()
 
 
+@pytest.mark.parametrize("others", [None, 0.6])
+@pytest.mark.parametrize("sign", [None, 1, -1])
+@pytest.mark.parametrize("block", [128, 4])
+def test_blocks_lift_to_the_largest_difference(block, sign, others, monkeypatch):
+    """Of all draws, of some, from nothing and from what was found before."""
+    monkeypatch.setattr(pair_gaps, "BLOCK", block)
+    rng = np.random.default_rng(3)
+    x, covariance = some_ratings(1, 19)
+    draws = error_draws(covariance, 60, seed=1).T.astype(np.float32)
+    draws[4, :9] += 9  # above, and below, all others
+    draws[4, 9:20] -= 9
+    gaps = Gaps(x, covariance, None, None, exact=True)
+    counted, asked = np.ones(19, dtype=bool), None
+    if others is not None:
+        counted = asked = rng.random(19) < others
+    chosen = rng.permutation(60)[:25]
+    where = np.flatnonzero(counted)
+    right = largest_difference(draws, 4, where, gaps.scale(4)[where], sign)
+    if others is not None:
+        right = np.where(right < 0, -np.inf, right)  # below 0 nothing need be found
+    for blocks, there in ((Blocks(draws, gaps), ...), (Blocks(draws, gaps).of(chosen), chosen)):
+        for begun in (-np.inf, 0.7):
+            top = np.full(right[there].shape, begun, dtype=np.float32)
+            blocks.lift(top, 4, sign, asked)
+            wanted = np.maximum(right[there], np.float32(begun))
+            assert top[wanted >= 0] == pytest.approx(wanted[wanted >= 0])
+            assert (top[wanted < 0] <= 0).all()
+
+
 @pytest.mark.parametrize("block", [128, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_largest_differences_of_all_pairs(block, seed, monkeypatch):
@@ -236,7 +271,7 @@ def test_largest_differences_of_all_pairs(block, seed, monkeypatch):
     gaps = Gaps(x, covariance, None, None, exact=True)
     columns = draws.T.astype(np.float32)
     first = extremes(columns, gaps)
-    found = largest_of_all(columns, gaps, first.value)
+    found = largest_of_all(Blocks(columns, gaps), first.value)
     scale = slow_scales(covariance)
     for draw, top, upper, lower, begun in zip(draws, found, *first, strict=True):
         gap = (draw[:, None] - draw) * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from policyrank.board.intervals import Float, as_normal
 
 BLOCK = 128
 """Rows of draws that are compared at once."""
+FEW = 16
+"""Policies of a block, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,36 +134,75 @@ def extremes(draws: NDArray[np.float32], gaps: Gaps) -> Extremes:
     return Extremes(upper, lower, value)
 
 
-def largest_of_all(
-    draws: NDArray[np.float32], gaps: Gaps, begun: NDArray[np.float32]
-) -> NDArray[np.float32]:
+class Blocks:
+    """Draws of all policies in blocks of like spread.
+
+    A draw's block is left out where even its extremes, in units of its smallest spread, would not
+    reach what was found before.
+    """
+
+    def __init__(self, draws: NDArray[np.float32], gaps: Gaps) -> None:
+        n = len(draws)
+        width = min(n, BLOCK, max(FEW, n // FEW))
+        order, starts = np.argsort(gaps.own, kind="stable"), np.arange(0, n, width)
+        self.gaps, self.draws = gaps, draws
+        self._lowest = np.minimum.reduceat(draws[order], starts)
+        self._highest = np.maximum.reduceat(draws[order], starts)
+        order = np.r_[order, np.repeat(order[-1], len(starts) * width - n)]
+        self._order = order.reshape(-1, width)
+        self._blocks = np.ascontiguousarray(draws[self._order].transpose(2, 0, 1))
+
+    def of(self, chosen: NDArray[np.intp]) -> Blocks:
+        """The same of some draws."""
+        part = copy(self)
+        part.draws = np.ascontiguousarray(self.draws[:, chosen])
+        part._lowest, part._highest = self._lowest[:, chosen], self._highest[:, chosen]
+        part._blocks = self._blocks[chosen]
+        return part
+
+    def lift(
+        self,
+        top: NDArray[np.float32],
+        j: int,
+        sign: int | None = None,
+        others: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Raise ``top`` (size,) to the largest difference of each draw between j and ``others``.
+
+        ``sign``: 1 for j above the others, -1 for below, None for either.
+        """
+        own, scale = self.draws[j], self.gaps.scale(j)[self._order]
+        counted = None
+        if others is not None:
+            counted = others[self._order]
+        reach = self._highest - own if sign == -1 else own - self._lowest
+        if sign is None:
+            np.maximum(reach, self._highest - own, out=reach)
+        # Where all others lie on the other side of j, no difference exceeds 0.
+        np.maximum(reach, 0, out=reach)
+        reach *= scale.max(axis=1, initial=0, where=True if counted is None else counted)[:, None]
+        at = np.flatnonzero(reach > top)
+        if not len(at):
+            return
+        block, draw = np.divmod(at, len(top))
+        gap = self._blocks[draw, block]
+        gap -= own[draw, None]
+        if sign is None:
+            np.abs(gap, out=gap)
+        elif sign == 1:
+            np.negative(gap, out=gap)
+        gap *= scale[block]
+        if counted is not None:
+            gap[~counted[block]] = -np.inf
+        np.maximum.at(top, draw, gap.max(axis=1))
+
+
+def largest_of_all(blocks: Blocks, begun: NDArray[np.float32]) -> NDArray[np.float32]:
     """The largest studentised difference of each draw over all pairs: (size,).
 
-    Of many policies, others of like spread lie in one block, and a draw's block is left out where
-    even its extremes, in units of its smallest spread, would not reach what was found before.
     ``begun``: of one pair of each draw, such as its ``extremes``.
     """
-    if len(draws) <= BLOCK:
-        top = begun.copy()
-        for j in range(len(draws) - 1):
-            later = slice(j + 1, None)
-            np.maximum(top, largest_difference(draws, j, later, gaps.scale(j)[later]), out=top)
-        return top
     top = begun.copy()
-    order = np.argsort(gaps.own, kind="stable")
-    starts = np.arange(0, len(draws), BLOCK)
-    lowest = np.minimum.reduceat(draws[order], starts)
-    highest = np.maximum.reduceat(draws[order], starts)
-    order = np.r_[order, np.repeat(order[-1], len(starts) * BLOCK - len(order))]
-    order = order.reshape(-1, BLOCK)
-    blocks = np.ascontiguousarray(draws[order].transpose(2, 0, 1))
-    for j in range(len(draws)):
-        scale = gaps.scale(j)[order]
-        bound = np.maximum(draws[j] - lowest, highest - draws[j])
-        bound *= scale.max(axis=1)[:, None]
-        block, draw = np.nonzero(bound > top)
-        if len(draw):
-            gap = np.abs(blocks[draw, block] - draws[j, draw, None])
-            gap *= scale[block]
-            np.maximum.at(top, draw, gap.max(axis=1))
+    for j in range(len(blocks.draws)):
+        blocks.lift(top, j, sign=1)
     return top

@@ -8,11 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyrank.board.intervals import MANY, Float, Seed, error_draws, quantile
-from policyrank.board.pair_gaps import Extremes, Gaps, extremes, largest_difference, largest_of_all
+from policyrank.board.pair_gaps import (
+    Blocks,
+    Extremes,
+    Gaps,
+    extremes,
+    largest_difference,
+    largest_of_all,
+)
 from policyrank.errors import EvidenceError
-
-FEW = 16
-"""Others that a policy is compared with at once, where the first may settle it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +147,17 @@ def rank_confidence_sets(
         alone = np.ones(1, dtype=np.int64)
         return RankSets(alone, alone, np.zeros((1, 1), dtype=bool), np.ones(1, dtype=bool))
     first = extremes(columns, gaps)
-    largest = largest_of_all(columns, gaps, first.value)
+    blocks = Blocks(columns, gaps)
+    largest = largest_of_all(blocks, first.value)
     critical = float(np.quantile(largest, level))
     best = None
     if n <= MANY:
-        best = _may_be_best(columns, gaps, level, critical)
+        best = _may_be_best(blocks, first.upper, level, critical)
     if not simultaneous:
         return _marginal(columns, gaps, level, stepdown=stepdown, best=best)
     better = gaps.beyond(critical)
     while stepdown:
-        critical = _stepped_down(columns, largest, first, gaps, better, level)
+        critical = _stepped_down(blocks, largest, first, better, level)
         sharper = better | gaps.beyond(critical)
         if (sharper == better).all():
             break
@@ -186,10 +191,9 @@ def draws_for(policies: int) -> int:
 
 
 def _stepped_down(
-    draws: NDArray[np.float32],
+    blocks: Blocks,
     largest: NDArray[np.float32],
     first: Extremes,
-    gaps: Gaps,
     better: NDArray[np.bool_],
     level: float,
 ) -> float:
@@ -202,20 +206,20 @@ def _stepped_down(
     np.fill_diagonal(active, False)
     if not active.any():
         return np.inf
-    size = draws.shape[1]
+    size = len(largest)
     order = np.argsort(largest)
     left = min(size, int(np.ceil(4 * (1 - level) * size)) + 10)
     told = (first.value == largest) & active[first.upper, first.lower]
-    top = np.where(told, largest, -np.inf)
+    top = np.where(told, largest, np.float32(-np.inf))
     while True:
         chosen = order[size - left :]
         chosen = chosen[~told[chosen]]
-        part = np.ascontiguousarray(draws[:, chosen])
-        for j in np.flatnonzero(active.any(axis=1)):
-            others = active[j]
-            above = largest_difference(part, j, others, gaps.scale(j)[others], sign=1)
-            top[chosen] = np.maximum(top[chosen], above)
-        told[chosen] = True
+        part, found = blocks.of(chosen), top[chosen]
+        # Those that are most often the highest leave little to look at of the others.
+        often = np.bincount(first.upper[chosen], minlength=len(active))
+        for j in np.argsort(-often, kind="stable"):
+            part.lift(found, j, sign=1, others=active[j])
+        top[chosen], told[chosen] = found, True
         rest = np.full(size - left, -np.inf)
         critical = np.quantile(
             np.concatenate([rest, top[order[size - left :]]]), level, method="higher"
@@ -256,13 +260,15 @@ def _marginal(
 
 
 def _may_be_best(
-    draws: NDArray[np.float32], gaps: Gaps, level: float, ceiling: float
+    blocks: Blocks, highest: NDArray[np.intp], level: float, ceiling: float
 ) -> NDArray[np.bool_]:
     """Policies that no other beats by more than chance would let one of equals.
 
-    ``ceiling``: no critical value of one policy exceeds it.
+    ``highest``: in each draw, whose difference from others is often the largest. ``ceiling``: no
+    critical value of one policy exceeds it.
     """
-    n, highest = len(gaps.rating), draws.max(axis=0)
+    gaps = blocks.gaps
+    n = len(gaps.rating)
     found = np.ones(n, dtype=bool)
     for j in range(n):
         others = np.arange(n) != j
@@ -271,33 +277,26 @@ def _may_be_best(
             found[j] = False
         # The rival alone would have the normal's one-sided quantile.
         elif worst > 0.9 * quantile(level, None):
-            found[j] = _reached(draws, highest, gaps, j, worst, level)
+            found[j] = _reached(blocks, highest, j, worst, level)
     return found
 
 
-def _reached(
-    draws: NDArray[np.float32],
-    highest: NDArray[np.float32],
-    gaps: Gaps,
-    j: int,
-    worst: float,
-    level: float,
-) -> bool:
-    """Whether the quantile of the largest difference by which others are above j reaches ``worst``.
-
-    Of the draws that could reach it, a few others at a time: often the first suffice.
-    """
-    size, scale, others = len(highest), gaps.scale(j), np.delete(np.arange(len(draws)), j)
+def _reached(blocks: Blocks, highest: NDArray[np.intp], j: int, worst: float, level: float) -> bool:
+    """Whether the quantile of the largest difference by which others are above j is ``worst``."""
+    draws, scale = blocks.draws, blocks.gaps.scale(j)
+    size = draws.shape[1]
     enough = size - np.floor(level * (size - 1))
-    part = draws[:, (highest - draws[j]) * scale.max() >= worst]
-    top = np.full(part.shape[1], -np.inf, dtype=np.float32)
-    for start in range(0, len(others), FEW):
-        few = others[start : start + FEW]
-        np.maximum(top, largest_difference(part, j, few, scale[few], sign=-1), out=top)
-        if np.count_nonzero(top >= worst) >= enough:
-            return True
-    if np.count_nonzero(top >= worst) < enough - 1:
+    one = (draws[highest, np.arange(size)] - draws[j]) * scale[highest]
+    if np.count_nonzero(one >= worst) >= enough:
+        return True
+    top = np.full(size, np.nextafter(np.float32(worst), np.float32(-np.inf)))
+    blocks.lift(top, j, sign=-1)
+    times = np.count_nonzero(top >= worst)
+    if times >= enough:
+        return True
+    if times < enough - 1:
         return False
+    others = np.delete(np.arange(len(draws)), j)
     every = largest_difference(draws, j, others, scale[others], sign=-1)
     return bool(worst <= np.quantile(every, level))
 
