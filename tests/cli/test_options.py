@@ -345,6 +345,10 @@ EXERCISED = {
         SERVING + "what_is_served": "--kind --max-length --dtype --sigmoid RANKER",
         SERVING + "where_it_is_served": "--host --port --key --served-model",
         SERVING + "what_is_taken": "--max-documents --max-megabytes --max-waiting",
+        LANGUAGE + "how_a_served_language_model_is_asked": (
+            "--method --children --places --votes --window --step --passes --query-words"
+            " --passage-words --tokens --questions --write --thinks"
+        ),
     },
     "attack": {
         RANKERS + "attacks_are_as_told": (

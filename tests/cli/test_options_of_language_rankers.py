@@ -209,6 +209,73 @@ def test_a_local_model_weighs_or_writes(rerank):
     assert "longer than the model reads" in rerank("--method", "setwise-bubble", ranker="lm").err
 
 
+@pytest.fixture
+def serve(ran, rerank, monkeypatch):
+    """What `policyrank serve` would run: who orders, and the application."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    from policyrank.cli import serve as verb
+    from policyrank.train import served_language
+
+    made, real = [], served_language.ServedLanguage
+    monkeypatch.setattr(verb, "_run", lambda app, listening, *_: made.append((app, listening)))
+    monkeypatch.setattr(
+        served_language, "ServedLanguage", lambda own: made.append(own) or real(own)
+    )
+
+    def call(*words, ranker="lm", code=0):
+        made.clear()
+        said = ran("serve", ranker, "--port", 0, *words, code=code)
+        if code:
+            return said
+        orders, (app, listening) = made
+        listening.close()
+        return SimpleNamespace(ranker=orders, app=app)
+
+    return call
+
+
+def test_a_language_model_serves_what_it_reranks(serve, rerank):
+    pytest.importorskip("httpx2")
+    from starlette.testclient import TestClient
+
+    words = ("--method", "setwise-heapsort", "--children", 1, "--places", 3, "--votes", 1)
+    shown = ("--passage-words", 2, "--query-words", 1)
+    order = rerank(*words, *shown, ranker="lm").orders["q0"]
+    texts = {f"worth {worth} points in all": name for name, worth in WORTH.items()}
+    with TestClient(serve(*words, *shown).app) as client:
+        body = {"query": "which one of 0 is best of all", "documents": list(texts)}
+        found = client.post("/v1/rerank", json=body).json()["results"]
+    assert [list(texts.values())[row["index"]] for row in found] == order
+    assert order[:3] != list(WORTH)[:3]
+
+
+def test_how_a_served_language_model_is_asked(serve, tmp_path):
+    (tmp_path / "german.toml").write_text('label = "Nur Zahlen."\n')
+    windows = serve(
+        *("--method", "listwise-window", "--window", 6, "--step", 3, "--passes", 2),
+        *("--query-words", 5, "--passage-words", 7, "--tokens", 9, "--questions", "german.toml"),
+    ).ranker
+    assert (windows.window, windows.step, windows.passes) == (6, 3, 2)
+    asking = windows.asking
+    assert (asking.query_words, asking.passage_words, asking.thinks) == (5, 7, False)
+    assert asking.questions.label == "Nur Zahlen."
+    sorts = ("--method", "setwise-bubble", "--children", 2, "--places", 4, "--votes", 3)
+    weighs = serve(*sorts).ranker
+    assert (weighs.children, weighs.k, weighs.votes, weighs.write) == (2, 4, 3, None)
+    thinks = serve(*sorts, "--write", "--thinks", "--tokens", 20).ranker
+    assert thinks.asking.thinks
+    assert thinks.weigh is None
+    for words, says in (
+        (("--votes", 3), "give --method too"),
+        (("--method", "pairwise", "--window", 3), "--window says nothing"),
+        (("--method", "pairwise", "--sigmoid"), "--sigmoid is of scores of encoders"),
+        (("--method", "pairwise", "--kind", "bi-encoder"), "of encoders"),
+    ):
+        assert says in serve(*words, code=2).err
+    assert "file or folder here" in serve(*sorts, ranker=URL, code=2).err
+
+
 @pytest.mark.parametrize(
     ("ranker", "words", "says"),
     [

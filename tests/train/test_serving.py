@@ -16,17 +16,20 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("httpx2")
 from starlette.testclient import TestClient
 
+from policyrank.train.asking import Asking
 from policyrank.train.batching import Batches
+from policyrank.train.language_rankers import LanguageRanker
 from policyrank.train.rankers import RANKERS
 from policyrank.train.saved_rankers import FeatureRanker
 from policyrank.train.served import Answered, Asked, ServedFeatures
+from policyrank.train.served_language import ServedLanguage
 from policyrank.train.serving import Limits, rerank_app
 
 
 class Lengths:
     """Scores a text by its length, reads ten characters of it; what it is told breaks it."""
 
-    kind, longest = "cross-encoder", 10
+    kind, longest, ordered = "cross-encoder", 10, False
 
     def __init__(self):
         self.batches, self.hold = [], None
@@ -271,3 +274,74 @@ def test_a_ranker_of_features():
     data = RankingData.of(["q"] * 5, np.zeros(5), np.array(rows)).standardised()
     expected = RankerTrainer(model).scores(data)
     assert [scores[k] for k in range(5)] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+class Longest:
+    """Prefers the longest passage; says Yes the surer the longer, and nothing of "mute"."""
+
+    def __init__(self, **options):
+        self.options = {"weigh": self.weigh, **options}
+
+    def weigh(self, prompts, labels):
+        self.ranker.spent.add(read=5 * len(prompts), answers=len(prompts), told=len(prompts))
+        return np.array([self.chances(prompt, labels) for prompt in prompts])
+
+    def chances(self, prompt, labels):
+        if "mute" in prompt:
+            return [np.nan] * len(labels)
+        if len(labels) == 2 and labels[0] == "Yes":
+            share = prompt.count("a") / 1000
+            return [share, 1 - share]
+        shown = [prompt.split(f"\n{label}: ")[1].split("\n")[0] for label in labels]
+        return [len(text) for text in shown]
+
+    def client(self):
+        self.ranker = LanguageRanker(**self.options)
+        return TestClient(rerank_app(ServedLanguage(self.ranker), "mine"))
+
+
+def test_a_language_model_orders_documents():
+    texts = ["aa", "aaaa", "a", "aaa bbb ccc"]
+    asked = {"query": "q", "documents": texts}
+    with Longest(children=2).client() as client:
+        answer = client.post("/v1/rerank", json=asked).json()
+        found = [(row["index"], row["relevance_score"]) for row in answer["results"]]
+        assert found == [(3, 4.0), (1, 3.0), (0, 2.0), (2, 1.0)]
+        assert answer["meta"]["warnings"] == []
+        assert answer["usage"]["total_tokens"] > 0
+        assert answer["usage"]["total_tokens"] % 5 == 0
+        # A text alone has no place in an order.
+        pairs = client.post("/v1/score", json={"text_1": "q", "text_2": texts})
+        assert pairs.status_code == 400
+        assert "/v1/rerank" in pairs.json()["detail"]
+        assert "model" in client.get("/v1/models").json()["data"][0]["object"]
+        half = '{"query": "q", "documents": ["a", "\\ud800"]}'
+        bad = client.post("/v1/rerank", content=half, headers={"content-type": "application/json"})
+        assert bad.status_code == 422
+
+
+def test_what_a_language_model_did_not_read_is_told():
+    asking = Asking(query_words=2, passage_words=2)
+    with Longest(asking=asking).client() as client:
+        body = {"query": "one two three", "documents": ["mute", "mute b", "mute b c"]}
+        meta = client.post("/v1/rerank", json=body).json()["meta"]
+        assert meta["truncated"] == [2]
+        assert any("query is longer than 2 words" in own for own in meta["warnings"])
+        assert any("no answer that could be read" in own for own in meta["warnings"])
+        assert any("as they were sent" in own for own in meta["warnings"])
+        refused = client.post("/v1/rerank", json=body | {"truncation": False})
+        assert refused.status_code == 400
+        assert "documents 2 are longer than is read" in refused.json()["detail"]
+
+
+def test_each_document_alone_has_its_chance():
+    with Longest(method="pointwise").client() as client:
+        body = {"query": "q", "documents": ["a" * 300, "mute", "a" * 20]}
+        answer = client.post("/v1/rerank", json=body).json()
+        assert [row["index"] for row in answer["results"]] == [0, 2, 1]
+        scores = [row["relevance_score"] for row in answer["results"]]
+        assert scores[0] > scores[1] > scores[2] == 0
+        assert "1 of 3 questions had no answer" in answer["meta"]["warnings"][0]
+        pairs = client.post("/v1/score", json={"text_1": "q", "text_2": body["documents"]})
+        told = [row["score"] for row in pairs.json()["data"]]
+        assert told == [scores[0], 0, scores[1]]

@@ -46,7 +46,7 @@ OF_RERANK_ENDPOINTS = ("query_words", "passage_words", "calls")
 
 @Parameter(name="*", group=LANGUAGE)
 @dataclass(frozen=True)
-class Asked:
+class Ordering:
     """Ranking by a language model.
 
     Parameters
@@ -81,9 +81,6 @@ class Asked:
     questions
         TOML or YAML with the questions in other words or another language: choice, letter, order,
         relevance, label, think, yes, no.
-    calls
-        Questions, or requests to a rerank endpoint, that may be made in all, those that --cache
-        answers included; what comes after keeps its place.
     """
 
     method: Method | None = None
@@ -99,7 +96,6 @@ class Asked:
     passage_words: Many = None
     tokens: Many = None
     questions: Path | None = None
-    calls: Many = None
 
     def check(self, ranker: str) -> None:
         """Refuse what nothing would look at.
@@ -148,7 +144,7 @@ class Asked:
         return Asking(thinks=self.thinks, **shown)
 
     def ranker(
-        self, name: str, there: AtEndpoint, dtype: str | None
+        self, name: str, there: AtEndpoint, dtype: str | None, calls: int | None = None
     ) -> tuple[LanguageRanker, Budget]:
         """Who ranks, and the budget of its questions."""
         from policyrank.train.language_rankers import Budget, LanguageRanker
@@ -164,7 +160,7 @@ class Asked:
         )
         asking = self.asking
         model, more = self._model(name, there, dtype, asking.questions)
-        how = Budget(model, self.calls)
+        how = Budget(model, calls)
         asked = "write" if self._writes(name) else "weigh"
         options |= {asked: how, **more}
         return LanguageRanker(asking=asking, method=self.method, **options), how
@@ -199,6 +195,21 @@ class Asked:
         return self.tokens or (2048 if self.thinks else max(usual, 64))
 
 
+@Parameter(name="*", group=LANGUAGE)
+@dataclass(frozen=True)
+class Asked(Ordering):
+    """Ranking by a language model, of a run.
+
+    Parameters
+    ----------
+    calls
+        Questions, or requests to a rerank endpoint, that may be made in all, those that --cache
+        answers included; what comes after keeps its place.
+    """
+
+    calls: Many = None
+
+
 def rerank_by_language(
     name: str,
     asked: Asked,
@@ -214,7 +225,7 @@ def rerank_by_language(
 
     queries, documents = texts
     groups, lists = lists_of(queries, documents, run)
-    ranker, budget = asked.ranker(name, there, dtype)
+    ranker, budget = asked.ranker(name, there, dtype, asked.calls)
     tell_missing(queries, lists)
     tell_cut(lists, ranker.asking.query_words, ranker.asking.passage_words)
     workers = there.at_a_time if "://" in name else 1

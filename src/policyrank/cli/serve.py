@@ -14,6 +14,8 @@ from cyclopts.validators import Number
 from policyrank.cli.options import AtLeastOne, Flag, Whole
 from policyrank.cli.output import say
 from policyrank.cli.ranker_reading import RANKER, ReadAs
+from policyrank.cli.rerank_endpoint import AtEndpoint
+from policyrank.cli.rerank_language import Ordering
 from policyrank.errors import OptionError
 
 if TYPE_CHECKING:
@@ -39,8 +41,9 @@ def serve_ranker(
     max_megabytes: Annotated[AtLeastOne, Parameter(group=LIMITS)] = 16,
     max_waiting: Annotated[AtLeastOne, Parameter(group=LIMITS)] = 256,
     read: ReadAs = ReadAs(),
+    asked: Ordering = Ordering(),
 ) -> None:
-    """Serve a trained ranker: POST /v1/rerank and /v1/score.
+    """Serve a trained ranker, or a language model that ranks: POST /v1/rerank and /v1/score.
 
     As Cohere, Jina and vLLM have them; /health and /v1/models beside. Requests that come at the
     same time are scored together. Ctrl-C or SIGTERM ends it once what is under way is answered.
@@ -49,7 +52,8 @@ def serve_ranker(
     ----------
     ranker
         What `policyrank train ranker` wrote (of texts a folder, adapters too; of features a file),
-        or with --kind a sentence-transformers folder or hub name.
+        or with --kind a sentence-transformers folder or hub name; with --method a causal language
+        model.
     sigmoid
         Scores between 0 and 1, as 1 / (1 + exp(-score)); otherwise as `policyrank rerank` has them.
     host
@@ -71,11 +75,16 @@ def serve_ranker(
 
     for module in ("fastapi", "uvicorn"):
         require(module, "a server")
+    if "://" in ranker:
+        raise OptionError("what is served is a file or folder here, or a name of the hub.")
+    asked.check(ranker)
+    if asked.method is not None and sigmoid:
+        raise OptionError("--sigmoid is of scores of encoders and of features: leave it out.")
     secret = _secret(key)
     listening = _listening(host, port)
     from policyrank.train.serving import Limits, rerank_app
 
-    served = _loaded(ranker, read)
+    served = _loaded(ranker, read, asked)
     name = served_model or Path(ranker).name
     limits = Limits(max_documents, max_megabytes * 2**20, max_waiting)
     app = rerank_app(served, name, limits=limits, key=secret, sigmoid=sigmoid, report=say)
@@ -109,8 +118,14 @@ def _listening(host: str, port: int) -> socket.socket:
     return found
 
 
-def _loaded(ranker: str, read: ReadAs) -> Served:
-    """A ranker of texts, or of features where it is a file."""
+def _loaded(ranker: str, read: ReadAs, asked: Ordering) -> Served:
+    """A ranker of texts, or of features where it is a file, or a language model that is asked."""
+    if asked.method is not None:
+        from policyrank.train.served_language import ServedLanguage
+
+        read.refuse("encoders", but=("dtype",))
+        orders, _ = asked.ranker(ranker, AtEndpoint(), read.dtype)
+        return ServedLanguage(orders)
     from policyrank.train.saved_rankers import load_feature_ranker, load_text_ranker
     from policyrank.train.served import ServedFeatures, ServedTexts
     from policyrank.train.text_rankers import CrossEncoderRanker

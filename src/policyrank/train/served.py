@@ -37,11 +37,17 @@ class Answered:
         that were read
     truncated
         places of documents that were cut
+    written
+        tokens that it wrote
+    notes
+        what else is to be told
     """
 
     scores: tuple[float, ...]
     tokens: int = 0
     truncated: tuple[int, ...] = ()
+    written: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Served(Protocol):
@@ -53,11 +59,30 @@ class Served(Protocol):
     longest: int | None
     """Tokens that it reads of a document, with its query where they are read together."""
 
+    ordered: bool
+    """Whether scores are places in their list: a document alone has none."""
+
     def check(self, asked: Asked) -> None:
         """Refuse documents that it cannot read, by an EvidenceError."""
 
     def __call__(self, asked: Sequence[Asked], /) -> list[Answered]:
         """Scores of several requests."""
+
+
+def check_texts(asked: Asked, kind: str) -> None:
+    """Refuse what is no text.
+
+    Raises
+    ------
+    EvidenceError
+        Naming the document.
+    """
+    for place, text in enumerate([asked.query, *asked.documents]):
+        what = "query" if place == 0 else f"document {place - 1}"
+        if not isinstance(text, str):
+            raise EvidenceError(f"{what} is no text: {kind}s read texts.")
+        if not _is_unicode(text):
+            raise EvidenceError(f"{what} holds half of a character (a lone surrogate).")
 
 
 class ServedTexts:
@@ -69,11 +94,14 @@ class ServedTexts:
         cross-encoder or bi-encoder
     longest
         tokens of a document (of a pair) that are read
+    ordered
+        False: a document has its score alone
     """
 
     def __init__(self, ranker: TextRanker, kind: str) -> None:
         self.ranker, self.kind = ranker, kind
         self.longest: int | None = ranker.encoder.max_seq_length
+        self.ordered = False
         self._trainer = RankerTrainer(ranker)
 
     def check(self, asked: Asked) -> None:
@@ -84,12 +112,7 @@ class ServedTexts:
         EvidenceError
             Naming the document.
         """
-        for place, text in enumerate([asked.query, *asked.documents]):
-            what = "query" if place == 0 else f"document {place - 1}"
-            if not isinstance(text, str):
-                raise EvidenceError(f"{what} is no text: {self.kind}s read texts.")
-            if not _is_unicode(text):
-                raise EvidenceError(f"{what} holds half of a character (a lone surrogate).")
+        check_texts(asked, self.kind)
 
     def __call__(self, asked: Sequence[Asked], /) -> list[Answered]:
         """Scores of several requests: as ``policyrank rerank`` gives them."""
@@ -128,11 +151,14 @@ class ServedFeatures:
         ``features``
     longest
         None: it reads no tokens
+    ordered
+        False: a document has its score alone
     """
 
     def __init__(self, ranker: FeatureRanker) -> None:
         self.ranker, self.kind = ranker, "features"
         self.longest: int | None = None
+        self.ordered = False
         self._trainer = RankerTrainer(ranker.model)
 
     def check(self, asked: Asked) -> None:

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -123,6 +123,12 @@ def rerank_app(
     @app.post("/score")
     @app.post("/v1/score")
     async def score(request: ScoreRequest) -> dict[str, Any]:
+        if ranker.ordered:
+            raise HTTPException(
+                400,
+                "this model puts lists in order, and scores no document alone: ask /v1/rerank, or"
+                " serve it with --method pointwise.",
+            )
         found = await scorer.score(request.model, request.asked(), cut=request.truncation)
         values = [value for own in found for value in own.scores]
         data = [{"index": k, "object": "score", "score": own} for k, own in enumerate(values)]
@@ -173,10 +179,15 @@ class _Scorer:
                 places = ", ".join(map(str, answered.truncated[:10]))
                 raise HTTPException(
                     400,
-                    f"documents {places} are longer than the {self.ranker.longest:,} tokens that"
-                    " are read: truncation false refuses them.",
+                    f"documents {places} are longer than {self._most()}: truncation false refuses"
+                    " them.",
                 )
         return [self._finite(answered) for answered in found]
+
+    def _most(self) -> str:
+        """What is read of a document."""
+        longest = self.ranker.longest
+        return "is read" if longest is None else f"the {longest:,} tokens that are read"
 
     def _finite(self, found: Answered) -> Answered:
         """Scores as they are given; one that is no number is the ranker's failure."""
@@ -186,7 +197,7 @@ class _Scorer:
         if not self.sigmoid:
             return found
         scores = tuple(_sigmoid(score) for score in found.scores)
-        return Answered(scores, found.tokens, found.truncated)
+        return replace(found, scores=scores)
 
 
 def _sigmoid(score: float) -> float:

@@ -133,13 +133,14 @@ def meta(answers: Sequence[Answered], warnings: Sequence[str]) -> dict[str, Any]
         told.append(
             f"{len(truncated):,} documents are longer than the ranker reads: their end was not read"
         )
+    told += [note for own in answers for note in own.notes]
     return {"api_version": {"version": "2"}, "truncated": truncated, "warnings": told}
 
 
 def usage(answers: Sequence[Answered]) -> dict[str, int]:
-    """Tokens that were read."""
-    tokens = sum(own.tokens for own in answers)
-    return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
+    """Tokens that were read and written."""
+    read, written = sum(own.tokens for own in answers), sum(own.written for own in answers)
+    return {"prompt_tokens": read, "total_tokens": read + written, "completion_tokens": written}
 
 
 def error_body(code: int, message: str) -> dict[str, Any]:
