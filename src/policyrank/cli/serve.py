@@ -43,7 +43,7 @@ def serve_ranker(
     read: ReadAs = ReadAs(),
     asked: Ordering = Ordering(),
 ) -> None:
-    """Serve a trained ranker, or a language model that ranks: POST /v1/rerank and /v1/score.
+    """Serve a trained ranker, or a language model: POST /v1/rerank and /v1/score.
 
     As Cohere, Jina and vLLM have them; /health and /v1/models beside. Requests that come at the
     same time are scored together. Ctrl-C or SIGTERM ends it once what is under way is answered.

@@ -66,7 +66,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "Rank candidates with a trained ranker, an endpoint, or by asking a language model.",
         ),
         "serve": Verb(
-            "serve:serve_ranker", "Serve a trained ranker: POST /v1/rerank and /v1/score."
+            "serve:serve_ranker",
+            "Serve a trained ranker, or a language model: POST /v1/rerank and /v1/score.",
         ),
         "score": Verb("answers:score_answers", "Score and rank answers by a model or a program."),
         "generate": Verb(
