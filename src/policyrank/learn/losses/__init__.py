@@ -22,7 +22,14 @@ from functools import partial
 
 from policyrank.errors import OptionError
 from policyrank.learn._lists import Reduce
+from policyrank.learn.losses.action_values import conservative_penalty, expectile_loss
 from policyrank.learn.losses.critics import ValueLoss, ValueObjective, pretraining_loss
+from policyrank.learn.losses.features import (
+    FeaturePenalty,
+    bellman_cosine_bound,
+    bellman_cosine_penalty,
+    feature_coadaptation,
+)
 from policyrank.learn.losses.implicit import RankingLoss
 from policyrank.learn.losses.listwise import (
     listmle,
@@ -117,6 +124,7 @@ __all__ = [
     "POLICY_OBJECTIVES",
     "PREFERENCE_LOSSES",
     "REFERENCE_FREE",
+    "FeaturePenalty",
     "GroupObjective",
     "ListObjective",
     "PolicyLoss",
@@ -127,6 +135,11 @@ __all__ = [
     "ValueLoss",
     "ValueObjective",
     "approx_ndcg",
+    "bellman_cosine_bound",
+    "bellman_cosine_penalty",
+    "conservative_penalty",
+    "expectile_loss",
+    "feature_coadaptation",
     "hinge",
     "implicit_scores",
     "listmle",
