@@ -22,7 +22,7 @@ LOADED = [
     "policyrank.train.ppo",
     "policyrank.train.personas",
     "policyrank.train.text_rankers",
-    "policyrank.train.control",
+    "policyrank.train.control.inventory",
     "policyrank.cli.train_answers",
     "peft",
 ]

@@ -55,7 +55,7 @@ def _board(path):
 
 def _controller(path):
     pytest.importorskip("stable_baselines3")
-    from policyrank.train.controllers import LearnedController, policy_of
+    from policyrank.train.control.controllers import LearnedController, policy_of
     from policyrank.worlds.inventory import NETWORKS
 
     network = NETWORKS["serial"]()

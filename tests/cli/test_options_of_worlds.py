@@ -216,7 +216,7 @@ def test_exposure(world, encoders):
 def trained(run, monkeypatch):
     """What a controller is trained with, and the episodes it is measured on."""
     pytest.importorskip("stable_baselines3")
-    from policyrank.train import control
+    from policyrank.train.control import inventory as control
     from policyrank.worlds import inventory as inv
 
     measured = inv.evidence

@@ -508,7 +508,7 @@ def test_evidence_ranks_and_the_runner_drives_it():
 @pytest.mark.slow
 def test_controllers_learn_and_are_saved(architecture, tmp_path):
     pytest.importorskip("stable_baselines3")
-    from policyrank.train import control
+    from policyrank.train.control import inventory as control
 
     scenario = inv.scenario("serial")
     idle = inv.simulate(scenario, lambda view: np.zeros((20, 3)), range(20)).profit.mean()
@@ -525,7 +525,7 @@ def test_controllers_learn_and_are_saved(architecture, tmp_path):
 @pytest.mark.slow
 def test_residual_starts_at_its_base_and_imitation_comes_near_its_expert():
     pytest.importorskip("stable_baselines3")
-    from policyrank.train import control
+    from policyrank.train.control import inventory as control
 
     scenario = inv.scenario("serial")
     base = inv.simulate(scenario, *inv.HEURISTICS["echelon"][:1], range(30)).profit.mean()

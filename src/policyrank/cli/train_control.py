@@ -103,7 +103,7 @@ def train_controller(
         raise OptionError("--rounds are of imitation: give --imitate, or --steps of PPO.")
     own = series_of(series)
     from policyrank.evidence.base import named_once
-    from policyrank.train import control
+    from policyrank.train.control import inventory as control
     from policyrank.worlds import inventory as inv
 
     demand: dict[str, Any] = {"backlog": not lost_sales, "goodwill": goodwill}

@@ -160,7 +160,7 @@ def _controllers(names: Names, networks: Sequence[str], network: Network) -> dic
                 f"{name}: a trained controller runs on the network it was trained on. Name that one"
                 " with --network."
             )
-        from policyrank.train.control import LearnedController
+        from policyrank.train.control.inventory import LearnedController
 
         learned = LearnedController.load(name, network)
         found.append((Path(name).stem, (learned, learned.information)))

@@ -5,6 +5,12 @@ from .actions import (
     ascend as ascend,
     masked_categorical as masked_categorical,
 )
+from .actors import (
+    Critic as Critic,
+    Imitator as Imitator,
+    Policy as Policy,
+    Scored as Scored,
+)
 from .advantages import (
     ADVANTAGES as ADVANTAGES,
     GROUP_ADVANTAGES as GROUP_ADVANTAGES,
@@ -26,6 +32,7 @@ from .bootstraps import (
 )
 from .choosing import (
     Choice as Choice,
+    Pooling as Pooling,
     best_of_kl as best_of_kl,
     choose as choose,
     pooled as pooled,
@@ -167,6 +174,7 @@ __all__ = [
     "BradleyTerry",
     "Choice",
     "CollapseMonitor",
+    "Critic",
     "Curriculum",
     "Demonstrated",
     "Easiness",
@@ -175,14 +183,17 @@ __all__ = [
     "FeatureRanks",
     "GroupAdvantage",
     "GroupObjective",
+    "Imitator",
     "ImportanceWeights",
     "LabelDomain",
     "ListObjective",
     "LowRankAttention",
     "Mallows",
     "PlackettLuce",
+    "Policy",
     "PolicyLoss",
     "PolicyObjective",
+    "Pooling",
     "PreferenceLoss",
     "RankFilter",
     "RankingLoss",
@@ -192,6 +203,7 @@ __all__ = [
     "Rewards",
     "Rollouts",
     "RunningMoments",
+    "Scored",
     "Signal",
     "StepWeight",
     "Unmasking",

@@ -214,7 +214,7 @@ def _trained(
     worlds: list[inv.Scenario], size: Size, seed: int, report: Report
 ) -> dict[str, inv.Controller]:
     """Controllers that learned on these scenarios, blind."""
-    from policyrank.train import control
+    from policyrank.train.control import inventory as control
 
     found: dict[str, inv.Controller] = {}
     for architecture in ("mlp", "graph", "transformer"):

@@ -23,7 +23,7 @@ try:
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-    from policyrank.train.controllers import (
+    from policyrank.train.control.controllers import (
         Architecture,
         LearnedController,
         NodeEncoder,

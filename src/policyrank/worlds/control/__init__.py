@@ -1,0 +1,1 @@
+"""Worlds of control with a known truth, for policies that act by continuous moves."""
