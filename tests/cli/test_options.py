@@ -19,7 +19,7 @@ TRAINING, ANSWERS, RANKERS = "training.", "answers.", "rankers."
 ROLLOUTS = "rollouts."
 DIFFUSION = "diffusion."
 LANGUAGE, ENDPOINTS, SERVING = "language_rankers.", "rerank_endpoints.", "serving."
-LOGS = "logs."
+LOGS, SIMULATIONS = "logs.", "simulations."
 
 READ = {
     READING + "columns_are_read_as_told": (
@@ -93,6 +93,15 @@ EXERCISED = {
         LOGS + "how_a_log_is_read": "--column --step --run FILE",
         LOGS + "limits_differ": "--limit --baseline --patience",
         LOGS + "where_the_signals_go": "--html --plot --title --fail-on-alarm --json",
+    },
+    "sim2real": {
+        SIMULATIONS + "columns_are_as_told": (
+            "--policy --task --simulated --real --simulated-trials --real-trials"
+        ),
+        SIMULATIONS + "how_sure": "--level --seed --draws",
+        SIMULATIONS + "one_table": "--json --csv",
+        SIMULATIONS + "where_it_goes": "--html --plot --title --fail-on-concern",
+        SIMULATIONS + "episodes_in_two_files": "FILES",
     },
     "plan": READ
     | {BOARDS + "a_plan_differs": "--budget --goal", BOARDS + "forms_of_output": "--json --csv"},

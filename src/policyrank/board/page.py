@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 
 from policyrank.board.wording import clean, cuts, number, rank_set, resolution, share
 from policyrank.errors import printable
@@ -120,6 +121,8 @@ def audit_html(
         command=command,
         source=audit["source"],
         groups=list(groups.items()),
+        tables=audit.get("tables", ()),
+        picture=Markup(audit.get("picture", "")),
     )
 
 

@@ -389,7 +389,20 @@ def findings_text(
         check = Text(finding["check"], style=name_style)
         grid.add_row(Text(mark, style=style), check, _finding(finding))
     title = Text.assemble((name, "bold"), f"  {audit['source']}: {_counted(audit)}")
-    return printed(Group(title, Text(""), grid), width_of(width, 100, 110), colour)
+    parts: list[RenderableType] = [title, Text("")]
+    for told in audit.get("tables", ()):
+        parts += [_told_table(told), Text("")]
+    return printed(Group(*parts, grid), width_of(width, 100, 110), colour)
+
+
+def _told_table(told: Mapping[str, Any]) -> Table:
+    """A table of an audit: ``title``, ``header``, and ``rows`` of texts that begin with a name."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=told["title"], title_justify="left")
+    for place, name in enumerate(told["header"]):
+        table.add_column(name, justify="right" if place else "left", overflow="fold")
+    for row in told["rows"]:
+        table.add_row(*(clean(text) for text in row))
+    return table
 
 
 def _counted(audit: Mapping[str, Any]) -> str:

@@ -47,6 +47,10 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "collapse": Verb(
             "collapse:watch_file", "Does the training collapse whose log is FILE, and since when?"
         ),
+        "sim2real": Verb(
+            "sim2real:compare_worlds",
+            "Does simulation (a world model, a proxy) order policies as reality does?",
+        ),
         "preferences": Verb(
             "preferences:audit_model", "Does a language model rank answers as people do?"
         ),

@@ -5,7 +5,8 @@ For policies whose weights may not be touched. Needs the extra ``learn``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -16,7 +17,8 @@ from policyrank.learn import ActionScale, Critic, Policy, Pooling, choose, poole
 __all__ = ["Steered", "SteeredPolicy", "steer"]
 
 
-class Steered(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Steered:
     """What steering chose.
 
     Attributes
