@@ -103,6 +103,9 @@ EXERCISED = {
         SIMULATIONS + "where_it_goes": "--html --plot --title --fail-on-concern",
         SIMULATIONS + "episodes_in_two_files": "FILES",
     },
+    "log check": {
+        SIMULATIONS + "a_log_of_control": "--html --title --json --fail-on-concern DATA",
+    },
     "plan": READ
     | {BOARDS + "a_plan_differs": "--budget --goal", BOARDS + "forms_of_output": "--json --csv"},
     "eval-run": {

@@ -1,7 +1,8 @@
-"""`policyrank sim2real`: each option does something; one table, or two files of episodes."""
+"""`policyrank sim2real` and `log check`: each option does something."""
 
 import json
 
+import numpy as np
 import pytest
 
 TABLE = """policy,task,sim,real,n
@@ -85,3 +86,21 @@ def test_episodes_in_two_files(sim2real, tmp_path):
     assert "both put c first" in said.out
     assert "one table" in sim2real("sim.csv", "real.csv", "--task", "x", file=None, code=2).err
     assert "two files" in sim2real(file=None, code=2).err
+
+
+def test_a_log_of_control(ran, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from policyrank.worlds.control.room import Room, logged
+
+    monkeypatch.chdir(tmp_path)
+    log = logged(Room(), 30, 0)
+    flat = {"obs": log.observations, "action": log.actions, "terminated": log.terminated}
+    marks = {"episode": log.episode, "reward": log.rewards}
+    np.savez("log.npz", **flat, **marks)
+    said = ran("log", "check", "log.npz", "--html", "p.html", "--title", "Mine")
+    assert f"log.npz ({len(log.rewards):,} steps, 30 episodes" in said.out
+    assert "<title>Mine</title>" in (tmp_path / "p.html").read_text()
+    assert json.loads(ran("log", "check", "log.npz", "--json").out)["findings"]
+    ran("log", "check", "log.npz", "--fail-on-concern")
+    np.savez("log.npz", **flat, **marks | {"reward": np.zeros(len(log.rewards))})
+    ran("log", "check", "log.npz", "--fail-on-concern", code=3)

@@ -163,6 +163,16 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Verb]]] = {
             ),
         },
     ),
+    "log": (
+        TRUST,
+        "Logs of control.",
+        {
+            "check": Verb(
+                "log_check:check_file",
+                "What is wrong with a log of control, before anyone trains on it?",
+            ),
+        },
+    ),
     "study": (
         LEARN,
         "Measure papers' claims against their baselines.",

@@ -11,6 +11,8 @@ from .improvement import (
     distil as distil,
     improved as improved,
 )
+from .log_checks import CHECKS as CHECKS, check_log as check_log
+from .logged_steps import LoggedSteps as LoggedSteps, read_logged_steps as read_logged_steps
 from .online import OnlineConfig as OnlineConfig, Round as Round, fine_tune as fine_tune
 from .policies import (
     POLICY_KINDS as POLICY_KINDS,
@@ -23,6 +25,7 @@ from .policies import (
 from .transitions import Transitions as Transitions
 
 __all__ = [
+    "CHECKS",
     "CRITIC_RULES",
     "POLICY_KINDS",
     "CloneConfig",
@@ -33,13 +36,16 @@ __all__ = [
     "GaussianPolicy",
     "Improved",
     "Improvement",
+    "LoggedSteps",
     "OnlineConfig",
     "Round",
     "TokenPolicy",
     "Transitions",
+    "check_log",
     "clone",
     "distil",
     "fine_tune",
     "improved",
+    "read_logged_steps",
     "train_critic",
 ]
