@@ -29,7 +29,7 @@ from policyrank.cli.output import command_line, print_csv, print_json, say, show
 from policyrank.errors import OptionError
 
 if TYPE_CHECKING:
-    from policyrank.evaluation.sim_agreement import Cells
+    from policyrank.evaluation.sim_cells import Cells
 
 Column = Annotated[str | None, Parameter(group=READ, show_default=False)]
 USUAL = {
@@ -104,7 +104,7 @@ def compare_worlds(
         "real_trials": real_trials,
     }
     with working(f"Reading {title_of(files)} …") as update:
-        from policyrank.evaluation.sim_agreement import sim_agreement
+        from policyrank.evaluation.sim_cells import sim_agreement
 
         cells = _of_table(files[0], named) if len(files) == 1 else _of_episodes(files, named)
         update("Drawing anew …")
@@ -134,7 +134,7 @@ def compare_worlds(
 
 def _of_table(file: str, named: dict[str, str | None]) -> Cells:
     """One table with both results; what was read as what is told."""
-    from policyrank.evaluation.sim_agreement import cells_of_table
+    from policyrank.evaluation.sim_cells import cells_of_table
     from policyrank.evidence import tables
     from policyrank.evidence.usual_names import POLICY, TASK
 
@@ -162,7 +162,7 @@ def _of_episodes(files: tuple[str, ...], named: dict[str, str | None]) -> Cells:
     for name, column in named.items():
         if column is not None:
             raise OptionError(f"--{name.replace('_', '-')} names a column of one table: give one.")
-    from policyrank.evaluation.sim_agreement import cells_of_scores
+    from policyrank.evaluation.sim_cells import cells_of_scores
     from policyrank.evidence import read_scores
 
     simulated, real = (read_scores(file) for file in files)

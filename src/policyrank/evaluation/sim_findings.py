@@ -15,7 +15,7 @@ from policyrank.board.wording import clean
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from policyrank.evaluation.sim_agreement import Agreement
+    from policyrank.evaluation.sim_cells import Agreement
 
 MARKS = "os^Dv<>P*X"
 SHOWN = ("Pearson", "Spearman", "MMRV", "regret@1")

@@ -9,7 +9,7 @@ import pytest
 
 from policyrank.errors import EvidenceError
 from policyrank.evaluation.prediction_powered import prediction_powered_mean
-from policyrank.evaluation.sim_agreement import (
+from policyrank.evaluation.sim_cells import (
     Cells,
     cells_of_scores,
     cells_of_table,
