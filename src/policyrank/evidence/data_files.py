@@ -31,6 +31,10 @@ _VIDEO = _GITHUB + "vztu/BVQA_Benchmark/master/data/"
 _HIPPO = (
     "the first 100 rows of data/musique_train.json in github.com/OSU-NLP-Group/HippoRAG (3d95d25)"
 )
+_HIPPO_HOTPOT = (
+    f"{_GITHUB}OSU-NLP-Group/HippoRAG/3d95d255a8db0c1699b853cfb4fbe5056708162d/data/"
+    "hotpotqa_train.json"
+)
 _INSPIRED = (
     "data/inspired and src/gpt-*/general/intermediate/inspired in"
     " github.com/AaronHeee/LLMs-as-Zero-Shot-Conversational-RecSys"
@@ -485,6 +489,12 @@ FILES: dict[str, DataFile] = {
             _HIPPO,
             "CC BY 4.0",
             "bca674746844637f5c68408a96b67bc0542d98e7c53715f3acafe144bd5e4ff4",
+        ),
+        (
+            "f-grpo/hotpotqa_train_100.json",
+            _HIPPO_HOTPOT,
+            "CC BY-SA 4.0",
+            "6c0e2689d03c94b3bb4d5f94ed806ea4f4eb4f46c12132f8e91df774ad5c5a22",
         ),
         (
             "rank-grpo/inspired_test_turns.jsonl",

@@ -136,6 +136,12 @@ def _musique() -> list[dict[str, Any]]:
     return list(json.loads(text))
 
 
+def _hotpotqa() -> list[dict[str, Any]]:
+    """100 HotpotQA questions with ten paragraphs each (one has four), as lists of sentences."""
+    text = FILES["hotpotqa_train_100.json"].fetch().read_text(encoding="utf-8")
+    return list(json.loads(text))
+
+
 def _inspired() -> tuple[list[dict[str, Any]], dict[int, str]]:
     """228 turns of dialogues on films, and the catalogue: id -> name.
 
@@ -155,6 +161,7 @@ TEXT_DATASETS: dict[str, Callable[[], object]] = {
     "humaneval": _humaneval,
     "humaneval-solutions": _humaneval_solutions,
     "musique100": _musique,
+    "hotpotqa100": _hotpotqa,
     "inspired": _inspired,
 }
 """The part of ``datasets.DATASETS`` that is text."""
