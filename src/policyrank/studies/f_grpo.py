@@ -37,6 +37,7 @@ from policyrank.learn.segments import of_segments
 from policyrank.studies.claims import Claim, Unit, for_each
 from policyrank.studies.fairness import Settings, tune
 from policyrank.studies.frame import Measured, Report, Row, Scale, by_metric, quiet, scores_of
+from policyrank.studies.hops import passage_features
 
 TITLE = "F-GRPO"
 PAPER = "arXiv 2605.12995"
@@ -131,33 +132,9 @@ class Pool:
 
 
 def pool_of(questions: list[dict[str, Any]]) -> Pool:
-    """Features of words: of a passage to its question, its title, and to the other passages."""
-    found = [_features(own) for own in questions]
+    """Passages of questions as their features."""
     gold = [[row["is_supporting"] for row in own["paragraphs"]] for own in questions]
-    features = np.array(found)
-    flat = features.reshape(-1, features.shape[-1])
-    features = (features - flat.mean(axis=0)) / flat.std(axis=0)
-    return Pool(torch.from_numpy(features).float(), torch.tensor(gold))
-
-
-def _features(question: dict[str, Any]) -> NDArray[np.float64]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    titles = [row["title"] for row in question["paragraphs"]]
-    texts = [row["paragraph_text"] for row in question["paragraphs"]]
-    words = TfidfVectorizer(stop_words="english", sublinear_tf=True)
-    bodies = words.fit_transform([f"{a} {b}" for a, b in zip(titles, texts, strict=True)])
-    asked, heads = words.transform([question["question"]]), words.transform(titles)
-    near = (bodies @ asked.T).toarray()[:, 0]
-    named = (heads @ asked.T).toarray()[:, 0]
-    alike = (bodies @ bodies.T).toarray()
-    calls = (bodies @ heads.T).toarray()  # whose words another's title has
-    for own in (alike, calls):
-        np.fill_diagonal(own, 0)
-    rank = np.argsort(np.argsort(-near))
-    bridge = alike @ near, alike.max(axis=1), calls.max(axis=1), calls.max(axis=0)
-    length = np.log1p([len(text.split()) for text in texts])
-    return np.column_stack([near, named, *bridge, length, rank])
+    return Pool(passage_features(questions), torch.tensor(gold))
 
 
 @dataclass(frozen=True, eq=False)
