@@ -111,17 +111,12 @@ def semantic_groups(
     made = 0
     for places in together.values():
         alike = likeness([texts[place] for place in places]) >= threshold
-        leaders: list[int] = []
-        own = np.zeros(len(places), dtype=np.int64)
-        for row in range(len(places)):
-            joined = np.flatnonzero(alike[row, leaders]) if leaders else np.zeros(0, dtype=int)
-            if len(joined):
-                own[row] = joined[0]
-            else:
-                own[row] = len(leaders)
-                leaders.append(row)
-        for group in range(len(leaders)):
-            members = np.asarray(places)[own == group]
+        left = np.arange(len(places))
+        while len(left):  # who is not yet in a group: the first leads the next one
+            joined = alike[left, left[0]]
+            joined[0] = True
+            members = np.asarray(places)[left[joined]]
+            left = left[~joined]
             if len(members) >= least:
                 out[members] = made
                 made += 1
