@@ -139,11 +139,9 @@ def game_of(
             supports[query, rank, : len(support)] = torch.tensor(support) == document
             holds[query, rank] = holds_answer(f"{titles[document]} {texts[document]}", right)
             guess[query, rank] = answer_f1(titles[document], right)
-    number = torch.tensor([len(own) for own in hops])
-    told = tuple(text for _, text in known)
-    return Game(
-        number, needs, asks, gold, told, found.features, found.where, supports, holds, guess
-    )
+    many = torch.tensor([len(own) for own in hops])
+    asked = tuple(text for _, text in known)
+    return Game(many, needs, asks, gold, asked, found.features, found.where, supports, holds, guess)
 
 
 def _key(paragraph: Mapping[str, Any]) -> tuple[str, str]:
