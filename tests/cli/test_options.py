@@ -210,6 +210,11 @@ EXERCISED = {
             " --steps-per-round --keep-agreeing --mask-cut --reward-kl --labels"
         ),
         TRAINING + "outputs_have_segments": "--segments",
+        TRAINING + "outputs_of_earlier_rounds_are_replayed": (
+            "--replay --replay-sides --replay-choice --replay-ratio --damping --entropy-reward"
+            " --entropy-share --replay-capacity --replay-rounds --solved"
+        ),
+        TRAINING + "hard_prompts_are_asked_again": "--hard --reflection",
         TRAINING + "groups_are_sampled_as_told": (
             "--samples --tokens --temperature --top-k --top-p --sampled-rows"
         ),
@@ -236,6 +241,9 @@ EXERCISED = {
             " --reward-seconds --count-failures --eval --reward-kl --data"
         ),
         TRAINING + "what_is_done_at_a_collapse": "--collapse",
+        TRAINING + "hard_prompts_are_asked_again": (
+            "--hard --reflection --solved --replay-capacity --replay-rounds"
+        ),
         TRAINING + "what_a_critic_begins_as": (
             "--critic --reference --pretraining --pretraining-weight --pretraining-rows"
         ),

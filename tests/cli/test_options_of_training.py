@@ -98,6 +98,7 @@ def as_it_stands(trainer):
         groups=getattr(trainer, "groups", None),
         likely=getattr(trainer, "likely", None),
         companion=getattr(trainer, "companion", None),
+        replaying=getattr(trainer, "replaying", None),
         trained=[name for name, own in model.named_parameters() if own.requires_grad],
         dtype={own.dtype for name, own in model.named_parameters() if "lora" not in name},
         peft=getattr(model, "peft_config", {}).get("default"),
@@ -384,6 +385,48 @@ def test_groups_are_compared_as_told(train, monkeypatch, words, name, value):
     monkeypatch.setitem(VERBS, "group", "--data problems.jsonl --reward by.py:lengths --tokens 4")
     (other,), _ = train("group")
     assert (old.lists, other.lists) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("--replay 3", "most", 3),
+        ("--replay-sides solved", "sides", "solved"),
+        ("--replay-choice newest", "choice", "newest"),
+        ("--replay-ratio stored", "ratio", "stored"),
+        ("--damping 2", "damping", 2),
+        ("--entropy-reward 0.3", "entropy_reward", 0.3),
+        ("--entropy-share 0.4", "entropy_share", 0.4),
+        ("--replay-capacity 5", "capacity", 5),
+        ("--replay-rounds 9", "oldest", 9),
+        ("--solved 0.8", "solved", 0.8),
+    ],
+)
+def test_outputs_of_earlier_rounds_are_replayed(train, words, name, value):
+    base = () if name == "most" else ("--replay", "1")
+    (old,), _ = train("group", "--replay", "1")
+    (new,), said = train("group", *base, *words.split())
+    assert getattr(old.replaying.how, name) != value
+    assert getattr(new.replaying.how, name) == value
+    assert "of 0 groups 0 failed" in said.err
+    (plain,), said = train("group")
+    assert plain.replaying is None
+    assert "groups" not in said.err
+
+
+@pytest.mark.parametrize("verb", ["group", "ppo"])
+def test_hard_prompts_are_asked_again(train, tmp_path, verb):
+    (tmp_path / "again.txt").write_text("{answer}? {prompt}")
+    words = "--hard 0.3 --reflection again.txt --solved 2 --replay-capacity 5 --replay-rounds 9"
+    (new,), said = train(verb, *words.split())
+    how = new.replaying.how
+    assert (how.most, how.hard, how.reflection) == (0, 0.3, "{answer}? {prompt}")
+    assert (how.solved, how.capacity, how.oldest) == (2, 5, 9)
+    assert "0 prompts were asked again" in said.err
+    known = json.loads((tmp_path / "out" / "policyrank.json").read_text())
+    assert known["settings"]["replay"]["hard"] == 0.3
+    assert train(verb)[0][0].replaying is None
+    assert "none.txt" in train(verb, "--hard", "1", "--reflection", "none.txt", code=1)[1].err
 
 
 def test_outputs_have_segments(train):

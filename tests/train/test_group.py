@@ -52,7 +52,7 @@ def by_length(completions, completion_ids, **columns):
 
 def trainer_of(lm, folder, rewards=by_length, rows=ROWS, sampler=None, model=None, **options):
     """A trainer of the tiny model in plain steps: a step of 1 takes the gradient off."""
-    of_trainer = {"reference_model", "segments", "show", "peft_config", "eval_dataset"}
+    of_trainer = {"reference_model", "segments", "show", "peft_config", "eval_dataset", "replay"}
     more = {name: options.pop(name) for name in of_trainer & options.keys()}
     loaded, tokenizer = load_causal_lm(str(lm), device="cpu", trainable=True)
     given = {

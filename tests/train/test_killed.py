@@ -48,6 +48,11 @@ CASES = {
         *("--tokens", 5, "--passes", 3, "--accumulate", 2, "--objective", "grpo", "--lora", 2),
         *("--option", "entropy_weight=0.01", *SAVED),
     ],
+    "group, replayed": [
+        *("group", "--data", "prompts.jsonl", "--reward", "judge.py:letters", "--samples", 2),
+        *("--tokens", 5, "--passes", 2, "--objective", "grpo", "--solved", 6, "--replay", 2),
+        *("--hard", 6, "--replay-ratio", "stored", "--entropy-reward", 0.5, *SAVED),
+    ],
     "ppo": [
         *("ppo", "--data", "prompts.jsonl", "--reward", "judge.py:letters", "--samples", 4),
         *("--tokens", 5, "--passes", 2, "--critic-rounds", 1, *SAVED),

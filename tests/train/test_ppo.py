@@ -22,7 +22,7 @@ from .test_group import ROWS, Canned, by_length, logs_of, numbers_in, other_mode
 def trainer_of(lm, folder, rewards=by_length, rows=ROWS, sampler=None, model=None, **options):
     """A trainer of the tiny model in plain steps, whose critic learns with it from the first."""
     names = {"reference_model", "segments", "peft_config", "eval_dataset", "critic", "pretraining"}
-    names |= {"show", "companion"}
+    names |= {"show", "companion", "replay"}
     more = {name: options.pop(name) for name in names & options.keys()}
     loaded, tokenizer = load_causal_lm(str(lm), device="cpu", trainable=True)
     given = {

@@ -11,6 +11,7 @@ from policyrank.cli.answer_options import Model, Texts, tell
 from policyrank.cli.group_options import Comparing, Sampling
 from policyrank.cli.options import DATA, check_folder
 from policyrank.cli.output import say
+from policyrank.cli.replay_options import Replaying, tell_replays
 from policyrank.cli.reward_options import Rewarding
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import (
@@ -44,6 +45,7 @@ def train_on_groups(
     rewarding: Rewarding = Rewarding(),
     comparing: Comparing = Comparing(),
     sampling: Sampling = Sampling(),
+    replaying: Replaying = Replaying(),
     lora: Lora = Lora(),
     tuning: GroupTuning = GroupTuning(),
     texts: Texts = Texts(),
@@ -90,10 +92,11 @@ def train_on_groups(
         reference_model=reference_model(comparing.reference, tuning),
         segments=comparing.parts(tokenizer),
         show=log,
+        replay=replaying.made(),
         peft_config=lora.config(found, layers=tuning.layers),
         callbacks=[log.callback(), *tuning.watching(say)],
     )
-    settings = _settings(trainer.args, rewarding, comparing, sampling)
+    settings = _settings(trainer.args, rewarding, comparing, sampling) | replaying.told()
     told = about_trained(trainer, model, data, tuning, settings)
     depends = run_dependencies(told, model, lora, tuning, reference=comparing.reference)
     depends["rewards"] = rewarding.depends()
@@ -101,6 +104,7 @@ def train_on_groups(
     if trainer.is_world_process_zero():
         tell(seen, read)
         tell_failures(trainer)
+        tell_replays(trainer)
 
 
 def _settings(

@@ -13,6 +13,7 @@ from policyrank.cli.answer_options import Model, Texts, objective_options, tell
 from policyrank.cli.group_options import OneSampled
 from policyrank.cli.options import DATA, METHOD, AtLeastOne, Count, Flag, Names, check_folder
 from policyrank.cli.output import say
+from policyrank.cli.replay_options import Reflecting, tell_replays
 from policyrank.cli.reward_options import Rewarding
 from policyrank.cli.train_answers import Out, load_model
 from policyrank.cli.training_run import (
@@ -169,6 +170,7 @@ def train_with_critic(
     criticism: Criticism = Criticism(),
     learning: Learning = Learning(),
     sampling: OneSampled = OneSampled(),
+    reflecting: Reflecting = Reflecting(),
     lora: Lora = Lora(),
     tuning: GroupTuning = GroupTuning(),
     texts: Texts = Texts(),
@@ -220,12 +222,13 @@ def train_with_critic(
         reference_model=reference_model(learning.reference, tuning),
         pretraining=learning.pretraining,
         show=log,
+        replay=reflecting.made(),
         peft_config=lora.config(found, layers=tuning.layers),
         callbacks=[log.callback(), *tuning.watching(say)],
     )
     settings = rewarding.told() | criticism.settings() | learning.settings() | sampling.settings()
     settings |= {"critic": criticism.critic, "reference": learning.reference}
-    settings |= {"server": sampling.server}
+    settings |= {"server": sampling.server} | reflecting.told()
     if learning.pretraining is not None:
         settings["pretraining"] = learning.pretraining.name
     told = about_trained(trainer, model, data, tuning, settings)
@@ -235,3 +238,4 @@ def train_with_critic(
     if trainer.is_world_process_zero():
         tell(seen, read)
         tell_failures(trainer)
+        tell_replays(trainer)

@@ -45,6 +45,7 @@ from .rankers import (
     Mlp as Mlp,
     linear as linear,
 )
+from .replay_config import Replay as Replay
 from .reward import (
     reward_model as reward_model,
     reward_scorer as reward_scorer,
@@ -128,6 +129,7 @@ __all__ = [
     "RankerPolicy",
     "RankerTrainer",
     "RankingData",
+    "Replay",
     "RerankedEngine",
     "RewardModelConfig",
     "RewardModelTrainer",

@@ -85,7 +85,7 @@ class MaskedDiffusionTrainer(GroupTrainer):
         args = args or MaskedDiffusionConfig("masked-diffusion")
         if not isinstance(args, MaskedDiffusionConfig):
             raise OptionError(f"args is of {type(args).__name__}: give MaskedDiffusionConfig.")
-        for name in ("peft_config", "sampler", "segments", "companion"):
+        for name in ("peft_config", "sampler", "segments", "companion", "replay"):
             if options.get(name) is not None:
                 raise OptionError(f"{name}: not of masked diffusion.")
         args.check()

@@ -34,6 +34,9 @@ from policyrank.train.group_making import (
 )
 from policyrank.train.group_report import means, reward_report, round_report, shown
 from policyrank.train.preparing import prepared
+from policyrank.train.reflecting import ReflectedRow
+from policyrank.train.replay_config import Replay
+from policyrank.train.replaying import Replaying
 from policyrank.train.resumable import ResumableTrainer, model_facts
 from policyrank.train.rounds import Batch, Round, RoundOrder, round_seed
 from policyrank.train.turn_sampling import TurnSampler
@@ -78,6 +81,8 @@ class GroupTrainer(ResumableTrainer):
         of adapters to train instead of the model's own weights
     companion
         learns beside from the same rollouts, such as a ``RankerLearner``; in one process
+    replay
+        keeps outputs of earlier rounds for groups that say nothing, and asks failures again
     options
         of ``Trainer``
 
@@ -114,6 +119,7 @@ class GroupTrainer(ResumableTrainer):
         show: Callable[[list[dict[str, Any]]], Any] | None = None,
         peft_config: Any = None,
         companion: Companion | None = None,
+        replay: Replay | None = None,
         **options: Any,
     ) -> None:
         args = args or GroupConfig("group")
@@ -164,9 +170,27 @@ class GroupTrainer(ResumableTrainer):
             if args.world_size > 1:
                 raise OptionError("companion: what learns beside does so in one process.")
             self.depends["companion"] = companion.facts()
+        self.replaying: Replaying | None = None
+        if replay is not None:
+            self.replaying = self._replaying(replay)
         self._round: Round | None = None
         self._items = self._tokens = torch.ones(())
         self._seen: dict[str, list[float]] = defaultdict(list)
+
+    def _replaying(self, how: Replay) -> Replaying:
+        how.check(self.args)
+        if how.hard is not None and isinstance(self.groups.sampler, TurnSampler):
+            raise OptionError(f"hard={how.hard}: trajectories of turns are not asked again.")
+        self.depends["replay"] = asdict(how)
+        return Replaying(how, self.groups, self.processing_class, self._gathered_objects)
+
+    def _gathered_objects(self, own: Any) -> list[Any]:
+        """What all processes have, in their order."""
+        every: list[Any] = [own]
+        if self.args.world_size > 1:
+            every = [None] * self.args.world_size
+            torch.distributed.all_gather_object(every, own)
+        return every
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -247,6 +271,13 @@ class GroupTrainer(ResumableTrainer):
             self._round.save(self._kept_in(checkpoint))
         if self.companion is not None:
             self.companion.save(checkpoint)
+        if self.replaying is not None and self.args.should_save:
+            self.replaying.save(checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.replaying is not None:
+            self.replaying.load(Path(resume_from_checkpoint))
 
     def _sampled(self, numbers: Sequence[Sequence[int]]) -> Round:
         """A round: outputs of prompts by batch, their rewards, and what is learned from them."""
@@ -254,6 +285,8 @@ class GroupTrainer(ResumableTrainer):
         self._settle()
         number = self.state.global_step // (args.steps_per_round * args.passes)
         batches = [[data[k] for k in own] for own in numbers]
+        if self.replaying is not None:
+            batches = self.replaying.with_reflections(batches, number)
         rows = [row for batch in batches for row in batch]
         seed = round_seed(args.seed, number, self.accelerator.process_index)
         found, known = self._compared(batches, self._outputs(rows, seed))
@@ -262,6 +295,7 @@ class GroupTrainer(ResumableTrainer):
                 "the first round says nothing: the outputs of each prompt are rewarded alike. Raise"
                 " samples or temperature, or look at the reward"
             )
+        everything, found = found, _of_prompts(rows, found)
         self._note(round_report(found, self.groups.reward.failed))
         if self.show is not None and self.is_world_process_zero():
             at = {"step": self.state.global_step}
@@ -271,6 +305,11 @@ class GroupTrainer(ResumableTrainer):
         keep = getattr(self.show, "compared", None)
         if keep is not None:
             keep(found, self.state.global_step, self.accelerator.process_index)
+        found = everything
+        if self.replaying is not None:
+            found, more, told = self.replaying.learned(rows, found, number, self.likely.entropies)
+            self._note(told)
+            known = known | more
         found, known = self._learned(found, known, seed)
         first = args.gradient_accumulation_steps  # these are read as they are learned
         return Round(
@@ -326,8 +365,11 @@ class GroupTrainer(ResumableTrainer):
                 self._round.batches[int(inputs["number"])]["old"] = old.cpu()
         gains, learns, segments = inputs["advantages"], inputs["learns"], inputs.get("segments")
         mask = objective.counting(gains, learns, segments)
+        if "behaviour" in inputs:  # of replayed outputs, by who sampled them then
+            old = torch.where(inputs["behaviour"].isnan(), old, inputs["behaviour"])
         if "sampled" in inputs:
-            known = truncated_weights(old, inputs["sampled"], mask, most=args.correction)
+            sampled = torch.where(inputs["sampled"].isnan(), old, inputs["sampled"])
+            known = truncated_weights(old, sampled, mask, most=args.correction)
             if args.of_lists is None:
                 gains = gains * known.weights
             told = {
@@ -424,6 +466,12 @@ def _encoded(data: Any, tokenizer: Any, args: GroupConfig) -> PromptData | None:
     return encode_prompts(
         data, tokenizer, room=room, long_prompts=args.long_prompts, chat=args.chat
     )
+
+
+def _of_prompts(rows: Sequence[PromptRow], found: ComparedGroups) -> ComparedGroups:
+    """Groups of the prompts themselves, without those that were asked again."""
+    own = torch.tensor([not isinstance(row, ReflectedRow) for row in rows])
+    return found if bool(own.all()) else found.of_groups(own)
 
 
 def _numbers(rows: Sequence[PromptRow]) -> Batch:

@@ -119,7 +119,8 @@ class GroupLikelihood:
             what ``fixed`` gave
         """
         group, rollouts = 0, found.rollouts
-        samples = len(rollouts) // sum(map(len, batches))
+        sizes = rollouts.groups.unique_consecutive(return_counts=True)[1]
+        outputs = torch.arange(len(rollouts)).split(sizes.tolist())
         learned = {"advantages": found.gains, **(known or {})}
         if rollouts.segments is not None:
             learned["segments"] = rollouts.segments
@@ -129,7 +130,7 @@ class GroupLikelihood:
         for number, rows in enumerate(batches):
             every = range(group, group + len(rows))
             chosen = [k for k in every if found.telling[k]] or [group]
-            at = [k * samples + own for k in chosen for own in range(samples)]
+            at = torch.cat([outputs[k] for k in chosen])
             told = {name: own[at] for name, own in learned.items()}
             batch = self._batch([rows[k - group] for k in chosen], rollouts.take(at), told)
             batch["number"] = torch.tensor(number)
@@ -170,6 +171,14 @@ class GroupLikelihood:
             group += len(rows)
         return torch.cat(found)
 
+    def entropies(self, rows: Sequence[PromptRow], rollouts: Rollouts) -> Tensor:
+        """Of the policy at each token, a group at a time: (outputs, tokens).
+
+        ``rows``: the prompt of each group.
+        """
+        read = partial(self._fixed_both, self._model)
+        return self.of_all([[row] for row in rows], rollouts, lambda batch: read(batch)[1])
+
     def _batch(
         self, rows: Sequence[PromptRow], rollouts: Rollouts, learned: dict[str, Tensor]
     ) -> Batch:
@@ -204,10 +213,14 @@ class GroupLikelihood:
 
     def _fixed(self, model: Any, batch: Batch) -> Tensor:
         """Log-probabilities by a model that does not learn: (outputs, tokens)."""
+        return self._fixed_both(model, batch)[0]
+
+    def _fixed_both(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies by a model that does not learn: (outputs, tokens)."""
         moved = {name: own.to(self._accelerator.device) for name, own in batch.items()}
         was = model.training
         model.eval()
         with torch.no_grad():
-            found, _ = self.read(model, moved)
+            found = self.read(model, moved)
         model.train(was)
-        return found.cpu()
+        return found[0].cpu(), found[1].cpu()

@@ -54,6 +54,19 @@ class ComparedGroups:
     gains: Tensor
     telling: tuple[bool, ...]
 
+    def of_groups(self, which: Tensor) -> ComparedGroups:
+        """Some of the groups; ``which``: (groups,) booleans."""
+        rollouts = self.rollouts
+        key = rollouts.groups.unique(return_inverse=True)[1]
+        at = which[key].nonzero().squeeze(-1)
+        parts = {name: own[at] for name, own in self.said.parts.items()}
+        return ComparedGroups(
+            rollouts.take(at),
+            Rewards(self.said.values[at], parts),
+            self.gains[at],
+            tuple(told for told, own in zip(self.telling, which.tolist(), strict=True) if own),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class GroupMaker:
@@ -117,7 +130,7 @@ class GroupMaker:
             values = values - self._held(distance, values)
         if isinstance(self.objective, ListObjective) and values.ndim == 1:
             values = labels_of(values, self.args, self.objective)
-        gains = self._gains(values, rollouts)
+        gains = self.gains(values, rollouts)
         gains = token_gains(gains, rollouts.where, rollouts.segments)
         return ComparedGroups(rollouts, said, gains, self.telling(gains, rollouts))
 
@@ -137,9 +150,10 @@ class GroupMaker:
 
     def telling(self, gains: Tensor, rollouts: Rollouts) -> tuple[bool, ...]:
         """Of each group, whether any token of its outputs counts."""
-        counting = self.objective.counting(gains, rollouts.where, rollouts.segments)
-        groups = len(rollouts.groups.unique())
-        return tuple(counting.reshape(groups, -1).any(dim=-1).tolist())
+        counting = self.objective.counting(gains, rollouts.where, rollouts.segments).any(dim=-1)
+        groups, key = rollouts.groups.unique(return_inverse=True)
+        told = torch.zeros(len(groups)).index_add(0, key, counting.float())
+        return tuple((told > 0).tolist())
 
     def _held(self, distance: Tensor, values: Tensor) -> Tensor:
         """What an output loses by how far it is from the reference."""
@@ -147,12 +161,23 @@ class GroupMaker:
             raise OptionError("reward_kl is of whole outputs, and rewards are of segments.")
         return self.args.reward_kl * distance.to(values)
 
-    def _gains(self, values: Tensor, rollouts: Rollouts) -> Tensor:
-        """Advantages of the shape of the rewards; NaN where they say nothing."""
+    def gains(
+        self, values: Tensor, rollouts: Rollouts, advantage: GroupAdvantage | None = None
+    ) -> Tensor:
+        """Advantages of the shape of the rewards; NaN where they say nothing.
+
+        ``advantage``: in place of the usual one.
+
+        Raises
+        ------
+        OptionError
+            For advantages of another shape.
+        """
+        advantage = advantage or self.advantage
         whom: Any = rollouts.groups
-        if getattr(self.advantage, "of_rollouts", False):
+        if getattr(advantage, "of_rollouts", False):
             whom = rollouts
-        gains = self.advantage(values, whom).float().clone()
+        gains = advantage(values, whom).float().clone()
         if gains.shape != values.shape:
             raise OptionError(
                 f"the advantage gave {tuple(gains.shape)} for rewards {tuple(values.shape)}:"

@@ -28,6 +28,8 @@ from policyrank.train.group_data import PromptRow
 from policyrank.train.group_making import ComparedGroups
 from policyrank.train.ppo_config import PPOConfig
 from policyrank.train.pretraining import PretrainingTexts
+from policyrank.train.replay_config import Replay
+from policyrank.train.replaying import Replaying
 from policyrank.train.resumable import model_facts
 from policyrank.train.rounds import Batch
 
@@ -46,7 +48,8 @@ class PPOTrainer(GroupTrainer):
     Parameters
     ----------
     model, rewards, train_dataset, eval_dataset, processing_class, sampler, segments, show, options
-        as ``GroupTrainer``; rewards of whole outputs, or of ``segments`` at their ends
+        as ``GroupTrainer``; rewards of whole outputs, or of ``segments`` at their ends; of
+        ``replay`` (in options) hard prompts alone that are asked again
     args
         all options
     critic
@@ -146,6 +149,14 @@ class PPOTrainer(GroupTrainer):
         """Whether only the critic learns."""
         args = self.args
         return self.state.global_step < args.critic_rounds * args.steps_per_round * args.passes
+
+    def _replaying(self, how: Replay) -> Replaying:
+        if how.changes:
+            raise OptionError(
+                "most, entropy_reward: a critic says something of every output, so that no group is"
+                " silent. Replay here only asks hard prompts again: Replay(most=0, hard=0.2)."
+            )
+        return super()._replaying(how)
 
     # The critic beside the policy
 

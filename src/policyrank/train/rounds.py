@@ -139,32 +139,38 @@ def learning_batch(
     """Tensors of some groups, as they are learned from.
 
     What the collator gives, and by output and token (outputs, tokens): what is in ``learned`` and
-    ``learns`` (what the policy wrote itself). ``column`` tells which token each flat one is.
+    ``learns`` (what the policy wrote itself). ``column`` tells which token each flat one is. Where
+    groups have other sizes, smaller ones end with outputs that are not there, of which nothing is
+    learned.
 
     Parameters
     ----------
     rows
-        prompts of the groups in ``rollouts``, all of one size
+        prompts of the groups in ``rollouts``, which follow one another
     learned
         name -> (outputs, tokens)
     """
-    lists, samples = [], len(rollouts) // len(rows)
+    sizes = rollouts.groups.unique_consecutive(return_counts=True)[1]
+    lists, most, first = [], int(sizes.max()), 0
     places = torch.arange(1, rollouts.ids.shape[1] + 1)
     lengths = (rollouts.where.long() * places).amax(dim=-1)
-    for k, row in enumerate(rows):
+    for row, size in zip(rows, sizes.tolist(), strict=True):
         completions, steps = [], []
-        for output in range(k * samples, (k + 1) * samples):
+        for output in range(first, first + size):
             length = int(lengths[output])
             completions.append(rollouts.ids[output, :length].tolist())
             steps.append(rollouts.where[output, :length].long().tolist())
-        lists.append(EncodedAnswers(row.ids, completions, steps, [0.0] * samples))
+        lists.append(EncodedAnswers(row.ids, completions, steps, [0.0] * size))
+        first += size
     batch = collate(lists)
     heads = torch.tensor([len(row.ids) for row in rows])
     position = batch["position_ids"][batch["row"], batch["at"]]
-    batch["column"] = position - heads[batch["answer"] // samples]
+    batch["column"] = position - heads[batch["answer"] // most]
     width = max(int(lengths.max()), 1)
+    there = (torch.arange(most) < sizes[:, None]).reshape(-1)
     for name, own in {"learns": rollouts.where, **learned}.items():
-        batch[name] = own[:, :width].clone()
+        batch[name] = own.new_zeros(len(there), width)
+        batch[name][there] = own[:, :width]
     return batch
 
 
