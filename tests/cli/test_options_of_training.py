@@ -429,6 +429,17 @@ def test_hard_prompts_are_asked_again(train, tmp_path, verb):
     assert "none.txt" in train(verb, "--hard", "1", "--reflection", "none.txt", code=1)[1].err
 
 
+@pytest.mark.parametrize("verb", ["group", "ppo"])
+def test_a_reference_of_other_tokens_is_refused(train, tmp_path, verb):
+    shutil.copytree(tmp_path / "lm", tmp_path / "other")
+    told = json.loads((tmp_path / "other" / "tokenizer.json").read_text())
+    words = told["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(told))
+    said = train(verb, "--reference", "other", code=2)[1].err
+    assert "--reference other has another tokenizer" in said
+
+
 def test_outputs_have_segments(train):
     """Built-in ones and a file's, with the objective that asks for them."""
     lines = "policyrank.train.phases:by_lines(most=20)"

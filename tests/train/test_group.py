@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -577,6 +578,27 @@ def test_a_run_goes_on_inside_a_round_and_between(lm, tmp_path):
     other = trainer_of(lm, tmp_path / "whole", letters, **options | {"samples": 5})
     with pytest.raises(EvidenceError, match="samples"):
         other.train(resume_from_checkpoint=True)
+
+
+@pytest.fixture
+def swapped(lm, tmp_path):
+    """The tiny model with two letters in each other's place."""
+    other = tmp_path / "swapped"
+    shutil.copytree(lm, other)
+    told = json.loads((other / "tokenizer.json").read_text())
+    words = told["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    (other / "tokenizer.json").write_text(json.dumps(told))
+    return other
+
+
+def test_a_reference_of_other_tokens_is_refused(lm, tmp_path, swapped):
+    with pytest.raises(OptionError, match="another tokenizer: it reads 'a' as 'b'"):
+        trainer_of(lm, tmp_path, reference_model=str(swapped))
+    small = other_model(lm)
+    small.resize_token_embeddings(9)
+    with pytest.raises(OptionError, match="the reference model knows 9 tokens"):
+        trainer_of(lm, tmp_path, reference_model=small)
 
 
 def test_adapters_are_trained_and_kept_to_their_start(lm, tmp_path):

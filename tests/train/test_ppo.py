@@ -1,7 +1,12 @@
 """Learning with a critic: what it reads, what is credited, what moves, and what goes on."""
 
+import ast
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -489,3 +494,78 @@ def test_trajectories_are_kept_as_of_groups(lm, tmp_path):
     trainer.train()
     assert sorted(seen) == [("beside", 4, 0), ("compared", 4, 0, 0), ("shown", 2)]
     assert logs_of(trainer)[0]["ranker/reward"] == 0.5
+
+
+def test_less_memory_reaches_the_critic(lm, tmp_path):
+    """Its layers keep less for the gradient, which is the same."""
+    found = []
+    for less in (False, True):
+        own = trainer_of(lm, tmp_path, kl=0.0, gradient_checkpointing=less)
+        layers = [m for m in own.critic.model.modules() if hasattr(m, "gradient_checkpointing")]
+        assert any(layer.gradient_checkpointing for layer in layers) == less
+        own.train()
+        found.append({name: p.detach() for name, p in own.critic.model.named_parameters()})
+    for name, values in found[0].items():
+        assert values.numpy() == pytest.approx(found[1][name].numpy(), abs=1e-6), name
+
+
+@pytest.mark.parametrize(("name", "option"), [("FSDP", "fsdp"), ("DeepSpeed", "deepspeed")])
+def test_models_in_shards_are_refused(lm, tmp_path, monkeypatch, name, option):
+    own = trainer_of(lm, tmp_path)
+    monkeypatch.setattr(own.args, option, "full_shard", raising=False)
+    said = f"{name} splits the policy, and does not know its critic"
+    with pytest.raises(OptionError, match=said):
+        PPOTrainer(own.model, own.args, by_length, ROWS, processing_class=own.processing_class)
+    monkeypatch.setattr(own.args, option, None)
+    monkeypatch.setenv(f"ACCELERATE_USE_{option.upper()}", "true")
+    with pytest.raises(OptionError, match=said):
+        PPOTrainer(own.model, own.args, by_length, ROWS, processing_class=own.processing_class)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from train.test_group import Canned
+from train.test_ppo import trainer_of
+own = trainer_of(
+    {lm!r}, {out!r}, sampler=Canned(known=True), samples=3, passes=2, max_steps=6, whiten=True,
+    per_device_train_batch_size=4 // {processes}, learning_rate=0.1, kl=0.1, max_grad_norm=0.5,
+    objective_options={{"entropy_weight": 0.1}}, critic_learning_rate=0.2,
+)
+own.train()
+if own.is_world_process_zero():
+    print("\\nfound", sorted(own.moments.state_dict().items()))
+own.save_model({out!r})
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_policy_and_critic_to_the_weights_of_one(lm, tmp_path):
+    """Moments, whitening, counts and gradients are of all processes."""
+    from safetensors.torch import load_file
+
+    found, told = [], []
+    for processes in (1, 2):
+        out, script = tmp_path / f"of-{processes}", tmp_path / f"script-{processes}.py"
+        names = {"lm": str(lm), "out": str(out), "processes": processes}
+        script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), **names))
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
+        done = subprocess.run(
+            [sys.executable, *map(str, launch), str(script)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        weights = load_file(out / "model.safetensors")
+        critic = load_file(out / "critic" / "model.safetensors")
+        found.append(weights | {f"critic {name}": own for name, own in critic.items()})
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith("found"))
+        told.append(dict(ast.literal_eval(line.removeprefix("found "))))
+    assert told[0] == pytest.approx(told[1])
+    start = dict(load_causal_lm(str(lm), device="cpu")[0].named_parameters())
+    moved = [(found[0][name] - own).abs().max() for name, own in start.items() if name in found[0]]
+    assert max(moved) > 1e-3
+    for name, values in found[0].items():
+        assert torch.allclose(values, found[1][name], atol=2e-6), name

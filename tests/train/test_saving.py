@@ -28,9 +28,14 @@ def test_only_files_that_libraries_write_are_removed(tmp_path):
     for name in (*theirs, *others):
         (tmp_path / name).write_text("x")
     (tmp_path / "model.bin").mkdir()
+    (tmp_path / "critic").mkdir()
+    for name in ("model.safetensors", "config.json", "mine.txt"):
+        (tmp_path / "critic" / name).write_text("x")
     for path in saving.weight_files(tmp_path):
         path.unlink()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "model.bin"])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*others, "model.bin", "critic"}
+    assert [path.name for path in (tmp_path / "critic").iterdir()] == ["mine.txt"]
 
 
 @pytest.fixture

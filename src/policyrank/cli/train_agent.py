@@ -107,7 +107,7 @@ def train_search_agent(
         held,
         processing_class=tokenizer,
         sampler=sampler,
-        reference_model=reference_model(comparing.reference, tuning),
+        reference_model=reference_model(comparing.reference, tuning, tokenizer),
         show=log,
         peft_config=lora.config(found, layers=tuning.layers),
         companion=learner,

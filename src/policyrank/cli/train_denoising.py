@@ -104,6 +104,7 @@ def train_masked_diffusion(
     from policyrank.models.fitting import Seen
     from policyrank.models.masked_language import load_masked_lm
     from policyrank.models.provenance import about
+    from policyrank.models.tokens import refuse_other_tokens
     from policyrank.train import MaskedDiffusionConfig, MaskedDiffusionTrainer
     from policyrank.train.group_report import SampleLog
     from policyrank.train.saving import refuse_overwriting
@@ -128,7 +129,8 @@ def train_masked_diffusion(
     _last_layers(found, tuning.layers)
     other = None
     if comparing.reference is not None:
-        other, _ = load_masked_lm(comparing.reference, "cpu", **loading)
+        other, theirs = load_masked_lm(comparing.reference, "cpu", **loading)
+        refuse_other_tokens(tokenizer, theirs, f"--reference {comparing.reference}")
     log = SampleLog(out)
     trainer = MaskedDiffusionTrainer(
         found,

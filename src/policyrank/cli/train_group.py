@@ -89,7 +89,7 @@ def train_on_groups(
         evaluation,
         processing_class=tokenizer,
         sampler=sampling.sampler(args, tokenizer, say),
-        reference_model=reference_model(comparing.reference, tuning),
+        reference_model=reference_model(comparing.reference, tuning, tokenizer),
         segments=comparing.parts(tokenizer),
         show=log,
         replay=replaying.made(),

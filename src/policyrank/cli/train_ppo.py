@@ -188,11 +188,10 @@ def train_with_critic(
     from policyrank.models.provenance import about
     from policyrank.train import PPOConfig, PPOTrainer
     from policyrank.train.group_report import SampleLog
-    from policyrank.train.ppo import CRITIC
     from policyrank.train.saving import refuse_overwriting
 
     names = {"--model": model, "--reference": learning.reference, "--critic": criticism.critic}
-    refuse_overwriting(out, names | rewarding.models(), below=(CHECKPOINTS, CRITIC))
+    refuse_overwriting(out, names | rewarding.models())
     tuning.check()
     sampling.check(lora)
     read = texts.of(model, about(model))
@@ -219,7 +218,7 @@ def train_with_critic(
         processing_class=tokenizer,
         sampler=sampling.sampler(args, tokenizer, say),
         critic=criticism.critic or (model if lora.lora else None),
-        reference_model=reference_model(learning.reference, tuning),
+        reference_model=reference_model(learning.reference, tuning, tokenizer),
         pretraining=learning.pretraining,
         show=log,
         replay=reflecting.made(),

@@ -58,13 +58,22 @@ def compared(args: Any) -> dict[str, Any]:
     return found
 
 
-def reference_model(name: str | None, tuning: Tuning) -> Any:
-    """The model that KL is to, where one is named."""
+def reference_model(name: str | None, tuning: Tuning, tokenizer: Any) -> Any:
+    """The model that KL is to, where one is named; ``tokenizer``: the policy's.
+
+    Raises
+    ------
+    OptionError
+        For a model of other tokens.
+    """
     if name is None:
         return None
     from policyrank.models.language import load_causal_lm
+    from policyrank.models.tokens import refuse_other_tokens
 
-    return load_causal_lm(name, device="cpu", dtype=tuning.dtype)[0]
+    model, theirs = load_causal_lm(name, device="cpu", dtype=tuning.dtype)
+    refuse_other_tokens(tokenizer, theirs, f"--reference {name}")
+    return model
 
 
 def run_dependencies(

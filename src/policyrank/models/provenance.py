@@ -16,6 +16,8 @@ FILE, LOG = "policyrank.json", "log.jsonl"
 """What lies beside a trained model: what it is, and how training went."""
 CHECKPOINTS = "checkpoints"
 """Where checkpoints lie in it while it is trained."""
+CRITIC = "critic"
+"""Where the critic of PPO lies in it."""
 
 Kind = Literal[
     "policy", "masked-diffusion", "reward", "discriminator", "cross-encoder", "bi-encoder"

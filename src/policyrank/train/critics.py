@@ -13,7 +13,7 @@ from policyrank.errors import OptionError
 from policyrank.models.tokens import refuse_fewer_tokens, refuse_other_tokens
 from policyrank.train.adapters import is_adapted
 from policyrank.train.answers import Layout
-from policyrank.train.preparing import without_dropout
+from policyrank.train.preparing import switch_checkpointing, without_dropout
 from policyrank.train.reward import reward_model
 from policyrank.train.rounds import Batch, by_output
 from policyrank.train.token_likelihood import attention
@@ -115,8 +115,12 @@ class CriticReader:
         the critic
     """
 
-    def __init__(self, critic: Any, accelerator: Any, *, dropout: bool = False) -> None:
+    def __init__(
+        self, critic: Any, accelerator: Any, *, dropout: bool = False, checkpointing: bool = False
+    ) -> None:
         self._accelerator = accelerator
+        if checkpointing:
+            switch_checkpointing(critic, "enable", {"use_reentrant": False})
         if not dropout:
             without_dropout(critic)
         self.model = critic.to(accelerator.device).train()

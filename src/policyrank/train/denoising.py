@@ -14,6 +14,7 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import rewarded
 from policyrank.models.masked_diffusion import MaskedDiffusionSampler
 from policyrank.models.masked_language import load_masked_lm
+from policyrank.models.tokens import refuse_other_tokens
 from policyrank.models.unmasking_policy import add_policy, policy_of, write_sizes
 from policyrank.train.denoising_config import MaskedDiffusionConfig
 from policyrank.train.denoising_paths import DenoisedGroups, StepLikelihood, greedy
@@ -92,10 +93,12 @@ class MaskedDiffusionTrainer(GroupTrainer):
         if isinstance(model, str):
             model, tokenizer = load_masked_lm(model, device="cpu")
             processing_class = processing_class or tokenizer
-        if isinstance(reference_model, str):
-            reference_model, _ = load_masked_lm(reference_model, device="cpu")
         if processing_class is None:
             raise OptionError("no tokenizer: give processing_class.")
+        if isinstance(reference_model, str):
+            name = f"the reference model {reference_model}"
+            reference_model, theirs = load_masked_lm(reference_model, device="cpu")
+            refuse_other_tokens(processing_class, theirs, name)
         new = args.order == "learned" and policy_of(model) is None
         if new:
             add_policy(model, seed=args.seed)

@@ -19,7 +19,7 @@ from policyrank.learn import GroupObjective, Rollouts, rewarded, truncated_weigh
 from policyrank.learn.losses.averages import token_mean
 from policyrank.models.group_sampling import GroupSampler
 from policyrank.models.language import load_causal_lm
-from policyrank.models.tokens import padding
+from policyrank.models.tokens import padding, refuse_fewer_tokens, refuse_other_tokens
 from policyrank.train.adapters import save_stacked
 from policyrank.train.group_config import GroupConfig, objective_facts
 from policyrank.train.group_data import PromptData, PromptRow, encode_prompts
@@ -131,10 +131,14 @@ class GroupTrainer(ResumableTrainer):
         if isinstance(model, str):
             model, tokenizer = load_causal_lm(model, device="cpu", trainable=True)
             processing_class = processing_class or tokenizer
-        if isinstance(reference_model, str):
-            reference_model, _ = load_causal_lm(reference_model, device="cpu")
         if processing_class is None:
             raise OptionError("no tokenizer: give processing_class.")
+        if isinstance(reference_model, str):
+            name = f"the reference model {reference_model}"
+            reference_model, theirs = load_causal_lm(reference_model, device="cpu")
+            refuse_other_tokens(processing_class, theirs, name)
+        if reference_model is not None:
+            refuse_fewer_tokens(processing_class, model, reference_model, "the reference model")
         made = prepared(model, args, peft_config)
         self.start, self._below, self._model_notes = made.start, made.below, list(made.notes)
         args.remove_unused_columns = False

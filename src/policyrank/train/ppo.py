@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from policyrank.learn import (
     RunningMoments,
 )
 from policyrank.learn.losses import ValueLoss
+from policyrank.models.provenance import CRITIC
 from policyrank.train.crediting import Crediting
 from policyrank.train.critics import CriticReader, critic_of
 from policyrank.train.group import GroupTrainer
@@ -35,8 +37,8 @@ from policyrank.train.rounds import Batch
 
 logger = logging.getLogger(__name__)
 
-CRITIC, MOMENTS = "critic", "moments.json"
-"""Where the critic lies beside the policy, and what rewards were like in a checkpoint."""
+MOMENTS = "moments.json"
+"""What rewards were like, in a checkpoint."""
 
 
 class PPOTrainer(GroupTrainer):
@@ -101,6 +103,7 @@ class PPOTrainer(GroupTrainer):
         if not isinstance(args, PPOConfig):
             raise OptionError(f"args is of {type(args).__name__}: give PPOConfig.")
         args.check()
+        _refuse_shards(args)
         if (pretraining is None) != (not args.pretraining_weight):
             raise OptionError("pretraining texts and pretraining_weight go together: give both.")
         if critic is None and isinstance(model, str):
@@ -115,7 +118,10 @@ class PPOTrainer(GroupTrainer):
         self.depends["critic"] = {"given": critic is not None}
         if self.start is not None:
             self.depends["critic"] |= model_facts(given)
-        self.critic = CriticReader(given, self.accelerator, dropout=args.dropout)
+        less = getattr(args, "activation_checkpointing", False) or args.gradient_checkpointing
+        self.critic = CriticReader(
+            given, self.accelerator, dropout=args.dropout, checkpointing=bool(less)
+        )
         self._valued = torch.ones(())
         self.values = args.value_objective()
         self.depends["values"] = asdict(self.values)
@@ -310,6 +316,18 @@ class PPOTrainer(GroupTrainer):
             loss = self.texts.loss(model, self.state.global_step, number)
         self._note({"pretraining_loss": float(loss.detach())})
         return args.pretraining_weight * loss / args.gradient_accumulation_steps
+
+
+def _refuse_shards(args: PPOConfig) -> None:
+    """Refuse what splits a model over processes, and would not know the critic."""
+    for name, told in (("DeepSpeed", "deepspeed"), ("FSDP", "fsdp")):
+        launched = os.environ.get(f"ACCELERATE_USE_{told.upper()}", "false").lower()
+        if getattr(args, told, None) or launched in ("1", "true"):
+            raise OptionError(
+                f"{name} splits the policy, and does not know its critic: PPO runs on several"
+                " processes that have both whole (accelerate launch --multi_gpu). Or train by"
+                " groups (GroupTrainer, policyrank train group), without a critic."
+            )
 
 
 class _CriticSteps(TrainerCallback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -82,6 +82,13 @@ def in_float32(model: Any) -> str | None:
         f"{half:,} weights were saved in half precision and are trained in float32 (bf16=True"
         " computes in bfloat16 all the same)"
     )
+
+
+def switch_checkpointing(model: Any, what: Literal["enable", "disable"], *options: Any) -> None:
+    """Checkpointing of gradients, by the name that this version of transformers has for it."""
+    newer = getattr(model, f"activation_checkpointing_{what}", None)
+    older = getattr(model, f"gradient_checkpointing_{what}", None)
+    (newer or older)(*options)  # type: ignore[misc]
 
 
 def without_dropout(model: nn.Module) -> None:

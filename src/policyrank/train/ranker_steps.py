@@ -15,6 +15,7 @@ from policyrank.errors import OptionError, refuse_unknown_options
 from policyrank.learn import RankingLoss
 from policyrank.learn._options import options_of
 from policyrank.learn.losses import skip_schedule
+from policyrank.train.preparing import switch_checkpointing
 
 
 class Schedule(Protocol):
@@ -176,19 +177,12 @@ def checkpointed_gradients(model: nn.Module, wanted: bool) -> Iterator[None]:
     if not encoders:
         raise OptionError("gradient_checkpointing: the model has no encoder of transformers.")
     for encoder in encoders:
-        _switch(encoder, "enable", {"use_reentrant": False})
+        switch_checkpointing(encoder, "enable", {"use_reentrant": False})
     try:
         yield
     finally:
         for encoder in encoders:
-            _switch(encoder, "disable")
-
-
-def _switch(encoder: Any, what: str, *options: Any) -> None:
-    """Enable or disable, by the name that this version of transformers has for it."""
-    newer = getattr(encoder, f"activation_checkpointing_{what}", None)
-    older = getattr(encoder, f"gradient_checkpointing_{what}", None)
-    (newer or older)(*options)  # type: ignore[misc]
+            switch_checkpointing(encoder, "disable")
 
 
 def takes_sum(loss: RankingLoss, options: dict[str, Any]) -> bool:

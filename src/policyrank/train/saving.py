@@ -11,7 +11,7 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.files import write_text, written_folder
 from policyrank.fingerprints import hashed
 from policyrank.models.loading import adapter_config, base_of
-from policyrank.models.provenance import ARTICLES, CHECKPOINTS, About
+from policyrank.models.provenance import ARTICLES, CHECKPOINTS, CRITIC, About
 from policyrank.models.quiet import quietly
 
 PARTS = re.compile(
@@ -88,10 +88,10 @@ def _write_about(part: Path, place: Path, about: About, metrics: Mapping[str, fl
 def weight_files(folder: str | Path) -> list[Path]:
     """The model or the adapters that lie in a folder, which go when others are written there.
 
-    Only files of the names that transformers and peft give them: adapters that stayed would be
-    loaded in place of a model beside them.
+    And the critic beside them, which is of no other policy. Only files of the names that
+    transformers and peft give them: adapters that stayed would be loaded in place of a model.
     """
-    paths = sorted(Path(folder).glob("*"))
+    paths = sorted([*Path(folder).glob("*"), *Path(folder, CRITIC).glob("*")])
     return [path for path in paths if path.is_file() and PARTS.fullmatch(path.name)]
 
 
@@ -115,7 +115,10 @@ def folders_of(name: str | Path) -> list[Path]:
 
 
 def refuse_overwriting(
-    out: str | Path, named: Mapping[str, str | None], *, below: Sequence[str] = (CHECKPOINTS,)
+    out: str | Path,
+    named: Mapping[str, str | None],
+    *,
+    below: Sequence[str] = (CHECKPOINTS, CRITIC),
 ) -> None:
     """Refuse to write where a model lies that is read, or the base of its adapters.
 
