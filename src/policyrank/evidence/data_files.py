@@ -26,6 +26,7 @@ _SYNERGY = "the works of nine reviews in github.com/asreview/synergy-dataset, br
 _INVENTORY = "the results of github.com/r2barati/gym-invmgmt-paper, folder results/cache_v2"
 _SUPPLY = "notebook 1 and notebook 3 of github.com/Sumitchongder/QR-SPPS"
 _LLMFAO = _GITHUB + "dustalov/llmfao/master/"
+_GSM8K = _GITHUB + "openai/grade-school-math/master/grade_school_math/data/"
 _COCO = _GITHUB + "MiXaiLL76/faster_coco_eval/main/tests/dataset/cocoapi/"
 _VIDEO = _GITHUB + "vztu/BVQA_Benchmark/master/data/"
 _HIPPO = (
@@ -318,6 +319,12 @@ FILES: dict[str, DataFile] = {
             _GITHUB + "openai/human-eval/master/data/HumanEval.jsonl.gz",
             "MIT",
             "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
+        ),
+        (
+            "r3/gsm8k_example_model_solutions.jsonl",
+            _GSM8K + "example_model_solutions.jsonl",
+            "MIT",
+            "4bc62db838f8418365d51c627bd66294cbdca9fb7f01519cb13f0dce8c51580b",
         ),
         (
             "pf-ppo/humaneval_ranked_solutions.jsonl",

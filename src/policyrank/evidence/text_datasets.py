@@ -130,6 +130,15 @@ def _humaneval_solutions() -> list[dict[str, Any]]:
     return _json_lines("humaneval_ranked_solutions.jsonl")
 
 
+def _gsm8k_solutions() -> list[dict[str, Any]]:
+    """1,319 word problems of GSM8K, each with a real answer of four systems.
+
+    question, ground_truth, and of each system (6b_finetuning, 6b_verification, 175b_finetuning,
+    175b_verification): is_correct, solution.
+    """
+    return _json_lines("gsm8k_example_model_solutions.jsonl")
+
+
 def _musique() -> list[dict[str, Any]]:
     """100 MuSiQue questions with 20 paragraphs each, two to four of them supporting."""
     text = FILES["musique_train_100.json"].fetch().read_text(encoding="utf-8")
@@ -160,6 +169,7 @@ TEXT_DATASETS: dict[str, Callable[[], object]] = {
     "alpacaeval": _alpacaeval,
     "humaneval": _humaneval,
     "humaneval-solutions": _humaneval_solutions,
+    "gsm8k-solutions": _gsm8k_solutions,
     "musique100": _musique,
     "hotpotqa100": _hotpotqa,
     "inspired": _inspired,
