@@ -100,7 +100,9 @@ def test_how_a_log_is_read(run):
 
 def test_limits_differ(run):
     assert steps(told(run, "--limit entropy=off")) == {}
-    assert steps(told(run, "--limit entropy.falls=0.01")) == {}
+    assert steps(told(run, "--limit entropy.drops=0.01")) == {}
+    slow = "--limit entropy.drops=0.01 --limit entropy.falls=0.5"
+    assert steps(told(run, slow)) == {"entropy": 46}
     assert steps(told(run, "--limit kl.over=0.05")) == {"kl": 14, "entropy": 46}
     assert steps(told(run, "--patience 1")) == {"entropy": 42}
     assert steps(told(run, "--baseline 58")) == {}

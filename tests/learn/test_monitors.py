@@ -103,7 +103,7 @@ def test_a_gamed_reward_has_a_pattern():
             t,
             {
                 "kl": 0.05 * (2.0 if late else 1.0),
-                "length": 100 * (1.4 if late else 1.0),
+                "length": 100 * (1.6 if late else 1.0),
                 "perplexity": 6.0 * (0.6 if late else 1.0),
                 "reward": t / 10,
             },
@@ -116,7 +116,7 @@ def test_a_gamed_reward_has_a_pattern():
         for t in range(100):
             values = {"kl": 0.05, "length": 100.0, "perplexity": 6.0}
             if t >= 60:
-                values |= {"kl": 0.1, "length": 140.0, "perplexity": 3.6, still: values[still]}
+                values |= {"kl": 0.1, "length": 160.0, "perplexity": 3.6, still: values[still]}
             other.update(t, values)
         assert other.alarms == []
 
@@ -143,14 +143,46 @@ def test_limits_of_ones_own():
     assert {alarm.signal for alarm in monitor.alarms} == {"entropy", "loss"}
     assert "length" not in monitor.seen
     assert "kl" in monitor.missing
-    assert SIGNALS["entropy"].falls == 0.25
+    assert SIGNALS["entropy"].drops == 0.5
     for wrong in ({"entropy": {"fals": 1}},):
         with pytest.raises(OptionError, match="falls"):
             CollapseMonitor(wrong)
-    for wrong in ({"patience": 0}, {"baseline": 0}):
+    for wrong in ({"patience": 0}, {"baseline": 0}, {"baseline": 4, "patience": 5}):
         with pytest.raises(OptionError):
             CollapseMonitor(**wrong)
     assert CollapseMonitor(baseline=1, patience=1).update(0, {"cut": 0.9}) == []
+
+
+def test_a_slow_decline_is_no_alarm_and_a_sudden_one_is():
+    """Entropy that halves in 40 steps, down to a 30th; and in 5."""
+    for steps, said in ((40, False), (5, True)):
+        monitor = CollapseMonitor()
+        for t in range(200):
+            monitor.update(t, {"entropy": 3 * 0.5 ** (max(t - 40, 0) / steps)})
+        assert bool(monitor.alarms) == said
+    alarm = monitor.alarms[0]
+    assert alarm.signal == "entropy"
+    assert 40 < alarm.step < 60
+    assert alarm.value < 0.5 * alarm.baseline
+
+
+def test_what_is_below_zero_has_no_shares():
+    """An entropy of densities, which may be negative and stays as it is."""
+    monitor = CollapseMonitor()
+    for _ in range(60):
+        monitor.update(0, {"entropy": -1.0})
+    assert monitor.alarms == []
+
+
+def test_how_many_values_each_signal_takes():
+    """Three windows, where it is compared with what it was a window ago."""
+    monitor = CollapseMonitor(baseline=4, patience=2)
+    needed = {name: monitor.needed(name) for name in ("kl", "entropy", "length", "cut")}
+    assert needed == {"kl": 14, "entropy": 14, "length": 6, "cut": 6}
+    for t in range(6):
+        monitor.update(t, {"kl": 1.0, "length": 1.0})
+    assert (monitor.waiting, monitor.count("kl")) == (("kl",), 6)
+    assert monitor.count("entropy") == 0
 
 
 def test_what_was_too_short_is_waiting():

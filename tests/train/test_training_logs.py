@@ -264,6 +264,20 @@ def test_nan_in_a_log_is_said(tmp_path):
     assert found.to_dict()["alarms"][0]["value"] is None
 
 
+def test_a_log_too_short_is_not_called_fine(tmp_path):
+    """Of twelve values: those of entropy are too few, and a share that is cut needs fifteen."""
+    path = tmp_path / "log.jsonl"
+    rows = [{"step": 10 * k, "entropy": 2.0, "cut": 0.9} for k in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = watch_log(read_training_log(path))
+    assert found.waiting == {"entropy": (12, 35), "cut": (12, 15)}
+    assert found.quiet == found.alarms == ()
+    told = {row["check"]: row for row in found.to_dict()["findings"]}
+    assert told["entropy"]["verdict"] == "unchecked"
+    assert "too few to tell: 12 values, and it takes 35" in told["entropy"]["what"]
+    assert "--log-every" in told["entropy"]["remedy"]
+
+
 def test_a_plot_has_a_panel_a_signal(tmp_path):
     trainer_state(tmp_path / "state.json")
     found = watch_log(read_training_log(tmp_path / "state.json"))

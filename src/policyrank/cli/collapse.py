@@ -23,6 +23,8 @@ from policyrank.cli.options import (
 from policyrank.cli.output import command_line, print_json, show, working, wrote
 from policyrank.errors import OptionError
 
+FIELDS = ("rises", "falls", "drops", "over", "under")
+
 
 def watch_file(
     file: Path,
@@ -63,8 +65,8 @@ def watch_file(
     run
         Which run, where a chart shows several.
     limit
-        SIGNAL.FIELD=NUMBER, with rises, falls (times its start), over, under (numbers); or
-        SIGNAL=off. Repeatable.
+        SIGNAL.FIELD=NUMBER, with rises, falls (times its start), drops (times the least it was
+        before), over, under (numbers); or SIGNAL=off. Repeatable.
     baseline
         Values that say what a signal was at the start.
     patience
@@ -128,8 +130,8 @@ def _limits(told: list[str] | tuple[str, ...]) -> dict[str, dict[str, float] | N
             number = float(value)
         except ValueError:
             raise OptionError(f"{text!r}: write {form}.") from None
-        if not dot or field not in ("rises", "falls", "over", "under"):
-            raise OptionError(f"{text!r}: write {form}; fields are rises, falls, over, under.")
+        if not dot or field not in FIELDS:
+            raise OptionError(f"{text!r}: write {form}; fields are {', '.join(FIELDS)}.")
         own = found.get(signal)
         found[signal] = {**(own or {}), field: number}
     return found

@@ -28,6 +28,9 @@ class Signal:
     rises, falls
         say it when the smoothed value is more than so many times, or less than that share of, what
         it was; None: never
+    drops
+        say it when it is less than that share of the least that it was a window ago: a sudden fall,
+        where slow ones are health as well; None: never
     over, under
         say it when it is above, or below, this number; None: never
     against
@@ -40,6 +43,7 @@ class Signal:
     about: str
     rises: float | None = None
     falls: float | None = None
+    drops: float | None = None
     over: float | None = None
     under: float | None = None
     against: Against = "start"
@@ -49,20 +53,20 @@ class Signal:
 SIGNALS: dict[str, Signal] = {
     "kl": Signal(
         "KL to the reference",
-        rises=2.0,
+        rises=4.0,
         against="earlier",
         remedy="a larger weight of KL, a lower learning rate, rewards that are clipped",
     ),
     "entropy": Signal(
         "entropy of the policy",
         rises=3.0,
-        falls=0.25,
+        drops=0.5,
         remedy="falling: a larger KL weight or upper clip; rising: a lower learning rate",
     ),
     "perplexity": Signal(
         "perplexity of the policy's own samples",
         rises=5.0,
-        falls=0.5,
+        drops=0.5,
         remedy="look at samples: texts that repeat one another, or gibberish",
     ),
     "length": Signal(
@@ -110,6 +114,8 @@ SIGNALS: dict[str, Signal] = {
 REWARD = "reward"
 PATTERN = "pattern"
 SMOOTH = 5
+EARLIER = 3
+"""Baselines that must have passed before a value is compared with what it was a window ago."""
 
 
 @dataclass(frozen=True)
@@ -142,20 +148,31 @@ class _Track:
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=SMOOTH))
     smoothed: list[float] = field(default_factory=list)
     highest: float = -math.inf
+    lowest: float = math.inf
     over: int = 0
 
 
 class CollapseMonitor:
     """Watches what a trainer logs; each signal is said once, when it first stays beyond its limit.
 
-    Values are smoothed by the median of the last five, compared after ``baseline`` of them, and
-    said when ``patience`` in a row are beyond the limit, and further from the start than four
-    deviations of the first values. A value that is not finite is said at once. In simulated runs of
-    500 steps that stay healthy, with noise of 10, 30 and 60% of each value, 0, 5 and 30% had an
-    alarm.
+    Values are smoothed by the median of the last five, compared after ``baseline`` of them (with
+    what was a window ago, after three times as many), and said when ``patience`` in a row are
+    beyond the limit, and further from what they are compared with than four deviations of the first
+    values. A value that is not finite is said at once.
 
-    The pattern of a policy that games its reward is a signal of its own: KL and length rise by
-    half and a fifth while perplexity (or else entropy) falls by a fifth.
+    The pattern of a policy that games its reward is a signal of its own: KL and length rise by half
+    while perplexity (or else entropy) falls by a fifth.
+
+    **How far to trust it.** An alarm says that training changes suddenly, seldom that it will fail.
+    The limits of ``kl``, ``entropy``, ``perplexity`` and the pattern were chosen on small runs whose
+    true reward is known, to be quiet where that does not fall. In bandits with a learned reward,
+    400 steps, 13% of 162 healthy runs had an alarm (91% with KL's limit of 2 and the others against
+    the start, which slow learning passes as well); of 126 others 11% had one before the true reward
+    fell (65%): no more than healthy runs by the same step. Of recurrent policies that write, 60
+    rounds, 13 gamed their reward until the true one fell: all had an alarm, 2 to 18 rounds after
+    that had begun; so had 4 of 8 healthy ones, whose best outputs are longer. Critic, gradient and
+    clipped ratios were tried on simulated numbers alone: in healthy runs of 500 steps, with noise
+    of 10, 30 and 60% of each value, 0, 13 and 28% of 60 had an alarm of any signal.
 
     Parameters
     ----------
@@ -196,6 +213,11 @@ class CollapseMonitor:
     ) -> None:
         if baseline < 1 or patience < 1:
             raise OptionError("baseline and patience are 1 or more.")
+        if patience > baseline:
+            raise OptionError(
+                f"patience={patience} is more than baseline={baseline}: what changes suddenly would"
+                " be the usual before it is said. Lower patience."
+            )
         self.baseline, self.patience = baseline, patience
         self.signals = dict(SIGNALS)
         for name, own in (limits or {}).items():
@@ -233,9 +255,18 @@ class CollapseMonitor:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Signals with too few values to be compared."""
-        least = self.baseline + self.patience
-        return tuple(name for name in self.seen if len(self._tracks[name].smoothed) < least)
+        """Signals with too few values for each of their limits to be said."""
+        return tuple(name for name in self.seen if self.count(name) < self.needed(name))
+
+    def count(self, name: str) -> int:
+        """Finite values of a signal that were seen."""
+        return len(self._tracks[name].smoothed) if name in self._tracks else 0
+
+    def needed(self, name: str) -> int:
+        """Values of a signal before each of its limits can be said."""
+        signal = self.signals[name]
+        windows = EARLIER if signal.against == "earlier" or signal.drops is not None else 1
+        return windows * self.baseline + self.patience
 
     def start_of(self, name: str) -> float:
         """The median of a signal's first values; NaN where there are none."""
@@ -252,7 +283,9 @@ class CollapseMonitor:
             track.first.append(value)
             return []
         if len(track.smoothed) > self.baseline:
-            track.highest = max(track.highest, track.smoothed[-1 - self.baseline])
+            earlier = track.smoothed[-1 - self.baseline]
+            track.highest = max(track.highest, earlier)
+            track.lowest = min(track.lowest, earlier)
         signal = self.signals.get(name)
         if signal is None:
             return []
@@ -269,22 +302,31 @@ class CollapseMonitor:
         if signal.against == "earlier":
             was = track.highest
             told = f"{was:.3g} that it had reached {self.baseline} steps earlier"
-            if len(track.smoothed) < 3 * self.baseline:
+            if len(track.smoothed) < EARLIER * self.baseline:
                 was = math.nan
         about = signal.about
         if signal.over is not None and value > signal.over:
             return f"{about} is {value:.3g}, above {signal.over:g}", math.nan
         if signal.under is not None and value < signal.under:
             return f"{about} is {value:.3g}, below {signal.under:g}", math.nan
-        if not was > 0 or (
-            signal.against == "start" and abs(value - was) <= 4 * _spread(track.first)
-        ):
+        if signal.drops is not None and self._dropped(signal.drops, track):
+            lowest = track.lowest
+            told = f"{lowest:.3g}, the least that it was {self.baseline} steps earlier"
+            return f"{about} fell to {value:.3g}, below {signal.drops:g} times {told}", lowest
+        if not was > 0 or abs(value - was) <= 4 * _spread(track.first):
             return "", math.nan
         if signal.rises is not None and value > signal.rises * was:
             return f"{about} rose to {value:.3g}, above {signal.rises:g} times the {told}", was
         if signal.falls is not None and value < signal.falls * was:
             return f"{about} fell to {value:.3g}, below {signal.falls:g} times the {told}", was
         return "", math.nan
+
+    def _dropped(self, share: float, track: _Track) -> bool:
+        """Whether a value is suddenly below what it was."""
+        if len(track.smoothed) < EARLIER * self.baseline:
+            return False
+        value, was = track.smoothed[-1], track.lowest
+        return 0 < was and value < share * was and was - value > 4 * _spread(track.first)
 
     def _not_finite(self, name: str, step: float, value: float) -> list[Alarm]:
         """Once finite, never again otherwise; what always was NaN is not logged."""
@@ -307,7 +349,7 @@ class CollapseMonitor:
         was["kl"] = tracks["kl"].highest
         shows = (
             now["kl"] > 1.5 * max(was["kl"], 0.0)
-            and now["length"] > 1.2 * was["length"]
+            and now["length"] > 1.5 * was["length"]
             and now[narrow] < 0.8 * was[narrow]
         )
         track = tracks.setdefault(PATTERN, _Track())

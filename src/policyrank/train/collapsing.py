@@ -30,7 +30,7 @@ class CollapseReport:
     quiet
         signals that were watched and never said
     waiting
-        signals with too few values to be compared
+        signals with too few values to tell -> how many they have, and how many it takes
     missing
         signals that the log does not hold
     starts
@@ -40,7 +40,7 @@ class CollapseReport:
     log: TrainingLog
     alarms: tuple[Alarm, ...]
     quiet: tuple[str, ...]
-    waiting: tuple[str, ...]
+    waiting: Mapping[str, tuple[int, int]]
     missing: tuple[str, ...]
     starts: Mapping[str, float]
 
@@ -51,8 +51,10 @@ class CollapseReport:
             column = self.log.columns.get(name, "reward, its deviation and its largest")
             what = f"{column} stays within its limits from a start of {self.starts[name]:.3g}."
             findings.append(_row(name, "fine", what))
-        for name in self.waiting:
-            findings.append(_row(name, "unchecked", "too few values to be compared."))
+        for name, (there, needed) in self.waiting.items():
+            what = f"too few to tell: {there} values, and it takes {needed}."
+            remedy = "log more often (logging_steps, --log-every), or lower --baseline, --patience"
+            findings.append(_row(name, "unchecked", what, remedy))
         for name in self.missing:
             remedy = f"name its column (--column {name}=COLUMN), or log it"
             findings.append(_row(name, "unchecked", "no column holds it.", remedy))
@@ -105,7 +107,11 @@ def watch_log(log: TrainingLog, monitor: CollapseMonitor | None = None) -> Colla
     for step, values in log.rows():
         watching.update(step, values)
     said = {alarm.signal for alarm in watching.alarms}
-    waiting = tuple(name for name in watching.waiting if name not in said)
+    waiting = {
+        name: (watching.count(name), watching.needed(name))
+        for name in watching.waiting
+        if name not in said
+    }
     seen = watching.seen
     return CollapseReport(
         log,
