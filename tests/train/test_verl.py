@@ -15,7 +15,7 @@ from verl.trainer.ppo import core_algos
 from verl.workers.config import ActorConfig
 
 from policyrank.errors import OptionError
-from policyrank.learn import Rewards, group_advantage, of_batch
+from policyrank.learn import Rewards, group_advantage, mixed_advantage, of_batch
 from policyrank.train import verl as ours
 from policyrank.train.places import imported
 from policyrank.train.verl_seams import (
@@ -87,6 +87,26 @@ def test_numbers_of_verl():
     config = {"norm_adv_by_std_in_grpo": False}
     found = estimated("policyrank", [1.0, 0, 0, 0], ["a"] * 4, mask, **config)
     assert found[:2, 0].tolist() == pytest.approx([0.75, -0.25], abs=2e-6)
+
+
+def test_replayed_rows_are_rows_of_their_group():
+    """Eight failures and a replayed success by hand; as ``mixed_advantage`` on any groups."""
+    mask = torch.ones(9, 2, dtype=torch.long)
+    values = [0.0] * 8 + [1.0]
+    for damping in (1.0, 2.0):
+        found = estimated("policyrank", values, ["a"] * 9, mask, policyrank={"damping": damping})
+        expected = torch.tensor([-1 / 3, 8 / 3]) / damping
+        assert torch.allclose(found[7:, 0], expected, atol=2e-5)
+    rng = torch.Generator().manual_seed(0)
+    keys = torch.tensor([0, 1, 0, 1, 0, 0])
+    for scale in ("sample", "std", "batch", "none"):
+        values = torch.randn(ROWS, generator=rng)
+        options = {"damping": 1.7, "scale": scale}
+        found = estimated("policyrank", values, keys.tolist(), policyrank=options)
+        expected = mixed_advantage(values, keys, damping=1.7, scale=scale)
+        assert torch.allclose(found[:, 0], expected, atol=2e-6)
+    with pytest.raises(OptionError, match="damping=0"):
+        GroupOptions(damping=0)
 
 
 def test_a_group_of_one_says_nothing():

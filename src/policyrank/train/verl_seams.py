@@ -47,6 +47,10 @@ class GroupOptions:
     baseline, scale, epsilon
         of ``group_advantage``; scale None: the sample's deviation, or with
         ``norm_adv_by_std_in_grpo=False`` none
+    damping
+        of the deviation in groups that hold replayed rows beside fresh ones, above 0
+        (``mixed_advantage``): a replayed row is a row of the batch with the ``uid`` of the fresh
+        ones. More than 1 holds back all rows of all groups alike
     to_go
         a segment is credited with what is earned in it and after it
     keep_agreeing
@@ -57,6 +61,7 @@ class GroupOptions:
     baseline: Baseline = "mean"
     scale: Scale | None = None
     epsilon: float = 1e-6
+    damping: float = 1.0
     to_go: bool = False
     keep_agreeing: bool = False
 
@@ -66,6 +71,8 @@ class GroupOptions:
             if getattr(self, name) not in values:
                 names = ", ".join(map(str, values))
                 raise OptionError(f"{name}={getattr(self, name)!r}: use one of {names}.")
+        if not self.damping > 0:
+            raise OptionError(f"damping={self.damping}: it is above 0.")
 
     @classmethod
     def of(cls, algorithm: Any) -> GroupOptions:
@@ -88,13 +95,15 @@ class GroupOptions:
         """How much better each did than its group: the shape of the values; NaN says nothing."""
         if self.to_go and values.ndim > 1:
             values = reward_to_go(values)
+        scale = self.scale or "sample"
         out = group_advantage(
             values,
             groups,
             baseline=self.baseline,
-            scale=self.scale or "sample",
-            epsilon=self.epsilon,
+            scale=scale,
+            epsilon=self.epsilon / self.damping,
         )
+        out = out if scale == "none" else out / self.damping
         return out if self.keep_agreeing else without_ties(out, groups)
 
 
