@@ -166,6 +166,18 @@ def test_a_slow_decline_is_no_alarm_and_a_sudden_one_is():
     assert alarm.value < 0.5 * alarm.baseline
 
 
+def test_noise_near_zero_does_not_grow():
+    """KL that is ten times what it was says nothing while it is within the noise of the start."""
+    said = []
+    for level in (0.01, 0.2):
+        monitor = CollapseMonitor()
+        for t in range(80):
+            noisy = 0.01 * (1 + 0.9 * (-1) ** t)
+            monitor.update(t, {"kl": noisy if t < 10 else level if t < 50 else 10 * level})
+        said.append([alarm.signal for alarm in monitor.alarms])
+    assert said == [[], ["kl"]]
+
+
 def test_what_is_below_zero_has_no_shares():
     """An entropy of densities, which may be negative and stays as it is."""
     monitor = CollapseMonitor()
