@@ -104,10 +104,8 @@ from .moments import (
     normalised_rewards as normalised_rewards,
 )
 from .monitors import (
-    SIGNALS as SIGNALS,
     Alarm as Alarm,
     CollapseMonitor as CollapseMonitor,
-    Signal as Signal,
     reward_signals as reward_signals,
 )
 from .reliability import (
@@ -152,6 +150,7 @@ from .unmasking import (
     token_log_prob as token_log_prob,
 )
 from .utilities import UTILITIES as UTILITIES, Utility as Utility
+from .watched import SIGNALS as SIGNALS, Signal as Signal
 
 __all__ = [
     "ADVANTAGES",

@@ -10,106 +10,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 from policyrank.errors import OptionError, refuse_unknown_options
-
-Against = Literal["start", "earlier"]
-
-
-@dataclass(frozen=True)
-class Signal:
-    """What is watched, and when it is said.
-
-    Parameters
-    ----------
-    about
-        what it is, in a few words
-    rises, falls
-        say it when the smoothed value is more than so many times, or less than that share of, what
-        it was; None: never
-    drops
-        say it when it is less than that share of the least that it was a window ago: a sudden fall,
-        where slow ones are health as well; None: never
-    over, under
-        say it when it is above, or below, this number; None: never
-    against
-        what it was: ``"start"``, the median of the first values; ``"earlier"``, the largest
-        smoothed value at least a window ago, for what grows in health as well
-    remedy
-        what to do
-    """
-
-    about: str
-    rises: float | None = None
-    falls: float | None = None
-    drops: float | None = None
-    over: float | None = None
-    under: float | None = None
-    against: Against = "start"
-    remedy: str = ""
-
-
-SIGNALS: dict[str, Signal] = {
-    "kl": Signal(
-        "KL to the reference",
-        rises=4.0,
-        against="earlier",
-        remedy="a larger weight of KL, a lower learning rate, rewards that are clipped",
-    ),
-    "entropy": Signal(
-        "entropy of the policy",
-        rises=3.0,
-        drops=0.5,
-        remedy="falling: a larger KL weight or upper clip; rising: a lower learning rate",
-    ),
-    "perplexity": Signal(
-        "perplexity of the policy's own samples",
-        rises=5.0,
-        drops=0.5,
-        remedy="look at samples: texts that repeat one another, or gibberish",
-    ),
-    "length": Signal(
-        "length of outputs",
-        rises=2.0,
-        falls=0.4,
-        remedy="look at the longest outputs; take length off the reward, or cap it",
-    ),
-    "cut": Signal(
-        "share of outputs that were cut", over=0.5, remedy="allow more tokens, or reward ending"
-    ),
-    "reward_tail": Signal(
-        "how far the best reward is above the mean, in deviations",
-        rises=2.5,
-        remedy="look at the outputs with the highest rewards; clip rewards",
-    ),
-    "reward_spread": Signal(
-        "deviation of rewards", falls=0.1, remedy="outputs are rewarded alike: harder prompts"
-    ),
-    "silent": Signal(
-        "share of groups rewarded alike", over=0.9, remedy="prompts of other difficulty, or replay"
-    ),
-    "clip_share": Signal(
-        "share of tokens whose ratio is clipped",
-        over=0.4,
-        remedy="a lower learning rate, or fewer passes over a round",
-    ),
-    "step_kl": Signal(
-        "KL of a round's updates",
-        rises=10.0,
-        remedy="a lower learning rate, or fewer passes over a round",
-    ),
-    "value_loss": Signal(
-        "loss of the critic", rises=10.0, remedy="a lower learning rate of the critic, a warm start"
-    ),
-    "explained": Signal(
-        "share of returns' variance that the critic explains",
-        under=-0.5,
-        remedy="train the critic alone first",
-    ),
-    "gradient": Signal("norm of the gradient", rises=10.0, remedy="clip it; a lower learning rate"),
-}
-"""What is watched by default. ``reward`` is kept beside them, and never said alone."""
+from policyrank.learn.watched import SIGNALS, Signal
 
 REWARD = "reward"
 PATTERN = "pattern"
@@ -160,7 +64,8 @@ class CollapseMonitor:
     Values are smoothed by the median of the last five, compared after ``baseline`` of them (with
     what was a window ago, after three times as many), and said when ``patience`` in a row are
     beyond the limit, and further from what they are compared with than four deviations of the first
-    values; of what is below eight deviations there are no multiples. A value that is not finite is said at once.
+    values; of what is below eight of these there are no multiples. A value that is not finite is
+    said at once.
 
     The pattern of a policy that games its reward is a signal of its own: KL and length rise by half
     while perplexity (or else entropy) falls by a fifth.
@@ -203,7 +108,7 @@ class CollapseMonitor:
     ...     found = monitor.update(step, {"entropy": 2.0 if step < 40 else 0.1, "reward": step / 9})
     ...     if found:
     ...         print(found[0].step, found[0].why)
-    46 entropy of the policy fell to 0.1, below 0.25 times the 2 of the start
+    46 entropy of the policy fell to 0.1, below 0.5 times 2, the least that it was 10 values earlier
     """
 
     def __init__(
@@ -303,7 +208,7 @@ class CollapseMonitor:
         told = f"{was:.3g} of the start"
         if signal.against == "earlier":
             was = track.highest
-            told = f"{was:.3g} that it had reached {self.baseline} steps earlier"
+            told = f"{was:.3g} that it had reached {self.baseline} values earlier"
             noise = NOISE * _spread(track.first)
             if len(track.smoothed) < EARLIER * self.baseline or was <= noise:
                 was = math.nan  # of what is within the noise there are no multiples
@@ -314,7 +219,7 @@ class CollapseMonitor:
             return f"{about} is {value:.3g}, below {signal.under:g}", math.nan
         if signal.drops is not None and self._dropped(signal.drops, track):
             lowest = track.lowest
-            told = f"{lowest:.3g}, the least that it was {self.baseline} steps earlier"
+            told = f"{lowest:.3g}, the least that it was {self.baseline} values earlier"
             return f"{about} fell to {value:.3g}, below {signal.drops:g} times {told}", lowest
         if not was > 0 or abs(value - was) <= 4 * _spread(track.first):
             return "", math.nan
