@@ -256,7 +256,7 @@ class GroupTuning(SavedTuning):
     ----------
     collapse
         What is done when signals of collapse are seen (policyrank collapse): ignore, warn, or stop
-        training once two are.
+        training once two are. Some need 35 logged lines: --log-every 1 in a short run.
     """
 
     learning_rate: Rate = 1e-6
