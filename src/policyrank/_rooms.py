@@ -16,6 +16,7 @@ EXTRAS = {
     "datasets": "llm",
     "fastapi": "serve",
     "gymnasium": "control",
+    "mcp": "agents",
     "pandas": "pandas",
     "peft": "llm",
     "pyarrow": "pandas",

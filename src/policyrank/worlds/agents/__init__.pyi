@@ -1,4 +1,5 @@
 from .gymnasium_text import GymnasiumText as GymnasiumText
+from .mcp_tools import McpTools as McpTools
 from .program_repair import (
     REPAIR as REPAIR,
     ProgramRepair as ProgramRepair,
@@ -53,6 +54,7 @@ __all__ = [
     "Find",
     "Grade",
     "GymnasiumText",
+    "McpTools",
     "Observation",
     "ProgramRepair",
     "Step",
