@@ -18,8 +18,10 @@ trained by ``MaskedDiffusionTrainer`` for 100 updates of 8 rows with 8 answers, 
 make a grid: with tokens alone in random order or in that of confidence (LLaDA's rule), or with a
 learned order. All three have three learning rates, chosen by what samples reach with a model apart.
 Judged are 400 samples, and as many greedy answers, and how many of the 288 grids are among them. A
-replicate is a world: pairs, or a pre-trained model. Differences from the paper: no language, one
-learning rate for model and policy, sets in place of orders.
+replicate is a world: pairs, or a pre-trained model. How many updates there are and which rates are
+tried was set after a trial by another seed (5), in which the learned order was far behind.
+Differences from the paper: no language, one learning rate for model and policy, sets in place of
+orders.
 """
 
 from __future__ import annotations
