@@ -138,6 +138,12 @@ def test_what_cannot_be_read_is_named(tmp_path, write):
     (tmp_path / "bad.hdf5").write_bytes(b"x")
     with pytest.raises(EvidenceError, match="no HDF5"):
         read_logged_steps(tmp_path / "bad.hdf5")
+    with pytest.raises(EvidenceError, match="'maybe' in row 0, neither yes nor no"):
+        write(terminals=np.array(["maybe"] * ROWS))
+    with pytest.raises(EvidenceError, match="rewards are not all numbers"):
+        write(rewards=np.array(["much"] * ROWS))
+    words = write(terminals=np.where(LOG.terminated, "Yes", "no"))
+    assert (words.terminated == LOG.terminated).all()
     with pytest.raises(EvidenceError, match="no rewards"):
         write(rewards=None).transitions()
     with pytest.raises(EvidenceError, match="Add a column terminated"):
@@ -160,6 +166,28 @@ def test_shifted_actions_are_seen(write, shift):
     log = write(actions=np.roll(LOG.actions, shift, axis=0), next_observations=LOG.following)
     assert verdicts(log)["action"] == "concern"
     assert f"row t{shift:+d}" in what(log, "action")
+
+
+@pytest.mark.parametrize(("noise", "shift"), [(0.0, 0), (0.5, 0), (0.5, 1), (0.5, -1)])
+def test_an_action_that_answers_to_what_is_seen_is_no_shift(write, noise, shift):
+    """A policy without noise acts on what it sees next, and so tells of the change before."""
+    rng = np.random.default_rng(0)
+    gains = np.array([[1.0, 0.4], [-0.3, 0.8]])
+    at, rows = rng.normal(size=(40, 2)), []
+    for _ in range(50):
+        act = -at @ gains + noise * rng.normal(size=at.shape)
+        rows.append((at, act))
+        at = at + 0.1 * act + 0.1 * rng.normal(size=at.shape)
+    seen, done = (np.stack(own, axis=1).reshape(2000, 2) for own in zip(*rows, strict=True))
+    log = write(
+        observations=seen,
+        actions=np.roll(done, shift, axis=0),
+        rewards=rng.normal(size=2000),
+        terminals=np.zeros(2000, dtype=bool),
+        timeouts=None,
+        episode=np.repeat(np.arange(40), 50),
+    )
+    assert (verdicts(log)["action"] == "concern") == (shift != 0)
 
 
 def test_time_limits_that_are_marked_as_ends(write):

@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 
 from policyrank.train.control.logged_steps import Array, LoggedSteps
 
+MOST = 200_000
+"""Rows that alignment is looked at in."""
+
 Finding = dict[str, str]
 Check = Callable[[LoggedSteps], Iterator[Finding]]
 
-CLEARER = 0.1
-"""By so much more of the change another row's action must explain than its own."""
+CLEARER, KNOWN = 0.02, 0.05
+"""By so much more of the change another row's action must explain than its own; and of the next
+row's action what was seen before must explain beside what was seen then.
+"""
 
 
 def check_log(log: LoggedSteps, name: str = "log") -> dict[str, Any]:
@@ -69,6 +74,9 @@ def alignment(log: LoggedSteps) -> Iterator[Finding]:
         yield _row("action", "unchecked", "too few rows to see which action a change is of.")
         return
     best = max(explained, key=lambda shift: explained[shift])
+    if best == 1 and _from_before(log) < KNOWN:
+        # The next action answers to what was seen next, and so tells of the change.
+        best = 0
     shares = ", ".join(f"{explained[k]:.2f} by row t{k:+d}" for k in (-1, 1))
     sure = f"of the change from t to t+1, {explained[0]:.2f} is explained by row t's, {shares}"
     if best and explained[best] > explained[0] + CLEARER:
@@ -84,29 +92,44 @@ def alignment(log: LoggedSteps) -> Iterator[Finding]:
 
 
 def _explained(log: LoggedSteps, shift: int) -> float:
-    """Share of the change of observations that another row's action explains, out of sample."""
+    """Share of the change of observations that another row's action explains, out of sample.
+
+    Beside what was seen, which the policy's action depends on.
+    """
     following, known = log.next_observations()
     rows = np.flatnonzero(known)
     rows = rows[(rows + shift >= 0) & (rows + shift < len(known))]
-    rows = rows[log.episode[rows + shift] == log.episode[rows]]
+    rows = rows[log.episode[rows + shift] == log.episode[rows]][:MOST]
     change = following[rows] - log.observations[rows]
-    varies = change.std(axis=0) > 1e-9
-    if len(rows) < 20 * (log.actions.shape[1] + 1) or not varies.any():
+    return _gain(change, log.observations[rows], log.actions[rows + shift])
+
+
+def _from_before(log: LoggedSteps) -> float:
+    """Share of an action that what was seen a row before explains, beside what was seen then."""
+    rows = np.flatnonzero(~log.last)[:MOST]
+    seen = log.observations
+    return _gain(log.actions[rows + 1], seen[rows + 1], seen[rows])
+
+
+def _gain(target: Array, base: Array, more: Array) -> float:
+    """Share of a target's variance that ``more`` explains linearly beside ``base``."""
+    varies = target.std(axis=0) > 1e-9
+    if len(target) < 20 * (more.shape[1] + 1) or not varies.any():
         return float("nan")
-    rows, change = rows[:200_000], change[:200_000, varies]
-    change = (change - change.mean(axis=0)) / change.std(axis=0)
-    # Beside what was seen, which the policy's action depends on.
-    seen = log.observations[rows]
-    spread = seen.std(axis=0)
-    seen = ((seen - seen.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0))[:, :50]
-    base = np.column_stack([np.ones(len(rows)), seen])
-    whole = np.column_stack([base, log.actions[rows + shift]])
-    half = np.arange(len(rows)) % 2 == 0
+    target = _standardised(target[:, varies])
+    known = np.column_stack([np.ones(len(target)), _standardised(base)[:, :50]])
+    whole = np.column_stack([known, _standardised(more)[:, :50]])
+    half = np.arange(len(target)) % 2 == 0
     gain = 0.0
     for train, test in ((half, ~half), (~half, half)):
-        left = [_left(inputs, change, train, test) for inputs in (base, whole)]
-        gain += (left[0] - left[1]) / (change[test] ** 2).sum() / 2
+        left = [_left(inputs, target, train, test) for inputs in (known, whole)]
+        gain += (left[0] - left[1]) / (target[test] ** 2).sum() / 2
     return float(gain)
+
+
+def _standardised(values: Array) -> Array:
+    spread = values.std(axis=0)
+    return (values - values.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
 
 
 def _left(inputs: Array, target: Array, train: Array, test: Array) -> float:

@@ -32,6 +32,9 @@ USUAL: dict[str, Sequence[str]] = {
 }
 """What a log holds -> the names that it usually has."""
 
+WORDS = {True: "true t yes y 1 1.0".split(), False: "false f no n 0 0.0".split()}
+"""What texts say yes, and no."""
+
 SUFFIXES = (".hdf5", ".h5", ".npz", ".parquet", ".csv", ".jsonl")
 
 
@@ -244,8 +247,11 @@ def _joined(parts: list[Raw], notes: tuple[str, ...], where: str) -> LoggedSteps
     terminated, truncated = columns.get("terminated"), columns.get("truncated")
     if terminated is None and "dones" in columns:
         more.append("dones do not say whether an episode ended by itself: read as neither")
+    for what in ("observations", "actions", "following", "rewards"):
+        if what in columns:
+            columns[what] = _numbers(columns[what], what, where)
     matrix = {
-        what: columns[what].reshape(rows, -1).astype(float)
+        what: columns[what].reshape(rows, -1)
         for what in ("observations", "actions", "following")
         if what in columns
     }
@@ -254,14 +260,37 @@ def _joined(parts: list[Raw], notes: tuple[str, ...], where: str) -> LoggedSteps
     return LoggedSteps(
         matrix["observations"],
         matrix["actions"],
-        None if rewards is None else rewards.reshape(rows).astype(float),
+        None if rewards is None else rewards.reshape(rows),
         matrix.get("following"),
-        None if terminated is None else terminated.reshape(rows).astype(bool),
-        None if truncated is None else truncated.reshape(rows).astype(bool),
+        None if terminated is None else _flags(terminated, "terminated", where),
+        None if truncated is None else _flags(truncated, "truncated", where),
         episode,
         read_as,
         (*notes, *more),
     )
+
+
+def _numbers(values: Array, what: str, where: str) -> NDArray[np.float64]:
+    try:
+        return values.astype(float)
+    except (TypeError, ValueError) as error:
+        raise EvidenceError(f"{where}: {what} are not all numbers: {error}.") from None
+
+
+def _flags(values: Array, what: str, where: str) -> NDArray[np.bool_]:
+    """Yes or no, of truth values, numbers, or words for them: (rows,)."""
+    flat = values.reshape(-1)
+    if flat.dtype.kind in "biuf":
+        return flat != 0
+    words = np.array([str(own).strip().lower() for own in flat])
+    yes, no = (np.isin(words, own) for own in (WORDS[True], WORDS[False]))
+    strange = ~(yes | no)
+    if strange.any():
+        row = int(strange.argmax())
+        raise EvidenceError(
+            f"{where}: {what} is {str(flat[row])!r} in row {row:,}, neither yes nor no."
+        )
+    return yes
 
 
 def _numbered(parts: list[Raw], columns: Raw, notes: list[str]) -> Array:
@@ -275,6 +304,6 @@ def _numbered(parts: list[Raw], columns: Raw, notes: list[str]) -> Array:
     ends = np.zeros(lengths[0], dtype=bool)
     for what in ("terminated", "truncated", "dones"):
         if what in columns:
-            ends |= columns[what].reshape(-1).astype(bool)
+            ends |= _flags(columns[what], what, "the log")
     notes.append(f"episodes are told by where they end: {int(ends[:-1].sum()) + 1:,}")
     return np.concatenate([[0], np.cumsum(ends[:-1])]).astype(int)
