@@ -18,6 +18,7 @@ from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import PolicyObjective, Rewards
 from policyrank.learn.rewards import normalised
 from policyrank.models.language import load_causal_lm
+from policyrank.models.provenance import about
 from policyrank.models.sampling import Sampled
 from policyrank.train.group import GroupTrainer
 from policyrank.train.group_config import GroupConfig
@@ -618,6 +619,12 @@ def test_adapters_are_trained_and_kept_to_their_start(lm, tmp_path):
     assert kl[0] == 0
     assert kl[2] > 1e-4
     own.save_model(str(tmp_path / "saved"))
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "A language model, made from `" in card
+    told = about(tmp_path / "saved")
+    assert (told.kind, told.adapter, told.objective) == ("policy", True, own.args.objective)
+    assert told.settings["samples"] == own.args.samples
+    assert told.data["rows"] == len(own.train_dataset)
     again, _ = load_causal_lm(str(tmp_path / "saved"), device="cpu")
     ids = torch.tensor([[3, 4, 5]])
     own.model.eval()

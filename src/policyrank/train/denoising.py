@@ -69,6 +69,7 @@ class MaskedDiffusionTrainer(GroupTrainer):
     args: MaskedDiffusionConfig
     groups: DenoisedGroups
     likely: StepLikelihood
+    kind = "masked-diffusion"
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from policyrank.learn import GroupObjective, Rollouts, rewarded, truncated_weigh
 from policyrank.learn.losses.averages import token_mean
 from policyrank.models.group_sampling import GroupSampler
 from policyrank.models.language import load_causal_lm
+from policyrank.models.provenance import Kind
 from policyrank.models.tokens import padding, refuse_fewer_tokens, refuse_other_tokens
 from policyrank.train.adapters import save_stacked
 from policyrank.train.group_config import GroupConfig, objective_facts
@@ -103,6 +104,7 @@ class GroupTrainer(ResumableTrainer):
     args: GroupConfig
     eval_dataset: Any
     objective: GroupObjective
+    kind: Kind | None = "policy"
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ class LikelihoodTrainer(AnswerTrainer):
     """A trainer of a causal language model, which knows how likely answers are under it."""
 
     layout: Layout
+    kind = "policy"
 
     def __init__(self, model: Any, args: Any, *data: Any, layout: Layout, **options: Any) -> None:
         super().__init__(model, args, *data, layout=layout, **options)

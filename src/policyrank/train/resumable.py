@@ -15,8 +15,10 @@ from transformers import Trainer, TrainingArguments
 
 from policyrank.checkpoints import STEM, Found, fingerprint_of, newest_whole, prune, seal
 from policyrank.errors import EvidenceError
-from policyrank.fingerprints import REMEDY, Fingerprint, hashed
-from policyrank.train.adapters import adapter_facts
+from policyrank.fingerprints import REMEDY, Fingerprint, hashed, known_versions
+from policyrank.models.provenance import About, Kind
+from policyrank.train.adapters import adapter_facts, is_adapted
+from policyrank.train.saving import write_about
 from policyrank.train.weights import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,13 @@ def training_settings(args: TrainingArguments) -> dict[str, Any]:
         if own.name not in theirs and own.name not in NOT_SETTINGS:
             found[own.name] = getattr(args, own.name)
     return found
+
+
+def _named(objective: Any) -> str | None:
+    """The name of an objective that may be a function."""
+    if objective is None or isinstance(objective, str):
+        return objective
+    return str(getattr(objective, "__name__", type(objective).__name__))
 
 
 def may_go_on(args: TrainingArguments) -> bool:
@@ -89,12 +98,15 @@ class ResumableTrainer(Trainer):
         what the run depends on beside arguments, data and model: part -> name -> value
     start
         what the model was before it was trained; None: nothing is to be saved
+    kind
+        what a model is that it trains, for the card beside it; None: there is no card
     """
 
     model: Any
     args: Any
     train_dataset: Any
     start: Mapping[str, Any] | None = None
+    kind: Kind | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -124,6 +136,34 @@ class ResumableTrainer(Trainer):
             When it is of another run, naming what differs.
         """
         return newest_whole(self.args.output_dir, self.fingerprint())
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As of any ``Trainer``; what was trained, and how, is written beside the weights."""
+        super().save_model(output_dir, _internal_call)
+        if self.kind is not None and not _internal_call and self.args.should_save:
+            place = Path(str(output_dir or self.args.output_dir))
+            write_about(place, place, self.about(self.kind), {})
+
+    def about(self, kind: Kind) -> About:
+        """What a model is that is trained here, and what its training assumed."""
+        model, args, data = self.accelerator.unwrap_model(self.model), self.args, self.train_dataset
+        told = training_settings(args).items()
+        plain = (bool, int, float, str)
+        seen: dict[str, Any] = {} if data is None else {"rows": len(data)}
+        if hasattr(data, "fingerprint"):
+            seen["fingerprint"] = data.fingerprint()
+        return About(
+            kind=kind,
+            base=getattr(model.config, "_name_or_path", None) or None,
+            adapter=is_adapted(model),
+            chat=getattr(args, "chat", None),
+            max_length=getattr(args, "max_length", None),
+            objective=_named(getattr(args, "loss", None) or getattr(args, "objective", None)),
+            dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+            data=seen,
+            settings={name: value for name, value in told if isinstance(value, plain)},
+            versions=known_versions(),
+        )
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **options: Any) -> Any:
         """As of any ``Trainer``; what it goes on from is checked.

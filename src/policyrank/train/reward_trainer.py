@@ -76,6 +76,7 @@ class RewardModelTrainer(AnswerTrainer):
 
     args: RewardModelConfig
     objective: RewardLoss
+    kind = "reward"
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ def add_about(
 ) -> None:
     """Write what belongs beside weights into a folder that will be ``place``."""
     tokenizer.save_pretrained(part)
-    _write_about(part, place, about, metrics or {})
+    write_about(part, place, about, metrics or {})
 
 
 def write_ranker(
@@ -77,10 +77,11 @@ def write_ranker(
     place = Path(folder)
     with written_folder(place, weight_files(place)) as part:
         ranker.save(part)
-        _write_about(part, place, about, metrics or {})
+        write_about(part, place, about, metrics or {})
 
 
-def _write_about(part: Path, place: Path, about: About, metrics: Mapping[str, float]) -> None:
+def write_about(part: Path, place: Path, about: About, metrics: Mapping[str, float]) -> None:
+    """Write policyrank.json and a card into a folder that is, or will be, ``place``."""
     about.write(part)
     write_text(part / "README.md", _card(place, about, metrics))
 
