@@ -178,6 +178,8 @@ def _short(name: str, most: int = 28) -> str:
 
 def svg(found: Agreement) -> str:
     """The plot as markup for a page."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     text = io.StringIO()
-    draw(found).savefig(text, format="svg", metadata={"Date": None})
+    FigureCanvasSVG(draw(found)).print_svg(text, metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
