@@ -8,11 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Generator, Tensor
+from policyrank.errors import EvidenceError, MissingExtraError, OptionError
 
-from policyrank.errors import EvidenceError, OptionError
-from policyrank.learn import ActionScale, Critic, Policy, Pooling, choose, pooled
+try:
+    import torch
+    from torch import Generator, Tensor
+
+    from policyrank.learn import ActionScale, Critic, Policy, Pooling, choose, pooled
+except ImportError as error:  # pragma: no cover
+    raise MissingExtraError("steering needs torch: pip install 'policyrank[learn]'") from error
 
 __all__ = ["Steered", "SteeredPolicy", "steer"]
 
