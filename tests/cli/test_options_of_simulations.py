@@ -34,7 +34,7 @@ def test_one_table(sim2real):
     assert "policy from policy, task from task, simulated from sim, real from real" in said.err
     assert "real_trials from n" in said.err
     found = json.loads(sim2real("--json").out)
-    assert found["best"] == {"simulated": "a", "real": "a"}
+    assert found["best"] == {"simulated": ["a"], "real": ["a"]}
     rows = sim2real("--csv").out.splitlines()
     assert rows[0].startswith("measure,scope,policies,value,lower,upper")
     assert "all cells" in rows[1]

@@ -9,12 +9,8 @@ import pytest
 
 from policyrank.errors import EvidenceError
 from policyrank.evaluation.prediction_powered import prediction_powered_mean
-from policyrank.evaluation.sim_cells import (
-    Cells,
-    cells_of_scores,
-    cells_of_table,
-    sim_agreement,
-)
+from policyrank.evaluation.sim_cells import Cells, cells_of_scores, cells_of_table
+from policyrank.evaluation.sim_measures import sim_agreement
 from policyrank.evidence import Scores
 
 SIMPLER = {
@@ -54,7 +50,7 @@ def test_the_published_table():
     for task, (violation, correlation) in SIMPLER.items():
         assert value(found, "MMRV", task)["value"] == pytest.approx(violation, abs=6e-5)
         assert value(found, "Pearson", task)["value"] == pytest.approx(correlation, abs=6e-5)
-    assert found.best_real is None
+    assert found.best_real == ()
     assert any("no task has all policies" in note for note in found.notes)
 
 
@@ -62,7 +58,7 @@ def test_values_of_the_card():
     found = sim_agreement(cells([0.9, 0.5, 0.1], [0.6, 0.8, 0.1]), draws=20)
     assert value(found, "MMRV", "all cells")["value"] == pytest.approx(0.4 / 3)
     assert value(found, "regret@1", "all cells")["value"] == pytest.approx(0.2)
-    assert (found.best_simulated, found.best_real) == ("p0", "p1")
+    assert (found.best_simulated, found.best_real) == (("p0",), ("p1",))
     assert found.gap == pytest.approx(0.0)
     told = found.to_dict()["findings"]
     assert "p0 first, reality p1: 0.20 of the real result is lost" in told[0]["what"]
@@ -130,10 +126,29 @@ def test_episodes_of_two_files():
     assert cells_of_scores(costs, costs).real[:, 0].tolist() == [-3, -1]
 
 
+def test_neither_the_order_of_rows_nor_a_tie_changes_what_is_told():
+    rng = np.random.default_rng(0)
+    rows = [(f"p{k}", task, rng.random(), rng.random()) for k in range(7) for task in "xy"]
+    table = pl.DataFrame(rows, schema=["policy", "task", "s", "r"], orient="row")
+    told = [
+        sim_agreement(cells_of_table(own, simulated="s", real="r"), draws=50).to_dict()
+        for own in (table, table.reverse(), table.sample(fraction=1.0, shuffle=True, seed=1))
+    ]
+    assert told[0] == told[1] == told[2]
+    tied = sim_agreement(cells([0.9, 0.9, 0.1], [0.7, 0.8, 0.1]), draws=20)
+    assert tied.best_simulated == ("p0", "p1")
+    what = tied.to_dict()["findings"][0]["what"]
+    assert "simulation puts p0, p1 first, reality p1: 0.05 of the real result is lost" in what
+    both = sim_agreement(cells([0.9, 0.9, 0.1], [0.8, 0.8, 0.1]), draws=20)
+    assert "both put p0, p1 first" in both.to_dict()["findings"][0]["what"]
+
+
 def test_tables_that_cannot_be_read_are_named():
     table = pl.DataFrame({"policy": ["a", "a"], "task": ["x", "x"], "s": [1, 2], "r": [1, 2]})
     with pytest.raises(EvidenceError, match="'a' on 'x' is there more than once"):
         cells_of_table(table, simulated="s", real="r")
+    with pytest.raises(EvidenceError, match="'task': row 2 is empty"):
+        cells_of_table(table.with_columns(task=pl.Series(["x", None])), simulated="s", real="r")
     with pytest.raises(EvidenceError, match="no column 'real'"):
         cells_of_table(table, simulated="s")
     words = table[:1].with_columns(r=pl.lit("good"))

@@ -104,7 +104,7 @@ def compare_worlds(
         "real_trials": real_trials,
     }
     with working(f"Reading {title_of(files)} …") as update:
-        from policyrank.evaluation.sim_cells import sim_agreement
+        from policyrank.evaluation.sim_measures import sim_agreement
 
         cells = _of_table(files[0], named) if len(files) == 1 else _of_episodes(files, named)
         update("Drawing anew …")

@@ -15,7 +15,7 @@ from policyrank.board.wording import clean
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from policyrank.evaluation.sim_cells import Agreement
+    from policyrank.evaluation.sim_measures import Agreement
 
 MARKS = "os^Dv<>P*X"
 SHOWN = ("Pearson", "Spearman", "MMRV", "regret@1")
@@ -40,7 +40,7 @@ def findings(found: Agreement) -> dict[str, Any]:
         "agreement": found.frame.fill_nan(None).to_dicts(),
         "gap": [_or_none(own) for own in (found.gap, found.gap_lower, found.gap_upper)],
         "ceiling": _or_none(found.ceiling),
-        "best": {"simulated": found.best_simulated, "real": found.best_real},
+        "best": {"simulated": list(found.best_simulated), "real": list(found.best_real)},
     }
 
 
@@ -82,20 +82,21 @@ def _picked(found: Agreement) -> dict[str, str]:
     """Who is first, by simulation and in reality; task by task where no task has all policies."""
     cells = found.cells
     regret = found.frame.filter(measure="regret@1")
-    if found.best_real is not None:
-        if found.best_simulated == found.best_real:
-            what = f"simulation and reality both put {found.best_real} first."
+    if found.best_real:
+        simulated, real = ", ".join(found.best_simulated), ", ".join(found.best_real)
+        if set(found.best_simulated) <= set(found.best_real):
+            what = f"simulation and reality both put {simulated} first."
             return _row("the best", "fine", what)
         what = (
-            f"simulation puts {found.best_simulated} first, reality {found.best_real}:"
+            f"simulation puts {simulated} first, reality {real}:"
             f" {_number(regret['value'][0])} of the real result is lost by following it."
         )
         return _row("the best", "concern", what)
     lost = regret.filter(regret["scope"].is_in(cells.tasks))["value"]
     wrong = int((lost > 0).sum())
     what = (
-        f"followed task by task, simulation loses {_number(float(lost.mean() or 0))} of the real"  # type: ignore[arg-type]
-        f" result on average, and picks another policy than reality in {wrong} of {len(lost)}"
+        f"followed task by task, simulation loses {_number(float(np.mean(lost.to_numpy())))} of the"
+        f" real result on average, and picks another policy than reality in {wrong} of {len(lost)}"
         " tasks."
     )
     return _row("the best", "concern" if wrong else "fine", what)
@@ -150,10 +151,12 @@ def draw(found: Agreement, path: str | Path | None = None, *, title: str | None 
         for policy, name in enumerate(cells.policies):
             if cells.both[policy, 0]:
                 place = float(cells.simulated[policy, 0]), float(cells.real[policy, 0])
-                axes.annotate(
-                    _short(name), place, (4, 3), textcoords="offset points", fontsize=7, color=INK,
-                    parse_math=False,
-                )  # fmt: skip
+                near: dict[str, Any] = {
+                    "xytext": (4, 3),
+                    "textcoords": "offset points",
+                    "parse_math": False,
+                }
+                axes.annotate(_short(name), place, fontsize=7, color=INK, **near)
     else:
         legend = axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         for text in legend.get_texts():
