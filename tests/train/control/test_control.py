@@ -75,7 +75,7 @@ def test_returns_end_with_the_episode():
         ({"actions": np.zeros((4, 1))}, "actions: 4 rows"),
         ({"following": np.zeros((5, 3))}, "must agree"),
         ({"terminated": np.array([True, False, False, False, False])}, "row 0 ends"),
-        ({"episode": np.array([0, 1, 0, 1, 1])}, "starts twice"),
+        ({"episode": np.array([0, 1, 0, 1, 1])}, "episode 0 starts twice"),
     ],
 )
 def test_logs_that_are_broken(changes, says):
@@ -179,16 +179,24 @@ def test_value_is_carried_back_but_not_beyond_an_end():
 
 def test_penalties_on_features_do_something():
     """With the weight of the penalty, features of consecutive pairs are less alike."""
-    data = transitions(actions=np.array([[0.1], [0.2], [0.3], [0.4], [0.5]]))
+    data = transitions(
+        actions=np.array([[0.1], [0.2], [0.3], [0.4], [0.5]]),
+        rewards=10 * np.array([-1.0, -1.0, 0.0, -1.0, -1.0]),
+    )
     told = {}
-    for product in (0.0, 0.5):
-        config = CriticConfig(steps=60, product=product, learning_rate=1e-3, **SMALL)
+    for name, options in (
+        ("none", {}),
+        ("product", {"product": 5.0}),
+        ("cosine", {"cosine": 50.0}),
+    ):
+        config = CriticConfig(steps=60, learning_rate=1e-3, **options, **SMALL)
         critic = train_critic(data, config)
-        own = critic.features(data.observations[:2], data.actions[:2])
-        then = critic.features(data.observations[1:3], data.actions[1:3])
-        told[product] = float((own * then).sum(dim=-1).mean())
-    assert told[0.5] < 0.8 * told[0.0]
-    assert train_critic(data, CriticConfig(steps=3, cosine=1.0, **SMALL)) is not None
+        own = critic.features(data.observations[:2], data.actions[:2]).detach()
+        then = critic.features(data.observations[1:3], data.actions[1:3]).detach()
+        alike = torch.cosine_similarity(own, then, dim=-1).mean()
+        told[name] = float((own * then).sum(dim=-1).mean()), float(alike)
+    assert told["product"][0] < 0.8 * told["none"][0]
+    assert told["cosine"][1] < told["none"][1] - 0.01
 
 
 def test_a_critic_is_kept(tmp_path):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.files import written
@@ -23,7 +23,7 @@ from policyrank.learn import (
     subset_minimum,
     td_target,
 )
-from policyrank.train.control.networks import EnsembleMLP, follow, mlp
+from policyrank.train.control.networks import EnsembleMLP, Standardised, follow, mlp
 from policyrank.train.control.policies import SquashedGaussian
 from policyrank.train.control.transitions import Rows, Transitions
 
@@ -33,7 +33,7 @@ Telling = Callable[[int, dict[str, float]], Any]
 """Told of a step, and of what is watched."""
 
 
-class EnsembleCritic(nn.Module):
+class EnsembleCritic(Standardised):
     """An ensemble of networks that value actions within [-1, 1].
 
     Parameters
@@ -49,27 +49,16 @@ class EnsembleCritic(nn.Module):
     def __init__(
         self, observed: int, acted: int, hidden: tuple[int, ...] = (256, 256), members: int = 2
     ) -> None:
-        super().__init__()
+        super().__init__(observed, acted)
         self.sizes = {"observed": observed, "acted": acted, "hidden": hidden, "members": members}
-        self.observed, self.acted = observed, acted
         self.network = EnsembleMLP(observed + acted, 1, hidden, members)
-        self.register_buffer("mean", torch.zeros(observed))
-        self.register_buffer("scale", torch.ones(observed))
-        self.mean: Tensor
-        self.scale: Tensor
-
-    def fit_scale(self, observations: Tensor) -> None:
-        """Standardise observations by these."""
-        self.mean.copy_(observations.mean(dim=0))
-        self.scale.copy_(observations.std(dim=0).clamp(min=1e-6))
 
     def _inputs(self, observations: Tensor, actions: Tensor) -> Tensor:
-        if observations.shape[-1] != self.observed or actions.shape[-1] != self.acted:
+        if actions.shape[-1] != self.acted:
             raise EvidenceError(
-                f"this critic reads observations of {self.observed} numbers and actions of"
-                f" {self.acted}; they have {observations.shape[-1]} and {actions.shape[-1]}."
+                f"this reads actions of {self.acted} numbers; they have {actions.shape[-1]}."
             )
-        seen = (observations - self.mean) / self.scale
+        seen = self.seen(observations)
         extra = actions.ndim - seen.ndim
         seen = seen.reshape(*seen.shape[:-1], *[1] * extra, seen.shape[-1])
         return torch.cat([seen.expand(*actions.shape[:-1], -1), actions], dim=-1)
@@ -282,7 +271,10 @@ class Learner:
         return subset_minimum(values, members, replace=True)
 
     def on_features(self, rows: Rows, after: Tensor) -> Tensor:
-        """Penalties on features of pairs that follow one another: (), 0 where none is asked for."""
+        """Penalties on features of pairs that follow one another: (), 0 where none is asked for.
+
+        ``after``: the actions that follow.
+        """
         config = self.config
         if not config.cosine and not config.product:
             return torch.zeros(())
@@ -302,8 +294,10 @@ class Learner:
                     ends=rows.ended,
                 )
                 total = total + config.cosine * penalty.loss
-            if config.product:
-                total = total + config.product * feature_coadaptation(own[member], then[member])
+            follows = ~rows.ended
+            if config.product and follows.any():
+                products = feature_coadaptation(own[member][follows], then[member][follows])
+                total = total + config.product * products
         return total / len(own)
 
 
@@ -329,7 +323,9 @@ class ImplicitLearner(Learner):
             wanted = td_target(rows.rewards, after, rows.ended, self.config.discount)
         said = self.critic.q(rows.seen, rows.acted)
         error = ((said - wanted) ** 2).mean()
-        loss = error + self.on_features(rows, rows.then)
+        # Where the log does not hold the next action, no pair follows.
+        pairs = rows._replace(ended=rows.ended | ~rows.known)
+        loss = error + self.on_features(pairs, rows.then)
         return loss, {
             "error": error.detach(),
             "value": of_value.detach(),
@@ -337,8 +333,7 @@ class ImplicitLearner(Learner):
         }
 
     def _value(self, observations: Tensor) -> Tensor:
-        inputs = (observations - self.critic.mean) / self.critic.scale
-        return self.value(inputs)[..., 0]
+        return self.value(self.critic.seen(observations))[..., 0]
 
 
 class ConservativeLearner(Learner):
@@ -412,8 +407,3 @@ class ConservativeLearner(Learner):
         self.of_weight.zero_grad()
         (-self.log_weight * gap).backward()
         self.of_weight.step()
-
-
-def settings(config: CriticConfig) -> dict[str, Any]:
-    """A configuration as plain values, for logs and cards."""
-    return asdict(config)

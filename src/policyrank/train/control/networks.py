@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu
 
+from policyrank.errors import EvidenceError
+
 
 class EnsembleMLP(nn.Module):
     """Members with layers and layer normalisation of their own, by one product a layer.
@@ -67,3 +69,46 @@ def follow(target: nn.Module, online: nn.Module, rate: float) -> None:
     """Move a target's weights towards another's: by ``rate`` of the way (Polyak)."""
     for own, other in zip(target.parameters(), online.parameters(), strict=True):
         own.lerp_(other, rate)
+
+
+class Standardised(nn.Module):
+    """Reads observations standardised by those of a log, which it keeps with its weights.
+
+    Parameters
+    ----------
+    observed, acted
+        numbers of an observation, and of an action
+    """
+
+    def __init__(self, observed: int, acted: int) -> None:
+        super().__init__()
+        self.observed, self.acted = observed, acted
+        self.register_buffer("mean", torch.zeros(observed))
+        self.register_buffer("scale", torch.ones(observed))
+        self.mean: Tensor
+        self.scale: Tensor
+
+    def fit_scale(self, observations: Tensor) -> None:
+        """Standardise observations by these."""
+        self.mean.copy_(observations.mean(dim=0))
+        self.scale.copy_(observations.std(dim=0).clamp(min=1e-6))
+
+    def fit_scale_of(self, other: Standardised) -> None:
+        """Standardise observations as another does."""
+        self.mean.copy_(other.mean)
+        self.scale.copy_(other.scale)
+
+    def seen(self, observations: Tensor) -> Tensor:
+        """Observations (batch, o) as the network reads them.
+
+        Raises
+        ------
+        EvidenceError
+            For another number of them.
+        """
+        if observations.shape[-1] != self.observed:
+            raise EvidenceError(
+                f"this reads observations of {self.observed} numbers; they have"
+                f" {observations.shape[-1]}."
+            )
+        return (observations - self.mean) / self.scale

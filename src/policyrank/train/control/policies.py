@@ -16,44 +16,13 @@ from torch.nn.functional import cross_entropy, one_hot, softplus
 
 from policyrank.errors import EvidenceError, OptionError
 from policyrank.learn import Imitator
-from policyrank.train.control.networks import mlp
+from policyrank.train.control.networks import Standardised, mlp
 from policyrank.train.control.transitions import Transitions
 
 Hidden = tuple[int, ...]
 
 
-class _Scaled(nn.Module):
-    """Observations standardised by those of the log."""
-
-    def __init__(self, observed: int, acted: int) -> None:
-        super().__init__()
-        self.observed, self.acted = observed, acted
-        self.register_buffer("mean", torch.zeros(observed))
-        self.register_buffer("scale", torch.ones(observed))
-        self.mean: Tensor
-        self.scale: Tensor
-
-    def fit_scale(self, observations: Tensor) -> None:
-        """Standardise observations by these."""
-        self.mean.copy_(observations.mean(dim=0))
-        self.scale.copy_(observations.std(dim=0).clamp(min=1e-6))
-
-    def fit_scale_of(self, other: Any) -> None:
-        """Standardise observations as another does."""
-        self.mean.copy_(other.mean)
-        self.scale.copy_(other.scale)
-
-    def seen(self, observations: Tensor) -> Tensor:
-        """Observations (batch, o) as the network reads them."""
-        if observations.shape[-1] != self.observed:
-            raise EvidenceError(
-                f"this policy reads observations of {self.observed} numbers; they have"
-                f" {observations.shape[-1]}."
-            )
-        return (observations - self.mean) / self.scale
-
-
-class GaussianPolicy(_Scaled):
+class GaussianPolicy(Standardised):
     """A normal around a mean within [-1, 1], with a spread for each state.
 
     Parameters
@@ -101,7 +70,7 @@ class GaussianPolicy(_Scaled):
         return -self.log_prob(observations, actions).mean()
 
 
-class SquashedGaussian(_Scaled):
+class SquashedGaussian(Standardised):
     """A normal squashed by tanh, whose draws have a density and a gradient: a soft actor."""
 
     def __init__(self, observed: int, acted: int, hidden: Hidden = (256, 256)) -> None:
@@ -130,7 +99,7 @@ class SquashedGaussian(_Scaled):
         return self.drawn(observations, count)[0]
 
 
-class DiffusionPolicy(_Scaled):
+class DiffusionPolicy(Standardised):
     """A few denoising steps from noise to an action (DDPM, cosine schedule).
 
     Parameters
@@ -204,7 +173,7 @@ class DiffusionPolicy(_Scaled):
         return ((self._noise(observations, mixed, step) - noise) ** 2).sum(dim=-1).mean()
 
 
-class TokenPolicy(_Scaled):
+class TokenPolicy(Standardised):
     """One token a dimension, each given those before it.
 
     Parameters

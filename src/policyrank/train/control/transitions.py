@@ -80,11 +80,11 @@ class Transitions:
     def _check_episodes(self) -> None:
         starts = self.starts
         of_start = self.episode[starts]
-        if len(of_start.unique()) != len(of_start):
-            twice = int((of_start == of_start.unique(return_counts=True)[0][0]).nonzero()[0])
+        names, times = of_start.unique(return_counts=True)
+        if (times > 1).any():
             raise EvidenceError(
-                f"rows of an episode must follow one another: episode {int(of_start[twice])} or"
-                " another starts twice."
+                f"rows of an episode must follow one another: episode {int(names[times > 1][0])}"
+                " starts twice."
             )
         ends = torch.ones_like(self.terminated)
         ends[:-1] = self.episode[:-1] != self.episode[1:]
